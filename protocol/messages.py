@@ -1,0 +1,127 @@
+"""The values that travel between the rooms, frozen: what a caller asks, what the services say to each other.
+
+They know nothing of JSON, gRPC or KServe; :mod:`protocol.codec` turns them into those and back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+
+class FinishReason(str, Enum):
+    """Why a sequence stopped growing."""
+
+    STOP = "stop"
+    """The model wrote a stop token."""
+    LENGTH = "length"
+    """``max_new_tokens`` was reached."""
+    DEADLINE = "deadline"
+    """The request's deadline passed; the tokens so far are an incomplete answer."""
+
+
+class CacheStatus(str, Enum):
+    """Where a translation came from."""
+
+    HIT = "hit"
+    """From the cache."""
+    MISS = "miss"
+    """Generated for this request."""
+    SHARED = "shared"
+    """Generated once for several equal texts that were in flight together."""
+    BYPASS = "bypass"
+    """Needed no model: the text holds nothing to translate, or is in the target language already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are chosen.
+
+    The same parameters, prompt and release give the same tokens whatever else runs in the batch: randomness is
+    a function of (seed, position), never of shared state.
+    """
+
+    max_new_tokens: int
+    """Upper bound of generated tokens, the stop token included; >= 1."""
+    temperature: float = 0.0
+    """0 is greedy; otherwise candidates are drawn from softmax(log-probability / temperature)."""
+    top_p: float = 1.0
+    """Keeps the smallest set of best candidates whose probability reaches this; in (0, 1]."""
+    seed: int = 0
+    """Seed of the draw; ignored by greedy decoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateRequest:
+    """Texts to translate, as a caller sends them. ``texts``, ``sources`` and ``targets`` have one length, N."""
+
+    texts: tuple[str, ...]
+    sources: tuple[str | None, ...]
+    """Language tag of each text, None to have it detected."""
+    targets: tuple[str, ...]
+    """Language tag each text is wanted in."""
+    max_new_tokens: int | None = None
+    """Bound for each answer, in tokens; None takes the release's own rule."""
+    deadline_ms: int | None = None
+    """Milliseconds from arrival after which the answer is of no use; None means the server's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One text's answer."""
+
+    text: str
+    source: str
+    """Language tag given or detected."""
+    confidence: float
+    """exp of the mean token log-probability, in [0, 1]."""
+    cache: CacheStatus
+    finish_reason: FinishReason = FinishReason.STOP
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateResponse:
+    """Answers in the order of the request's texts."""
+
+    translations: tuple[Translation, ...]
+    release: str
+    """Id of the release that answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Prompts to continue, from the transformer to the predictor."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    """Token ids, one tuple per sequence, none empty."""
+    params: SamplingParams
+    """Applies to every prompt."""
+    release: str | None = None
+    """Id of the release whose tokenizer made these ids; None skips the check (curl by hand)."""
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One prompt's continuation."""
+
+    token_ids: tuple[int, ...]
+    """Generated ids without the stop token; may be empty."""
+    logprob: float
+    """Mean log-probability (natural) of the generated tokens, the stop token included; 0 if there is none."""
+    finish_reason: FinishReason
+
+    @property
+    def confidence(self) -> float:
+        """exp(logprob), in [0, 1]."""
+        return math.exp(min(self.logprob, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResponse:
+    """Continuations in the order of the request's prompts."""
+
+    generations: tuple[Generation, ...]
+    release: str
+    """Id of the release that generated."""

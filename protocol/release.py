@@ -1,0 +1,259 @@
+"""A release on disk: what `release.json` and `translation.json` say, as frozen types.
+
+::
+
+    <release>/
+      release.json      identity, decoder shape, precision, limits, provenance, digests of every file
+      translation.json  how text becomes a prompt
+      tokenizer/        Hugging Face tokenizer files
+      decoder.onnx      the whole decoder step; its weights lie in weights.bin
+      weights.bin
+      plans/            one TensorRT plan per GPU type, each with its .json
+      reports/          parity.json, quality.json
+
+The predictor reads ``release.json`` alone; the transformer reads ``translation.json`` and ``tokenizer/`` as well.
+Nothing here knows how a release is built (:mod:`predictor.builder`) or run (:mod:`predictor.runners`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RELEASE_SCHEMA = 1
+TRANSLATION_SCHEMA = 1
+
+RELEASE_FILE = "release.json"
+TRANSLATION_FILE = "translation.json"
+TOKENIZER_DIR = "tokenizer"
+DECODER_FILE = "decoder.onnx"
+WEIGHTS_FILE = "weights.bin"
+PLANS_DIR = "plans"
+REPORTS_DIR = "reports"
+
+
+class ReleaseError(Exception):
+    """A release, or a file of one, cannot be used. The message names the file, the fault and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderShape:
+    """The sizes a runner needs to lay out its K/V cache, and a planner to count bytes."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+
+    @property
+    def kv_values_per_token(self) -> int:
+        """Numbers that one token keeps in the K/V cache over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one sequence may be."""
+
+    max_sequence_tokens: int
+    """Prompt and generated tokens together: the length of a slot."""
+    candidates: int
+    """Best tokens per step that ``decoder.onnx`` returns; sampling chooses among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``release.json``."""
+
+    id: str
+    """Digest over tokenizer, translation.json, weights and precision: 16 hex digits. Namespaces the cache."""
+    name: str
+    """For people; two releases may share it."""
+    family: str
+    """Hugging Face architecture, e.g. LlamaForCausalLM."""
+    precision: str
+    """float32, int8 or int4: the weights in ``decoder.onnx``. Plans carry their own."""
+    decoder: DecoderShape
+    limits: Limits
+    stop_token_ids: tuple[int, ...]
+    languages: tuple[str, ...]
+    provenance: Mapping[str, Any]
+    """Source checkpoint and its digest, versions of the tools that built it, when."""
+    files: Mapping[str, str]
+    """sha256 of each file of the release but release.json, by POSIX path inside it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that :func:`load_release` reads back."""
+        return {"schema": RELEASE_SCHEMA, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language a release speaks."""
+
+    name: str
+    """English name, for people."""
+    prompt: str
+    """What ``{source}`` or ``{target}`` in the template becomes: a name, or a special token."""
+    script: str
+    """ISO 15924 code of its script (Latn, Hans, Cyrl, ...): narrows detection down."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """Bounds in tokens for one text and its answer."""
+
+    max_source_tokens: int
+    """A longer text is refused with 413."""
+    max_new_tokens: int
+    """No answer is longer, whatever the caller asks."""
+    new_tokens_per_source_token: float
+    """An answer's budget grows with its text: this times its tokens, plus ``extra_new_tokens``."""
+    extra_new_tokens: int
+
+    def new_tokens(self, source_tokens: int) -> int:
+        """Token budget of the answer to a text of ``source_tokens`` tokens."""
+        budget = self.extra_new_tokens + int(self.new_tokens_per_source_token * source_tokens)
+        return max(1, min(self.max_new_tokens, budget))
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationSpec:
+    """``translation.json``: how a text becomes a prompt and when an answer ends."""
+
+    template: str
+    """Holds ``{text}`` once, and may hold ``{source}`` and ``{target}``. Special tokens are written as text."""
+    languages: Mapping[str, Language]
+    """By tag, e.g. ``en``, ``zh``, ``pt-BR``."""
+    pairs: tuple[tuple[str, str], ...]
+    """(source, target) pairs the release was trained for."""
+    stop_tokens: tuple[str, ...]
+    """Tokens that end an answer."""
+    limits: TextLimits
+
+    def template_parts(self, source: str, target: str) -> tuple[str, str]:
+        """The prompt before and after the text, for one pair of language tags."""
+        before, after = self.template.split("{text}")
+        fill = {"{source}": self.languages[source].prompt, "{target}": self.languages[target].prompt}
+        for mark, value in fill.items():
+            before, after = before.replace(mark, value), after.replace(mark, value)
+        return before, after
+
+
+def load_release(directory: Path) -> Release:
+    """Read and check ``release.json``.
+
+    Raises:
+        ReleaseError: there is no such release, or the document is not one this version reads.
+    """
+    path = directory / RELEASE_FILE
+    document = _read_json(path, f"{directory} is not a release: build one with `yiwen release build`")
+    _check_schema(path, document, RELEASE_SCHEMA)
+    try:
+        return Release(
+            id=str(document["id"]),
+            name=str(document["name"]),
+            family=str(document["family"]),
+            precision=str(document["precision"]),
+            decoder=DecoderShape(**document["decoder"]),
+            limits=Limits(**document["limits"]),
+            stop_token_ids=tuple(int(i) for i in document["stop_token_ids"]),
+            languages=tuple(document["languages"]),
+            provenance=document["provenance"],
+            files=document["files"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReleaseError(f"{path}: {_explain(error)}; rebuild the release") from error
+
+
+def load_translation_spec(path: Path) -> TranslationSpec:
+    """Read and check a ``translation.json``.
+
+    Raises:
+        ReleaseError: it is missing, or breaks a rule; the message says which.
+    """
+    document = _read_json(path, f"{path} is missing: it says how text becomes a prompt (docs/releases.md)")
+    _check_schema(path, document, TRANSLATION_SCHEMA)
+    try:
+        spec = TranslationSpec(
+            template=str(document["template"]),
+            languages={tag: Language(**entry) for tag, entry in document["languages"].items()},
+            pairs=tuple((str(a), str(b)) for a, b in document["pairs"]),
+            stop_tokens=tuple(str(token) for token in document["stop_tokens"]),
+            limits=TextLimits(**document["limits"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReleaseError(f"{path}: {_explain(error)}; docs/releases.md shows a whole one") from error
+    _check_translation_spec(path, spec)
+    return spec
+
+
+def release_id(parts: Mapping[str, str], precision: str) -> str:
+    """Id of a release: 16 hex digits over the sha256 of what decides its output.
+
+    Args:
+        parts: sha256 by path, of the tokenizer's files, translation.json and the weights.
+        precision: of the weights.
+    """
+    digest = hashlib.sha256()
+    for path, value in sorted(parts.items()):
+        digest.update(f"{path}\0{value}\n".encode())
+    digest.update(precision.encode())
+    return digest.hexdigest()[:16]
+
+
+def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
+    known = set(spec.languages)
+    rules = (
+        (spec.template.count("{text}") == 1, "template must hold {text} exactly once"),
+        (bool(spec.pairs), "pairs must name at least one [source, target]"),
+        (
+            all({a, b} <= known and a != b for a, b in spec.pairs),
+            "pairs may name two different known languages only",
+        ),
+        (bool(spec.stop_tokens), "stop_tokens must name at least one token"),
+        (spec.limits.max_source_tokens > 0, "limits.max_source_tokens must be positive"),
+        (spec.limits.max_new_tokens > 0, "limits.max_new_tokens must be positive"),
+        (
+            spec.limits.new_tokens_per_source_token >= 0,
+            "limits.new_tokens_per_source_token must not be negative",
+        ),
+        (spec.limits.extra_new_tokens >= 0, "limits.extra_new_tokens must not be negative"),
+    )
+    for holds, rule in rules:
+        if not holds:
+            raise ReleaseError(f"{path}: {rule}")
+
+
+def _read_json(path: Path, if_missing: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReleaseError(if_missing) from error
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ReleaseError(f"{path} must hold a JSON object, not {type(document).__name__}")
+    return document
+
+
+def _check_schema(path: Path, document: Mapping[str, Any], wanted: int) -> None:
+    if document.get("schema") != wanted:
+        raise ReleaseError(
+            f"{path} has schema {document.get('schema')!r}, this version reads {wanted}: "
+            "rebuild it, or use the version of yiwen that wrote it"
+        )
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    return str(error)

@@ -1,0 +1,53 @@
+"""The v2 tensor tables: the public surface (text) and the internal one (token ids).
+
+Letters: N texts or sequences in one request, S prompt tokens of the longest, T generated tokens of the longest.
+-1 in a shape is N, S or T. Names and dtypes are those of the KServe v2 (Open Inference) protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One row of a table, as ``GET /v2/models/{model}`` shows it."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+    def describe(self) -> dict[str, object]:
+        """The entry of the v2 model metadata."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+# Public, on the transformer: text in, text out.
+TEXT = TensorSpec("text", "BYTES", (-1,))
+SOURCE = TensorSpec("source", "BYTES", (-1,), optional=True)
+TARGET = TensorSpec("target", "BYTES", (-1,), optional=True)
+TRANSLATION = TensorSpec("translation", "BYTES", (-1,))
+CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
+CACHE = TensorSpec("cache", "BYTES", (-1,))
+
+TRANSLATE_INPUTS = (TEXT, SOURCE, TARGET)
+"""``source`` and ``target`` come as tensors of shape [1] or [N], or as request parameters of the same name."""
+TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE)
+
+# Internal, on the predictor: token ids in, token ids out.
+INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
+INPUT_LENGTHS = TensorSpec("input_lengths", "INT32", (-1,))
+OUTPUT_IDS = TensorSpec("output_ids", "INT32", (-1, -1))
+OUTPUT_LENGTHS = TensorSpec("output_lengths", "INT32", (-1,))
+LOGPROB = TensorSpec("logprob", "FP32", (-1,))
+FINISH_REASON = TensorSpec("finish_reason", "BYTES", (-1,))
+
+GENERATE_INPUTS = (INPUT_IDS, INPUT_LENGTHS)
+"""``input_ids`` is right-padded; only the first ``input_lengths[n]`` ids of row n are read."""
+GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
+"""``output_ids`` is right-padded with 0; the stop token is not part of it."""
+
+# Request parameters. KServe's gRPC carries bool, int64 and string parameters only, so a float may come as text.
+TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms")
+GENERATE_PARAMETERS = ("release", "max_new_tokens", "deadline_ms", "temperature", "top_p", "seed")
