@@ -1,0 +1,59 @@
+"""What can be set about a predictor: one frozen value, read once at the start.
+
+Each field says its unit, its effect and why the default is what it is. ``serving.settings`` fills it from the
+environment; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorConfig:
+    """Settings of :mod:`predictor`."""
+
+    release: Path = field(metadata={"env": "YIWEN_RELEASE"})
+    """Directory of the release to serve. No default: there is nothing sensible to guess."""
+
+    backend: str = field(
+        default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "onnxruntime")}
+    )
+    """What executes the decoder. ``auto`` may choose, and says what it chose and why in the log and in the metric
+    ``yiwen_predictor_runner_info``; a named backend that cannot run is a failed start, never a silent fallback."""
+
+    slots: int = field(default=16, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 1024})
+    """Sequences that decode together. More slots raise throughput until a step gets slower than the slots gain;
+    on two CPU cores that is near 16 (docs/benchmarks)."""
+
+    prefill_tokens: int = field(default=512, metadata={"env": "YIWEN_PREFILL_TOKENS", "min": 1})
+    """Prompt tokens that one step may take in beside the running decodes. Smaller keeps the gaps between the
+    tokens of running sequences short, larger fills free slots sooner. One prompt is always let in, however long."""
+
+    queue_tokens: int = field(default=32768, metadata={"env": "YIWEN_QUEUE_TOKENS", "min": 1})
+    """Tokens (prompt plus requested answer) that may wait for a slot. Beyond it requests get 429: a queue longer
+    than the callers' patience only burns work. 32768 is about ten seconds of the demo release on two cores."""
+
+    threads: int = field(default=0, metadata={"env": "YIWEN_THREADS", "min": 0})
+    """CPU threads of ONNX Runtime. 0 takes what the container may use (affinity and cgroup quota)."""
+
+    spin: bool = field(default=False, metadata={"env": "YIWEN_SPIN"})
+    """Whether ONNX Runtime's threads spin between operators. Faster steps where the predictor has its cores for
+    itself; harmful where it shares them with the transformer, hence off."""
+
+    def cpu_threads(self) -> int:
+        """``threads``, with 0 resolved to the cores this process may use."""
+        return self.threads or usable_cores()
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPU cores this process may use: its affinity, cut by a cgroup v2 quota (rounded up)."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = cgroup.read_text().split()
+        cores = min(cores, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2, or "max": no quota
+    return max(1, cores)

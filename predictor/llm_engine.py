@@ -1,0 +1,263 @@
+"""The loop: schedule, execute, sample, update.
+
+One thread runs it. Callers hand over requests from any thread, get a future at once, and leave by cancelling it. A
+lock guards the scheduler's state and is never held while the runner works, so nobody waits for a step.
+
+It knows nothing of HTTP, tokens' meaning or what executes them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+
+from predictor.batch import Batch
+from predictor.metrics import PredictorMetrics
+from predictor.runners.base import Runner
+from predictor.sampler import sample
+from predictor.scheduler import Scheduler
+from predictor.sequence import Request, Sequence
+from protocol.errors import DeadlineExceeded, InternalFault, NotReady, YiwenError
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse
+from protocol.release import Release
+
+MAX_FAILURES_IN_A_ROW = 3
+"""After so many failed steps in a row the predictor calls itself unhealthy, and Kubernetes restarts it."""
+
+_RATE_WEIGHT = 0.1
+"""Weight of the newest step in the running mean of the drain rate."""
+
+logger = logging.getLogger(__name__)
+
+
+class LLMEngine:
+    """Continuous batching over one runner."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        release: Release,
+        *,
+        prefill_tokens: int,
+        queue_tokens: int,
+        metrics: PredictorMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runner = runner
+        self._release = release
+        self._stop_token_ids = frozenset(release.stop_token_ids)
+        self._scheduler = Scheduler(
+            slots=runner.slots,
+            max_sequence_tokens=release.limits.max_sequence_tokens,
+            prefill_tokens=prefill_tokens,
+            queue_tokens=queue_tokens,
+        )
+        self._metrics = metrics
+        self._clock = clock
+        self._wake = threading.Condition()
+        """Guards the scheduler and ``_stopping``; notified when there is something to do."""
+        self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
+        self._stopping = False
+        self._failures_in_a_row = 0
+        self._tokens_per_s = 0.0
+        """Running mean of tokens drained a second, prompt and generated, while there is work."""
+        metrics.slots_total.set(runner.slots)
+        metrics.healthy.set(1)
+
+    @property
+    def is_healthy(self) -> bool:
+        """False once ``MAX_FAILURES_IN_A_ROW`` steps failed in a row, or the loop's thread ended."""
+        return self._failures_in_a_row < MAX_FAILURES_IN_A_ROW and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the loop's thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop after the step in flight; whoever still waits gets :class:`NotReady`."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._fail_everything(NotReady("the predictor is shutting down", retry_after_s=1.0))
+
+    def submit(self, request: GenerateRequest, *, deadline: float | None = None) -> Future[GenerateResponse]:
+        """Hand over a request; never blocks on a step.
+
+        Args:
+            request: its token ids must be within the vocabulary.
+            deadline: monotonic seconds after which the answer is of no use.
+
+        Returns:
+            Resolves when every sequence has ended. Cancelling it frees the slots before the next step. If the
+            deadline passes it still resolves when some sequences were complete, the others ending with
+            :attr:`FinishReason.DEADLINE`; when none was, it raises :class:`DeadlineExceeded`.
+
+        Raises:
+            TooLong, Overloaded: refused at the door.
+            NotReady: unhealthy or stopping.
+        """
+        entry = self._request_from_message(request, deadline)
+        with self._wake:
+            if self._stopping or not self.is_healthy:
+                raise NotReady("the predictor is not healthy and is about to be restarted", retry_after_s=5.0)
+            self._scheduler.admit(entry, tokens_per_s=self._tokens_per_s)
+            self._wake.notify()
+        return entry.future
+
+    def step(self) -> None:
+        """Run one step. The loop calls it while there is work; tests may call it by hand."""
+        started = self._clock()
+        with self._wake:
+            batch, left = self._scheduler.schedule(started)
+        self._observe_queue(batch, started)
+        self._end(left)
+        if batch:
+            token_ids, logprobs = self._execute(batch)
+            with self._wake:
+                finished = self._scheduler.update(batch, token_ids, logprobs)
+            self._end(finished)
+            self._observe_step(batch, self._clock() - started)
+        self._observe_state()
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._step_or_fail()
+        finally:
+            # Also when the loop itself broke, which only a bug of ours can do: nobody may wait for ever.
+            if not self._stopping:
+                self._become_unhealthy()
+
+    def _wait_for_work(self) -> bool:
+        """Block until there is something to do; False when the engine stops."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._scheduler.has_work or self._stopping)
+            return not self._stopping
+
+    def _step_or_fail(self) -> None:
+        """One step; a failure costs its own batch, and after three in a row everything and the health."""
+        try:
+            self.step()
+            self._failures_in_a_row = 0
+        except _StepFailed as failure:
+            self._failures_in_a_row += 1
+            self._metrics.step_failures.inc()
+            logger.exception(
+                "step failed", extra={"rows": len(failure.batch.sequences)}, exc_info=failure.__cause__
+            )
+            error = InternalFault("the model failed on this batch; retry, and see the predictor's log")
+            with self._wake:
+                self._scheduler.drop(failure.batch.sequences)
+            self._fail(list(failure.batch.sequences), error)
+            self._observe_state()
+            if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                self._metrics.healthy.set(0)
+                self._fail_everything(
+                    NotReady(
+                        "the predictor failed repeatedly and is about to be restarted", retry_after_s=5.0
+                    )
+                )
+
+    def _execute(self, batch: Batch) -> tuple[list[int], list[float]]:
+        started = self._clock()
+        try:
+            output = self._runner.execute(batch)
+            self._metrics.runner_seconds.observe(self._clock() - started)
+            params = [s.request.request.params for s in batch.sequences]
+            return sample(output, params, [s.num_generated for s in batch.sequences])
+        except Exception as error:  # whatever a runner raises or returns costs its batch, never the server
+            raise _StepFailed(batch) from error
+
+    def _request_from_message(self, message: GenerateRequest, deadline: float | None) -> Request:
+        entry = Request(request=message, deadline=deadline, future=Future())
+        now = self._clock()
+        entry.sequences = [
+            Sequence(prompt=prompt, request=entry, stop_token_ids=self._stop_token_ids, arrived=now)
+            for prompt in message.prompts
+        ]
+        return entry
+
+    def _end(self, sequences: list[Sequence]) -> None:
+        """Resolve every request all of whose sequences have ended; a sequence without a reason was abandoned."""
+        for sequence in sequences:
+            self._metrics.sequence_ended(
+                sequence.finish_reason.value if sequence.finish_reason else "cancelled"
+            )
+        for entry in {id(s.request): s.request for s in sequences}.values():
+            if all(s.finish_reason is not None for s in entry.sequences):
+                self._resolve(entry)
+
+    def _resolve(self, entry: Request) -> None:
+        generations = tuple(sequence.generation() for sequence in entry.sequences)
+        if all(g.finish_reason is FinishReason.DEADLINE for g in generations):
+            _settle(
+                entry.future, error=DeadlineExceeded("the deadline passed before any sequence was complete")
+            )
+        else:
+            _settle(entry.future, result=GenerateResponse(generations, self._release.id))
+
+    def _fail(self, sequences: list[Sequence], error: YiwenError) -> None:
+        for entry in {id(s.request): s.request for s in sequences}.values():
+            _settle(entry.future, error=error)
+        for _ in sequences:
+            self._metrics.sequence_ended("failed")
+
+    def _become_unhealthy(self) -> None:
+        self._failures_in_a_row = MAX_FAILURES_IN_A_ROW
+        self._metrics.healthy.set(0)
+        self._fail_everything(
+            NotReady("the predictor failed repeatedly and is about to be restarted", retry_after_s=5.0)
+        )
+
+    def _fail_everything(self, error: YiwenError) -> None:
+        with self._wake:
+            forgotten = self._scheduler.drop_all()
+        self._fail(forgotten, error)
+        self._observe_state()
+
+    def _observe_queue(self, batch: Batch, now: float) -> None:
+        for sequence in batch.prefills:
+            self._metrics.queue_seconds.observe(now - sequence.arrived)
+
+    def _observe_step(self, batch: Batch, seconds: float) -> None:
+        tokens = batch.prompt_tokens + len(batch.sequences)
+        rate = tokens / max(seconds, 1e-9)
+        self._tokens_per_s += (rate - self._tokens_per_s) * (_RATE_WEIGHT if self._tokens_per_s else 1.0)
+        self._metrics.step_seconds.observe(seconds)
+        self._metrics.prompt_tokens.inc(batch.prompt_tokens)
+        self._metrics.generated_tokens.inc(len(batch.sequences))
+
+    def _observe_state(self) -> None:
+        self._metrics.slots_used.set(self._scheduler.kv_cache.num_used)
+        self._metrics.waiting_sequences.set(len(self._scheduler.waiting))
+        self._metrics.waiting_tokens.set(self._scheduler.waiting_tokens)
+        self._metrics.kv_bytes.set(self._runner.kv_bytes)
+
+
+class _StepFailed(Exception):
+    """Carries the batch whose step failed from where it failed to where it is answered."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(f"step over {len(batch.sequences)} rows failed")
+        self.batch = batch
+
+
+def _settle(
+    future: Future[GenerateResponse],
+    *,
+    result: GenerateResponse | None = None,
+    error: YiwenError | None = None,
+) -> None:
+    """Resolve ``future`` unless its caller left in the same moment."""
+    try:
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+    except InvalidStateError:
+        pass  # cancelled between our look and now: nobody listens

@@ -1,0 +1,241 @@
+"""Runs ``decoder.onnx`` on ONNX Runtime: laptops, CI, and every processor that ONNX Runtime knows.
+
+The K/V cache is one array whose rows the graph reads and writes in place, so a step copies nothing. Rows in use are
+kept together at the front: a decode step over n sequences binds the first n rows. Rows are as long as the longest
+running sequence needs, in powers of two, and get shorter again when it is gone.
+
+Its neighbours: ``base`` says what a runner promises, ``predictor.builder`` writes the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from predictor.batch import Batch, StepOutput
+from predictor.errors import RunnerError, StartupError
+from protocol.release import DECODER_FILE, Release
+
+SMALLEST_CAPACITY = 64
+"""Tokens. Below it, growing costs more than the memory saved."""
+
+MAX_GROUP_TOKENS = 1024
+"""Padded prompt tokens that one prefill call reads: bounds the activations it needs."""
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Buffers of one shape of call, bound once and used again for every step of that shape."""
+
+    binding: ort.IOBinding
+    input_ids: npt.NDArray[np.int64]  # [B, S]
+    seqlens_k: npt.NDArray[np.int32]  # [B] valid tokens of the row after the step, minus one
+    total_sequence_length: npt.NDArray[np.int32]  # []
+    last_token: npt.NDArray[np.int64]  # [B]
+    candidate_ids: npt.NDArray[np.int32]  # [B, K]
+    candidate_logprobs: npt.NDArray[np.float32]  # [B, K]
+
+
+class OnnxRuntimeRunner:
+    """A :class:`predictor.runners.base.Runner` on ONNX Runtime's CPU provider."""
+
+    def __init__(self, directory: Path, release: Release, *, slots: int, threads: int, spin: bool) -> None:
+        """Load the graph and its weights.
+
+        Args:
+            directory: of the release.
+            release: its ``release.json``.
+            slots: rows of K/V.
+            threads: of ONNX Runtime, for the work inside an operator.
+            spin: whether they spin between operators instead of sleeping.
+
+        Raises:
+            StartupError: ONNX Runtime cannot load the graph.
+        """
+        self._release = release
+        self._slots = slots
+        self._session = _load_session(directory / DECODER_FILE, threads=threads, spin=spin)
+        self._rows: list[int] = []
+        """Slot of each row in use: row r of the cache holds slot ``_rows[r]``."""
+        self._decode_calls: dict[int, _Call] = {}
+        """By number of rows; valid for the current cache array."""
+        self._kv = self._allocate(
+            SMALLEST_CAPACITY
+        )  # [2 L, slots, KV, C, D]: key, value of each layer in turn
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def kv_bytes(self) -> int:
+        return self._kv.nbytes
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that a row can hold now."""
+        return int(self._kv.shape[3])
+
+    def execute(self, batch: Batch) -> StepOutput:
+        """See :meth:`predictor.runners.base.Runner.execute`."""
+        try:
+            return self._execute(batch)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            self._rows.clear()
+            raise RunnerError(f"ONNX Runtime failed in a step: {error}") from error
+
+    def close(self) -> None:
+        self._decode_calls.clear()
+        del self._session
+
+    def _execute(self, batch: Batch) -> StepOutput:
+        prefills, decodes = len(batch.prompts), len(batch.decode_slots)
+        order = self._keep(batch.decode_slots, batch.decode_lengths)
+        longest = max((len(prompt) for prompt in batch.prompts), default=0)
+        self._fit_capacity(max(longest, int(batch.decode_lengths.max(initial=-1)) + 1), batch.decode_lengths)
+        ids = np.empty((prefills + decodes, self._release.limits.candidates), np.int32)
+        logprobs = np.empty(ids.shape, np.float32)
+        if decodes:
+            call = self._decode(batch, order)
+            ids[prefills + order] = call.candidate_ids
+            logprobs[prefills + order] = call.candidate_logprobs
+        for group in group_prompts([len(prompt) for prompt in batch.prompts]):
+            call = self._prefill([batch.prompts[i] for i in group], [batch.prefill_slots[i] for i in group])
+            ids[group] = call.candidate_ids
+            logprobs[group] = call.candidate_logprobs
+        return StepOutput(ids, logprobs)
+
+    def _decode(self, batch: Batch, order: npt.NDArray[np.int64]) -> _Call:
+        rows = len(order)
+        call = self._decode_calls.get(rows)
+        if call is None:
+            call = self._decode_calls[rows] = self._bind(first_row=0, rows=rows, tokens=1)
+        call.input_ids[:, 0] = batch.decode_tokens[order]
+        call.seqlens_k[:] = batch.decode_lengths[order]
+        call.total_sequence_length[...] = batch.decode_lengths.max() + 1
+        self._session.run_with_iobinding(call.binding)
+        return call
+
+    def _prefill(self, prompts: Sequence[tuple[int, ...]], slots: Sequence[int]) -> _Call:
+        tokens = max(len(prompt) for prompt in prompts)
+        call = self._bind(first_row=len(self._rows), rows=len(prompts), tokens=tokens)
+        call.input_ids[:] = 0  # padding lies behind the prompt, where no valid token attends to it
+        for row, prompt in enumerate(prompts):
+            call.input_ids[row, : len(prompt)] = prompt
+            call.last_token[row] = len(prompt) - 1
+        call.seqlens_k[:] = call.last_token
+        call.total_sequence_length[...] = tokens
+        self._session.run_with_iobinding(call.binding)
+        self._rows.extend(slots)
+        return call
+
+    def _keep(self, slots: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Close the gaps that freed slots left; returns, for each row, its index in ``slots``."""
+        index_of = {slot: index for index, slot in enumerate(slots.tolist())}
+        rows = self._rows
+        row = 0
+        while row < len(rows):
+            if rows[row] in index_of:
+                row += 1
+                continue
+            last = rows.pop()
+            if row < len(rows) and last in index_of:
+                tokens = int(lengths[index_of[last]])
+                self._kv[:, row, :, :tokens] = self._kv[:, len(rows), :, :tokens]
+                rows[row] = last
+        if len(rows) != len(slots):
+            raise RunnerError(f"the batch names {len(slots)} running slots, the cache holds {len(rows)}")
+        return np.array([index_of[slot] for slot in rows], dtype=np.int64)
+
+    def _fit_capacity(self, tokens: int, lengths: npt.NDArray[np.int64]) -> None:
+        """Make rows long enough for ``tokens``, or shorter where a quarter would do."""
+        wanted = bucket_capacity(tokens, self._release.limits.max_sequence_tokens)
+        if wanted <= self.capacity < 4 * wanted:
+            return
+        held = int(lengths.max(initial=0))
+        old, rows = self._kv, len(self._rows)
+        self._kv = self._allocate(wanted)
+        self._kv[:, :rows, :, :held] = old[:, :rows, :, :held]
+        self._decode_calls.clear()
+
+    def _allocate(self, capacity: int) -> npt.NDArray[np.float32]:
+        shape = self._release.decoder
+        return np.empty((2 * shape.layers, self._slots, shape.kv_heads, capacity, shape.head_dim), np.float32)
+
+    def _bind(self, *, first_row: int, rows: int, tokens: int) -> _Call:
+        candidates = self._release.limits.candidates
+        call = _Call(
+            binding=self._session.io_binding(),
+            input_ids=np.zeros((rows, tokens), np.int64),
+            seqlens_k=np.zeros(rows, np.int32),
+            total_sequence_length=np.zeros((), np.int32),
+            last_token=np.zeros(rows, np.int64),
+            candidate_ids=np.empty((rows, candidates), np.int32),
+            candidate_logprobs=np.empty((rows, candidates), np.float32),
+        )
+        for name in ("input_ids", "seqlens_k", "total_sequence_length", "last_token"):
+            _bind_array(call.binding.bind_input, name, getattr(call, name))
+        for name in ("candidate_ids", "candidate_logprobs"):
+            _bind_array(call.binding.bind_output, name, getattr(call, name))
+        for index, array in enumerate(self._kv[:, first_row : first_row + rows]):  # [B, KV, C, D] each
+            name = f"{('key', 'value')[index % 2]}.{index // 2}"
+            _bind_array(call.binding.bind_input, f"past_{name}", array)
+            _bind_array(call.binding.bind_output, f"present_{name}", array)
+        return call
+
+
+def bucket_capacity(tokens: int, limit: int) -> int:
+    """Smallest power of two from 64 that holds ``tokens``, or ``limit`` if that is less."""
+    capacity = SMALLEST_CAPACITY
+    while capacity < tokens:
+        capacity *= 2
+    return max(tokens, min(capacity, limit))
+
+
+def group_prompts(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Split prompts into calls, longest first, so that little of a call is padding.
+
+    Yields:
+        Indices into ``lengths``. In a group no prompt is shorter than three quarters of the longest (or than the
+        longest less 8 tokens), and the padded group is at most ``MAX_GROUP_TOKENS``, unless it is a single prompt.
+    """
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        longest = lengths[group[0]] if group else lengths[index]
+        too_short = longest - lengths[index] > max(8, longest // 4)
+        if group and (too_short or (len(group) + 1) * longest > MAX_GROUP_TOKENS):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def _load_session(path: Path, *, threads: int, spin: bool) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # shapes change with every batch
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise StartupError(
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {error}; check it with `yiwen release verify`, "
+            "or rebuild the release with this version of yiwen"
+        ) from error
+
+
+def _bind_array(bind: object, name: str, array: Array) -> None:
+    # A view of whole leading rows is contiguous, which is what makes reading and writing in place possible.
+    if not array.flags.c_contiguous:
+        raise AssertionError(f"{name} is not contiguous")
+    bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)  # type: ignore[operator]

@@ -1,0 +1,47 @@
+"""Chooses each row's next token among the candidates. Pure: chance is a function of (seed, position)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+
+import numpy as np
+import numpy.typing as npt
+
+from predictor.batch import StepOutput
+from protocol.messages import SamplingParams
+
+
+def sample(
+    output: StepOutput, params: Seq[SamplingParams], positions: Seq[int]
+) -> tuple[list[int], list[float]]:
+    """Choose one token a row.
+
+    Args:
+        output: B rows of K candidates, best first.
+        params: of each row; temperature 0 takes the best candidate.
+        positions: index of the token to choose within its answer, 0 for the first. With the seed it decides the
+            draw, so a request's tokens do not depend on what else is in the batch.
+
+    Returns:
+        Token ids and their log-probabilities under the model (before temperature), B of each.
+    """
+    token_ids: list[int] = output.candidate_ids[:, 0].tolist()
+    logprobs: list[float] = output.candidate_logprobs[:, 0].tolist()
+    for row, choice in enumerate(params):
+        if choice.temperature > 0:
+            index = _draw(output.candidate_logprobs[row], choice, positions[row])
+            token_ids[row] = int(output.candidate_ids[row, index])
+            logprobs[row] = float(output.candidate_logprobs[row, index])
+    return token_ids, logprobs
+
+
+def _draw(logprobs: npt.NDArray[np.float32], params: SamplingParams, position: int) -> int:
+    scaled = logprobs.astype(np.float64) / params.temperature
+    weights = np.exp(scaled - scaled[0])  # [K], best first, so the largest is 1
+    cumulative = np.cumsum(weights / weights.sum())
+    # The nucleus is the shortest prefix that reaches top_p; the best candidate is always in it.
+    nucleus = int(np.searchsorted(cumulative, params.top_p)) + 1
+    kept = cumulative[:nucleus]
+    # Philox is counter-based: (seed, position) is a stream of its own, with no state between steps.
+    uniform = np.random.Generator(np.random.Philox(key=params.seed, counter=position)).random()
+    return min(int(np.searchsorted(kept, uniform * kept[-1], side="right")), len(kept) - 1)

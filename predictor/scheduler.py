@@ -1,0 +1,141 @@
+"""Decides what the next step does: who is let in, who runs, who leaves. Pure state, no I/O; time is an argument.
+
+Each step lets waiting prompts in, oldest first, while there are free slots and the prefill budget lasts, and decodes
+every running sequence. A slot that becomes free is refilled in the very next step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from predictor.batch import Batch
+from predictor.kv_cache import KVCacheManager
+from predictor.sequence import Request, Sequence
+from protocol.errors import Overloaded, TooLong
+from protocol.messages import FinishReason
+
+
+class Scheduler:
+    """Two queues and a budget each: ``waiting`` is bounded in tokens, ``running`` in slots."""
+
+    def __init__(
+        self, *, slots: int, max_sequence_tokens: int, prefill_tokens: int, queue_tokens: int
+    ) -> None:
+        self.kv_cache = KVCacheManager(slots)
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.waiting_tokens = 0
+        """Sum of the waiting sequences' ``cost_tokens``."""
+        self._max_sequence_tokens = max_sequence_tokens
+        self._prefill_tokens = prefill_tokens
+        self._queue_tokens = queue_tokens
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def admit(self, request: Request, *, tokens_per_s: float) -> None:
+        """Let all of a request's sequences wait for slots, or none.
+
+        Args:
+            request: not admitted yet.
+            tokens_per_s: measured drain rate of the queue, to say when a retry makes sense; 0 if unknown.
+
+        Raises:
+            TooLong: it could never be served, even by an idle predictor.
+            Overloaded: there is no room now.
+        """
+        self._refuse_what_never_fits(request)
+        excess = self.waiting_tokens + request.cost_tokens - self._queue_tokens
+        if excess > 0:
+            raise Overloaded(
+                f"the queue holds {self.waiting_tokens} of {self._queue_tokens} tokens and this request needs "
+                f"{request.cost_tokens}; retry later, or add replicas",
+                retry_after_s=max(1.0, min(60.0, excess / tokens_per_s)) if tokens_per_s > 0 else 1.0,
+            )
+        self.waiting.extend(request.sequences)
+        self.waiting_tokens += request.cost_tokens
+
+    def schedule(self, now: float) -> tuple[Batch, list[Sequence]]:
+        """The next step's batch, empty if there is nothing to do, and the sequences that left without it.
+
+        Those whose deadline passed leave with :attr:`FinishReason.DEADLINE`, those whose caller left with none.
+        """
+        left = self._drop_abandoned_and_late(now)
+        decodes = list(self.running)
+        prefills = self._let_in()
+        self.running.extend(prefills)
+        return Batch.from_sequences(prefills, decodes), left
+
+    def update(self, batch: Batch, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
+        """Append the step's tokens (one per row of ``batch``); returns the sequences that ended, slots freed."""
+        for sequence, token_id, logprob in zip(batch.sequences, token_ids, logprobs, strict=True):
+            sequence.append(token_id, logprob)
+        finished = [s for s in batch.sequences if s.finish_reason is not None]
+        if finished:
+            self._remove_running(finished)
+        return finished
+
+    def drop(self, sequences: Iterable[Sequence]) -> None:
+        """Forget running sequences whose step failed."""
+        self._remove_running(sequences)
+
+    def drop_all(self) -> list[Sequence]:
+        """Forget everything, running and waiting; returns what was forgotten."""
+        everything = [*self.running, *self.waiting]
+        self._remove_running(everything)
+        self.waiting.clear()
+        self.waiting_tokens = 0
+        return everything
+
+    def _refuse_what_never_fits(self, request: Request) -> None:
+        longest = max(sequence.cost_tokens for sequence in request.sequences)
+        if longest > self._max_sequence_tokens:
+            raise TooLong(
+                f"prompt and max_new_tokens come to {longest} tokens, a sequence may hold "
+                f"{self._max_sequence_tokens}: shorten the text or lower max_new_tokens"
+            )
+        if request.cost_tokens > self._queue_tokens:
+            raise TooLong(
+                f"the request's {len(request.sequences)} sequences come to {request.cost_tokens} tokens, the queue "
+                f"takes {self._queue_tokens}: split the request, or raise YIWEN_QUEUE_TOKENS"
+            )
+
+    def _drop_abandoned_and_late(self, now: float) -> list[Sequence]:
+        left = [s for s in (*self.running, *self.waiting) if s.request.abandoned or _is_late(s, now)]
+        if not left:
+            return left
+        for sequence in left:
+            if not sequence.request.abandoned:
+                sequence.finish_reason = FinishReason.DEADLINE
+        gone = set(left)
+        self._remove_running([s for s in left if s.slot is not None])
+        self.waiting = deque(s for s in self.waiting if s not in gone)
+        self.waiting_tokens = sum(s.cost_tokens for s in self.waiting)
+        return left
+
+    def _let_in(self) -> list[Sequence]:
+        """Oldest first, never overtaking: a long prompt is not starved by short ones behind it."""
+        let_in: list[Sequence] = []
+        budget = self._prefill_tokens
+        while self.waiting and self.kv_cache.num_free:
+            sequence = self.waiting[0]
+            if let_in and len(sequence.prompt) > budget:
+                break
+            self.waiting.popleft()
+            self.waiting_tokens -= sequence.cost_tokens
+            budget -= len(sequence.prompt)
+            self.kv_cache.allocate(sequence)
+            let_in.append(sequence)
+        return let_in
+
+    def _remove_running(self, leaving: Iterable[Sequence]) -> None:
+        for sequence in leaving:
+            self.kv_cache.deallocate(sequence)
+        self.running = [s for s in self.running if s.slot is not None]
+
+
+def _is_late(sequence: Sequence, now: float) -> bool:
+    deadline = sequence.request.deadline
+    return deadline is not None and now >= deadline

@@ -1,0 +1,81 @@
+"""One prompt on its way to an answer: the hot state of the engine.
+
+A sequence knows its tokens, its slot and why it ended. It decides nothing: admission, order and time are the
+scheduler's.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+
+
+@dataclass(slots=True)
+class Request:
+    """A :class:`GenerateRequest` inside the engine: its sequences end one by one, its future when all have."""
+
+    request: GenerateRequest
+    deadline: float | None
+    """Monotonic seconds, or None."""
+    future: Future[GenerateResponse]
+    """Cancelling it is how a caller leaves: its sequences lose their slots before the next step."""
+    sequences: list[Sequence] = field(default_factory=list)
+
+    @property
+    def cost_tokens(self) -> int:
+        """Tokens that admission counts: the prompts and all that may be generated."""
+        return sum(sequence.cost_tokens for sequence in self.sequences)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.future.done()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One prompt, its tokens so far, and the slot they live in."""
+
+    prompt: tuple[int, ...]
+    request: Request
+    stop_token_ids: frozenset[int]
+    arrived: float
+    """Monotonic seconds."""
+    slot: int | None = None
+    """Set while it runs."""
+    output_ids: list[int] = field(default_factory=list)
+    """Generated tokens without the stop token."""
+    logprob_sum: float = 0.0
+    num_generated: int = 0
+    """Generated tokens, the stop token included."""
+    finish_reason: FinishReason | None = None
+
+    @property
+    def cost_tokens(self) -> int:
+        """Most tokens this sequence can ever hold."""
+        return len(self.prompt) + self.request.request.params.max_new_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens whose K/V the slot holds once the prompt was read: all but the newest one."""
+        return len(self.prompt) + self.num_generated - 1
+
+    def append(self, token_id: int, logprob: float) -> None:
+        """Take in one generated token; sets ``finish_reason`` if it was the last."""
+        self.logprob_sum += logprob
+        self.num_generated += 1
+        if token_id in self.stop_token_ids:
+            self.finish_reason = FinishReason.STOP
+            return
+        self.output_ids.append(token_id)
+        if self.num_generated >= self.request.request.params.max_new_tokens:
+            self.finish_reason = FinishReason.LENGTH
+
+    def generation(self) -> Generation:
+        """The answer of a finished sequence."""
+        if self.finish_reason is None:
+            raise AssertionError("a sequence was read before it had finished")
+        mean = self.logprob_sum / self.num_generated if self.num_generated else 0.0
+        return Generation(token_ids=tuple(self.output_ids), logprob=mean, finish_reason=self.finish_reason)
