@@ -32,9 +32,9 @@ class PredictorConfig:
     """Prompt tokens that one step may take in beside the running decodes. Smaller keeps the gaps between the
     tokens of running sequences short, larger fills free slots sooner. One prompt is always let in, however long."""
 
-    queue_tokens: int = field(default=32768, metadata={"env": "YIWEN_QUEUE_TOKENS", "min": 1})
-    """Tokens (prompt plus requested answer) that may wait for a slot. Beyond it requests get 429: a queue longer
-    than the callers' patience only burns work. 32768 is about ten seconds of the demo release on two cores."""
+    queue_tokens: int = field(default=131072, metadata={"env": "YIWEN_QUEUE_TOKENS", "min": 1})
+    """Tokens (prompt plus the longest answer allowed) that may wait for a slot. Beyond it requests get 429: a queue
+    longer than the callers' patience only burns work. 131072 lets one request bring 1024 short titles."""
 
     threads: int = field(default=0, metadata={"env": "YIWEN_THREADS", "min": 0})
     """CPU threads of ONNX Runtime. 0 takes what the container may use (affinity and cgroup quota)."""

@@ -1,0 +1,63 @@
+"""``python -m predictor``: settings from arguments and environment, the release, the server until it has drained.
+
+Whatever makes a start impossible is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from predictor.config import PredictorConfig
+from predictor.errors import StartupError
+from predictor.llm_engine import LLMEngine
+from predictor.metrics import PredictorMetrics
+from predictor.model import PredictorModel
+from predictor.runners.select import create_runner
+from protocol.release import ReleaseError, load_release
+from serving.server import run_server
+from serving.settings import SettingsError, read_settings
+
+CANNOT_START = 2
+"""Exit code of a process that was set up wrongly; starting it again is of no use."""
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serve until drained; returns the exit code."""
+    try:
+        config, settings = read_settings(PredictorConfig, argv, environ)
+        model = create_model(config, name=settings.model_name, max_deadline_s=settings.max_deadline_ms / 1000)
+        run_server(model, settings)
+    except (SettingsError, ReleaseError, StartupError) as error:
+        print(f"predictor: {error}", file=sys.stderr)
+        return CANNOT_START
+    return 0
+
+
+def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: float) -> PredictorModel:
+    """Load the release into a runner and put an engine around it; nothing runs yet.
+
+    Raises:
+        ReleaseError, StartupError: the release cannot be run here.
+    """
+    release = load_release(config.release)
+    runner, backend, reason = create_runner(config, config.release, release)
+    logger.info("runner chosen", extra={"backend": backend, "reason": reason, "release": release.id})
+    metrics = PredictorMetrics(release.id)
+    metrics.runner_chosen(backend=backend, precision=release.precision, reason=reason)
+    engine = LLMEngine(
+        runner,
+        release,
+        prefill_tokens=config.prefill_tokens,
+        queue_tokens=config.queue_tokens,
+        metrics=metrics,
+    )
+    return PredictorModel(name or release.name, release, engine, max_deadline_s=max_deadline_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

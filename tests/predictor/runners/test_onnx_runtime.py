@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from predictor.errors import RunnerError, StartupError
+from predictor.llm_engine import LLMEngine
+from predictor.metrics import PredictorMetrics
+from predictor.runners.onnx_runtime import (
+    MAX_GROUP_TOKENS,
+    OnnxRuntimeRunner,
+    bucket_capacity,
+    group_prompts,
+)
+from protocol.messages import GenerateRequest, Generation, SamplingParams
+from protocol.release import Release, load_release
+from tests.predictor.conftest import make_batch
+
+Prompt = tuple[int, ...]
+
+
+@pytest.fixture(scope="module")
+def release(random_release_dir: Path) -> Release:
+    return load_release(random_release_dir)
+
+
+@pytest.fixture(scope="module")
+def runner(random_release_dir: Path, release: Release) -> Iterator[OnnxRuntimeRunner]:
+    runner = OnnxRuntimeRunner(random_release_dir, release, slots=4, threads=1, spin=False)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def engine(runner: OnnxRuntimeRunner, release: Release) -> Iterator[LLMEngine]:
+    metrics = PredictorMetrics(release.id, CollectorRegistry())
+    # A vocabulary of 260 random logits would end most answers early; without stop tokens lengths are as asked.
+    endless = dataclasses.replace(release, stop_token_ids=())
+    engine = LLMEngine(runner, endless, prefill_tokens=64, queue_tokens=10**6, metrics=metrics)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def generate(engine: LLMEngine, prompt: Prompt, max_new_tokens: int) -> Generation:
+    request = GenerateRequest((prompt,), SamplingParams(max_new_tokens))
+    return engine.submit(request).result(timeout=60).generations[0]
+
+
+def random_prompt(rng: np.random.Generator) -> Prompt:
+    return tuple(rng.integers(0, 260, rng.integers(1, 90)).tolist())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_request_gets_the_tokens_it_gets_alone(engine: LLMEngine, seed: int) -> None:
+    """Random lengths and cancellations: rows move, capacity grows and shrinks, no answer changes."""
+    rng = np.random.default_rng(seed)
+    asks = [(random_prompt(rng), int(rng.integers(1, 90))) for _ in range(16)]
+    futures = [engine.submit(GenerateRequest((p,), SamplingParams(n))) for p, n in asks]
+    for index in rng.choice(len(futures), 4, replace=False):
+        futures[index].cancel()
+    together = [None if f.cancelled() else f.result(timeout=60).generations[0] for f in futures]
+    for (prompt, max_new_tokens), answer in zip(asks, together, strict=True):
+        if answer is not None:
+            alone = generate(engine, prompt, max_new_tokens)
+            assert answer.token_ids == alone.token_ids
+            assert answer.logprob == pytest.approx(alone.logprob, abs=1e-4)
+
+
+def test_rows_grow_with_the_longest_sequence_and_shrink_when_it_is_gone(
+    runner: OnnxRuntimeRunner, engine: LLMEngine
+) -> None:
+    generate(engine, (1,) * 90, 150)
+    assert runner.capacity == 256
+    large = runner.kv_bytes
+    generate(engine, (1,), 3)
+    assert runner.capacity == 64
+    assert runner.kv_bytes == large / 4
+
+
+def test_candidates_come_best_first_and_are_log_probabilities(runner: OnnxRuntimeRunner) -> None:
+    output = runner.execute(make_batch(prefills=[(0, (5, 6, 7))]))
+    logprobs = output.candidate_logprobs[0]
+    assert np.all(np.diff(logprobs) <= 0)
+    assert logprobs[0] < 0
+    assert np.exp(logprobs).sum() <= 1 + 1e-5
+    assert len(set(output.candidate_ids[0].tolist())) == len(logprobs)
+
+
+def test_a_batch_that_names_unknown_slots_is_refused(runner: OnnxRuntimeRunner) -> None:
+    runner.execute(make_batch(prefills=[(0, (5, 6, 7))]))
+    with pytest.raises(RunnerError, match="names 2 running slots"):
+        runner.execute(make_batch(decodes=[(0, 1, 3), (3, 1, 3)]))
+
+
+def test_a_broken_graph_is_a_start_error_that_names_the_fix(tmp_path: Path, release: Release) -> None:
+    (tmp_path / "decoder.onnx").write_bytes(b"not a graph")
+    with pytest.raises(StartupError, match="yiwen release verify"):
+        OnnxRuntimeRunner(tmp_path, release, slots=1, threads=1, spin=False)
+
+
+@given(tokens=st.integers(1, 5000), limit=st.integers(1, 5000))
+def test_capacities_hold_the_tokens_in_few_sizes(tokens: int, limit: int) -> None:
+    capacity = bucket_capacity(tokens, limit)
+    assert capacity >= tokens
+    assert capacity in {tokens, limit} or (capacity & (capacity - 1)) == 0
+
+
+@given(lengths=st.lists(st.integers(1, 700), max_size=40))
+@settings(max_examples=200)
+def test_groups_hold_every_prompt_once_with_little_padding(lengths: list[int]) -> None:
+    groups = list(group_prompts(lengths))
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        longest = max(lengths[index] for index in group)
+        assert len(group) == 1 or len(group) * longest <= MAX_GROUP_TOKENS
+        assert all(longest - lengths[index] <= max(8, longest // 4) for index in group)
