@@ -1,0 +1,1 @@
+"""Offline: from a Hugging Face checkpoint to a release. Serving never imports this room."""

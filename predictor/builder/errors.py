@@ -1,0 +1,45 @@
+"""What can go wrong while a release is built or verified: one class per kind of cause.
+
+::
+
+    BuildError
+    ├── UnsupportedModel     config.json asks for something the decoder step does not do exactly
+    ├── BrokenCheckpoint     a file of the checkpoint is missing, cut short, or disagrees with config.json
+    ├── BrokenText           tokenizer or translation.json: missing, or they disagree with each other
+    ├── TargetUnusable       the release cannot be written there
+    │   └── DiskFull         too little room, found before or while writing
+    └── VerifyFailed         a release cannot be compared (not: it was compared and differs)
+
+The command line prints the message as one line and exits with code 2. After any of them there is no release,
+and no half of one, at the target.
+"""
+
+from __future__ import annotations
+
+
+class BuildError(Exception):
+    """A release cannot be built or verified. The message names the file or field, the fault and the fix."""
+
+
+class UnsupportedModel(BuildError):
+    """A field of ``config.json`` has a value that is not supported exactly."""
+
+
+class BrokenCheckpoint(BuildError):
+    """A checkpoint's files are incomplete or contradict each other."""
+
+
+class BrokenText(BuildError):
+    """The tokenizer or ``translation.json`` cannot be used with this checkpoint."""
+
+
+class TargetUnusable(BuildError):
+    """The release directory cannot be created at the target."""
+
+
+class DiskFull(TargetUnusable):
+    """The file system of the target has too little room."""
+
+
+class VerifyFailed(BuildError):
+    """A release cannot be compared with its checkpoint."""

@@ -1,0 +1,116 @@
+"""A tiny writer of ONNX graphs: nodes, constants, tensors of an external weight file.
+
+Knows ONNX and nothing of decoders; the blocks are in :mod:`predictor.builder.ops`. Needs no ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from predictor.builder.weights import Stored
+
+OPSET = 21
+IR_VERSION = 10
+"""Both are read by ONNX Runtime 1.23 (Python 3.10's last) and later."""
+
+MICROSOFT = "com.microsoft"
+
+Dim = int | str
+Attribute = int | float
+_ELEMENT = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "uint8": TensorProto.UINT8,
+}
+
+
+class GraphBuilder:
+    """Collects one graph. Values are known by their names."""
+
+    def __init__(self, name: str, weights_file: str) -> None:
+        self._name = name
+        self._weights_file = weights_file
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._initialisers: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._domains = {""}
+
+    def input(self, name: str, dtype: str, shape: Sequence[Dim]) -> str:
+        """Declare a graph input."""
+        self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], list(shape)))
+        return name
+
+    def output(self, name: str, dtype: str, shape: Sequence[Dim]) -> None:
+        """Declare a value that some node writes as a graph output."""
+        self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], list(shape)))
+
+    def node(
+        self, op: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Attribute
+    ) -> str:
+        """Add a node with one output, and return its name."""
+        return self.nodes(op, inputs, [output], domain=domain, **attributes)[0]
+
+    def nodes(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        domain: str = "",
+        **attributes: Attribute,
+    ) -> tuple[str, ...]:
+        """Add a node, and return the names of its outputs; an empty name is an optional one left out."""
+        self._domains.add(domain)
+        name = next(output for output in outputs if output)
+        node = helper.make_node(op, list(inputs), list(outputs), name=name, domain=domain)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self._nodes.append(node)
+        return tuple(outputs)
+
+    def constant(self, values: npt.NDArray[Any]) -> str:
+        """A small tensor kept in the graph itself; equal ones are kept once. 0-d arrays stay 0-d."""
+        key = (str(values.dtype), values.shape, values.tobytes())
+        if key not in self._constants:
+            name = f"constant.{len(self._constants)}"
+            self._constants[key] = name
+            self._initialisers[name] = numpy_helper.from_array(values, name)
+        return self._constants[key]
+
+    def ints(self, *values: int) -> str:
+        """Constant int64 [len(values)]."""
+        return self.constant(np.array(values, np.int64))
+
+    def stored(self, tensor: Stored) -> str:
+        """Refer to a tensor of the weight file."""
+        if tensor.name not in self._initialisers:
+            proto = TensorProto(
+                name=tensor.name, data_type=_ELEMENT[tensor.dtype], data_location=TensorProto.EXTERNAL
+            )
+            proto.dims.extend(tensor.shape)
+            where = {"location": self._weights_file, "offset": tensor.offset, "length": tensor.nbytes}
+            for key, value in where.items():
+                proto.external_data.add(key=key, value=str(value))
+            self._initialisers[tensor.name] = proto
+        return tensor.name
+
+    def model(self) -> onnx.ModelProto:
+        """The finished model."""
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, list(self._initialisers.values())
+        )
+        opsets = [helper.make_opsetid(domain, OPSET if not domain else 1) for domain in sorted(self._domains)]
+        return helper.make_model(graph, producer_name="yiwen", opset_imports=opsets, ir_version=IR_VERSION)
+
+    def serialized(self) -> bytes:
+        """The finished model's bytes: the same graph gives the same bytes."""
+        serialized: bytes = self.model().SerializeToString(deterministic=True)
+        return serialized

@@ -1,0 +1,103 @@
+"""Progress of a build: a bar on a terminal, plain lines elsewhere, nothing for callers that want none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+LINE_EVERY_BYTES = 1 << 30
+"""Without a terminal one line per this many bytes: a log stays short, and shows that a long build lives."""
+
+
+class Reporter(Protocol):
+    """Hears how far a stage of a build is."""
+
+    def begin(self, stage: str, total_bytes: int) -> None:
+        """A stage of ``total_bytes`` starts."""
+
+    def advance(self, count: int, item: str = "") -> None:
+        """``count`` more bytes are done; ``item`` is being worked on."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def begin(self, stage: str, total_bytes: int) -> None:
+        """Nothing to say."""
+
+    def advance(self, count: int, item: str = "") -> None:
+        """Nothing to say."""
+
+
+class Lines:
+    """Plain lines, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._stage, self._total, self._done, self._said = "", 0, 0, 0
+
+    def begin(self, stage: str, total_bytes: int) -> None:
+        """Say what starts, and how much it is."""
+        self._stage, self._total, self._done, self._said = stage, total_bytes, 0, 0
+        print(f"{stage}: {_mebibytes(total_bytes)}", file=self._stream, flush=True)
+
+    def advance(self, count: int, item: str = "") -> None:
+        """Say something once in a while."""
+        self._done += count
+        if self._done - self._said >= LINE_EVERY_BYTES:
+            self._said = self._done
+            done = f"{_mebibytes(self._done)} of {_mebibytes(self._total)}"
+            print(f"{self._stage}: {done} {item}".rstrip(), file=self._stream, flush=True)
+
+
+class Bar:
+    """A bar per stage, for people."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begin(self, stage: str, total_bytes: int) -> None:
+        """Start a new bar below the finished ones."""
+        self._task = self._progress.add_task(stage, total=max(1, total_bytes), item="")
+
+    def advance(self, count: int, item: str = "") -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, advance=count, item=item)
+
+
+@contextmanager
+def reporter_for(stream: TextIO = sys.stderr) -> Iterator[Reporter]:
+    """The reporter that fits ``stream``."""
+    console = Console(file=stream)
+    if not console.is_terminal:
+        yield Lines(stream)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[item]}", style="dim"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(progress)
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / (1 << 20):,.1f} MiB"

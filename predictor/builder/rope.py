@@ -1,0 +1,64 @@
+"""Rotary position tables: every supported scaling of the angles is only another table.
+
+Follows Hugging Face's float32 arithmetic step by step, so that long positions agree too. Knows nothing of
+ONNX.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Llama3Scaling:
+    """Llama 3.1's scaling: long wavelengths are divided by ``factor``, short ones kept, a ramp between."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary embedding of a model."""
+
+    theta: float
+    linear_factor: float = 1.0
+    """Every angle is divided by this (rope type ``linear``); 1 for the others."""
+    llama3: Llama3Scaling | None = None
+
+
+def rotary_tables(rope: Rope, *, head_dim: int, positions: int) -> tuple[Float32Array, Float32Array]:
+    """Cosines and sines, float32 [positions, head_dim / 2] each, of angle ``position * inverse frequency``."""
+    frequencies = _inverse_frequencies(rope, head_dim)
+    angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)  # float32 as in Hugging Face
+    return np.cos(angles, dtype=np.float64).astype(np.float32), np.sin(angles, dtype=np.float64).astype(
+        np.float32
+    )
+
+
+def _inverse_frequencies(rope: Rope, head_dim: int) -> Float32Array:
+    exponents = np.arange(0, head_dim, 2, dtype=np.int64).astype(np.float32) / np.float32(head_dim)
+    plain = (np.float32(1.0) / np.power(np.float32(rope.theta), exponents)).astype(np.float32)
+    scaled = (plain / np.float32(rope.linear_factor)).astype(np.float32)
+    return scaled if rope.llama3 is None else _llama3_frequencies(scaled, rope.llama3)
+
+
+def _llama3_frequencies(plain: Float32Array, scaling: Llama3Scaling) -> Float32Array:
+    """The formula of Llama 3.1 (``_compute_llama3_parameters`` in Hugging Face transformers)."""
+    context = scaling.original_max_position_embeddings
+    wavelengths = np.float32(2 * math.pi) / plain
+    slowed = plain / np.float32(scaling.factor)
+    ramp = (np.float32(context) / wavelengths - np.float32(scaling.low_freq_factor)) / np.float32(
+        scaling.high_freq_factor - scaling.low_freq_factor
+    )
+    blended = (1 - ramp) * slowed + ramp * plain
+    frequencies = np.where(wavelengths > context / scaling.low_freq_factor, slowed, blended)
+    return np.where(wavelengths < context / scaling.high_freq_factor, plain, frequencies).astype(np.float32)

@@ -1,0 +1,85 @@
+"""What a release is, for people and for scripts. Reads release.json, reports and file sizes; changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from protocol.release import REPORTS_DIR, ReleaseError, load_release
+
+KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """Everything worth showing, as a JSON document.
+
+    Raises:
+        ReleaseError: there is no release, or a file of it is missing or unreadable.
+    """
+    release = load_release(directory)
+    document = release.to_json()
+    try:
+        sizes = {name: (directory / name).stat().st_size for name in sorted(release.files)}
+    except OSError as error:
+        raise ReleaseError(f"{directory}: {error}; run `yiwen release verify`") from error
+    document["bytes"] = {"total": sum(sizes.values()), "files": sizes}
+    document["kv_bytes_per_token"] = release.decoder.kv_values_per_token * KV_VALUE_BYTES
+    document["kv_bytes_per_slot"] = document["kv_bytes_per_token"] * release.limits.max_sequence_tokens
+    document["reports"] = _reports(directory)
+    return document
+
+
+def print_table(document: dict[str, Any], console: Console) -> None:
+    """The document of :func:`describe` as a table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for label, value in _lines(document):
+        table.add_row(label, value, style=None)
+    console.print(table, highlight=False)
+
+
+def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
+    decoder, limits, provenance = document["decoder"], document["limits"], document["provenance"]
+    lines = [
+        ("id", document["id"]),
+        ("name", document["name"]),
+        ("family", document["family"]),
+        ("precision", document["precision"]),
+        (
+            "decoder",
+            f"{decoder['layers']} layers, {decoder['hidden']} wide, {decoder['heads']} heads "
+            f"({decoder['kv_heads']} K/V) of {decoder['head_dim']}, vocabulary {decoder['vocab']:,}",
+        ),
+        ("longest sequence", f"{limits['max_sequence_tokens']:,} tokens"),
+        ("languages", ", ".join(document["languages"])),
+        ("size", f"{document['bytes']['total'] / 1e6:,.1f} MB"),
+        (
+            "K/V cache",
+            f"{document['kv_bytes_per_token']:,} bytes per token, "
+            f"{document['kv_bytes_per_slot'] / 1e6:,.1f} MB per slot",
+        ),
+    ]
+    lines += [(f"from {key}", str(value)) for key, value in sorted(provenance.items())]
+    for name, report in document["reports"].items():
+        lines.append((f"report {name}", _summary(report)))
+    return lines
+
+
+def _summary(report: Any) -> str:  # noqa: ANN401 - any JSON document
+    if not isinstance(report, dict):
+        return "unreadable"
+    plain = {key: value for key, value in report.items() if isinstance(value, (str, int, float, bool))}
+    return ", ".join(f"{key} {value}" for key, value in plain.items()) or "empty"
+
+
+def _reports(directory: Path) -> dict[str, Any]:
+    reports: dict[str, Any] = {}
+    for path in sorted((directory / REPORTS_DIR).glob("*.json")):
+        try:
+            reports[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            reports[path.stem] = None
+    return reports

@@ -1,0 +1,158 @@
+"""A release appears whole or not at all: it is written beside the target and renamed.
+
+The directory beside the target is named after what is built, so the next build of the same thing finds what a
+killed one left and goes on; what other killed builds to that target left is removed. It is locked while a
+build lives. Does not know what is written into it (:mod:`predictor.builder.build`).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
+from protocol.release import RELEASE_FILE, ReleaseError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def staged(target: Path, key: str, *, force: bool) -> Iterator[Path]:
+    """A directory to build in, that becomes ``target`` when the block ends well.
+
+    After an error it is removed; after a kill or Ctrl-C it stays, for the next build of ``key``.
+
+    Raises:
+        TargetUnusable: the target exists (with ``force``: and is no release), cannot be written, or is being built.
+        DiskFull: writing failed for want of room.
+    """
+    check_target(target, force=force)
+    directory = target.with_name(f"{_prefix(target)}{key}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in _leftovers(target):
+            _remove_unless_locked(leftover, keep=leftover == directory)
+        directory.mkdir(exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise _target_error(target, error) from error
+    try:
+        _lock(lock, directory)
+        yield directory
+        _publish(directory, target)
+    except (BuildError, ReleaseError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    except OSError as error:
+        free = shutil.disk_usage(target.parent).free
+        shutil.rmtree(directory, ignore_errors=True)
+        raise _target_error(target, error, free=free) from error
+    finally:
+        os.close(lock)
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that is in the way.
+
+    Raises:
+        TargetUnusable: it exists, and may not be replaced.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    if not force:
+        raise TargetUnusable(f"{target} exists: choose another --out, or replace it with --force")
+    if not (target / RELEASE_FILE).is_file() or target.is_symlink():
+        raise TargetUnusable(f"{target} exists and is not a release: --force replaces releases only")
+
+
+def check_room(target: Path, needed: int, present: int) -> None:
+    """Refuse to start what cannot end.
+
+    Args:
+        target: where the release goes.
+        needed: bytes of the whole release.
+        present: bytes of it that a killed build left.
+
+    Raises:
+        DiskFull: there is not that much room.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if needed - present > free:
+        raise DiskFull(
+            f"{target.parent} has {_size(free)} free, the release needs {_size(needed - present)}: "
+            "make room, or choose another --out"
+        )
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring every file below ``directory`` and the names of all to the disk."""
+    for path in (*directory.rglob("*"), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.building-"
+
+
+def _leftovers(target: Path) -> list[Path]:
+    prefixes = (_prefix(target), f".{target.name}.replaced-")
+    return [path for path in target.parent.iterdir() if path.name.startswith(prefixes)]
+
+
+def _remove_unless_locked(directory: Path, *, keep: bool) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        if not keep:
+            shutil.rmtree(directory)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TargetUnusable(f"another build is writing {directory}: wait for it, or stop it") from error
+
+
+def _publish(directory: Path, target: Path) -> None:
+    """Rename; an old release steps aside first and is removed after."""
+    sync_directory(directory)
+    aside = target.with_name(f".{target.name}.replaced-{os.getpid()}")
+    if target.exists():
+        target.rename(aside)
+    try:
+        directory.rename(target)
+    except OSError:
+        with suppress(FileNotFoundError):
+            aside.rename(target)
+        raise
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _target_error(target: Path, error: OSError, *, free: int | None = None) -> TargetUnusable:
+    if error.errno in _FULL:
+        room = "" if free is None else f" ({_size(free)} were free)"
+        return DiskFull(
+            f"no room left to write {target}{room}: {error.strerror}; make room or choose another --out"
+        )
+    return TargetUnusable(f"{target} cannot be written: {error.strerror or error}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,259 @@
+"""Compares a release with its checkpoint: ONNX Runtime against Hugging Face transformers in float32.
+
+The release generates greedily for a ragged batch of prompts, as it would be served: one padded prefill, then
+steps with the cache in place and rows at different positions. The checkpoint then reads each prompt with the
+tokens that the release chose, and says at every position which token it would have chosen and what
+log-probabilities the release's candidates should have had.
+
+The only module of the builder that needs onnxruntime, and with transformers and torch the only one in the
+product; all are imported when they are used. Judging and writing the numbers:
+:mod:`predictor.builder.parity_report`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from predictor.builder.checkpoint import open_checkpoint
+from predictor.builder.errors import VerifyFailed
+from predictor.builder.parity_report import TIE_MARGIN, Disagreement, ParityReport
+from predictor.builder.progress import Reporter
+from predictor.builder.text_files import TOKENIZER_FILE
+from protocol.release import (
+    DECODER_FILE,
+    TOKENIZER_DIR,
+    TRANSLATION_FILE,
+    Release,
+    load_release,
+    load_translation_spec,
+)
+
+Prompts = Sequence[npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the release generated, one row per prompt; T tokens each, stop tokens ignored."""
+
+    ids: npt.NDArray[np.int32]
+    """[B, T, K] candidates, best first; the first one was taken."""
+    logprobs: npt.NDArray[np.float32]
+    """[B, T, K]."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptChoice:
+    """Which prompts to compare on."""
+
+    count: int
+    """Prompts of random ids."""
+    longest: int
+    """Tokens of the longest one."""
+    seed: int
+    texts: Path | None = None
+    """A file with one text per line, as well."""
+
+
+class StepSession:
+    """``decoder.onnx`` in ONNX Runtime, with a K/V cache of its own; the least that can run it."""
+
+    def __init__(self, directory: Path, *, threads: int = 0) -> None:
+        ort = _import("onnxruntime", "cpu")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._ort = ort
+        self._release = load_release(directory)
+        self._session = ort.InferenceSession(
+            str(directory / DECODER_FILE), options, providers=["CPUExecutionProvider"]
+        )
+
+    def generate(self, prompts: Prompts, tokens: int) -> Generated:
+        """Greedy tokens after each prompt (int64 [S], S >= 1), all prompts in one batch."""
+        lengths = np.array([len(prompt) for prompt in prompts])
+        width = int(lengths.max())
+        cache = self._cache(len(prompts), width + tokens)
+        padded = np.zeros((len(prompts), width), np.int64)
+        for row, prompt in zip(padded, prompts, strict=True):
+            row[: len(prompt)] = prompt
+        ids, logprobs = self._step(cache, padded, lengths)
+        steps = [(ids, logprobs)]
+        for done in range(1, tokens):
+            ids, logprobs = self._step(cache, ids[:, :1].astype(np.int64), lengths + done)
+            steps.append((ids, logprobs))
+        return Generated(*(np.stack(part, axis=1) for part in zip(*steps, strict=True)))
+
+    def _cache(self, rows: int, capacity: int) -> dict[str, npt.NDArray[np.float32]]:
+        shape = self._release.decoder
+        return {
+            f"{part}.{layer}": np.zeros((rows, shape.kv_heads, capacity, shape.head_dim), np.float32)
+            for layer in range(shape.layers)
+            for part in ("key", "value")
+        }
+
+    def _step(
+        self,
+        cache: dict[str, npt.NDArray[np.float32]],
+        token_ids: npt.NDArray[np.int64],
+        valid: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """One step; ``valid`` int64 [B] counts each row's tokens after it. Candidates int32, float32 [B, K]."""
+        rows, width = token_ids.shape
+        last = valid - 1 if width > 1 else np.zeros_like(valid)
+        arrays = {
+            "input_ids": token_ids,
+            "seqlens_k": (valid - 1).astype(np.int32),
+            "total_sequence_length": np.array(valid.max(), np.int32),
+            "last_token": last,
+        }
+        ids = np.zeros((rows, self._release.limits.candidates), np.int32)
+        logprobs = np.zeros(ids.shape, np.float32)
+        binding = self._session.io_binding()
+        value = self._ort.OrtValue.ortvalue_from_numpy  # views the array, which this frame keeps alive
+        for name, array in arrays.items():
+            binding.bind_ortvalue_input(name, value(array))
+        for name, array in cache.items():
+            in_place = value(array)
+            binding.bind_ortvalue_input(f"past_{name}", in_place)
+            binding.bind_ortvalue_output(f"present_{name}", in_place)
+        binding.bind_ortvalue_output("candidate_ids", value(ids))
+        binding.bind_ortvalue_output("candidate_logprobs", value(logprobs))
+        self._session.run_with_iobinding(binding)
+        return ids, logprobs
+
+
+def compare(
+    directory: Path,
+    checkpoint: Path,
+    prompts: Prompts,
+    *,
+    tokens: int,
+    measured_at: datetime,
+    reporter: Reporter,
+) -> ParityReport:
+    """Compare the release in ``directory`` with ``checkpoint`` on ``tokens`` greedy tokens after each prompt.
+
+    Raises:
+        VerifyFailed: the release is of another checkpoint, the prompts do not fit it, or a library is missing.
+        ReleaseError, BrokenCheckpoint: one of the two cannot be read.
+    """
+    release = load_release(directory)
+    _check_source(release, checkpoint, reporter)
+    _check_prompts(release, prompts, tokens)
+    reference = _Reference(checkpoint)
+    generated = StepSession(directory).generate(prompts, tokens)
+    differences, equal, ties, first = [], 0, 0, None
+    reporter.begin("compare", len(prompts))
+    for number, (prompt, ids, logprobs) in enumerate(
+        zip(prompts, generated.ids, generated.logprobs, strict=True)
+    ):
+        wanted = reference.logprobs(prompt, ids[:, 0])  # [T, V]
+        differences.append(np.abs(np.take_along_axis(wanted, ids.astype(np.int64), axis=1) - logprobs))
+        margins = wanted.max(axis=1) - np.take_along_axis(wanted, ids[:, :1].astype(np.int64), axis=1)[:, 0]
+        equal += int((margins <= TIE_MARGIN).sum())
+        ties += int(((margins <= TIE_MARGIN) & (wanted.argmax(axis=1) != ids[:, 0])).sum())
+        if first is None and (margins > TIE_MARGIN).any():
+            position = int(np.argmax(margins > TIE_MARGIN))
+            first = Disagreement(number, position, float(margins[position]))
+        reporter.advance(1)
+    all_differences = np.concatenate(differences)
+    return ParityReport(
+        release=release.id,
+        precision=release.precision,
+        prompts=len(prompts),
+        tokens=len(prompts) * tokens,
+        equal_tokens=equal,
+        ties=ties,
+        max_logprob_difference=float(all_differences.max()),
+        mean_logprob_difference=float(all_differences.mean()),
+        first_disagreement=first,
+        versions={name: version(name) for name in ("numpy", "onnxruntime", "torch", "transformers")},
+        measured_at=measured_at.isoformat(timespec="seconds"),
+    )
+
+
+def choose_prompts(directory: Path, choice: PromptChoice) -> Prompts:
+    """The prompts to compare a release on; rows of a batch have different lengths.
+
+    Raises:
+        ReleaseError: the release cannot be read.
+        VerifyFailed: the file of texts cannot be read, or holds no line.
+    """
+    vocab = load_release(directory).decoder.vocab
+    rng = np.random.default_rng(choice.seed)
+    lengths = rng.integers(1, choice.longest + 1, choice.count)
+    prompts = [rng.integers(0, vocab, length) for length in lengths]
+    return prompts if choice.texts is None else [*prompts, *_text_prompts(directory, choice.texts)]
+
+
+def _text_prompts(directory: Path, texts: Path) -> Prompts:
+    """The lines of a file as prompts of the release's first language pair."""
+    try:
+        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise VerifyFailed(f"{texts} cannot be read as UTF-8 text: {error}") from error
+    if not lines:
+        raise VerifyFailed(f"{texts} holds no text: one text per line")
+    spec = load_translation_spec(directory / TRANSLATION_FILE)
+    before, after = spec.template_parts(*spec.pairs[0])
+    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_DIR / TOKENIZER_FILE))
+    encoded = (tokenizer.encode(before + line + after, add_special_tokens=False).ids for line in lines)
+    return [np.array(ids, np.int64) for ids in encoded]
+
+
+class _Reference:
+    """The checkpoint in Hugging Face transformers."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._torch = _import("torch", "dev")
+        transformers = _import("transformers", "dev")
+        transformers.utils.logging.disable_progress_bar()
+        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            str(checkpoint), dtype=self._torch.float32, local_files_only=True
+        ).eval()
+
+    def logprobs(
+        self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        """float64 [T, V]: before each token of ``answer`` (int32 [T]), given the prompt and the tokens before it."""
+        torch = self._torch
+        sequence = torch.from_numpy(np.concatenate((prompt, answer[:-1].astype(np.int64))))[None]
+        with torch.no_grad():
+            logits = self._model(sequence, logits_to_keep=len(answer)).logits[0]
+        logprobs: npt.NDArray[np.float64] = torch.log_softmax(logits.double(), dim=-1).numpy()
+        return logprobs
+
+
+def _check_source(release: Release, checkpoint: Path, reporter: Reporter) -> None:
+    opened = open_checkpoint(checkpoint)
+    reporter.begin("read checkpoint", opened.bytes())
+    if opened.digest(reporter.advance) != release.provenance.get("checkpoint_sha256"):
+        raise VerifyFailed(
+            f"release {release.id} was not built from {checkpoint}: its checkpoint_sha256 is another one"
+        )
+
+
+def _check_prompts(release: Release, prompts: Prompts, tokens: int) -> None:
+    longest = max(len(prompt) for prompt in prompts) + tokens
+    if longest > release.limits.max_sequence_tokens:
+        raise VerifyFailed(
+            f"the longest prompt and {tokens} tokens make {longest}, but release {release.id} takes "
+            f"{release.limits.max_sequence_tokens}: use shorter texts or fewer --tokens"
+        )
+
+
+def _import(name: str, extra: str) -> ModuleType:
+    with contextlib.suppress(ImportError):
+        return __import__(name)
+    raise VerifyFailed(f"{name} is not installed: pip install 'yiwen[{extra}]'")

@@ -1,0 +1,149 @@
+"""The plan of ``weights.bin``: which tensors it holds, where, and from what they are made.
+
+Emitting a graph fills the plan (each block asks for the tensors it uses); nothing is read or written here. So
+a build knows every size, and finds every disagreement with the checkpoint, before it writes a byte; and a
+second graph over the same file just asks for the same tensors again. Written by
+:mod:`predictor.builder.writer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from predictor.builder.checkpoint import Checkpoint
+from predictor.builder.quantize import QuantFormat
+
+ALIGNMENT = 4096
+"""Offsets in the file are multiples of this, so that any tensor can be memory-mapped by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor of ``weights.bin``."""
+
+    name: str
+    dtype: str
+    """numpy's name: float32 or uint8."""
+    shape: tuple[int, ...]
+    offset: int
+    """Byte of the file."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes without padding."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def viewed(self, name: str, shape: tuple[int, ...]) -> Stored:
+        """The same bytes under another name and shape: a tensor that two operators want in two forms is kept once."""
+        view = Stored(name, self.dtype, shape, self.offset)
+        if view.nbytes != self.nbytes:
+            raise ValueError(f"{self.name}: {self.shape} cannot be viewed as {shape}")
+        return view
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is written, and on a resumed build kept, as one: a tensor, or codes and scales of a quantised matrix."""
+
+    tensors: tuple[Stored, ...]
+    sources: tuple[str, ...] = ()
+    """Checkpoint tensors, one after the other along the first axis."""
+    quantised: QuantFormat | None = None
+    table: npt.NDArray[np.float32] | None = None
+    """Computed content, instead of sources."""
+
+    @property
+    def name(self) -> str:
+        """Name of its first tensor."""
+        return self.tensors[0].name
+
+    @property
+    def end(self) -> int:
+        """First byte after it, without padding."""
+        return self.tensors[-1].offset + self.tensors[-1].nbytes
+
+
+class WeightPlan:
+    """Tensors asked for so far; asking twice for a name gives the same tensor."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._pieces: dict[str, Piece] = {}
+        self._end = 0
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """In the order of the file."""
+        return tuple(self._pieces.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of the file."""
+        return self._end
+
+    def dense(self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Stored:
+        """float32 tensor: ``sources`` of ``shapes``, concatenated along the first axis.
+
+        Raises:
+            BrokenCheckpoint, UnsupportedModel: a source is missing or has another shape or an unsupported dtype.
+        """
+        if name not in self._pieces:
+            shape = self._joined(sources, shapes)
+            self._add(Piece(self._place((name, "float32", shape)), tuple(sources)))
+        return self._pieces[name].tensors[0]
+
+    def quantised(
+        self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], form: QuantFormat
+    ) -> tuple[Stored, Stored]:
+        """Codes uint8 [N, blocks, block_bytes] and scales float32 [N, blocks] of a matrix [N, K].
+
+        Raises:
+            BrokenCheckpoint, UnsupportedModel: as in :meth:`dense`.
+        """
+        if name not in self._pieces:
+            rows, width = self._joined(sources, shapes)
+            blocks = form.blocks(width)
+            tensors = self._place(
+                (name, "uint8", (rows, blocks, form.block_bytes)),
+                (f"{name}.scales", "float32", (rows, blocks)),
+            )
+            self._add(Piece(tensors, tuple(sources), form))
+        codes, scales = self._pieces[name].tensors
+        return codes, scales
+
+    def table(self, name: str, values: npt.NDArray[np.float32]) -> Stored:
+        """float32 tensor with content computed by the builder."""
+        if name not in self._pieces:
+            self._add(Piece(self._place((name, "float32", values.shape)), table=values))
+        return self._pieces[name].tensors[0]
+
+    def used_sources(self) -> frozenset[str]:
+        """Checkpoint tensors that some piece is made of."""
+        return frozenset(source for piece in self._pieces.values() for source in piece.sources)
+
+    def _joined(self, sources: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        for source, shape in zip(sources, shapes, strict=True):
+            self._checkpoint.entry(source, shape)
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+    def _place(self, *tensors: tuple[str, str, tuple[int, ...]]) -> tuple[Stored, ...]:
+        placed, end = [], self._end
+        for name, dtype, shape in tensors:
+            stored = Stored(name, dtype, shape, aligned(end))
+            placed.append(stored)
+            end = stored.offset + stored.nbytes
+        return tuple(placed)
+
+    def _add(self, piece: Piece) -> None:
+        self._pieces[piece.name] = piece
+        self._end = piece.end
+
+
+def aligned(offset: int) -> int:
+    """The first multiple of the alignment that is not below ``offset``."""
+    return -(-offset // ALIGNMENT) * ALIGNMENT
