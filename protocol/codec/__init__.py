@@ -1,0 +1,64 @@
+"""Wire to messages and back: REST bytes or gRPC messages, the SDK's tensors, our frozen message types.
+
+::
+
+    REST bytes ── rest ──────┐
+                             ├── InferRequest / InferResponse ── translate | generate ── messages
+    gRPC messages ─ protobuf ┘
+
+Every request that is malformed raises :class:`protocol.errors.InvalidRequest` with the fix in its message; an answer
+that is malformed raises :class:`protocol.errors.InternalFault`. Serving and sending are elsewhere.
+"""
+
+from __future__ import annotations
+
+from protocol.codec.generate import (
+    generate_request_from_infer,
+    generate_response_from_infer,
+    infer_from_generate_request,
+    infer_from_generate_response,
+)
+from protocol.codec.protobuf import (
+    decode_grpc_request,
+    decode_grpc_response,
+    encode_grpc_request,
+    encode_grpc_response,
+)
+from protocol.codec.rest import (
+    JSON_LENGTH_HEADER,
+    decode_rest_request,
+    decode_rest_response,
+    encode_rest_request,
+    encode_rest_response,
+)
+from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
+from protocol.codec.translate import (
+    infer_from_translate_request,
+    infer_from_translate_response,
+    translate_request_from_infer,
+    translate_response_from_infer,
+)
+
+__all__ = [
+    "JSON_LENGTH_HEADER",
+    "InferInput",
+    "InferOutput",
+    "InferRequest",
+    "InferResponse",
+    "decode_grpc_request",
+    "decode_grpc_response",
+    "decode_rest_request",
+    "decode_rest_response",
+    "encode_grpc_request",
+    "encode_grpc_response",
+    "encode_rest_request",
+    "encode_rest_response",
+    "generate_request_from_infer",
+    "generate_response_from_infer",
+    "infer_from_generate_request",
+    "infer_from_generate_response",
+    "infer_from_translate_request",
+    "infer_from_translate_response",
+    "translate_request_from_infer",
+    "translate_response_from_infer",
+]

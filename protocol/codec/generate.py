@@ -1,0 +1,176 @@
+"""GenerateRequest and GenerateResponse to the SDK's types and back: the predictor's internal table.
+
+Rows are right-padded; padding is never read, so it may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from protocol.codec.answers import our_fault
+from protocol.codec.parameters import INT64_MAX, Parameters
+from protocol.codec.release import release_of
+from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
+from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
+from protocol.errors import InternalFault, InvalidRequest
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation, SamplingParams
+from protocol.tensors import (
+    FINISH_REASON,
+    GENERATE_INPUTS,
+    GENERATE_OUTPUTS,
+    GENERATE_PARAMETERS,
+    INPUT_IDS,
+    INPUT_LENGTHS,
+    LOGPROB,
+    OUTPUT_IDS,
+    OUTPUT_LENGTHS,
+)
+
+_Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
+    """What the transformer asks of the predictor.
+
+    Raises:
+        InvalidRequest: an input, parameter or requested output is missing, unknown or wrong.
+    """
+    values = values_by_name(request.inputs, GENERATE_INPUTS, "input")
+    check_requested_outputs(request, GENERATE_OUTPUTS)
+    parameters = Parameters.of(request.parameters, GENERATE_PARAMETERS)
+    ids, lengths = numbers(values, INPUT_IDS), numbers(values, INPUT_LENGTHS)
+    if not len(ids):
+        raise InvalidRequest("input input_ids is empty: send at least one prompt")
+    return GenerateRequest(
+        prompts=_unpad(ids, lengths, INPUT_IDS.name, INPUT_LENGTHS.name, shortest=1),
+        params=_sampling(parameters),
+        release=parameters.text("release"),
+        deadline_ms=parameters.integer("deadline_ms", low=1),
+    )
+
+
+def infer_from_generate_request(
+    request: GenerateRequest, *, model_name: str, request_id: str | None = None
+) -> InferRequest:
+    """The transformer's side of :func:`generate_request_from_infer`."""
+    params = request.params
+    parameters = {
+        "release": request.release,
+        "max_new_tokens": params.max_new_tokens,
+        "deadline_ms": request.deadline_ms,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "seed": params.seed,
+    }
+    ids, lengths = _pad(request.prompts)
+    return InferRequest(
+        model_name=model_name,
+        infer_inputs=[tensor(InferInput, INPUT_IDS, ids), tensor(InferInput, INPUT_LENGTHS, lengths)],
+        request_id=request_id,
+        parameters={name: value for name, value in parameters.items() if value is not None},
+    )
+
+
+def infer_from_generate_response(response: GenerateResponse, request: InferRequest) -> InferResponse:
+    """The predictor's answer to ``request``.
+
+    Raises:
+        InternalFault: a log-probability is not a finite number.
+    """
+    answers = response.generations
+    ids, lengths = _pad([answer.token_ids for answer in answers])
+    logprob = np.array([answer.logprob for answer in answers], dtype=np.float32)
+    if not np.isfinite(logprob).all():
+        raise InternalFault("a log-probability is not a finite number")
+    return InferResponse(
+        response_id=request.id,
+        model_name=request.model_name,
+        model_version=response.release,
+        parameters={"release": response.release},
+        infer_outputs=[
+            tensor(InferOutput, OUTPUT_IDS, ids),
+            tensor(InferOutput, OUTPUT_LENGTHS, lengths),
+            tensor(InferOutput, LOGPROB, logprob),
+            tensor(InferOutput, FINISH_REASON, [answer.finish_reason.value for answer in answers]),
+        ],
+        use_binary_outputs=request.use_binary_outputs,
+        requested_outputs=request.request_outputs,
+    )
+
+
+def generate_response_from_infer(response: InferResponse) -> GenerateResponse:
+    """The transformer's side of :func:`infer_from_generate_response`.
+
+    Raises:
+        InternalFault: the predictor's answer is not what its table says.
+    """
+    with our_fault("the predictor's answer cannot be read"):
+        values = values_by_name(response.outputs, GENERATE_OUTPUTS, "output")
+        lengths = numbers(values, OUTPUT_LENGTHS)
+        rows = _unpad(numbers(values, OUTPUT_IDS), lengths, OUTPUT_IDS.name, OUTPUT_LENGTHS.name, shortest=0)
+        logprobs = numbers(values, LOGPROB).tolist()
+        reasons = [_finish_reason(reason) for reason in texts(values, FINISH_REASON) or ()]
+        if not len(rows) == len(logprobs) == len(reasons):
+            raise InvalidRequest("the outputs differ in length")
+        generations = tuple(
+            Generation(token_ids=ids, logprob=logprob, finish_reason=reason)
+            for ids, logprob, reason in zip(rows, logprobs, reasons, strict=True)
+        )
+        return GenerateResponse(generations=generations, release=release_of(response))
+
+
+def _sampling(parameters: Parameters) -> SamplingParams:
+    max_new_tokens = parameters.integer("max_new_tokens", low=1)
+    if max_new_tokens is None:
+        raise InvalidRequest("parameter max_new_tokens is missing: say how many tokens may be generated")
+    temperature = parameters.number("temperature", low=0.0)
+    top_p = parameters.number("top_p", low=0.0, high=1.0, above=True)
+    return SamplingParams(
+        max_new_tokens=max_new_tokens,
+        temperature=0.0 if temperature is None else temperature,
+        top_p=1.0 if top_p is None else top_p,
+        seed=parameters.integer("seed", low=0, high=INT64_MAX) or 0,
+    )
+
+
+def _finish_reason(reason: str) -> FinishReason:
+    try:
+        return FinishReason(reason)
+    except ValueError:
+        raise InvalidRequest("a finish reason is unknown") from None
+
+
+def _pad(rows: Sequence[Sequence[int]]) -> tuple[_Array, _Array]:
+    """``rows`` as INT32 [N, longest], right-padded with 0, and their lengths as INT32 [N]."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
+    width = int(lengths.max()) if len(rows) else 0
+    ids = np.zeros((len(rows), width), dtype=np.int32)
+    ids[_mask(lengths, width)] = np.fromiter(chain.from_iterable(rows), dtype=np.int32)
+    return ids, lengths
+
+
+def _unpad(
+    ids: _Array, lengths: _Array, ids_name: str, lengths_name: str, *, shortest: int
+) -> tuple[tuple[int, ...], ...]:
+    """Rows of ``ids`` [N, S] cut to ``lengths`` [N], each id checked to be >= 0."""
+    if len(lengths) != len(ids):
+        raise InvalidRequest(
+            f"{lengths_name} has {len(lengths)} values; send one for each of {len(ids)} rows"
+        )
+    width = ids.shape[1]
+    if len(lengths) and not (lengths.min() >= shortest and lengths.max() <= width):
+        raise InvalidRequest(
+            f"every value of {lengths_name} must be from {shortest} to {width}, the row's width"
+        )
+    if (ids[_mask(lengths, width)] < 0).any():
+        raise InvalidRequest(f"{ids_name} holds a negative id")
+    rows = ids.tolist()
+    return tuple(tuple(row[:length]) for row, length in zip(rows, lengths.tolist(), strict=True))
+
+
+def _mask(lengths: _Array, width: int) -> _Array:
+    return np.arange(width) < lengths[:, None]

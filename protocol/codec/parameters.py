@@ -1,0 +1,83 @@
+"""Request parameters: strict reading of a mapping whose values any caller may have chosen.
+
+gRPC carries booleans, whole numbers and strings only, so a fraction may come as text. ``binary_data_output``
+belongs to the protocol rather than to a model, and passes everywhere. Errors name known parameters only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import InvalidRequest
+
+BINARY_OUTPUT = "binary_data_output"
+"""Protocol parameter: every output comes in the binary form."""
+
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Parameters of one request, all of them known."""
+
+    values: Mapping[str, object]
+
+    @classmethod
+    def of(cls, values: Mapping[str, object] | None, known: Sequence[str]) -> Parameters:
+        """Take ``values`` if every name is in ``known``.
+
+        Raises:
+            InvalidRequest: a name is not; the message offers the nearest known one.
+        """
+        values = values or {}
+        for name in values:
+            if name not in known and name != BINARY_OUTPUT:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise InvalidRequest(f"unknown parameter: {hint}")
+        return cls(values)
+
+    def text(self, name: str) -> str | None:
+        """A string that is not empty, or None if the parameter is absent."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value:
+            raise InvalidRequest(f"parameter {name} must be a string that is not empty")
+        return value
+
+    def integer(self, name: str, *, low: int, high: int = INT32_MAX) -> int | None:
+        """A whole number in [low, high], or None if the parameter is absent."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if type(value) is not int or not low <= value <= high:
+            raise InvalidRequest(f"parameter {name} must be a whole number from {low} to {high}")
+        return value
+
+    def number(self, name: str, *, low: float, high: float = math.inf, above: bool = False) -> float | None:
+        """A finite number in [low, high], or (low, high] if ``above``; None if the parameter is absent."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        number = _as_float(value)
+        inside = (low < number if above else low <= number) and number <= high and math.isfinite(number)
+        if not inside:
+            range_ = f"{'above' if above else 'at least'} {low:g}"
+            range_ += "" if math.isinf(high) else f" and at most {high:g}"
+            raise InvalidRequest(f"parameter {name} must be a number {range_}")
+        return number
+
+
+def _as_float(value: object) -> float:
+    """``value`` as a float; NaN, which no range holds, if it is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan

@@ -1,0 +1,145 @@
+"""TranslateRequest and TranslateResponse to the SDK's types and back: the transformer's public table.
+
+A text's source language may be None (to be detected); a tensor cannot say so, so it carries the empty string.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from protocol.codec.answers import our_fault
+from protocol.codec.arrays import Values
+from protocol.codec.parameters import Parameters
+from protocol.codec.release import release_of
+from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
+from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
+from protocol.errors import InternalFault, InvalidRequest
+from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
+from protocol.tensors import (
+    CACHE,
+    CONFIDENCE,
+    SOURCE,
+    TARGET,
+    TEXT,
+    TRANSLATE_INPUTS,
+    TRANSLATE_OUTPUTS,
+    TRANSLATE_PARAMETERS,
+    TRANSLATION,
+    TensorSpec,
+)
+
+
+def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
+    """What the caller asks of the transformer.
+
+    Raises:
+        InvalidRequest: an input, parameter or requested output is missing, unknown or wrong.
+    """
+    values = values_by_name(request.inputs, TRANSLATE_INPUTS, "input")
+    check_requested_outputs(request, TRANSLATE_OUTPUTS)
+    parameters = Parameters.of(request.parameters, TRANSLATE_PARAMETERS)
+    wanted = texts(values, TEXT)
+    if not wanted:
+        raise InvalidRequest("input text is empty: send at least one text")
+    sources = _languages(SOURCE, values, parameters, len(wanted)) or [""] * len(wanted)
+    targets = _languages(TARGET, values, parameters, len(wanted))
+    if targets is None or not all(targets):
+        raise InvalidRequest("target is missing: give a language tag, e.g. en, as parameter or tensor")
+    return TranslateRequest(
+        texts=tuple(wanted),
+        sources=tuple(source or None for source in sources),
+        targets=tuple(targets),
+        max_new_tokens=parameters.integer("max_new_tokens", low=1),
+        deadline_ms=parameters.integer("deadline_ms", low=1),
+    )
+
+
+def infer_from_translate_request(
+    request: TranslateRequest, *, model_name: str, request_id: str | None = None
+) -> InferRequest:
+    """The client's side of :func:`translate_request_from_infer`."""
+    inputs = [
+        tensor(InferInput, TEXT, list(request.texts)),
+        tensor(InferInput, TARGET, list(request.targets)),
+    ]
+    if any(request.sources):
+        inputs.append(tensor(InferInput, SOURCE, [source or "" for source in request.sources]))
+    parameters = {"max_new_tokens": request.max_new_tokens, "deadline_ms": request.deadline_ms}
+    return InferRequest(
+        model_name=model_name,
+        infer_inputs=inputs,
+        request_id=request_id,
+        parameters={name: value for name, value in parameters.items() if value is not None},
+    )
+
+
+def infer_from_translate_response(response: TranslateResponse, request: InferRequest) -> InferResponse:
+    """The transformer's answer to ``request``.
+
+    Raises:
+        InternalFault: a confidence is not a number in [0, 1].
+    """
+    answers = response.translations
+    confidence = np.array([answer.confidence for answer in answers], dtype=np.float32)
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise InternalFault("a confidence is not a number from 0 to 1")
+    return InferResponse(
+        response_id=request.id,
+        model_name=request.model_name,
+        model_version=response.release,
+        parameters={"release": response.release},
+        infer_outputs=[
+            tensor(InferOutput, TRANSLATION, [answer.text for answer in answers]),
+            tensor(InferOutput, SOURCE, [answer.source for answer in answers]),
+            tensor(InferOutput, CONFIDENCE, confidence),
+            tensor(InferOutput, CACHE, [answer.cache.value for answer in answers]),
+        ],
+        use_binary_outputs=request.use_binary_outputs,
+        requested_outputs=request.request_outputs,
+    )
+
+
+def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
+    """The client's side of :func:`infer_from_translate_response`; finish reasons are not on this wire.
+
+    Raises:
+        InternalFault: the transformer's answer is not what its table says.
+    """
+    with our_fault("the transformer's answer cannot be read"):
+        values = values_by_name(response.outputs, TRANSLATE_OUTPUTS, "output")
+        columns = [texts(values, spec) or [] for spec in (TRANSLATION, SOURCE, CACHE)]
+        confidence = numbers(values, CONFIDENCE).tolist()
+        if {len(column) for column in columns} != {len(confidence)}:
+            raise InvalidRequest("the outputs differ in length")
+        rows = zip(*columns, confidence, strict=True)
+        translations = tuple(_translation(text, source, cache, c) for text, source, cache, c in rows)
+        return TranslateResponse(translations=translations, release=release_of(response))
+
+
+def _translation(text: str, source: str, cache: str, confidence: float) -> Translation:
+    if not (math.isfinite(confidence) and 0 <= confidence <= 1):
+        raise InvalidRequest("a confidence is not a number from 0 to 1")
+    try:
+        status = CacheStatus(cache)
+    except ValueError:
+        raise InvalidRequest("a cache status is unknown") from None
+    return Translation(text=text, source=source, confidence=confidence, cache=status)
+
+
+def _languages(
+    spec: TensorSpec, values: dict[str, Values], parameters: Parameters, count: int
+) -> list[str] | None:
+    """One tag for each of ``count`` texts, from the tensor or the parameter of that name; None if neither."""
+    name = spec.name
+    parameter, given = parameters.text(name), texts(values, spec)
+    if given is None:
+        return None if parameter is None else [parameter] * count
+    if parameter is not None:
+        raise InvalidRequest(f"{name} is there twice, as tensor and as parameter; send one of them")
+    if len(given) not in (1, count):
+        raise InvalidRequest(
+            f"input {name} has {len(given)} values; send 1, or one for each of {count} texts"
+        )
+    return given * count if len(given) == 1 else given

@@ -1,0 +1,137 @@
+"""The v1 and v2 routes beside inference: probes and metadata that tell the truth, and clear refusals.
+
+They are registered before the SDK's own, which therefore never run: its ``/v2/health/ready`` is always true, its
+``unload`` lets anybody take the model away, and its ``:predict`` decodes what this server cannot answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from protocol.errors import NotFound, NotReady
+from serving.drain import RETRY_AFTER_S
+from serving.health import TruthfulDataPlane
+
+if TYPE_CHECKING:
+    from fastapi.exceptions import RequestValidationError
+
+LOAD_REFUSED = (
+    "models are not loaded or unloaded by request: a release is rolled out as a new revision (yiwen rollout)"
+)
+
+
+def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """``document`` as JSON."""
+    return Response(
+        orjson.dumps(document), status, headers=dict(headers or {}), media_type="application/json"
+    )
+
+
+class Endpoints:
+    """Handlers over one data plane."""
+
+    def __init__(self, dataplane: TruthfulDataPlane) -> None:
+        self._dataplane = dataplane
+
+    def routes(self) -> list[BaseRoute]:
+        """Every route, most used first."""
+        model = "/v2/models/{model}"
+        version = model + "/versions/{version}"
+        return [
+            Route("/", self.alive),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+            Route(model + "/ready", self.model_ready),
+            Route(model, self.model_metadata),
+            Route(model + "/infer", self.other_model, methods=["POST"]),
+            Route(version + "/ready", self.model_ready),
+            Route(version, self.model_metadata),
+            Route(version + "/infer", self.versioned_infer, methods=["POST"]),
+            Route("/v2/models", self.models),
+            Route("/v2", self.metadata),
+            Route("/v2/repository/{rest:path}", self.repository, methods=["GET", "POST"]),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{model}", self.model_ready),
+            Route("/v1/{rest:path}", self.v1, methods=["POST"]),
+        ]
+
+    async def alive(self, request: Request) -> Response:
+        """The SDK's liveness document, which its v1 clients ask for."""
+        return json_response({"status": "alive"})
+
+    async def live(self, request: Request) -> Response:
+        """The process answers."""
+        return json_response({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """200 while requests are taken, else 503."""
+        if not await self._dataplane.ready():
+            raise NotReady("the server is not ready", retry_after_s=RETRY_AFTER_S)
+        return json_response({"ready": True})
+
+    async def model_ready(self, request: Request) -> Response:
+        """As :meth:`ready`, and 404 for another model."""
+        model = self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
+        if not await self._dataplane.model_ready(model.name):
+            raise NotReady(f"{model.name} is not ready", retry_after_s=RETRY_AFTER_S)
+        return json_response({"name": model.name, "ready": True})
+
+    async def models(self, request: Request) -> Response:
+        """Names of the models served: one."""
+        return json_response({"models": list(self._dataplane.model_registry.get_models())})
+
+    async def model_metadata(self, request: Request) -> Response:
+        """Tables, platform and releases."""
+        model = self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
+        return json_response(model.model_metadata())
+
+    async def metadata(self, request: Request) -> Response:
+        """Name, version and extensions of the server."""
+        return json_response(self._dataplane.metadata())
+
+    async def other_model(self, request: Request) -> Response:
+        """Inference on a model that is not here; ours is answered before any route is looked up."""
+        self._dataplane.require(request.path_params["model"])
+        raise NotFound("inference is at /v2/models/{model}/infer, without anything in front")
+
+    async def versioned_infer(self, request: Request) -> Response:
+        """One release is served; a canary is addressed by its own URL, not by a version."""
+        name = self._dataplane.require(request.path_params["model"]).name
+        raise NotFound(f"releases are not addressed by version: POST to /v2/models/{name}/infer")
+
+    async def repository(self, request: Request) -> Response:
+        """Loading and unloading by request is refused."""
+        return json_response({"error": LOAD_REFUSED}, 403)
+
+    async def v1(self, request: Request) -> Response:
+        """The v1 protocol has no typed tensors, so it is refused with the way to the other."""
+        (name,) = self._dataplane.model_registry.get_models()
+        raise NotFound(f"the v1 protocol is not served: POST to /v2/models/{name}/infer")
+
+
+async def http_error(request: Request, error: HTTPException) -> Response:
+    """Errors of the framework (no such path, wrong method) in our shape."""
+    detail = str(error.detail)
+    if error.status_code == 404 and detail == "Not Found":
+        detail = "no such path: GET /openapi.json lists what is served"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"this path takes {allowed} only"
+    return json_response({"error": detail}, error.status_code, error.headers)
+
+
+async def validation_error(request: Request, error: RequestValidationError) -> Response:
+    """What a typed route finds wrong with its input, without the input."""
+    faults = []
+    for fault in error.errors():
+        # The last part of the place of an extra field is a name that the caller chose.
+        place = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
+        faults.append(f"{'.'.join(map(str, place))}: {fault['msg']}")
+    return json_response({"error": "; ".join(faults)}, 400)

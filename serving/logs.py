@@ -1,0 +1,88 @@
+"""Structured logs on stderr: one JSON object (or one line of text) per event, and never a caller's words.
+
+An exception is logged as its type and the places it passed, without its message: messages of foreign exceptions
+quote values, and values are people's texts. The SDK's and uvicorn's own loggers go through the same handler;
+their access and trace lines are off, since :mod:`serving.requests` writes one line per request.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+
+import orjson
+
+_LOUDEST = {"kserve": logging.WARNING, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
+_SILENT = ("kserve.trace", "uvicorn.access")
+_FRAMES = 12
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Send every logger's records to stderr in ``log_format`` (json or text), from ``level`` (a name) up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
+    # The SDK configures logging by itself if its logger has no handler.
+    logging.getLogger("kserve").addHandler(logging.NullHandler())
+    for name, loudest in _LOUDEST.items():
+        logging.getLogger(name).setLevel(max(loudest, root.level))
+    for name in _SILENT:
+        logging.getLogger(name).disabled = True
+
+
+def describe_exception(error: BaseException) -> list[str]:
+    """Types and places of ``error`` and its causes, innermost frame last; no messages, since they may quote."""
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(lines) < 4 * _FRAMES:
+        lines.append(f"{type(current).__module__}.{type(current).__qualname__}")
+        for frame in traceback.extract_tb(current.__traceback__)[-_FRAMES:]:
+            path = Path(frame.filename)
+            lines.append(f"  {path.parent.name}/{path.name}:{frame.lineno} {frame.name}")
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
+    return lines
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record; ``extra={"fields": {...}}`` adds members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        document: dict[str, object] = {
+            "ts": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info and record.exc_info[1]:
+            document["exception"] = describe_exception(record.exc_info[1])
+        return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """One readable line per record, and the places of an exception below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        facts = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = f"{moment} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{facts}"
+        if record.exc_info and record.exc_info[1]:
+            line = "\n    ".join([line, *describe_exception(record.exc_info[1])])
+        return line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields = getattr(record, "fields", None)
+    return fields if isinstance(fields, dict) else {}

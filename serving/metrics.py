@@ -1,0 +1,48 @@
+"""What is counted of every request, on both surfaces. Rooms add metrics of their own beside these."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class RequestMetrics:
+    """Counts of one model's requests. Statuses are HTTP's on both surfaces, so one dashboard reads both."""
+
+    def __init__(self, model: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self._model = model
+        self._requests = Counter(
+            "yiwen_requests_total",
+            "Requests answered, by the status of the error table; 499 is a caller that left",
+            ("model", "surface", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "yiwen_request_seconds",
+            "Time from a request's headers to the end of its answer, in seconds",
+            ("model", "surface"),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        in_flight = Gauge(
+            "yiwen_requests_in_flight", "Requests being answered now", ("model",), registry=registry
+        )
+        self._in_flight = in_flight.labels(model)
+        # labels() locks and hashes; these few children are asked for with every request.
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._histograms = {surface: self._seconds.labels(model, surface) for surface in ("rest", "grpc")}
+
+    def started(self) -> None:
+        """A request came in."""
+        self._in_flight.inc()
+
+    def finished(self, surface: str, status: int, seconds: float) -> None:
+        """A request was answered with ``status`` after ``seconds``."""
+        self._in_flight.dec()
+        counter = self._counters.get((surface, status))
+        if counter is None:
+            counter = self._requests.labels(self._model, surface, str(status))
+            self._counters[surface, status] = counter
+        counter.inc()
+        self._histograms[surface].observe(seconds)

@@ -1,0 +1,114 @@
+"""What a service gives to the server: a KServe model with one asynchronous ``infer`` and a truthful health.
+
+Decoding, errors, logs, cancellation and draining are the server's; tensors and their meaning are the service's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.codec.sdk import InferRequest, InferResponse
+from protocol.errors import InvalidRequest
+from protocol.tensors import TensorSpec
+from serving.sdk import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is known of one request besides its tensors."""
+
+    request_id: str
+    """The caller's ``x-request-id`` or a fresh one; echoed in the answer."""
+    headers: Mapping[str, str]
+    """HTTP headers or gRPC metadata, names in lower case."""
+    surface: str
+    """``rest`` or ``grpc``."""
+    notes: dict[str, object] = field(default_factory=dict)
+    """Facts a service adds for the request's log line: counts and ids, never text."""
+
+
+class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
+    """A model that is loaded when it is made. :meth:`open` and :meth:`close` frame its time on the event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        platform: str,
+        *,
+        versions: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name)
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.platform = platform
+        """What runs the model, for its metadata: e.g. ``yiwen_onnxruntime``."""
+        self.versions = tuple(versions)
+        """Ids of the releases served, for its metadata; at most one."""
+        self.ready = True  # the SDK registers a model only if it is ready before the server starts
+
+    @abstractmethod
+    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
+        """Answer one request.
+
+        Being cancelled means that the caller is gone: free the work.
+
+        Raises:
+            YiwenError: the expected failure that both surfaces send.
+        """
+
+    @abstractmethod
+    def is_healthy(self) -> bool:
+        """Whether requests can be answered now; decides readiness, so it must be cheap."""
+
+    async def open(self) -> None:
+        """Start what needs the event loop; runs before the first request."""
+        return
+
+    async def close(self) -> None:
+        """Stop what :meth:`open` started; runs after the last request."""
+        return
+
+    async def healthy(self) -> bool:
+        """The SDK's name for :meth:`is_healthy`."""
+        return self.is_healthy()
+
+    def load(self) -> bool:
+        """Report health. The SDK calls this on the event loop for each request to an unhealthy model."""
+        return self.is_healthy()
+
+    def start(self) -> None:
+        """Nothing: the model was ready when it was made."""
+
+    def get_input_types(self) -> list[dict[str, object]]:
+        """Input table for the v2 metadata."""
+        return [spec.describe() for spec in self.inputs]
+
+    def get_output_types(self) -> list[dict[str, object]]:
+        """Output table for the v2 metadata."""
+        return [spec.describe() for spec in self.outputs]
+
+    async def __call__(
+        self, body: object, headers: Mapping[str, str] | None = None, verb: object = None
+    ) -> tuple[InferResponse, dict[str, str]]:
+        """The SDK's way in, for callers that hold the model as a plain KServe model."""
+        if not isinstance(body, InferRequest):
+            raise InvalidRequest("this model takes v2 inference requests only")
+        known = dict(headers or {})
+        call = Call(known.get("x-request-id") or uuid.uuid4().hex, known, "rest")
+        return await self.infer(body, call), {}
+
+    def model_metadata(self) -> dict[str, Any]:
+        """The document of ``GET /v2/models/{model}``."""
+        return {
+            "name": self.name,
+            "versions": list(self.versions),
+            "platform": self.platform,
+            "inputs": self.get_input_types(),
+            "outputs": self.get_output_types(),
+        }

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol.codec import (
+    InferInput,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    generate_request_from_infer,
+    generate_response_from_infer,
+    infer_from_generate_response,
+)
+from protocol.errors import InternalFault, InvalidRequest
+from protocol.messages import FinishReason, GenerateResponse, Generation, SamplingParams
+
+
+def numbers(name: str, values: Any) -> InferInput:  # noqa: ANN401  # nested lists of any depth
+    array = np.array(values, dtype=np.int32)
+    return InferInput(name, list(array.shape), "INT32", data=array)
+
+
+def asked(ids: object = ((5, 6), (7, -1)), lengths: object = (2, 1), **parameters: object) -> InferRequest:
+    return InferRequest(
+        model_name="m",
+        infer_inputs=[numbers("input_ids", ids), numbers("input_lengths", lengths)],
+        parameters={"max_new_tokens": 4, **parameters},
+    )
+
+
+def test_padding_is_never_read() -> None:
+    read = generate_request_from_infer(asked())
+    assert read.prompts == ((5, 6), (7,))
+    assert read.params == SamplingParams(4)
+    assert read.release is None
+
+
+def test_fractions_may_come_as_text() -> None:
+    read = generate_request_from_infer(asked(temperature="0.5", top_p="1", seed=3))
+    assert read.params == SamplingParams(4, 0.5, 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (asked(lengths=(2,)), "send one for each of 2 rows"),
+        (asked(lengths=(2, 0)), "from 1 to 2"),
+        (asked(lengths=(3, 1)), "from 1 to 2"),
+        (asked(ids=((5, -6), (7, 0))), "negative id"),
+        (asked(ids=np.zeros((0, 3)), lengths=()), "at least one prompt"),
+        (asked(ids=(5, 6)), "input input_ids must be INT32 of shape [N, S]"),
+        (asked(max_new_tokens=None), "max_new_tokens is missing"),
+        (asked(max_new_tokens=0), "max_new_tokens must be"),
+        (asked(temperature=-0.1), "temperature must be a number at least 0"),
+        (asked(temperature=math.inf), "temperature must be"),
+        (asked(temperature="nan"), "temperature must be"),
+        (asked(temperature=True), "temperature must be"),
+        (asked(temperature="warm"), "temperature must be"),
+        (asked(temperature=10**400), "temperature must be"),
+        (asked(top_p=0), "top_p must be a number above 0 and at most 1"),
+        (asked(top_p=1.5), "top_p must be"),
+        (asked(seed=-1), "seed must be"),
+        (asked(seed=2**63), "seed must be"),
+        (asked(release=""), "release must be a string"),
+        (asked(top_k=5), "did you mean top_p?"),
+    ],
+)
+def test_what_is_wrong_is_said(request_: InferRequest, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        generate_request_from_infer(request_)
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize("logprob", [math.nan, -math.inf])
+def test_a_log_probability_that_is_no_number_is_our_fault(logprob: float) -> None:
+    response = GenerateResponse((Generation((1,), logprob, FinishReason.STOP),), "r")
+    with pytest.raises(InternalFault):
+        infer_from_generate_response(response, asked())
+
+
+def test_an_answer_that_is_not_a_generation_is_our_fault() -> None:
+    answer = GenerateResponse((Generation((1,), -0.5, FinishReason.LENGTH),), "r")
+    good = infer_from_generate_response(answer, asked())
+    assert generate_response_from_infer(good) == answer
+    odd = [*good.outputs[:3], InferOutput("finish_reason", [1], "BYTES", data=["bored"])]
+    uneven = [*good.outputs[:3], InferOutput("finish_reason", [2], "BYTES", data=["stop", "stop"])]
+    for outputs in (odd, uneven, good.outputs[1:]):
+        with pytest.raises(InternalFault):
+            generate_response_from_infer(InferResponse("1", "m", outputs, parameters=good.parameters))

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from protocol.codec import (
+    InferInput,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    infer_from_translate_response,
+    translate_request_from_infer,
+    translate_response_from_infer,
+)
+from protocol.errors import InternalFault, InvalidRequest
+from protocol.messages import CacheStatus, TranslateResponse, Translation
+
+
+def strings(name: str, *values: str) -> InferInput:
+    return InferInput(name, [len(values)], "BYTES", data=list(values))
+
+
+def asked(*inputs: InferInput, **parameters: object) -> InferRequest:
+    return InferRequest(model_name="m", infer_inputs=list(inputs), parameters=parameters)
+
+
+def test_languages_come_as_parameter_or_tensor_and_spread() -> None:
+    text = strings("text", "a", "b")
+    for request in (
+        asked(text, source="en", target="de"),
+        asked(text, strings("source", "en"), strings("target", "de", "de")),
+        asked(text, strings("source", "en", "en"), target="de"),
+    ):
+        read = translate_request_from_infer(request)
+        assert read.sources == ("en", "en")
+        assert read.targets == ("de", "de")
+
+
+def test_a_source_left_out_or_empty_is_detected() -> None:
+    text = strings("text", "a", "b")
+    assert translate_request_from_infer(asked(text, target="de")).sources == (None, None)
+    read = translate_request_from_infer(asked(text, strings("source", "", "en"), target="de"))
+    assert read.sources == (None, "en")
+
+
+def test_blank_texts_pass() -> None:
+    assert translate_request_from_infer(asked(strings("text", "", " \n"), target="de")).texts == ("", " \n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (asked(strings("text", "a")), "target is missing"),
+        (asked(strings("text", "a"), strings("target", "")), "target is missing"),
+        (asked(strings("text", "a"), target=""), "parameter target must be a string"),
+        (asked(strings("text", "a"), target=5), "parameter target must be a string"),
+        (asked(strings("text"), target="de"), "at least one text"),
+        (asked(target="de"), "input text is missing"),
+        (asked(strings("text", "a"), strings("text", "a"), target="de"), "input text is there twice"),
+        (asked(strings("text", "a"), strings("target", "de"), target="de"), "target is there twice"),
+        (
+            asked(strings("text", "a", "b", "c"), strings("target", "de", "fr")),
+            "has 2 values; send 1, or one for",
+        ),
+        (asked(strings("text", "a"), strings("source"), target="de"), "has 0 values"),
+        (asked(strings("text", "a"), strings("lang", "a"), target="de"), "inputs[1] has an unknown name"),
+        (asked(strings("text", "a"), target="de", temperature=1.0), "unknown parameter"),
+        (asked(strings("text", "a"), target="de", max_new_tokens=True), "whole number from 1"),
+        (asked(strings("text", "a"), target="de", max_new_tokens=0), "whole number from 1"),
+        (asked(strings("text", "a"), target="de", max_new_tokens=2.0), "whole number from 1"),
+        (asked(strings("text", "a"), target="de", max_new_tokens="5"), "whole number from 1"),
+        (asked(strings("text", "a"), target="de", deadline_ms=2**31), "whole number from 1"),
+    ],
+)
+def test_what_is_wrong_is_said(request_: InferRequest, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        translate_request_from_infer(request_)
+    assert says in caught.value.message
+
+
+def test_errors_never_quote_the_caller() -> None:
+    for request in (
+        asked(strings("my secret", "a"), target="de"),
+        asked(strings("text", "a"), target="de", **{"my secret": 1}),
+        asked(strings("text", "a"), target="de", max_new_tokens="my secret"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            translate_request_from_infer(request)
+        assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("confidence", [math.nan, math.inf, -0.1, 1.1])
+def test_a_confidence_outside_0_to_1_is_our_fault(confidence: float) -> None:
+    response = TranslateResponse((Translation("a", "en", confidence, CacheStatus.MISS),), "r")
+    with pytest.raises(InternalFault):
+        infer_from_translate_response(response, asked())
+
+
+def test_an_answer_that_is_not_a_translation_is_our_fault() -> None:
+    good = infer_from_translate_response(
+        TranslateResponse((Translation("a", "en", 0.5, CacheStatus.MISS),), "r"), asked()
+    )
+    assert translate_response_from_infer(good).release == "r"
+    no_release = InferResponse("1", "m", good.outputs)
+    half = InferResponse("1", "m", good.outputs[:2], parameters=good.parameters)
+    odd = [*good.outputs[:3], InferOutput("cache", [1], "BYTES", data=["maybe"])]
+    uneven = [*good.outputs[:3], InferOutput("cache", [2], "BYTES", data=["hit", "hit"])]
+    for response in (
+        no_release,
+        half,
+        InferResponse("1", "m", odd, parameters=good.parameters),
+        InferResponse("1", "m", uneven, parameters=good.parameters),
+    ):
+        with pytest.raises(InternalFault):
+            translate_response_from_infer(response)

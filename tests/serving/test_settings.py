@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from serving.settings import (
+    ServerSettings,
+    SettingsError,
+    environment_names,
+    parse_kserve_arguments,
+    settings_from_environment,
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    release: Path = field(metadata={"env": "YIWEN_RELEASE"})
+    slots: int = field(default=8, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 64})
+    ratio: float = field(default=0.5, metadata={"env": "YIWEN_RATIO", "min": 0.0})
+    warm: bool = field(default=True, metadata={"env": "YIWEN_WARM"})
+    url: str | None = field(default=None, metadata={"env": "YIWEN_URL"})
+    limit: int | None = field(default=None, metadata={"env": "YIWEN_LIMIT"})
+    languages: tuple[str, ...] = field(default=(), metadata={"env": "YIWEN_LANGUAGES"})
+    backend: str = field(default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "cpu")})
+
+
+def read(**environ: str) -> Sample:
+    return settings_from_environment(Sample, {"YIWEN_RELEASE": "/r", **environ})
+
+
+def test_reads_every_type() -> None:
+    settings = read(
+        YIWEN_SLOTS="4",
+        YIWEN_RATIO="2.5",
+        YIWEN_WARM="off",
+        YIWEN_URL="http://x",
+        YIWEN_LIMIT="3",
+        YIWEN_LANGUAGES="de, fr,",
+        YIWEN_BACKEND="cpu",
+    )
+    assert settings == Sample(Path("/r"), 4, 2.5, False, "http://x", 3, ("de", "fr"), "cpu")
+
+
+def test_what_is_missing_or_empty_takes_its_default() -> None:
+    assert read(YIWEN_SLOTS="", HOME="/root") == Sample(Path("/r"))
+
+
+def test_reports_all_faults_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_from_environment(
+            Sample,
+            {
+                "YIWEN_SLOTS": "65",
+                "YIWEN_RATIO": "nan",
+                "YIWEN_WARM": "maybe",
+                "YIWEN_LIMIT": "few",
+                "YIWEN_BACKEND": "gpu",
+                "YIWEN_SLOT": "4",
+            },
+        )
+    text = str(caught.value)
+    assert "\n" not in text
+    for part in (
+        "YIWEN_RELEASE is missing",
+        "YIWEN_SLOTS must be at most 64, not 65",
+        "YIWEN_RATIO must be at least 0.0",
+        "YIWEN_WARM must be true or false",
+        "YIWEN_LIMIT must be a whole number",
+        "YIWEN_BACKEND must be one of auto, cpu",
+        "YIWEN_SLOT is not a setting, did you mean YIWEN_SLOTS?",
+    ):
+        assert part in text
+
+
+def test_names_that_others_know_are_no_mistake() -> None:
+    environ = {"YIWEN_RELEASE": "/r", "YIWEN_CACHE_BYTES": "1"}
+    assert settings_from_environment(Sample, environ, known=("YIWEN_CACHE_BYTES",)) == Sample(Path("/r"))
+    assert "YIWEN_RELEASE" in environment_names(Sample)
+
+
+def test_the_server_has_defaults_for_everything() -> None:
+    settings = settings_from_environment(ServerSettings, {})
+    assert (settings.http_port, settings.grpc_port, settings.max_body_bytes) == (8080, 8081, 8 * 2**20)
+
+
+def test_arguments_of_kserve_override_the_environment() -> None:
+    arguments = "--model_name=m --predictor_host p:80 --http_port 8000 --workers 1 --grpc_port 0 --release /r"
+    assert parse_kserve_arguments(arguments.split()) == {
+        "YIWEN_MODEL_NAME": "m",
+        "YIWEN_PREDICTOR_URL": "http://p:80",
+        "YIWEN_HTTP_PORT": "8000",
+        "YIWEN_GRPC_PORT": "0",
+        "YIWEN_RELEASE": "/r",
+    }
+    assert parse_kserve_arguments([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--workers", "2"], "each load the model"),
+        (["--worker", "1"], "--worker"),
+        (["--model_name"], "expected one argument"),
+        (["--protocol", "v2"], "--protocol"),
+    ],
+)
+def test_other_arguments_are_refused(argv: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        parse_kserve_arguments(argv)
