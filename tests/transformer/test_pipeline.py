@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from protocol.errors import NotReady, Overloaded, ReleaseMismatch
+from protocol.messages import (
+    CacheStatus,
+    FinishReason,
+    GenerateRequest,
+    GenerateResponse,
+    Generation,
+    TranslateRequest,
+    TranslateResponse,
+)
+from protocol.release import TranslationSpec
+from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
+from tests.transformer.release import MAX_SEQUENCE_TOKENS
+from tests.transformer.test_client import Connect
+from transformer.cache import Cache, LruCache, NullCache
+from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
+from transformer.languages import Languages
+from transformer.metrics import TransformerMetrics
+from transformer.pipeline import Bounds, Pipeline, Predictor
+from transformer.tokenizer import PromptTokenizer
+
+HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS
+Make = Callable[..., Pipeline]
+
+
+class InProcess:
+    """A predictor without HTTP, for what does not depend on it."""
+
+    def __init__(self, answer: Callable[[GenerateRequest], GenerateResponse] = echo) -> None:
+        self.answer = answer
+        self.requests: list[GenerateRequest] = []
+
+    async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        return self.answer(request)
+
+
+@pytest.fixture
+def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: TransformerMetrics) -> Make:
+    def _make(
+        predictor: Predictor, cache: Cache | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> Pipeline:
+        return Pipeline(
+            release=RELEASE,
+            bounds=Bounds(max_texts=2_000, max_sequence_tokens=MAX_SEQUENCE_TOKENS, max_deadline_ms=5_000),
+            languages=Languages(spec),
+            tokenizer=tokenizer,
+            cache=cache if cache is not None else LruCache(1_000_000),
+            predictor=predictor,
+            metrics=metrics,
+            clock=clock,
+        )
+
+    return _make
+
+
+def asking(*texts: str, source: str | None = None, target: str = "zh", **more: int) -> TranslateRequest:
+    return TranslateRequest(texts, (source,) * len(texts), (target,) * len(texts), **more)
+
+
+def statuses(response: TranslateResponse) -> list[CacheStatus]:
+    return [translation.cache for translation in response.translations]
+
+
+def translated(response: TranslateResponse) -> list[str]:
+    return [translation.text for translation in response.translations]
+
+
+async def test_a_request_travels_over_http_and_keeps_its_order(
+    make: Make, stand_in: StandIn, connect: Connect
+) -> None:
+    pipeline = make(await connect(stand_in.url))
+    texts = ["red shoes", "12", " red shoes ", "", "hello world\n", "已经是中文", "red shoes"]
+    response = await pipeline.translate(asking(*texts), {"x-request-id": "r"})
+    assert translated(response) == texts
+    assert statuses(response) == [MISS, BYPASS, SHARED, BYPASS, MISS, BYPASS, SHARED]
+    assert [t.source for t in response.translations] == ["en", "und", "en", "und", "en", "zh", "en"]
+    assert response.release == RELEASE
+    (sent,) = stand_in.requests
+    assert len(sent.prompts) == 2
+    assert (sent.release, sent.params.temperature) == (RELEASE, 0.0)
+    assert sent.deadline_ms is not None
+    assert 0 < sent.deadline_ms <= 5_000
+
+
+async def test_what_was_translated_once_is_a_hit_with_the_same_answer(make: Make) -> None:
+    predictor = InProcess()
+    pipeline = make(predictor)
+    first = await pipeline.translate(asking("red shoes", "hello"), {})
+    again = await pipeline.translate(asking("hello", "red shoes", " hello"), {})
+    assert statuses(again) == [HIT, HIT, HIT]
+    assert translated(again) == ["hello", "red shoes", " hello"]
+    assert again.translations[0].confidence == first.translations[1].confidence == math.exp(-0.5)
+    assert len(predictor.requests) == 1
+
+
+async def test_hits_and_misses_mix_in_one_request(make: Make) -> None:
+    predictor = InProcess()
+    pipeline = make(predictor)
+    await pipeline.translate(asking("one", "three"), {})
+    response = await pipeline.translate(asking("one", "two", "three", "two"), {})
+    assert statuses(response) == [HIT, MISS, HIT, SHARED]
+    assert translated(response) == ["one", "two", "three", "two"]
+    assert len(predictor.requests[1].prompts) == 1
+
+
+async def test_a_request_that_needs_no_model_makes_no_call(make: Make) -> None:
+    predictor = InProcess()
+    response = await make(predictor).translate(asking("  \n", "￥199", "手机壳"), {})
+    assert statuses(response) == [BYPASS] * 3
+    assert translated(response) == ["  \n", "￥199", "手机壳"]
+    assert [t.confidence for t in response.translations] == [1.0] * 3
+    assert predictor.requests == []
+
+
+async def test_equal_texts_in_different_unicode_forms_are_one(make: Make) -> None:
+    predictor = InProcess()
+    response = await make(predictor).translate(asking("café", "cafe\u0301", source="en"), {})
+    assert statuses(response) == [MISS, SHARED]
+    assert translated(response) == ["café", "café"]
+
+
+async def test_an_empty_answer_is_returned_but_not_kept(make: Make, registry: CollectorRegistry) -> None:
+    predictor = InProcess(lambda r: answer_with(r, lambda _: Generation((), -0.2, FinishReason.STOP)))
+    pipeline = make(predictor)
+    for _ in range(2):
+        response = await pipeline.translate(asking(" red shoes "), {})
+        assert statuses(response) == [MISS]
+        assert translated(response) == ["  "]
+        assert response.translations[0].confidence == pytest.approx(math.exp(-0.2))
+    assert registry.get_sample_value("yiwen_transformer_guard_failures_total", {"kind": "empty"}) == 2
+
+
+async def test_an_answer_cut_at_its_bound_is_returned_as_such_but_not_kept(
+    make: Make, registry: CollectorRegistry
+) -> None:
+    pipeline = make(InProcess(length_limited))
+    for _ in range(2):
+        (translation,) = (await pipeline.translate(asking("red shoes"), {})).translations
+        assert translation.cache is MISS
+        assert translation.finish_reason is FinishReason.LENGTH
+        assert translation.text
+    assert registry.get_sample_value("yiwen_transformer_guard_failures_total", {"kind": "length"}) == 2
+
+
+async def test_a_short_text_does_not_profit_from_a_long_neighbours_budget(make: Make) -> None:
+    pipeline = make(InProcess(length_limited))
+    (alone,) = (await pipeline.translate(asking("red shoes"), {})).translations
+    beside = (await pipeline.translate(asking("red shoes", "hello world " * 12), {})).translations[0]
+    assert beside.text == alone.text
+
+
+async def test_what_was_finished_before_the_deadline_is_kept_and_the_request_fails(make: Make) -> None:
+    reasons = iter([FinishReason.STOP, FinishReason.DEADLINE])
+    predictor = InProcess(
+        lambda r: answer_with(
+            r, lambda prompt: Generation(prompt[1:-1], -0.5, next(reasons, FinishReason.STOP))
+        )
+    )
+    pipeline = make(predictor)
+    with pytest.raises(PredictorTooLate, match=r"within 3 s"):
+        await pipeline.translate(asking("one", "two", deadline_ms=3_000), {})
+    response = await pipeline.translate(asking("one", "two"), {})
+    assert statuses(response) == [HIT, MISS]
+
+
+async def test_the_time_spent_here_is_taken_off_the_predictors(make: Make) -> None:
+    now = iter([100.0, 100.4, 100.5, 100.75])
+    predictor = InProcess()
+    await make(predictor, clock=lambda: next(now)).translate(asking("one", deadline_ms=1_000), {})
+    assert predictor.requests[0].deadline_ms == 250
+
+
+async def test_a_deadline_that_is_over_makes_no_call(make: Make) -> None:
+    now = iter([100.0, 101.0, 101.0, 101.0])
+    predictor = InProcess()
+    with pytest.raises(PredictorTooLate):
+        await make(predictor, clock=lambda: next(now)).translate(asking("one", deadline_ms=1_000), {})
+    assert predictor.requests == []
+
+
+@pytest.mark.parametrize("deadline_ms", [None, 3_600_000])
+async def test_the_servers_longest_deadline_holds_for_all(make: Make, deadline_ms: int | None) -> None:
+    predictor = InProcess()
+    await make(predictor).translate(TranslateRequest(("one",), (None,), ("zh",), None, deadline_ms), {})
+    sent = predictor.requests[0].deadline_ms
+    assert sent is not None
+    assert 4_000 < sent <= 5_000
+
+
+async def test_ids_of_another_release_are_never_decoded_or_kept(make: Make) -> None:
+    cache = LruCache(1_000_000)
+    predictor = InProcess(lambda r: GenerateResponse(echo(r).generations, "fedcba9876543210"))
+    with pytest.raises(ReleaseMismatch) as caught:
+        await make(predictor, cache).translate(asking("one"), {})
+    assert caught.value.serving == "fedcba9876543210"
+    assert len(cache) == 0
+
+
+async def test_an_answer_for_fewer_prompts_is_a_fault_of_ours(make: Make) -> None:
+    predictor = InProcess(lambda r: GenerateResponse(echo(r).generations[:1], RELEASE))
+    with pytest.raises(PredictorFault, match="1 of 2"):
+        await make(predictor).translate(asking("one", "two"), {})
+
+
+async def test_the_callers_bound_reaches_the_predictor_and_separates_cache_entries(make: Make) -> None:
+    predictor = InProcess()
+    pipeline = make(predictor)
+    await pipeline.translate(asking("one", max_new_tokens=7), {})
+    response = await pipeline.translate(asking("one"), {})
+    assert statuses(response) == [MISS]
+    assert [request.params.max_new_tokens for request in predictor.requests] == [7, 16 + 3 * 2]
+
+
+@pytest.mark.parametrize("error", [Overloaded("full", retry_after_s=3), NotReady("starting")])
+async def test_the_predictors_refusal_reaches_the_caller(make: Make, error: Exception) -> None:
+    def refuse(_: GenerateRequest) -> GenerateResponse:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await make(InProcess(refuse)).translate(asking("one"), {})
+    assert caught.value is error
+
+
+async def test_the_predictors_absence_does_not_hold_up_hits(make: Make) -> None:
+    predictor = InProcess()
+    pipeline = make(predictor)
+    await pipeline.translate(asking("one"), {})
+
+    def refuse(_: GenerateRequest) -> GenerateResponse:
+        raise NotReady("gone")
+
+    predictor.answer = refuse
+    assert statuses(await pipeline.translate(asking("one"), {})) == [HIT]
+
+
+async def test_bad_texts_are_named_by_their_place_in_the_request(make: Make) -> None:
+    pipeline = make(InProcess())
+    with pytest.raises(SameLanguage, match="text 1"):
+        await pipeline.translate(TranslateRequest(("手机", "手机"), ("zh", "en"), ("en", "en")), {})
+    with pytest.raises(TextTooLong, match="text 2"):
+        await pipeline.translate(asking("one", "two", "é" * 150, source="en"), {})
+
+
+async def test_a_large_request_leaves_the_event_loop_to_others(make: Make) -> None:
+    pipeline = make(InProcess(), NullCache())
+    longest_gap, last, running = 0.0, time.monotonic(), True
+
+    async def watch() -> None:
+        nonlocal longest_gap, last
+        while running:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            longest_gap, last = max(longest_gap, now - last), now
+
+    watching = asyncio.create_task(watch())
+    texts = [f"number {n} of many red shoes for women and men" for n in range(2_000)]
+    response = await pipeline.translate(asking(*texts), {})
+    running = False
+    await watching
+    assert translated(response) == texts
+    print(longest_gap)
+    assert longest_gap < 1.0
+
+
+async def test_texts_are_counted_by_pair_and_by_where_they_came_from(
+    make: Make, registry: CollectorRegistry
+) -> None:
+    await make(InProcess()).translate(asking("one", "one", "手机", "12"), {})
+
+    def segments(source: str, cache: str) -> float | None:
+        labels = {"source": source, "target": "zh", "cache": cache}
+        return registry.get_sample_value("yiwen_transformer_segments_total", labels)
+
+    assert [
+        segments("en", "miss"),
+        segments("en", "shared"),
+        segments("zh", "bypass"),
+        segments("und", "bypass"),
+    ] == [1] * 4
+    labels = {"source": "en", "target": "zh"}
+    assert registry.get_sample_value("yiwen_transformer_characters_total", labels) == 6

@@ -1,0 +1,35 @@
+"""``python -m transformer``: settings from arguments and environment, the release, the server until it has drained.
+
+Whatever makes a start impossible is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from protocol.release import ReleaseError
+from serving.server import run_server
+from serving.settings import SettingsError, read_settings
+from transformer.config import TransformerConfig
+from transformer.model import create_model
+
+CANNOT_START = 2
+"""Exit code of a process that was set up wrongly; starting it again is of no use."""
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serve until drained; returns the exit code."""
+    try:
+        config, settings = read_settings(TransformerConfig, argv, environ)
+        model = create_model(config, name=settings.model_name, max_deadline_ms=settings.max_deadline_ms)
+        run_server(model, settings)
+    except (SettingsError, ReleaseError) as error:
+        print(f"transformer: {error}", file=sys.stderr)
+        return CANNOT_START
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,47 @@
+"""What makes two translations the same, as a digest. Pure; the cache's neighbour, it never sees an entry.
+
+The digest covers the release, the pair of languages, the options and the text, each preceded by its length: no two
+different tuples have the same bytes before hashing, wherever one field ends and the next begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping
+
+KEY_BYTES = 16
+"""128 bits: accidental collisions start at some 10^19 texts, and a hit compares the text anyway."""
+
+
+def cache_key(*, release: str, source: str, target: str, options: Mapping[str, str], text: str) -> bytes:
+    """Digest of one translation's identity.
+
+    Args:
+        release: id of the release that answers.
+        source: language tag as the release writes it.
+        target: language tag as the release writes it.
+        options: what else changes the answer, by name; the order does not matter.
+        text: as :func:`normal_text` returns it.
+
+    Returns:
+        ``KEY_BYTES`` bytes.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"yiwen-text-v1")
+    for field in (release, source, target, text):
+        _add(digest, field)
+    for name, value in sorted(options.items()):
+        _add(digest, name)
+        _add(digest, value)
+    return digest.digest()
+
+
+def normal_text(text: str) -> str:
+    """The text that is translated, cached and compared: in Unicode NFC, without outer white space."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _add(digest: hashlib.blake2b, field: str) -> None:
+    data = field.encode()
+    digest.update(len(data).to_bytes(8, "big"))
+    digest.update(data)

@@ -1,0 +1,123 @@
+"""The transformer's own cases of the wire's errors, each with its message in one place.
+
+::
+
+    YiwenError (protocol.errors)
+    ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
+    ├── NotFound        404 ── UnknownLanguage, UnknownPair
+    ├── TooLong         413 ── TextTooLong, TooManyTexts
+    ├── InternalFault   500 ── PredictorFault
+    ├── NotReady        503 ── PredictorUnreachable
+    └── DeadlineExceeded 504 ─ PredictorTooLate
+
+Texts are named by their index in the request (from 0) and never quoted. A language tag is quoted only if it has the
+form of one, which a sentence that was sent in its place has not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from protocol.errors import (
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    TooLong,
+)
+
+_TAG_FORM = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
+
+
+class SameLanguage(InvalidRequest):
+    """400: a text was declared to be in the language it is wanted in."""
+
+    def __init__(self, index: int, tag: str) -> None:
+        super().__init__(
+            f"text {index}: source and target are both {tag!r}; leave source out to have it detected, "
+            "or do not send the text"
+        )
+
+
+class UndetectedLanguage(InvalidRequest):
+    """400: a text's letters belong to no language that the release reads."""
+
+    def __init__(self, index: int, candidates: Iterable[str]) -> None:
+        super().__init__(
+            f"text {index}: its language is none of {_listed(candidates)}, which this release reads for that target; "
+            "pass `source` if it is one of them"
+        )
+
+
+class UnusableText(InvalidRequest):
+    """400: a text cannot be turned into token ids."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"text {index}: {reason}")
+
+
+class UnknownLanguage(NotFound):
+    """404: the release does not speak a language at all."""
+
+    def __init__(self, index: int, role: str, tag: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"text {index}: {role} language {_quoted(tag)} is not one this release speaks: {_listed(known)}"
+        )
+
+
+class UnknownPair(NotFound):
+    """404: the release speaks both languages but does not translate this way."""
+
+    def __init__(self, index: int, source: str, target: str, pairs: Iterable[tuple[str, str]]) -> None:
+        super().__init__(
+            f"text {index}: this release does not translate {source} to {target}; "
+            f"it translates {_listed(f'{a} to {b}' for a, b in pairs)}"
+        )
+
+
+class TextTooLong(TooLong):
+    """413: one text has more tokens than the release takes."""
+
+    def __init__(self, index: int, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"text {index}: it has {tokens} tokens, this release takes at most {limit}; split it into shorter texts"
+        )
+        self.index = index
+        self.tokens = tokens
+        self.limit = limit
+
+
+class TooManyTexts(TooLong):
+    """413: one request holds more texts than the transformer takes."""
+
+    def __init__(self, texts: int, limit: int) -> None:
+        super().__init__(
+            f"the request holds {texts} texts, at most {limit} are taken; split it, or raise YIWEN_MAX_TEXTS"
+        )
+
+
+class PredictorFault(InternalFault):
+    """500: the predictor answered, but not with what was agreed."""
+
+
+class PredictorUnreachable(NotReady):
+    """503: no connection to the predictor, or it broke before the answer was there."""
+
+
+class PredictorTooLate(DeadlineExceeded):
+    """504: the predictor had not answered when the time was up."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"no complete answer within {waited_s:.3g} s; allow more time with `deadline_ms`, or send fewer texts"
+        )
+
+
+def _quoted(tag: str) -> str:
+    return repr(tag) if _TAG_FORM.fullmatch(tag) else "(not a language tag)"
+
+
+def _listed(items: Iterable[str]) -> str:
+    return ", ".join(items)

@@ -1,0 +1,104 @@
+"""The transformer as KServe sees it: tensors to messages, the pipeline, messages to tensors. Nothing else.
+
+Decoding of bodies, error answers, drain and cancellation are the server's (:mod:`serving`).
+"""
+
+from __future__ import annotations
+
+from protocol.codec import (
+    InferRequest,
+    InferResponse,
+    infer_from_translate_response,
+    translate_request_from_infer,
+)
+from protocol.messages import TranslateResponse
+from protocol.release import TRANSLATION_FILE, Release, load_release, load_translation_spec
+from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
+from serving.model import Call, ServedModel
+from transformer.cache import create_cache
+from transformer.client import PredictorClient, travelling_headers
+from transformer.config import TransformerConfig
+from transformer.languages import Languages
+from transformer.metrics import TransformerMetrics
+from transformer.pipeline import Bounds, Pipeline
+from transformer.tokenizer import load_tokenizer
+
+PLATFORM = "yiwen_transformer"
+
+
+class TranslatorModel(ServedModel):
+    """Serves one release's languages; healthy between :meth:`open` and :meth:`close`."""
+
+    def __init__(self, name: str, release: Release, pipeline: Pipeline, predictor: PredictorClient) -> None:
+        super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
+        self._pipeline = pipeline
+        self._predictor = predictor
+        self._open = False
+
+    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
+        """Translate the request's texts.
+
+        Raises:
+            YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
+        """
+        wanted = translate_request_from_infer(request)
+        call.notes["texts"] = len(wanted.texts)
+        answer = await self._pipeline.translate(wanted, travelling_headers(call.request_id, call.headers))
+        call.notes.update(_counts(answer))
+        return infer_from_translate_response(answer, request)
+
+    def is_healthy(self) -> bool:
+        """True while requests can be taken. The predictor's health is its own: a cache hit needs none of it."""
+        return self._open
+
+    async def open(self) -> None:
+        """Make the connection pool."""
+        await self._predictor.open()
+        self._open = True
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        self._open = False
+        await self._predictor.close()
+
+
+def create_model(
+    config: TransformerConfig,
+    *,
+    name: str | None,
+    max_deadline_ms: int,
+    metrics: TransformerMetrics | None = None,
+) -> TranslatorModel:
+    """Load the release and put the parts together; nothing is connected yet.
+
+    Args:
+        config: this service's settings.
+        name: model name in the URLs; None takes the release's.
+        max_deadline_ms: deadline of requests that bring none, and the longest allowed.
+        metrics: None makes them in the process' own registry.
+
+    Raises:
+        ReleaseError: the release cannot be used.
+    """
+    release = load_release(config.release)
+    spec = load_translation_spec(config.release / TRANSLATION_FILE)
+    name = name or release.name
+    metrics = metrics or TransformerMetrics(release.id)
+    predictor = PredictorClient(config, config.predictor_model or name, metrics)
+    pipeline = Pipeline(
+        release=release.id,
+        bounds=Bounds(config.max_texts, release.limits.max_sequence_tokens, max_deadline_ms),
+        languages=Languages(spec),
+        tokenizer=load_tokenizer(config.release, spec, release.limits.max_sequence_tokens),
+        cache=create_cache(config.cache_bytes, metrics),
+        predictor=predictor,
+        metrics=metrics,
+    )
+    return TranslatorModel(name, release, pipeline, predictor)
+
+
+def _counts(answer: TranslateResponse) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for translation in answer.translations:
+        counts[translation.cache.value] = counts.get(translation.cache.value, 0) + 1
+    return counts
