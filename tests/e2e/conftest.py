@@ -1,0 +1,82 @@
+"""The whole service, as `yiwen serve` starts it: two real processes on free ports, over a small random release."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running pair."""
+
+    process: subprocess.Popen[str]
+    url: str
+    grpc: str
+    predictor_url: str
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric's samples on the predictor."""
+        lines = httpx.get(f"{self.predictor_url}/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{"))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start_service(release_dir: Path, log: Path, **environment: str) -> Service:
+    http, grpc, predictor_http = free_ports(3)
+    command = [sys.executable, "-m", "cli", "serve", "--release", str(release_dir)]
+    command += [
+        "--http-port",
+        str(http),
+        "--grpc-port",
+        str(grpc),
+        "--predictor-http-port",
+        str(predictor_http),
+    ]
+    environ = {**os.environ, "YIWEN_HOST": "127.0.0.1", "YIWEN_THREADS": "1", **environment}
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, env=environ, stderr=stderr, text=True)
+    service = Service(
+        process, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", f"http://127.0.0.1:{predictor_http}"
+    )
+    end = time.monotonic() + 60
+    while "serving on" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.02)
+    return service
+
+
+def stop_service(service: Service) -> int:
+    service.process.send_signal(signal.SIGTERM)
+    return service.process.wait(timeout=40)
+
+
+@pytest.fixture(scope="session")
+def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service") / "stderr.log"
+
+
+@pytest.fixture(scope="session")
+def service(random_release_dir: Path, service_log: Path) -> Iterator[Service]:
+    """One pair for all tests that leave it as they found it."""
+    service = start_service(random_release_dir, service_log, YIWEN_SLOTS="2")
+    yield service
+    assert stop_service(service) == 0
