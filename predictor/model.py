@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from kserve import InferRequest, InferResponse
 
 from predictor.llm_engine import LLMEngine
-from protocol.codec import generate_request_from_infer, infer_from_generate_response
+from protocol.codec import (
+    InferRequest,
+    InferResponse,
+    generate_request_from_infer,
+    infer_from_generate_response,
+)
 from protocol.errors import InvalidRequest, ReleaseMismatch
 from protocol.messages import GenerateRequest
 from protocol.release import Release
@@ -28,7 +32,9 @@ class PredictorModel(ServedModel):
             engine: not started yet.
             max_deadline_s: seconds a request may take when it names no deadline, or a later one.
         """
-        super().__init__(name, GENERATE_INPUTS, GENERATE_OUTPUTS, platform="yiwen_llm", versions=(release.id,))
+        super().__init__(
+            name, GENERATE_INPUTS, GENERATE_OUTPUTS, platform="yiwen_llm", versions=(release.id,)
+        )
         self._release = release
         self._engine = engine
         self._max_deadline_s = max_deadline_s
@@ -63,7 +69,7 @@ def check_request(request: GenerateRequest, release: Release) -> None:
 
     Raises:
         ReleaseMismatch: the ids were made by another release's tokenizer.
-        InvalidRequest: an id is outside the vocabulary.
+        InvalidRequest: an id is outside the vocabulary (the codec refused negative ones).
     """
     if request.release is not None and request.release != release.id:
         raise ReleaseMismatch(
@@ -73,5 +79,5 @@ def check_request(request: GenerateRequest, release: Release) -> None:
         )
     vocab = release.decoder.vocab
     for index, prompt in enumerate(request.prompts):
-        if min(prompt) < 0 or max(prompt) >= vocab:
-            raise InvalidRequest(f"input_ids of sequence {index} holds an id outside 0 to {vocab - 1}")
+        if max(prompt) >= vocab:
+            raise InvalidRequest(f"input_ids of sequence {index} holds an id above {vocab - 1}, the vocabulary's last")

@@ -95,9 +95,7 @@ def settings_from_environment(cls: type[T], environ: Mapping[str, str], *, known
     return cls(**values)
 
 
-def read_settings(
-    cls: type[T], argv: Sequence[str], environ: Mapping[str, str]
-) -> tuple[T, ServerSettings]:
+def read_settings(cls: type[T], argv: Sequence[str], environ: Mapping[str, str]) -> tuple[T, ServerSettings]:
     """A service's own settings and its server's, from KServe's arguments and the environment.
 
     Raises:

@@ -158,8 +158,8 @@ def _shape(config: Mapping[str, Any]) -> DecoderShape:
         raise BrokenCheckpoint(
             f"{CONFIG_FILE}: num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
         )
-    if head_dim % 8:
-        raise UnsupportedModel(f"{CONFIG_FILE}: head_dim is {head_dim}; supported: multiples of 8")
+    if head_dim % 16:  # what ONNX Runtime's GroupQueryAttention rotates
+        raise UnsupportedModel(f"{CONFIG_FILE}: head_dim is {head_dim}; supported: multiples of 16")
     return DecoderShape(
         layers=_positive(config, "num_hidden_layers"),
         hidden=hidden,

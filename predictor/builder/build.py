@@ -14,7 +14,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from predictor.builder.decoder import StepOptions, emit_decoder
 from predictor.builder.errors import BrokenText, UnsupportedModel
 from predictor.builder.layout import PRECISIONS, DecoderWeights
 from predictor.builder.progress import Reporter
-from predictor.builder.staging import check_room, check_target, staged
+from predictor.builder.staging import check_target, staged
 from predictor.builder.text_files import TextFiles, read_text_files
 from predictor.builder.weights import WeightPlan
 from predictor.builder.writer import JOURNAL_FILE, write_weights
@@ -43,8 +43,6 @@ DEFAULT_MAX_TOKENS = 4096
 """A slot's K/V cache grows with it, and few sentences need more."""
 CANDIDATES = 32
 """Enough for any top-k in use; more costs time in every step."""
-GRAPH_FORM = 1
-"""Changes with the layout of weights.bin: pieces of another form are not resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +78,15 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
         BuildError: see :mod:`predictor.builder.errors`.
         ReleaseError: translation.json breaks a rule.
     """
-    check_target(request.out, force=request.force)
+    target = request.out.absolute()
+    check_target(target, force=request.force)
     plan = _plan(request)
     reporter.begin("read checkpoint", plan.checkpoint.bytes())
     source = plan.checkpoint.digest(reporter.advance)
-    key = f"{source[:16]}-{request.precision}-{GRAPH_FORM}-{plan.limits.max_sequence_tokens}"
-    with staged(request.out, key, force=request.force) as directory:
-        present = directory / WEIGHTS_FILE
-        size = present.stat().st_size if present.exists() else 0
-        needed = plan.weights.total_bytes + len(plan.decoder) + _bytes(plan.text.tokenizer_files)
-        check_room(request.out, needed, size)
+    # The graph names every tensor, its place and its form: with the source it decides every byte of weights.bin.
+    key = f"{source[:12]}-{hashlib.sha256(plan.decoder).hexdigest()[:12]}"
+    needed = plan.weights.total_bytes + len(plan.decoder) + _bytes(plan.text.tokenizer_files)
+    with staged(target, key, needed=needed, force=request.force) as directory:
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
 
@@ -161,15 +158,21 @@ def _release(plan: _Plan, files: dict[str, str], provenance: dict[str, Any]) -> 
 
 
 def _provenance(plan: _Plan, source: str, built_at: datetime) -> dict[str, Any]:
-    packages = ("numpy", "onnx", "tokenizers")
     return {
         "checkpoint": plan.request.checkpoint.resolve().name,
         "checkpoint_sha256": source,
         "checkpoint_bytes": plan.checkpoint.bytes(),
         "built_at": built_at.isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: _version(package) for package in ("yiwen", "numpy", "onnx", "tokenizers")},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"  # yiwen, run from its source tree
 
 
 def file_digest(path: Path) -> str:

@@ -62,7 +62,11 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
             f"{document['kv_bytes_per_slot'] / 1e6:,.1f} MB per slot",
         ),
     ]
-    lines += [(f"from {key}", str(value)) for key, value in sorted(provenance.items())]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(provenance["versions"].items()))
+    lines += [
+        ("checkpoint", f"{provenance['checkpoint']}, sha256 {provenance['checkpoint_sha256']}"),
+        ("built", f"{provenance['built_at']} with {versions}"),
+    ]
     for name, report in document["reports"].items():
         lines.append((f"report {name}", _summary(report)))
     return lines
@@ -71,8 +75,14 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _summary(report: Any) -> str:  # noqa: ANN401 - any JSON document
     if not isinstance(report, dict):
         return "unreadable"
-    plain = {key: value for key, value in report.items() if isinstance(value, (str, int, float, bool))}
-    return ", ".join(f"{key} {value}" for key, value in plain.items()) or "empty"
+    plain = {
+        key: value for key, value in report.items() if isinstance(value, (int, float)) and key != "schema"
+    }
+    return ", ".join(f"{key} {_figure(value)}" for key, value in plain.items()) or "empty"
+
+
+def _figure(value: float | bool) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def _reports(directory: Path) -> dict[str, Any]:

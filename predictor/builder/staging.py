@@ -22,14 +22,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def staged(target: Path, key: str, *, force: bool) -> Iterator[Path]:
+def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path]:
     """A directory to build in, that becomes ``target`` when the block ends well.
 
     After an error it is removed; after a kill or Ctrl-C it stays, for the next build of ``key``.
 
+    Args:
+        target: absolute path of the release.
+        key: names what is built; two builds with the same one write the same bytes.
+        needed: bytes that will be written.
+        force: replace a release that is there.
+
     Raises:
         TargetUnusable: the target exists (with ``force``: and is no release), cannot be written, or is being built.
-        DiskFull: writing failed for want of room.
+        DiskFull: there is too little room for ``needed`` bytes, or writing failed for want of it.
     """
     check_target(target, force=force)
     directory = target.with_name(f"{_prefix(target)}{key}")
@@ -40,18 +46,18 @@ def staged(target: Path, key: str, *, force: bool) -> Iterator[Path]:
         directory.mkdir(exist_ok=True)
         lock = os.open(directory, os.O_RDONLY)
     except OSError as error:
-        raise _target_error(target, error) from error
+        raise _target_error(target, error, needed) from error
     try:
         _lock(lock, directory)
+        _check_room(target, needed, directory)
         yield directory
         _publish(directory, target)
     except (BuildError, ReleaseError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
     except OSError as error:
-        free = shutil.disk_usage(target.parent).free
         shutil.rmtree(directory, ignore_errors=True)
-        raise _target_error(target, error, free=free) from error
+        raise _target_error(target, error, needed) from error
     finally:
         os.close(lock)
 
@@ -70,26 +76,7 @@ def check_target(target: Path, *, force: bool) -> None:
         raise TargetUnusable(f"{target} exists and is not a release: --force replaces releases only")
 
 
-def check_room(target: Path, needed: int, present: int) -> None:
-    """Refuse to start what cannot end.
-
-    Args:
-        target: where the release goes.
-        needed: bytes of the whole release.
-        present: bytes of it that a killed build left.
-
-    Raises:
-        DiskFull: there is not that much room.
-    """
-    free = shutil.disk_usage(target.parent).free
-    if needed - present > free:
-        raise DiskFull(
-            f"{target.parent} has {_size(free)} free, the release needs {_size(needed - present)}: "
-            "make room, or choose another --out"
-        )
-
-
-def sync_directory(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     """Bring every file below ``directory`` and the names of all to the disk."""
     for path in (*directory.rglob("*"), directory):
         descriptor = os.open(path, os.O_RDONLY)
@@ -127,7 +114,7 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 def _publish(directory: Path, target: Path) -> None:
     """Rename; an old release steps aside first and is removed after."""
-    sync_directory(directory)
+    _sync_directory(directory)
     aside = target.with_name(f".{target.name}.replaced-{os.getpid()}")
     if target.exists():
         target.rename(aside)
@@ -145,13 +132,25 @@ def _publish(directory: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _target_error(target: Path, error: OSError, *, free: int | None = None) -> TargetUnusable:
-    if error.errno in _FULL:
-        room = "" if free is None else f" ({_size(free)} were free)"
-        return DiskFull(
-            f"no room left to write {target}{room}: {error.strerror}; make room or choose another --out"
+def _check_room(target: Path, needed: int, directory: Path) -> None:
+    """Refuse to start what cannot end; what a killed build left in ``directory`` need not be written again."""
+    present = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    free = shutil.disk_usage(target.parent).free
+    if needed - present > free:
+        raise DiskFull(
+            f"{target.parent} has {_size(free)} free, but the release needs {_size(needed - present)}: "
+            "make room, or choose another --out"
         )
-    return TargetUnusable(f"{target} cannot be written: {error.strerror or error}")
+
+
+def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
+    if error.errno not in _FULL:
+        return TargetUnusable(f"{target} cannot be written: {error.strerror or error}")
+    free = shutil.disk_usage(target.parent).free
+    return DiskFull(
+        f"{target} cannot be written: {error.strerror}; the release needs {_size(needed)}, and without it "
+        f"{_size(free)} are free: make room, or choose another --out"
+    )
 
 
 def _size(count: int) -> str:

@@ -154,7 +154,6 @@ def compare(
     reference = _Reference(checkpoint)
     generated = StepSession(directory).generate(prompts, tokens)
     differences, equal, ties, first = [], 0, 0, None
-    reporter.begin("compare", len(prompts))
     for number, (prompt, ids, logprobs) in enumerate(
         zip(prompts, generated.ids, generated.logprobs, strict=True)
     ):
@@ -166,7 +165,6 @@ def compare(
         if first is None and (margins > TIE_MARGIN).any():
             position = int(np.argmax(margins > TIE_MARGIN))
             first = Disagreement(number, position, float(margins[position]))
-        reporter.advance(1)
     all_differences = np.concatenate(differences)
     return ParityReport(
         release=release.id,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,9 +23,6 @@ from predictor.builder.quantize import quantize_rows
 from predictor.builder.weights import Piece, Stored, WeightPlan
 
 JOURNAL_FILE = "weights.journal"
-SYNC_BYTES = 256 << 20
-"""The journal follows the data this often: a line may not outlive the bytes it vouches for."""
-
 Slice = tuple[Stored, npt.NDArray[np.generic]]
 
 
@@ -47,7 +43,6 @@ def write_weights(plan: WeightPlan, checkpoint: Checkpoint, path: Path, reporter
         kept = writer.keep_finished(plan)
         for piece in plan.pieces[kept:]:
             writer.write(piece, checkpoint)
-        writer.sync()
     journal.unlink()
     return writer.digest.hexdigest()
 
@@ -61,8 +56,6 @@ class _Writer:
         self._log = log
         self._reporter = reporter
         self._position = 0
-        self._pending: list[bytes] = []
-        self._unsynced = 0
 
     def keep_finished(self, plan: WeightPlan) -> int:
         """Read back what the journal vouches for, and cut the file after it; the number of pieces kept."""
@@ -95,19 +88,10 @@ class _Writer:
                 self._reporter.advance(len(data), piece.name)
         if self._position != piece.end:
             raise AssertionError(f"{piece.name} ends at {self._position}, planned was {piece.end}")
-        self._pending.append(_line({"end": piece.end, "sha256": own.hexdigest()}))
-        self._unsynced += piece.end - piece.tensors[0].offset
-        if self._unsynced >= SYNC_BYTES:
-            self.sync()
-
-    def sync(self) -> None:
-        """Bring data, then the journal, to the disk."""
-        for file in (self._file, self._log):
-            if file is self._log:
-                self._log.write(b"".join(self._pending))
-            file.flush()
-            os.fsync(file.fileno())
-        self._pending, self._unsynced = [], 0
+        # No fsync between the two: a resumed build believes no line without reading the bytes it vouches for.
+        self._file.flush()
+        self._log.write(_line({"end": piece.end, "sha256": own.hexdigest()}))
+        self._log.flush()
 
     def _read_piece(self, piece: Piece) -> tuple[hashlib._Hash, str]:
         """The file's digest up to the end of ``piece`` as it lies there, and the piece's own."""

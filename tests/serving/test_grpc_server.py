@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, MutableSequence
 from typing import Any
@@ -57,7 +58,11 @@ async def test_each_error_has_its_code(
 @pytest.mark.parametrize("order", ["!bug", "!nan", "!leak"])
 async def test_an_unexpected_failure_is_internal_and_says_no_more(server: Server, order: str) -> None:
     error = await server.failure(grpc_ask(order))
-    assert error.code() is StatusCode.INTERNAL
+    indistinct = order == "!leak" and sys.version_info < (
+        3,
+        11,
+    )  # a leaked cancellation looks like the caller's
+    assert error.code() is (StatusCode.CANCELLED if indistinct else StatusCode.INTERNAL)
     assert order not in error.details()
 
 

@@ -44,7 +44,7 @@ def test_reads_every_type() -> None:
 
 
 def test_what_is_missing_or_empty_takes_its_default() -> None:
-    assert read(YIWEN_SLOTS="", HOME="/root") == Sample(Path("/r"))
+    assert read(YIWEN_SLOTS="", HOME="/home/someone") == Sample(Path("/r"))
 
 
 def test_reports_all_faults_at_once() -> None:

@@ -1,0 +1,218 @@
+"""`python -m benchmarks.engine.service --release DIR`: what serving costs on top of the engine.
+
+Three questions, on one release:
+
+- How much of the offline engine's tokens/s is left over HTTP, with 16 requests in flight? The engine in this process
+  and the predictor in its own take turns, the other one idle.
+- What share of a decode step with 16 slots is Python, and not the runner? Read from the predictor's own metrics.
+- How long from process start to ready, for both services, and how much memory does the predictor hold?
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+from prometheus_client import CollectorRegistry
+
+from cli.serve import is_ready
+from predictor.config import PredictorConfig
+from predictor.llm_engine import LLMEngine
+from predictor.metrics import PredictorMetrics
+from predictor.runners.select import create_runner
+from protocol.codec import encode_rest_request, infer_from_generate_request
+from protocol.messages import GenerateRequest, SamplingParams
+from protocol.release import Release, load_release
+
+REQUESTS = 16
+PROMPT_TOKENS, NEW_TOKENS = 64, 64
+MODEL = "bench"
+
+
+def main() -> int:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--release", type=Path, required=True, help="directory of the release")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    release = load_release(options.release)
+    requests = make_requests(release)
+    figures: dict[str, Any] = {"release": release.name, "precision": release.precision}
+    figures["start_to_ready_s"] = [start_pair(options.release) for _ in range(3)]
+    with offline_engine(options.release, release, options.threads) as engine:
+        with predictor(options.release, options.threads) as (url, process):
+            figures |= compare(engine, url, requests, options.repeats)
+            figures |= memory(process, url, options.release)
+            figures |= python_share(url)
+    print(json.dumps(figures, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def make_requests(release: Release) -> list[GenerateRequest]:
+    """16 random prompts of 64 tokens, 64 tokens wanted of each."""
+    ids = np.random.default_rng(0).integers(0, release.decoder.vocab, (REQUESTS, PROMPT_TOKENS))
+    params = SamplingParams(max_new_tokens=NEW_TOKENS)
+    return [GenerateRequest((tuple(row),), params) for row in ids.tolist()]
+
+
+def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeats: int) -> dict[str, Any]:
+    """tokens/s offline and over HTTP, in turns; the first turn warms up."""
+    offline, over_http = [], []
+    for turn in range(repeats + 1):
+        rates = run_offline(engine, requests), asyncio.run(run_http(url, requests))
+        if turn:
+            offline.append(rates[0])
+            over_http.append(rates[1])
+    ratio = statistics.median(b / a for a, b in zip(offline, over_http, strict=True))
+    return {"offline_tokens_per_s": offline, "http_tokens_per_s": over_http, "http_of_offline": ratio}
+
+
+def run_offline(engine: LLMEngine, requests: list[GenerateRequest]) -> float:
+    """Generated tokens a second, all requests handed over at once."""
+    started = time.perf_counter()
+    futures = [engine.submit(request) for request in requests]
+    tokens = sum(len(future.result().generations[0].token_ids) for future in futures)
+    return tokens / (time.perf_counter() - started)
+
+
+async def run_http(url: str, requests: list[GenerateRequest]) -> float:
+    """Generated tokens a second, one HTTP request each, all in flight at once."""
+    path = f"{url}/v2/models/{MODEL}/infer"
+    bodies = [
+        encode_rest_request(infer_from_generate_request(r, model_name=MODEL), binary=False) for r in requests
+    ]
+    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=REQUESTS)) as client:
+        started = time.perf_counter()
+        answers = await asyncio.gather(*(client.post(path, content=b, headers=h) for b, h in bodies))
+        seconds = time.perf_counter() - started
+    outputs = [
+        {o["name"]: o["data"] for o in answer.raise_for_status().json()["outputs"]} for answer in answers
+    ]
+    return sum(sum(output["output_lengths"]) for output in outputs) / seconds
+
+
+def memory(process: psutil.Process, url: str, release: Path) -> dict[str, Any]:
+    """MB resident in the predictor, and what of it is not weights or K/V."""
+    resident = process.memory_info().rss
+    weights = (release / "weights.bin").stat().st_size
+    kv = metric(url, "yiwen_predictor_kv_bytes")
+    return {
+        "resident_mb": resident / 1e6,
+        "weights_mb": weights / 1e6,
+        "kv_mb": kv / 1e6,
+        "beyond_mb": (resident - weights - kv) / 1e6,
+    }
+
+
+def python_share(url: str) -> dict[str, float]:
+    """Share of all steps' time that was not spent inside the runner."""
+    steps, runner = (
+        metric(url, "yiwen_predictor_step_seconds_sum"),
+        metric(url, "yiwen_predictor_runner_seconds_sum"),
+    )
+    return {"python_share_of_step": (steps - runner) / steps}
+
+
+def metric(url: str, name: str) -> float:
+    """One sample of the predictor's metrics."""
+    match = re.search(rf"^{name}{{[^}}]*}} (\S+)$", httpx.get(f"{url}/metrics").text, re.MULTILINE)
+    if match is None:
+        raise SystemExit(f"the predictor has no metric {name}")
+    return float(match.group(1))
+
+
+@contextmanager
+def offline_engine(directory: Path, release: Release, threads: int) -> Iterator[LLMEngine]:
+    """The engine in this process, with the predictor's own settings."""
+    config = PredictorConfig(release=directory, threads=threads)
+    runner, _, _ = create_runner(config, directory, release)
+    metrics = PredictorMetrics(release.id, CollectorRegistry())
+    engine = LLMEngine(
+        runner,
+        release,
+        prefill_tokens=config.prefill_tokens,
+        queue_tokens=config.queue_tokens,
+        metrics=metrics,
+    )
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@contextmanager
+def predictor(directory: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
+    """The predictor as a process of its own; gives its URL."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "YIWEN_RELEASE": str(directory),
+        "YIWEN_THREADS": str(threads),
+        "YIWEN_HOST": "127.0.0.1",
+        "YIWEN_HTTP_PORT": str(port),
+        "YIWEN_GRPC_PORT": "0",
+        "YIWEN_MODEL_NAME": MODEL,
+        "YIWEN_LOG_LEVEL": "warning",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "predictor"], env=environment)
+    try:
+        wait_until_ready(process, port)
+        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start_pair(directory: Path) -> float:
+    """Seconds from the start of `yiwen serve` until both services are ready."""
+    ports = [free_port() for _ in range(3)]
+    command = [sys.executable, "-m", "cli", "serve", "--release", str(directory)]
+    for option, port in zip(("--http-port", "--grpc-port", "--predictor-http-port"), ports, strict=True):
+        command += [option, str(port)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_ready(process, ports[0])
+        wait_until_ready(process, ports[2])
+        return time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return when the service on ``port`` is ready."""
+    while not is_ready(port):
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended with code {process.returncode}")
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
