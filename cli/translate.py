@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
 import json
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,7 @@ class Result:
 
     def as_json(self) -> str:
         """For programs: all that is known, one JSON object in one line."""
-        document = {
-            "text": self.text,
-            "translation": self.translation,
-            "source": self.source,
-            "confidence": round(self.confidence, 6),
-            "cache": self.cache,
-        }
+        document = dataclasses.asdict(self) | {"confidence": round(self.confidence, 6)}
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -155,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def translate_all(job: Job, texts: Iterable[str]) -> AsyncIterator[list[Result]]:
+async def translate_all(job: Job, texts: Iterable[str]) -> AsyncGenerator[list[Result], None]:
     """Results in the order of ``texts``, as they come.
 
     At most ``in_flight`` requests run, and so many texts are held, however long ``texts`` is.

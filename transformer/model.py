@@ -82,6 +82,7 @@ def create_model(
     """
     release = load_release(config.release)
     spec = load_translation_spec(config.release / TRANSLATION_FILE)
+    tokenizer = load_tokenizer(config.release, spec, release.limits.max_sequence_tokens)
     name = name or release.name
     metrics = metrics or TransformerMetrics(release.id)
     predictor = PredictorClient(config, config.predictor_model or name, metrics)
@@ -89,7 +90,7 @@ def create_model(
         release=release.id,
         bounds=Bounds(config.max_texts, release.limits.max_sequence_tokens, max_deadline_ms),
         languages=Languages(spec),
-        tokenizer=load_tokenizer(config.release, spec, release.limits.max_sequence_tokens),
+        tokenizer=tokenizer,
         cache=create_cache(config.cache_bytes, metrics),
         predictor=predictor,
         metrics=metrics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 async def connect(
     release_directory: Path, metrics: TransformerMetrics
-) -> AsyncIterator[Callable[..., PredictorClient]]:
+) -> AsyncIterator[Callable[..., Awaitable[PredictorClient]]]:
     """Makes open clients: ``await connect(url, **settings)``."""
     clients: list[PredictorClient] = []
 

@@ -176,7 +176,7 @@ def test_tags_get_their_canonical_form(tag: str, canonical: str) -> None:
     ],
 )
 def test_a_callers_tag_finds_the_releases(scripts: dict[str, str], tag: str, expected: str) -> None:
-    assert speaking(**scripts).direct(0, "text", "en", tag).target == expected
+    assert speaking(None, **scripts).direct(0, "text", "en", tag).target == expected
 
 
 @pytest.mark.parametrize("tag", ["fr", "zh-Hant-x", "e", "", "pt-BR", "zhongwen"])

@@ -270,7 +270,6 @@ async def test_a_large_request_leaves_the_event_loop_to_others(make: Make) -> No
     running = False
     await watching
     assert translated(response) == texts
-    print(longest_gap)
     assert longest_gap < 1.0
 
 

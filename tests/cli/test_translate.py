@@ -1,0 +1,232 @@
+"""The command against a real transformer process, and against a server that refuses on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cli.__main__ import main
+from cli.translate import Job, TranslateError, translate_all
+from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
+from tests.transformer.process import ROOT, Transformer, environment, running_transformer
+from tests.transformer.release import write_release
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transformer]:
+    release = write_release(tmp_path_factory.mktemp("releases") / "tiny", release_id=RELEASE)
+    with serve(StandIn()) as predictor, running_transformer(release, predictor.url) as served:
+        yield served
+
+
+def test_texts_of_the_command_line_come_back_one_per_line(
+    transformer: Transformer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["translate", "--to", "zh", "--url", transformer.url, "red shoes", "手机壳"]) == 0
+    assert capsys.readouterr().out == "red shoes\n手机壳\n"
+
+
+def test_json_tells_all_that_is_known(transformer: Transformer, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"{transformer.url}/"
+    assert main(["translate", "--to", "en", "--from", "zh-CN", "--url", url, "--json", "无线耳机"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "text": "无线耳机",
+        "translation": "无线耳机",
+        "source": "zh",
+        "confidence": pytest.approx(0.606531),
+        "cache": "miss",
+    }
+
+
+def test_a_file_of_many_batches_keeps_its_lines_in_order(transformer: Transformer, tmp_path: Path) -> None:
+    lines = [f"line number {number}" if number % 7 else "" for number in range(500)]
+    (tmp_path / "in.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
+    command = ["translate", "--to", "zh", "--url", transformer.url, "--model", "tiny", *files]
+    assert main([*command, "--batch", "16", "--in-flight", "5"]) == 0
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8").split("\n") == [*lines, ""]
+
+
+def test_stdin_is_translated_line_by_line(
+    transformer: Transformer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("red shoes\n\nhello"))
+    assert main(["translate", "--to", "zh", "--url", transformer.url]) == 0
+    assert capsys.readouterr().out == "red shoes\n\nhello\n"
+
+
+def test_the_servers_message_is_shown_and_the_exit_code_is_1(
+    transformer: Transformer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["translate", "--to", "fr", "--url", transformer.url, "red shoes"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(
+        "yiwen translate: text 0: target language 'fr' is not one this release speaks"
+    )
+
+
+def test_texts_and_a_file_at_once_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "--to", "zh", "-i", "file", "text"]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
+def test_no_service_is_said_with_the_way_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "--to", "zh", "--url", "http://127.0.0.1:9", "text"]) == 1
+    assert "no service at http://127.0.0.1:9; start one with `yiwen serve" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(transformer: Transformer, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("red shoes\n" * 20_000, encoding="utf-8")
+    command = [sys.executable, "-m", "cli", "translate", "--to", "zh", "--url", transformer.url]
+    process = subprocess.Popen(
+        [*command, "-i", str(tmp_path / "in.txt")],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "red shoes\n"
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+class Refusing:
+    """Answers each text with itself in capitals, once ``refusals`` are used up."""
+
+    def __init__(self, *refusals: tuple[int, dict[str, str]]) -> None:
+        self.refusals = list(refusals)
+        self.url = ""
+        self.sizes: list[int] = []
+        self.running = self.most_running = 0
+        self.body: Callable[[list[str]], object] = lambda texts: {"outputs": _outputs(texts)}
+
+    async def infer(self, request: Request) -> Response:
+        texts = (await request.json())["inputs"][0]["data"]
+        self.sizes.append(len(texts))
+        if self.refusals:
+            status, headers = self.refusals.pop(0)
+            return JSONResponse({"error": "come back later"}, status, headers)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        await asyncio.sleep(0.02)
+        self.running -= 1
+        return JSONResponse(self.body(texts))
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"models": ["first model", "second"]})
+
+    @contextmanager
+    def serving(self) -> Iterator[Refusing]:
+        routes = [
+            Route("/v2/models", self.models),
+            Route("/v2/models/first model/infer", self.infer, methods=["POST"]),
+        ]
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(Starlette(routes=routes), lifespan="off", ws="none", log_config=None)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
+
+
+def _outputs(texts: list[str]) -> list[dict[str, Any]]:
+    columns: dict[str, list[Any]] = {
+        "translation": [text.upper() for text in texts],
+        "source": ["en"] * len(texts),
+        "confidence": [0.5] * len(texts),
+        "cache": ["miss"] * len(texts),
+    }
+    return [{"name": name, "data": data} for name, data in columns.items()]
+
+
+async def translations(job: Job, texts: list[str]) -> list[str]:
+    return [result.as_line() async for results in translate_all(job, texts) for result in results]
+
+
+def job(url: str, batch: int = 4, in_flight: int = 3) -> Job:
+    return Job(url, None, {"target": "zh"}, batch, in_flight)
+
+
+async def test_a_service_without_room_is_asked_again_after_the_time_it_names() -> None:
+    with Refusing((429, {"retry-after": "0.2"}), (503, {"retry-after": "0"})).serving() as server:
+        started = time.monotonic()
+        assert await translations(job(server.url), ["a"]) == ["A"]
+        assert time.monotonic() - started >= 0.2
+        assert server.sizes == [1, 1, 1]
+
+
+async def test_a_service_that_never_has_room_is_given_up_with_its_message() -> None:
+    with Refusing(*[(429, {"retry-after": "0"})] * 6).serving() as server:
+        with pytest.raises(TranslateError, match=r"^come back later$"):
+            await translations(job(server.url), ["a"])
+        assert len(server.sizes) == 6
+
+
+async def test_requests_run_side_by_side_up_to_the_bound_and_results_keep_their_order() -> None:
+    texts = [f"text {number}" for number in range(30)]
+    with Refusing().serving() as server:
+        assert await translations(job(server.url), texts) == [text.upper() for text in texts]
+        assert sorted(server.sizes) == [2, *[4] * 7]
+        assert 2 <= server.most_running <= 3
+
+
+async def test_texts_are_read_no_further_ahead_than_requests_run() -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "text"
+
+    with Refusing().serving() as server:
+        results = translate_all(job(server.url), endless())
+        await results.__anext__()
+        assert read <= 4 * 3
+        await results.aclose()
+
+
+async def test_a_fault_in_a_later_batch_says_where_to_look() -> None:
+    with Refusing().serving() as server:
+        results = translate_all(job(server.url, in_flight=1), ["a"] * 10)
+        await results.__anext__()
+        server.refusals.append((400, {}))
+        with pytest.raises(TranslateError, match="in texts 4 to 7: come back later"):
+            await results.__anext__()
+
+
+@pytest.mark.parametrize("text", ["one line", "two\nlines"])
+async def test_a_line_stays_a_line_and_a_longer_text_keeps_its_own(text: str) -> None:
+    with Refusing().serving() as server:
+        server.body = lambda texts: {"outputs": _outputs([f"{text}\nmore" for text in texts])}
+        (line,) = await translations(job(server.url), [text])
+        assert line == ("ONE LINE MORE" if text == "one line" else "TWO\nLINES\nMORE")

@@ -1,0 +1,155 @@
+"""The whole transformer as a process over HTTP, in front of a stand-in for the predictor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from protocol.errors import Overloaded
+from protocol.messages import GenerateRequest, GenerateResponse
+from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve
+from tests.transformer.process import Transformer, running_transformer
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Iterator[StandIn]:
+    with serve(StandIn()) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def transformer(release_directory: Path, predictor: StandIn) -> Iterator[Transformer]:
+    with running_transformer(release_directory, predictor.url.removeprefix("http://")) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def _reset(predictor: StandIn) -> None:
+    predictor.answer, predictor.delay_s, predictor.left_at = echo, 0.0, None
+    predictor.requests.clear()
+    predictor.headers.clear()
+
+
+def body(*texts: str, **parameters: object) -> dict[str, Any]:
+    text = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+    return {"inputs": [text], "parameters": {"target": "zh", **parameters}}
+
+
+def ask(transformer: Transformer, *texts: str, **parameters: object) -> httpx.Response:
+    return send(transformer, body(*texts, **parameters))
+
+
+def send(
+    transformer: Transformer, document: dict[str, Any], headers: dict[str, str] | None = None
+) -> httpx.Response:
+    url = f"{transformer.url}/v2/models/tiny/infer"
+    return httpx.post(url, json=document, headers=headers, timeout=20)
+
+
+def column(response: httpx.Response, name: str) -> list[Any]:
+    assert response.status_code == 200, response.text
+    found: list[Any] = next(output["data"] for output in response.json()["outputs"] if output["name"] == name)
+    return found
+
+
+def test_texts_come_back_translated_with_source_confidence_and_cache(
+    transformer: Transformer, predictor: StandIn
+) -> None:
+    response = ask(transformer, "red shoes", "手机", "red shoes", "  hello ")
+    assert column(response, "translation") == ["red shoes", "手机", "red shoes", "  hello "]
+    assert column(response, "source") == ["en", "zh", "en", "en"]
+    assert column(response, "cache") == ["miss", "bypass", "shared", "miss"]
+    assert column(response, "confidence") == pytest.approx([0.6065, 1.0, 0.6065, 0.6065], abs=1e-4)
+    assert response.json()["parameters"]["release"] == RELEASE
+    assert predictor.paths[-1] == "/v2/models/tiny/infer"
+    assert column(ask(transformer, "hello"), "cache") == ["hit"]
+
+
+def test_the_requests_id_and_trace_reach_the_predictor(transformer: Transformer, predictor: StandIn) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    response = send(transformer, body("trace me"), {"X-Request-Id": "id-7", "traceparent": trace})
+    assert response.headers["x-request-id"] == "id-7"
+    assert predictor.headers[-1]["x-request-id"] == "id-7"
+    assert predictor.headers[-1]["traceparent"] == trace
+
+
+def test_the_predictors_overload_reaches_the_caller_with_retry_after(
+    transformer: Transformer, predictor: StandIn
+) -> None:
+    def refuse(_: GenerateRequest) -> GenerateResponse:
+        raise Overloaded("the queue is full", retry_after_s=4)
+
+    predictor.answer = refuse
+    response = ask(transformer, "too much")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "4")
+    assert response.json() == {"error": "the queue is full"}
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "status", "message"),
+    [
+        ("red shoes", {"target": "fr"}, 404, "target language 'fr' is not one this release speaks: en, zh"),
+        ("red shoes", {"source": "zh"}, 400, "text 0: source and target are both 'zh'"),
+        ("Привет мир", {}, 400, "pass `source`"),
+        ("é" * 150, {"source": "en"}, 413, "it has 300 tokens, this release takes at most 200"),
+    ],
+)
+def test_the_callers_mistakes_have_their_status_and_say_the_fix(
+    transformer: Transformer, text: str, parameters: dict[str, object], status: int, message: str
+) -> None:
+    response = ask(transformer, text, **parameters)
+    assert response.status_code == status
+    assert message in response.json()["error"]
+    assert text not in response.text
+
+
+def test_a_caller_that_leaves_frees_the_predictor(transformer: Transformer, predictor: StandIn) -> None:
+    predictor.delay_s = 30.0
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{transformer.url}/v2/models/tiny/infer", json=body("left"), timeout=httpx.Timeout(10, read=0.3)
+        )
+    left = time.monotonic()
+    while predictor.left_at is None:
+        assert time.monotonic() - left < 5
+        time.sleep(0.005)
+    assert predictor.left_at - left < 1.0
+
+
+def test_callers_at_the_same_time_get_their_own_answers(transformer: Transformer) -> None:
+    answers: dict[int, list[str]] = {}
+
+    def call(number: int) -> None:
+        answers[number] = column(ask(transformer, f"caller number {number}", f"shoe {number}"), "translation")
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {number: [f"caller number {number}", f"shoe {number}"] for number in range(16)}
+
+
+def test_metadata_and_metrics_name_the_release(transformer: Transformer) -> None:
+    ask(transformer, "count me")
+    metadata = httpx.get(f"{transformer.url}/v2/models/tiny").json()
+    assert metadata["versions"] == [RELEASE]
+    assert metadata["platform"] == "yiwen_transformer"
+    metrics = httpx.get(f"{transformer.url}/metrics").text
+    assert f'yiwen_transformer_release_info{{release="{RELEASE}"}} 1.0' in metrics
+    assert 'yiwen_transformer_segments_total{cache="miss",source="en",target="zh"}' in metrics
+    assert "count me" not in metrics
+
+
+def test_a_predictor_that_is_gone_is_503_and_the_transformer_stays_ready(release_directory: Path) -> None:
+    with running_transformer(release_directory, "127.0.0.1:9", "--model_name", "other") as transformer:
+        response = httpx.post(f"{transformer.url}/v2/models/other/infer", json=body("red shoes"))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert "no connection to the predictor" in response.json()["error"]
+        assert httpx.get(f"{transformer.url}/v2/health/ready").status_code == 200
