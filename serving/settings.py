@@ -154,11 +154,19 @@ class _Parser(argparse.ArgumentParser):
 
 def _unknown(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     faults = []
+    links = _service_links(environ)
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(links):
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
             faults.append(f"{name} is not a setting" + (f", did you mean {near[0]}?" if near else ""))
     return faults
+
+
+def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Beginnings of the variables that Kubernetes sets for a Service whose name begins with ``yiwen-``."""
+    suffix = "_SERVICE_HOST"
+    services = [name.removesuffix(suffix) for name in environ if name.endswith(suffix)]
+    return tuple(f"{service}_{part}" for service in services for part in ("SERVICE_", "PORT"))
 
 
 def _parse(hint: object, text: str) -> object:

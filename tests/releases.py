@@ -98,6 +98,4 @@ def build_random_release(directory: Path, *, name: str = "random", seed: int = 0
     """Build a release of a random checkpoint at ``directory / name``."""
     checkpoint = write_checkpoint(directory / f"{name}-checkpoint", seed=seed)
     request = BuildRequest(checkpoint=checkpoint, out=directory / name, name=name)
-    return build_release(
-        request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent()
-    )
+    return build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())

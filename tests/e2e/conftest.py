@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 
@@ -39,7 +41,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_service(release_dir: Path, log: Path, **environment: str) -> Service:
+@contextmanager
+def running_service(release_dir: Path, log: Path, **environment: str) -> Iterator[Service]:
+    """A pair that is ready; whatever happens inside, no process outlives the block."""
     http, grpc, predictor_http = free_ports(3)
     command = [sys.executable, "-m", "cli", "serve", "--release", str(release_dir)]
     command += [
@@ -56,12 +60,21 @@ def start_service(release_dir: Path, log: Path, **environment: str) -> Service:
     service = Service(
         process, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", f"http://127.0.0.1:{predictor_http}"
     )
-    end = time.monotonic() + 60
-    while "serving on" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-    return service
+    try:
+        end = time.monotonic() + 60
+        while "serving on" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+        yield service
+    finally:
+        if process.poll() is None:
+            supervisor = psutil.Process(process.pid)
+            family = [supervisor, *supervisor.children()]
+            process.send_signal(signal.SIGTERM)
+            for member in psutil.wait_procs(family, timeout=10)[1]:
+                member.kill()
+            process.wait()
 
 
 def stop_service(service: Service) -> int:
@@ -77,6 +90,6 @@ def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def service(random_release_dir: Path, service_log: Path) -> Iterator[Service]:
     """One pair for all tests that leave it as they found it."""
-    service = start_service(random_release_dir, service_log, YIWEN_SLOTS="2")
-    yield service
-    assert stop_service(service) == 0
+    with running_service(random_release_dir, service_log, YIWEN_SLOTS="2") as service:
+        yield service
+        assert stop_service(service) == 0

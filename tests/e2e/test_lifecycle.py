@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Service, start_service, stop_service
+from tests.e2e.conftest import Service, running_service, stop_service
 
 LONG_TEXTS = [
     f"text number {i:04d} " + "which is long enough to keep a slot busy for a while " for i in range(400)
@@ -66,29 +66,29 @@ def test_killing_a_client_in_mid_generation_frees_its_slots_within_100_ms(servic
 def test_on_sigterm_answers_in_flight_arrive_and_new_requests_get_503(
     random_release_dir: Path, tmp_path: Path
 ) -> None:
-    service = start_service(random_release_dir, tmp_path / "log", YIWEN_SLOTS="2")
-    answers: list[httpx.Response] = []
+    with running_service(random_release_dir, tmp_path / "log", YIWEN_SLOTS="2") as service:
+        answers: list[httpx.Response] = []
 
-    def ask() -> None:
-        url = f"{service.url}/v2/models/random/infer"
-        answers.append(httpx.post(url, content=long_body(LONG_TEXTS), timeout=60))
+        def ask() -> None:
+            url = f"{service.url}/v2/models/random/infer"
+            answers.append(httpx.post(url, content=long_body(LONG_TEXTS), timeout=60))
 
-    with httpx.Client(base_url=service.url) as other:
-        assert other.get("/v2/health/ready").status_code == 200
-        in_flight = threading.Thread(target=ask)
-        in_flight.start()
-        wait_for(service, "yiwen_predictor_slots_used", 2)
-        service.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 10
-        while other.get("/v2/health/ready").status_code == 200:
-            assert time.monotonic() < end
-        refused = other.post("/v2/models/random/infer", content=long_body(["A shirt"]))
-        assert refused.status_code == 503
-        assert int(refused.headers["retry-after"]) >= 1
-    in_flight.join()
-    assert answers[0].status_code == 200
-    assert len(answers[0].json()["outputs"][0]["data"]) == len(LONG_TEXTS)
-    assert service.process.wait(timeout=20) == 0
+        with httpx.Client(base_url=service.url) as other:
+            assert other.get("/v2/health/ready").status_code == 200
+            in_flight = threading.Thread(target=ask)
+            in_flight.start()
+            wait_for(service, "yiwen_predictor_slots_used", 2)
+            service.process.send_signal(signal.SIGTERM)
+            end = time.monotonic() + 10
+            while other.get("/v2/health/ready").status_code == 200:
+                assert time.monotonic() < end
+            refused = other.post("/v2/models/random/infer", content=long_body(["A shirt"]))
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) >= 1
+        in_flight.join()
+        assert answers[0].status_code == 200
+        assert len(answers[0].json()["outputs"][0]["data"]) == len(LONG_TEXTS)
+        assert service.process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("module", ["predictor", "transformer"])
@@ -132,22 +132,22 @@ def test_a_taken_port_is_named(random_release_dir: Path) -> None:
 
 
 def test_the_pair_stops_when_one_of_it_dies(random_release_dir: Path, tmp_path: Path) -> None:
-    service = start_service(random_release_dir, tmp_path / "log")
-    child(service, "predictor").kill()
-    assert service.process.wait(timeout=20) != 0
-    assert "the predictor ended by itself" in (tmp_path / "log").read_text()
+    with running_service(random_release_dir, tmp_path / "log") as service:
+        child(service, "predictor").kill()
+        assert service.process.wait(timeout=20) != 0
+        assert "the predictor ended by itself" in (tmp_path / "log").read_text()
 
 
 def test_a_predictor_that_hangs_costs_the_deadline_not_more(random_release_dir: Path, tmp_path: Path) -> None:
-    service = start_service(random_release_dir, tmp_path / "log")
-    predictor = child(service, "predictor")
-    predictor.suspend()
-    try:
-        document = json.loads(long_body(["A shirt"]))
-        document["parameters"]["deadline_ms"] = 300
-        answer = httpx.post(f"{service.url}/v2/models/random/infer", json=document, timeout=10)
-        assert answer.status_code == 504
-        assert "deadline" in answer.json()["error"]
-    finally:
-        predictor.resume()
-    assert stop_service(service) == 0
+    with running_service(random_release_dir, tmp_path / "log") as service:
+        predictor = child(service, "predictor")
+        predictor.suspend()
+        try:
+            document = json.loads(long_body(["A shirt"]))
+            document["parameters"]["deadline_ms"] = 300
+            answer = httpx.post(f"{service.url}/v2/models/random/infer", json=document, timeout=10)
+            assert answer.status_code == 504
+            assert "deadline" in answer.json()["error"]
+        finally:
+            predictor.resume()
+        assert stop_service(service) == 0

@@ -109,3 +109,15 @@ def test_arguments_of_kserve_override_the_environment() -> None:
 def test_other_arguments_are_refused(argv: list[str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         parse_kserve_arguments(argv)
+
+
+def test_what_kubernetes_sets_for_services_named_yiwen_is_no_mistake() -> None:
+    links = {
+        "YIWEN_DEMO_SERVICE_HOST": "10.0.0.1",
+        "YIWEN_DEMO_SERVICE_PORT": "80",
+        "YIWEN_DEMO_PORT": "tcp://10.0.0.1:80",
+        "YIWEN_DEMO_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    assert settings_from_environment(ServerSettings, links) == ServerSettings()
+    with pytest.raises(SettingsError, match="YIWEN_DEMO_SLOTS"):
+        settings_from_environment(ServerSettings, {**links, "YIWEN_DEMO_SLOTS": "1"})
