@@ -1,0 +1,85 @@
+"""Writes docs/configuration.md from the settings classes: their fields' metadata, defaults and docstrings.
+
+`make check` fails when the page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from predictor.config import PredictorConfig
+from serving.settings import ServerSettings
+from transformer.config import TransformerConfig
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+
+HEAD = """# Configuration
+
+Both services read `YIWEN_*` from the environment once, at the start. An unknown or malformed variable ends the
+start with exit code 2 and one line that names them all. KServe's `--model_name`, `--predictor_host`, `--http_port`,
+`--grpc_port`, `--workers` (1 only) and our `--release` do the same and win. `yiwen serve` gives each service its own.
+
+This page is written by `python scripts/document_settings.py`.
+"""
+
+SECTIONS = (
+    ("Both services", ServerSettings),
+    ("The predictor", PredictorConfig),
+    ("The transformer", TransformerConfig),
+)
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, cls in SECTIONS:
+        parts.append(f"## {title}\n\n| variable | default | what it does |\n|---|---|---|\n{_rows(cls)}")
+    return "\n".join(parts)
+
+
+def _rows(cls: type[Any]) -> str:
+    docs = _field_docs(cls)
+    rows = []
+    for entry in dataclasses.fields(cls):
+        default = "required" if entry.default is dataclasses.MISSING else f"`{entry.default}`"
+        rows.append(f"| `{entry.metadata['env']}` | {default} | {docs[entry.name]} |\n")
+    return "".join(rows)
+
+
+def _field_docs(cls: type[Any]) -> dict[str, str]:
+    """The string that follows each field, in one line."""
+    (body,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, following in zip(body.body, body.body[1:], strict=False):
+        match field, following:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                docs[name] = " ".join(text.replace("``", "`").split())
+    return docs
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is up to date."""
+    wanted = page()
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(wanted, encoding="utf-8")
+        return 0
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
+        print(
+            "docs/configuration.md is not up to date: run python scripts/document_settings.py",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
