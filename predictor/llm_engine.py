@@ -177,8 +177,8 @@ class LLMEngine:
         entry = Request(request=message, deadline=deadline, future=Future())
         now = self._clock()
         entry.sequences = [
-            Sequence(prompt=prompt, request=entry, stop_token_ids=self._stop_token_ids, arrived=now)
-            for prompt in message.prompts
+            Sequence(prompt, max_new_tokens, entry, self._stop_token_ids, arrived=now)
+            for prompt, max_new_tokens in zip(message.prompts, message.max_new_tokens, strict=True)
         ]
         return entry
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-
 from predictor.llm_engine import LLMEngine
 from protocol.codec import (
     InferRequest,
@@ -80,4 +79,6 @@ def check_request(request: GenerateRequest, release: Release) -> None:
     vocab = release.decoder.vocab
     for index, prompt in enumerate(request.prompts):
         if max(prompt) >= vocab:
-            raise InvalidRequest(f"input_ids of sequence {index} holds an id above {vocab - 1}, the vocabulary's last")
+            raise InvalidRequest(
+                f"input_ids of sequence {index} holds an id above {vocab - 1}, the vocabulary's last"
+            )

@@ -39,6 +39,7 @@ class Sequence:
     """One prompt, its tokens so far, and the slot they live in."""
 
     prompt: tuple[int, ...]
+    max_new_tokens: int
     request: Request
     stop_token_ids: frozenset[int]
     arrived: float
@@ -55,7 +56,7 @@ class Sequence:
     @property
     def cost_tokens(self) -> int:
         """Most tokens this sequence can ever hold."""
-        return len(self.prompt) + self.request.request.params.max_new_tokens
+        return len(self.prompt) + self.max_new_tokens
 
     @property
     def cached_tokens(self) -> int:
@@ -70,7 +71,7 @@ class Sequence:
             self.finish_reason = FinishReason.STOP
             return
         self.output_ids.append(token_id)
-        if self.num_generated >= self.request.request.params.max_new_tokens:
+        if self.num_generated >= self.max_new_tokens:
             self.finish_reason = FinishReason.LENGTH
 
     def generation(self) -> Generation:

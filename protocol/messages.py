@@ -42,8 +42,6 @@ class SamplingParams:
     a function of (seed, position), never of shared state.
     """
 
-    max_new_tokens: int
-    """Upper bound of generated tokens, the stop token included; >= 1."""
     temperature: float = 0.0
     """0 is greedy; otherwise candidates are drawn from softmax(log-probability / temperature)."""
     top_p: float = 1.0
@@ -95,7 +93,9 @@ class GenerateRequest:
 
     prompts: tuple[tuple[int, ...], ...]
     """Token ids, one tuple per sequence, none empty."""
-    params: SamplingParams
+    max_new_tokens: tuple[int, ...]
+    """Upper bound of each prompt's generated tokens, the stop token included; each >= 1."""
+    params: SamplingParams = SamplingParams()
     """Applies to every prompt."""
     release: str | None = None
     """Id of the release whose tokenizer made these ids; None skips the check (curl by hand)."""

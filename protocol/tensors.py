@@ -38,13 +38,15 @@ TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE)
 # Internal, on the predictor: token ids in, token ids out.
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
 INPUT_LENGTHS = TensorSpec("input_lengths", "INT32", (-1,))
+MAX_NEW_TOKENS = TensorSpec("max_new_tokens", "INT32", (-1,), optional=True)
 OUTPUT_IDS = TensorSpec("output_ids", "INT32", (-1, -1))
 OUTPUT_LENGTHS = TensorSpec("output_lengths", "INT32", (-1,))
 LOGPROB = TensorSpec("logprob", "FP32", (-1,))
 FINISH_REASON = TensorSpec("finish_reason", "BYTES", (-1,))
 
-GENERATE_INPUTS = (INPUT_IDS, INPUT_LENGTHS)
-"""``input_ids`` is right-padded; only the first ``input_lengths[n]`` ids of row n are read."""
+GENERATE_INPUTS = (INPUT_IDS, INPUT_LENGTHS, MAX_NEW_TOKENS)
+"""``input_ids`` is right-padded; only the first ``input_lengths[n]`` ids of row n are read. ``max_new_tokens`` comes
+as a tensor of shape [1] or [N], or as a request parameter of the same name."""
 GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
 """``output_ids`` is right-padded with 0; the stop token is not part of it."""
 

@@ -88,7 +88,7 @@ def create_model(
     predictor = PredictorClient(config, config.predictor_model or name, metrics)
     pipeline = Pipeline(
         release=release.id,
-        bounds=Bounds(config.max_texts, release.limits.max_sequence_tokens, max_deadline_ms),
+        bounds=Bounds(config.max_texts, max_deadline_ms),
         languages=Languages(spec),
         tokenizer=tokenizer,
         cache=create_cache(config.cache_bytes, metrics),

@@ -19,7 +19,6 @@ from protocol.messages import (
     GenerateRequest,
     GenerateResponse,
     Generation,
-    SamplingParams,
     TranslateRequest,
     TranslateResponse,
     Translation,
@@ -28,7 +27,7 @@ from transformer.cache import Cache, CacheEntry, look_up
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
-from transformer.segments import Job, Segment, jobs_of, plan_calls, split_request, within_budget
+from transformer.segments import Job, Segment, jobs_of, split_request
 from transformer.tokenizer import Prompt, PromptTokenizer
 
 INLINE_CHARACTERS = 8_000
@@ -54,8 +53,6 @@ class Bounds:
     """What one request may be."""
 
     max_texts: int
-    max_sequence_tokens: int
-    """Prompt and answer together."""
     max_deadline_ms: int
     """The deadline of requests that bring none, and the longest that one may bring."""
 
@@ -145,29 +142,24 @@ class Pipeline:
             [text.text for text in texts], lambda: self._tokenizer.encode(texts, journey.max_new_tokens)
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        answers: list[_Answer | None] = [None] * len(jobs)
-        for call in plan_calls(prompts, self._bounds.max_sequence_tokens):
-            response = await self._call(
-                [prompts[place] for place in call.members], call.max_new_tokens, journey
-            )
-            for place, generation in zip(call.members, response.generations, strict=True):
-                own = within_budget(generation, prompts[place].max_new_tokens)
-                answers[place] = self._answer(jobs[place], own)
-            members = [(jobs[place], answers[place]) for place in call.members]
-            await self._remember(members, response.release, journey)
-            if any(answer is None for _, answer in members):
-                raise PredictorTooLate(journey.allowed_s)
-        return [answer for answer in answers if answer is not None]
+        response = await self._call(prompts, journey)
+        made = [
+            (job, self._answer(job, generation))
+            for job, generation in zip(jobs, response.generations, strict=True)
+        ]
+        complete = [(job, answer) for job, answer in made if answer is not None]
+        await self._remember(complete, response.release, journey)
+        if len(complete) < len(made):
+            raise PredictorTooLate(journey.allowed_s)
+        return [answer for _, answer in complete]
 
-    async def _call(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, journey: _Journey
-    ) -> GenerateResponse:
+    async def _call(self, prompts: Sequence[Prompt], journey: _Journey) -> GenerateResponse:
         left_ms = int((journey.deadline - self._clock()) * 1000)
         if left_ms < 1:
             raise PredictorTooLate(journey.allowed_s)
         request = GenerateRequest(
             prompts=tuple(prompt.token_ids for prompt in prompts),
-            params=SamplingParams(max_new_tokens=max_new_tokens),
+            max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
             release=self._release,
             deadline_ms=left_ms,
         )
@@ -192,14 +184,10 @@ class Pipeline:
         entry = CacheEntry(job.first.normal, text, generation.confidence)
         return _Answer(entry, CacheStatus.MISS, generation.finish_reason)
 
-    async def _remember(
-        self, made: Sequence[tuple[Job, _Answer | None]], release: str, journey: _Journey
-    ) -> None:
+    async def _remember(self, made: Sequence[tuple[Job, _Answer]], release: str, journey: _Journey) -> None:
         """Cache what passes the guards, under the release that the predictor's answer names."""
         good: dict[bytes, CacheEntry] = {}
         for job, answer in made:
-            if answer is None:
-                continue
             fault = doubt(answer.entry.text, answer.finish_reason)
             if fault is None:
                 good[job.key(release, journey.max_new_tokens)] = answer.entry

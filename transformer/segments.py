@@ -6,15 +6,15 @@ one :class:`Job`, done once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protocol.errors import InvalidRequest
-from protocol.messages import FinishReason, Generation, TranslateRequest
+from protocol.messages import TranslateRequest
 from transformer.cache_key import cache_key, normal_text
 from transformer.errors import TooManyTexts, UnusableText
 from transformer.languages import Direction, Languages
-from transformer.tokenizer import Prompt, TextToEncode
+from transformer.tokenizer import TextToEncode
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,6 @@ class Job:
         return TextToEncode(self.first.index, text, source, target)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """Prompts that go to the predictor together, since one bound for new tokens applies to all of them."""
-
-    members: tuple[int, ...]
-    """Places in the list of prompts."""
-    max_new_tokens: int
-
-
 def split_request(request: TranslateRequest, languages: Languages, max_texts: int) -> list[Segment]:
     """The request's segments, in order.
 
@@ -90,32 +81,6 @@ def jobs_of(segments: Iterable[Segment]) -> list[Job]:
         if segment.direction.needs_model:
             groups.setdefault(segment.identity, []).append(segment)
     return [Job(tuple(group)) for group in groups.values()]
-
-
-def plan_calls(prompts: Sequence[Prompt], max_sequence_tokens: int) -> Iterator[PlannedCall]:
-    """As few calls as may be: one, unless a long prompt leaves no room for the answer that another needs.
-
-    A call has one ``max_new_tokens`` for all, the largest budget among its prompts, and the predictor refuses a
-    prompt that does not fit a slot together with it.
-    """
-    waiting = list(range(len(prompts)))
-    while waiting:
-        bound = max(prompts[place].max_new_tokens for place in waiting)
-        fitting = [p for p in waiting if len(prompts[p].token_ids) + bound <= max_sequence_tokens]
-        if not fitting:
-            raise AssertionError("a prompt was made that leaves no room for its own budget")
-        yield PlannedCall(tuple(fitting), bound)
-        waiting = sorted(set(waiting) - set(fitting))
-
-
-def within_budget(generation: Generation, max_new_tokens: int) -> Generation:
-    """The generation as if it had been made with its own budget, not with its call's.
-
-    So a text's answer does not depend on what other texts travelled along.
-    """
-    if len(generation.token_ids) < max_new_tokens or generation.finish_reason is FinishReason.DEADLINE:
-        return generation
-    return Generation(generation.token_ids[:max_new_tokens], generation.logprob, FinishReason.LENGTH)
 
 
 def with_outer_space_of(text: str, translation: str) -> str:

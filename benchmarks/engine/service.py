@@ -36,7 +36,7 @@ from predictor.llm_engine import LLMEngine
 from predictor.metrics import PredictorMetrics
 from predictor.runners.select import create_runner
 from protocol.codec import encode_rest_request, infer_from_generate_request
-from protocol.messages import GenerateRequest, SamplingParams
+from protocol.messages import GenerateRequest
 from protocol.release import Release, load_release
 
 REQUESTS = 16
@@ -72,8 +72,7 @@ def main() -> int:
 def make_requests(release: Release) -> list[GenerateRequest]:
     """16 random prompts of 64 tokens, 64 tokens wanted of each."""
     ids = np.random.default_rng(0).integers(0, release.decoder.vocab, (REQUESTS, PROMPT_TOKENS))
-    params = SamplingParams(max_new_tokens=NEW_TOKENS)
-    return [GenerateRequest((tuple(row),), params) for row in ids.tolist()]
+    return [GenerateRequest((tuple(row),), (NEW_TOKENS,)) for row in ids.tolist()]
 
 
 def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeats: int) -> dict[str, Any]:

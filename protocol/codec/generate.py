@@ -5,13 +5,14 @@ Rows are right-padded; padding is never read, so it may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from protocol.codec.answers import our_fault
+from protocol.codec.arrays import Values
 from protocol.codec.parameters import INT64_MAX, Parameters
 from protocol.codec.release import release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
@@ -26,6 +27,7 @@ from protocol.tensors import (
     INPUT_IDS,
     INPUT_LENGTHS,
     LOGPROB,
+    MAX_NEW_TOKENS,
     OUTPUT_IDS,
     OUTPUT_LENGTHS,
 )
@@ -47,6 +49,7 @@ def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
         raise InvalidRequest("input input_ids is empty: send at least one prompt")
     return GenerateRequest(
         prompts=_unpad(ids, lengths, INPUT_IDS.name, INPUT_LENGTHS.name, shortest=1),
+        max_new_tokens=_max_new_tokens(values, parameters, len(ids)),
         params=_sampling(parameters),
         release=parameters.text("release"),
         deadline_ms=parameters.integer("deadline_ms", low=1),
@@ -60,7 +63,6 @@ def infer_from_generate_request(
     params = request.params
     parameters = {
         "release": request.release,
-        "max_new_tokens": params.max_new_tokens,
         "deadline_ms": request.deadline_ms,
         "temperature": params.temperature,
         "top_p": params.top_p,
@@ -69,7 +71,11 @@ def infer_from_generate_request(
     ids, lengths = _pad(request.prompts)
     return InferRequest(
         model_name=model_name,
-        infer_inputs=[tensor(InferInput, INPUT_IDS, ids), tensor(InferInput, INPUT_LENGTHS, lengths)],
+        infer_inputs=[
+            tensor(InferInput, INPUT_IDS, ids),
+            tensor(InferInput, INPUT_LENGTHS, lengths),
+            tensor(InferInput, MAX_NEW_TOKENS, np.array(request.max_new_tokens, dtype=np.int32)),
+        ],
         request_id=request_id,
         parameters={name: value for name, value in parameters.items() if value is not None},
     )
@@ -123,14 +129,28 @@ def generate_response_from_infer(response: InferResponse) -> GenerateResponse:
         return GenerateResponse(generations=generations, release=release_of(response))
 
 
+def _max_new_tokens(values: Mapping[str, Values], parameters: Parameters, rows: int) -> tuple[int, ...]:
+    """One bound a row, from the tensor of shape [1] or [N] or from the parameter."""
+    name = MAX_NEW_TOKENS.name
+    parameter = parameters.integer(name, low=1)
+    if name not in values:
+        if parameter is None:
+            raise InvalidRequest(f"{name} is missing: say how many tokens may be generated")
+        return (parameter,) * rows
+    if parameter is not None:
+        raise InvalidRequest(f"{name} is there as input and as parameter; send one of them")
+    bounds = numbers(values, MAX_NEW_TOKENS)
+    if len(bounds) not in (1, rows):
+        raise InvalidRequest(f"{name} has {len(bounds)} values; send one, or one for each of {rows} rows")
+    if bounds.min() < 1:
+        raise InvalidRequest(f"every value of {name} must be at least 1")
+    return tuple(np.broadcast_to(bounds, rows).tolist())
+
+
 def _sampling(parameters: Parameters) -> SamplingParams:
-    max_new_tokens = parameters.integer("max_new_tokens", low=1)
-    if max_new_tokens is None:
-        raise InvalidRequest("parameter max_new_tokens is missing: say how many tokens may be generated")
     temperature = parameters.number("temperature", low=0.0)
     top_p = parameters.number("top_p", low=0.0, high=1.0, above=True)
     return SamplingParams(
-        max_new_tokens=max_new_tokens,
         temperature=0.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
         seed=parameters.integer("seed", low=0, high=INT64_MAX) or 0,

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.batch import Batch, StepOutput
 from predictor.sequence import Request, Sequence
-from protocol.messages import GenerateRequest, GenerateResponse, SamplingParams
+from protocol.messages import GenerateRequest, GenerateResponse
 from protocol.release import DecoderShape, Limits, Release
 
 VOCAB = 50
@@ -78,10 +78,12 @@ def answer_alone(prompt: tuple[int, ...], max_new_tokens: int) -> tuple[int, ...
 def make_request(
     prompts: list[tuple[int, ...]], max_new_tokens: int = 8, deadline: float | None = None
 ) -> Request:
-    message = GenerateRequest(tuple(prompts), SamplingParams(max_new_tokens))
+    message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts))
     future: Future[GenerateResponse] = Future()
     request = Request(message, deadline, future)
-    request.sequences = [Sequence(prompt, request, frozenset({STOP}), arrived=0.0) for prompt in prompts]
+    request.sequences = [
+        Sequence(prompt, max_new_tokens, request, frozenset({STOP}), arrived=0.0) for prompt in prompts
+    ]
     return request
 
 

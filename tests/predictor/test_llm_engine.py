@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from predictor.llm_engine import MAX_FAILURES_IN_A_ROW, LLMEngine
 from predictor.metrics import PredictorMetrics
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
-from protocol.messages import FinishReason, GenerateRequest, SamplingParams
+from protocol.messages import FinishReason, GenerateRequest
 from protocol.release import Release
 from tests.predictor.conftest import RELEASE, VOCAB, HashRunner, answer_alone
 
@@ -37,7 +37,7 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
 
 
 def ask(prompts: list[tuple[int, ...]], max_new_tokens: int = 8) -> GenerateRequest:
-    return GenerateRequest(tuple(prompts), SamplingParams(max_new_tokens))
+    return GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -105,8 +105,8 @@ def serve(stand_in: StandIn) -> Iterator[StandIn]:
 
 def length_limited(request: GenerateRequest) -> GenerateResponse:
     """Never stops by itself."""
-    bound = request.params.max_new_tokens
-    return answer_with(request, lambda prompt: Generation((END + 1,) * bound, -1.0, FinishReason.LENGTH))
+    bounds = iter(request.max_new_tokens)
+    return answer_with(request, lambda _: Generation((END + 1,) * next(bounds), -1.0, FinishReason.LENGTH))
 
 
 async def _body(receive: Receive) -> bytes:

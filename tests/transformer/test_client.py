@@ -19,7 +19,7 @@ from protocol.errors import (
     TooLong,
     YiwenError,
 )
-from protocol.messages import GenerateRequest, GenerateResponse, SamplingParams
+from protocol.messages import GenerateRequest, GenerateResponse
 from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, NOT_HTTP, SILENT, breaking
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo
 from transformer.client import PredictorClient, travelling_headers
@@ -31,9 +31,8 @@ HEADERS = {"x-request-id": "r-1"}
 
 
 def request(*prompts: tuple[int, ...], deadline_ms: int | None = 5_000) -> GenerateRequest:
-    return GenerateRequest(
-        prompts or ((0, 7, 8, 1),), SamplingParams(max_new_tokens=40), RELEASE, deadline_ms
-    )
+    prompts = prompts or ((0, 7, 8, 1),)
+    return GenerateRequest(prompts, (40,) * len(prompts), release=RELEASE, deadline_ms=deadline_ms)
 
 
 async def wait_until(holds: Callable[[], object], seconds: float = 5.0) -> None:

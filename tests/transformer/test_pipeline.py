@@ -20,7 +20,6 @@ from protocol.messages import (
 )
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
-from tests.transformer.release import MAX_SEQUENCE_TOKENS
 from tests.transformer.test_client import Connect
 from transformer.cache import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
@@ -53,7 +52,7 @@ def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: Transformer
     ) -> Pipeline:
         return Pipeline(
             release=RELEASE,
-            bounds=Bounds(max_texts=2_000, max_sequence_tokens=MAX_SEQUENCE_TOKENS, max_deadline_ms=5_000),
+            bounds=Bounds(max_texts=2_000, max_deadline_ms=5_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=cache if cache is not None else LruCache(1_000_000),
@@ -220,7 +219,7 @@ async def test_the_callers_bound_reaches_the_predictor_and_separates_cache_entri
     await pipeline.translate(asking("one", max_new_tokens=7), {})
     response = await pipeline.translate(asking("one"), {})
     assert statuses(response) == [MISS]
-    assert [request.params.max_new_tokens for request in predictor.requests] == [7, 16 + 3 * 2]
+    assert [request.max_new_tokens for request in predictor.requests] == [(7,), (16 + 3 * 2,)]
 
 
 @pytest.mark.parametrize("error", [Overloaded("full", retry_after_s=3), NotReady("starting")])

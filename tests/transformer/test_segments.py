@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.messages import FinishReason, Generation, TranslateRequest
+from protocol.messages import TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.errors import TooManyTexts, UnusableText
 from transformer.languages import Languages
-from transformer.segments import jobs_of, plan_calls, split_request, with_outer_space_of, within_budget
-from transformer.tokenizer import Prompt
+from transformer.segments import jobs_of, split_request, with_outer_space_of
 
 SPACE = st.text(" \t\n\u3000\u00a0\u2003", max_size=4)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(str.strip)
@@ -53,44 +52,3 @@ def test_requests_that_cannot_be_taken_are_refused(spec: TranslationSpec) -> Non
         split_request(asking("a", "b\ud800"), languages, 2)
     with pytest.raises(InvalidRequest, match="same length"):
         split_request(TranslateRequest(("a",), (None, None), ("zh",)), languages, 2)
-
-
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 40)), min_size=1, max_size=20))
-def test_every_prompt_goes_in_one_call_with_room_for_the_calls_bound(shapes: list[tuple[int, int]]) -> None:
-    prompts = [Prompt(tuple(range(tokens)), budget) for tokens, budget in shapes]
-    calls = list(plan_calls(prompts, 100))
-    assert sorted(place for call in calls for place in call.members) == list(range(len(prompts)))
-    for call in calls:
-        assert call.max_new_tokens == max(prompts[place].max_new_tokens for place in call.members)
-        assert all(len(prompts[place].token_ids) + call.max_new_tokens <= 100 for place in call.members)
-    assert len(calls) == 1
-
-
-@given(st.lists(st.tuples(st.integers(1, 99), st.integers(1, 99)), min_size=1, max_size=20))
-def test_prompts_that_leave_no_room_for_anothers_budget_get_a_call_of_their_own(
-    shapes: list[tuple[int, int]],
-) -> None:
-    prompts = [Prompt(tuple(range(tokens)), min(budget, 100 - tokens)) for tokens, budget in shapes]
-    calls = list(plan_calls(prompts, 100))
-    assert sorted(place for call in calls for place in call.members) == list(range(len(prompts)))
-    for call in calls:
-        assert all(prompts[place].max_new_tokens <= call.max_new_tokens for place in call.members)
-        assert all(len(prompts[place].token_ids) + call.max_new_tokens <= 100 for place in call.members)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "reason", "budget", "expected_tokens", "expected_reason"),
-    [
-        (3, FinishReason.STOP, 4, 3, FinishReason.STOP),  # the stop token was the fourth
-        (4, FinishReason.STOP, 4, 4, FinishReason.LENGTH),  # alone it would not have come to its stop token
-        (9, FinishReason.STOP, 4, 4, FinishReason.LENGTH),
-        (9, FinishReason.LENGTH, 4, 4, FinishReason.LENGTH),
-        (9, FinishReason.DEADLINE, 4, 9, FinishReason.DEADLINE),
-    ],
-)
-def test_an_answer_is_what_its_own_budget_would_have_made_it(
-    tokens: int, reason: FinishReason, budget: int, expected_tokens: int, expected_reason: FinishReason
-) -> None:
-    generation = within_budget(Generation(tuple(range(tokens)), -0.1, reason), budget)
-    assert generation.token_ids == tuple(range(expected_tokens))
-    assert generation.finish_reason is expected_reason

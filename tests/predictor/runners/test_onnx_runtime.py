@@ -19,7 +19,7 @@ from predictor.runners.onnx_runtime import (
     bucket_capacity,
     group_prompts,
 )
-from protocol.messages import GenerateRequest, Generation, SamplingParams
+from protocol.messages import GenerateRequest, Generation
 from protocol.release import Release, load_release
 from tests.predictor.conftest import make_batch
 
@@ -50,7 +50,7 @@ def engine(runner: OnnxRuntimeRunner, release: Release) -> Iterator[LLMEngine]:
 
 
 def generate(engine: LLMEngine, prompt: Prompt, max_new_tokens: int) -> Generation:
-    request = GenerateRequest((prompt,), SamplingParams(max_new_tokens))
+    request = GenerateRequest((prompt,), (max_new_tokens,))
     return engine.submit(request).result(timeout=60).generations[0]
 
 
@@ -63,7 +63,7 @@ def test_each_request_gets_the_tokens_it_gets_alone(engine: LLMEngine, seed: int
     """Random lengths and cancellations: rows move, capacity grows and shrinks, no answer changes."""
     rng = np.random.default_rng(seed)
     asks = [(random_prompt(rng), int(rng.integers(1, 90))) for _ in range(16)]
-    futures = [engine.submit(GenerateRequest((p,), SamplingParams(n))) for p, n in asks]
+    futures = [engine.submit(GenerateRequest((p,), (n,))) for p, n in asks]
     for index in rng.choice(len(futures), 4, replace=False):
         futures[index].cancel()
     together = [None if f.cancelled() else f.result(timeout=60).generations[0] for f in futures]

@@ -24,6 +24,18 @@ def numbers(name: str, values: Any) -> InferInput:  # noqa: ANN401  # nested lis
     return InferInput(name, list(array.shape), "INT32", data=array)
 
 
+def bounded(*bounds: int, **parameters: object) -> InferRequest:
+    """A request whose bounds come as a tensor."""
+    request = asked(**{"max_new_tokens": None, **parameters})
+    request.inputs.append(numbers("max_new_tokens", bounds))
+    return request
+
+
+@pytest.mark.parametrize(("bounds", "read"), [((9,), (9, 9)), ((3, 8), (3, 8))])
+def test_each_prompt_may_have_its_own_bound(bounds: tuple[int, ...], read: tuple[int, ...]) -> None:
+    assert generate_request_from_infer(bounded(*bounds)).max_new_tokens == read
+
+
 def asked(ids: object = ((5, 6), (7, -1)), lengths: object = (2, 1), **parameters: object) -> InferRequest:
     return InferRequest(
         model_name="m",
@@ -35,13 +47,14 @@ def asked(ids: object = ((5, 6), (7, -1)), lengths: object = (2, 1), **parameter
 def test_padding_is_never_read() -> None:
     read = generate_request_from_infer(asked())
     assert read.prompts == ((5, 6), (7,))
-    assert read.params == SamplingParams(4)
+    assert read.max_new_tokens == (4, 4)
+    assert read.params == SamplingParams()
     assert read.release is None
 
 
 def test_fractions_may_come_as_text() -> None:
     read = generate_request_from_infer(asked(temperature="0.5", top_p="1", seed=3))
-    assert read.params == SamplingParams(4, 0.5, 1.0, 3)
+    assert read.params == SamplingParams(0.5, 1.0, 3)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +68,9 @@ def test_fractions_may_come_as_text() -> None:
         (asked(ids=(5, 6)), "input input_ids must be INT32 of shape [N, S]"),
         (asked(max_new_tokens=None), "max_new_tokens is missing"),
         (asked(max_new_tokens=0), "max_new_tokens must be"),
+        (bounded(1, 2, 3), "max_new_tokens has 3 values; send one, or one for each of 2 rows"),
+        (bounded(4, 0), "every value of max_new_tokens must be at least 1"),
+        (bounded(4, 4, max_new_tokens=4), "as input and as parameter"),
         (asked(temperature=-0.1), "temperature must be a number at least 0"),
         (asked(temperature=math.inf), "temperature must be"),
         (asked(temperature="nan"), "temperature must be"),

@@ -113,21 +113,26 @@ translate_responses = st.builds(
     TranslateResponse, translations=st.lists(translations, max_size=5).map(tuple), release=tags
 )
 
-generate_requests = st.builds(
-    GenerateRequest,
-    prompts=st.lists(st.lists(token_ids, min_size=1, max_size=9).map(tuple), min_size=1, max_size=5).map(
-        tuple
-    ),
-    params=st.builds(
-        SamplingParams,
-        max_new_tokens=st.integers(1, 2**31 - 1),
-        temperature=st.floats(0, 1e6),
-        top_p=st.floats(0, 1, exclude_min=True),
-        seed=st.integers(0, 2**63 - 1),
-    ),
-    release=st.none() | tags,
-    deadline_ms=counts,
+prompt_rows = st.lists(
+    st.tuples(st.lists(token_ids, min_size=1, max_size=9).map(tuple), st.integers(1, 2**31 - 1)),
+    min_size=1,
+    max_size=5,
 )
+sampling = st.builds(
+    SamplingParams,
+    temperature=st.floats(0, 1e6),
+    top_p=st.floats(0, 1, exclude_min=True),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+@st.composite
+def generate_requests_of(draw: st.DrawFn) -> GenerateRequest:
+    prompts, bounds = zip(*draw(prompt_rows), strict=True)
+    return GenerateRequest(prompts, bounds, draw(sampling), draw(st.none() | tags), draw(counts))
+
+
+generate_requests = generate_requests_of()
 generations = st.builds(
     Generation,
     token_ids=st.lists(token_ids, max_size=9).map(tuple),
@@ -174,7 +179,7 @@ def test_generate_requests(wire: str, request: GenerateRequest) -> None:
 @given(response=generate_responses)
 def test_generate_responses(wire: str, response: GenerateResponse) -> None:
     send, reply = WIRES[wire]
-    request = send(infer_from_generate_request(GenerateRequest(((1,),), SamplingParams(1)), model_name="m"))
+    request = send(infer_from_generate_request(GenerateRequest(((1,),), (1,)), model_name="m"))
     arrived = reply(infer_from_generate_response(response, request), request)
     assert generate_response_from_infer(arrived) == response
 
@@ -183,7 +188,7 @@ def test_generate_responses(wire: str, response: GenerateResponse) -> None:
 def test_no_generated_tokens_at_all(wire: str) -> None:
     send, reply = WIRES[wire]
     response = GenerateResponse((Generation((), 0.0, FinishReason.STOP),) * 3, "r")
-    request = send(infer_from_generate_request(GenerateRequest(((1,),), SamplingParams(1)), model_name="m"))
+    request = send(infer_from_generate_request(GenerateRequest(((1,),), (1,)), model_name="m"))
     infer = infer_from_generate_response(response, request)
     assert list(infer.outputs[0].shape) == [3, 0]
     assert generate_response_from_infer(reply(infer, request)) == response
@@ -194,7 +199,7 @@ def test_many_rows(wire: str) -> None:
     send, _ = WIRES[wire]
     rng = np.random.default_rng(0)
     prompts = tuple(tuple(rng.integers(0, 1000, size=rng.integers(1, 40)).tolist()) for _ in range(5000))
-    request = GenerateRequest(prompts, SamplingParams(8))
+    request = GenerateRequest(prompts, (8,) * len(prompts))
     assert generate_request_from_infer(send(infer_from_generate_request(request, model_name="m"))) == request
     many = tuple(f"text {n}" for n in range(20_000))
     asked = TranslateRequest(many, (None,) * len(many), ("de",) * len(many))
@@ -204,7 +209,7 @@ def test_many_rows(wire: str) -> None:
 @few
 @given(response=generate_responses)
 def test_the_sdk_reads_our_json_responses(response: GenerateResponse) -> None:
-    request = infer_from_generate_request(GenerateRequest(((1,),), SamplingParams(1)), model_name="m")
+    request = infer_from_generate_request(GenerateRequest(((1,),), (1,)), model_name="m")
     body, _ = encode_rest_response(infer_from_generate_response(response, request), request)
     read = InferResponse.from_bytes(body, len(body))
     ids = read.get_output_by_name("output_lengths").as_numpy()

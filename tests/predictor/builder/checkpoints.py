@@ -1,0 +1,84 @@
+"""Ways to change or break a checkpoint on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from predictor.builder.build import BuildRequest, build_release
+from predictor.builder.progress import Silent
+from protocol.release import Release
+from tests.releases import write_checkpoint
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+WEIGHTS = "model.safetensors"
+
+
+def build(checkpoint: Path, out: Path, precision: str = "float32", *, force: bool = False) -> Release:
+    request = BuildRequest(checkpoint, out, precision=precision, force=force)
+    return build_release(request, built_at=NOW, reporter=Silent())
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Set fields of a JSON file; None removes one."""
+    document = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+
+
+def edit_tensors(checkpoint: Path, changes: Mapping[str, np.ndarray | None]) -> None:
+    """Replace, add or (None) remove tensors."""
+    tensors = {**load_file(checkpoint / WEIGHTS), **changes}
+    save_file({name: values for name, values in tensors.items() if values is not None}, checkpoint / WEIGHTS)
+
+
+def shard(checkpoint: Path, parts: int = 3) -> list[Path]:
+    """Split the weights into ``parts`` files with an index."""
+    tensors = load_file(checkpoint / WEIGHTS)
+    (checkpoint / WEIGHTS).unlink()
+    placement, paths = {}, []
+    for part in range(parts):
+        name = f"model-{part + 1:05}-of-{parts:05}.safetensors"
+        chosen = dict(sorted(tensors.items())[part::parts])
+        save_file(chosen, checkpoint / name)
+        placement |= dict.fromkeys(chosen, name)
+        paths.append(checkpoint / name)
+    index = {"metadata": {}, "weight_map": placement}
+    (checkpoint / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    return paths
+
+
+def big_checkpoint(directory: Path, *, vocab: int, hidden: int, inner: int, layers: int) -> Path:
+    """A tied Llama of a size that matters, filled quickly with one block of numbers over and over."""
+    write_checkpoint(directory)
+    block = np.random.default_rng(0).normal(0, 0.05, 1 << 16).astype(np.float32)
+
+    def values(*shape: int) -> np.ndarray:
+        return np.resize(block, shape)
+
+    heads = hidden // 64
+    edit_json(
+        directory / "config.json",
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+    )
+    tensors = {"model.embed_tokens.weight": values(vocab, hidden), "model.norm.weight": values(hidden)}
+    for layer in range(layers):
+        name = f"model.layers.{layer}"
+        for part in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{name}.{part}.weight"] = values(hidden)
+        for part in "qkvo":
+            tensors[f"{name}.self_attn.{part}_proj.weight"] = values(hidden, hidden)
+        tensors[f"{name}.mlp.gate_proj.weight"] = values(inner, hidden)
+        tensors[f"{name}.mlp.up_proj.weight"] = values(inner, hidden)
+        tensors[f"{name}.mlp.down_proj.weight"] = values(hidden, inner)
+    save_file(tensors, directory / WEIGHTS)
+    return directory

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from predictor.builder import commands
+from predictor.builder.layout import PRECISIONS
+from protocol.release import load_release
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    commands.add_commands(parser.add_subparsers(required=True))
+    parsed = parser.parse_args(["release", *map(str, arguments)])
+    code: int = parsed.run(parsed)
+    return code
+
+
+@pytest.fixture
+def release(checkpoint: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "release"
+    assert run("build", checkpoint, "--out", out, "--precision", "int8", "--name", "my model") == 0
+    return out
+
+
+def test_build_says_what_it_made(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "release"
+    assert run("build", checkpoint, "--out", out, "--max-tokens", 200, "--name", "my model") == 0
+    release = load_release(out)
+    assert f"my model {release.id}, LlamaForCausalLM, float32" in capsys.readouterr().out
+    assert release.limits.max_sequence_tokens == 200
+
+
+def test_expected_error_is_one_line_and_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("build", tmp_path, "--out", tmp_path / "release") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("yiwen release build: ")
+    assert run("show", tmp_path) == 2
+    assert run("verify", tmp_path) == 2
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "many"])
+def test_limit_must_be_positive(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SystemExit):
+        run("build", tmp_path, "--out", tmp_path / "release", "--max-tokens", value)
+
+
+def test_verify_checks_files(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", release) == 0
+    (release / "translation.json").write_text("{}")
+    assert run("verify", release) == 1
+    assert "translation.json has changed" in capsys.readouterr().out
+
+
+def test_show_prints_a_table_or_json(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("show", release, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kv_bytes_per_token"] == 2 * 2 * 32 * 4
+    assert document["bytes"]["total"] == sum(document["bytes"]["files"].values())
+    assert document["reports"] == {}
+    (release / "reports").mkdir()
+    (release / "reports" / "parity.json").write_text('{"tokens": 9}')
+    (release / "reports" / "quality.json").write_text("{")
+    assert run("show", release) == 0
+    shown = capsys.readouterr().out
+    for text in (document["id"], "my model", "en, zh", "512 bytes per token", "tokens 9", "unreadable"):
+        assert text in shown
+
+
+def test_show_names_a_file_that_is_gone(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "weights.bin").unlink()
+    assert run("show", release) == 2
+    assert "weights.bin" in capsys.readouterr().err
+
+
+def test_precisions_offered_are_those_that_are_built() -> None:
+    assert tuple(PRECISIONS) == commands.PRECISIONS
+
+
+def test_mounting_the_commands_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, predictor.builder.commands;"
+        "print([n for n in ('numpy', 'onnx', 'onnxruntime', 'torch', 'rich') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
