@@ -36,8 +36,10 @@ def describe(directory: Path) -> dict[str, Any]:
 def print_table(document: dict[str, Any], console: Console) -> None:
     """The document of :func:`describe` as a table."""
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for label, value in _lines(document):
-        table.add_row(label, value, style=None)
+        table.add_row(label, value)
     console.print(table, highlight=False)
 
 
@@ -62,10 +64,12 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
             f"{document['kv_bytes_per_slot'] / 1e6:,.1f} MB per slot",
         ),
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(provenance["versions"].items()))
+    versions = ", ".join(
+        f"{name} {number}" for name, number in sorted(provenance.get("versions", {}).items())
+    )
     lines += [
-        ("checkpoint", f"{provenance['checkpoint']}, sha256 {provenance['checkpoint_sha256']}"),
-        ("built", f"{provenance['built_at']} with {versions}"),
+        ("checkpoint", f"{provenance.get('checkpoint')}, sha256 {provenance.get('checkpoint_sha256')}"),
+        ("built", f"{provenance.get('built_at')} with {versions}"),
     ]
     for name, report in document["reports"].items():
         lines.append((f"report {name}", _summary(report)))

@@ -12,13 +12,11 @@ product; all are imported when they are used. Judging and writing the numbers:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -69,7 +67,10 @@ class StepSession:
     """``decoder.onnx`` in ONNX Runtime, with a K/V cache of its own; the least that can run it."""
 
     def __init__(self, directory: Path, *, threads: int = 0) -> None:
-        ort = _import("onnxruntime", "cpu")
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise _missing("onnxruntime", "cpu") from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -214,11 +215,16 @@ class _Reference:
     """The checkpoint in Hugging Face transformers."""
 
     def __init__(self, checkpoint: Path) -> None:
-        self._torch = _import("torch", "dev")
-        transformers = _import("transformers", "dev")
-        transformers.utils.logging.disable_progress_bar()
-        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            str(checkpoint), dtype=self._torch.float32, local_files_only=True
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise _missing(error.name or "torch", "dev") from error
+        self._torch = torch
+        library: Any = transformers  # its functions carry no types
+        library.utils.logging.disable_progress_bar()
+        self._model = library.AutoModelForCausalLM.from_pretrained(
+            str(checkpoint), dtype=torch.float32, local_files_only=True
         ).eval()
 
     def logprobs(
@@ -251,7 +257,5 @@ def _check_prompts(release: Release, prompts: Prompts, tokens: int) -> None:
         )
 
 
-def _import(name: str, extra: str) -> ModuleType:
-    with contextlib.suppress(ImportError):
-        return __import__(name)
-    raise VerifyFailed(f"{name} is not installed: pip install 'yiwen[{extra}]'")
+def _missing(name: str, extra: str) -> VerifyFailed:
+    return VerifyFailed(f"{name} is not installed: pip install 'yiwen[{extra}]'")

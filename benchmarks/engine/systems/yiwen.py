@@ -46,8 +46,7 @@ def run_engine(
 
     engine = _open_engine(release_dir, slots, threads, spin)
     futures: list[Future[GenerateResponse]] = [
-        engine.submit(GenerateRequest((tuple(prompt),), (n_out,)))
-        for prompt, n_out in requests
+        engine.submit(GenerateRequest((tuple(prompt),), (n_out,))) for prompt, n_out in requests
     ]
     return [future.result().generations[0] for future in futures]
 

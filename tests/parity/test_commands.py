@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from predictor.builder import commands, parity_report
+from tests.parity.models import save_model
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    commands.add_commands(parser.add_subparsers(required=True))
+    parsed = parser.parse_args(["release", *map(str, arguments)])
+    code: int = parsed.run(parsed)
+    return code
+
+
+def test_verify_with_a_checkpoint_writes_a_report_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, release = save_model(tmp_path / "model", "Qwen2", num_key_value_heads=2), tmp_path / "release"
+    (tmp_path / "texts.txt").write_text("a text\nand another one, a little longer\n")
+    options = ("--checkpoint", checkpoint, "--prompts", 3, "--tokens", 5, "--texts", tmp_path / "texts.txt")
+    assert run("build", checkpoint, "--out", release) == 0
+
+    assert run("verify", release, *options) == 0
+
+    report = json.loads((release / "reports" / "parity.json").read_text())
+    assert (report["prompts"], report["tokens"], report["equal_tokens"]) == (5, 25, 25)
+    assert report["passed"]
+    assert set(report["versions"]) == {"numpy", "onnxruntime", "torch", "transformers"}
+    assert "25 (100.00%)" in capsys.readouterr().out
+    assert run("verify", release) == 0
+
+    monkeypatch.setattr(parity_report, "LOGPROB_TOLERANCES", {"float32": 0.0})
+    assert run("verify", release, *options) == 1
+    assert not json.loads((release / "reports" / "parity.json").read_text())["passed"]
