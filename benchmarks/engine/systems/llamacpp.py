@@ -109,7 +109,8 @@ class LlamaCpp(System):
         self._batch.n_tokens = 0
         outputs = [
             (self._add(current.tokens[-1], current.position - 1, sequence, output=True), sequence)
-            for sequence, current in running.items()
+            # In order: a split cache takes only neighbouring sequences in one go.
+            for sequence, current in sorted(running.items(), key=lambda item: item[0])
         ]
         free = [sequence for sequence in range(slots) if sequence not in running]
         while waiting and free and self._batch.n_tokens + len(waiting[0].request.prompt) <= BATCH_TOKENS:
