@@ -39,11 +39,15 @@ class Service:
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Mount `yiwen serve`."""
-    parser = subparsers.add_parser("serve", help="serve a release on this machine, both services in one command")
+    parser = subparsers.add_parser(
+        "serve", help="serve a release on this machine, both services in one command"
+    )
     parser.add_argument("--release", type=Path, required=True, help="directory of the release")
     parser.add_argument("--http-port", type=int, default=8080, help="REST port of the service (8080)")
     parser.add_argument("--grpc-port", type=int, default=8081, help="gRPC port, 0 for none (8081)")
-    parser.add_argument("--predictor-http-port", type=int, default=8082, help="REST port of the predictor (8082)")
+    parser.add_argument(
+        "--predictor-http-port", type=int, default=8082, help="REST port of the predictor (8082)"
+    )
     parser.add_argument(
         "--predictor-grpc-port", type=int, default=0, help="gRPC port of the predictor, 0 for none (0)"
     )
@@ -107,7 +111,9 @@ class _Supervisor:
             )
         try:
             if self._wait_until_ready():
-                print(f"serving on http://127.0.0.1:{self._services[-1].http_port}", file=sys.stderr, flush=True)
+                print(
+                    f"serving on http://127.0.0.1:{self._services[-1].http_port}", file=sys.stderr, flush=True
+                )
             while not self._signalled and self._ended() is None:
                 time.sleep(POLL_S)
         finally:
