@@ -19,12 +19,14 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 import psutil
@@ -35,11 +37,18 @@ from predictor.config import PredictorConfig
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import PredictorMetrics
 from predictor.runners.select import create_runner
-from protocol.codec import encode_rest_request, infer_from_generate_request
+from protocol.codec import (
+    decode_rest_response,
+    encode_rest_request,
+    generate_response_from_infer,
+    infer_from_generate_request,
+)
 from protocol.messages import GenerateRequest
-from protocol.release import Release, load_release
+from protocol.release import RELEASE_FILE, Release, load_release
 
-REQUESTS = 16
+CALLERS = 16
+"""Requests in flight."""
+REQUESTS_PER_CALLER = 4
 PROMPT_TOKENS, NEW_TOKENS = 64, 64
 MODEL = "bench"
 
@@ -55,23 +64,39 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     release = load_release(options.release)
-    requests = make_requests(release)
     figures: dict[str, Any] = {"release": release.name, "precision": release.precision}
     figures["start_to_ready_s"] = [start_pair(options.release) for _ in range(3)]
-    with offline_engine(options.release, release, options.threads) as engine:
-        with predictor(options.release, options.threads) as (url, process):
-            figures |= compare(engine, url, requests, options.repeats)
-            figures |= memory(process, url, options.release)
-            figures |= python_share(url)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = endless(options.release, Path(folder))
+        release = load_release(directory)
+        requests = make_requests(release)
+        with offline_engine(directory, release, options.threads) as engine:
+            with predictor(directory, options.threads) as (url, process):
+                figures |= compare(engine, url, requests, options.repeats)
+                figures |= memory(process, url, directory)
+                figures |= python_share(url)
     print(json.dumps(figures, indent=2))
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
+def endless(directory: Path, folder: Path) -> Path:
+    """The release without its stop tokens, so that every answer has the length that was asked for."""
+    copy = folder / "release"
+    copy.mkdir()
+    for path in directory.iterdir():
+        (copy / path.name).symlink_to(path.resolve())
+    document = json.loads((directory / RELEASE_FILE).read_text(encoding="utf-8"))
+    (copy / RELEASE_FILE).unlink()
+    (copy / RELEASE_FILE).write_text(json.dumps({**document, "stop_token_ids": []}), encoding="utf-8")
+    return copy
+
+
 def make_requests(release: Release) -> list[GenerateRequest]:
-    """16 random prompts of 64 tokens, 64 tokens wanted of each."""
-    ids = np.random.default_rng(0).integers(0, release.decoder.vocab, (REQUESTS, PROMPT_TOKENS))
+    """Random prompts of 64 tokens, 64 tokens wanted of each."""
+    rows = CALLERS * REQUESTS_PER_CALLER
+    ids = np.random.default_rng(0).integers(0, release.decoder.vocab, (rows, PROMPT_TOKENS))
     return [GenerateRequest((tuple(row),), (NEW_TOKENS,)) for row in ids.tolist()]
 
 
@@ -79,7 +104,7 @@ def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeat
     """tokens/s offline and over HTTP, in turns; the first turn warms up."""
     offline, over_http = [], []
     for turn in range(repeats + 1):
-        rates = run_offline(engine, requests), asyncio.run(run_http(url, requests))
+        rates = asyncio.run(run_offline(engine, requests)), asyncio.run(run_http(url, requests))
         if turn:
             offline.append(rates[0])
             over_http.append(rates[1])
@@ -87,28 +112,44 @@ def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeat
     return {"offline_tokens_per_s": offline, "http_tokens_per_s": over_http, "http_of_offline": ratio}
 
 
-def run_offline(engine: LLMEngine, requests: list[GenerateRequest]) -> float:
-    """Generated tokens a second, all requests handed over at once."""
-    started = time.perf_counter()
-    futures = [engine.submit(request) for request in requests]
-    tokens = sum(len(future.result().generations[0].token_ids) for future in futures)
-    return tokens / (time.perf_counter() - started)
+async def run_offline(engine: LLMEngine, requests: list[GenerateRequest]) -> float:
+    """Generated tokens a second, straight into the engine."""
+
+    async def ask(request: GenerateRequest) -> int:
+        response = await asyncio.wrap_future(engine.submit(request))
+        return len(response.generations[0].token_ids)
+
+    return await rate(ask, requests)
 
 
 async def run_http(url: str, requests: list[GenerateRequest]) -> float:
-    """Generated tokens a second, one HTTP request each, all in flight at once."""
+    """Generated tokens a second, over HTTP as the transformer asks: pooled connections, binary tensors."""
     path = f"{url}/v2/models/{MODEL}/infer"
-    bodies = [
-        encode_rest_request(infer_from_generate_request(r, model_name=MODEL), binary=False) for r in requests
-    ]
-    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=REQUESTS)) as client:
-        started = time.perf_counter()
-        answers = await asyncio.gather(*(client.post(path, content=b, headers=h) for b, h in bodies))
-        seconds = time.perf_counter() - started
-    outputs = [
-        {o["name"]: o["data"] for o in answer.raise_for_status().json()["outputs"]} for answer in answers
-    ]
-    return sum(sum(output["output_lengths"]) for output in outputs) / seconds
+
+    async def ask(request: GenerateRequest) -> int:
+        body, headers = encode_rest_request(
+            infer_from_generate_request(request, model_name=MODEL), binary=True
+        )
+        async with session.post(path, data=body, headers=headers) as answer:
+            answer.raise_for_status()
+            response = decode_rest_response(
+                await answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+            )
+        return len(generate_response_from_infer(response).generations[0].token_ids)
+
+    async with aiohttp.ClientSession() as session:
+        return await rate(ask, requests)
+
+
+async def rate(ask: Callable[[GenerateRequest], Awaitable[int]], requests: list[GenerateRequest]) -> float:
+    """Tokens a second of ``CALLERS`` callers that each ask one request after the other."""
+
+    async def caller(number: int) -> int:
+        return sum([await ask(request) for request in requests[number::CALLERS]])
+
+    started = time.perf_counter()
+    tokens = sum(await asyncio.gather(*(caller(number) for number in range(CALLERS))))
+    return tokens / (time.perf_counter() - started)
 
 
 def memory(process: psutil.Process, url: str, release: Path) -> dict[str, Any]:
