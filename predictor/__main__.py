@@ -17,6 +17,7 @@ from predictor.metrics import PredictorMetrics
 from predictor.model import PredictorModel
 from predictor.runners.select import create_runner
 from protocol.release import ReleaseError, load_release
+from serving.logs import configure_logging
 from serving.server import run_server
 from serving.settings import SettingsError, read_settings
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
     try:
         config, settings = read_settings(PredictorConfig, argv, environ)
+        configure_logging(settings.log_level, settings.log_format)
         model = create_model(config, name=settings.model_name, max_deadline_s=settings.max_deadline_ms / 1000)
         run_server(model, settings)
     except (SettingsError, ReleaseError, StartupError) as error:
@@ -46,7 +48,8 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: f
     """
     release = load_release(config.release)
     runner, backend, reason = create_runner(config, config.release, release)
-    logger.info("runner chosen", extra={"backend": backend, "reason": reason, "release": release.id})
+    facts = {"backend": backend, "reason": reason, "release": release.id, "precision": release.precision}
+    logger.info("runner chosen", extra={"fields": facts})
     metrics = PredictorMetrics(release.id)
     metrics.runner_chosen(backend=backend, precision=release.precision, reason=reason)
     engine = LLMEngine(

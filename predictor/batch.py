@@ -6,13 +6,17 @@ H attention heads, KV key/value heads, D head dimension, V vocabulary, L layers,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from predictor.sequence import Sequence
+
+Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +26,16 @@ class Batch:
     ``decode_slots`` are exactly the slots in use beside the new ones, so a runner may take every other slot for free.
     """
 
-    prefills: tuple[Sequence, ...]
-    decodes: tuple[Sequence, ...]
     prefill_slots: tuple[int, ...]
     prompts: tuple[tuple[int, ...], ...]
-    decode_slots: npt.NDArray[np.int64]  # [B]
-    decode_tokens: npt.NDArray[np.int64]  # [B] newest token of each sequence, not in the cache yet
-    decode_lengths: npt.NDArray[np.int64]  # [B] tokens the slot holds before this step
+    decode_slots: Ints  # [B]
+    decode_tokens: Ints  # [B] newest token of each sequence, not in the cache yet
+    decode_lengths: Ints  # [B] tokens the slot holds before this step
 
     @property
-    def sequences(self) -> tuple[Sequence, ...]:
-        """In the order of the output's rows: prefills, then decodes."""
-        return self.prefills + self.decodes
+    def rows(self) -> int:
+        """Rows of the output: one per prompt, then one per decode slot."""
+        return len(self.prompts) + len(self.decode_slots)
 
     @property
     def prompt_tokens(self) -> int:
@@ -41,22 +43,25 @@ class Batch:
         return sum(len(prompt) for prompt in self.prompts)
 
     def __bool__(self) -> bool:
-        return bool(self.prefills or self.decodes)
+        return self.rows > 0
 
     @classmethod
     def from_sequences(cls, prefills: Seq[Sequence], decodes: Seq[Sequence]) -> Batch:
         """Gather what the runner needs. Every sequence must own a slot."""
-        rows = [(s.slot, s.output_ids[-1], s.cached_tokens) for s in decodes]
+        rows = [(_slot(s), s.output_ids[-1], s.cached_tokens) for s in decodes]
         table = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
-        return cls(
-            prefills=tuple(prefills),
-            decodes=tuple(decodes),
-            prefill_slots=tuple(_slot(s) for s in prefills),
-            prompts=tuple(s.prompt for s in prefills),
-            decode_slots=table[:, 0],
-            decode_tokens=table[:, 1],
-            decode_lengths=table[:, 2],
-        )
+        return cls(tuple(_slot(s) for s in prefills), tuple(s.prompt for s in prefills), *table.T)
+
+    @classmethod
+    def of_prompts(cls, slots: Iterable[int], prompts: Iterable[tuple[int, ...]]) -> Batch:
+        """Read prompts into slots, with nothing else running."""
+        nothing = np.empty(0, np.int64)
+        return cls(tuple(slots), tuple(prompts), nothing, nothing, nothing)
+
+    @classmethod
+    def of_tokens(cls, slots: Ints, tokens: Ints, lengths: Ints) -> Batch:
+        """One more token for each slot, [B] each, with nothing else to do."""
+        return cls((), (), slots, tokens, lengths)
 
 
 @dataclass(frozen=True, slots=True)

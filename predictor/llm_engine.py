@@ -12,13 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from concurrent.futures import Future, InvalidStateError
 
 from predictor.batch import Batch
 from predictor.metrics import PredictorMetrics
 from predictor.runners.base import Runner
 from predictor.sampler import sample
-from predictor.scheduler import Scheduler
+from predictor.scheduler import Scheduler, Step
 from predictor.sequence import Request, Sequence
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse
@@ -113,15 +114,15 @@ class LLMEngine:
         """Run one step. The loop calls it while there is work; tests may call it by hand."""
         started = self._clock()
         with self._wake:
-            batch, left = self._scheduler.schedule(started)
-        self._observe_queue(batch, started)
-        self._end(left)
-        if batch:
-            token_ids, logprobs = self._execute(batch)
+            step = self._scheduler.schedule(started)
+        self._observe_queue(step, started)
+        self._end(step.left)
+        if step.batch:
+            token_ids, logprobs = self._execute(step)
             with self._wake:
-                finished = self._scheduler.update(batch, token_ids, logprobs)
+                finished = self._scheduler.update(step, token_ids, logprobs)
             self._end(finished)
-            self._observe_step(batch, self._clock() - started)
+            self._observe_step(step.batch, self._clock() - started)
         self._observe_state()
 
     def _run(self) -> None:
@@ -148,12 +149,12 @@ class LLMEngine:
             self._failures_in_a_row += 1
             self._metrics.step_failures.inc()
             logger.exception(
-                "step failed", extra={"rows": len(failure.batch.sequences)}, exc_info=failure.__cause__
+                "step failed", extra={"fields": {"rows": len(failure.sequences)}}, exc_info=failure.__cause__
             )
             error = InternalFault("the model failed on this batch; retry, and see the predictor's log")
             with self._wake:
-                self._scheduler.drop(failure.batch.sequences)
-            self._fail(list(failure.batch.sequences), error)
+                self._scheduler.drop(failure.sequences)
+            self._fail(failure.sequences, error)
             self._observe_state()
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 self._metrics.healthy.set(0)
@@ -163,15 +164,15 @@ class LLMEngine:
                     )
                 )
 
-    def _execute(self, batch: Batch) -> tuple[list[int], list[float]]:
+    def _execute(self, step: Step) -> tuple[list[int], list[float]]:
         started = self._clock()
         try:
-            output = self._runner.execute(batch)
+            output = self._runner.execute(step.batch)
             self._metrics.runner_seconds.observe(self._clock() - started)
-            params = [s.request.request.params for s in batch.sequences]
-            return sample(output, params, [s.num_generated for s in batch.sequences])
+            params = [s.request.request.params for s in step.sequences]
+            return sample(output, params, [s.num_generated for s in step.sequences])
         except Exception as error:  # whatever a runner raises or returns costs its batch, never the server
-            raise _StepFailed(batch) from error
+            raise _StepFailed(step.sequences) from error
 
     def _request_from_message(self, message: GenerateRequest, deadline: float | None) -> Request:
         entry = Request(request=message, deadline=deadline, future=Future())
@@ -182,7 +183,7 @@ class LLMEngine:
         ]
         return entry
 
-    def _end(self, sequences: list[Sequence]) -> None:
+    def _end(self, sequences: Seq[Sequence]) -> None:
         """Resolve every request all of whose sequences have ended; a sequence without a reason was abandoned."""
         for sequence in sequences:
             self._metrics.sequence_ended(
@@ -201,7 +202,7 @@ class LLMEngine:
         else:
             _settle(entry.future, result=GenerateResponse(generations, self._release.id))
 
-    def _fail(self, sequences: list[Sequence], error: YiwenError) -> None:
+    def _fail(self, sequences: Seq[Sequence], error: YiwenError) -> None:
         for entry in {id(s.request): s.request for s in sequences}.values():
             _settle(entry.future, error=error)
         for _ in sequences:
@@ -220,17 +221,17 @@ class LLMEngine:
         self._fail(forgotten, error)
         self._observe_state()
 
-    def _observe_queue(self, batch: Batch, now: float) -> None:
-        for sequence in batch.prefills:
+    def _observe_queue(self, step: Step, now: float) -> None:
+        for sequence in step.prefills:
             self._metrics.queue_seconds.observe(now - sequence.arrived)
 
     def _observe_step(self, batch: Batch, seconds: float) -> None:
-        tokens = batch.prompt_tokens + len(batch.sequences)
+        tokens = batch.prompt_tokens + batch.rows
         rate = tokens / max(seconds, 1e-9)
         self._tokens_per_s += (rate - self._tokens_per_s) * (_RATE_WEIGHT if self._tokens_per_s else 1.0)
         self._metrics.step_seconds.observe(seconds)
         self._metrics.prompt_tokens.inc(batch.prompt_tokens)
-        self._metrics.generated_tokens.inc(len(batch.sequences))
+        self._metrics.generated_tokens.inc(batch.rows)
 
     def _observe_state(self) -> None:
         self._metrics.slots_used.set(self._scheduler.kv_cache.num_used)
@@ -240,11 +241,11 @@ class LLMEngine:
 
 
 class _StepFailed(Exception):
-    """Carries the batch whose step failed from where it failed to where it is answered."""
+    """Carries the sequences of a failed step from where it failed to where they are answered."""
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(f"step over {len(batch.sequences)} rows failed")
-        self.batch = batch
+    def __init__(self, sequences: Seq[Sequence]) -> None:
+        super().__init__(f"step over {len(sequences)} rows failed")
+        self.sequences = sequences
 
 
 def _settle(

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from predictor.batch import Batch
 from predictor.kv_cache import KVCacheManager
 from predictor.sequence import Request, Sequence
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the next step does, and for whom."""
+
+    batch: Batch
+    """What the runner executes; empty if there is nothing to do."""
+    prefills: tuple[Sequence, ...]
+    """Whose prompts it reads."""
+    decodes: tuple[Sequence, ...]
+    """Who gets one more token."""
+    left: tuple[Sequence, ...]
+    """Who left without it: those whose deadline passed, with that reason, and those whose caller left, with none."""
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """In the order of the output's rows: prefills, then decodes."""
+        return self.prefills + self.decodes
 
 
 class Scheduler:
@@ -57,22 +77,19 @@ class Scheduler:
         self.waiting.extend(request.sequences)
         self.waiting_tokens += request.cost_tokens
 
-    def schedule(self, now: float) -> tuple[Batch, list[Sequence]]:
-        """The next step's batch, empty if there is nothing to do, and the sequences that left without it.
-
-        Those whose deadline passed leave with :attr:`FinishReason.DEADLINE`, those whose caller left with none.
-        """
+    def schedule(self, now: float) -> Step:
+        """Decide the next step."""
         left = self._drop_abandoned_and_late(now)
-        decodes = list(self.running)
-        prefills = self._let_in()
+        decodes = tuple(self.running)
+        prefills = tuple(self._let_in())
         self.running.extend(prefills)
-        return Batch.from_sequences(prefills, decodes), left
+        return Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(left))
 
-    def update(self, batch: Batch, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
-        """Append the step's tokens (one per row of ``batch``); returns the sequences that ended, slots freed."""
-        for sequence, token_id, logprob in zip(batch.sequences, token_ids, logprobs, strict=True):
+    def update(self, step: Step, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
+        """Append the step's tokens (one per sequence); returns the sequences that ended, slots freed."""
+        for sequence, token_id, logprob in zip(step.sequences, token_ids, logprobs, strict=True):
             sequence.append(token_id, logprob)
-        finished = [s for s in batch.sequences if s.finish_reason is not None]
+        finished = [s for s in step.sequences if s.finish_reason is not None]
         if finished:
             self._remove_running(finished)
         return finished

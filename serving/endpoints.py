@@ -22,9 +22,7 @@ from serving.health import TruthfulDataPlane
 if TYPE_CHECKING:
     from fastapi.exceptions import RequestValidationError
 
-LOAD_REFUSED = (
-    "models are not loaded or unloaded by request: a release is rolled out as a new revision (yiwen rollout)"
-)
+LOAD_REFUSED = "models are not loaded or unloaded by request: roll a release out as a new revision of the InferenceService"
 
 
 def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,12 +1,12 @@
 """Compares a release with its checkpoint: ONNX Runtime against Hugging Face transformers in float32.
 
-The release generates greedily for a ragged batch of prompts, as it would be served: one padded prefill, then
+The release generates greedily for a ragged batch of prompts, in the runner that serves it: padded prefills, then
 steps with the cache in place and rows at different positions. The checkpoint then reads each prompt with the
 tokens that the release chose, and says at every position which token it would have chosen and what
 log-probabilities the release's candidates should have had.
 
-The only module of the builder that needs onnxruntime, and with transformers and torch the only one in the
-product; all are imported when they are used. Judging and writing the numbers:
+The only module of the builder that needs onnxruntime, and the only one of all that needs transformers and torch; all
+are imported when they are used. Judging and writing the numbers:
 :mod:`predictor.builder.parity_report`.
 """
 
@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from predictor.batch import Batch
 from predictor.builder.checkpoint import open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.parity_report import TIE_MARGIN, Disagreement, ParityReport
 from predictor.builder.progress import Reporter
 from predictor.builder.text_files import TOKENIZER_FILE
 from protocol.release import (
-    DECODER_FILE,
     TOKENIZER_DIR,
     TRANSLATION_FILE,
     Release,
@@ -64,74 +64,33 @@ class PromptChoice:
 
 
 class StepSession:
-    """``decoder.onnx`` in ONNX Runtime, with a K/V cache of its own; the least that can run it."""
+    """A release in the predictor's own runner, so that what is compared is what is served."""
 
     def __init__(self, directory: Path, *, threads: int = 0) -> None:
         try:
-            import onnxruntime as ort
+            from predictor.runners.onnx_runtime import OnnxRuntimeRunner
         except ImportError as error:
             raise _missing("onnxruntime", "cpu") from error
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._ort = ort
+        self._create_runner = OnnxRuntimeRunner
+        self._directory = directory
         self._release = load_release(directory)
-        self._session = ort.InferenceSession(
-            str(directory / DECODER_FILE), options, providers=["CPUExecutionProvider"]
-        )
+        self._threads = threads
 
     def generate(self, prompts: Prompts, tokens: int) -> Generated:
-        """Greedy tokens after each prompt (int64 [S], S >= 1), all prompts in one batch."""
-        lengths = np.array([len(prompt) for prompt in prompts])
-        width = int(lengths.max())
-        cache = self._cache(len(prompts), width + tokens)
-        padded = np.zeros((len(prompts), width), np.int64)
-        for row, prompt in zip(padded, prompts, strict=True):
-            row[: len(prompt)] = prompt
-        ids, logprobs = self._step(cache, padded, lengths)
-        steps = [(ids, logprobs)]
-        for done in range(1, tokens):
-            ids, logprobs = self._step(cache, ids[:, :1].astype(np.int64), lengths + done)
-            steps.append((ids, logprobs))
-        return Generated(*(np.stack(part, axis=1) for part in zip(*steps, strict=True)))
-
-    def _cache(self, rows: int, capacity: int) -> dict[str, npt.NDArray[np.float32]]:
-        shape = self._release.decoder
-        return {
-            f"{part}.{layer}": np.zeros((rows, shape.kv_heads, capacity, shape.head_dim), np.float32)
-            for layer in range(shape.layers)
-            for part in ("key", "value")
-        }
-
-    def _step(
-        self,
-        cache: dict[str, npt.NDArray[np.float32]],
-        token_ids: npt.NDArray[np.int64],
-        valid: npt.NDArray[np.int64],
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """One step; ``valid`` int64 [B] counts each row's tokens after it. Candidates int32, float32 [B, K]."""
-        rows, width = token_ids.shape
-        last = valid - 1 if width > 1 else np.zeros_like(valid)
-        arrays = {
-            "input_ids": token_ids,
-            "seqlens_k": (valid - 1).astype(np.int32),
-            "total_sequence_length": np.array(valid.max(), np.int32),
-            "last_token": last,
-        }
-        ids = np.zeros((rows, self._release.limits.candidates), np.int32)
-        logprobs = np.zeros(ids.shape, np.float32)
-        binding = self._session.io_binding()
-        value = self._ort.OrtValue.ortvalue_from_numpy  # views the array, which this frame keeps alive
-        for name, array in arrays.items():
-            binding.bind_ortvalue_input(name, value(array))
-        for name, array in cache.items():
-            in_place = value(array)
-            binding.bind_ortvalue_input(f"past_{name}", in_place)
-            binding.bind_ortvalue_output(f"present_{name}", in_place)
-        binding.bind_ortvalue_output("candidate_ids", value(ids))
-        binding.bind_ortvalue_output("candidate_logprobs", value(logprobs))
-        self._session.run_with_iobinding(binding)
-        return ids, logprobs
+        """Greedy tokens after each prompt (int64 [S], S >= 1), a slot for each, all decoding together."""
+        rows, lengths = len(prompts), np.array([len(prompt) for prompt in prompts])
+        runner = self._create_runner(
+            self._directory, self._release, slots=rows, threads=self._threads, spin=False
+        )
+        steps = [runner.execute(Batch.of_prompts(range(rows), [tuple(p.tolist()) for p in prompts]))]
+        for done in range(tokens - 1):
+            newest = steps[-1].candidate_ids[:, 0]
+            steps.append(runner.execute(Batch.of_tokens(np.arange(rows), newest, lengths + done)))
+        runner.close()
+        return Generated(
+            np.stack([step.candidate_ids for step in steps], axis=1),
+            np.stack([step.candidate_logprobs for step in steps], axis=1),
+        )
 
 
 def compare(

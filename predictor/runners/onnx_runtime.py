@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from predictor.batch import Batch, StepOutput
+from predictor.batch import Batch, Ints, StepOutput
 from predictor.errors import RunnerError, StartupError
 from protocol.release import DECODER_FILE, Release
 
@@ -136,7 +136,7 @@ class OnnxRuntimeRunner:
         self._rows.extend(slots)
         return call
 
-    def _keep(self, slots: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _keep(self, slots: Ints, lengths: Ints) -> npt.NDArray[np.int64]:
         """Close the gaps that freed slots left; returns, for each row, its index in ``slots``."""
         index_of = {slot: index for index, slot in enumerate(slots.tolist())}
         rows = self._rows
@@ -154,7 +154,7 @@ class OnnxRuntimeRunner:
             raise RunnerError(f"the batch names {len(slots)} running slots, the cache holds {len(rows)}")
         return np.array([index_of[slot] for slot in rows], dtype=np.int64)
 
-    def _fit_capacity(self, tokens: int, lengths: npt.NDArray[np.int64]) -> None:
+    def _fit_capacity(self, tokens: int, lengths: Ints) -> None:
         """Make rows long enough for ``tokens``, or shorter where a quarter would do."""
         wanted = bucket_capacity(tokens, self._release.limits.max_sequence_tokens)
         if wanted <= self.capacity < 4 * wanted:

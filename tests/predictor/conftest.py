@@ -109,20 +109,3 @@ def release() -> Release:
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
-
-
-def make_batch(
-    prefills: list[tuple[int, tuple[int, ...]]] | None = None,
-    decodes: list[tuple[int, int, int]] | None = None,
-) -> Batch:
-    """A batch by hand: (slot, prompt) of each prefill, (slot, newest token, tokens cached) of each decode."""
-    table = np.array(decodes or [], np.int64).reshape(-1, 3)
-    return Batch(
-        prefills=(),
-        decodes=(),
-        prefill_slots=tuple(slot for slot, _ in prefills or []),
-        prompts=tuple(prompt for _, prompt in prefills or []),
-        decode_slots=table[:, 0],
-        decode_tokens=table[:, 1],
-        decode_lengths=table[:, 2],
-    )

@@ -17,8 +17,8 @@ def test_waiting_prompts_are_let_in_oldest_first_while_slots_last() -> None:
     scheduler = make_scheduler(slots=2)
     request = make_request([(1,), (2,), (3,)])
     scheduler.admit(request, tokens_per_s=0)
-    batch, _ = scheduler.schedule(now=0.0)
-    assert [s.prompt for s in batch.prefills] == [(1,), (2,)]
+    step = scheduler.schedule(now=0.0)
+    assert [s.prompt for s in step.prefills] == [(1,), (2,)]
     assert [s.prompt for s in scheduler.waiting] == [(3,)]
     scheduler.kv_cache.check_integrity()
 
@@ -26,34 +26,34 @@ def test_waiting_prompts_are_let_in_oldest_first_while_slots_last() -> None:
 def test_a_finished_sequence_hands_its_slot_over_in_the_next_step() -> None:
     scheduler = make_scheduler(slots=1)
     scheduler.admit(make_request([(1,), (2,)]), tokens_per_s=0)
-    batch, _ = scheduler.schedule(now=0.0)
-    finished = scheduler.update(batch, [STOP], [-0.1])
+    step = scheduler.schedule(now=0.0)
+    finished = scheduler.update(step, [STOP], [-0.1])
     assert [s.finish_reason for s in finished] == [FinishReason.STOP]
-    batch, _ = scheduler.schedule(now=0.0)
-    assert [s.prompt for s in batch.prefills] == [(2,)]
+    step = scheduler.schedule(now=0.0)
+    assert [s.prompt for s in step.prefills] == [(2,)]
     scheduler.kv_cache.check_integrity()
 
 
 def test_running_sequences_decode_in_the_step_that_reads_new_prompts() -> None:
     scheduler = make_scheduler(slots=2)
     scheduler.admit(make_request([(1, 2)]), tokens_per_s=0)
-    batch, _ = scheduler.schedule(now=0.0)
-    scheduler.update(batch, [5], [-0.1])
+    step = scheduler.schedule(now=0.0)
+    scheduler.update(step, [5], [-0.1])
     scheduler.admit(make_request([(3,)]), tokens_per_s=0)
-    batch, _ = scheduler.schedule(now=0.0)
-    assert [s.prompt for s in batch.prefills] == [(3,)]
-    assert batch.decode_tokens.tolist() == [5]
-    assert batch.decode_lengths.tolist() == [2]
+    step = scheduler.schedule(now=0.0)
+    assert [s.prompt for s in step.prefills] == [(3,)]
+    assert step.batch.decode_tokens.tolist() == [5]
+    assert step.batch.decode_lengths.tolist() == [2]
 
 
 def test_the_prefill_budget_bounds_a_step_but_always_lets_one_prompt_in() -> None:
     scheduler = make_scheduler(slots=4, prefill_tokens=4)
     scheduler.admit(make_request([(1,) * 9, (2,) * 3, (3,) * 3]), tokens_per_s=0)
-    batch, _ = scheduler.schedule(now=0.0)
-    assert [len(s.prompt) for s in batch.prefills] == [9]
-    scheduler.update(batch, [1], [-0.1])
-    batch, _ = scheduler.schedule(now=0.0)
-    assert [len(s.prompt) for s in batch.prefills] == [3]
+    step = scheduler.schedule(now=0.0)
+    assert [len(s.prompt) for s in step.prefills] == [9]
+    scheduler.update(step, [1], [-0.1])
+    step = scheduler.schedule(now=0.0)
+    assert [len(s.prompt) for s in step.prefills] == [3]
 
 
 def test_a_request_that_can_never_fit_is_too_long_even_when_idle() -> None:
@@ -89,9 +89,9 @@ def test_callers_that_left_lose_slot_and_place_before_the_next_step() -> None:
     scheduler.schedule(now=0.0)
     running.future.cancel()
     waiting.future.cancel()
-    batch, left = scheduler.schedule(now=1.0)
-    assert not batch
-    assert {s.prompt for s in left} == {(1,), (2,)}
+    step = scheduler.schedule(now=1.0)
+    assert not step.batch
+    assert {s.prompt for s in step.left} == {(1,), (2,)}
     assert not scheduler.has_work
     assert scheduler.waiting_tokens == 0
     assert scheduler.kv_cache.num_free == 1
@@ -101,7 +101,7 @@ def test_a_passed_deadline_ends_running_and_waiting_sequences() -> None:
     scheduler = make_scheduler(slots=1)
     scheduler.admit(make_request([(1,), (2,)], deadline=5.0), tokens_per_s=0)
     scheduler.schedule(now=4.9)
-    batch, left = scheduler.schedule(now=5.0)
-    assert not batch
-    assert [s.finish_reason for s in left] == [FinishReason.DEADLINE] * 2
+    step = scheduler.schedule(now=5.0)
+    assert not step.batch
+    assert [s.finish_reason for s in step.left] == [FinishReason.DEADLINE] * 2
     assert scheduler.kv_cache.num_free == 1

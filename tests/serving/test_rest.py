@@ -193,8 +193,8 @@ def test_work_is_cancelled_when_the_caller_hangs_up(server: Server, path: str) -
     [
         ("POST", "/v2/models/other/infer", 404, "this server serves echo"),
         ("POST", f"/v2/models/{MODEL}/versions/1/infer", 404, INFER),
-        ("POST", f"/v2/repository/models/{MODEL}/unload", 403, "rolled out"),
-        ("POST", f"/v2/repository/models/{MODEL}/load", 403, "rolled out"),
+        ("POST", f"/v2/repository/models/{MODEL}/unload", 403, "new revision"),
+        ("POST", f"/v2/repository/models/{MODEL}/load", 403, "new revision"),
         ("POST", f"/v1/models/{MODEL}:predict", 404, INFER),
         ("POST", f"/v1/models/{MODEL}:explain", 404, INFER),
         ("GET", "/v2/models/other", 404, "echo"),

@@ -73,5 +73,6 @@ def test_missing_library_says_what_to_install(
 
 def test_step_session_needs_onnx_runtime(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "predictor.runners.onnx_runtime", raising=False)
     with pytest.raises(VerifyFailed, match=r"onnxruntime is not installed: pip install 'yiwen\[cpu\]'"):
         StepSession(release)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from predictor.batch import Batch
 from predictor.errors import RunnerError, StartupError
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import PredictorMetrics
@@ -21,7 +22,6 @@ from predictor.runners.onnx_runtime import (
 )
 from protocol.messages import GenerateRequest, Generation
 from protocol.release import Release, load_release
-from tests.predictor.conftest import make_batch
 
 Prompt = tuple[int, ...]
 
@@ -86,7 +86,7 @@ def test_rows_grow_with_the_longest_sequence_and_shrink_when_it_is_gone(
 
 
 def test_candidates_come_best_first_and_are_log_probabilities(runner: OnnxRuntimeRunner) -> None:
-    output = runner.execute(make_batch(prefills=[(0, (5, 6, 7))]))
+    output = runner.execute(Batch.of_prompts([0], [(5, 6, 7)]))
     logprobs = output.candidate_logprobs[0]
     assert np.all(np.diff(logprobs) <= 0)
     assert logprobs[0] < 0
@@ -95,9 +95,9 @@ def test_candidates_come_best_first_and_are_log_probabilities(runner: OnnxRuntim
 
 
 def test_a_batch_that_names_unknown_slots_is_refused(runner: OnnxRuntimeRunner) -> None:
-    runner.execute(make_batch(prefills=[(0, (5, 6, 7))]))
+    runner.execute(Batch.of_prompts([0], [(5, 6, 7)]))
     with pytest.raises(RunnerError, match="names 2 running slots"):
-        runner.execute(make_batch(decodes=[(0, 1, 3), (3, 1, 3)]))
+        runner.execute(Batch.of_tokens(np.array([0, 3]), np.array([1, 1]), np.array([3, 3])))
 
 
 def test_a_broken_graph_is_a_start_error_that_names_the_fix(tmp_path: Path, release: Release) -> None:
