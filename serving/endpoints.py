@@ -22,7 +22,10 @@ from serving.health import TruthfulDataPlane
 if TYPE_CHECKING:
     from fastapi.exceptions import RequestValidationError
 
-LOAD_REFUSED = "models are not loaded or unloaded by request: roll a release out as a new revision of the InferenceService"
+LOAD_REFUSED = (
+    "models are not loaded or unloaded by request: "
+    "roll a release out as a new revision of the InferenceService"
+)
 
 
 def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
