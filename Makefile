@@ -2,7 +2,7 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test check bench-engine clean
+.PHONY: help demo test check bench-engine bench-serving clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,12 @@ check: ## Format, lint, types and import rules alone
 bench-engine: ## Compare the engine with CTranslate2, llama.cpp and transformers on this machine
 	@scripts/setup dev
 	@scripts/setup bench
-	@$(VENV)/bin/python -m benchmarks.engine $(ARGS)
+	@$(VENV)/bin/python -m benchmarks.engine --out docs/benchmarks/engine --cache var/benchmarks/cache $(ARGS)
+
+bench-serving: ## Measure what serving costs on top of the engine: HTTP, Python, start, memory
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/python -m benchmarks.engine.service --release var/demo-release --out docs/benchmarks/serving-demo.json
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

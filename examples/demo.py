@@ -173,7 +173,8 @@ def show_next_steps(url: str) -> None:
     )
     console.print(f"\nThe service answers at [bold]{url}[/bold]:\n", highlight=False)
     print(f"  curl -s {url}/v2/models/demo/infer -d '{body}'")
-    print(f'  {Path(sys.executable).parent / "yiwen"} translate --url {url} --to zh "Blue cotton shirt"\n')
+    command = Path(os.path.relpath(Path(sys.executable).parent / "yiwen"))
+    print(f'  {command} translate --url {url} --to zh "Blue cotton shirt"\n')
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

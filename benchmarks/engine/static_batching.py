@@ -10,7 +10,6 @@ from benchmarks.engine.workloads import Request, Workload
 # By how requests are sorted before they are cut into batches; sorting is stable, so equal ones stay as they arrived.
 ORDERS: dict[str, Callable[[Request], int]] = {
     "arrival": lambda request: 0,
-    "prompt": lambda request: len(request.prompt),
     "output": lambda request: request.n_out,
 }
 
@@ -48,13 +47,6 @@ def held_names(work: Workload) -> tuple[str, ...]:
     if work.uniform:
         return (f"arrival-{work.slots}",)
     return (f"arrival-{work.slots}", f"output-{work.slots}", f"output-{max(1, work.slots // 2)}")
-
-
-def leaving_names(work: Workload) -> tuple[str, ...]:
-    """Strategies in which rows leave at their own end; where all end together there is nothing to leave."""
-    if work.uniform:
-        return ()
-    return tuple(f"{order}-{work.slots}-leave" for order in ORDERS)
 
 
 def worker_names(work: Workload, threads: int) -> tuple[str, ...]:

@@ -55,11 +55,11 @@ class CTranslate2(System):
         return {"ctranslate2": version("ctranslate2")}
 
     def strategies(self, work: Workload) -> tuple[str, ...]:
-        return (
-            *static_batching.held_names(work),
-            *static_batching.leaving_names(work),
-            *static_batching.worker_names(work, self._threads),
-        )
+        workers = static_batching.worker_names(work, self._threads)
+        if work.uniform:
+            return (*static_batching.held_names(work), *workers)
+        # Held batches in other orders, and batches that rows leave in other orders, were tried: never the best.
+        return (f"arrival-{work.slots}", f"arrival-{work.slots}-leave", *workers)
 
     def run(self, work: Workload, strategy: str) -> list[list[int]]:
         plan = static_batching.Strategy.parse(strategy)
