@@ -26,7 +26,7 @@ class PredictorConfig:
 
     slots: int = field(default=16, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 1024})
     """Sequences that decode together. More slots raise throughput until a step gets slower than the slots gain;
-    on two CPU cores that is near 16 (docs/benchmarks)."""
+    on two CPU cores that is near 16 (docs/benchmarks/README.md)."""
 
     prefill_tokens: int = field(default=512, metadata={"env": "YIWEN_PREFILL_TOKENS", "min": 1})
     """Prompt tokens that one step may take in beside the running decodes. Smaller keeps the gaps between the
