@@ -14,7 +14,7 @@ import numpy as np
 from protocol.codec.answers import our_fault
 from protocol.codec.arrays import Values
 from protocol.codec.parameters import INT64_MAX, Parameters
-from protocol.codec.release import release_of
+from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
 from protocol.errors import InternalFault, InvalidRequest
@@ -92,20 +92,13 @@ def infer_from_generate_response(response: GenerateResponse, request: InferReque
     logprob = np.array([answer.logprob for answer in answers], dtype=np.float32)
     if not np.isfinite(logprob).all():
         raise InternalFault("a log-probability is not a finite number")
-    return InferResponse(
-        response_id=request.id,
-        model_name=request.model_name,
-        model_version=response.release,
-        parameters={"release": response.release},
-        infer_outputs=[
-            tensor(InferOutput, OUTPUT_IDS, ids),
-            tensor(InferOutput, OUTPUT_LENGTHS, lengths),
-            tensor(InferOutput, LOGPROB, logprob),
-            tensor(InferOutput, FINISH_REASON, [answer.finish_reason.value for answer in answers]),
-        ],
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=request.request_outputs,
-    )
+    outputs = [
+        tensor(InferOutput, OUTPUT_IDS, ids),
+        tensor(InferOutput, OUTPUT_LENGTHS, lengths),
+        tensor(InferOutput, LOGPROB, logprob),
+        tensor(InferOutput, FINISH_REASON, [answer.finish_reason.value for answer in answers]),
+    ]
+    return answer_to(request, response.release, outputs)
 
 
 def generate_response_from_infer(response: InferResponse) -> GenerateResponse:

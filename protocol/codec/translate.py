@@ -12,7 +12,7 @@ import numpy as np
 from protocol.codec.answers import our_fault
 from protocol.codec.arrays import Values
 from protocol.codec.parameters import Parameters
-from protocol.codec.release import release_of
+from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
 from protocol.errors import InternalFault, InvalidRequest
@@ -85,20 +85,13 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
     confidence = np.array([answer.confidence for answer in answers], dtype=np.float32)
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise InternalFault("a confidence is not a number from 0 to 1")
-    return InferResponse(
-        response_id=request.id,
-        model_name=request.model_name,
-        model_version=response.release,
-        parameters={"release": response.release},
-        infer_outputs=[
-            tensor(InferOutput, TRANSLATION, [answer.text for answer in answers]),
-            tensor(InferOutput, SOURCE, [answer.source for answer in answers]),
-            tensor(InferOutput, CONFIDENCE, confidence),
-            tensor(InferOutput, CACHE, [answer.cache.value for answer in answers]),
-        ],
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=request.request_outputs,
-    )
+    outputs = [
+        tensor(InferOutput, TRANSLATION, [answer.text for answer in answers]),
+        tensor(InferOutput, SOURCE, [answer.source for answer in answers]),
+        tensor(InferOutput, CONFIDENCE, confidence),
+        tensor(InferOutput, CACHE, [answer.cache.value for answer in answers]),
+    ]
+    return answer_to(request, response.release, outputs)
 
 
 def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
