@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from predictor.batch import Batch
 from predictor.kv_cache import KVCacheManager
@@ -120,9 +121,12 @@ class Scheduler:
             )
 
     def _drop_abandoned_and_late(self, now: float) -> list[Sequence]:
-        left = [s for s in (*self.running, *self.waiting) if s.request.abandoned or _is_late(s, now)]
-        if not left:
-            return left
+        # Callers leave and are late by request, so a long queue of few requests costs little to look through.
+        requests = {s.request for s in chain(self.running, self.waiting)}
+        over = {request for request in requests if request.abandoned or _is_late(request, now)}
+        if not over:
+            return []
+        left = [s for s in chain(self.running, self.waiting) if s.request in over]
         for sequence in left:
             if not sequence.request.abandoned:
                 sequence.finish_reason = FinishReason.DEADLINE
@@ -153,6 +157,5 @@ class Scheduler:
         self.running = [s for s in self.running if s.slot is not None]
 
 
-def _is_late(sequence: Sequence, now: float) -> bool:
-    deadline = sequence.request.deadline
-    return deadline is not None and now >= deadline
+def _is_late(request: Request, now: float) -> bool:
+    return request.deadline is not None and now >= request.deadline

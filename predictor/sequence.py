@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """A :class:`GenerateRequest` inside the engine: its sequences end one by one, its future when all have."""
 
