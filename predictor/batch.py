@@ -21,9 +21,9 @@ Ints = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step: some prompts to read, and one more token for every sequence that already runs.
+    """One step: some prompts to read, and one more token for every sequence that runs on.
 
-    ``decode_slots`` are exactly the slots in use beside the new ones, so a runner may take every other slot for free.
+    A slot that is in neither ``prefill_slots`` nor ``decode_slots`` is free from this step on.
     """
 
     prefill_slots: tuple[int, ...]
@@ -31,6 +31,10 @@ class Batch:
     decode_slots: Ints  # [B]
     decode_tokens: Ints  # [B] newest token of each sequence, not in the cache yet
     decode_lengths: Ints  # [B] tokens the slot holds before this step
+    decode_sources: Ints  # [B] row of the step launched before, or -1
+    """Where a sequence's newest token is when nobody has read it yet: it is candidate 0 of that row of the output of
+    the step launched directly before this one. -1 where ``decode_tokens`` holds it. All -1 unless the runner runs
+    ahead."""
 
     @property
     def rows(self) -> int:
@@ -48,25 +52,27 @@ class Batch:
     @classmethod
     def from_sequences(cls, prefills: Seq[Sequence], decodes: Seq[Sequence]) -> Batch:
         """Gather what the runner needs. Every sequence must own a slot."""
-        rows = [(_slot(s), s.output_ids[-1], s.cached_tokens) for s in decodes]
-        table = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
+        rows = [
+            (_slot(s), s.output_ids[-1] if s.source < 0 else 0, s.cached_tokens, s.source) for s in decodes
+        ]
+        table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
         return cls(tuple(_slot(s) for s in prefills), tuple(s.prompt for s in prefills), *table.T)
 
     @classmethod
     def of_prompts(cls, slots: Iterable[int], prompts: Iterable[tuple[int, ...]]) -> Batch:
         """Read prompts into slots, with nothing else running."""
         nothing = np.empty(0, np.int64)
-        return cls(tuple(slots), tuple(prompts), nothing, nothing, nothing)
+        return cls(tuple(slots), tuple(prompts), nothing, nothing, nothing, nothing)
 
     @classmethod
     def of_tokens(cls, slots: Ints, tokens: Ints, lengths: Ints) -> Batch:
         """One more token for each slot, [B] each, with nothing else to do."""
-        return cls((), (), slots, tokens, lengths)
+        return cls((), (), slots, tokens, lengths, np.full(len(slots), -1, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """The best candidates for each row's next token, best first. Views are valid until the next step."""
+    """The best candidates for each row's next token, best first. Valid until the runner's next launch or collect."""
 
     candidate_ids: npt.NDArray[np.int32]  # [B, K]
     candidate_logprobs: npt.NDArray[np.float32]  # [B, K] log-softmax over the whole vocabulary

@@ -1,9 +1,15 @@
-"""The loop: schedule, execute, sample, update.
+"""The loop: schedule, launch, read, update, answer.
 
 One thread runs it. Callers hand over requests from any thread, get a future at once, and leave by cancelling it. A
 lock guards the scheduler's state and is never held while the runner works, so nobody waits for a step.
 
-It knows nothing of HTTP, tokens' meaning or what executes them.
+Over a runner that runs ahead the loop launches step n+1 before it reads step n, so that the device never waits for
+Python: a greedy sequence's newest token need not be known here to be continued there. A sampled token is drawn here,
+from all that was generated before; a step with a sampled row is therefore read before the next one is scheduled.
+That slows the greedy rows beside it a little, but keeps a step what it is everywhere else: all that runs.
+
+It knows nothing of HTTP, tokens' meaning or what executes them. ``scheduler`` decides what a step does, ``pipeline``
+keeps the steps in flight.
 """
 
 from __future__ import annotations
@@ -15,10 +21,9 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from concurrent.futures import Future, InvalidStateError
 
-from predictor.batch import Batch
 from predictor.metrics import PredictorMetrics
+from predictor.pipeline import StepFailed, StepPipeline
 from predictor.runners.base import Runner
-from predictor.sampler import sample
 from predictor.scheduler import Scheduler, Step
 from predictor.sequence import Request, Sequence
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady, YiwenError
@@ -56,6 +61,7 @@ class LLMEngine:
             prefill_tokens=prefill_tokens,
             queue_tokens=queue_tokens,
         )
+        self._pipeline = StepPipeline(runner, metrics, clock)
         self._metrics = metrics
         self._clock = clock
         self._wake = threading.Condition()
@@ -65,6 +71,8 @@ class LLMEngine:
         self._failures_in_a_row = 0
         self._tokens_per_s = 0.0
         """Running mean of tokens drained a second, prompt and generated, while there is work."""
+        self._last_end = 0.0
+        """Monotonic seconds when the loop was last idle, or done with a step."""
         metrics.slots_total.set(runner.slots)
         metrics.healthy.set(1)
 
@@ -78,7 +86,7 @@ class LLMEngine:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the loop after the step in flight; whoever still waits gets :class:`NotReady`."""
+        """End the loop after the steps in flight; whoever still waits gets :class:`NotReady`."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -111,19 +119,42 @@ class LLMEngine:
         return entry.future
 
     def step(self) -> None:
-        """Run one step. The loop calls it while there is work; tests may call it by hand."""
-        started = self._clock()
-        with self._wake:
-            step = self._scheduler.schedule(started)
-        self._observe_queue(step, started)
-        self._end(step.left)
-        if step.batch:
-            token_ids, logprobs = self._execute(step)
-            with self._wake:
-                finished = self._scheduler.update(step, token_ids, logprobs)
-            self._end(finished)
-            self._observe_step(step.batch, self._clock() - started)
+        """Launch the next step and read the one before, or the same one where the runner does not run ahead.
+
+        The loop calls it while there is work; tests may call it by hand.
+
+        Raises:
+            StepFailed: all that was in flight is lost.
+        """
+        stays = self._launch_next()
+        while len(self._pipeline) > stays:
+            self._read_oldest()
         self._observe_state()
+
+    def _launch_next(self) -> int:
+        """Start what there is to do; returns how many steps may stay in flight meanwhile."""
+        now = self._clock()
+        if len(self._pipeline) == 0:
+            self._last_end = now
+        with self._wake:
+            if self._stopping:
+                return 0
+            step = self._scheduler.schedule(now)
+        self._observe_queue(step, now)
+        self._end(step.left)
+        if not step.batch:
+            return 0
+        self._pipeline.launch(step)
+        return 1 if self._runner.runs_ahead and step.is_greedy else 0
+
+    def _read_oldest(self) -> None:
+        read = self._pipeline.read()
+        with self._wake:
+            generated = sum(sequence.is_running for sequence in read.step.sequences)
+            finished = self._scheduler.update(read.step, read.token_ids, read.logprobs)
+        self._failures_in_a_row = 0
+        self._end(finished)
+        self._observe_step(read.step.batch.prompt_tokens, generated)
 
     def _run(self) -> None:
         try:
@@ -135,44 +166,29 @@ class LLMEngine:
                 self._become_unhealthy()
 
     def _wait_for_work(self) -> bool:
-        """Block until there is something to do; False when the engine stops."""
+        """Block until there is something to do; False when the engine stops and nothing is in flight."""
         with self._wake:
-            self._wake.wait_for(lambda: self._scheduler.has_work or self._stopping)
-            return not self._stopping
+            self._wake.wait_for(lambda: self._scheduler.has_work or len(self._pipeline) or self._stopping)
+            return not self._stopping or len(self._pipeline) > 0
 
     def _step_or_fail(self) -> None:
-        """One step; a failure costs its own batch, and after three in a row everything and the health."""
+        """One step; a failure costs all that runs, and after three in a row everything and the health."""
         try:
             self.step()
-            self._failures_in_a_row = 0
-        except _StepFailed as failure:
+        except StepFailed as failure:
             self._failures_in_a_row += 1
             self._metrics.step_failures.inc()
-            logger.exception(
-                "step failed", extra={"fields": {"rows": len(failure.sequences)}}, exc_info=failure.__cause__
-            )
-            error = InternalFault("the model failed on this batch; retry, and see the predictor's log")
             with self._wake:
-                self._scheduler.drop(failure.sequences)
-            self._fail(failure.sequences, error)
+                lost = self._scheduler.drop_running()
+            logger.exception(
+                "step failed", extra={"fields": {"sequences": len(lost)}}, exc_info=failure.__cause__
+            )
+            self._fail(
+                lost, InternalFault("the model failed on this batch; retry, and see the predictor's log")
+            )
             self._observe_state()
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                self._metrics.healthy.set(0)
-                self._fail_everything(
-                    NotReady(
-                        "the predictor failed repeatedly and is about to be restarted", retry_after_s=5.0
-                    )
-                )
-
-    def _execute(self, step: Step) -> tuple[list[int], list[float]]:
-        started = self._clock()
-        try:
-            output = self._runner.execute(step.batch)
-            self._metrics.runner_seconds.observe(self._clock() - started)
-            params = [s.request.request.params for s in step.sequences]
-            return sample(output, params, [s.num_generated for s in step.sequences])
-        except Exception as error:  # whatever a runner raises or returns costs its batch, never the server
-            raise _StepFailed(step.sequences) from error
+                self._become_unhealthy()
 
     def _request_from_message(self, message: GenerateRequest, deadline: float | None) -> Request:
         entry = Request(request=message, deadline=deadline, future=Future())
@@ -225,27 +241,22 @@ class LLMEngine:
         for sequence in step.prefills:
             self._metrics.queue_seconds.observe(now - sequence.arrived)
 
-    def _observe_step(self, batch: Batch, seconds: float) -> None:
-        tokens = batch.prompt_tokens + batch.rows
-        rate = tokens / max(seconds, 1e-9)
+    def _observe_step(self, prompt_tokens: int, generated_tokens: int) -> None:
+        now = self._clock()
+        seconds, self._last_end = now - self._last_end, now
+        rate = (prompt_tokens + generated_tokens) / max(seconds, 1e-9)
         self._tokens_per_s += (rate - self._tokens_per_s) * (_RATE_WEIGHT if self._tokens_per_s else 1.0)
         self._metrics.step_seconds.observe(seconds)
-        self._metrics.prompt_tokens.inc(batch.prompt_tokens)
-        self._metrics.generated_tokens.inc(batch.rows)
+        self._metrics.prompt_tokens.inc(prompt_tokens)
+        self._metrics.generated_tokens.inc(generated_tokens)
 
     def _observe_state(self) -> None:
         self._metrics.slots_used.set(self._scheduler.kv_cache.num_used)
         self._metrics.waiting_sequences.set(len(self._scheduler.waiting))
         self._metrics.waiting_tokens.set(self._scheduler.waiting_tokens)
         self._metrics.kv_bytes.set(self._runner.kv_bytes)
-
-
-class _StepFailed(Exception):
-    """Carries the sequences of a failed step from where it failed to where they are answered."""
-
-    def __init__(self, sequences: Seq[Sequence]) -> None:
-        super().__init__(f"step over {len(sequences)} rows failed")
-        self.sequences = sequences
+        self._metrics.kv_bytes_used.set(self._scheduler.held_tokens * self._runner.kv_bytes_per_token)
+        self._metrics.count_launches(self._runner.launches)
 
 
 def _settle(

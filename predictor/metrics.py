@@ -1,6 +1,16 @@
-"""The predictor's Prometheus metrics. Labels are bounded; nothing here ever holds text or token ids."""
+"""The predictor's Prometheus metrics. Labels are bounded; nothing here ever holds text or token ids.
+
+How busy a device is, is measured here too, and not left to NVIDIA's DCGM exporter: DCGM has no utilisation
+(``DCGM_FI_DEV_GPU_UTIL``) for a slice of a GPU under MIG, and other devices have no DCGM. In PromQL::
+
+    rate(yiwen_predictor_busy_seconds_total[1m])                        share of time with a step in flight, 0 to 1
+    rate(yiwen_predictor_tokens_total{kind="generated"}[1m])            tokens per second
+    yiwen_predictor_kv_bytes - yiwen_predictor_kv_bytes_used            bytes of K/V cache free
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -26,10 +36,13 @@ class PredictorMetrics:
         self.waiting_sequences = gauge("waiting_sequences", "Sequences waiting for a slot")
         self.waiting_tokens = gauge("waiting_tokens", "Prompt and requested tokens waiting for a slot")
         self.kv_bytes = gauge("kv_bytes", "Bytes of K/V cache allocated")
+        self.kv_bytes_used = gauge(
+            "kv_bytes_used", "Bytes of K/V cache that hold tokens of running sequences"
+        )
         self.healthy = gauge("healthy", "1 while steps succeed, 0 after three failures in a row")
-        self.step_seconds = histogram("step_seconds", "Seconds of one step", _STEP_BUCKETS)
+        self.step_seconds = histogram("step_seconds", "Seconds from one step to the next", _STEP_BUCKETS)
         self.runner_seconds = histogram(
-            "runner_seconds", "Seconds of one step inside the runner", _STEP_BUCKETS
+            "runner_seconds", "Seconds the runner took for one step", _STEP_BUCKETS
         )
         self.queue_seconds = histogram(
             "queue_seconds", "Seconds a sequence waited before its first step", _WAIT_BUCKETS
@@ -54,10 +67,23 @@ class PredictorMetrics:
             ["release"],
             registry=registry,
         ).labels(release)
+        self.busy_seconds = Counter(
+            "yiwen_predictor_busy_seconds_total",
+            "Seconds with at least one step in flight; its rate is the share of time the runner is busy",
+            ["release"],
+            registry=registry,
+        ).labels(release)
+        self._launches = Counter(
+            "yiwen_predictor_graph_launches_total",
+            "Runs over the decoder, by kind: graph (a recorded CUDA graph was replayed) or eager",
+            ["release", "kind"],
+            registry=registry,
+        )
+        self._launches_counted: dict[str, int] = {}
         self._runner_info = Gauge(
             "yiwen_predictor_runner_info",
             "Always 1; the labels say what executes the decoder and why that was chosen",
-            ["release", "backend", "precision", "reason"],
+            ["release", "backend", "plan", "precision", "reason"],
             registry=registry,
         )
         self._release = release
@@ -66,6 +92,12 @@ class PredictorMetrics:
         """Count one ended sequence."""
         self._sequences.labels(self._release, end).inc()
 
-    def runner_chosen(self, *, backend: str, precision: str, reason: str) -> None:
-        """Publish what executes the decoder."""
-        self._runner_info.labels(self._release, backend, precision, reason).set(1)
+    def count_launches(self, launches: Mapping[str, int]) -> None:
+        """Take over a runner's own counts, by kind; they only grow."""
+        for kind, count in launches.items():
+            self._launches.labels(self._release, kind).inc(count - self._launches_counted.get(kind, 0))
+            self._launches_counted[kind] = count
+
+    def runner_chosen(self, *, backend: str, precision: str, reason: str, plan: str = "") -> None:
+        """Publish what executes the decoder; ``plan`` is the name of a TensorRT plan, if it runs one."""
+        self._runner_info.labels(self._release, backend, plan, precision, reason).set(1)

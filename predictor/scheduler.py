@@ -1,7 +1,12 @@
 """Decides what the next step does: who is let in, who runs, who leaves. Pure state, no I/O; time is an argument.
 
 Each step lets waiting prompts in, oldest first, while there are free slots and the prefill budget lasts, and decodes
-every running sequence. A slot that becomes free is refilled in the very next step.
+every running sequence. A slot that becomes free is refilled in the very next step to be scheduled.
+
+A step may be scheduled before the one before it is read. Sequences count the tokens they cannot know yet: one that
+reaches its length with those sits out; one that turns out to have stopped, or whose caller left, loses its slot, and
+what later steps still generate for it is dropped. A runner's steps take effect in order, so the slot can be given
+away at once.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """What the next step does, and for whom."""
 
@@ -35,6 +40,11 @@ class Step:
     def sequences(self) -> tuple[Sequence, ...]:
         """In the order of the output's rows: prefills, then decodes."""
         return self.prefills + self.decodes
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether all its tokens are best candidates, so that the next step needs none of them to be read."""
+        return all(sequence.request.is_greedy for sequence in self.sequences)
 
 
 class Scheduler:
@@ -55,6 +65,11 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         return bool(self.waiting or self.running)
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens in the K/V cache once the steps in flight are done."""
+        return sum(sequence.cached_tokens for sequence in self.running)
 
     def admit(self, request: Request, *, tokens_per_s: float) -> None:
         """Let all of a request's sequences wait for slots, or none.
@@ -79,25 +94,38 @@ class Scheduler:
         self.waiting_tokens += request.cost_tokens
 
     def schedule(self, now: float) -> Step:
-        """Decide the next step."""
+        """Decide the next step, which counts as launched from here on."""
         left = self._drop_abandoned_and_late(now)
-        decodes = tuple(self.running)
+        decodes = tuple(sequence for sequence in self.running if sequence.wants_more)
         prefills = tuple(self._let_in())
         self.running.extend(prefills)
-        return Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(left))
+        step = Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(left))
+        for row, sequence in enumerate(step.sequences):
+            sequence.launch(row)
+        return step
 
     def update(self, step: Step, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
-        """Append the step's tokens (one per sequence); returns the sequences that ended, slots freed."""
+        """Append the tokens of the oldest step in flight, one per sequence that still runs.
+
+        Returns:
+            The sequences that ended with it, slots freed.
+        """
+        finished = []
         for sequence, token_id, logprob in zip(step.sequences, token_ids, logprobs, strict=True):
+            if not sequence.is_running:
+                continue  # it stopped or left while the step was in flight
             sequence.append(token_id, logprob)
-        finished = [s for s in step.sequences if s.finish_reason is not None]
+            if sequence.finish_reason is not None:
+                finished.append(sequence)
         if finished:
             self._remove_running(finished)
         return finished
 
-    def drop(self, sequences: Iterable[Sequence]) -> None:
-        """Forget running sequences whose step failed."""
-        self._remove_running(sequences)
+    def drop_running(self) -> list[Sequence]:
+        """Forget all running sequences, since a failed step loses every slot; returns what was forgotten."""
+        lost = self.running
+        self._remove_running(lost)
+        return lost
 
     def drop_all(self) -> list[Sequence]:
         """Forget everything, running and waiting; returns what was forgotten."""
@@ -131,7 +159,7 @@ class Scheduler:
             if not sequence.request.abandoned:
                 sequence.finish_reason = FinishReason.DEADLINE
         gone = set(left)
-        self._remove_running([s for s in left if s.slot is not None])
+        self._remove_running([s for s in left if s.is_running])
         self.waiting = deque(s for s in self.waiting if s not in gone)
         self.waiting_tokens = sum(s.cost_tokens for s in self.waiting)
         return left
@@ -154,7 +182,7 @@ class Scheduler:
     def _remove_running(self, leaving: Iterable[Sequence]) -> None:
         for sequence in leaving:
             self.kv_cache.deallocate(sequence)
-        self.running = [s for s in self.running if s.slot is not None]
+        self.running = [s for s in self.running if s.is_running]
 
 
 def _is_late(request: Request, now: float) -> bool:

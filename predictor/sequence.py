@@ -29,6 +29,11 @@ class Request:
         return sum(sequence.cost_tokens for sequence in self.sequences)
 
     @property
+    def is_greedy(self) -> bool:
+        """Whether every next token is the best candidate, so that a device knows it before the host does."""
+        return self.request.params.temperature == 0
+
+    @property
     def abandoned(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self.future.done()
@@ -51,6 +56,10 @@ class Sequence:
     logprob_sum: float = 0.0
     num_generated: int = 0
     """Generated tokens, the stop token included."""
+    unread: int = 0
+    """Tokens that the steps in flight generate, which nobody has read yet."""
+    source: int = -1
+    """Row of the step launched last that generates the newest of them, or -1 when there is none."""
     finish_reason: FinishReason | None = None
 
     @property
@@ -60,11 +69,29 @@ class Sequence:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens whose K/V the slot holds once the prompt was read: all but the newest one."""
-        return len(self.prompt) + self.num_generated - 1
+        """Tokens whose K/V the slot holds once the steps in flight are done: all but the newest one."""
+        return len(self.prompt) + self.num_generated + self.unread - 1
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it owns a slot; a sequence that lost its slot never gets another."""
+        return self.slot is not None
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the steps in flight leave room for another token; only reading them shows a stop token."""
+        return self.num_generated + self.unread < self.max_new_tokens
+
+    def launch(self, row: int) -> None:
+        """Count one more token, which row ``row`` of the step launched now generates."""
+        self.unread += 1
+        self.source = row
 
     def append(self, token_id: int, logprob: float) -> None:
-        """Take in one generated token; sets ``finish_reason`` if it was the last."""
+        """Take in the oldest unread token; sets ``finish_reason`` if it was the last."""
+        self.unread -= 1
+        if not self.unread:
+            self.source = -1
         self.logprob_sum += logprob
         self.num_generated += 1
         if token_id in self.stop_token_ids:

@@ -29,6 +29,7 @@ from predictor.builder.errors import VerifyFailed
 from predictor.builder.parity_report import TIE_MARGIN, Disagreement, ParityReport
 from predictor.builder.progress import Reporter
 from predictor.builder.text_files import TOKENIZER_FILE
+from predictor.runners.base import execute
 from protocol.release import (
     TOKENIZER_DIR,
     TRANSLATION_FILE,
@@ -82,10 +83,10 @@ class StepSession:
         runner = self._create_runner(
             self._directory, self._release, slots=rows, threads=self._threads, spin=False
         )
-        steps = [runner.execute(Batch.of_prompts(range(rows), [tuple(p.tolist()) for p in prompts]))]
+        steps = [execute(runner, Batch.of_prompts(range(rows), [tuple(p.tolist()) for p in prompts]))]
         for done in range(tokens - 1):
             newest = steps[-1].candidate_ids[:, 0]
-            steps.append(runner.execute(Batch.of_tokens(np.arange(rows), newest, lengths + done)))
+            steps.append(execute(runner, Batch.of_tokens(np.arange(rows), newest, lengths + done)))
         runner.close()
         return Generated(
             np.stack([step.candidate_ids for step in steps], axis=1),

@@ -1,15 +1,21 @@
-"""Runs ``decoder.onnx`` on ONNX Runtime: laptops, CI, and every processor that ONNX Runtime knows.
+"""Runs ``decoder.onnx`` on ONNX Runtime: laptops, CI, and every processor that ONNX Runtime has a provider for.
 
 The K/V cache is one array whose rows the graph reads and writes in place, so a step copies nothing. Rows in use are
 kept together at the front: a decode step over n sequences binds the first n rows. Rows are as long as the longest
 running sequence needs, in powers of two, and get shorter again when it is gone.
 
-Its neighbours: ``base`` says what a runner promises, ``predictor.builder`` writes the graph.
+That array is in the CPU's memory whatever runs the graph: a provider with memory of its own copies it in and out,
+which is correct but not fast.
+
+Its neighbours: ``base`` says what a runner promises, ``providers`` chooses among execution providers,
+``predictor.builder`` writes the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +25,7 @@ import onnxruntime as ort
 
 from predictor.batch import Batch, Ints, StepOutput
 from predictor.errors import RunnerError, StartupError
+from predictor.runners.providers import CPU_PROVIDER, check_providers, choose_providers
 from protocol.release import DECODER_FILE, Release
 
 SMALLEST_CAPACITY = 64
@@ -29,6 +36,8 @@ MAX_GROUP_TOKENS = 256
 cores, where 256 rows keep the matrix products busy."""
 
 Array = npt.NDArray[np.generic]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +54,18 @@ class _Call:
 
 
 class OnnxRuntimeRunner:
-    """A :class:`predictor.runners.base.Runner` on ONNX Runtime's CPU provider."""
+    """A :class:`predictor.runners.base.Runner` on ONNX Runtime. It does not run ahead."""
 
-    def __init__(self, directory: Path, release: Release, *, slots: int, threads: int, spin: bool) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        release: Release,
+        *,
+        slots: int,
+        threads: int,
+        spin: bool,
+        providers: Sequence[str] = (CPU_PROVIDER,),
+    ) -> None:
         """Load the graph and its weights.
 
         Args:
@@ -56,20 +74,28 @@ class OnnxRuntimeRunner:
             slots: rows of K/V.
             threads: of ONNX Runtime, for the work inside an operator.
             spin: whether they spin between operators instead of sleeping.
+            providers: execution providers by ONNX Runtime's names, preferred first; the CPU's is always the last.
 
         Raises:
-            StartupError: ONNX Runtime cannot load the graph.
+            StartupError: ONNX Runtime lacks a provider, or cannot load the graph.
         """
         self._release = release
         self._slots = slots
-        self._session = _load_session(directory / DECODER_FILE, threads=threads, spin=spin)
+        chosen = choose_providers(
+            providers,
+            available=ort.get_available_providers(),
+            known=ort.get_all_providers(),
+            version=ort.__version__,
+        )
+        self._session = _load_session(directory / DECODER_FILE, chosen, threads=threads, spin=spin)
         self._rows: list[int] = []
         """Slot of each row in use: row r of the cache holds slot ``_rows[r]``."""
+        self._output: StepOutput | None = None
+        """Of the step that was launched and not collected."""
         self._decode_calls: dict[int, _Call] = {}
         """By number of rows; valid for the current cache array."""
-        self._kv = self._allocate(
-            SMALLEST_CAPACITY
-        )  # [2 L, slots, KV, C, D]: key, value of each layer in turn
+        self._kv = self._allocate(SMALLEST_CAPACITY)
+        """[2 L, slots, KV, C, D]: key, value of each layer in turn."""
 
     @property
     def slots(self) -> int:
@@ -84,13 +110,33 @@ class OnnxRuntimeRunner:
         """Tokens that a row can hold now."""
         return int(self._kv.shape[3])
 
-    def execute(self, batch: Batch) -> StepOutput:
-        """See :meth:`predictor.runners.base.Runner.execute`."""
+    @property
+    def kv_bytes_per_token(self) -> int:
+        shape = self._release.decoder
+        return 2 * shape.layers * shape.kv_heads * shape.head_dim * self._kv.itemsize
+
+    @property
+    def runs_ahead(self) -> bool:
+        return False
+
+    @property
+    def launches(self) -> Mapping[str, int]:
+        return {}
+
+    def launch(self, batch: Batch) -> None:
+        """See :meth:`predictor.runners.base.Runner.launch`; this one is done when it returns."""
         try:
-            return self._execute(batch)
+            self._output = self._execute(batch)
         except Exception as error:  # ONNX Runtime's errors share no base class
             self._rows.clear()
             raise RunnerError(f"ONNX Runtime failed in a step: {error}") from error
+
+    def collect(self) -> StepOutput:
+        """See :meth:`predictor.runners.base.Runner.collect`."""
+        output, self._output = self._output, None
+        if output is None:
+            raise RunnerError("a step was collected that was never launched")
+        return output
 
     def close(self) -> None:
         self._decode_calls.clear()
@@ -219,20 +265,32 @@ def group_prompts(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield group
 
 
-def _load_session(path: Path, *, threads: int, spin: bool) -> ort.InferenceSession:
+def _load_session(path: Path, providers: Sequence[str], *, threads: int, spin: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # shapes change with every batch
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise StartupError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {error}; check it with `yiwen release verify`, "
             "or rebuild the release with this version of yiwen"
         ) from error
+    check_providers(providers, session.get_providers())
+    logger.info("decoder loaded", extra={"fields": {"nodes": _nodes_by_provider(session)}})
+    return session
+
+
+def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
+    """How many of the graph's nodes each provider took; nothing from older ONNX Runtimes, which do not tell."""
+    nodes = Counter[str]()
+    for subgraph in getattr(session, "get_provider_graph_assignment_info", list)():
+        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+    return dict(nodes)
 
 
 def _bind_array(bind: object, name: str, array: Array) -> None:

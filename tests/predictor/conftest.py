@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from concurrent.futures import Future
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from prometheus_client import CollectorRegistry
 
 from predictor.batch import Batch, StepOutput
+from predictor.errors import RunnerError
+from predictor.sampler import sample
 from predictor.sequence import Request, Sequence
-from protocol.messages import GenerateRequest, GenerateResponse
+from protocol.messages import GenerateRequest, GenerateResponse, SamplingParams
 from protocol.release import DecoderShape, Limits, Release
 
 VOCAB = 50
 STOP = 7
+GREEDY = SamplingParams()
 
 
 def next_token(tokens: tuple[int, ...]) -> int:
@@ -25,21 +30,44 @@ def next_token(tokens: tuple[int, ...]) -> int:
 
 
 class HashRunner:
-    """A runner whose K/V cache is the tokens themselves, so that a wrong slot, length or order changes the answer."""
+    """A runner whose K/V cache is the tokens themselves, so that a wrong slot, length or order changes the answer.
 
-    def __init__(self, slots: int) -> None:
+    Running ahead it works as a device does, which is not before the step is collected, and looks up tokens that
+    nobody has told it in the output of the step before.
+    """
+
+    def __init__(self, slots: int, *, runs_ahead: bool = False) -> None:
         self.slots = slots
-        self.kv_bytes = 0
+        self.runs_ahead = runs_ahead
+        self.kv_bytes = slots * 64
+        self.kv_bytes_per_token = 1
+        self.launches: dict[str, int] = {}
         self.cache: dict[int, list[int]] = {}
         self.batches: list[Batch] = []
-        self.fail_next = 0
+        """All that were launched."""
+        self.in_flight: list[Batch] = []
+        self.previous = np.empty((0, 2), np.int32)
+        """Candidate ids [B, K] of the step collected last."""
+        self.failures: dict[int, str] = {}
+        """Where a step fails, by its number: "launch", "collect", or in its "output", which is none."""
+        self.deepest = 0
+        """Most steps that were in flight together."""
 
-    def execute(self, batch: Batch) -> StepOutput:
+    def launch(self, batch: Batch) -> None:
+        number = len(self.batches)
         self.batches.append(batch)
-        if self.fail_next:
-            self.fail_next -= 1
-            self.cache.clear()
-            raise RuntimeError("made to fail")
+        if self.failures.get(number) == "launch":
+            self._fail()
+        self.in_flight.append(batch)
+        self.launches = {"graph": len(self.batches)}
+        self.deepest = max(self.deepest, len(self.in_flight))
+        assert self.deepest <= (2 if self.runs_ahead else 1), "too many steps in flight"
+
+    def collect(self) -> StepOutput:
+        number = len(self.batches) - len(self.in_flight)
+        batch = self.in_flight.pop(0)
+        if self.failures.get(number) == "collect":
+            self._fail()
         live = set(batch.decode_slots.tolist())
         self.cache = {slot: tokens for slot, tokens in self.cache.items() if slot in live}
         rows = []
@@ -47,38 +75,61 @@ class HashRunner:
             assert slot not in self.cache, "a slot in use was given away"
             self.cache[slot] = list(prompt)
             rows.append(next_token(prompt))
-        for slot, token, length in zip(
+        for slot, token, length, source in zip(
             batch.decode_slots.tolist(),
             batch.decode_tokens.tolist(),
             batch.decode_lengths.tolist(),
+            batch.decode_sources.tolist(),
             strict=True,
         ):
             assert len(self.cache[slot]) == length
-            self.cache[slot].append(token)
+            self.cache[slot].append(token if source < 0 else int(self.previous[source, 0]))
             rows.append(next_token(tuple(self.cache[slot])))
-        ids = np.array([[row, (row + 1) % VOCAB] for row in rows], np.int32).reshape(-1, 2)
-        logprobs = np.tile(np.array([-0.5, -1.5], np.float32), (len(rows), 1))
-        return StepOutput(ids, logprobs)
+        output = StepOutput(*candidates(rows))
+        self.previous = output.candidate_ids
+        return StepOutput(*candidates([])) if self.failures.get(number) == "output" else output
 
     def close(self) -> None:
         self.cache.clear()
 
+    def _fail(self) -> None:
+        self.cache.clear()
+        self.in_flight.clear()
+        self.previous = np.empty((0, 2), np.int32)
+        raise RunnerError("made to fail")
 
-def answer_alone(prompt: tuple[int, ...], max_new_tokens: int) -> tuple[int, ...]:
+
+def candidates(best: list[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Ids and log-probabilities [B, 2] of rows with the given best tokens."""
+    ids = np.array([[token, (token + 1) % VOCAB] for token in best], np.int32).reshape(-1, 2)
+    return ids, np.tile(np.array([-0.5, -1.5], np.float32), (len(best), 1))
+
+
+def answer_alone(
+    prompt: tuple[int, ...],
+    max_new_tokens: int,
+    *,
+    params: SamplingParams = GREEDY,
+    stops: Collection[int] = (STOP,),
+) -> tuple[int, ...]:
     """What :class:`HashRunner` generates for a prompt that has the engine for itself."""
     tokens = list(prompt)
-    for _ in range(max_new_tokens):
-        token = next_token(tuple(tokens))
-        if token == STOP:
+    for position in range(max_new_tokens):
+        output = StepOutput(*candidates([next_token(tuple(tokens))]))
+        [token], _ = sample(output, [params], [position])
+        if token in stops:
             break
         tokens.append(token)
     return tuple(tokens[len(prompt) :])
 
 
 def make_request(
-    prompts: list[tuple[int, ...]], max_new_tokens: int = 8, deadline: float | None = None
+    prompts: list[tuple[int, ...]],
+    max_new_tokens: int = 8,
+    deadline: float | None = None,
+    params: SamplingParams = GREEDY,
 ) -> Request:
-    message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts))
+    message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts), params)
     future: Future[GenerateResponse] = Future()
     request = Request(message, deadline, future)
     request.sequences = [

@@ -5,18 +5,24 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from predictor.batch import StepOutput
 from predictor.llm_engine import MAX_FAILURES_IN_A_ROW, LLMEngine
 from predictor.metrics import PredictorMetrics
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest
 from protocol.release import Release
-from tests.predictor.conftest import RELEASE, VOCAB, HashRunner, answer_alone
+from tests.predictor.conftest import RELEASE, HashRunner, answer_alone
 
 EngineFactory = Callable[..., LLMEngine]
+
+RELEASE_LABEL = {"release": RELEASE.id}
+
+LONG_PROMPT = next(
+    p for p in ((i, j) for i in range(50) for j in range(50)) if len(answer_alone(p, 60)) == 60
+)
+"""Its answer has no stop token among the first 60."""
 
 
 @pytest.fixture
@@ -36,6 +42,11 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
         engine.stop()
 
 
+@pytest.fixture(params=[False, True], ids=["behind", "ahead"])
+def runs_ahead(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 def ask(prompts: list[tuple[int, ...]], max_new_tokens: int = 8) -> GenerateRequest:
     return GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts))
 
@@ -47,58 +58,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
         time.sleep(0.001)
 
 
-prompt_lists = st.lists(
-    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20).map(tuple), min_size=1, max_size=4
-)
-
-
-@given(
-    slots=st.integers(1, 5),
-    arrivals=st.lists(
-        st.tuples(
-            st.integers(0, 6),  # steps before it arrives
-            prompt_lists,
-            st.integers(1, 12),  # max_new_tokens
-            st.none() | st.integers(0, 8),  # steps after which its caller leaves
-        ),
-        min_size=1,
-        max_size=8,
-    ),
-)
-@settings(max_examples=150, deadline=None)
-def test_batching_changes_no_answer_and_loses_no_slot(
-    slots: int, arrivals: list[tuple[int, list[tuple[int, ...]], int, int | None]]
+def test_a_request_resolves_with_generations_in_the_order_of_its_prompts(
+    make_engine: EngineFactory, runs_ahead: bool
 ) -> None:
-    runner = HashRunner(slots)
-    metrics = PredictorMetrics("r", CollectorRegistry())
-    engine = LLMEngine(runner, RELEASE, prefill_tokens=16, queue_tokens=10_000, metrics=metrics)
-    engine._thread = threading.current_thread()  # stepped by hand: the test is the loop
-    futures = []
-    leaving: dict[int, list[int]] = {}
-    step = 0
-    pending = sorted(arrivals, key=lambda arrival: arrival[0])
-    while pending or engine._scheduler.has_work:
-        while pending and pending[0][0] <= step:
-            _, prompts, max_new_tokens, patience = pending.pop(0)
-            futures.append((engine.submit(ask(prompts, max_new_tokens)), prompts, max_new_tokens))
-            if patience is not None:
-                leaving.setdefault(step + patience, []).append(len(futures) - 1)
-        for index in leaving.pop(step, []):
-            futures[index][0].cancel()
-        engine.step()
-        engine._scheduler.kv_cache.check_integrity()
-        step += 1
-        assert step < 500
-    for future, prompts, max_new_tokens in futures:
-        if not future.cancelled():
-            answers = [g.token_ids for g in future.result(timeout=0).generations]
-            assert answers == [answer_alone(prompt, max_new_tokens) for prompt in prompts]
-    assert engine._scheduler.kv_cache.num_free == slots
-    assert engine._scheduler.waiting_tokens == 0
-
-
-def test_a_request_resolves_with_generations_in_the_order_of_its_prompts(make_engine: EngineFactory) -> None:
-    engine = make_engine(HashRunner(slots=2))
+    engine = make_engine(HashRunner(slots=2, runs_ahead=runs_ahead))
     prompts: list[tuple[int, ...]] = [(1, 2, 3), (4,), (5, 6)]
     response = engine.submit(ask(prompts)).result(timeout=5)
     assert [g.token_ids for g in response.generations] == [answer_alone(p, 8) for p in prompts]
@@ -106,30 +69,49 @@ def test_a_request_resolves_with_generations_in_the_order_of_its_prompts(make_en
     assert all(g.logprob == pytest.approx(-0.5) for g in response.generations)
 
 
-def test_a_failing_step_fails_its_batch_with_500_and_the_server_goes_on(make_engine: EngineFactory) -> None:
-    runner = HashRunner(slots=2)
+@pytest.mark.parametrize("where", ["launch", "collect", "output"])
+def test_a_failing_step_fails_its_batch_with_500_and_the_server_goes_on(
+    make_engine: EngineFactory, registry: CollectorRegistry, runs_ahead: bool, where: str
+) -> None:
+    runner = HashRunner(slots=2, runs_ahead=runs_ahead)
     engine = make_engine(runner)
-    runner.fail_next = 1
+    runner.failures = {1: where}
     with pytest.raises(InternalFault, match="retry"):
-        engine.submit(ask([(1,)])).result(timeout=5)
+        engine.submit(ask([LONG_PROMPT])).result(timeout=5)
     assert engine.is_healthy
     assert engine.submit(ask([(1,)])).result(timeout=5).generations[0].token_ids == answer_alone((1,), 8)
+    assert registry.get_sample_value("yiwen_predictor_step_failures_total", RELEASE_LABEL) == 1
 
 
+@pytest.mark.parametrize("where", ["launch", "collect"])
 def test_three_failures_in_a_row_make_it_unhealthy_and_leave_nobody_waiting(
-    make_engine: EngineFactory,
+    make_engine: EngineFactory, runs_ahead: bool, where: str
 ) -> None:
-    runner = HashRunner(slots=1)
+    runner = HashRunner(slots=1, runs_ahead=runs_ahead)
     engine = make_engine(runner, start=False)
     engine._thread = threading.current_thread()
-    futures = [engine.submit(ask([(1,)])) for _ in range(5)]
-    runner.fail_next = MAX_FAILURES_IN_A_ROW
-    for _ in range(MAX_FAILURES_IN_A_ROW):
+    futures = [engine.submit(ask([LONG_PROMPT])) for _ in range(5)]
+    runner.failures = dict.fromkeys(range(2 * MAX_FAILURES_IN_A_ROW), where)
+    while engine.is_healthy:
         engine._step_or_fail()
-    assert not engine.is_healthy
     assert [type(f.exception(timeout=0)) for f in futures] == [InternalFault] * 3 + [NotReady] * 2
     with pytest.raises(NotReady):
         engine.submit(ask([(1,)]))
+    engine._thread = threading.Thread()
+
+
+def test_a_step_that_succeeds_between_failures_keeps_it_healthy(
+    make_engine: EngineFactory, runs_ahead: bool
+) -> None:
+    runner = HashRunner(slots=1, runs_ahead=runs_ahead)
+    engine = make_engine(runner, start=False)
+    engine._thread = threading.current_thread()
+    runner.failures = dict.fromkeys(range(0, 40, 3), "launch")
+    futures = [engine.submit(ask([(1,)], max_new_tokens=1)) for _ in range(12)]
+    while engine._scheduler.has_work:
+        engine._step_or_fail()
+    assert engine.is_healthy
+    assert sum(isinstance(f.exception(timeout=0), InternalFault) for f in futures) >= 4
     engine._thread = threading.Thread()
 
 
@@ -164,26 +146,85 @@ def test_a_late_request_is_504_and_a_partly_complete_one_says_which_part(
     assert isinstance(none.exception(timeout=0), DeadlineExceeded)
 
 
-def test_a_cancelled_request_frees_its_slot_and_is_counted(
-    make_engine: EngineFactory, registry: CollectorRegistry
-) -> None:
-    class SlowRunner(HashRunner):
-        def execute(self, batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            time.sleep(0.002)
-            return super().execute(batch)
+class SlowRunner(HashRunner):
+    """Takes its time, or as long as it is told to."""
 
-    engine = make_engine(SlowRunner(slots=1))
-    prompt = next(p for p in ((i, j) for i in range(50) for j in range(50)) if len(answer_alone(p, 60)) == 60)
-    future = engine.submit(ask([prompt], max_new_tokens=60))
+    def __init__(self, slots: int, *, runs_ahead: bool) -> None:
+        super().__init__(slots, runs_ahead=runs_ahead)
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def collect(self) -> StepOutput:
+        time.sleep(0.002)
+        assert self.may_go_on.wait(timeout=5)
+        return super().collect()
+
+
+def test_a_cancelled_request_frees_its_slot_and_is_counted(
+    make_engine: EngineFactory, registry: CollectorRegistry, runs_ahead: bool
+) -> None:
+    engine = make_engine(SlowRunner(slots=1, runs_ahead=runs_ahead))
+    future = engine.submit(ask([LONG_PROMPT], max_new_tokens=60))
 
     def used() -> float | None:
-        return registry.get_sample_value("yiwen_predictor_slots_used", {"release": "0123456789abcdef"})
+        return registry.get_sample_value("yiwen_predictor_slots_used", RELEASE_LABEL)
 
     wait_until(lambda: used() == 1)
     future.cancel()
     wait_until(lambda: used() == 0)
-    labels = {"release": "0123456789abcdef", "end": "cancelled"}
+    labels = RELEASE_LABEL | {"end": "cancelled"}
     assert registry.get_sample_value("yiwen_predictor_sequences_total", labels) == 1
+
+
+def test_callers_are_let_in_while_the_runner_works(make_engine: EngineFactory, runs_ahead: bool) -> None:
+    runner = SlowRunner(slots=1, runs_ahead=runs_ahead)
+    engine = make_engine(runner)
+    runner.may_go_on.clear()
+    futures = [engine.submit(ask([(number,)])) for number in range(3)]  # would block if a step held the lock
+    runner.may_go_on.set()
+    for number, future in enumerate(futures):
+        assert future.result(timeout=5).generations[0].token_ids == answer_alone((number,), 8)
+
+
+def test_metrics_count_what_callers_get_and_what_the_runner_holds(
+    make_engine: EngineFactory, registry: CollectorRegistry, runs_ahead: bool
+) -> None:
+    runner = SlowRunner(slots=4, runs_ahead=runs_ahead)
+    engine = make_engine(runner)
+    started = time.monotonic()
+    prompts: list[tuple[int, ...]] = [(1, 2, 3), (4,), (5, 6), *((n,) for n in range(20))]
+    generations = engine.submit(ask(prompts)).result(timeout=5).generations
+    wait_until(lambda: not engine._scheduler.has_work and not len(engine._pipeline))
+
+    def value(name: str, **labels: str) -> float:
+        found = registry.get_sample_value(f"yiwen_predictor_{name}", RELEASE_LABEL | labels)
+        assert found is not None
+        return found
+
+    stopped = sum(g.finish_reason is FinishReason.STOP for g in generations)
+    assert stopped, "no sequence stopped: nothing shows that rows behind a stop token are not counted"
+    expected = sum(len(g.token_ids) for g in generations) + stopped
+    assert value("tokens_total", kind="generated") == expected
+    assert value("tokens_total", kind="prompt") == sum(map(len, prompts))
+    assert 0.002 * len(runner.batches) <= value("busy_seconds_total") <= time.monotonic() - started
+    assert value("runner_seconds_count") == len(runner.batches)
+    wait_until(lambda: value("kv_bytes_used") == 0)
+    assert value("graph_launches_total", kind="graph") == len(runner.batches)
+    assert value("kv_bytes") == runner.kv_bytes
+
+
+def test_the_cache_in_use_is_the_tokens_of_running_sequences(
+    make_engine: EngineFactory, registry: CollectorRegistry, runs_ahead: bool
+) -> None:
+    runner = HashRunner(slots=2, runs_ahead=runs_ahead)
+    engine = make_engine(runner, start=False)
+    engine._thread = threading.current_thread()
+    engine.submit(ask([LONG_PROMPT, LONG_PROMPT]))
+    for _ in range(3):
+        engine.step()
+    used = registry.get_sample_value("yiwen_predictor_kv_bytes_used", RELEASE_LABEL)
+    assert used == 2 * (len(LONG_PROMPT) + 2)  # the third step's token is not in the cache yet
+    engine._thread = threading.Thread()
 
 
 def test_stopping_answers_whoever_still_waits(make_engine: EngineFactory) -> None:
@@ -193,3 +234,23 @@ def test_stopping_answers_whoever_still_waits(make_engine: EngineFactory) -> Non
     engine._thread = threading.Thread()
     engine.stop()
     assert isinstance(future.exception(timeout=0), NotReady)
+
+
+@pytest.mark.parametrize(("runs_ahead", "tokens"), [(False, 1), (True, 1), (True, 2)])
+def test_stopping_answers_those_whose_last_step_is_in_flight(
+    make_engine: EngineFactory, runs_ahead: bool, tokens: int
+) -> None:
+    runner = SlowRunner(slots=2, runs_ahead=runs_ahead)
+    engine = make_engine(runner)
+    runner.may_go_on.clear()
+    last = engine.submit(ask([LONG_PROMPT], max_new_tokens=tokens))
+    wait_until(lambda: len(runner.batches) == tokens)
+    waiting = engine.submit(ask([(1,)]))
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    wait_until(lambda: engine._stopping)
+    runner.may_go_on.set()
+    stopping.join(timeout=5)
+    assert last.result(timeout=0).generations[0].token_ids == answer_alone(LONG_PROMPT, tokens)
+    assert isinstance(waiting.exception(timeout=0), NotReady)
+    assert not runner.in_flight

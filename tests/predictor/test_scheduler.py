@@ -4,8 +4,8 @@ import pytest
 
 from predictor.scheduler import Scheduler
 from protocol.errors import Overloaded, TooLong
-from protocol.messages import FinishReason
-from tests.predictor.conftest import STOP, make_request
+from protocol.messages import FinishReason, SamplingParams
+from tests.predictor.conftest import GREEDY, STOP, make_request
 
 
 def make_scheduler(**changes: int) -> Scheduler:
@@ -105,3 +105,93 @@ def test_a_passed_deadline_ends_running_and_waiting_sequences() -> None:
     assert not step.batch
     assert [s.finish_reason for s in step.left] == [FinishReason.DEADLINE] * 2
     assert scheduler.kv_cache.num_free == 1
+
+
+def test_a_step_scheduled_before_the_last_is_read_names_the_rows_of_its_tokens() -> None:
+    scheduler = make_scheduler(slots=2)
+    scheduler.admit(make_request([(1, 2), (3,)]), tokens_per_s=0)
+    first = scheduler.schedule(now=0.0)
+    second = scheduler.schedule(now=0.0)
+    assert second.batch.decode_sources.tolist() == [0, 1]
+    assert second.batch.decode_lengths.tolist() == [2, 1]
+    scheduler.update(first, [5, 6], [-0.1, -0.1])
+    third = scheduler.schedule(now=0.0)
+    assert third.batch.decode_sources.tolist() == [0, 1]
+    assert third.batch.decode_lengths.tolist() == [3, 2]
+    scheduler.update(second, [8, 9], [-0.1, -0.1])
+    scheduler.update(third, [10, 11], [-0.1, -0.1])
+    fourth = scheduler.schedule(now=0.0)
+    assert fourth.batch.decode_sources.tolist() == [-1, -1]
+    assert fourth.batch.decode_tokens.tolist() == [10, 11]
+    assert [s.output_ids for s in fourth.sequences] == [[5, 8, 10], [6, 9, 11]]
+
+
+def test_a_row_behind_a_prompt_is_named_by_its_place_among_all_rows() -> None:
+    scheduler = make_scheduler(slots=3)
+    scheduler.admit(make_request([(1,), (2,)]), tokens_per_s=0)
+    first = scheduler.schedule(now=0.0)
+    scheduler.update(first, [5, STOP], [-0.1, -0.1])
+    scheduler.admit(make_request([(3,)]), tokens_per_s=0)
+    second = scheduler.schedule(now=0.0)  # rows: the prompt (3,), then the sequence of (1,)
+    assert [s.prompt for s in second.sequences] == [(3,), (1,)]
+    third = scheduler.schedule(now=0.0)
+    assert [s.prompt for s in third.sequences] == [(1,), (3,)]
+    assert third.batch.decode_sources.tolist() == [1, 0]
+
+
+def test_a_sequence_that_reaches_its_length_unread_sits_out_and_keeps_its_slot() -> None:
+    scheduler = make_scheduler(slots=1)
+    scheduler.admit(make_request([(1,), (2,)], max_new_tokens=2), tokens_per_s=0)
+    first, second, third = (scheduler.schedule(now=0.0) for _ in range(3))
+    assert (bool(second.batch), bool(third.batch)) == (True, False)
+    assert scheduler.update(first, [5], [-0.1]) == []
+    [finished] = scheduler.update(second, [6], [-0.1])
+    assert finished.output_ids == [5, 6]
+    assert finished.finish_reason is FinishReason.LENGTH
+    assert [s.prompt for s in scheduler.schedule(now=0.0).prefills] == [(2,)]
+
+
+def test_what_is_generated_behind_a_stop_token_is_dropped_and_the_slot_given_away_before() -> None:
+    scheduler = make_scheduler(slots=1)
+    scheduler.admit(make_request([(1,), (2,)]), tokens_per_s=0)
+    first, second = scheduler.schedule(now=0.0), scheduler.schedule(now=0.0)
+    [finished] = scheduler.update(first, [STOP], [-0.1])
+    third = scheduler.schedule(now=0.0)
+    assert [s.prompt for s in third.prefills] == [(2,)]
+    assert scheduler.update(second, [5], [-0.1]) == []
+    assert (finished.output_ids, finished.num_generated) == ([], 1)
+    scheduler.update(third, [6], [-0.1])
+    assert third.prefills[0].output_ids == [6]
+    scheduler.kv_cache.check_integrity()
+
+
+def test_who_leaves_while_a_step_is_in_flight_gets_none_of_its_tokens() -> None:
+    scheduler = make_scheduler(slots=2)
+    gone, late = make_request([(1,)]), make_request([(2,)], deadline=1.0)
+    scheduler.admit(gone, tokens_per_s=0)
+    scheduler.admit(late, tokens_per_s=0)
+    step = scheduler.schedule(now=0.0)
+    gone.future.cancel()
+    assert set(scheduler.schedule(now=1.0).left) == {*gone.sequences, *late.sequences}
+    assert scheduler.update(step, [5, 6], [-0.1, -0.1]) == []
+    assert gone.sequences[0].output_ids == late.sequences[0].output_ids == []
+    assert scheduler.kv_cache.num_free == 2
+
+
+def test_a_failed_step_loses_all_that_runs_and_nothing_that_waits() -> None:
+    scheduler = make_scheduler(slots=2)
+    scheduler.admit(make_request([(1,), (2,), (3,)]), tokens_per_s=0)
+    scheduler.schedule(now=0.0)
+    assert [s.prompt for s in scheduler.drop_running()] == [(1,), (2,)]
+    assert scheduler.kv_cache.num_free == 2
+    assert [s.prompt for s in scheduler.schedule(now=0.0).prefills] == [(3,)]
+
+
+def test_one_sampled_row_makes_a_step_not_greedy() -> None:
+    scheduler = make_scheduler(slots=2)
+    scheduler.admit(make_request([(1,)], params=GREEDY), tokens_per_s=0)
+    step = scheduler.schedule(now=0.0)
+    assert step.is_greedy
+    scheduler.update(step, [5], [-0.1])
+    scheduler.admit(make_request([(2,)], params=SamplingParams(temperature=0.5)), tokens_per_s=0)
+    assert not scheduler.schedule(now=0.0).is_greedy

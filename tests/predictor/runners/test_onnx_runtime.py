@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from predictor.batch import Batch
 from predictor.errors import RunnerError, StartupError
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import PredictorMetrics
+from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import (
     MAX_GROUP_TOKENS,
     OnnxRuntimeRunner,
@@ -86,7 +89,7 @@ def test_rows_grow_with_the_longest_sequence_and_shrink_when_it_is_gone(
 
 
 def test_candidates_come_best_first_and_are_log_probabilities(runner: OnnxRuntimeRunner) -> None:
-    output = runner.execute(Batch.of_prompts([0], [(5, 6, 7)]))
+    output = execute(runner, Batch.of_prompts([0], [(5, 6, 7)]))
     logprobs = output.candidate_logprobs[0]
     assert np.all(np.diff(logprobs) <= 0)
     assert logprobs[0] < 0
@@ -95,15 +98,61 @@ def test_candidates_come_best_first_and_are_log_probabilities(runner: OnnxRuntim
 
 
 def test_a_batch_that_names_unknown_slots_is_refused(runner: OnnxRuntimeRunner) -> None:
-    runner.execute(Batch.of_prompts([0], [(5, 6, 7)]))
+    execute(runner, Batch.of_prompts([0], [(5, 6, 7)]))
     with pytest.raises(RunnerError, match="names 2 running slots"):
-        runner.execute(Batch.of_tokens(np.array([0, 3]), np.array([1, 1]), np.array([3, 3])))
+        execute(runner, Batch.of_tokens(np.array([0, 3]), np.array([1, 1]), np.array([3, 3])))
 
 
 def test_a_broken_graph_is_a_start_error_that_names_the_fix(tmp_path: Path, release: Release) -> None:
     (tmp_path / "decoder.onnx").write_bytes(b"not a graph")
     with pytest.raises(StartupError, match="yiwen release verify"):
         OnnxRuntimeRunner(tmp_path, release, slots=1, threads=1, spin=False)
+
+
+def test_a_provider_that_takes_no_node_leaves_the_decoder_to_the_cpu(
+    random_release_dir: Path, release: Release, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The CPU's wheel brings AzureExecutionProvider, which runs no operator of ours: a real list of two."""
+    if "AzureExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has the CPU's provider only")
+    batch = Batch.of_prompts([0], [(5, 6, 7)])
+    outputs = []
+    for providers in (["CPUExecutionProvider"], ["AzureExecutionProvider"]):
+        with caplog.at_level(logging.INFO, "predictor.runners.onnx_runtime"):
+            runner = OnnxRuntimeRunner(
+                random_release_dir, release, slots=1, threads=1, spin=False, providers=providers
+            )
+        outputs.append(execute(runner, batch))
+        runner.close()
+    np.testing.assert_array_equal(outputs[0].candidate_ids, outputs[1].candidate_ids)
+    np.testing.assert_array_equal(outputs[0].candidate_logprobs, outputs[1].candidate_logprobs)
+    nodes = [record.fields["nodes"] for record in caplog.records]  # type: ignore[attr-defined]
+    assert nodes[0] == nodes[1]
+    assert set(nodes[0]) <= {"CPUExecutionProvider"}
+
+
+def test_a_provider_that_is_not_installed_is_a_start_error(
+    random_release_dir: Path, release: Release
+) -> None:
+    with pytest.raises(StartupError, match="YIWEN_ORT_PROVIDERS names NoSuchExecutionProvider"):
+        OnnxRuntimeRunner(
+            random_release_dir,
+            release,
+            slots=1,
+            threads=1,
+            spin=False,
+            providers=["NoSuchExecutionProvider"],
+        )
+
+
+def test_a_step_collected_without_a_launch_is_an_error(runner: OnnxRuntimeRunner) -> None:
+    execute(runner, Batch.of_prompts([0], [(5,)]))
+    with pytest.raises(RunnerError, match="never launched"):
+        runner.collect()
+
+
+def test_bytes_per_token_times_capacity_and_slots_is_the_cache(runner: OnnxRuntimeRunner) -> None:
+    assert runner.kv_bytes_per_token * runner.capacity * runner.slots == runner.kv_bytes
 
 
 @given(tokens=st.integers(1, 5000), limit=st.integers(1, 5000))
