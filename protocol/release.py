@@ -8,6 +8,7 @@
       tokenizer/        Hugging Face tokenizer files
       decoder.onnx      the whole decoder step; its weights lie in weights.bin
       weights.bin
+      segments/         the step's matrix products, for TensorRT; no weights either (predictor.segment_index)
       plans/            one TensorRT plan per GPU type, each with its .json
       reports/          parity.json, quality.json
 
@@ -33,6 +34,7 @@ TRANSLATION_FILE = "translation.json"
 TOKENIZER_DIR = "tokenizer"
 DECODER_FILE = "decoder.onnx"
 WEIGHTS_FILE = "weights.bin"
+SEGMENTS_DIR = "segments"
 PLANS_DIR = "plans"
 REPORTS_DIR = "reports"
 
@@ -80,7 +82,7 @@ class Release:
     family: str
     """Hugging Face architecture, e.g. LlamaForCausalLM."""
     precision: str
-    """float32, int8 or int4: the weights in ``decoder.onnx``. Plans carry their own."""
+    """float32, float16, int8 or int4: the weights in ``decoder.onnx``. Plans carry their own."""
     decoder: DecoderShape
     limits: Limits
     stop_token_ids: tuple[int, ...]

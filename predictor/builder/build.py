@@ -1,8 +1,9 @@
 """From a checkpoint to a release directory: the order of the steps, and what they hand over.
 
 Everything that can be refused is refused before the first byte is written: config, tensors, tokenizer, room
-on the disk. Does not know how graphs are emitted (:mod:`predictor.builder.decoder`), weights laid out
-(:mod:`predictor.builder.layout`) or directories swapped (:mod:`predictor.builder.staging`).
+on the disk. Does not know how graphs are emitted (:mod:`predictor.builder.decoder`,
+:mod:`predictor.builder.segments`), weights laid out (:mod:`predictor.builder.layout`) or directories swapped
+(:mod:`predictor.builder.staging`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from predictor.builder.decoder import StepOptions, emit_decoder
 from predictor.builder.errors import BrokenText, UnsupportedModel
 from predictor.builder.layout import PRECISIONS, DecoderWeights
 from predictor.builder.progress import Reporter
+from predictor.builder.segments import segment_files
 from predictor.builder.staging import check_target, staged
 from predictor.builder.text_files import TextFiles, read_text_files
 from predictor.builder.weights import WeightPlan
@@ -68,7 +70,8 @@ class _Plan:
     text: TextFiles
     limits: Limits
     weights: WeightPlan
-    decoder: bytes
+    graphs: dict[str, bytes]
+    """``decoder.onnx`` and, unless matrices are quantised in blocks, ``segments/``: content by path."""
 
 
 def build_release(request: BuildRequest, *, built_at: datetime, reporter: Reporter) -> Release:
@@ -84,8 +87,9 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
     reporter.begin("read checkpoint", plan.checkpoint.bytes())
     source = plan.checkpoint.digest(reporter.advance)
     # The graph names every tensor, its place and its form: with the source it decides every byte of weights.bin.
-    key = f"{source[:12]}-{hashlib.sha256(plan.decoder).hexdigest()[:12]}"
-    needed = plan.weights.total_bytes + len(plan.decoder) + _bytes(plan.text.tokenizer_files)
+    key = f"{source[:12]}-{hashlib.sha256(plan.graphs[DECODER_FILE]).hexdigest()[:12]}"
+    graph_bytes = sum(len(content) for content in plan.graphs.values())
+    needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
     with staged(target, key, needed=needed, force=request.force) as directory:
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
@@ -99,11 +103,14 @@ def _plan(request: BuildRequest) -> _Plan:
         candidates=min(CANDIDATES, architecture.shape.vocab),
     )
     weights = WeightPlan(checkpoint)
-    tensors = DecoderWeights(weights, checkpoint, architecture, PRECISIONS[request.precision])
+    precision = PRECISIONS[request.precision]
+    tensors = DecoderWeights(weights, checkpoint, architecture, precision)
     options = StepOptions(positions=limits.max_sequence_tokens, candidates=limits.candidates)
-    decoder = emit_decoder(architecture, tensors, options).serialized()
+    graphs = {DECODER_FILE: emit_decoder(architecture, tensors, options).serialized()}
     tensors.check_all_used()
-    return _Plan(request, checkpoint, architecture, text, limits, weights, decoder)
+    if precision.linear is None:
+        graphs |= segment_files(architecture, weights)
+    return _Plan(request, checkpoint, architecture, text, limits, weights, graphs)
 
 
 def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) -> int:
@@ -126,7 +133,9 @@ def _fill(directory: Path, plan: _Plan, source: str, *, built_at: datetime, repo
     """Write all files of the release into ``directory``."""
     _clear_but_weights(directory)
     files = {WEIGHTS_FILE: write_weights(plan.weights, plan.checkpoint, directory / WEIGHTS_FILE, reporter)}
-    (directory / DECODER_FILE).write_bytes(plan.decoder)
+    for name, content in plan.graphs.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
     shutil.copyfile(plan.text.translation_file, directory / TRANSLATION_FILE)
     (directory / TOKENIZER_DIR).mkdir()
     for path in plan.text.tokenizer_files:

@@ -1,4 +1,4 @@
-"""``yiwen release build | verify | show``: arguments in, calls out, exit codes. No logic of its own.
+"""``yiwen release build | plan | verify | show``: arguments in, calls out, exit codes. No logic of its own.
 
 What a command needs is imported when it runs: the other commands of ``yiwen`` neither wait for it nor need onnx.
 Exit codes: 0 done, 1 a release was checked and is not what it should be, 2 it could not be built or checked.
@@ -15,10 +15,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from predictor.builder.errors import BuildError
+from predictor.builder.plan_commands import add_plan, run_plan
 from protocol.release import ReleaseError
 
 PRECISIONS = (
     "float32",
+    "float16",
     "int8",
     "int4",
 )  # those of predictor.builder.layout, which is not imported for a --help
@@ -32,6 +34,7 @@ def add_commands(subparsers: Commands[argparse.ArgumentParser]) -> None:
     release = subparsers.add_parser("release", help="build, check and show releases")
     commands = release.add_subparsers(dest="release_command", required=True, metavar="COMMAND")
     _add_build(commands)
+    _add_plan(commands)
     _add_verify(commands)
     _add_show(commands)
 
@@ -54,6 +57,12 @@ def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     build.add_argument("--force", action="store_true", help="replace a release that is there already")
     build.set_defaults(run=_reported(_build))
+
+
+def _add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
+    plan = commands.add_parser("plan", help="build TensorRT engines for this machine's GPU into a release")
+    add_plan(plan)
+    plan.set_defaults(run=_reported(run_plan))
 
 
 def _add_verify(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -40,7 +40,7 @@ class StepOptions:
 
 def emit_decoder(architecture: Architecture, weights: DecoderWeights, options: StepOptions) -> GraphBuilder:
     """The decoder step; ``weights``' plan holds its tensors afterwards."""
-    graph = GraphBuilder("decoder", WEIGHTS_FILE)
+    graph = GraphBuilder("decoder", weights_file=WEIGHTS_FILE)
     return _DecoderStep(graph, architecture, weights, options).emit()
 
 

@@ -8,6 +8,10 @@
     ├── BrokenText           tokenizer or translation.json: missing, or they disagree with each other
     ├── TargetUnusable       the release cannot be written there
     │   └── DiskFull         too little room, found before or while writing
+    ├── PrecisionUnavailable  no plan of that precision for this GPU, with this TensorRT, or of this release
+    ├── EngineFailed         TensorRT built no engine
+    ├── CalibrationFailed    a quantised plan cannot be fitted to this model
+    ├── QualityTooLow        a quantised plan is not as good as was asked for: exit code 1
     └── VerifyFailed         a release cannot be compared (not: it was compared and differs)
 
 The command line prints the message as one line and exits with code 2. After any of them there is no release,
@@ -39,6 +43,22 @@ class TargetUnusable(BuildError):
 
 class DiskFull(TargetUnusable):
     """The file system of the target has too little room."""
+
+
+class PrecisionUnavailable(BuildError):
+    """The GPU, TensorRT or the release does not allow a plan's precision."""
+
+
+class EngineFailed(BuildError):
+    """TensorRT cannot build an engine."""
+
+
+class CalibrationFailed(BuildError):
+    """The inputs of a release's matrices cannot be measured, or none can be quantised."""
+
+
+class QualityTooLow(BuildError):
+    """A quantised plan did not pass its quality gate."""
 
 
 class VerifyFailed(BuildError):

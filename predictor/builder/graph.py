@@ -6,6 +6,7 @@ Knows ONNX and nothing of decoders; the blocks are in :mod:`predictor.builder.op
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,49 @@ from onnx import TensorProto, helper, numpy_helper
 
 from predictor.builder.weights import Stored
 
-OPSET = 21
-IR_VERSION = 10
-"""Both are read by ONNX Runtime 1.23 (Python 3.10's last) and later."""
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Which ONNX a graph is written in."""
+
+    opset: int
+    """Of the default domain."""
+    ir_version: int
+
+
+ONNX_RUNTIME = Dialect(opset=21, ir_version=10)
+"""Read by ONNX Runtime 1.23 (Python 3.10's last) and later."""
+TENSORRT = Dialect(opset=17, ir_version=8)
+"""The newest that TensorRT 8.6 parses."""
 
 MICROSOFT = "com.microsoft"
 
 Dim = int | str
-Attribute = int | float
+Attribute = int | float | Sequence[int]
 _ELEMENT = {
     "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
     "uint8": TensorProto.UINT8,
+    "int8": TensorProto.INT8,
 }
 
 
 class GraphBuilder:
     """Collects one graph. Values are known by their names."""
 
-    def __init__(self, name: str, weights_file: str) -> None:
+    def __init__(self, name: str, *, weights_file: str = "", dialect: Dialect = ONNX_RUNTIME) -> None:
+        """Start an empty graph.
+
+        Args:
+            name: of the graph.
+            weights_file: beside the graph's own file, what :meth:`stored` tensors lie in.
+            dialect: of its operators.
+        """
         self._name = name
         self._weights_file = weights_file
+        self._dialect = dialect
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -76,6 +98,10 @@ class GraphBuilder:
         self._nodes.append(node)
         return tuple(outputs)
 
+    def cast(self, value: str, dtype: str, output: str) -> str:
+        """Convert a value to another type."""
+        return self.node("Cast", [value], output, to=_ELEMENT[dtype])
+
     def constant(self, values: npt.NDArray[Any]) -> str:
         """A small tensor kept in the graph itself; equal ones are kept once. 0-d arrays stay 0-d."""
         key = (str(values.dtype), values.shape, values.tobytes())
@@ -107,8 +133,11 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, list(self._initialisers.values())
         )
-        opsets = [helper.make_opsetid(domain, OPSET if not domain else 1) for domain in sorted(self._domains)]
-        return helper.make_model(graph, producer_name="yiwen", opset_imports=opsets, ir_version=IR_VERSION)
+        versions = dict.fromkeys(self._domains, 1) | {"": self._dialect.opset}
+        opsets = [helper.make_opsetid(domain, number) for domain, number in sorted(versions.items())]
+        return helper.make_model(
+            graph, producer_name="yiwen", opset_imports=opsets, ir_version=self._dialect.ir_version
+        )
 
     def serialized(self) -> bytes:
         """The finished model's bytes: the same graph gives the same bytes."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from predictor.builder.build import file_digest
 from predictor.builder.progress import Reporter
+from predictor.plan import find_plans, plan_path
 from protocol.release import PLANS_DIR, RELEASE_FILE, REPORTS_DIR, load_release, release_id
 
 _ADDED_LATER = (PLANS_DIR, REPORTS_DIR)
@@ -33,7 +35,17 @@ def find_faults(directory: Path, reporter: Reporter) -> tuple[str, ...]:
     faults += [f"{name} is not a file of this release" for name in _strangers(directory, set(release.files))]
     if not faults and release_id(digests, release.precision) != release.id:
         faults.append(f"release.json says id {release.id}, but its files give another one")
-    return tuple(faults)
+    return (*faults, *_plan_faults(directory, reporter))
+
+
+def _plan_faults(directory: Path, reporter: Reporter) -> Iterator[str]:
+    for plan in find_plans(directory):
+        path = plan_path(directory, plan.key)
+        reporter.begin(f"verify plan {plan.key.name}", plan.nbytes)
+        found = file_digest(path)
+        reporter.advance(plan.nbytes)
+        if found != plan.sha256:
+            yield f"{path.name} has changed: sha256 is {found}, its .json says {plan.sha256}"
 
 
 def _strangers(directory: Path, known: set[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 The names on the left are ours (``weights.bin``), those on the right Hugging Face's. Matrices that are
 multiplied with the same input lie below each other as one. Every graph over a release asks here, so all share
-one weight file. Knows nothing of operators (:mod:`predictor.builder.ops`).
+one weight file. Our names are listed in :mod:`predictor.segment_index`. Knows nothing of operators
+(:mod:`predictor.builder.ops`).
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ VOCABULARY = "lm_head.weight"
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How the matrices of a release are kept; norms, biases and tables are float32 always."""
+    """How the matrices of a release are kept; norms, biases and rotary tables are float32 always."""
 
     name: str
     linear: QuantFormat | None
-    """Of the layers' matrices; None is float32."""
+    """Of the layers' matrices; None is ``dense``."""
     vocabulary: QuantFormat | None
     """Of embedding and vocabulary projection; the block is halved until it divides a row, as a gather needs it."""
+    dense: str = "float32"
+    """Type, as numpy names it, of matrices that are not quantised."""
 
 
 PRECISIONS = {
     precision.name: precision
     for precision in (
         Precision("float32", None, None),
+        Precision("float16", None, None, dense="float16"),
         Precision("int8", QuantFormat(8, 128), QuantFormat(8, 128)),
         Precision("int4", QuantFormat(4, 32), QuantFormat(8, 128)),
     )
@@ -55,7 +59,7 @@ class Matrix:
     rows: int
     columns: int
     values: Stored
-    """float32 [rows, columns], or the codes."""
+    """float32 or float16 [rows, columns], or the codes."""
     scales: Stored | None = None
     form: QuantFormat | None = None
     bias: Stored | None = None
@@ -175,7 +179,8 @@ class DecoderWeights:
         rows, columns = self._shape.vocab, self._shape.hidden
         form = self._precision.vocabulary
         if form is None:
-            return Matrix(rows, columns, self._plan.dense(name, [source], [(rows, columns)]))
+            dense = self._plan.dense(name, [source], [(rows, columns)], self._precision.dense)
+            return Matrix(rows, columns, dense)
         block = math.gcd(columns, form.block)
         if block < _SMALLEST_BLOCK:
             raise UnsupportedModel(
@@ -197,6 +202,7 @@ class DecoderWeights:
             biases = [f"{source}.bias" for source in sources]
             bias = self._plan.dense(f"{full}.bias", biases, [(count,) for count in rows])
         if form is None:
-            return Matrix(sum(rows), columns, self._plan.dense(full, weights, shapes), bias=bias)
+            dense = self._plan.dense(full, weights, shapes, self._precision.dense)
+            return Matrix(sum(rows), columns, dense, bias=bias)
         codes, scales = self._plan.quantised(full, weights, shapes, form)
         return Matrix(sum(rows), columns, codes, scales, form, bias)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import TensorProto
-
 from predictor.builder.graph import MICROSOFT, GraphBuilder
 from predictor.builder.layout import Matrix
 from predictor.builder.weights import Stored
@@ -35,7 +33,10 @@ def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
     """int64 [B, S] -> float32 [B, S, H]."""
     if matrix.form is None or matrix.scales is None:
         table = graph.stored(matrix.values.viewed(f"{matrix.values.name}.gathered", matrix.values.shape))
-        return graph.node("Gather", [table, token_ids], "embedded", axis=0)
+        if matrix.values.dtype == "float32":
+            return graph.node("Gather", [table, token_ids], "embedded", axis=0)
+        rows = graph.node("Gather", [table, token_ids], "embedded.rows", axis=0)
+        return graph.cast(rows, "float32", "embedded")
     # The same bytes as the vocabulary projection's codes; the two operators want them in different shapes.
     flat = (matrix.rows, matrix.columns * matrix.form.bits // 8)
     codes = matrix.values.viewed(f"{matrix.values.name}.gathered", flat)
@@ -82,7 +83,8 @@ def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accu
     """float32 [..., columns] -> float32 [..., rows]."""
     product = output if matrix.bias is None else f"{output}.product"
     if matrix.form is None or matrix.scales is None:
-        graph.node("FusedMatMul", [value, graph.stored(matrix.values)], product, domain=MICROSOFT, transB=1)
+        weight = _float32_weight(graph, matrix.values)
+        graph.node("FusedMatMul", [value, weight], product, domain=MICROSOFT, transB=1)
     else:
         graph.node(
             "MatMulNBits",
@@ -165,6 +167,14 @@ def best_candidates(graph: GraphBuilder, logits: str, count: int) -> None:
         largest=1,
         sorted=1,
     )
-    graph.node("Cast", [ids], "candidate_ids", to=TensorProto.INT32)
+    graph.cast(ids, "int32", "candidate_ids")
     graph.output("candidate_ids", "int32", ("batch", count))
     graph.output("candidate_logprobs", "float32", ("batch", count))
+
+
+def _float32_weight(graph: GraphBuilder, tensor: Stored) -> str:
+    name = graph.stored(tensor)
+    if tensor.dtype == "float32":
+        return name
+    # Of a constant: ONNX Runtime converts it once, when it loads the graph.
+    return graph.cast(name, "float32", f"{name}.float32")

@@ -22,8 +22,8 @@ PARITY_FILE = "parity.json"
 PARITY_SCHEMA = 1
 
 LOGPROB_TOLERANCES: Mapping[str, float] = {"float32": 1e-3}
-"""Largest |log-probability difference| by precision. Quantised weights are another model: how often they agree is
-reported, and for the user to judge."""
+"""Largest |log-probability difference| by precision. Rounded or quantised weights are another model: how often they
+agree is reported, and for the user to judge."""
 TIE_MARGIN = 1e-4
 """Two tokens whose reference log-probabilities are closer than this are equally good: either counts as equal."""
 

@@ -31,6 +31,9 @@ class Reporter(Protocol):
     def advance(self, count: int, item: str = "") -> None:
         """``count`` more bytes are done; ``item`` is being worked on."""
 
+    def say(self, text: str) -> None:
+        """Something that is not counted in bytes."""
+
 
 class Silent:
     """Reports nothing."""
@@ -39,6 +42,9 @@ class Silent:
         """Nothing to say."""
 
     def advance(self, count: int, item: str = "") -> None:
+        """Nothing to say."""
+
+    def say(self, text: str) -> None:
         """Nothing to say."""
 
 
@@ -62,6 +68,10 @@ class Lines:
             done = f"{_mebibytes(self._done)} of {_mebibytes(self._total)}"
             print(f"{self._stage}: {done} {item}".rstrip(), file=self._stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """A line."""
+        print(text, file=self._stream, flush=True)
+
 
 class Bar:
     """A bar per stage, for people."""
@@ -78,6 +88,10 @@ class Bar:
         """Move the bar."""
         if self._task is not None:
             self._progress.update(self._task, advance=count, item=item)
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(text, highlight=False, markup=False)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from protocol.release import REPORTS_DIR, ReleaseError, load_release
+from predictor.plan import Plan, find_plans
+from protocol.release import REPORTS_DIR, Release, ReleaseError, load_release
 
 KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
 
@@ -29,6 +30,7 @@ def describe(directory: Path) -> dict[str, Any]:
     document["bytes"] = {"total": sum(sizes.values()), "files": sizes}
     document["kv_bytes_per_token"] = release.decoder.kv_values_per_token * KV_VALUE_BYTES
     document["kv_bytes_per_slot"] = document["kv_bytes_per_token"] * release.limits.max_sequence_tokens
+    document["plans"] = [_plan(plan, release) for plan in find_plans(directory)]
     document["reports"] = _reports(directory)
     return document
 
@@ -71,9 +73,31 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("checkpoint", f"{provenance.get('checkpoint')}, sha256 {provenance.get('checkpoint_sha256')}"),
         ("built", f"{provenance.get('built_at')} with {versions}"),
     ]
+    for plan in document["plans"]:
+        lines.append((f"plan {plan['name']}", _plan_line(plan)))
     for name, report in document["reports"].items():
         lines.append((f"report {name}", _summary(report)))
     return lines
+
+
+def _plan(plan: Plan, release: Release) -> dict[str, Any]:
+    return {
+        "name": plan.key.name,
+        "gpu": plan.gpu_name,
+        "bytes": plan.nbytes,
+        "max_tokens": plan.max_tokens,
+        "max_rows": plan.max_rows,
+        "built_at": plan.built_at,
+        "of_this_release": plan.release_id == release.id,
+    }
+
+
+def _plan_line(plan: dict[str, Any]) -> str:
+    line = (
+        f"{plan['gpu']}, {plan['bytes'] / 1e6:,.1f} MB, passes of {plan['max_tokens']:,} tokens "
+        f"and {plan['max_rows']:,} rows, built {plan['built_at']}"
+    )
+    return line if plan["of_this_release"] else f"{line}; of another release, cannot be served"
 
 
 def _summary(report: Any) -> str:  # noqa: ANN401 - any JSON document

@@ -28,7 +28,7 @@ class Stored:
 
     name: str
     dtype: str
-    """numpy's name: float32 or uint8."""
+    """numpy's name: float32, float16 or uint8."""
     shape: tuple[int, ...]
     offset: int
     """Byte of the file."""
@@ -86,15 +86,17 @@ class WeightPlan:
         """Size of the file."""
         return self._end
 
-    def dense(self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Stored:
-        """float32 tensor: ``sources`` of ``shapes``, concatenated along the first axis.
+    def dense(
+        self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: str = "float32"
+    ) -> Stored:
+        """Tensor of ``dtype``, float32 or float16: ``sources`` of ``shapes``, concatenated along the first axis.
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: a source is missing or has another shape or an unsupported dtype.
         """
         if name not in self._pieces:
             shape = self._joined(sources, shapes)
-            self._add(Piece(self._place((name, "float32", shape)), tuple(sources)))
+            self._add(Piece(self._place((name, dtype, shape)), tuple(sources)))
         return self._pieces[name].tensors[0]
 
     def quantised(

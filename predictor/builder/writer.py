@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.builder.checkpoint import Checkpoint
+from predictor.builder.errors import UnsupportedModel
 from predictor.builder.progress import Reporter
 from predictor.builder.quantize import quantize_rows
 from predictor.builder.weights import Piece, Stored, WeightPlan
@@ -34,6 +35,7 @@ def write_weights(plan: WeightPlan, checkpoint: Checkpoint, path: Path, reporter
 
     Raises:
         BrokenCheckpoint: a source became unreadable.
+        UnsupportedModel: a number does not fit the type in which it is to be kept.
         OSError: the file cannot be written; what was written stays for a later build.
     """
     journal = path.with_name(JOURNAL_FILE)
@@ -126,7 +128,7 @@ def _slices(piece: Piece, checkpoint: Checkpoint) -> Iterator[Slice]:
     rows = (part for source in piece.sources for part in checkpoint.rows(source))
     if piece.quantised is None:
         for part in rows:
-            yield piece.tensors[0], part
+            yield piece.tensors[0], _converted(part, piece.tensors[0])
         return
     codes, scales = piece.tensors
     collected = []  # the scales of a whole matrix are small beside its codes, and come after them
@@ -135,3 +137,16 @@ def _slices(piece: Piece, checkpoint: Checkpoint) -> Iterator[Slice]:
         collected.append(part_scales)
         yield codes, packed
     yield scales, np.concatenate(collected)
+
+
+def _converted(part: npt.NDArray[np.float32], stored: Stored) -> npt.NDArray[np.generic]:
+    """``part`` in the type of ``stored``; a number that would become infinite is refused."""
+    if stored.dtype == "float32":
+        return part
+    largest, limit = float(np.abs(part).max()), float(np.finfo(stored.dtype).max)
+    if largest > limit:
+        raise UnsupportedModel(
+            f"tensor {stored.name} holds {largest:.6g}, and {stored.dtype} ends at {limit:.6g}: "
+            "build with --precision float32"
+        )
+    return part.astype(stored.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -81,4 +82,69 @@ def big_checkpoint(directory: Path, *, vocab: int, hidden: int, inner: int, laye
         tensors[f"{name}.mlp.up_proj.weight"] = values(inner, hidden)
         tensors[f"{name}.mlp.down_proj.weight"] = values(hidden, inner)
     save_file(tensors, directory / WEIGHTS)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A decoder of one of the supported families."""
+
+    family: str = "Llama"
+    kv_heads: int = 1
+    """Of 3 heads."""
+    tied: bool = True
+    biased: bool = False
+    """Wherever the family can be; the projections of Qwen 2 always are."""
+
+    def __str__(self) -> str:
+        parts = [self.family, f"{self.kv_heads}kv", "tied" if self.tied else "untied"]
+        return "-".join([*parts, "biased"] if self.biased else parts)
+
+
+VARIANTS = tuple(
+    Variant(family, kv_heads, tied, biased)
+    for family in ("Llama", "Qwen2", "Qwen3")
+    for kv_heads in (1, 3)
+    for tied in (True, False)
+    for biased in ((False,) if family == "Qwen2" else (False, True))
+)
+
+
+def variant_checkpoint(directory: Path, variant: Variant, *, layers: int = 2) -> Path:
+    """A random checkpoint of ``variant``: 48 wide, 3 heads of 16, or of 32 in Qwen 3, where they need not fit."""
+    write_checkpoint(directory, layers=layers)
+    head_dim, hidden, heads = (32 if variant.family == "Qwen3" else 16), 48, 3
+    edit_json(
+        directory / "config.json",
+        architectures=[f"{variant.family}ForCausalLM"],
+        attention_bias=variant.biased,
+        mlp_bias=variant.biased,
+        head_dim=head_dim,
+        num_key_value_heads=variant.kv_heads,
+        tie_word_embeddings=variant.tied,
+    )
+    rng = np.random.default_rng(1)
+
+    def random(*shape: int) -> np.ndarray:
+        return rng.normal(0.0, 0.3, shape).astype(np.float32)
+
+    tensors: dict[str, np.ndarray | None] = {}
+    if not variant.tied:
+        tensors["lm_head.weight"] = random(*load_file(directory / WEIGHTS)["model.embed_tokens.weight"].shape)
+    rows = {"q": heads * head_dim, "k": variant.kv_heads * head_dim, "v": variant.kv_heads * head_dim}
+    for layer in range(layers):
+        attention, mlp = f"model.layers.{layer}.self_attn", f"model.layers.{layer}.mlp"
+        for part, count in rows.items():
+            tensors[f"{attention}.{part}_proj.weight"] = random(count, hidden)
+            if variant.biased or variant.family == "Qwen2":
+                tensors[f"{attention}.{part}_proj.bias"] = random(count)
+        tensors[f"{attention}.o_proj.weight"] = random(hidden, heads * head_dim)
+        if variant.biased:
+            tensors[f"{attention}.o_proj.bias"] = random(hidden)
+        if variant.biased and variant.family == "Llama":
+            sizes = {"gate": 2 * hidden, "up": 2 * hidden, "down": hidden}
+            tensors |= {f"{mlp}.{part}_proj.bias": random(size) for part, size in sizes.items()}
+        if variant.family == "Qwen3":
+            tensors |= {f"{attention}.{part}_norm.weight": 1 + random(head_dim) for part in "qk"}
+    edit_tensors(directory, tensors)
     return directory

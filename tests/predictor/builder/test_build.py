@@ -54,6 +54,8 @@ def test_every_file_has_its_digest(checkpoint: Path, tmp_path: Path) -> None:
     assert present - {"release.json"} == set(release.files)
     assert set(release.files) == {
         "decoder.onnx", "weights.bin", "translation.json", "tokenizer/tokenizer.json",
+        "segments/qkv.onnx", "segments/attention_output.onnx", "segments/gate_up.onnx", "segments/down.onnx",
+        "segments/vocabulary.onnx", "segments/segments.json",
     }  # fmt: skip
     assert all(file_digest(out / name) == digest for name, digest in release.files.items())
 
@@ -82,7 +84,7 @@ def test_whatever_changes_the_output_changes_the_id(checkpoint: Path, tmp_path: 
 
 def test_tied_embedding_is_stored_once_in_every_precision(checkpoint: Path, tmp_path: Path) -> None:
     values = sum(tensor.size for tensor in load_file(checkpoint / WEIGHTS).values())
-    for precision, bits in (("float32", 32), ("int8", 9.5), ("int4", 10)):
+    for precision, bits in (("float32", 32), ("float16", 16), ("int8", 9.5), ("int4", 10)):
         build(checkpoint, tmp_path / precision, precision)
         size = (tmp_path / precision / "weights.bin").stat().st_size
         tables = 2 * 256 * 16 * 4
@@ -246,7 +248,7 @@ print(int(status["VmHWM"].split()[0]) * 1024)
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "int4"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int4"])
 def test_memory_stays_far_below_the_checkpoint(tmp_path: Path, precision: str) -> None:
     checkpoint = big_checkpoint(tmp_path / "big", vocab=15_360, hidden=1024, inner=4096, layers=4)
     size = os.path.getsize(checkpoint / WEIGHTS)

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+from safetensors.numpy import load_file
 
 from predictor.builder.verify import StepSession
-from tests.predictor.builder.checkpoints import build
+from tests.predictor.builder.checkpoints import WEIGHTS, build, edit_tensors
 
 
-@pytest.fixture(params=["float32", "int8", "int4"])
+@pytest.fixture(params=["float32", "float16", "int8", "int4"])
 def release(request: pytest.FixtureRequest, checkpoint: Path, tmp_path: Path) -> Path:
     build(checkpoint, tmp_path / "release", request.param)
     return tmp_path / "release"
@@ -72,6 +74,39 @@ def test_candidates_come_best_first_with_log_probabilities(release: Path) -> Non
     assert (np.diff(generated.logprobs, axis=-1) <= 0).all()
     assert (np.exp(generated.logprobs.astype(float)).sum(axis=-1) <= 1 + 1e-6).all()
     assert all(len(set(ids)) == 32 for ids in generated.ids.reshape(-1, 32).tolist())
+
+
+def test_float16_keeps_every_number_to_eleven_bits(checkpoint: Path, tmp_path: Path) -> None:
+    generated = {}
+    for precision in ("float32", "float16"):
+        build(checkpoint, tmp_path / precision, precision)
+        generated[precision] = StepSession(tmp_path / precision).generate(prompts(9), 1)
+    single, half = generated["float32"], generated["float16"]
+    assert half.ids[0, 0, 0] == single.ids[0, 0, 0]
+    np.testing.assert_allclose(half.logprobs, single.logprobs, atol=0.02)
+    assert np.abs(half.logprobs - single.logprobs).max() > 1e-4, "the weights were not rounded"
+
+
+def test_float16_checkpoint_loses_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint / WEIGHTS)
+    matrices = {name: values.astype(np.float16) for name, values in tensors.items() if values.ndim == 2}
+    edit_tensors(checkpoint, matrices)
+    generated = []
+    for precision in ("float32", "float16"):
+        build(checkpoint, tmp_path / precision, precision)
+        generated.append(StepSession(tmp_path / precision).generate(prompts(5, 9), 4))
+    np.testing.assert_array_equal(generated[0].ids, generated[1].ids)
+    np.testing.assert_array_equal(generated[0].logprobs, generated[1].logprobs)
+
+
+def test_float16_weights_are_converted_on_loading_not_in_every_step(checkpoint: Path, tmp_path: Path) -> None:
+    build(checkpoint, tmp_path / "release", "float16")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(tmp_path / "release" / "decoder.onnx"), options)
+    nodes = onnx.load(str(tmp_path / "optimised.onnx"), load_external_data=False).graph.node
+    assert {node.name for node in nodes if node.op_type == "Cast"} == {"embedded", "candidate_ids"}
 
 
 # In int8 and int4 activations are rounded: a difference in the last bit, e.g. by another order of additions, may tip

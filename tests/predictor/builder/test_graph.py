@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 
-from predictor.builder.graph import GraphBuilder
+from predictor.builder.graph import MICROSOFT, ONNX_RUNTIME, TENSORRT, Dialect, GraphBuilder
 from predictor.builder.weights import Stored
 
 
 def sample() -> GraphBuilder:
-    graph = GraphBuilder("sample", "weights.bin")
+    graph = GraphBuilder("sample", weights_file="weights.bin")
     x = graph.input("x", "float32", ("rows", 2))
     weight = graph.stored(Stored("w", "float32", (2, 2), 4096))
     product = graph.node("MatMul", [x, weight], "product")
@@ -33,9 +34,23 @@ def test_stored_tensor_points_into_the_weight_file() -> None:
 
 
 def test_scalars_stay_scalars_and_equal_constants_are_kept_once() -> None:
-    graph = GraphBuilder("sample", "weights.bin")
+    graph = GraphBuilder("sample", weights_file="weights.bin")
     assert graph.constant(np.array(1, np.int64)) == graph.constant(np.array(1, np.int64))
     assert graph.constant(np.array(1, np.int64)) != graph.ints(1)
     scalar, vector = graph.model().graph.initializer
     assert numpy_helper.to_array(scalar).shape == ()
     assert numpy_helper.to_array(vector).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "opset", "ir_version"), [(ONNX_RUNTIME, 21, 10), (TENSORRT, 17, 8)], ids=["ort", "trt"]
+)
+def test_dialect_decides_the_versions_in_the_file(dialect: Dialect, opset: int, ir_version: int) -> None:
+    graph = GraphBuilder("sample", dialect=dialect)
+    graph.node("QuickGelu", [graph.input("x", "float32", (2,))], "activated", domain=MICROSOFT)
+    graph.cast("activated", "float16", "y")
+    graph.output("y", "float16", (2,))
+    model = graph.model()
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset, MICROSOFT: 1}
+    assert model.ir_version == ir_version
+    assert model.graph.node[1].attribute[0].i == model.graph.output[0].type.tensor_type.elem_type

@@ -31,6 +31,12 @@ def test_sources_are_joined_along_the_first_axis() -> None:
     assert plan.dense("qkv", ["q", "k", "v"], [(8, 4), (2, 4), (2, 4)]).shape == (12, 4)
 
 
+def test_half_the_width_takes_half_the_bytes() -> None:
+    plan = WeightPlan(checkpoint_of(a=(64, 64)))
+    stored = plan.dense("x", ["a"], [(64, 64)], "float16")
+    assert (stored.dtype, stored.nbytes, plan.total_bytes) == ("float16", 8192, 8192)
+
+
 def test_asking_twice_stores_once() -> None:
     plan = WeightPlan(checkpoint_of(a=(64, 64)))
     assert plan.dense("x", ["a"], [(64, 64)]) is plan.dense("x", ["a"], [(64, 64)])

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from predictor.builder.checkpoint import Checkpoint, open_checkpoint
+from predictor.builder.errors import UnsupportedModel
 from predictor.builder.progress import Silent
 from predictor.builder.quantize import QuantFormat, quantize_rows
 from predictor.builder.weights import WeightPlan
 from predictor.builder.writer import JOURNAL_FILE, write_weights
+from tests.predictor.builder.checkpoints import WEIGHTS, edit_tensors
 from tests.releases import byte_tokenizer
 
 VOCAB, HIDDEN = byte_tokenizer().get_vocab_size(), 96
@@ -28,6 +31,7 @@ def planned(checkpoint: Checkpoint) -> WeightPlan:
     plan.table("cos", np.linspace(0, 1, 6, dtype=np.float32).reshape(3, 2))
     plan.quantised("down", NAMES[2:], SHAPES[2:], QuantFormat(4, 32))
     plan.dense("norm", NAMES[1:2], SHAPES[1:2])
+    plan.dense("embedding.half", NAMES[:1], SHAPES[:1], "float16")
     return plan
 
 
@@ -62,6 +66,7 @@ def test_file_holds_every_tensor_where_the_plan_says(checkpoint: Path, tmp_path:
         "down": codes,
         "down.scales": scales,
         "norm": np.concatenate(list(source.rows(NAMES[1]))),
+        "embedding.half": np.concatenate(list(source.rows(NAMES[0]))).astype(np.float16),
     }
     stored = {tensor.name: tensor for piece in plan.pieces for tensor in piece.tensors}
     assert set(stored) == set(wanted)
@@ -80,7 +85,7 @@ def test_interrupted_file_is_finished_without_writing_again_what_was_done(
         write_weights(planned(source), source, path, Counting(stop_at="down"))
     resumed = Counting()
     assert write_weights(planned(source), source, path, resumed) == whole
-    assert set(resumed.items) == {"", "down", "norm"}
+    assert set(resumed.items) == {"", "down", "norm", "embedding.half"}
     assert path.read_bytes() == (tmp_path / "whole.bin").read_bytes()
 
 
@@ -103,12 +108,22 @@ def test_damaged_leftover_is_written_again(checkpoint: Path, tmp_path: Path, dam
     assert path.read_bytes() == (tmp_path / "whole.bin").read_bytes()
 
 
+def test_number_beyond_float16_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    values = load_file(checkpoint / WEIGHTS)[NAMES[0]]
+    values[5, 7] = -65_505.0
+    edit_tensors(checkpoint, {NAMES[0]: values})
+    source = open_checkpoint(checkpoint)
+    with pytest.raises(UnsupportedModel, match=r"embedding\.half holds 65505, .* --precision float32"):
+        write_weights(planned(source), source, tmp_path / "weights.bin", Silent())
+
+
 def test_limit_on_the_size_of_files_is_an_error_of_the_system(checkpoint: Path, tmp_path: Path) -> None:
     program = f"""
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 from predictor.builder.checkpoint import open_checkpoint
+from predictor.builder.errors import UnsupportedModel
 from predictor.builder.progress import Silent
 from predictor.builder.writer import write_weights
 from tests.predictor.builder.test_writer import planned
