@@ -1,0 +1,219 @@
+"""A decoder on the CPU, put together as it is on a GPU: matrix products are graphs, the rest is ``numpy_kernels``.
+
+The graphs and the names of tensors: :mod:`predictor.segment_index`. Steps and slots: ``reference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from predictor.errors import StartupError
+from predictor.runners.numpy_kernels import Float32s, SlotCache, narrow, rms_norm, silu_mul, widen
+from predictor.runners.segmented import Int32s, StepPass
+from predictor.segment_index import (
+    EMBEDDING,
+    FINAL_NORM,
+    VOCABULARY,
+    SegmentIndex,
+    bias,
+    input_scale,
+    layer_tensor,
+    linear,
+    map_tensor,
+    output_scale,
+)
+from protocol.release import DecoderShape
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+Graphs = Mapping[str, "bytes | Path"]
+"""Serialised or on disk, by role and type of the matrix: ``qkv.float16``, ``down.int8``."""
+Hook = Callable[[str, Float32s], None]
+"""Called with the name of a matrix (``layers.3.mlp.down``, ``vocabulary``) and what it is about to be multiplied
+with, float32 [rows, in], not yet rounded to the type of the product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """y = x W^T + b, in float16, or in int8 where the matrix has scales."""
+
+    name: str
+    session: ort.InferenceSession
+    weight: ort.OrtValue
+    bias: Float32s | None
+    input_scale: Float32s | None
+    output_scale: Float32s | None
+    hook: Hook | None
+
+    def run(self, values: Float32s) -> Float32s:
+        """[rows, in] to [rows, out]."""
+        if self.hook:
+            self.hook(self.name, values)
+        x = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(narrow(values, self.input_scale)))
+        (y,) = self.session.run_with_ort_values(["y"], {"x": x, "weight": self.weight})
+        return widen(y.numpy(), self.output_scale, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One of the decoder's layers."""
+
+    attention_norm: Float32s
+    qkv: Linear
+    q_norm: Float32s | None
+    k_norm: Float32s | None
+    output: Linear
+    mlp_norm: Float32s
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Token ids in, logits out."""
+
+    shape: DecoderShape
+    epsilon: float
+    embedding: npt.NDArray[np.float16]
+    layers: tuple[Layer, ...]
+    final_norm: Float32s
+    vocabulary: Linear
+
+    def run(self, step: StepPass, token_ids: Int32s, cache: SlotCache) -> Float32s | None:
+        """Logits of the pass's output rows, [R, V], or None where there are none; the cache takes in every row.
+
+        Args:
+            step: where the rows belong.
+            token_ids: [T], in the place of the pass's own.
+            cache: keys and values of all slots.
+        """
+        residual = self.embedding[token_ids].astype(np.float32)
+        for number, layer in enumerate(self.layers):
+            normed = rms_norm(residual, layer.attention_norm, self.epsilon)
+            attended = cache.attend(number, step, *self._heads(layer, layer.qkv.run(normed)))
+            attended = attended.reshape(step.tokens, -1)
+            if number == len(self.layers) - 1:
+                attended, residual = attended[step.out_rows], residual[step.out_rows]
+                if not len(residual):
+                    return None
+            residual = residual + layer.output.run(attended)
+            gates = layer.gate_up.run(rms_norm(residual, layer.mlp_norm, self.epsilon))
+            residual = residual + layer.down.run(silu_mul(gates))
+        return self.vocabulary.run(rms_norm(residual, self.final_norm, self.epsilon))
+
+    def _heads(self, layer: Layer, qkv: Float32s) -> tuple[Float32s, Float32s, Float32s]:
+        """Queries [T, H, D], keys and values [T, KV, D], normalised where the family does so, not rotated."""
+        heads = qkv.reshape(len(qkv), -1, self.shape.head_dim)
+        ends = [self.shape.heads, self.shape.heads + self.shape.kv_heads]
+        queries, keys, values = np.split(heads, ends, axis=1)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            queries = rms_norm(queries, layer.q_norm, self.epsilon)
+            keys = rms_norm(keys, layer.k_norm, self.epsilon)
+        return queries, keys, values
+
+
+class DecoderLoader:
+    """Puts a :class:`Decoder` together from tensors and graphs by name."""
+
+    def __init__(self, tensors: Tensors, graphs: Graphs, *, threads: int, hook: Hook | None) -> None:
+        """Prepare to load.
+
+        Args:
+            tensors: by name; see :func:`load_tensors`.
+            graphs: of the matrices' types, at least those there are.
+            threads: of ONNX Runtime.
+            hook: shown what every matrix is multiplied with.
+        """
+        self._tensors = tensors
+        self._graphs = graphs
+        self._threads = threads
+        self._hook = hook
+        self._sessions: dict[str, ort.InferenceSession] = {}
+
+    def load(self, shape: DecoderShape, epsilon: float) -> Decoder:
+        """Everything, with one session per graph for all layers.
+
+        Raises:
+            StartupError: ONNX Runtime cannot load a graph, or there is none for a matrix.
+        """
+        vocabulary = VOCABULARY if VOCABULARY in self._tensors else EMBEDDING
+        return Decoder(
+            shape=shape,
+            epsilon=epsilon,
+            embedding=self._tensors[EMBEDDING],
+            layers=tuple(self._layer(number) for number in range(shape.layers)),
+            final_norm=self._tensors[FINAL_NORM],
+            vocabulary=self._linear("vocabulary", vocabulary),
+        )
+
+    def _layer(self, number: int) -> Layer:
+        return Layer(
+            attention_norm=self._tensors[layer_tensor(number, "attention.norm")],
+            qkv=self._linear("qkv", linear(number, "qkv")),
+            q_norm=self._tensors.get(layer_tensor(number, "attention.q_norm")),
+            k_norm=self._tensors.get(layer_tensor(number, "attention.k_norm")),
+            output=self._linear("attention_output", linear(number, "attention_output")),
+            mlp_norm=self._tensors[layer_tensor(number, "mlp.norm")],
+            gate_up=self._linear("gate_up", linear(number, "gate_up")),
+            down=self._linear("down", linear(number, "down")),
+        )
+
+    def _linear(self, role: str, name: str) -> Linear:
+        matrix = self._tensors[name]
+        return Linear(
+            name=VOCABULARY if role == "vocabulary" else name,
+            session=self._session(f"{role}.{matrix.dtype}"),
+            weight=ort.OrtValue.ortvalue_from_numpy(matrix),
+            bias=self._tensors.get(bias(name)),
+            input_scale=self._tensors.get(input_scale(name)),
+            output_scale=self._tensors.get(output_scale(name)),
+            hook=self._hook,
+        )
+
+    def _session(self, graph: str) -> ort.InferenceSession:
+        if graph not in self._graphs:
+            raise StartupError(f"there is no graph {graph}: emit it, or use a matrix of another type")
+        if graph not in self._sessions:
+            self._sessions[graph] = _open_session(self._graphs[graph], self._threads)
+        return self._sessions[graph]
+
+
+def load_tensors(directory: Path, index: SegmentIndex, instead: Tensors) -> dict[str, Array]:
+    """Every tensor of a release by name: mapped where the file has the type of the product, else converted.
+
+    Args:
+        directory: of the release.
+        index: its ``segments.json``.
+        instead: tensors that take the place of the release's, or that it does not have.
+
+    Raises:
+        ReleaseError: ``weights.bin`` cannot be read.
+    """
+    tensors = {}
+    for name, stored in index.tensors.items():
+        values = np.asarray(map_tensor(directory, stored))
+        tensors[name] = values.astype(index.step_dtype(name), copy=False)
+    return {**tensors, **instead}
+
+
+def _open_session(graph: bytes | Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # shapes change with every pass
+    try:
+        source = graph if isinstance(graph, bytes) else str(graph)
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise StartupError(
+            f"ONNX Runtime {ort.__version__} cannot load a segment: {error}; check the release with "
+            "`yiwen release verify`, or rebuild it with this version of yiwen"
+        ) from error
