@@ -1,0 +1,188 @@
+"""Runs engines with TensorRT: the door to its runtime, as :mod:`predictor.builder.engine_build` is to its builder.
+
+The two are the only places that know how TensorRT's releases differ. Both tell two ways apart by
+:attr:`Api.strongly_typed`. Here:
+
+==========================  ======================================  ==================================================
+what                        8.6                                     10.1 and newer, 11 too
+==========================  ======================================  ==================================================
+memory an execution needs   device_memory_size (gone in 11)         device_memory_size_v2 (10.1)
+a context without memory    create_execution_context_without_       ExecutionContextAllocationStrategy.USER_MANAGED
+                            device_memory (gone in 11)              (10.1)
+giving it memory            the property device_memory              set_device_memory, which checks the size (10.1)
+==========================  ======================================  ==================================================
+
+``tests/contract/tensorrt_api.py`` checks every call against the bindings of 8.6, 10 and 11. Used by
+:mod:`predictor.runners.tensorrt`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from predictor.errors import RunnerError, StartupError
+
+try:
+    import tensorrt as trt
+except ImportError as error:  # not installed, or a library of its own is missing
+    _missing = str(error)
+else:
+    _missing = ""
+
+Buffer = bytes | bytearray | memoryview
+
+_log = logging.getLogger(__name__)
+
+
+class TensorRTError(RunnerError):
+    """TensorRT refused or failed; the message holds the first error that it logged."""
+
+
+def load_api() -> Api:
+    """Open TensorRT.
+
+    Raises:
+        StartupError: it is not installed, cannot be loaded, or is a release that is not supported.
+    """
+    if _missing:
+        raise StartupError(f"TensorRT is not installed ({_missing}): pip install 'yiwen[tensorrt]'")
+    major, minor = (int(part) for part in trt.__version__.split(".")[:2])
+    if (major, minor) != (8, 6) and (major, minor) < (10, 1):
+        raise StartupError(
+            f"TensorRT {trt.__version__} is not supported, 8.6 and 10.1 or newer are: pip install 'yiwen[tensorrt]'"
+        )
+    return Api(version=trt.__version__, strongly_typed=major >= 10)
+
+
+class Api:
+    """TensorRT on the current CUDA device. Engines and contexts made with it keep it alive."""
+
+    def __init__(self, version: str, strongly_typed: bool) -> None:
+        self.version = version
+        """E.g. 8.6.0."""
+        self.strongly_typed = strongly_typed
+        """Networks keep their graph's types by themselves: 10.1 and newer."""
+        self.logger: trt.ILogger = _make_logger(self._keep_first_error)
+        """For what TensorRT makes; it must outlive all of that."""
+        self._first_error = ""
+
+    def deserialize(self, engine: Buffer) -> Engine:
+        """Load an engine; ``engine`` may be released afterwards.
+
+        Raises:
+            TensorRTError: it was built by another release of TensorRT, for another GPU, or is damaged.
+        """
+        self.forget_errors()
+        runtime = trt.Runtime(self.logger)
+        loaded = runtime.deserialize_cuda_engine(engine)
+        if loaded is None:
+            raise self.failure("the engine cannot be loaded")
+        return Engine(self, runtime, loaded)
+
+    def forget_errors(self) -> None:
+        """Errors logged so far are not the reason of the next failure."""
+        self._first_error = ""
+
+    def failure(self, what: str) -> TensorRTError:
+        """The error to raise, with the reason that TensorRT logged."""
+        return TensorRTError(f"TensorRT {self.version}: {what}: {self._first_error or 'it gave no reason'}")
+
+    def _keep_first_error(self, text: str) -> None:
+        self._first_error = self._first_error or text
+
+
+class Engine:
+    """An engine on the device. Its contexts own no device memory: the caller gives each one some."""
+
+    def __init__(self, api: Api, runtime: trt.Runtime, engine: trt.ICudaEngine) -> None:
+        self._api = api
+        self._runtime = runtime
+        """Must outlive the engine."""
+        self._engine = engine
+
+    @property
+    def memory_bytes(self) -> int:
+        """Scratch memory that one execution needs, the largest of all profiles."""
+        if self._api.strongly_typed:
+            return int(self._engine.device_memory_size_v2)
+        return int(self._engine.device_memory_size)
+
+    def create_context(self) -> Context:
+        """A context, for one execution at a time.
+
+        Raises:
+            TensorRTError: it cannot be created.
+        """
+        self._api.forget_errors()
+        if self._api.strongly_typed:
+            context = self._engine.create_execution_context(
+                strategy=trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            )
+        else:
+            context = self._engine.create_execution_context_without_device_memory()
+        if context is None:
+            raise self._api.failure("no execution context could be created")
+        return Context(self._api, self, context)
+
+
+class Context:
+    """One execution at a time of an :class:`Engine`. All methods raise :class:`TensorRTError` on refusal."""
+
+    def __init__(self, api: Api, engine: Engine, context: trt.IExecutionContext) -> None:
+        self._api = api
+        self._engine = engine
+        """Must outlive the context."""
+        self._context = context
+
+    def set_memory(self, address: int, nbytes: int) -> None:
+        """Give it scratch memory.
+
+        Args:
+            address: on the device, a multiple of 256; two contexts may share it if they never run at once.
+            nbytes: at least :attr:`Engine.memory_bytes`.
+        """
+        if self._api.strongly_typed:
+            self._context.set_device_memory(address, nbytes)
+        else:
+            self._context.device_memory = address
+
+    def set_profile(self, index: int, stream: int) -> None:
+        """Choose a profile; work on ``stream`` until then belongs to the old one."""
+        self._check(self._context.set_optimization_profile_async(index, stream), f"profile {index}")
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Shape of an input with a dynamic dimension; to be repeated after :meth:`set_profile`."""
+        self._check(self._context.set_input_shape(name, tuple(shape)), f"shape {tuple(shape)} of {name}")
+
+    def set_address(self, name: str, address: int) -> None:
+        """Where an input or output lies on the device."""
+        self._check(self._context.set_tensor_address(name, address), f"address of {name}")
+
+    def enqueue(self, stream: int) -> None:
+        """Start an execution on a CUDA stream; it may be captured in a CUDA graph."""
+        self._check(self._context.execute_async_v3(stream), "the execution")
+
+    def _check(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise self._api.failure(f"{what} is refused")
+
+
+def _make_logger(on_error: Callable[[str], None]) -> trt.ILogger:
+    """A logger that passes on to :mod:`logging`; TensorRT's information is our debugging."""
+    severities = trt.ILogger.Severity
+    levels = {severities.WARNING: logging.WARNING, severities.INFO: logging.DEBUG}
+    levels |= {severities.ERROR: logging.ERROR, severities.INTERNAL_ERROR: logging.ERROR}
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # untyped
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            level = levels.get(severity, logging.NOTSET)
+            if level == logging.ERROR:
+                on_error(msg)
+            if level:
+                _log.log(level, "TensorRT: %s", msg)
+
+    return Logger()

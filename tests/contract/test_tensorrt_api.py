@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract.tensorrt_api import DOORS, RELEASES, TensorRTRelease, find_faults, mutants, stub_names
+from tests.contract.tensorrt_bindings import Unreachable, make_stubs
+
+OLD, MIDDLE, NEW = RELEASES
+API, BUILD = DOORS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bindings are read as ELF libraries")
+
+
+@pytest.fixture(scope="module")
+def cache(pytestconfig: pytest.Config) -> Path:
+    assert pytestconfig.cache is not None
+    directory = pytestconfig.cache.mkdir("tensorrt-bindings")
+    for release in RELEASES:
+        try:
+            make_stubs(release.requirement, directory)
+        except Unreachable as error:
+            pytest.skip(f"bindings cannot be downloaded for this Python: {error}")
+    return directory
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+def test_every_call_exists_in_every_release(cache: Path, release: TensorRTRelease) -> None:
+    assert find_faults(release, cache) == []
+
+
+@pytest.mark.parametrize(
+    ("door", "here", "there", "refused_by"),
+    [
+        (BUILD, "set_memory_pool_limit(", "set_memory_pool_size(", {OLD, MIDDLE, NEW}),  # made up
+        (BUILD, "ignore_mismatch=", "ignore_other=", {OLD, MIDDLE, NEW}),  # a made-up keyword
+        (BUILD, "set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, ", "set_memory_pool_limit(", {OLD, MIDDLE, NEW}),
+        (API, "device_memory_size_v2", "device_memory_size", {NEW}),  # gone in 11
+        (API, "_without_device_memory()", "_without_device_memory(1)", {OLD}),  # only 8.6 goes there
+        (API, "USER_MANAGED", "MANAGED", {MIDDLE, NEW}),  # only the newer ones go there
+        (BUILD, "OBEY_PRECISION_CONSTRAINTS)", "OBEY_PRECISION_CONSTRAINT)", {OLD}),
+        (BUILD, "CreationFlag.STRONGLY_TYPED", "CreationFlag.EXPLICIT_BATCH", {NEW}),  # gone in 11
+        (BUILD, "    if api.strongly_typed:\n        return\n", "", {NEW}),  # layer.precision, gone in 11
+    ],
+)  # fmt: skip
+def test_a_call_that_is_not_there_is_found(
+    cache: Path, tmp_path: Path, door: Path, here: str, there: str, refused_by: set[TensorRTRelease]
+) -> None:
+    source = door.read_text(encoding="utf-8")
+    assert source.count(here) >= 1
+    broken = tmp_path / "broken.py"
+    broken.write_text(source.replace(here, there), encoding="utf-8")
+    assert {release for release in RELEASES if find_faults(release, cache, [broken])} == refused_by
+
+
+def test_nothing_is_hidden_from_the_check(cache: Path, tmp_path: Path) -> None:
+    """Each use of a name of TensorRT's, misspelt, is found: by every release whose branch it stands in."""
+    names = frozenset.union(
+        *(
+            stub_names((make_stubs(release.requirement, cache) / "tensorrt.pyi").read_text(encoding="utf-8"))
+            for release in RELEASES
+        )
+    )
+    written = []
+    for door in DOORS:
+        for number, source in enumerate(mutants(door.read_text(encoding="utf-8"), names)):
+            written.append(tmp_path / f"{door.stem}_{number}.py")
+            written[-1].write_text(source, encoding="utf-8")
+    assert len(written) > 80
+    found = {release: "\n".join(find_faults(release, cache, written)) for release in RELEASES}
+    for path in written:
+        refused_by = {release for release in RELEASES if path.name in found[release]}
+        assert refused_by in ({OLD}, {MIDDLE, NEW}, {OLD, MIDDLE, NEW}), _difference(path)
+
+
+def _difference(path: Path) -> str:
+    return next(line for line in path.read_text(encoding="utf-8").splitlines() if "_made_up" in line)
