@@ -47,13 +47,18 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: f
         ReleaseError, StartupError: the release cannot be run here.
     """
     release = load_release(config.release)
-    runner, backend, reason = create_runner(config, config.release, release)
-    facts = {"backend": backend, "reason": reason, "release": release.id, "precision": release.precision}
-    logger.info("runner chosen", extra={"fields": facts})
+    chosen = create_runner(config, config.release, release)
+    facts = {
+        "backend": chosen.backend,
+        "plan": chosen.plan,
+        "precision": chosen.precision,
+        "reason": chosen.reason,
+    }
+    logger.info("runner chosen", extra={"fields": {"release": release.id, **facts}})
     metrics = PredictorMetrics(release.id)
-    metrics.runner_chosen(backend=backend, precision=release.precision, reason=reason)
+    metrics.runner_chosen(**facts)
     engine = LLMEngine(
-        runner,
+        chosen.runner,
         release,
         prefill_tokens=config.prefill_tokens,
         queue_tokens=config.queue_tokens,

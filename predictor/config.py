@@ -19,14 +19,16 @@ class PredictorConfig:
     """Directory of the release to serve. No default: there is nothing sensible to guess."""
 
     backend: str = field(
-        default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "onnxruntime")}
+        default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "onnxruntime", "tensorrt")}
     )
-    """What executes the decoder. ``auto`` may choose, and says what it chose and why in the log and in the metric
-    ``yiwen_predictor_runner_info``; a named backend that cannot run is a failed start, never a silent fallback."""
+    """What executes the decoder. ``auto`` takes TensorRT where there is a GPU and a plan for it, else ONNX Runtime,
+    and says what it chose and why in the log and in the metric ``yiwen_predictor_runner_info``; a named backend that
+    cannot run is a failed start, never a silent fallback."""
 
     slots: int = field(default=16, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 1024})
-    """Sequences that decode together. More slots raise throughput until a step gets slower than the slots gain;
-    on two CPU cores that is near 16 (docs/benchmarks/README.md)."""
+    """The most sequences that decode together. More slots raise throughput until a step gets slower than the slots
+    gain; on two CPU cores that is near 16 (docs/benchmarks/README.md). On a GPU it is the number that fits into its
+    memory if that is less; 64 to 256 suit one."""
 
     prefill_tokens: int = field(default=512, metadata={"env": "YIWEN_PREFILL_TOKENS", "min": 1})
     """Prompt tokens that one step may take in beside the running decodes. Smaller keeps the gaps between the
@@ -42,6 +44,27 @@ class PredictorConfig:
     spin: bool = field(default=False, metadata={"env": "YIWEN_SPIN"})
     """Whether ONNX Runtime's threads spin between operators. Faster steps where the predictor has its cores for
     itself; harmful where it shares them with the transformer, hence off."""
+
+    ort_providers: tuple[str, ...] = field(
+        default=("CPUExecutionProvider",), metadata={"env": "YIWEN_ORT_PROVIDERS"}
+    )
+    """Execution providers of ONNX Runtime, preferred first, separated by commas; the CPU's takes what they leave. One
+    that the installed ONNX Runtime lacks is a failed start. docs/hardware.md says which were run."""
+
+    gpu_memory_fraction: float = field(
+        default=0.92, metadata={"env": "YIWEN_GPU_MEMORY_FRACTION", "min": 0.05, "max": 1.0}
+    )
+    """How much of the GPU's (or MIG slice's) memory may be in use once TensorRT has started, whoever uses it. What
+    the weights leave goes to slots. The rest is for what CUDA and TensorRT take on the side."""
+
+    plan_precision: str = field(
+        default="", metadata={"env": "YIWEN_PLAN_PRECISION", "choices": ("", "float16", "fp8", "int8")}
+    )
+    """Precision of the TensorRT plan to run. Empty takes float16 if the release has such a plan for this GPU, and
+    else what it has: a smaller precision is chosen by whoever builds its plan alone, or names it here."""
+
+    cache_dir: Path = field(default=Path("~/.cache/yiwen"), metadata={"env": "YIWEN_CACHE_DIR"})
+    """Where CUDA kernels compiled for this GPU are kept, a few megabytes; without them each start compiles anew."""
 
     def cpu_threads(self) -> int:
         """``threads``, with 0 resolved to the cores this process may use."""

@@ -46,9 +46,17 @@ def _rows(cls: type[Any]) -> str:
     docs = _field_docs(cls)
     rows = []
     for entry in dataclasses.fields(cls):
-        default = "required" if entry.default is dataclasses.MISSING else f"`{entry.default}`"
-        rows.append(f"| `{entry.metadata['env']}` | {default} | {docs[entry.name]} |\n")
+        rows.append(f"| `{entry.metadata['env']}` | {_default(entry.default)} | {docs[entry.name]} |\n")
     return "".join(rows)
+
+
+def _default(value: object) -> str:
+    """As one would write it in the environment."""
+    if value is dataclasses.MISSING:
+        return "required"
+    if value == "":
+        return "empty"
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
 
 
 def _field_docs(cls: type[Any]) -> dict[str, str]:

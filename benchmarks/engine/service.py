@@ -112,17 +112,17 @@ def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeat
     return {"offline_tokens_per_s": offline, "http_tokens_per_s": over_http, "http_of_offline": ratio}
 
 
-async def run_offline(engine: LLMEngine, requests: list[GenerateRequest]) -> float:
+async def run_offline(engine: LLMEngine, requests: list[GenerateRequest], callers: int = CALLERS) -> float:
     """Generated tokens a second, straight into the engine."""
 
     async def ask(request: GenerateRequest) -> int:
         response = await asyncio.wrap_future(engine.submit(request))
         return len(response.generations[0].token_ids)
 
-    return await rate(ask, requests)
+    return await rate(ask, requests, callers)
 
 
-async def run_http(url: str, requests: list[GenerateRequest]) -> float:
+async def run_http(url: str, requests: list[GenerateRequest], callers: int = CALLERS) -> float:
     """Generated tokens a second, over HTTP as the transformer asks: pooled connections, binary tensors."""
     path = f"{url}/v2/models/{MODEL}/infer"
 
@@ -137,18 +137,20 @@ async def run_http(url: str, requests: list[GenerateRequest]) -> float:
             )
         return len(generate_response_from_infer(response).generations[0].token_ids)
 
-    async with aiohttp.ClientSession() as session:
-        return await rate(ask, requests)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        return await rate(ask, requests, callers)
 
 
-async def rate(ask: Callable[[GenerateRequest], Awaitable[int]], requests: list[GenerateRequest]) -> float:
-    """Tokens a second of ``CALLERS`` callers that each ask one request after the other."""
+async def rate(
+    ask: Callable[[GenerateRequest], Awaitable[int]], requests: list[GenerateRequest], callers: int
+) -> float:
+    """Tokens a second of ``callers`` callers that each ask one request after the other."""
 
     async def caller(number: int) -> int:
-        return sum([await ask(request) for request in requests[number::CALLERS]])
+        return sum([await ask(request) for request in requests[number::callers]])
 
     started = time.perf_counter()
-    tokens = sum(await asyncio.gather(*(caller(number) for number in range(CALLERS))))
+    tokens = sum(await asyncio.gather(*(caller(number) for number in range(callers))))
     return tokens / (time.perf_counter() - started)
 
 
@@ -186,7 +188,7 @@ def metric(url: str, name: str) -> float:
 def offline_engine(directory: Path, release: Release, threads: int) -> Iterator[LLMEngine]:
     """The engine in this process, with the predictor's own settings."""
     config = PredictorConfig(release=directory, threads=threads)
-    runner, _, _ = create_runner(config, directory, release)
+    runner = create_runner(config, directory, release).runner
     metrics = PredictorMetrics(release.id, CollectorRegistry())
     engine = LLMEngine(
         runner,

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import NamedTuple
 
 from predictor.config import PredictorConfig
+from predictor.errors import StartupError
 from predictor.runners.base import Runner
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
-from protocol.release import Release
+from protocol.release import PLANS_DIR, Release
+
+logger = logging.getLogger(__name__)
 
 
-def create_runner(config: PredictorConfig, directory: Path, release: Release) -> tuple[Runner, str, str]:
+class ChosenRunner(NamedTuple):
+    """A runner, and what is to be said about it in the log and in the metric."""
+
+    runner: Runner
+    backend: str
+    reason: str
+    precision: str
+    """Of the weights as they are multiplied with."""
+    plan: str = ""
+    """Name of the TensorRT plan."""
+
+
+def create_runner(config: PredictorConfig, directory: Path, release: Release) -> ChosenRunner:
     """Load the release into a runner.
 
-    Returns:
-        The runner, the backend's name, and the reason for the choice (for the log and the metric).
+    Args:
+        config: names a backend, or leaves the choice.
+        directory: of the release.
+        release: its ``release.json``.
 
     Raises:
-        StartupError: the chosen backend cannot run this release here.
+        StartupError: the backend that was named cannot run this release here, or none can.
     """
+    if config.backend == "tensorrt":
+        return _tensorrt(config, directory, release, "named by YIWEN_BACKEND")
+    if config.backend == "onnxruntime":
+        return _onnxruntime(config, directory, release, "named by YIWEN_BACKEND")
+    if not any((directory / PLANS_DIR).glob("*.plan.json")):
+        return _onnxruntime(config, directory, release, "the release holds no TensorRT plan")
+    try:
+        return _tensorrt(config, directory, release, "the release holds a TensorRT plan for this GPU")
+    except StartupError as error:
+        logger.warning("TensorRT cannot run the release here: %s", error)
+        return _onnxruntime(config, directory, release, f"TensorRT cannot run it: {error}")
+
+
+def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
+    # Not before it is wanted: TensorRT takes seconds to import, and most machines do not have it.
+    from predictor.runners.tensorrt.create import create_tensorrt_runner
+
+    runner, plan = create_tensorrt_runner(config, directory, release)
+    return ChosenRunner(runner, "tensorrt", reason, plan.key.precision, plan.key.name)
+
+
+def _onnxruntime(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
     runner = OnnxRuntimeRunner(
-        directory, release, slots=config.slots, threads=config.cpu_threads(), spin=config.spin
+        directory,
+        release,
+        slots=config.slots,
+        threads=config.cpu_threads(),
+        spin=config.spin,
+        providers=config.ort_providers,
     )
-    reason = "named by YIWEN_BACKEND" if config.backend != "auto" else "the release holds no TensorRT plan"
-    return runner, "onnxruntime", reason
+    return ChosenRunner(runner, "onnxruntime", reason, release.precision)

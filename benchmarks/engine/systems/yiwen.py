@@ -68,7 +68,7 @@ def _open_engine(release_dir: Path, slots: int, threads: int, spin: bool) -> LLM
         # Lengths are fixed, so no token may end a sequence.
         release = dataclasses.replace(load_release(release_dir), stop_token_ids=())
         config = PredictorConfig(release=release_dir, slots=slots, threads=threads, spin=spin)
-        runner, _, _ = create_runner(config, release_dir, release)
+        runner = create_runner(config, release_dir, release).runner
         metrics = PredictorMetrics(release.id, registry=CollectorRegistry())
         engine = LLMEngine(
             runner, release, prefill_tokens=PREFILL_TOKENS, queue_tokens=QUEUE_TOKENS, metrics=metrics

@@ -1,0 +1,224 @@
+"""`python benchmarks/gpu.py`: all of the TensorRT predictor that has to be measured on a GPU, in one command.
+
+Builds a 7B release with random weights and its plans with the commands that users run, measures decode steps beside
+their floors, tokens per second offline and over HTTP, the curve over slots, Hugging Face on the same GPU, parity of
+the demo model, and the whole service. Each stage runs in a process of its own, and its figures are kept in
+`--work` as soon as it ends: a stage that fails costs its own table only. Prints Markdown; exits with 1 if one failed.
+
+    python benchmarks/gpu.py --work /tmp/yiwen-gpu [--python PYTHON_WITH_TORCH] [--only STAGE ...] [--budget SECONDS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that it runs as a script, too
+
+from benchmarks.gpu_stages import tables  # noqa: E402
+
+YIWEN = (sys.executable, "-m", "cli")
+PRECISIONS = ("float16", "int8")
+CHECKPOINT = ROOT / "examples" / "demo_model" / "checkpoint"
+HELDOUT = CHECKPOINT.parent / "heldout.tsv"
+
+
+def main() -> int:
+    """Run the stages in turn, or the one that a parent names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="directory for releases and figures")
+    parser.add_argument("--python", default="", help="command of an interpreter with torch and transformers")
+    parser.add_argument("--only", nargs="+", choices=list(STAGES), help="stages to run")
+    parser.add_argument("--budget", type=float, default=3600.0, help="seconds after which no stage is begun")
+    parser.add_argument("--stage", choices=list(STAGES), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        figures = STAGES[options.stage](options)
+        (options.work / f"{options.stage}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        return 0
+    options.work.mkdir(parents=True, exist_ok=True)
+    failed = run_stages(options)
+    print(tables.render(read_figures(options.work), command=shlex.join(["python", *sys.argv])))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run_stages(options: argparse.Namespace) -> list[str]:
+    """Names of the stages that failed or were not begun."""
+    deadline = time.monotonic() + options.budget
+    failed = []
+    for name in options.only or STAGES:
+        if time.monotonic() > deadline:
+            failed.append(f"{name} (no time left)")
+            continue
+        started = time.monotonic()
+        command = [sys.executable, __file__, "--work", str(options.work), "--stage", name]
+        left = max(30.0, deadline - time.monotonic())
+        try:
+            code = subprocess.run(
+                [*command, "--python", options.python], cwd=ROOT, check=False, timeout=left
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        if code:
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - started:.0f} s, exit {code}", file=sys.stderr, flush=True)
+    return failed
+
+
+def read_figures(work: Path) -> dict[str, Any]:
+    """What the stages left."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(work.glob("*.json"))}
+
+
+def yiwen(*arguments: str) -> float:
+    """Run a command of ours; seconds it took."""
+    started = time.perf_counter()
+    subprocess.run([*YIWEN, *arguments], check=True, cwd=ROOT)
+    return time.perf_counter() - started
+
+
+def stage_machine(options: argparse.Namespace) -> dict[str, Any]:
+    """What it ran on."""
+    from benchmarks.gpu_stages.decode import copy_bandwidth
+    from predictor.runners.tensorrt.cuda_api import device_properties
+    from predictor.tensorrt_api import load_api
+
+    gpu = device_properties()
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "gpu": gpu.name,
+        "sm_count": gpu.sm_count,
+        "memory_bytes": gpu.total_bytes,
+        "driver": str(gpu.driver_version),
+        "tensorrt": load_api().version,
+        "python": platform.python_version(),
+        "cpu_cores": os.cpu_count(),
+        "copy_bytes_per_s": copy_bandwidth(),
+    }
+
+
+def stage_demo(options: argparse.Namespace) -> dict[str, Any]:
+    """The demo model's release and plans."""
+    target = options.work / "demo"
+    seconds = {
+        "build": yiwen("release", "build", str(CHECKPOINT), "--out", str(target), "--name", "demo", "--force")
+    }
+    for precision in PRECISIONS:
+        seconds[precision] = yiwen("release", "plan", str(target), "--precision", precision, "--force")
+    return {"seconds": seconds}
+
+
+def stage_parity(options: argparse.Namespace) -> dict[str, Any]:
+    """Demo model: TensorRT beside float32 on ONNX Runtime."""
+    from benchmarks.gpu_stages import parity
+
+    return parity.measure(options.work / "demo", PRECISIONS)
+
+
+def stage_service(options: argparse.Namespace) -> dict[str, Any]:
+    """Both services on the GPU."""
+    from benchmarks.gpu_stages import service
+
+    return service.measure(options.work / "demo", HELDOUT)
+
+
+def stage_build(options: argparse.Namespace) -> dict[str, Any]:
+    """The 7B checkpoint, its release and its plans."""
+    from benchmarks.gpu_stages import shapes
+    from predictor.plan import find_plans
+
+    started = time.perf_counter()
+    checkpoint = shapes.write_checkpoint(options.work / "checkpoint-7b")
+    seconds = {"checkpoint": time.perf_counter() - started}
+    release = options.work / "release-7b"
+    seconds["release"] = yiwen(
+        "release", "build", str(checkpoint), "--out", str(release), "--name", "random-7b", "--force",
+        "--precision", "float16", "--max-tokens", str(shapes.SEQUENCE_TOKENS),
+    )  # fmt: skip
+    for path in checkpoint.iterdir():
+        path.unlink()  # the disk is wanted for plans
+    for precision in PRECISIONS:
+        seconds[precision] = yiwen("release", "plan", str(release), "--precision", precision, "--no-gate")
+    endless(release)
+    return {
+        "seconds": seconds,
+        "plan_bytes": {plan.key.precision: plan.nbytes for plan in find_plans(release)},
+    }
+
+
+def endless(release: Path) -> None:
+    """Take the stop tokens out of release.json, so that every answer has the length that was asked for."""
+    path = release / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "stop_token_ids": []}))
+
+
+def stage_decode(options: argparse.Namespace) -> dict[str, Any]:
+    """Decode steps beside their floors."""
+    from benchmarks.gpu_stages import decode
+
+    return {precision: decode.measure(options.work / "release-7b", precision) for precision in PRECISIONS}
+
+
+def stage_load(options: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second, offline and over HTTP."""
+    from benchmarks.gpu_stages import load
+
+    return {precision: load.measure(options.work / "release-7b", precision) for precision in PRECISIONS}
+
+
+def stage_curve(options: argparse.Namespace) -> dict[str, Any]:
+    """Few and many slots."""
+    from benchmarks.gpu_stages import load
+
+    return load.curve(options.work / "release-7b", PRECISIONS[0])
+
+
+def stage_huggingface(options: argparse.Namespace) -> dict[str, Any]:
+    """Hugging Face transformers on the same GPU, by the interpreter that has it."""
+    from benchmarks.gpu_stages import shapes
+
+    script = ROOT / "benchmarks" / "gpu_stages" / "huggingface.py"
+    sizes = {
+        name: value for name, value in shapes.CONFIG.items() if name not in ("architectures", "model_type")
+    }
+    rows = "[1, 8, 32, 64, 128]"
+    output = subprocess.run(
+        [*shlex.split(options.python or sys.executable), str(script), json.dumps(sizes), rows, rows, "150"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "machine": stage_machine,
+    "demo": stage_demo,
+    "parity": stage_parity,
+    "service": stage_service,
+    "build": stage_build,
+    "decode": stage_decode,
+    "load": stage_load,
+    "curve": stage_curve,
+    "huggingface": stage_huggingface,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

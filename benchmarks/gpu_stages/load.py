@@ -1,0 +1,162 @@
+"""Tokens a second with n requests in flight, 64 tokens in and 64 out: the engine alone, and the server over HTTP.
+
+Callers ask one request after the other. Prompts differ, decoding is greedy, no stop token is heeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from benchmarks.engine.service import metric
+from benchmarks.gpu_stages import setting
+from predictor.llm_engine import LLMEngine
+from predictor.metrics import PredictorMetrics
+from protocol.codec import (
+    decode_rest_response,
+    encode_rest_request,
+    generate_response_from_infer,
+    infer_from_generate_request,
+)
+from protocol.messages import GenerateRequest
+from protocol.release import load_release
+
+TOKENS = 64
+CALLERS = (1, 8, 32, 64, 128)
+REQUESTS_PER_CALLER = 3
+CURVE_SLOTS = (1, 4, 16, 64)
+CURVE_CALLERS = 64
+
+Ask = Callable[[GenerateRequest], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of one load."""
+
+    tokens_per_s: float
+    p50_s: float
+    p99_s: float
+
+    def to_json(self) -> dict[str, float]:
+        """Plain figures."""
+        return {"tokens_per_s": self.tokens_per_s, "p50_s": self.p50_s, "p99_s": self.p99_s}
+
+
+def measure(release: Path, precision: str) -> dict[str, Any]:
+    """Both ways for every number of callers, one after the other on the same GPU, and the seconds to ready."""
+    vocabulary = load_release(release).decoder.vocab
+    offline = {}
+    with engine(release, precision) as running:
+        for callers in CALLERS:
+            offline[str(callers)] = asyncio.run(run_offline(running, vocabulary, callers)).to_json()
+    with setting.predictor(release, precision, slots=max(CALLERS)) as (url, ready):
+        http = {
+            str(callers): asyncio.run(run_http(url, vocabulary, callers)).to_json() for callers in CALLERS
+        }
+        counters = {
+            name: metric(url, f"yiwen_predictor_{name}") for name in ("busy_seconds_total", "kv_bytes")
+        }
+    return {
+        "precision": precision,
+        "ready_s": ready,
+        "offline": offline,
+        "http": http,
+        "counters": counters,
+    }
+
+
+def curve(release: Path, precision: str) -> dict[str, Any]:
+    """64 callers on a server with few and many slots."""
+    vocabulary = load_release(release).decoder.vocab
+    points = {}
+    for slots in CURVE_SLOTS:
+        with setting.predictor(release, precision, slots=slots) as (url, _):
+            load = asyncio.run(run_http(url, vocabulary, CURVE_CALLERS, requests_per_caller=1))
+        points[str(slots)] = load.to_json()
+    return {"precision": precision, "callers": CURVE_CALLERS, "slots": points}
+
+
+@contextmanager
+def engine(directory: Path, precision: str) -> Iterator[LLMEngine]:
+    """The engine in this process, with the settings that the server gets."""
+    config = setting.config(directory, precision, slots=max(CALLERS))
+    release = load_release(directory)
+    with setting.open_runner(config) as (runner, _):
+        running = LLMEngine(
+            runner,
+            release,
+            prefill_tokens=config.prefill_tokens,
+            queue_tokens=config.queue_tokens,
+            metrics=PredictorMetrics(release.id, CollectorRegistry()),
+        )
+        running.start()
+        yield running
+        running.stop()
+
+
+async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load:
+    """Straight into the engine."""
+
+    async def ask(request: GenerateRequest) -> int:
+        response = await asyncio.wrap_future(running.submit(request))
+        return len(response.generations[0].token_ids)
+
+    return await rate(ask, vocabulary, callers, REQUESTS_PER_CALLER)
+
+
+async def run_http(
+    url: str, vocabulary: int, callers: int, requests_per_caller: int = REQUESTS_PER_CALLER
+) -> Load:
+    """Over HTTP as the transformer asks: pooled connections, binary tensors."""
+    path = f"{url}/v2/models/{setting.MODEL}/infer"
+
+    async def ask(request: GenerateRequest) -> int:
+        body, headers = encode_rest_request(
+            infer_from_generate_request(request, model_name=setting.MODEL), binary=True
+        )
+        async with session.post(path, data=body, headers=headers) as answer:
+            answer.raise_for_status()
+            response = decode_rest_response(
+                await answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+            )
+        return len(generate_response_from_infer(response).generations[0].token_ids)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        return await rate(ask, vocabulary, callers, requests_per_caller)
+
+
+async def rate(ask: Ask, vocabulary: int, callers: int, requests_per_caller: int) -> Load:
+    """Load of ``callers`` callers after a short warm-up."""
+    await asyncio.gather(*(ask(prompt(vocabulary, number, 4)) for number in range(callers)))
+    latencies: list[float] = []
+
+    async def caller(number: int) -> int:
+        tokens = 0
+        for turn in range(requests_per_caller):
+            request = prompt(vocabulary, number + callers * (turn + 1), TOKENS)
+            started = time.perf_counter()
+            tokens += await ask(request)
+            latencies.append(time.perf_counter() - started)
+        return tokens
+
+    started = time.perf_counter()
+    tokens = sum(await asyncio.gather(*(caller(number) for number in range(callers))))
+    seconds = time.perf_counter() - started
+    p50, p99 = np.percentile(latencies, (50, 99)).tolist()
+    return Load(tokens / seconds, p50, p99)
+
+
+def prompt(vocabulary: int, seed: int, new_tokens: int) -> GenerateRequest:
+    """64 random tokens, so many wanted."""
+    ids = np.random.default_rng(seed).integers(4, vocabulary, TOKENS).tolist()
+    return GenerateRequest((tuple(ids),), (new_tokens,))

@@ -1,0 +1,83 @@
+"""What the stages share: a release's runner on TensorRT, and the predictor as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.engine.service import free_port, wait_until_ready
+from predictor.config import PredictorConfig
+from predictor.plan import Plan, find_plans
+from predictor.runners.base import Runner
+from predictor.runners.select import create_runner
+from protocol.release import load_release
+
+MODEL = "bench"
+PREFILL_TOKENS = 2048
+"""Of a step: a GPU is still busy with it for less time than a person notices."""
+
+
+def config(release: Path, precision: str, *, slots: int) -> PredictorConfig:
+    """The settings that all stages run with."""
+    return PredictorConfig(
+        release=release,
+        backend="tensorrt",
+        slots=slots,
+        plan_precision=precision,
+        prefill_tokens=PREFILL_TOKENS,
+    )
+
+
+def plan_of(release: Path, precision: str) -> Plan:
+    """The release's plan of one precision."""
+    plans = [plan for plan in find_plans(release) if plan.key.precision == precision]
+    if not plans:
+        raise SystemExit(f"{release} has no {precision} plan: run `yiwen release plan` first")
+    return plans[0]
+
+
+@contextmanager
+def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, Plan]]:
+    """The runner, and the plan it runs."""
+    release = load_release(config.release)
+    runner = create_runner(config, config.release, release).runner
+    try:
+        yield runner, plan_of(config.release, config.plan_precision)
+    finally:
+        runner.close()
+
+
+@contextmanager
+def predictor(release: Path, precision: str, *, slots: int) -> Iterator[tuple[str, float]]:
+    """The predictor as a process of its own: its URL, and the seconds from its start to ready."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "YIWEN_RELEASE": str(release),
+        "YIWEN_BACKEND": "tensorrt",
+        "YIWEN_PLAN_PRECISION": precision,
+        "YIWEN_SLOTS": str(slots),
+        "YIWEN_PREFILL_TOKENS": str(PREFILL_TOKENS),
+        "YIWEN_HOST": "127.0.0.1",
+        "YIWEN_HTTP_PORT": str(port),
+        "YIWEN_GRPC_PORT": "0",
+        "YIWEN_MODEL_NAME": MODEL,
+        "YIWEN_LOG_LEVEL": "info",
+    }
+    started = time.perf_counter()
+    log = Path(release).parent / f"predictor-{precision}-{slots}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "predictor"], env=environment, stderr=file, stdout=file
+        )
+        try:
+            wait_until_ready(process, port)
+            yield f"http://127.0.0.1:{port}", time.perf_counter() - started
+        finally:
+            process.terminate()
+            process.wait()

@@ -1,0 +1,131 @@
+"""The stages' figures as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+VLLM = {"1": 223.0, "8": 1652.0, "32": 5258.0, "64": 8379.0, "128": 11673.0}
+"""tokens/s of vLLM 0.21.0 (torch 2.11, CUDA graphs, FlashAttention 3, dummy weights) on such an H200, same shape, 64
+tokens in and 64 out, offline; measured on 2026-11-21, not in this run."""
+
+Figures = dict[str, Any]
+
+
+def render(figures: Figures, *, command: str) -> str:
+    """All tables of the stages that left figures."""
+    parts = [f"`{command}`"]
+    for name, write in (
+        ("machine", _machine),
+        ("build", _build),
+        ("decode", _decode),
+        ("load", _load),
+        ("curve", _curve),
+        ("parity", _parity),
+        ("service", _service),
+    ):
+        if name in figures:
+            parts.append(write(figures))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _machine(figures: Figures) -> str:
+    machine = figures["machine"]
+    return (
+        f"{machine['date']}, {machine['gpu']} ({machine['sm_count']} multiprocessors), driver {machine['driver']}, "
+        f"TensorRT {machine['tensorrt']}, Python {machine['python']}, {machine['cpu_cores']} CPU cores. "
+        f"Copy bandwidth {machine['copy_bytes_per_s'] / 1e12:.2f} TB/s."
+    )
+
+
+def _build(figures: Figures) -> str:
+    build = figures["build"]
+    head = ["", "seconds", "GB", "of float16's bytes"]
+    whole = build["plan_bytes"].get("float16")
+    rows = [
+        [name, f"{seconds:.0f}", *_size(build["plan_bytes"].get(name), whole)]
+        for name, seconds in build["seconds"].items()
+    ]
+    return "## Building the 7B model\n\n" + _table(head, rows)
+
+
+def _size(nbytes: int | None, whole: int | None) -> tuple[str, str]:
+    if nbytes is None or whole is None:
+        return "", ""
+    return f"{nbytes / 1e9:.2f}", f"{nbytes / whole:.2f}"
+
+
+def _decode(figures: Figures) -> str:
+    rows = [
+        [precision, slots, f"{1e3 * step['seconds']:.2f}", f"{1e3 * step['floor_seconds']:.2f}",
+         f"{step['seconds'] / step['floor_seconds']:.2f}"]
+        for precision, measured in figures["decode"].items()
+        for slots, step in measured["steps"].items()
+    ]  # fmt: skip
+    head = ["precision", "slots", "ms a step", "floor, ms", "of the floor"]
+    return "## Decode step, 256 tokens of past in each slot\n\n" + _table(head, rows)
+
+
+def _load(figures: Figures) -> str:
+    load, rivals = figures["load"], figures.get("huggingface", {})
+    rows = []
+    for precision, measured in load.items():
+        for callers, http in measured["http"].items():
+            rate = http["tokens_per_s"]
+            rows.append(
+                [
+                    precision,
+                    callers,
+                    f"{measured['offline'][callers]['tokens_per_s']:.0f}",
+                    f"{rate:.0f}",
+                    f"{1e3 * http['p50_s']:.0f}",
+                    f"{1e3 * http['p99_s']:.0f}",
+                    _ratio(rate, VLLM.get(callers)),
+                    _ratio(rate, rivals.get("static", {}).get(callers)),
+                    _ratio(rate, rivals.get("default", {}).get(callers)),
+                ]
+            )
+    head = ["precision", "in flight", "offline, tokens/s", "HTTP, tokens/s", "P50, ms", "P99, ms", "to vLLM",
+            "to HF static", "to HF generate"]  # fmt: skip
+    ready = ", ".join(f"{name} {measured['ready_s']:.1f} s" for name, measured in load.items())
+    text = "## Tokens per second, 64 in and 64 out\n\n" + _table(head, rows)
+    text += f"\n\nServer's start to ready, warm page cache: {ready}."
+    if rivals:
+        rows = [[kind, *(f"{rate:.0f}" for rate in rivals[kind].values())] for kind in ("static", "default")]
+        text += f"\n\ntransformers {rivals['transformers']} on torch {rivals['torch']}, tokens/s at "
+        text += f"{', '.join(rivals['default'])} rows: " + "; ".join(" ".join(row) for row in rows) + "."
+    return text
+
+
+def _ratio(ours: float, theirs: float | None) -> str:
+    return "" if theirs is None else f"{ours / theirs:.2f}"
+
+
+def _curve(figures: Figures) -> str:
+    curve = figures["curve"]
+    rows = [
+        [slots, f"{load['tokens_per_s']:.0f}", f"{1e3 * load['p50_s']:.0f}", f"{1e3 * load['p99_s']:.0f}"]
+        for slots, load in curve["slots"].items()
+    ]
+    head = ["slots", "tokens/s", "P50, ms", "P99, ms"]
+    return f"## Slots, {curve['precision']}, {curve['callers']} requests at once\n\n" + _table(head, rows)
+
+
+def _parity(figures: Figures) -> str:
+    parity = figures["parity"]
+    rows = [
+        [precision, f"{100 * measured['equal']:.2f} %", f"{measured['logprob_difference']:.5f}"]
+        for precision, measured in parity["precisions"].items()
+    ]
+    head = ["precision", "equal to float32 on ONNX Runtime", "mean absolute log-probability difference"]
+    return f"## Demo model, {parity['titles']} held-out titles\n\n" + _table(head, rows)
+
+
+def _service(figures: Figures) -> str:
+    rows = [[name, value] for name, value in figures["service"].items()]
+    return "## Both services, demo model\n\n" + _table(["", ""], rows)

@@ -1,0 +1,46 @@
+"""Which sizes have a CUDA graph, and which optimisation profile a size takes: arithmetic alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from predictor.plan import Profile
+
+_STRIDES = ((32, 8), (128, 16), (256, 32), (512, 64))
+"""Up to so many rows, buckets lie so far apart; below 8 they double. Then at most a quarter of a step is padding."""
+_LAST_STRIDE = 128
+
+
+def decode_buckets(limit: int) -> tuple[int, ...]:
+    """Numbers of decode rows that get a CUDA graph, ascending; the last one is ``limit``."""
+    buckets = [1]
+    while buckets[-1] < limit:
+        buckets.append(min(limit, _next(buckets[-1])))
+    return tuple(buckets)
+
+
+def _next(rows: int) -> int:
+    if rows < 8:
+        return 2 * rows
+    return rows + next((stride for last, stride in _STRIDES if rows < last), _LAST_STRIDE)
+
+
+def bucket_for(rows: int, buckets: Sequence[int]) -> int | None:
+    """The smallest bucket that holds ``rows``, or None where none does."""
+    index = bisect_left(buckets, rows)
+    return buckets[index] if index < len(buckets) else None
+
+
+def profile_for(size: int, profiles: Sequence[Profile]) -> int:
+    """Index of the profile for ``size`` tokens or rows: of those that hold it, the one that ends first.
+
+    Raises:
+        ValueError: no profile holds it.
+    """
+    fitting = [
+        (profile.max, index) for index, profile in enumerate(profiles) if profile.min <= size <= profile.max
+    ]
+    if not fitting:
+        raise ValueError(f"no optimisation profile holds {size}")
+    return min(fitting)[1]

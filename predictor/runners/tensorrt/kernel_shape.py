@@ -1,0 +1,143 @@
+"""What our kernels are compiled for, and what follows from it: limits, work space, how work is split.
+
+Pure arithmetic; ``launch`` compiles them and ``kernels`` binds them. Numbers that only tune speed are at the top:
+they reach the CUDA sources as macros, so this is the one place to change them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predictor.errors import StartupError
+
+DECODE_WARPS = 4
+"""Warps of a block of decode_attention; a warp reads 16 tokens at a time."""
+
+DECODE_BLOCKS_PER_SM = 8
+"""Blocks of decode_attention wanted per multiprocessor: four run at once, twice that many even out its end."""
+
+MAX_SPLITS = 32
+"""Shares of one past: as many as a warp has lanes."""
+
+SLICE_THREADS = 256
+LOGITS_PER_THREAD = 32
+"""A block of candidates reads SLICE_THREADS * LOGITS_PER_THREAD logits."""
+
+MAX_SLICES = 64
+
+ROWS_PER_TILE = 64
+"""Prompt rows that a block of prefill_attention takes."""
+
+_ALIGNMENT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class KernelShape:
+    """Sizes of a model, as the kernels see them.
+
+    Raises:
+        StartupError: the kernels cannot do these.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+    candidates: int
+    capacity: int
+    """Tokens of a slot."""
+
+    def __post_init__(self) -> None:
+        wanted = (
+            (
+                self.head_dim % 8 == 0 and 8 <= self.head_dim <= 256,
+                "head_dim must be a multiple of 8, at most 256",
+            ),
+            (
+                self.heads % self.kv_heads == 0 and self.group <= 16,
+                "heads must be a multiple of kv_heads, at most 16 times",
+            ),
+            (self.hidden % 8 == 0, "hidden must be a multiple of 8"),
+            (
+                1 <= self.candidates <= min(64, self.vocabulary),
+                "candidates must be 1 to 64 and not exceed the vocabulary",
+            ),
+            (self.slices <= MAX_SLICES, f"the vocabulary must not exceed {MAX_SLICES * _SLICE:,}"),
+        )
+        for holds, rule in wanted:
+            if not holds:
+                raise StartupError(
+                    f"the GPU kernels do not fit this model ({self}): {rule}; run it with YIWEN_BACKEND=onnxruntime"
+                )
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a K/V head."""
+        return self.heads // self.kv_heads
+
+    @property
+    def slices(self) -> int:
+        """Blocks that look for the candidates of one row."""
+        return -(-self.vocabulary // _SLICE)
+
+    def macros(self) -> tuple[str, ...]:
+        """Options for the compiler. Only these make a difference to the compiled kernels."""
+        values = {
+            "HEADS": self.heads,
+            "KV_HEADS": self.kv_heads,
+            "HEAD_DIM": self.head_dim,
+            "HIDDEN": self.hidden,
+            "CANDIDATES": self.candidates,
+            "DECODE_WARPS": DECODE_WARPS,
+            "MAX_SPLITS": MAX_SPLITS,
+            "SLICE_THREADS": SLICE_THREADS,
+            "LOGITS_PER_THREAD": LOGITS_PER_THREAD,
+            "MAX_SLICES": MAX_SLICES,
+        }
+        return tuple(f"-D{name}={value}" for name, value in values.items())
+
+
+_SLICE = SLICE_THREADS * LOGITS_PER_THREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a kernel's work space keeps what: offsets in bytes. All of it must be zero before the first launch."""
+
+    stats: int
+    results: int
+    nbytes: int
+
+
+def decode_splits(rows: int, kv_heads: int, sm_count: int) -> int:
+    """Shares into which decode_attention splits each past, so that the blocks fill the device.
+
+    A share is at least 16 * DECODE_WARPS tokens, so a short past takes fewer; the kernel sees to that.
+    """
+    return min(MAX_SPLITS, max(1, -(-sm_count * DECODE_BLOCKS_PER_SM // (rows * kv_heads))))
+
+
+def decode_workspace(shape: KernelShape, max_rows: int, sm_count: int) -> Workspace:
+    """Work space of decode_attention for up to ``max_rows`` rows."""
+    heads = max(
+        rows * shape.heads * decode_splits(rows, shape.kv_heads, sm_count) for rows in range(1, max_rows + 1)
+    )
+    return _workspace(counters=max_rows * shape.kv_heads, stats=heads * 8, results=heads * shape.head_dim * 4)
+
+
+def candidates_workspace(shape: KernelShape, max_rows: int) -> Workspace:
+    """Work space of candidates for up to ``max_rows`` rows."""
+    slices = max_rows * shape.slices
+    return _workspace(counters=max_rows, stats=slices * 8, results=slices * shape.candidates * 8)
+
+
+def _workspace(*, counters: int, stats: int, results: int) -> Workspace:
+    """Counters of four bytes, then the bytes of stats and results, each aligned."""
+    first = _align(4 * counters)
+    second = first + _align(stats)
+    return Workspace(first, second, second + _align(results))
+
+
+def _align(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,104 @@
+"""Loads our CUDA kernels and binds them to their arguments.
+
+Binding packs the arguments of a launch, once. Starting what is bound costs a few microseconds, allocates nothing,
+waits for nothing, and may be captured into a CUDA graph.
+
+Its neighbours: ``kernels/*.cu`` are the sources, ``nvrtc`` the compiler, ``kernels`` and ``fused`` say what each
+kernel takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from predictor.runners.tensorrt.cuda_api import check, load_driver
+from predictor.runners.tensorrt.kernel_shape import KernelShape
+from predictor.runners.tensorrt.nvrtc import Compiler, Program
+
+SOURCES = Path(__file__).with_name("kernels")
+
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "rows.cu": ("choose_tokens", "write_kv"),
+    "fused.cu": ("embed_norm", "add_norm", "silu_mul", "gather_rows"),
+    "decode_attention.cu": ("decode_attention",),
+    "prefill_attention.cu": ("prefill_attention",),
+    "candidates.cu": ("candidates",),
+}
+"""Kernels by the source file that holds them."""
+
+Grid: TypeAlias = tuple[int, int, int]
+Start: TypeAlias = Callable[[int, int], None]
+"""Starts a bound kernel: (rows, stream). With no rows it does nothing."""
+Box: TypeAlias = "ctypes.c_uint64 | ctypes.c_int32 | ctypes.c_float | ctypes.Array[ctypes.c_uint64]"
+"""An argument of a kernel; an array is a structure of addresses."""
+
+
+class KernelFunction(Protocol):
+    """A compiled kernel."""
+
+    def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        """Start it. ``arguments`` is the address of an array of their addresses, as cuLaunchKernel wants them."""
+        ...
+
+
+def programs(shape: KernelShape) -> list[Program]:
+    """What has to be compiled for ``shape``."""
+    headers = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.cuh"))}
+    return [Program(name, (SOURCES / name).read_text(), headers, shape.macros()) for name in PROGRAMS]
+
+
+def load_functions(shape: KernelShape, compiler: Compiler) -> dict[str, KernelFunction]:
+    """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
+
+    Raises:
+        StartupError: a kernel does not compile.
+        CudaError: the driver cannot load it.
+    """
+    driver = load_driver()
+    functions: dict[str, KernelFunction] = {}
+    for program in programs(shape):
+        doing = f"loading {program.name}"
+        module = check(driver.cuModuleLoadData(compiler.compile(program)), doing)
+        for name in PROGRAMS[program.name]:
+            functions[name] = _function(name, check(driver.cuModuleGetFunction(module, name.encode()), doing))
+    return functions
+
+
+def _function(name: str, handle: object) -> KernelFunction:
+    launch_kernel = load_driver().cuLaunchKernel
+    doing = f"starting {name}"
+
+    def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        check(launch_kernel(handle, *grid, threads, 1, 1, 0, stream, arguments, 0), doing)
+
+    return start
+
+
+class Launch:
+    """A kernel with packed arguments, which it keeps alive: a launch reads them where they are."""
+
+    __slots__ = ("_address", "_boxes", "_function", "_pack", "_threads")
+
+    def __init__(self, function: KernelFunction, threads: int, boxes: list[Box]) -> None:
+        self._function = function
+        self._threads = threads
+        self._boxes = boxes
+        self._pack = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
+        self._address = ctypes.addressof(self._pack)
+
+    def __call__(self, grid: Grid, stream: int) -> None:
+        self._function(grid, self._threads, stream, self._address)
+
+
+def bind(function: KernelFunction, threads: int, *arguments: int | Box) -> Launch:
+    """Pack arguments, plain integers being addresses. Changing a box's value changes the next launch."""
+    boxes = [ctypes.c_uint64(value) if isinstance(value, int) else value for value in arguments]
+    return Launch(function, threads, boxes)
+
+
+def structure(*addresses: int) -> Box:
+    """A kernel's argument that is a structure of pointers."""
+    return (ctypes.c_uint64 * len(addresses))(*addresses)

@@ -1,0 +1,190 @@
+"""Brings a plan's weights to the GPU: several threads read large runs of the file, each one copying what it has read
+while it reads on.
+
+The host never holds more than the threads' buffers. What a thread copies with is a :class:`Lane`, CUDA's or a test's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol
+
+from predictor.errors import StartupError
+from predictor.runners.tensorrt import cuda_api as cuda
+
+LANES = 4
+"""Threads that read. One cannot fill a PCIe 5 link from the page cache, nor a network volume's pipe."""
+CHUNK_BYTES = 16 * 2**20
+"""Of one read and one copy: long enough that neither's start counts."""
+BUFFERS = 2
+"""Per lane: one is read into while the other is copied from."""
+PROGRESS_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Lane(Protocol):
+    """Buffers that one thread reads into, and a way from them to the target. Made and used by that thread."""
+
+    @property
+    def buffers(self) -> Sequence[memoryview]:
+        """Bytes to read into; all of one size."""
+        ...
+
+    def send(self, buffer: int, offset: int, nbytes: int) -> None:
+        """Start to copy the first ``nbytes`` of a buffer to ``offset`` of the target."""
+        ...
+
+    def wait(self, buffer: int) -> None:
+        """Until the last copy from a buffer is done."""
+        ...
+
+    def close(self) -> None:
+        """Wait for all copies and give the buffers back."""
+        ...
+
+
+class CudaLane:
+    """Pinned buffers and a stream of their own."""
+
+    def __init__(self, target: int) -> None:
+        """Copy to the allocation at device address ``target``."""
+        cuda.set_device()
+        self._target = target
+        self._stream = cuda.create_stream()
+        self._memory = [cuda.PinnedMemory(CHUNK_BYTES) for _ in range(BUFFERS)]
+        self._copied = [cuda.create_event(blocking=True) for _ in range(BUFFERS)]
+
+    @property
+    def buffers(self) -> Sequence[memoryview]:
+        return [memory.array.data for memory in self._memory]
+
+    def send(self, buffer: int, offset: int, nbytes: int) -> None:
+        cuda.copy_to_device(self._target + offset, self._memory[buffer].address, nbytes, self._stream)
+        cuda.record_event(self._copied[buffer], self._stream)
+
+    def wait(self, buffer: int) -> None:
+        cuda.synchronize_event(self._copied[buffer])
+
+    def close(self) -> None:
+        cuda.synchronize_stream(self._stream)
+        for event, memory in zip(self._copied, self._memory, strict=True):
+            cuda.destroy_event(event)
+            memory.close()
+        cuda.destroy_stream(self._stream)
+
+
+def load(path: Path, offset: int, nbytes: int, open_lane: Callable[[], Lane], *, lanes: int = LANES) -> float:
+    """Copy ``[offset, offset + nbytes)`` of a file to offset 0 of the lanes' target, and log how it goes.
+
+    Args:
+        path: the plan file.
+        offset: first byte.
+        nbytes: how many.
+        open_lane: called once in each reading thread.
+        lanes: threads.
+
+    Returns:
+        Seconds it took.
+
+    Raises:
+        StartupError: the file cannot be read or is too short.
+        CudaError: a copy failed.
+    """
+    started = time.monotonic()
+    job = _Job(path, offset, nbytes, lanes)
+    with ThreadPoolExecutor(lanes, "weights") as pool:
+        threads = [pool.submit(job.run, index, open_lane) for index in range(lanes)]
+        _watch(job, threads, started)
+    for thread in threads:
+        thread.result()
+    seconds = time.monotonic() - started
+    _log("weights loaded", job.done, nbytes, seconds)
+    return seconds
+
+
+class _Job:
+    """What the lanes share."""
+
+    def __init__(self, path: Path, offset: int, nbytes: int, lanes: int) -> None:
+        self._path = path
+        self._offset = offset
+        self.nbytes = nbytes
+        self._lanes = lanes
+        self._lock = threading.Lock()
+        self._failed = threading.Event()
+        self.done = 0
+        """Bytes handed to a lane."""
+
+    def run(self, index: int, open_lane: Callable[[], Lane]) -> None:
+        """Read and send every ``lanes``-th chunk; the body of one thread."""
+        try:
+            file = os.open(self._path, os.O_RDONLY)
+        except OSError as error:
+            raise StartupError(f"{self._path} cannot be read: {error}; copy the plan again") from error
+        try:
+            lane = open_lane()
+            try:
+                self._send_share(file, lane, index)
+            finally:
+                lane.close()
+        except BaseException:
+            self._failed.set()
+            raise
+        finally:
+            os.close(file)
+
+    def _send_share(self, file: int, lane: Lane, index: int) -> None:
+        buffers = lane.buffers
+        mine = chunks(self.nbytes, len(buffers[0]), first=index, step=self._lanes)
+        for turn, (start, nbytes) in enumerate(mine):
+            if self._failed.is_set():
+                return
+            buffer = turn % len(buffers)
+            if turn >= len(buffers):
+                lane.wait(buffer)
+            self._read(file, buffers[buffer][:nbytes], self._offset + start)
+            lane.send(buffer, start, nbytes)
+            with self._lock:
+                self.done += nbytes
+
+    def _read(self, file: int, into: memoryview, offset: int) -> None:
+        filled = 0
+        while filled < len(into):
+            try:
+                count = os.preadv(file, [into[filled:]], offset + filled)
+            except OSError as error:
+                raise StartupError(f"{self._path} cannot be read: {error}; copy the plan again") from error
+            if count == 0:
+                raise StartupError(f"{self._path} ends at byte {offset + filled:,}; copy the plan again")
+            filled += count
+
+
+def chunks(nbytes: int, chunk: int, *, first: int, step: int) -> Iterator[tuple[int, int]]:
+    """Every ``step``-th chunk of ``nbytes`` bytes from chunk number ``first`` on: its start and its bytes."""
+    for start in range(first * chunk, nbytes, step * chunk):
+        yield start, min(chunk, nbytes - start)
+
+
+def _watch(job: _Job, threads: Sequence[Future[None]], started: float) -> None:
+    """Log progress until all have ended or one has failed."""
+    while wait(threads, PROGRESS_S, FIRST_EXCEPTION).not_done:
+        if any(thread.done() and thread.exception() for thread in threads):
+            return
+        _log("loading weights", job.done, job.nbytes, time.monotonic() - started)
+
+
+def _log(what: str, done: int, nbytes: int, seconds: float) -> None:
+    facts = {
+        "bytes": done,
+        "of_bytes": nbytes,
+        "seconds": round(seconds, 2),
+        "gigabytes_per_second": round(done / 1e9 / max(seconds, 1e-9), 2),
+    }
+    logger.info(what, extra={"fields": facts})

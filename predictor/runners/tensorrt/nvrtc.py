@@ -1,0 +1,153 @@
+"""Compiles our CUDA kernels for the GPU at hand, once: compiled kernels are kept in a directory.
+
+``kernels`` says what is compiled and launches it; ``cuda_api`` is the door to cuda-python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from predictor.errors import StartupError
+from predictor.runners.tensorrt.cuda_api import check, load_nvrtc
+
+log = logging.getLogger(__name__)
+
+LANGUAGE = ("--std=c++17",)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Source to compile into one binary."""
+
+    name: str
+    """Of the source file, for messages."""
+    source: str
+    headers: Mapping[str, str]
+    """Text of each file that the source or another header includes, by the name it is included by."""
+    options: tuple[str, ...]
+    """For the compiler, e.g. ``-DHEADS=32``; the architecture is added."""
+
+
+class Compiler:
+    """Compiles programs for one architecture, or takes them from the cache."""
+
+    def __init__(self, compute_capability: tuple[int, int], cache: Path | None) -> None:
+        """Ask NVRTC for its version, without which a cached binary cannot be found.
+
+        Args:
+            compute_capability: of the GPU, e.g. (9, 0).
+            cache: directory of compiled kernels, made where it does not exist; None compiles at every start.
+
+        Raises:
+            StartupError: cuda-python or NVRTC is not installed.
+        """
+        self._nvrtc = load_nvrtc()
+        try:
+            version = check(self._nvrtc.nvrtcVersion(), "asking for NVRTC's version")
+        except RuntimeError as error:  # cuda-python's, where the library behind it is missing
+            raise StartupError(f"NVRTC is not installed: {error}; pip install 'yiwen[tensorrt]'") from error
+        self._version = ".".join(str(part) for part in version)
+        self._architecture = "sm_{}{}".format(*compute_capability)
+        self._cache = cache
+
+    def compile(self, program: Program) -> bytes:
+        """The program's cubin.
+
+        Raises:
+            StartupError: NVRTC refuses the program or does not know the architecture; the message carries its log.
+        """
+        name = f"{cache_key(program, self._version, self._architecture)}.cubin"
+        cubin = self._read(name)
+        if cubin is None:
+            cubin = self._compile(program)
+            self._write(name, cubin)
+        return cubin
+
+    def _compile(self, program: Program) -> bytes:
+        nvrtc = self._nvrtc
+        doing = f"compiling {program.name}"
+        headers = [text.encode() for text in program.headers.values()]
+        names = [name.encode() for name in program.headers]
+        architecture = f"--gpu-architecture={self._architecture}"
+        options = [option.encode() for option in (*LANGUAGE, architecture, *program.options)]
+        created = nvrtc.nvrtcCreateProgram(
+            program.source.encode(), program.name.encode(), len(headers), headers, names
+        )
+        handle = check(created, doing)
+        try:
+            if int(nvrtc.nvrtcCompileProgram(handle, len(options), options)[0]):
+                raise StartupError(
+                    f"NVRTC {self._version} cannot compile {program.name} for {self._architecture}: "
+                    f"{_compile_log(nvrtc, handle)}; a GPU newer than NVRTC needs a newer one: "
+                    "pip install --upgrade 'yiwen[tensorrt]'"
+                )
+            # Of two bytes or more, so that it is an object of our own: NVRTC writes into it.
+            cubin = bytes(max(2, check(nvrtc.nvrtcGetCUBINSize(handle), doing)))
+            check(nvrtc.nvrtcGetCUBIN(handle, cubin), doing)
+            return cubin
+        finally:
+            nvrtc.nvrtcDestroyProgram(handle)
+
+    def _read(self, name: str) -> bytes | None:
+        if self._cache is None:
+            return None
+        try:
+            return (self._cache / name).read_bytes()
+        except OSError:  # not there, or not ours to read: compiling helps against both
+            return None
+
+    def _write(self, name: str, cubin: bytes) -> None:
+        if self._cache is None:
+            return
+        try:
+            write_atomically(self._cache / name, cubin)
+        except OSError as error:
+            log.warning(
+                "cannot keep compiled kernels, so every start compiles them: %s; "
+                "let YIWEN_CACHE_DIR name a directory that can be written",
+                error,
+            )
+            self._cache = None  # one message is enough
+
+
+def cache_key(program: Program, nvrtc_version: str, architecture: str) -> str:
+    """Hexadecimal name that changes with everything that a compiled program depends on."""
+    parts = [
+        program.source,
+        sorted(program.headers.items()),
+        [*LANGUAGE, *program.options],
+        nvrtc_version,
+        architecture,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that others see whole or not at all; its directory is made where it does not exist.
+
+    Raises:
+        OSError: the directory or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _compile_log(nvrtc: ModuleType, handle: object) -> str:
+    text = bytes(max(2, check(nvrtc.nvrtcGetProgramLogSize(handle), "reading NVRTC's log")))
+    check(nvrtc.nvrtcGetProgramLog(handle, text), "reading NVRTC's log")
+    return text.rstrip(b"\0").decode(errors="replace").strip()

@@ -1,0 +1,103 @@
+"""What a pass brings to the GPU: one run of int32 numbers, so that one copy brings all of it.
+
+Each section begins where the largest pass would have it, whatever the pass, since kernels are bound to addresses
+once. A copy ends with the last number in use, so a step of decodes leaves most of the run where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from predictor.runners.segmented import Int32s, StepPass
+
+TILE_FIELDS = 4
+"""Numbers that say a tile of prompt rows: slot, position of its first row, first row, rows."""
+
+PADDING_SLOT = -1
+"""Of a row that fills a bucket: nothing is written for it, and what comes out of it is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputLayout:
+    """Where the sections begin, in numbers; ``token_ids`` at 0. All are multiples of four: kernels read as many."""
+
+    max_tokens: int
+    """T of the largest pass; the most tiles too, of one row each."""
+    max_rows: int
+    """R of the largest pass."""
+
+    @property
+    def sources(self) -> int:
+        return _round_up(self.max_tokens)
+
+    @property
+    def positions(self) -> int:
+        return 2 * _round_up(self.max_tokens)
+
+    @property
+    def slots(self) -> int:
+        return 3 * _round_up(self.max_tokens)
+
+    @property
+    def out_rows(self) -> int:
+        return 4 * _round_up(self.max_tokens)
+
+    @property
+    def tiles(self) -> int:
+        return self.out_rows + _round_up(self.max_rows)
+
+    @property
+    def size(self) -> int:
+        """Numbers of the largest pass."""
+        return self.tiles + TILE_FIELDS * self.max_tokens
+
+
+def pack(
+    one: StepPass, sources: Int32s, tiles: Int32s, layout: InputLayout, into: Int32s, *, tokens: int
+) -> int:
+    """Write a pass's numbers.
+
+    Args:
+        one: the pass.
+        sources: [T], as the pass's own, but for rows in the order in which the step before computed them.
+        tiles: [N, TILE_FIELDS].
+        layout: where to.
+        into: at least ``layout.size`` numbers.
+        tokens: at least T; rows behind T become padding.
+
+    Returns:
+        How many numbers, from the first on, are to be copied.
+    """
+    given = one.tokens
+    sections = (
+        (0, one.token_ids, 0),
+        (layout.sources, sources, -1),
+        (layout.positions, one.positions, 0),
+        (layout.slots, one.slots, PADDING_SLOT),
+    )
+    for first, values, padding in sections:
+        into[first : first + given] = values
+        if tokens > given:
+            into[first + given : first + tokens] = padding
+    if not len(tiles):
+        return layout.slots + tokens
+    into[layout.out_rows : layout.out_rows + len(one.out_rows)] = one.out_rows
+    end = layout.tiles + tiles.size
+    into[layout.tiles : end] = tiles.ravel()
+    return end
+
+
+def tile_table(one: StepPass, rows_per_tile: int) -> Int32s:
+    """Split a pass's chunks into tiles of at most ``rows_per_tile`` rows: [N, TILE_FIELDS]."""
+    tiles = [
+        (chunk.slot, chunk.start + first, chunk.first_row + first, min(rows_per_tile, chunk.count - first))
+        for chunk in one.chunks
+        for first in range(0, chunk.count, rows_per_tile)
+    ]
+    return np.array(tiles, np.int32).reshape(len(tiles), TILE_FIELDS)
+
+
+def _round_up(count: int) -> int:
+    return -(-count // 4) * 4
