@@ -49,7 +49,8 @@ SAY_EVERY_S = 10.0
 """Between two lines about a build's steps."""
 
 SOURCES: Mapping[str, Callable[[Path], PlanSource]] = {"float16": Float16Source}
-"""What goes into a plan, by precision, made from the release's directory."""
+"""What goes into a plan, by precision, made from the release's directory alone. For int8, which is calibrated,
+:mod:`predictor.builder.int8_plan` brings its own."""
 
 Clock = Callable[[], float]
 MakeSource = Callable[[Path], PlanSource]
@@ -149,7 +150,7 @@ def open_source(release: Path, precision: str) -> PlanSource:
     if source is None:
         raise PrecisionUnavailable(
             f"plans in {precision} have not been verified on a GPU, so this version of yiwen builds none: "
-            f"choose --precision {' or '.join(SOURCES)}"
+            f"choose --precision {' or '.join((*SOURCES, 'int8'))}"
         )
     return source(release)
 

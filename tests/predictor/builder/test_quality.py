@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from predictor.builder.errors import QualityTooLow
-from predictor.builder.greedy import Answer
+from predictor.builder.greedy import Answer, answer_greedily
 from predictor.builder.prompts import PromptSplit, PromptWriter
 from predictor.builder.quality import Baseline, Candidate, check_quality, measure_quality
 from predictor.builder.quality_report import (
@@ -97,8 +97,6 @@ def test_answers_are_compared_text_by_text(random_release_dir: Path) -> None:
     writer, release = PromptWriter(random_release_dir), load_release(random_release_dir)
     prompts = [writer.write(("en", "zh"), text) for text in ("a", "bc", "def", "ghij")]
     split = PromptSplit((), tuple(prompt for prompt in prompts if prompt), ())
-    from predictor.builder.greedy import answer_greedily
-
     answers = answer_greedily(HashRunner(8), split.gate, release.stop_token_ids)
     other = Answer(tuple((t + 1) % 50 for t in answers[0].token_ids), answers[0].logprobs)
     closed: list[HashRunner] = []
