@@ -7,7 +7,7 @@ from typing import Any
 
 VLLM = {"1": 223.0, "8": 1652.0, "32": 5258.0, "64": 8379.0, "128": 11673.0}
 """tokens/s of vLLM 0.21.0 (torch 2.11, CUDA graphs, FlashAttention 3, dummy weights) on such an H200, same shape, 64
-tokens in and 64 out, offline; measured on 2026-11-21, not in this run."""
+tokens in and 64 out, offline; measured days before, not in this run."""
 
 Figures = dict[str, Any]
 
@@ -72,14 +72,15 @@ def _decode(figures: Figures) -> str:
 
 
 def _load(figures: Figures) -> str:
-    load, rivals = figures["load"], figures.get("huggingface", {})
+    loads = [figures[name] for name in ("load", "load-int8") if name in figures]
+    rivals = figures.get("huggingface", {})
     rows = []
-    for precision, measured in load.items():
+    for measured in loads:
         for callers, http in measured["http"].items():
             rate = http["tokens_per_s"]
             rows.append(
                 [
-                    precision,
+                    measured["precision"],
                     callers,
                     f"{measured['offline'][callers]['tokens_per_s']:.0f}",
                     f"{rate:.0f}",
@@ -92,7 +93,7 @@ def _load(figures: Figures) -> str:
             )
     head = ["precision", "in flight", "offline, tokens/s", "HTTP, tokens/s", "P50, ms", "P99, ms", "to vLLM",
             "to HF static", "to HF generate"]  # fmt: skip
-    ready = ", ".join(f"{name} {measured['ready_s']:.1f} s" for name, measured in load.items())
+    ready = ", ".join(f"{measured['precision']} {measured['ready_s']:.1f} s" for measured in loads)
     text = "## Tokens per second, 64 in and 64 out\n\n" + _table(head, rows)
     text += f"\n\nServer's start to ready, warm page cache: {ready}."
     if rivals:
@@ -119,7 +120,7 @@ def _curve(figures: Figures) -> str:
 def _parity(figures: Figures) -> str:
     parity = figures["parity"]
     rows = [
-        [precision, f"{100 * measured['equal']:.2f} %", f"{measured['logprob_difference']:.5f}"]
+        [precision, f"{100 * measured['equal']:.2f} %", f"{measured['logprob_difference']:.1e}"]
         for precision, measured in parity["precisions"].items()
     ]
     head = ["precision", "equal to float32 on ONNX Runtime", "mean absolute log-probability difference"]

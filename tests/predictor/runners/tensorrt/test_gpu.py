@@ -27,11 +27,19 @@ MAX_TOKENS = 64
 """Of a pass; prompts are longer, so steps of several passes occur."""
 
 
-@pytest.fixture(scope="module", params=[Variant("Llama"), Variant("Qwen3", biased=True)], ids=str)
+VARIANTS = (
+    Variant("Llama"),
+    Variant("Llama", kv_heads=3, tied=False),
+    Variant("Qwen2", biased=True),
+    Variant("Qwen3", biased=True),
+)
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def release_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release with a plan for this GPU, as `yiwen release plan` makes it."""
     pytest.importorskip("tensorrt")
-    from predictor.builder.plan_commands import add_plan, run_plan
+    from predictor.builder.plans.commands import add_plan, run_plan
 
     directory = tmp_path_factory.mktemp("gpu")
     build(
