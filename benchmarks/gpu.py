@@ -176,6 +176,16 @@ def stage_decode(options: argparse.Namespace) -> dict[str, Any]:
     return {precision: decode.measure(options.work / "release-7b", precision) for precision in PRECISIONS}
 
 
+def stage_overlap(options: argparse.Namespace) -> dict[str, Any]:
+    """Decode steps with and without launches that overlap; of the 7B release if there is one, and of the demo's."""
+    from benchmarks.gpu_stages import overlap
+
+    releases = [name for name in ("demo", "release-7b") if (options.work / name / "release.json").exists()]
+    if not releases:
+        raise SystemExit(f"{options.work} holds no release: run with `--only demo` or `--only build` first")
+    return {name: overlap.measure(options.work / name) for name in releases}
+
+
 def stage_load(options: argparse.Namespace) -> dict[str, Any]:
     """Tokens per second in float16, offline and over HTTP."""
     from benchmarks.gpu_stages import load
@@ -225,6 +235,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "load": stage_load,
     "load-int8": stage_load_int8,
     "decode": stage_decode,
+    "overlap": stage_overlap,
     "huggingface": stage_huggingface,
     "curve": stage_curve,
 }

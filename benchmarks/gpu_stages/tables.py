@@ -19,6 +19,7 @@ def render(figures: Figures, *, command: str) -> str:
         ("machine", _machine),
         ("build", _build),
         ("decode", _decode),
+        ("overlap", _overlap),
         ("load", _load),
         ("curve", _curve),
         ("parity", _parity),
@@ -69,6 +70,27 @@ def _decode(figures: Figures) -> str:
     ]  # fmt: skip
     head = ["precision", "slots", "ms a step", "floor, ms", "of the floor"]
     return "## Decode step, 256 tokens of past in each slot\n\n" + _table(head, rows)
+
+
+def _overlap(figures: Figures) -> str:
+    rows = [
+        [release, precision, slots, f"{1e3 * step['ordinary_seconds']:.3f}",
+         f"{1e3 * step['overlapping_seconds']:.3f}",
+         f"{step['overlapping_seconds'] / step['ordinary_seconds']:.3f}", "yes" if step["equal"] else "NO"]
+        for release, precisions in figures["overlap"].items()
+        for precision, measured in precisions.items()
+        for slots, step in measured.items()
+    ]  # fmt: skip
+    head = [
+        "release",
+        "precision",
+        "slots",
+        "ordinary, ms a step",
+        "overlapping, ms a step",
+        "ratio",
+        "same bits",
+    ]
+    return "## Launches that overlap\n\n" + _table(head, rows)
 
 
 def _load(figures: Figures) -> str:

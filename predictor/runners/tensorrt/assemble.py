@@ -27,6 +27,7 @@ from predictor.runners.tensorrt.linears import Engine, Linears
 from predictor.runners.tensorrt.loader import CudaLane, load
 from predictor.runners.tensorrt.memory import MemoryPlan, Needs, plan_memory, slot_bytes
 from predictor.runners.tensorrt.nvrtc import Compiler
+from predictor.runners.tensorrt.overlap import OVERLAP_SINCE, OVERLAPS, InFront
 from predictor.runners.tensorrt.step_inputs import InputLayout
 from predictor.runners.tensorrt.weights import place_weights
 from protocol.release import Release
@@ -56,6 +57,8 @@ class Assembly:
         plan_file: Path,
         engines: Mapping[str, Engine],
         device: cuda.DeviceProperties,
+        *,
+        overlaps: bool = OVERLAPS,
     ) -> None:
         """Allocate nothing yet.
 
@@ -66,6 +69,7 @@ class Assembly:
             plan_file: that holds its tensors.
             engines: its engines, loaded.
             device: the GPU.
+            overlaps: whether launches of decode steps overlap, where the GPU can.
         """
         self._config = config
         self._release = release
@@ -73,6 +77,7 @@ class Assembly:
         self._plan_file = plan_file
         self._engines = engines
         self._device = device
+        self._in_front = InFront() if overlaps and device.compute_capability >= OVERLAP_SINCE else None
         self._undo: list[Callable[[], None]] = []
         self._layout = InputLayout(plan.max_tokens, min(plan.max_rows, config.slots))
 
@@ -98,7 +103,7 @@ class Assembly:
             capacity=limits.max_sequence_tokens,
         )
         compiler = Compiler(device.compute_capability, self._config.cache_dir.expanduser())
-        functions = load_functions(kernel_shape, compiler)
+        functions = load_functions(kernel_shape, compiler, self._in_front)
         most_rows = min(self._config.slots, self._plan.max_tokens)
         epsilon = self._plan.norm_eps
         self._kernels = Kernels(
@@ -110,7 +115,7 @@ class Assembly:
             for linear in place_weights(self._plan, shape.layers, 0).linears
             if supports(linear.width, linear.columns, 1, linear.dtype)
         }
-        self._linear_functions = load_linear_functions(weights, compiler, device, overlaps=False)
+        self._linear_functions = load_linear_functions(weights, compiler, device, self._in_front)
 
     def allocate(self) -> MemoryPlan:
         """Share out the GPU's memory and take it.
@@ -186,6 +191,7 @@ class Assembly:
                 scratch_bytes=memory.plan.needs.scratch,
                 stream=stream,
                 few_rows=self._few_rows(places),
+                in_front=self._in_front,
             ),
             Bindings(self._kernels, self._fused, shape, weights, places),
             stream=stream,

@@ -20,6 +20,7 @@ from predictor.runners.segmented import SegmentedRunner
 from predictor.runners.tensorrt import cuda_api as cuda
 from predictor.runners.tensorrt.assemble import Assembly
 from predictor.runners.tensorrt.choose import choose_plan, explain_cuda, explain_engine, read_named_plans
+from predictor.runners.tensorrt.overlap import OVERLAPS
 from predictor.tensorrt_api import Api, Engine, TensorRTError, load_api
 from protocol.release import Release
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def create_tensorrt_runner(
-    config: PredictorConfig, directory: Path, release: Release
+    config: PredictorConfig, directory: Path, release: Release, *, overlaps: bool = OVERLAPS
 ) -> tuple[SegmentedRunner, Plan]:
     """A runner that is ready to serve, and the plan it runs.
 
@@ -35,19 +36,22 @@ def create_tensorrt_runner(
         config: slots wanted, share of the GPU's memory, precision, cache of compiled kernels.
         directory: of the release.
         release: its ``release.json``.
+        overlaps: whether launches of decode steps overlap, where the GPU can.
 
     Raises:
         StartupError: see the module.
     """
     try:
-        return _create(config, directory, release)
+        return _create(config, directory, release, overlaps)
     except cuda.CudaError as error:
         raise explain_cuda(error, cuda.driver_version()) from error
     except RunnerError as error:
         raise StartupError(f"the GPU failed during the start: {error}; the log may say more") from error
 
 
-def _create(config: PredictorConfig, directory: Path, release: Release) -> tuple[SegmentedRunner, Plan]:
+def _create(
+    config: PredictorConfig, directory: Path, release: Release, overlaps: bool
+) -> tuple[SegmentedRunner, Plan]:
     seconds: dict[str, float] = {}
     with _timed(seconds, "libraries"):
         api = load_api()
@@ -55,7 +59,8 @@ def _create(config: PredictorConfig, directory: Path, release: Release) -> tuple
     plan = _find_plan(config, directory, release, api, device)
     with _timed(seconds, "engines"):
         engines = _load_engines(api, plan, directory)
-    assembly = Assembly(config, release, plan, plan_path(directory, plan.key), engines, device)
+    path = plan_path(directory, plan.key)
+    assembly = Assembly(config, release, plan, path, engines, device, overlaps=overlaps)
     try:
         with _timed(seconds, "kernels"):
             assembly.load_kernels()

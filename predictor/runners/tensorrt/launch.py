@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 from predictor.runners.tensorrt.cuda_api import check, load_driver
 from predictor.runners.tensorrt.kernel_shape import KernelShape
 from predictor.runners.tensorrt.nvrtc import Compiler, Program
+from predictor.runners.tensorrt.overlap import FOLLOWING, FollowingLaunch, InFront
 
 SOURCES = Path(__file__).with_name("kernels")
 
@@ -44,14 +45,22 @@ class KernelFunction(Protocol):
         ...
 
 
-def programs(shape: KernelShape) -> list[Program]:
-    """What has to be compiled for ``shape``."""
+def programs(shape: KernelShape, *, overlaps: bool = False) -> list[Program]:
+    """What has to be compiled for ``shape``, with launches that may overlap or not."""
     headers = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.cuh"))}
-    return [Program(name, (SOURCES / name).read_text(), headers, shape.macros()) for name in PROGRAMS]
+    macros = (*shape.macros(), f"-DOVERLAPS={int(overlaps)}")
+    return [Program(name, (SOURCES / name).read_text(), headers, macros) for name in PROGRAMS]
 
 
-def load_functions(shape: KernelShape, compiler: Compiler) -> dict[str, KernelFunction]:
+def load_functions(
+    shape: KernelShape, compiler: Compiler, in_front: InFront | None = None
+) -> dict[str, KernelFunction]:
     """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
+
+    Args:
+        shape: what for.
+        compiler: for the GPU at hand.
+        in_front: of the stream that they run on, on a GPU from ``OVERLAP_SINCE`` on; None: launches do not overlap.
 
     Raises:
         StartupError: a kernel does not compile.
@@ -59,22 +68,30 @@ def load_functions(shape: KernelShape, compiler: Compiler) -> dict[str, KernelFu
     """
     driver = load_driver()
     functions: dict[str, KernelFunction] = {}
-    for program in programs(shape):
+    for program in programs(shape, overlaps=in_front is not None):
         doing = f"loading {program.name}"
         module = check(driver.cuModuleLoadData(compiler.compile(program)), doing)
         for name in PROGRAMS[program.name]:
-            functions[name] = _function(name, check(driver.cuModuleGetFunction(module, name.encode()), doing))
+            handle = check(driver.cuModuleGetFunction(module, name.encode()), doing)
+            functions[name] = _function(name, handle, in_front)
     return functions
 
 
-def _function(name: str, handle: object) -> KernelFunction:
+def _function(name: str, handle: object, in_front: InFront | None) -> KernelFunction:
+    if in_front is not None and name in FOLLOWING:
+        return FollowingLaunch(handle, name, in_front)
     launch_kernel = load_driver().cuLaunchKernel
     doing = f"starting {name}"
 
     def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
         check(launch_kernel(handle, *grid, threads, 1, 1, 0, stream, arguments, 0), doing)
 
-    return start
+    def start_ordinary(grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        start(grid, threads, stream, arguments)
+        if in_front is not None:
+            in_front.lets_next_start = False
+
+    return start if in_front is None else start_ordinary
 
 
 class Launch:

@@ -28,13 +28,11 @@ from predictor.runners.tensorrt.linear_tiling import (
     workspace_bytes,
 )
 from predictor.runners.tensorrt.nvrtc import Compiler, Program
+from predictor.runners.tensorrt.overlap import OVERLAP_SINCE, FollowingLaunch, InFront
 
 SOURCE = "linear.cu"
 HEADERS = ("linear_ptx.cuh", "ptx.cuh")
 KERNEL = "linear"
-
-OVERLAP_SINCE = (9, 0)
-"""Compute capability from which on a launch may begin before the one in front of it ends."""
 
 _ROWS_OF_TILES = (8, 16, 32, 64)
 """A number of rows for each number of token tiles."""
@@ -59,53 +57,11 @@ def program(tiling: Tiling, dtype: str) -> Program:
     return Program(SOURCE, (SOURCES / SOURCE).read_text(), headers, tiling.macros(dtype))
 
 
-class LoadedFunction:
-    """The kernel in the current context."""
-
-    def __init__(self, tiling: Tiling, cubin: bytes, *, overlaps: bool) -> None:
-        """Load it.
-
-        Args:
-            tiling: that it was compiled for.
-            cubin: compiled for this GPU.
-            overlaps: whether its blocks may start, and read weights, while the kernel in front of it still runs.
-
-        Raises:
-            CudaError: the driver cannot load it.
-        """
-        self.overlaps = overlaps
-        driver = load_driver()
-        doing = f"loading {SOURCE}"
-        module = check(driver.cuModuleLoadData(cubin), doing)
-        self._handle = check(driver.cuModuleGetFunction(module, KERNEL.encode()), doing)
-        shared = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        check(driver.cuFuncSetAttribute(self._handle, shared, tiling.shared_bytes), doing)
-        self._config = driver.CUlaunchConfig()
-        self._config.gridDimY = self._config.gridDimZ = 1
-        self._config.blockDimY = self._config.blockDimZ = 1
-        self._config.sharedMemBytes = tiling.shared_bytes
-        if overlaps:
-            attribute = driver.CUlaunchAttribute()
-            attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
-            attribute.value.programmaticStreamSerializationAllowed = 1
-            self._config.attrs = [attribute]
-            self._config.numAttrs = 1
-        self._launch = driver.cuLaunchKernelEx
-
-    def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        """See :class:`LinearFunction`."""
-        self._config.gridDimX = grid[0]
-        self._config.blockDimX = threads
-        self._config.hStream = stream
-        check(self._launch(self._config, self._handle, arguments, 0), f"starting {KERNEL}")
-
-
 def load_functions(
     weights: Iterable[tuple[str, int]],
     compiler: Compiler,
     properties: DeviceProperties,
-    *,
-    overlaps: bool,
+    in_front: InFront | None = None,
 ) -> dict[tuple[str, Tiling], LinearFunction]:
     """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
 
@@ -113,9 +69,8 @@ def load_functions(
         weights: type, ``float16`` or ``int8``, and number of rows of each weight that products will be bound to.
         compiler: for the GPU at hand.
         properties: the GPU's.
-        overlaps: whether a launch may start before the kernel in front of it ends, and read weights meanwhile. GPUs
-            without that ignore it. Worth it, 1 to 2 us, only behind kernels that let the next one start; behind
-            others it costs 1 us.
+        in_front: of the stream that they run on, so that a launch may start before the kernel in front of it ends,
+            and read weights meanwhile: worth 1 to 2 us. GPUs without that ignore it. None: launches do not overlap.
 
     Returns:
         By type and tiling.
@@ -130,9 +85,19 @@ def load_functions(
         tiling = tiling_for(n, rows, properties.sm_count, capability)
         if (dtype, tiling) not in functions:
             cubin = compiler.compile(program(tiling, dtype))
-            overlapping = overlaps and capability >= OVERLAP_SINCE
-            functions[dtype, tiling] = LoadedFunction(tiling, cubin, overlaps=overlapping)
+            following = in_front if capability >= OVERLAP_SINCE else None
+            functions[dtype, tiling] = _load(tiling, cubin, following)
     return functions
+
+
+def _load(tiling: Tiling, cubin: bytes, in_front: InFront | None) -> LinearFunction:
+    driver = load_driver()
+    doing = f"loading {SOURCE}"
+    module = check(driver.cuModuleLoadData(cubin), doing)
+    handle = check(driver.cuModuleGetFunction(module, KERNEL.encode()), doing)
+    shared = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    check(driver.cuFuncSetAttribute(handle, shared, tiling.shared_bytes), doing)
+    return FollowingLaunch(handle, KERNEL, in_front, shared_bytes=tiling.shared_bytes)
 
 
 class SkinnyLinears:

@@ -13,6 +13,7 @@ from predictor.plan import Profile
 from predictor.runners.tensorrt.buckets import profile_for
 from predictor.runners.tensorrt.launch import Start
 from predictor.runners.tensorrt.linear_tiling import is_fastest
+from predictor.runners.tensorrt.overlap import InFront
 from predictor.runners.tensorrt.weights import LinearWeights
 
 
@@ -56,6 +57,7 @@ class Linears:
         scratch_bytes: int,
         stream: int,
         few_rows: FewRows | None = None,
+        in_front: InFront | None = None,
     ) -> None:
         """Make no context yet.
 
@@ -66,6 +68,7 @@ class Linears:
             scratch_bytes: at least every engine's ``memory_bytes``.
             stream: that all products run on.
             few_rows: runs what it is fastest at; without it TensorRT runs everything.
+            in_front: of the stream, where launches overlap.
         """
         self._engines = engines
         self._profiles = profiles
@@ -73,6 +76,7 @@ class Linears:
         self._stream = stream
         self._bound: dict[tuple[str, int, int | None], _Bound] = {}
         self._few_rows = few_rows
+        self._in_front = in_front
         self._few_rows_bound: dict[tuple[int, int, int], Start] = {}
         """By addresses of x, weight and y."""
         self._index: dict[tuple[str, int], int] = {}
@@ -103,6 +107,8 @@ class Linears:
         if bound is None:
             bound = self._bound[key] = self._bind(linear.engine, profile)
         bound.run(rows, linear.columns, x, linear.weight, y, self._stream)
+        if self._in_front is not None:
+            self._in_front.lets_next_start = False
 
     def close(self) -> None:
         """Give the contexts back; graphs captured from them may not run afterwards."""

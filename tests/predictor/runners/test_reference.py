@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from predictor.batch import Batch
+from predictor.builder.int8.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
 from predictor.builder.segments import emit_segment
-from predictor.builder.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
 from predictor.errors import RunnerError, StartupError
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner

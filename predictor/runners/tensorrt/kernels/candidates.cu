@@ -6,6 +6,7 @@
 // pairs, so what is left is few and certainly fits. The block of a row that finishes last merges the slices in the
 // same launch.
 #include "operands.cuh"
+#include "overlap.cuh"
 #include "ptx.cuh"
 
 typedef unsigned long long key_bits;
@@ -201,6 +202,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     candidates(const void* logits, const float* scale, int* ids, float* logprobs, int* counters, key_bits* best,
                float2* stats, int vocabulary) {
     __shared__ Shared shared;
+    follow_kernel_before();
     const int slice = blockIdx.x, slices = gridDim.x;
     const long long row = blockIdx.y;
     unsigned orders[PER_THREAD];

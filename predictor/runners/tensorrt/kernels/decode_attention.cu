@@ -12,6 +12,7 @@
 // last merges the shares, as in "Flash-Decoding for long-context inference" (Dao et al., 2023), in the same launch.
 #include "decode_tiles.cuh"
 #include "heads.cuh"
+#include "overlap.cuh"
 #include "ptx.cuh"
 
 // Turns the queries into shared memory and, in the block that owns the new token, its key and value there and into
@@ -198,6 +199,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 128 && HEAD_TI
                      const int* positions, void* attended, const float* input_scale, int* counters, float2* stats,
                      float2* outputs, int capacity, float scale, float epsilon) {
     __shared__ Shared shared;
+    follow_kernel_before();
     const int split = blockIdx.x, splits = gridDim.x, kv_head = blockIdx.y, row = blockIdx.z;
     const int slot = slots[row], position = positions[row];
     const long long row_start = static_cast<long long>(row) * HEADS * HEAD_DIM;

@@ -5,6 +5,7 @@
 // it needs before it waits for any of it, and its part of a row stays in registers from the sum to the norm.
 // HIDDEN and every other width are multiples of eight.
 #include "operands.cuh"
+#include "overlap.cuh"
 #include "ptx.cuh"
 
 constexpr int SILU_THREADS = 128;
@@ -59,9 +60,10 @@ DEVICE void store_normed(RowPart& row, void* activation, bool int8, long long ro
 // token_ids [T]; embedding half [V, HIDDEN]; weight [HIDDEN]; residual, activation [T, HIDDEN]; input_scale [HIDDEN]
 // or null.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS, 1)
-    embed_norm(const int* __restrict__ token_ids, const half_bits* __restrict__ embedding,
-               const float* __restrict__ weight, float* __restrict__ residual, void* __restrict__ activation,
-               const float* __restrict__ input_scale, float epsilon) {
+    embed_norm(const int* UNSHARED token_ids, const half_bits* UNSHARED embedding,
+               const float* UNSHARED weight, float* UNSHARED residual, void* UNSHARED activation,
+               const float* UNSHARED input_scale, float epsilon) {
+    follow_kernel_before();
     const long long row_start = static_cast<long long>(blockIdx.x) * HIDDEN;
     const half_bits* token = embedding + static_cast<long long>(token_ids[blockIdx.x]) * HIDDEN;
     RowPart row;
@@ -79,9 +81,10 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS, 1)
 // One block per row: residual += product + bias; activation = the residual's norm.
 // product, residual, activation [T, HIDDEN]; weight [HIDDEN]; scale, bias, input_scale [HIDDEN] or null.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS, 1)
-    add_norm(const void* __restrict__ product, const float* __restrict__ scale, const float* __restrict__ bias,
-             const float* __restrict__ weight, float* __restrict__ residual, void* __restrict__ activation,
-             const float* __restrict__ input_scale, float epsilon) {
+    add_norm(const void* UNSHARED product, const float* UNSHARED scale, const float* UNSHARED bias,
+             const float* UNSHARED weight, float* UNSHARED residual, void* UNSHARED activation,
+             const float* UNSHARED input_scale, float epsilon) {
+    follow_kernel_before();
     const long long row_start = static_cast<long long>(blockIdx.x) * HIDDEN;
     RowPart row;
 #pragma unroll
@@ -103,8 +106,9 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS, 1)
 // product [T, 2 width], gates first; scale, bias [2 width] or null; activation [T, width]; input_scale [width] or
 // null.
 extern "C" __global__ void __launch_bounds__(SILU_THREADS, 1)
-    silu_mul(const void* __restrict__ product, const float* __restrict__ scale, const float* __restrict__ bias,
-             void* __restrict__ activation, const float* __restrict__ input_scale, int width) {
+    silu_mul(const void* UNSHARED product, const float* UNSHARED scale, const float* UNSHARED bias,
+             void* UNSHARED activation, const float* UNSHARED input_scale, int width) {
+    follow_kernel_before();
     const int column = (blockIdx.x * SILU_THREADS + threadIdx.x) * WIDE;
     if (column >= width) return;
     const long long row_start = static_cast<long long>(blockIdx.y) * width;

@@ -1,4 +1,4 @@
-// What linear.cu needs beyond ptx.cuh: copies that stream past the caches, integer products, overlapping launches.
+// What linear.cu needs beyond ptx.cuh: copies that stream past the caches, integer products.
 // Shared memory is addressed by the 32 bits that the instructions take. Replaced for the tests as ptx.cuh is.
 #pragma once
 
@@ -64,19 +64,4 @@ DEVICE void multiply_add(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, 
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
-// Kernels launched with programmatic stream serialization start before the kernel in front of them ends. This waits
-// until it has, and all it wrote can be read; nothing where the launch was an ordinary one.
-DEVICE void wait_for_kernel_before() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-// Lets such a kernel behind this one start once every block has come here.
-DEVICE void let_next_kernel_start() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
 }

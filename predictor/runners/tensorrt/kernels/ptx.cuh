@@ -100,3 +100,18 @@ DEVICE float warp_sum(float value) {
     for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(FULL_WARP, value, distance);
     return value;
 }
+
+// Kernels launched with programmatic stream serialization start before the kernel in front of them ends. This waits
+// until it has, and all it wrote can be read; nothing where the launch was an ordinary one.
+DEVICE void wait_for_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets such a kernel behind this one start once every block has come here.
+DEVICE void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}

@@ -5,7 +5,7 @@ The same cases run on the GPU and on the host, where the kernels are emulated: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -90,6 +90,10 @@ class HostMemory:
     def get(self, buffer: Buffer) -> Array:
         array: Array = self.arrays[buffer.address].copy()
         return array
+
+    def regions(self) -> Iterable[tuple[int, int]]:
+        """Address and size of every array."""
+        return [(address, array.nbytes) for address, array in self.arrays.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from predictor.batch import Batch, StepOutput
+from predictor.builder.int8.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
 from predictor.builder.segments import emit_segment
-from predictor.builder.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
 from predictor.config import PredictorConfig
 from predictor.errors import StartupError
 from predictor.plan import Plan, PlanBlob, PlanKey, PlanTensor, Profile, align

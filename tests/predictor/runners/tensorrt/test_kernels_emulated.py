@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from predictor.runners.tensorrt.kernel_shape import KernelShape
 from tests.predictor.runners.tensorrt import bench, fused_cases
 from tests.predictor.runners.tensorrt import kernel_cases as cases
 from tests.predictor.runners.tensorrt.bench import VARIANTS, Bench, HostMemory, Variant
-from tests.predictor.runners.tensorrt.emulator import COMPILER, emulate
+from tests.predictor.runners.tensorrt.emulator import COMPILER, InFront, emulate
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++")
 
@@ -32,15 +33,37 @@ SHAPES = {
     ),
 }
 
+OVERLAPPING = {f"{name}, overlapping": SHAPES[name] for name in ("seven share", "narrow")}
+"""Nothing that these kernels read or write is there before they have waited for the kernel in front."""
+
 MakeBench = Callable[[int], Bench]
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+def maker(shape: KernelShape, directory: Path, *, overlaps: bool, behind_another: bool) -> MakeBench:
+    in_front = InFront()
+    functions = emulate(shape, directory, seed=20, overlaps=overlaps, in_front=in_front)
+
+    def make(sm_count: int) -> Bench:
+        memory = HostMemory()
+        if behind_another:
+            in_front.writes = memory.regions
+        return bench.make_bench(shape, functions, memory, sm_count=sm_count, max_rows=8)
+
+    return make
+
+
+@pytest.fixture(scope="module", params=[*SHAPES, *OVERLAPPING])
 def make_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeBench:
     """Benches by number of multiprocessors, which decides how finely a past is split."""
-    shape = SHAPES[request.param]
-    functions = emulate(shape, tmp_path_factory.mktemp("kernels"), seed=20)
-    return lambda sm_count: bench.make_bench(shape, functions, HostMemory(), sm_count=sm_count, max_rows=8)
+    overlaps = request.param in OVERLAPPING
+    shape = {**SHAPES, **OVERLAPPING}[request.param]
+    return maker(shape, tmp_path_factory.mktemp("kernels"), overlaps=overlaps, behind_another=overlaps)
+
+
+def test_a_kernel_that_does_not_wait_for_the_one_in_front_shows(tmp_path: Path) -> None:
+    make = maker(SHAPES["narrow"], tmp_path, overlaps=False, behind_another=True)
+    with pytest.raises(AssertionError):
+        fused_cases.check_silu_mul(make(1), 2, 8, bench.PLAIN)
 
 
 @pytest.fixture(params=VARIANTS)

@@ -80,13 +80,14 @@ def test_an_unwritable_cache_is_said_once(
     assert [record.message.count("YIWEN_CACHE_DIR") for record in caplog.records] == [1]
 
 
+@pytest.mark.parametrize("overlaps", [False, True])
 @pytest.mark.parametrize("capability", [(8, 0), HOPPER])
 @pytest.mark.parametrize(
     "model", [(32, 32, 128), (28, 4, 128), (8, 2, 32), (16, 1, 256), (8, 8, 80)], ids=str
 )
 def test_the_kernels_compile(
-    compiler: Compiler, capability: tuple[int, int], model: tuple[int, int, int]
+    compiler: Compiler, capability: tuple[int, int], model: tuple[int, int, int], overlaps: bool
 ) -> None:
     shape = KernelShape(*model, hidden=64, vocabulary=1000, candidates=32, capacity=128)
-    for program in programs(shape):
+    for program in programs(shape, overlaps=overlaps):
         assert Compiler(capability, None).compile(program).startswith(b"\x7fELF")

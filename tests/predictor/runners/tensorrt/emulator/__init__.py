@@ -5,20 +5,48 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from predictor.runners.tensorrt.kernel_shape import KernelShape
 from predictor.runners.tensorrt.launch import PROGRAMS, Grid, KernelFunction, programs
+from predictor.runners.tensorrt.overlap import FOLLOWING
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 
 
-def emulate(shape: KernelShape, directory: Path, *, seed: int) -> dict[str, KernelFunction]:
-    """Compile the kernels for ``shape`` in ``directory``; ``seed`` decides in which order threads and blocks run."""
+Memory = Callable[[], Iterable[tuple[int, int]]]
+"""Addresses and sizes."""
+
+
+def nothing() -> Iterable[tuple[int, int]]:
+    return ()
+
+
+@dataclass(slots=True)
+class InFront:
+    """The kernel in front of each launch, which has not ended when the launch begins."""
+
+    writes: Memory = nothing
+
+
+def emulate(
+    shape: KernelShape, directory: Path, *, seed: int, overlaps: bool = False, in_front: InFront | None = None
+) -> dict[str, KernelFunction]:
+    """Compile the kernels for ``shape`` in ``directory``.
+
+    Args:
+        shape: what for.
+        directory: empty.
+        seed: decides in which order threads and blocks run.
+        overlaps: whether they are compiled for launches that overlap.
+        in_front: what those that may overlap find under way; without it nothing is.
+    """
     assert COMPILER is not None
     functions: dict[str, KernelFunction] = {}
-    for program in programs(shape):
+    for program in programs(shape, overlaps=overlaps):
         for name, text in program.headers.items():
             (directory / name).write_text(text)
         for name in ("emulation.h", "ptx.cuh"):
@@ -32,15 +60,26 @@ def emulate(shape: KernelShape, directory: Path, *, seed: int) -> dict[str, Kern
         subprocess.run([*command, "-o", library, source], check=True)
         loaded = ctypes.CDLL(str(library))
         for kernel in kernels:
-            functions[kernel] = _function(getattr(loaded, f"emulate_{kernel}"), seed)
+            following = in_front if kernel in FOLLOWING else None
+            functions[kernel] = _function(loaded, kernel, seed, following or InFront())
     return functions
 
 
-def _function(emulated: ctypes._NamedFuncPointer, seed: int) -> KernelFunction:
+def declare_unwritten(library: ctypes.CDLL, memory: Iterable[tuple[int, int]]) -> None:
+    """Say what the kernel in front of the next launch is still writing."""
+    regions = list(memory)
+    addresses = (ctypes.c_void_p * len(regions))(*(address for address, _ in regions))
+    sizes = (ctypes.c_size_t * len(regions))(*(nbytes for _, nbytes in regions))
+    library.emulate_unwritten(addresses, sizes, len(regions))
+
+
+def _function(library: ctypes.CDLL, kernel: str, seed: int, in_front: InFront) -> KernelFunction:
+    emulated = getattr(library, f"emulate_{kernel}")
     emulated.restype = None
     emulated.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
 
     def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        declare_unwritten(library, in_front.writes())
         emulated((ctypes.c_int * 3)(*grid), threads, seed, arguments)
 
     return start

@@ -1,6 +1,9 @@
 // Enough of CUDA to run a kernel on the host, block by block. A thread is a coroutine that runs until it waits for its
 // warp or its block; which one runs next is drawn by lot, so that a missing barrier shows. Shared memory is filled with
 // NaN before each block, and asynchronous copies happen when they are waited for, never earlier.
+//
+// A kernel may be told of memory that the kernel in front of it is still writing. It is filled with ones, NaN or -1,
+// until no thread of the block can go on without what is in it; what was written there before that is lost.
 #pragma once
 #include <ucontext.h>
 
@@ -49,13 +52,14 @@ namespace emulation {
 
 constexpr int WARP = 32;
 constexpr int STACK = 256 * 1024;
-enum class Wait { NOTHING, WARP_MATES, BLOCK_MATES, DONE };
+enum class Wait { NOTHING, WARP_MATES, BLOCK_MATES, KERNEL_BEFORE, DONE };
 
 struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[STACK]};
     Wait wait = Wait::NOTHING;
     int parity = 0;
+    bool has_waited = false;  // for the kernel in front
     std::vector<std::function<void()>> copies;
 };
 
@@ -67,6 +71,27 @@ inline ucontext_t scheduler;
 inline int current;
 inline std::function<void()> body;
 inline dim3 thread_index, block_index, block_size, grid_size;
+
+struct Unwritten {
+    unsigned char* address;
+    std::size_t size;
+    std::vector<unsigned char> content;
+};
+inline std::vector<Unwritten> unwritten;
+inline bool hidden = false;
+
+inline void hide() {
+    for (auto& memory : unwritten) {
+        memory.content.assign(memory.address, memory.address + memory.size);
+        std::memset(memory.address, 0xff, memory.size);
+    }
+    hidden = !unwritten.empty();
+}
+inline void reveal() {
+    for (auto& memory : unwritten)
+        if (hidden) std::memcpy(memory.address, memory.content.data(), memory.size);
+    hidden = false;
+}
 
 inline void wait_for(Wait what) {
     const int self = current;
@@ -115,9 +140,10 @@ inline void run_block(std::mt19937& lot) {
         threads[i].context.uc_stack.ss_size = STACK;
         makecontext(&threads[i].context, enter, 0);
     }
+    hide();
     for (;;) {
         std::shuffle(order.begin(), order.end(), lot);
-        bool ran = false, done = true;
+        bool ran = false, done = true, released = false;
         for (int i : order) {
             if (threads[i].wait == Wait::NOTHING) {
                 current = i;
@@ -127,9 +153,12 @@ inline void run_block(std::mt19937& lot) {
             }
             done = done && threads[i].wait == Wait::DONE;
         }
-        if (done) return;
+        if (done) return reveal();
         for (int i = 0; i < count; i += WARP) ran |= release(i, i + WARP, Wait::WARP_MATES);
         ran |= release(0, count, Wait::BLOCK_MATES);
+        for (int i = 0; !ran && i < count; i++)
+            if (threads[i].wait == Wait::KERNEL_BEFORE) threads[i].wait = Wait::NOTHING, released = true;
+        if (released && hidden) reveal(), ran = true;
         if (!ran) {
             std::fprintf(stderr, "threads wait for each other\n");
             std::abort();
@@ -159,7 +188,24 @@ void launch(void (*kernel)(A...), void** arguments, const int* grid, int count, 
 #define blockDim emulation::block_size
 #define gridDim emulation::grid_size
 
-inline void __syncthreads() { 
+inline void wait_for_kernel_before() {
+    if (emulation::hidden) emulation::wait_for(emulation::Wait::KERNEL_BEFORE);
+    emulation::threads[emulation::current].has_waited = true;
+}
+// The next kernel relies on the end of this one being the end of those before it.
+inline void let_next_kernel_start() {
+    if (emulation::unwritten.empty() || emulation::threads[emulation::current].has_waited) return;
+    std::fprintf(stderr, "a kernel lets the next one start before it has waited itself\n");
+    std::abort();
+}
+// What the next launches' kernels in front are still writing.
+extern "C" void emulate_unwritten(void* const* addresses, const std::size_t* sizes, int count) {
+    emulation::unwritten.clear();
+    for (int i = 0; i < count; i++)
+        emulation::unwritten.push_back({static_cast<unsigned char*>(addresses[i]), sizes[i], {}});
+}
+
+inline void __syncthreads() {
     emulation::wait_for(emulation::Wait::BLOCK_MATES);
 }
 inline void __syncwarp() { emulation::wait_for(emulation::Wait::WARP_MATES); }

@@ -20,13 +20,18 @@ inline unsigned char* at_shared(unsigned address) {
 }
 
 // Copies of each thread: those of the group that has not ended, and the groups under way. They happen when they are
-// waited for; the place holds garbage until then.
+// waited for; the place holds garbage until then. Those begun before the kernel in front has ended read at once.
 using Group = std::vector<std::function<void()>>;
 inline std::map<int, Group> open_groups;
 inline std::map<int, std::deque<Group>> ended_groups;
 
 inline void copy_async(unsigned shared, const char* global, bool valid) {
     std::memset(at_shared(shared), 0xff, 16);
+    if (emulation::hidden && valid) {
+        std::vector<char> early(global, global + 16);
+        open_groups[emulation::current].push_back([=] { std::memcpy(at_shared(shared), early.data(), 16); });
+        return;
+    }
     open_groups[emulation::current].push_back([=] {
         if (valid) std::memcpy(at_shared(shared), global, 16);
         else std::memset(at_shared(shared), 0, 16);
@@ -47,8 +52,6 @@ inline void raise_flag(unsigned* flag) { *flag = 1; }
 inline void wait_for_flag(const unsigned* flag) {
     if (*flag == 0) std::abort();
 }
-inline void wait_for_kernel_before() {}
-inline void let_next_kernel_start() {}
 
 inline void load_tiles(unsigned (&tiles)[4], unsigned row) {
     auto lanes = emulation::exchange({row});
