@@ -25,7 +25,7 @@ from predictor.metrics import PredictorMetrics
 from predictor.pipeline import StepFailed, StepPipeline
 from predictor.runners.base import Runner
 from predictor.scheduler import Scheduler, Step
-from predictor.sequence import Request, Sequence
+from predictor.sequence import Request, Sequence, Subscriber
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse
 from protocol.release import Release
@@ -94,12 +94,19 @@ class LLMEngine:
             self._thread.join()
         self._fail_everything(NotReady("the predictor is shutting down", retry_after_s=1.0))
 
-    def submit(self, request: GenerateRequest, *, deadline: float | None = None) -> Future[GenerateResponse]:
+    def submit(
+        self,
+        request: GenerateRequest,
+        *,
+        deadline: float | None = None,
+        subscriber: Subscriber | None = None,
+    ) -> Future[GenerateResponse]:
         """Hand over a request; never blocks on a step.
 
         Args:
             request: its token ids must be within the vocabulary.
             deadline: monotonic seconds after which the answer is of no use.
+            subscriber: is told each token once its step is read, and the end of each sequence that ends by itself.
 
         Returns:
             Resolves when every sequence has ended. Cancelling it frees the slots before the next step. If the
@@ -110,7 +117,7 @@ class LLMEngine:
             TooLong, Overloaded: refused at the door.
             NotReady: unhealthy or stopping.
         """
-        entry = self._request_from_message(request, deadline)
+        entry = self._request_from_message(request, deadline, subscriber)
         with self._wake:
             if self._stopping or not self.is_healthy:
                 raise NotReady("the predictor is not healthy and is about to be restarted", retry_after_s=5.0)
@@ -151,8 +158,11 @@ class LLMEngine:
         read = self._pipeline.read()
         with self._wake:
             generated = sum(sequence.is_running for sequence in read.step.sequences)
+            followed = read.followed()
             finished = self._scheduler.update(read.step, read.token_ids, read.logprobs)
         self._failures_in_a_row = 0
+        for subscriber, sequence, token_id, logprob in followed:
+            subscriber.publish(sequence.delta(token_id, logprob, self._release.id))
         self._end(finished)
         self._observe_step(read.step.batch.prompt_tokens, generated)
 
@@ -190,12 +200,14 @@ class LLMEngine:
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 self._become_unhealthy()
 
-    def _request_from_message(self, message: GenerateRequest, deadline: float | None) -> Request:
-        entry = Request(request=message, deadline=deadline, future=Future())
+    def _request_from_message(
+        self, message: GenerateRequest, deadline: float | None, subscriber: Subscriber | None
+    ) -> Request:
+        entry = Request(message, deadline, future=Future(), subscriber=subscriber)
         now = self._clock()
         entry.sequences = [
-            Sequence(prompt, max_new_tokens, entry, self._stop_token_ids, arrived=now)
-            for prompt, max_new_tokens in zip(message.prompts, message.max_new_tokens, strict=True)
+            Sequence(prompt, bound, entry, self._stop_token_ids, arrived=now, index=index)
+            for index, (prompt, bound) in enumerate(zip(message.prompts, message.max_new_tokens, strict=True))
         ]
         return entry
 

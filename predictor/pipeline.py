@@ -17,6 +17,7 @@ from predictor.metrics import PredictorMetrics
 from predictor.runners.base import Runner
 from predictor.sampler import sample
 from predictor.scheduler import Step
+from predictor.sequence import Sequence, Subscriber
 
 
 class StepFailed(Exception):
@@ -30,6 +31,16 @@ class ReadStep:
     step: Step
     token_ids: list[int]
     logprobs: list[float]
+
+    def followed(self) -> list[tuple[Subscriber, Sequence, int, float]]:
+        """Who follows a sequence that still runs, the sequence, its token and the token's log-probability."""
+        return [
+            (sequence.request.subscriber, sequence, token_id, logprob)
+            for sequence, token_id, logprob in zip(
+                self.step.sequences, self.token_ids, self.logprobs, strict=True
+            )
+            if sequence.request.subscriber is not None and sequence.is_running
+        ]
 
 
 class StepPipeline:

@@ -1,15 +1,30 @@
 """One prompt on its way to an answer: the hot state of the engine.
 
 A sequence knows its tokens, its slot and why it ended. It decides nothing: admission, order and time are the
-scheduler's.
+scheduler's. Who wants tokens before the answer is whole gives its request a :class:`Subscriber`.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.messages import (
+    FinishReason,
+    GenerateRequest,
+    GenerateResponse,
+    Generation,
+    GenerationEnd,
+    TokenDelta,
+)
+
+
+class Subscriber(Protocol):
+    """Who reads tokens as they are generated."""
+
+    def publish(self, delta: TokenDelta) -> None:
+        """Take in one delta. Runs in the engine's thread, so it neither blocks nor raises."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +37,8 @@ class Request:
     future: Future[GenerateResponse]
     """Cancelling it is how a caller leaves: its sequences lose their slots before the next step."""
     sequences: list[Sequence] = field(default_factory=list)
+    subscriber: Subscriber | None = None
+    """Is told each token before the future resolves; None for an answer in one piece."""
 
     @property
     def cost_tokens(self) -> int:
@@ -49,6 +66,8 @@ class Sequence:
     stop_token_ids: frozenset[int]
     arrived: float
     """Monotonic seconds."""
+    index: int = 0
+    """Place in the request."""
     slot: int | None = None
     """Set while it runs."""
     output_ids: list[int] = field(default_factory=list)
@@ -105,5 +124,20 @@ class Sequence:
         """The answer of a finished sequence."""
         if self.finish_reason is None:
             raise AssertionError("a sequence was read before it had finished")
-        mean = self.logprob_sum / self.num_generated if self.num_generated else 0.0
-        return Generation(token_ids=tuple(self.output_ids), logprob=mean, finish_reason=self.finish_reason)
+        return Generation(tuple(self.output_ids), self._mean_logprob, self.finish_reason)
+
+    def delta(self, token_id: int, logprob: float, release: str) -> TokenDelta:
+        """What a subscriber is told of the token that was appended last."""
+        stopped = self.finish_reason is FinishReason.STOP
+        return TokenDelta(
+            index=self.index,
+            token_ids=() if stopped else (token_id,),
+            logprobs=() if stopped else (logprob,),
+            end=GenerationEnd(self._mean_logprob, self.finish_reason, release)
+            if self.finish_reason
+            else None,
+        )
+
+    @property
+    def _mean_logprob(self) -> float:
+        return self.logprob_sum / self.num_generated if self.num_generated else 0.0

@@ -1,5 +1,7 @@
 """What a service gives to the server: a KServe model with one asynchronous ``infer`` and a truthful health.
 
+A service that streams gives it ``stream`` as well.
+
 Decoding, errors, logs, cancellation and draining are the server's; tensors and their meaning are the service's.
 """
 
@@ -7,12 +9,12 @@ from __future__ import annotations
 
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from protocol.codec.sdk import InferRequest, InferResponse
-from protocol.errors import InvalidRequest
+from protocol.errors import InvalidRequest, NotFound
 from protocol.tensors import TensorSpec
 from serving.sdk import Model
 
@@ -61,6 +63,17 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         Raises:
             YiwenError: the expected failure that both surfaces send.
         """
+
+    def stream(self, body: bytes, call: Call) -> AsyncGenerator[Mapping[str, object], None]:
+        """Answer one request piece by piece: each item becomes one server-sent event.
+
+        The body is the model's own to decode. Closing the iterator, or being cancelled in it, means that the caller
+        is gone: free the work.
+
+        Raises:
+            YiwenError: as :meth:`infer`; before the first item it becomes the answer's status, later an event.
+        """
+        raise NotFound(f"{self.name} does not stream: POST to /v2/models/{self.name}/infer")
 
     @abstractmethod
     def is_healthy(self) -> bool:

@@ -1,8 +1,8 @@
 """The REST surface: an ASGI application in front of the SDK's, which it uses for what it need not touch.
 
-Inference is answered here, without a framework in between. Other POSTs (routes a service adds) go to the SDK's
-application with the same treatment around them: request id, size limit, drain, error table, one log line. GETs go
-there as they are; :mod:`serving.endpoints` tells the truth on them.
+Inference, whole or streamed, is answered here, without a framework in between. Other POSTs (routes a service adds)
+go to the SDK's application with the same treatment around them: request id, size limit, drain, error table, one log
+line. GETs go there as they are; :mod:`serving.endpoints` tells the truth on them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protocol.codec import decode_rest_request, encode_rest_response
 from protocol.errors import CallerGone, ReleaseMismatch, TooLong, YiwenError
 from serving.disconnect import unless_gone
+from serving.event_stream import HEARTBEAT_S, EventStream
 from serving.model import Call
 from serving.requests import Desk, Record, error_headers, new_call
 
@@ -53,10 +54,14 @@ def call_of(request: Request) -> Call:
 class Edge:
     """What uvicorn calls."""
 
-    def __init__(self, app: ASGIApp, desk: Desk, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, desk: Desk, max_body_bytes: int, *, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._app = app
         self._desk = desk
         self._limit = max_body_bytes
+        self._heartbeat_s = heartbeat_s
+        self._stream_path = f"/v2/models/{desk.model.name}/generate_stream"
         self._infer_path = f"/v2/models/{desk.model.name}/infer"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +72,8 @@ class Edge:
         with self._desk.request(new_call(headers, "rest")) as record:
             if scope["path"] == self._infer_path:
                 await self._infer(record, receive, send)
+            elif scope["path"] == self._stream_path:
+                await self._stream(record, receive, send)
             else:
                 await self._delegate(record, scope, receive, send)
 
@@ -82,6 +89,22 @@ class Edge:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             reply = error_reply(record.fail(error))
         await self._send(record, reply, send)
+
+    async def _stream(self, record: Record, receive: Receive, send: Send) -> None:
+        call = record.call
+        answer = EventStream(send, self._extra_headers(call), heartbeat_s=self._heartbeat_s)
+        fault = None
+        try:
+            self._desk.admit()
+            body = await self._read(call, receive)
+            await unless_gone(receive, answer.relay(self._desk.model.stream(body, call)))
+        # The outermost edge, as in _infer.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            fault = record.fail(error)
+        if fault is not None and not answer.started:
+            await self._send(record, error_reply(fault), send)
+        elif not isinstance(fault, CallerGone):
+            await answer.end(fault)
 
     async def _delegate(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})[_RECORD] = record
@@ -118,10 +141,13 @@ class Edge:
     async def _send(self, record: Record, reply: Reply, send: Send) -> None:
         if reply.status == CallerGone.status:
             return
-        extra = [(REQUEST_ID.encode(), record.call.request_id.encode())]
+        await _send(reply, send, self._extra_headers(record.call))
+
+    def _extra_headers(self, call: Call) -> list[tuple[bytes, bytes]]:
+        extra = [(REQUEST_ID.encode(), call.request_id.encode())]
         if self._desk.gate.draining:
             extra.append((b"connection", b"close"))  # the caller's next request should find another replica
-        await _send(reply, send, extra)
+        return extra
 
 
 class Guard:

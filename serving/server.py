@@ -74,7 +74,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._gate = Gate()
         desk = Desk(model, self._gate, RequestMetrics(model.name))
         self.dataplane = TruthfulDataPlane(self, desk)
-        self._edge = Edge(app, desk, settings.max_body_bytes)
+        self._edge = Edge(app, desk, settings.max_body_bytes, heartbeat_s=settings.heartbeat_s)
         self._servicer = Servicer(self.dataplane, desk)
         app.router.routes.extend(Endpoints(self.dataplane).routes())
         for router in routes:

@@ -47,6 +47,8 @@ class ServerSettings:
     """Milliseconds a request may take when it states no deadline, and the longest it may ask for."""
     drain_s: float = field(default=25.0, metadata={"env": "YIWEN_DRAIN_S", "min": 0.0})
     """Seconds that running requests get to finish after SIGTERM; below the pod's 30 s of grace."""
+    heartbeat_s: float = field(default=10.0, metadata={"env": "YIWEN_HEARTBEAT_S", "min": 0.01})
+    """Seconds of silence after which a stream sends a comment; below the idle timeout of every proxy on the way."""
     log_level: str = field(
         default="info",
         metadata={"env": "YIWEN_LOG_LEVEL", "choices": ("debug", "info", "warning", "error")},

@@ -1,4 +1,4 @@
-"""The predictor, over pooled HTTP: one v2 infer request in, one answer or one error of the wire's table out.
+"""The predictor, over pooled HTTP: one v2 infer request in; an answer, a stream, or an error of the wire's table out.
 
 It adds what a plain HTTP client leaves open: the time that is left travels along and bounds the wait, every failure
 becomes an error that the caller's edge can send on, and a request is repeated once where that is safe. It knows
@@ -14,47 +14,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
-import orjson
 
 from protocol.codec import (
+    EventDecoder,
     decode_rest_response,
+    delta_from_event,
     encode_rest_request,
     generate_response_from_infer,
     infer_from_generate_request,
 )
-from protocol.errors import NotReady, Overloaded, YiwenError, error_from_status
-from protocol.messages import GenerateRequest, GenerateResponse
+from protocol.errors import NotReady, Overloaded, YiwenError
+from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorFault, PredictorTooLate, PredictorUnreachable
 from transformer.metrics import TransformerMetrics
+from transformer.predictor_answers import RETRY_AFTER_S, Answer, error_of
+
+_Result = TypeVar("_Result")
 
 DEADLINE_GRACE_S = 0.25
 """How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""
 
-RETRY_AFTER_S = 1.0
-"""Sent where the predictor itself names no time: about what a restarted container or a new endpoint takes."""
+_BROKEN_OFF = "the connection to the predictor broke before its answer was complete; retry"
 
-RELEASE_HEADER = "x-yiwen-release"
 TRAVELLING_HEADERS = ("traceparent", "tracestate")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One HTTP response, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    body: bytes
 
 
 class PredictorClient:
@@ -71,8 +62,9 @@ class PredictorClient:
         self._model_name = model_name
         self._metrics = metrics
         self._clock = clock
-        path = f"/v2/models/{quote(model_name, safe='')}/infer"
-        self._url = config.predictor_base_url + path
+        model_url = f"{config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
+        self._url = model_url + "/infer"
+        self._stream_url = model_url + "/generate_stream"
         self._free = asyncio.Semaphore(config.max_connections)
         self._pooled: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
@@ -100,24 +92,79 @@ class PredictorClient:
         Raises:
             YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
         """
-        infer = infer_from_generate_request(
-            request, model_name=self._model_name, request_id=headers.get("x-request-id")
-        )
-        # Binary, measured over both sides: for one text as fast as JSON (0.26 ms), for 256 in half its time (2.8 ms).
-        body, content_headers = encode_rest_request(infer, binary=True)
-        limit_s = None if request.deadline_ms is None else request.deadline_ms / 1000 + DEADLINE_GRACE_S
+        body, headers = self._encode(request, headers)
         started = self._clock()
         try:
-            answer = await asyncio.wait_for(self._send(body, {**headers, **content_headers}), limit_s)
+            answer = await asyncio.wait_for(self._send(body, headers), _limit_s(request))
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._clock() - started) from None
         finally:
             self._metrics.predictor_seconds.observe(self._clock() - started)
         return _read(answer)
 
-    async def _send(self, body: bytes, headers: Mapping[str, str]) -> _Answer:
+    async def stream(
+        self, request: GenerateRequest, headers: Mapping[str, str]
+    ) -> AsyncGenerator[TokenDelta, None]:
+        """Have prompts continued, token by token; arguments and errors as in :meth:`generate`.
+
+        A stream that ends by itself is whole: every prompt had its end. Closing the iterator closes the connection,
+        which is how the predictor learns that nobody reads any more. Nothing is repeated: a stream takes a connection
+        of its own, since one from the pool may have been closed meanwhile.
+
+        Raises:
+            YiwenError: also in mid-stream, where the predictor says so or the connection breaks.
+        """
+        body, headers = self._encode(request, headers)
+        started = self._clock()
+        open_prompts = set(range(len(request.prompts)))
+        decoder = EventDecoder()
+        async with self._connection():
+            opening = self._open_stream(body, headers)
+            async with await self._in_time(opening, request, started) as response:
+                while part := await self._in_time(response.content.readany(), request, started):
+                    for delta in map(delta_from_event, decoder.feed(part)):
+                        if delta.end is not None:
+                            open_prompts.discard(delta.index)
+                        yield delta
+        if open_prompts:
+            raise PredictorUnreachable(_BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+
+    async def _in_time(self, work: Awaitable[_Result], request: GenerateRequest, started: float) -> _Result:
+        """A stream's next step, given up when ``request``, sent at ``started``, is long too late."""
+        limit_s = _limit_s(request)
+        try:
+            return await asyncio.wait_for(
+                work, None if limit_s is None else limit_s - (self._clock() - started)
+            )
+        except asyncio.TimeoutError:
+            raise PredictorTooLate(self._clock() - started) from None
+        except aiohttp.ClientError as error:
+            raise _explain(error, self._config) from error
+
+    def _encode(self, request: GenerateRequest, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of a request."""
+        infer = infer_from_generate_request(
+            request, model_name=self._model_name, request_id=headers.get("x-request-id")
+        )
+        # Binary, measured over both sides: for one text as fast as JSON (0.26 ms), for 256 in half its time (2.8 ms).
+        body, content_headers = encode_rest_request(infer, binary=True)
+        return body, {**headers, **content_headers}
+
+    async def _open_stream(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """A response whose body is a stream; any other raises what it says."""
+        if self._unpooled is None:
+            raise _not_open()
+        response = await self._unpooled.post(
+            self._stream_url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=_Attempt()
+        )
+        if response.status != HTTPStatus.OK:
+            async with response:
+                raise error_of(await _read_whole(response))
+        return response
+
+    async def _send(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         if self._pooled is None or self._unpooled is None:
-            raise NotReady("the transformer is starting or stopping; retry", retry_after_s=RETRY_AFTER_S)
+            raise _not_open()
         async with self._connection():
             attempt = _Attempt()
             try:
@@ -151,14 +198,12 @@ class PredictorClient:
 
     async def _post(
         self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], attempt: _Attempt
-    ) -> _Answer:
+    ) -> Answer:
         async with session.post(
             self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
         ) as response:
             attempt.answered = True
-            content = await response.read()
-            lower = {name.lower(): value for name, value in response.headers.items()}
-            return _Answer(response.status, lower, content)
+            return await _read_whole(response)
 
     def _create_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         reuse = aiohttp.TraceConfig()
@@ -217,41 +262,24 @@ def travelling_headers(request_id: str, headers: Mapping[str, str]) -> dict[str,
     }
 
 
-def _read(answer: _Answer) -> GenerateResponse:
+def _limit_s(request: GenerateRequest) -> float | None:
+    """Seconds to wait for the whole answer."""
+    return None if request.deadline_ms is None else request.deadline_ms / 1000 + DEADLINE_GRACE_S
+
+
+def _not_open() -> NotReady:
+    return NotReady("the transformer is starting or stopping; retry", retry_after_s=RETRY_AFTER_S)
+
+
+async def _read_whole(response: aiohttp.ClientResponse) -> Answer:
+    lower = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, lower, await response.read())
+
+
+def _read(answer: Answer) -> GenerateResponse:
     if answer.status == HTTPStatus.OK:
         return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
-    raise _error_of(answer)
-
-
-def _error_of(answer: _Answer) -> YiwenError:
-    """The error that the predictor, or a proxy before it, answered with."""
-    document = _json_object(answer.body)
-    message = document.get("error")
-    serving = answer.headers.get(RELEASE_HEADER) or document.get("release")
-    retry_after_s = _seconds(answer.headers.get("retry-after"))
-    if retry_after_s is None and answer.status in (Overloaded.status, NotReady.status):
-        retry_after_s = RETRY_AFTER_S
-    return error_from_status(
-        answer.status,
-        message if isinstance(message, str) else f"the predictor answered with status {answer.status}",
-        retry_after_s=retry_after_s,
-        serving=serving if isinstance(serving, str) else None,
-    )
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}  # a proxy's page
-    return document if isinstance(document, dict) else {}
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None  # a date; nobody in this system sends one
+    raise error_of(answer)
 
 
 def _explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
@@ -265,7 +293,4 @@ def _explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenErro
         return PredictorTooLate(config.read_timeout_s)
     if isinstance(error, aiohttp.ClientResponseError):
         return PredictorFault("what answers at YIWEN_PREDICTOR_URL does not speak HTTP; check its port")
-    return PredictorUnreachable(
-        "the connection to the predictor broke before its answer was complete; retry",
-        retry_after_s=RETRY_AFTER_S,
-    )
+    return PredictorUnreachable(_BROKEN_OFF, retry_after_s=RETRY_AFTER_S)

@@ -5,6 +5,7 @@
     REST bytes ── rest ──────┐
                              ├── InferRequest / InferResponse ── translate | generate ── messages
     gRPC messages ─ protobuf ┘
+    server-sent events ─────────────── stream ────────────────────────────────────────── TokenDelta
 
 Every request that is malformed raises :class:`protocol.errors.InvalidRequest` with the fix in its message; an answer
 that is malformed raises :class:`protocol.errors.InternalFault`. Serving and sending are elsewhere.
@@ -32,6 +33,16 @@ from protocol.codec.rest import (
     encode_rest_response,
 )
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
+from protocol.codec.stream import (
+    EVENT_STREAM,
+    HEARTBEAT,
+    EventDecoder,
+    ServerSentEvent,
+    delta_from_event,
+    document_from_delta,
+    encode_error_event,
+    encode_event,
+)
 from protocol.codec.translate import (
     infer_from_translate_request,
     infer_from_translate_response,
@@ -40,15 +51,23 @@ from protocol.codec.translate import (
 )
 
 __all__ = [
+    "EVENT_STREAM",
+    "HEARTBEAT",
     "JSON_LENGTH_HEADER",
+    "EventDecoder",
     "InferInput",
     "InferOutput",
     "InferRequest",
     "InferResponse",
+    "ServerSentEvent",
     "decode_grpc_request",
     "decode_grpc_response",
     "decode_rest_request",
     "decode_rest_response",
+    "delta_from_event",
+    "document_from_delta",
+    "encode_error_event",
+    "encode_event",
     "encode_grpc_request",
     "encode_grpc_response",
     "encode_rest_request",

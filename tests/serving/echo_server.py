@@ -1,17 +1,19 @@
 """A served model for tests, run as a process of its own: it answers each text with itself, or does what it is told.
 
 A first text of ``!raise <error> [retry_after_s]``, ``!bug``, ``!leak``, ``!nan``, ``!sleep <s>`` or ``!stubborn <s>``
-is an order.
+is an order. A stream is told how many events to send, how far apart, and the error that ends it.
 ``GET /test/...`` shows and sets its state.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import sys
 import time
+from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -65,6 +67,14 @@ class EchoModel(ServedModel):
             confidence = await self._obey(texts[0])
         answers = tuple(Translation(text, "en", confidence, CacheStatus.MISS) for text in texts)
         return infer_from_translate_response(TranslateResponse(answers, RELEASE), request)
+
+    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object], None]:
+        order = json.loads(body)
+        for number in range(order["events"]):
+            await self.sleep(order["pause_s"])
+            yield {"n": number}
+        if order.get("error"):
+            raise make_error(*order["error"].split())
 
     async def _obey(self, order: str) -> float:
         verb, *arguments = order[1:].split()
