@@ -64,7 +64,7 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: f
         queue_tokens=config.queue_tokens,
         metrics=metrics,
     )
-    return PredictorModel(name or release.name, release, engine, max_deadline_s=max_deadline_s)
+    return PredictorModel(name or release.name, release, engine, chosen.runner, max_deadline_s=max_deadline_s)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,25 @@
-"""The predictor's KServe model: decode, check, hand to the engine, encode. All state lives in the engine."""
+"""The predictor's KServe model: decode, check, hand to the engine, encode. All state lives in the engine.
+
+An answer in one piece is the engine's future; a stream is what the engine tells on the way to it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
+from predictor.errors import RunnerError
 from predictor.llm_engine import LLMEngine
+from predictor.runners.base import Runner
+from predictor.token_stream import TokenStream
 from protocol.codec import (
     InferRequest,
     InferResponse,
+    decode_rest_request,
+    document_from_delta,
     generate_request_from_infer,
     infer_from_generate_response,
 )
@@ -18,17 +29,22 @@ from protocol.release import Release
 from protocol.tensors import GENERATE_INPUTS, GENERATE_OUTPUTS
 from serving.model import Call, ServedModel
 
+logger = logging.getLogger(__name__)
+
 
 class PredictorModel(ServedModel):
     """Token ids in, token ids out, over the v2 protocol."""
 
-    def __init__(self, name: str, release: Release, engine: LLMEngine, *, max_deadline_s: float) -> None:
+    def __init__(
+        self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_s: float
+    ) -> None:
         """Serve ``engine`` under ``name``.
 
         Args:
             name: of the model in the URL.
             release: what the engine runs; requests for another are refused with 409.
             engine: not started yet.
+            runner: the engine's; closed once the engine has stopped.
             max_deadline_s: seconds a request may take when it names no deadline, or a later one.
         """
         super().__init__(
@@ -36,6 +52,7 @@ class PredictorModel(ServedModel):
         )
         self._release = release
         self._engine = engine
+        self._runner = runner
         self._max_deadline_s = max_deadline_s
 
     async def open(self) -> None:
@@ -43,7 +60,7 @@ class PredictorModel(ServedModel):
 
     async def close(self) -> None:
         # The engine finishes its step before it stops: a thread waits for that, not the event loop.
-        await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(self._stop)
 
     def is_healthy(self) -> bool:
         return self._engine.is_healthy
@@ -55,6 +72,23 @@ class PredictorModel(ServedModel):
         # Cancelling this coroutine cancels the engine's future: that is how a gone caller frees its slots.
         response = await asyncio.wrap_future(future)
         return infer_from_generate_response(response, request)
+
+    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object], None]:
+        """Token ids as they are generated; ``body`` is that of an inference request."""
+        message = generate_request_from_infer(decode_rest_request(body, call.headers, self.name))
+        check_request(message, self._release)
+        tokens = TokenStream()
+        future = self._engine.submit(message, deadline=self._deadline(message), subscriber=tokens)
+        async with aclosing(tokens.follow(future)) as deltas:
+            async for delta in deltas:
+                yield document_from_delta(delta)
+
+    def _stop(self) -> None:
+        self._engine.stop()
+        try:
+            self._runner.close()
+        except RunnerError as error:  # every request is answered, and memory goes with the process anyhow
+            logger.warning("the runner could not be closed", extra={"fields": {"error": str(error)}})
 
     def _deadline(self, message: GenerateRequest) -> float:
         seconds = self._max_deadline_s

@@ -12,7 +12,7 @@ one per role and type of weights, with the weights as input; the weights of all 
 step, lie behind the engines in one run of bytes: a loader copies ``[tensors_offset, nbytes)`` to the GPU once, and
 each tensor is at its offset in that copy.
 
-Written by :mod:`predictor.builder.plan_build`, read by :mod:`predictor.runners.tensorrt`.
+Written by :mod:`predictor.builder.plans.build`, read by :mod:`predictor.runners.tensorrt`.
 """
 
 from __future__ import annotations

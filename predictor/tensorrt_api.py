@@ -1,7 +1,7 @@
-"""Runs engines with TensorRT: the door to its runtime, as :mod:`predictor.builder.engine_build` is to its builder.
+"""Runs engines with TensorRT: the door to its runtime.
 
-The two are the only places that know how TensorRT's releases differ. Both tell two ways apart by
-:attr:`Api.strongly_typed`. Here:
+The door to its builder is :mod:`predictor.builder.plans.engine_build`; the two are the only places that know how
+TensorRT's releases differ. Both tell two ways apart by :attr:`Api.strongly_typed`. Here:
 
 ==========================  ======================================  ==================================================
 what                        8.6                                     10.1 and newer, 11 too
@@ -19,7 +19,8 @@ giving it memory            the property device_memory              set_device_m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from predictor.errors import RunnerError, StartupError
 
@@ -63,9 +64,10 @@ class Api:
         """E.g. 8.6.0."""
         self.strongly_typed = strongly_typed
         """Networks keep their graph's types by themselves: 10.1 and newer."""
-        self.logger: trt.ILogger = _make_logger(self._keep_first_error)
+        self.logger: trt.ILogger = _make_logger(self._take_error)
         """For what TensorRT makes; it must outlive all of that."""
         self._first_error = ""
+        self._held: list[str] | None = None
 
     def deserialize(self, engine: Buffer) -> Engine:
         """Load an engine; ``engine`` may be released afterwards.
@@ -80,6 +82,15 @@ class Api:
             raise self.failure("the engine cannot be loaded")
         return Engine(self, runtime, loaded)
 
+    @contextmanager
+    def errors_held(self) -> Iterator[list[str]]:
+        """What TensorRT logs as an error meanwhile comes here, not into the log: for what may fail without harm."""
+        self._held = []
+        try:
+            yield self._held
+        finally:
+            self._held = None
+
     def forget_errors(self) -> None:
         """Errors logged so far are not the reason of the next failure."""
         self._first_error = ""
@@ -88,8 +99,13 @@ class Api:
         """The error to raise, with the reason that TensorRT logged."""
         return TensorRTError(f"TensorRT {self.version}: {what}: {self._first_error or 'it gave no reason'}")
 
-    def _keep_first_error(self, text: str) -> None:
+    def _take_error(self, text: str) -> bool:
+        """Keep an error; whether it is to be logged, too."""
+        if self._held is not None:
+            self._held.append(text)
+            return False
         self._first_error = self._first_error or text
+        return True
 
 
 class Engine:
@@ -168,8 +184,8 @@ class Context:
             raise self._api.failure(f"{what} is refused")
 
 
-def _make_logger(on_error: Callable[[str], None]) -> trt.ILogger:
-    """A logger that passes on to :mod:`logging`; TensorRT's information is our debugging."""
+def _make_logger(take_error: Callable[[str], bool]) -> trt.ILogger:
+    """A logger that passes on to :mod:`logging`, errors where ``take_error`` says so; information is debugging."""
     severities = trt.ILogger.Severity
     levels = {severities.WARNING: logging.WARNING, severities.INFO: logging.DEBUG}
     levels |= {severities.ERROR: logging.ERROR, severities.INTERNAL_ERROR: logging.ERROR}
@@ -180,9 +196,7 @@ def _make_logger(on_error: Callable[[str], None]) -> trt.ILogger:
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             level = levels.get(severity, logging.NOTSET)
-            if level == logging.ERROR:
-                on_error(msg)
-            if level:
+            if level and (level != logging.ERROR or take_error(msg)):
                 _log.log(level, "TensorRT: %s", msg)
 
     return Logger()

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
-READ_BYTES = 32 << 20
-"""One slice: large enough for the disk's full speed, small beside any tensor worth slicing."""
+READ_BYTES = 8 << 20
+"""One slice, in float32: large enough for the disk's full speed, and a dozen at a time need little memory."""
 
 _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _HEADER_LIMIT = 100 << 20  # the format's own limit
@@ -83,22 +84,15 @@ class Checkpoint:
         Raises:
             BrokenCheckpoint: the file became shorter since it was opened, cannot be read, or holds no finite number.
         """
+        return (read() for read in self.reads(name))
+
+    def reads(self, name: str) -> Iterator[Callable[[], Float32Array]]:
+        """What gives the slices of :meth:`rows`, one by one, in whatever order and thread they are called."""
         entry = self.tensors[name]
-        row_shape = entry.shape[1:]
-        row_items = math.prod(row_shape)
-        rows_per_read = max(1, READ_BYTES // (4 * row_items))
-        try:
-            with entry.path.open("rb", buffering=0) as file:
-                file.seek(entry.offset)
-                for first in range(0, entry.shape[0], rows_per_read):
-                    rows = min(rows_per_read, entry.shape[0] - first)
-                    raw = _read_exactly(file.readinto, rows * row_items * _ITEM_BYTES[entry.dtype])
-                    values = _float32(raw, entry.dtype)
-                    if not np.isfinite(values).all():
-                        raise BrokenCheckpoint(f"{entry.path}: tensor {name} holds NaN or infinity")
-                    yield values.reshape(rows, *row_shape)
-        except (OSError, EOFError) as error:
-            raise BrokenCheckpoint(f"{entry.path} cannot be read: {error}; fetch it again") from error
+        rows_per_read = max(1, READ_BYTES // (4 * math.prod(entry.shape[1:])))
+        for first in range(0, entry.shape[0], rows_per_read):
+            rows = min(rows_per_read, entry.shape[0] - first)
+            yield partial(_read_rows, name, entry, first, rows)
 
     def digest(self, advance: Callable[[int], None]) -> str:
         """sha256 over config.json and every weight file with its name; ``advance`` hears of bytes read."""
@@ -191,6 +185,22 @@ def _entry(path: Path, entry: Mapping[str, Any], data_start: int) -> TensorEntry
     if begin < 0 or end < begin or (item is not None and end - begin != item * math.prod(shape)):
         raise BrokenCheckpoint(f"{path} has a tensor whose bytes do not fit its shape: fetch it again")
     return TensorEntry(path, dtype, shape, data_start + begin)
+
+
+def _read_rows(name: str, entry: TensorEntry, first: int, rows: int) -> Float32Array:
+    """Rows ``[first, first + rows)`` of a tensor."""
+    row_shape = entry.shape[1:]
+    row_bytes = math.prod(row_shape) * _ITEM_BYTES[entry.dtype]
+    try:
+        with entry.path.open("rb", buffering=0) as file:
+            file.seek(entry.offset + first * row_bytes)
+            raw = _read_exactly(file.readinto, rows * row_bytes)
+    except (OSError, EOFError) as error:
+        raise BrokenCheckpoint(f"{entry.path} cannot be read: {error}; fetch it again") from error
+    values = _float32(raw, entry.dtype)
+    if not np.isfinite(values).all():
+        raise BrokenCheckpoint(f"{entry.path}: tensor {name} holds NaN or infinity")
+    return values.reshape(rows, *row_shape)
 
 
 def _read_exactly(readinto: Callable[[memoryview], int | None], size: int) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from predictor.builder.errors import BuildError
-from predictor.builder.plan_commands import add_plan, run_plan
+from predictor.builder.plans.commands import add_plan, run_plan
 from protocol.release import ReleaseError
 
 PRECISIONS = (
@@ -24,6 +24,9 @@ PRECISIONS = (
     "int8",
     "int4",
 )  # those of predictor.builder.layout, which is not imported for a --help
+
+CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "sacrebleu")
+"""Which an installation without the cpu extra does not have."""
 
 Commands = argparse._SubParsersAction  # the type that add_subparsers returns has no public name
 Run = Callable[[argparse.Namespace], int]
@@ -173,6 +176,12 @@ def _reported(run: Run) -> Run:
             return run(arguments)
         except (BuildError, ReleaseError) as error:
             print(f"yiwen release {arguments.release_command}: {error}", file=sys.stderr)
+            return 2
+        except ModuleNotFoundError as error:
+            if error.name not in CPU_PACKAGES:
+                raise
+            what = f"{error.name} is not installed, but needed: pip install 'yiwen[cpu]'"
+            print(f"yiwen release {arguments.release_command}: {what}", file=sys.stderr)
             return 2
 
     return reported

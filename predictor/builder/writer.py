@@ -1,22 +1,25 @@
 """Writes ``weights.bin`` as planned, slice by slice, and picks up where a killed build stopped.
 
 Beside the file lies a journal with one line per finished piece: its end and its digest. A resumed build keeps
-the pieces whose bytes still have that digest and writes the rest. Memory stays at a few slices whatever the
-size of a tensor.
+the pieces whose bytes still have that digest and writes the rest. Slices are read and converted by several threads
+while the ones before them are hashed and written; memory stays at these few slices whatever the size of a tensor.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from predictor.builder.ahead import Digest, computed_ahead
 from predictor.builder.checkpoint import Checkpoint
 from predictor.builder.errors import UnsupportedModel
 from predictor.builder.progress import Reporter
@@ -24,7 +27,12 @@ from predictor.builder.quantize import quantize_rows
 from predictor.builder.weights import Piece, Stored, WeightPlan
 
 JOURNAL_FILE = "weights.journal"
-Slice = tuple[Stored, npt.NDArray[np.generic]]
+THREADS = 6
+"""Each converts about 0.5 GB of float16 a second; more than these are faster than one thread hashes."""
+
+Array = npt.NDArray[np.generic]
+Slice = tuple[Array, npt.NDArray[np.float32] | None]
+"""Values to be written, and the scales of quantised ones."""
 
 
 def write_weights(plan: WeightPlan, checkpoint: Checkpoint, path: Path, reporter: Reporter) -> str:
@@ -42,32 +50,35 @@ def write_weights(plan: WeightPlan, checkpoint: Checkpoint, path: Path, reporter
     reporter.begin(f"write {path.name}", plan.total_bytes)
     with path.open("r+b" if path.exists() else "w+b") as file, journal.open("a+b") as log:
         writer = _Writer(file, log, reporter)
-        kept = writer.keep_finished(plan)
-        for piece in plan.pieces[kept:]:
-            writer.write(piece, checkpoint)
+        begun, kept = writer.keep_finished(plan)
+        work = [(piece, tuple(_tasks(piece, checkpoint))) for piece in plan.pieces[kept:]]
+        slices = computed_ahead((task for _, tasks in work for task in tasks), threads=THREADS)
+        with closing(slices), Digest(begun) as whole:
+            for piece, tasks in work:
+                writer.write(piece, islice(slices, len(tasks)), whole)
+            sha256 = whole.hexdigest()
     journal.unlink()
-    return writer.digest.hexdigest()
+    return sha256
 
 
 class _Writer:
-    """The file being written: its position, its digest, its journal."""
+    """The file being written: its position and its journal."""
 
     def __init__(self, file: BinaryIO, log: BinaryIO, reporter: Reporter) -> None:
-        self.digest = hashlib.sha256()
         self._file = file
         self._log = log
         self._reporter = reporter
         self._position = 0
 
-    def keep_finished(self, plan: WeightPlan) -> int:
-        """Read back what the journal vouches for, and cut the file after it; the number of pieces kept."""
+    def keep_finished(self, plan: WeightPlan) -> tuple[hashlib._Hash, int]:
+        """Read back what the journal vouches for, and cut the file after it; its digest and number of pieces."""
         lines = _journal(self._log)
-        kept = 0
+        digest, kept = hashlib.sha256(), 0
         for piece, line in zip(plan.pieces, lines, strict=False):
-            after, data = self._read_piece(piece)
+            after, data = self._read_piece(piece, digest)
             if line != {"end": piece.end, "sha256": data}:
                 break
-            self.digest, self._position, kept = after, piece.end, kept + 1
+            digest, self._position, kept = after, piece.end, kept + 1
             self._reporter.advance(0, piece.name)
         self._reporter.advance(self._position)
         self._file.seek(self._position)
@@ -75,29 +86,30 @@ class _Writer:
         self._log.seek(0)
         self._log.truncate()
         self._log.write(b"".join(_line(line) for line in lines[:kept]))
-        return kept
+        return digest, kept
 
-    def write(self, piece: Piece, checkpoint: Checkpoint) -> None:
-        """Append one piece and vouch for it."""
-        own = hashlib.sha256()
-        for stored, values in _slices(piece, checkpoint):
-            padding = bytes(max(0, stored.offset - self._position))
-            for data in (padding, np.ascontiguousarray(values).data.cast("B")):
-                self._file.write(data)
-                self.digest.update(data)
-                own.update(data)
-                self._position += len(data)
-                self._reporter.advance(len(data), piece.name)
+    def write(self, piece: Piece, slices: Iterator[Slice], whole: Digest) -> None:
+        """Append one piece, to the file and to its digest, and vouch for it."""
+        with Digest() as own:
+            for stored, values in _placed(piece, slices):
+                padding = bytes(max(0, stored.offset - self._position))
+                for data in (padding, np.ascontiguousarray(values).data.cast("B")):
+                    whole.update(data)
+                    own.update(data)
+                    self._file.write(data)
+                    self._position += len(data)
+                    self._reporter.advance(len(data), piece.name)
+            sha256 = own.hexdigest()
         if self._position != piece.end:
             raise AssertionError(f"{piece.name} ends at {self._position}, planned was {piece.end}")
         # No fsync between the two: a resumed build believes no line without reading the bytes it vouches for.
         self._file.flush()
-        self._log.write(_line({"end": piece.end, "sha256": own.hexdigest()}))
+        self._log.write(_line({"end": piece.end, "sha256": sha256}))
         self._log.flush()
 
-    def _read_piece(self, piece: Piece) -> tuple[hashlib._Hash, str]:
+    def _read_piece(self, piece: Piece, before: hashlib._Hash) -> tuple[hashlib._Hash, str]:
         """The file's digest up to the end of ``piece`` as it lies there, and the piece's own."""
-        whole, own = self.digest.copy(), hashlib.sha256()
+        whole, own = before.copy(), hashlib.sha256()
         self._file.seek(self._position)
         left = piece.end - self._position
         while left and (data := self._file.read(min(left, 4 << 20))):
@@ -120,33 +132,41 @@ def _line(line: dict[str, object]) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _slices(piece: Piece, checkpoint: Checkpoint) -> Iterator[Slice]:
-    """The content of a piece in the order of the file."""
+def _tasks(piece: Piece, checkpoint: Checkpoint) -> Iterator[Callable[[], Slice]]:
+    """What makes the content of a piece, slice by slice."""
     if piece.table is not None:
-        yield piece.tensors[0], piece.table
-        return
-    rows = (part for source in piece.sources for part in checkpoint.rows(source))
-    if piece.quantised is None:
-        for part in rows:
-            yield piece.tensors[0], _converted(part, piece.tensors[0])
-        return
-    codes, scales = piece.tensors
+        yield partial(_unchanged, piece.table)
+    for source in piece.sources:
+        for read in checkpoint.reads(source):
+            yield partial(_converted, read, piece)
+
+
+def _placed(piece: Piece, slices: Iterator[Slice]) -> Iterator[tuple[Stored, Array]]:
+    """Slices in the order of the file, each with the tensor that it belongs to."""
     collected = []  # the scales of a whole matrix are small beside its codes, and come after them
-    for part in rows:
-        packed, part_scales = quantize_rows(part, piece.quantised)
-        collected.append(part_scales)
-        yield codes, packed
-    yield scales, np.concatenate(collected)
+    for values, scales in slices:
+        yield piece.tensors[0], values
+        if scales is not None:
+            collected.append(scales)
+    if collected:
+        yield piece.tensors[1], np.concatenate(collected)
 
 
-def _converted(part: npt.NDArray[np.float32], stored: Stored) -> npt.NDArray[np.generic]:
-    """``part`` in the type of ``stored``; a number that would become infinite is refused."""
+def _unchanged(values: Array) -> Slice:
+    return values, None
+
+
+def _converted(read: Callable[[], npt.NDArray[np.float32]], piece: Piece) -> Slice:
+    """What ``read`` gives, in the form in which the piece is kept; a number that would become infinite is refused."""
+    values, stored = read(), piece.tensors[0]
+    if piece.quantised is not None:
+        return quantize_rows(values, piece.quantised)
     if stored.dtype == "float32":
-        return part
-    largest, limit = float(np.abs(part).max()), float(np.finfo(stored.dtype).max)
+        return values, None
+    largest, limit = float(max(values.max(), -values.min())), float(np.finfo(stored.dtype).max)
     if largest > limit:
         raise UnsupportedModel(
             f"tensor {stored.name} holds {largest:.6g}, and {stored.dtype} ends at {limit:.6g}: "
             "build with --precision float32"
         )
-    return part.astype(stored.dtype)
+    return values.astype(stored.dtype), None

@@ -21,10 +21,11 @@ from pathlib import Path
 from tests.contract.tensorrt_bindings import Unreachable, make_stubs
 
 ROOT = Path(__file__).parents[2]
-DOORS = (ROOT / "predictor/tensorrt_api.py", ROOT / "predictor/builder/engine_build.py")
+DOORS = (ROOT / "predictor/tensorrt_api.py", ROOT / "predictor/builder/plans/engine_build.py")
 """The modules that import tensorrt."""
-_READ_TOO = (ROOT / "predictor/builder/engines.py",)
+_READ_TOO = (ROOT / "predictor/builder/plans/engines.py",)
 """Types that the doors pass on to TensorRT; of all other modules mypy is told nothing."""
+CACHE = Path.home() / ".cache/yiwen/tensorrt-bindings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def stub_names(stub: str) -> frozenset[str]:
 def main() -> int:
     """Check all releases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/yiwen/tensorrt-bindings")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     cache = parser.parse_args().cache
     faults = 0
     for release in RELEASES:

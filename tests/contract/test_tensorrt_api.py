@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.tensorrt_api import DOORS, RELEASES, TensorRTRelease, find_faults, mutants, stub_names
+from tests.contract.tensorrt_api import (
+    CACHE,
+    DOORS,
+    RELEASES,
+    TensorRTRelease,
+    find_faults,
+    mutants,
+    stub_names,
+)
 from tests.contract.tensorrt_bindings import Unreachable, make_stubs
 
 OLD, MIDDLE, NEW = RELEASES
@@ -16,8 +24,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bindings ar
 
 @pytest.fixture(scope="module")
 def cache(pytestconfig: pytest.Config) -> Path:
-    assert pytestconfig.cache is not None
-    directory = pytestconfig.cache.mkdir("tensorrt-bindings")
+    kept: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # none with -p no:cacheprovider
+    directory = kept.mkdir("tensorrt-bindings") if kept else CACHE
     for release in RELEASES:
         try:
             make_stubs(release.requirement, directory)

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictor.builder import int8_plan
 from predictor.builder.build import BuildRequest, build_release
 from predictor.builder.errors import QualityTooLow
-from predictor.builder.int8_plan import Int8Request, Runners, build_int8_plan
-from predictor.builder.int8_source import Int8Source
-from predictor.builder.plan_build import PlanRequest
-from predictor.builder.plan_source import Block, TensorSpec
+from predictor.builder.int8 import build as int8_build
+from predictor.builder.int8.build import Int8Request, Runners, build_int8_plan
+from predictor.builder.int8.quality import Candidate, reference_opener
+from predictor.builder.int8.quality_report import Gate
+from predictor.builder.int8.source import Int8Source
+from predictor.builder.plans.build import PlanRequest
+from predictor.builder.plans.source import Block, TensorSpec
 from predictor.builder.progress import Silent
-from predictor.builder.quality import Candidate, reference_opener
-from predictor.builder.quality_report import Gate
 from predictor.plan import Plan
 from predictor.segment_index import LINEAR_ROLES, linear_shape
 from protocol.release import load_release
-from tests.predictor.builder.plan_runner import plan_candidate
-from tests.predictor.builder.plans import GPU, GraphsAsEngines
+from tests.predictor.builder.int8.plan_runner import plan_candidate
+from tests.predictor.builder.plans.graphs_as_engines import GPU, GraphsAsEngines
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_model"
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -125,7 +125,7 @@ class Sabotaged(Int8Source):
 def test_one_layer_with_wrong_scales_fails_the_gate(
     demo: Path, titles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8_plan, "Int8Source", Sabotaged)
+    monkeypatch.setattr(int8_build, "Int8Source", Sabotaged)
     plan, quality = build(demo, titles)
     assert plan is None
     assert not quality["passed"]

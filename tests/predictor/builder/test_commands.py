@@ -48,6 +48,19 @@ def test_expected_error_is_one_line_and_code_2(tmp_path: Path, capsys: pytest.Ca
     assert run("verify", tmp_path) == 2
 
 
+def test_without_onnx_a_build_says_what_to_install(checkpoint: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['onnx'] = None\n"
+        "from tests.predictor.builder.test_commands import run\n"
+        "sys.exit(run('build', *sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", program, checkpoint, "--out", tmp_path / "release"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    wanted = "yiwen release build: onnx is not installed, but needed: pip install 'yiwen[cpu]'\n"
+    assert (done.returncode, done.stderr) == (2, wanted)
+
+
 @pytest.mark.parametrize("value", ["0", "-5", "many"])
 def test_limit_must_be_positive(tmp_path: Path, value: str) -> None:
     with pytest.raises(SystemExit):

@@ -1,0 +1,119 @@
+"""What the matrices of a release are multiplied with: its own texts and answers, run through the CPU reference.
+
+A sequence, prompt and answer, is read in one go, as if all of it were a prompt: the inputs are the same as when the
+answer was generated token by token, at a fraction of the time. Kept are the largest magnitude of each column and
+some rows; :mod:`predictor.builder.int8.smooth` makes scales of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from predictor.batch import Batch
+from predictor.builder.errors import CalibrationFailed
+from predictor.builder.int8.smooth import Float32s
+from predictor.runners.numpy_kernels import SlotCache
+from predictor.runners.reference_decoder import Decoder, DecoderLoader, load_tensors
+from predictor.runners.segmented import StepPass, pack_step
+from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
+from protocol.release import load_release
+
+Tokens = tuple[int, ...]
+
+KEPT_ROWS = 192
+"""Inputs kept of each matrix: 0.6 GB in all for 7 billion parameters, and an error measured to a few percent."""
+PASS_TOKENS = 512
+"""Tokens of a pass: bounds the activations and the logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Inputs of one matrix, K wide."""
+
+    largest: Float32s
+    """[K], over all rows that were seen."""
+    rows: Float32s
+    """[n, K], some of them."""
+
+
+class Recorder:
+    """Sees inputs by the matrix' name; keeps the same rows of every pass for every matrix."""
+
+    def __init__(self, kept: frozenset[int]) -> None:
+        """Keep the rows with these numbers, counted from 0 over all passes."""
+        self._kept = kept
+        self._seen: dict[str, int] = {}
+        self._largest: dict[str, Float32s] = {}
+        self._rows: dict[str, list[Float32s]] = {}
+
+    def __call__(self, name: str, values: Float32s) -> None:
+        """Take in [T, K].
+
+        Raises:
+            CalibrationFailed: a number is not finite.
+        """
+        largest = np.maximum(values.max(axis=0), -values.min(axis=0))
+        if not np.isfinite(largest).all():
+            raise CalibrationFailed(
+                f"the inputs of {name} are not finite on the calibration texts: the model leaves float16's range, "
+                "so it can have no plan; serve it with YIWEN_BACKEND=onnxruntime"
+            )
+        self._largest[name] = np.maximum(largest, self._largest.get(name, np.float32(0)))
+        first = self._seen.get(name, 0)
+        self._seen[name] = first + len(values)
+        chosen = [row for row in range(len(values)) if first + row in self._kept]
+        self._rows.setdefault(name, []).append(values[chosen])
+
+    def observed(self) -> dict[str, Observed]:
+        """By matrix."""
+        return {
+            name: Observed(largest, np.concatenate(self._rows[name]))
+            for name, largest in self._largest.items()
+        }
+
+
+def observe(directory: Path, sequences: Sequence[Tokens], *, threads: int, seed: int) -> dict[str, Observed]:
+    """Run sequences through the release's segments; inputs by matrix.
+
+    Args:
+        directory: of the release.
+        sequences: token ids, each at most as long as the release allows.
+        threads: of ONNX Runtime.
+        seed: of the choice of rows that are kept.
+
+    Raises:
+        ReleaseError, StartupError: the release cannot be run.
+        CalibrationFailed: the model's numbers are not finite.
+    """
+    tokens = sum(map(len, sequences))
+    kept = np.random.default_rng(seed).permutation(tokens)[:KEPT_ROWS]
+    recorder = Recorder(frozenset(kept.tolist()))
+    decoder, cache = _open(directory, sequences, recorder, threads)
+    for one in _passes(sequences):
+        decoder.run(one, one.token_ids, cache)
+    return recorder.observed()
+
+
+def _open(
+    directory: Path, sequences: Sequence[Tokens], recorder: Recorder, threads: int
+) -> tuple[Decoder, SlotCache]:
+    release, index = load_release(directory), read_segment_index(directory)
+    graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}
+    tensors = load_tensors(directory, index, {})
+    loader = DecoderLoader(tensors, graphs, threads=threads, hook=recorder)
+    cosines, sines = (tensors[name] for name in index.rotary)
+    capacity = max(map(len, sequences))
+    cache = SlotCache(release.decoder, slots=len(sequences), capacity=capacity, cosines=cosines, sines=sines)
+    return loader.load(release.decoder, index.traits.norm_eps), cache
+
+
+def _passes(sequences: Sequence[Tokens]) -> Iterator[StepPass]:
+    """Each sequence in a slot of its own, and every row wanted: behind the last attention no others are computed."""
+    batch = Batch.of_prompts(range(len(sequences)), sequences)
+    for one in pack_step(batch, max_tokens=PASS_TOKENS, max_rows=PASS_TOKENS):
+        rows = np.arange(one.tokens, dtype=np.int32)
+        yield replace(one, out_rows=rows, output_rows=rows)

@@ -1,0 +1,216 @@
+"""The quality gate: what a quantised plan answers, against what the release answers in float16.
+
+Both answer the same texts greedily, which gives chrF (Popović, 2015) and exact matches of whole answers; then the
+quantised one scores float16's answers token by token, which shows an error long before it changes a word. Either
+runs in any runner: the plan that was just built on a GPU, or the CPU reference (:func:`reference_opener`). They run
+one after the other, so that both need not fit into a GPU's memory.
+
+Figures, judgement and the file: :mod:`predictor.builder.int8.quality_report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from predictor.builder.errors import QualityTooLow, VerifyFailed
+from predictor.builder.int8.greedy import Answer, answer_greedily, score_answers
+from predictor.builder.int8.prompts import LanguagePair, Prompt, PromptSplit, PromptWriter
+from predictor.builder.int8.quality_report import Gate, PairQuality, QualityReport, bootstrap
+from predictor.builder.plans.source import PlanSource
+from predictor.runners.base import Runner
+from predictor.runners.reference import open_reference_runner
+from predictor.segment_index import input_scale, output_scale
+from protocol.release import load_release
+
+SLOTS = 32
+"""Texts that the CPU reference answers together."""
+
+OpenRunner = Callable[[], Runner]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is measured: how to open a runner, and what it is."""
+
+    open: OpenRunner
+    kind: str
+    """For the report, e.g. ``tensorrt``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The release in float16, and what it answered to the gate's prompts."""
+
+    answers: tuple[Answer, ...]
+    kind: str
+
+
+def reference_opener(
+    directory: Path, *, threads: int, slots: int = SLOTS, source: PlanSource | None = None
+) -> OpenRunner:
+    """Opens the CPU reference on a release.
+
+    Args:
+        directory: of the release.
+        threads: of ONNX Runtime.
+        slots: texts at a time.
+        source: of a quantised plan, whose graphs and tensors take the place of the release's; None is float16.
+    """
+
+    def open_it() -> Runner:
+        release = load_release(directory)
+        if source is None:
+            return open_reference_runner(directory, release, slots=slots, threads=threads)
+        parts = {part for name in source.quantised for part in (name, input_scale(name), output_scale(name))}
+        quantised = {
+            spec.name: np.concatenate(list(source.blocks(spec))).reshape(spec.shape)
+            for spec in source.tensors
+            if spec.name in parts
+        }
+        return open_reference_runner(
+            directory, release, slots=slots, threads=threads, graphs=source.graphs, tensors=quantised
+        )
+
+    return open_it
+
+
+def measure_quality(
+    directory: Path,
+    split: PromptSplit,
+    baseline: Baseline,
+    candidate: Candidate,
+    *,
+    precision: str,
+    gate: Gate,
+    measured_at: datetime,
+    seed: int = 0,
+) -> QualityReport:
+    """Run the candidate over the gate's prompts and compare.
+
+    Args:
+        directory: of the release.
+        split: its prompts; those for the gate are used.
+        baseline: the answers of float16 to them.
+        candidate: opened and closed here.
+        precision: of the candidate.
+        gate: what is asked of it.
+        measured_at: for the report.
+        seed: of the intervals.
+
+    Raises:
+        RunnerError, StartupError: the candidate cannot be run.
+        VerifyFailed: sacrebleu is not installed.
+    """
+    release = load_release(directory)
+    chrf = _chrf()
+    runner = candidate.open()
+    try:
+        answers = answer_greedily(runner, split.gate, release.stop_token_ids)
+        scores = score_answers(runner, split.gate, [answer.token_ids for answer in baseline.answers])
+    finally:
+        runner.close()
+    writer = PromptWriter(directory)
+    rows: dict[LanguagePair, list[_Row]] = {}
+    for prompt, wanted, found, scored in zip(split.gate, baseline.answers, answers, scores, strict=True):
+        rows.setdefault(prompt.pair, []).append(
+            _compare(writer, release.stop_token_ids, wanted, found, scored, chrf)
+        )
+    return QualityReport(
+        release=release.id,
+        precision=precision,
+        gate=gate,
+        pairs=tuple(_pair(pair, each, seed) for pair, each in rows.items()),
+        without_texts=split.without_texts,
+        measured_at=measured_at.isoformat(timespec="seconds"),
+        versions=_versions(),
+        runners={"float16": baseline.kind, precision: candidate.kind},
+    )
+
+
+def measure_baseline(runner: Runner, kind: str, prompts: Sequence[Prompt], stops: Sequence[int]) -> Baseline:
+    """What float16 answers.
+
+    Raises:
+        RunnerError: a step failed.
+    """
+    return Baseline(tuple(answer_greedily(runner, prompts, stops)), kind)
+
+
+def check_quality(report: QualityReport) -> None:
+    """Nothing, if the report passes.
+
+    Raises:
+        QualityTooLow: it does not; names every pair and figure that fails.
+    """
+    if report.failures:
+        raise QualityTooLow(
+            f"{report.precision} is too far from float16: {'; '.join(report.failures)}. Calibrate with your own "
+            "texts (--calibration FILE), keep more matrices in float16 (a lower --int8-error), or lower the bounds "
+            "(--gate-chrf, --gate-logprob)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One text."""
+
+    chrf: float
+    exact: float
+    logprob_errors: tuple[float, ...]
+
+
+def _compare(
+    writer: PromptWriter,
+    stops: Sequence[int],
+    wanted: Answer,
+    found: Answer,
+    scored: Sequence[float],
+    chrf: Callable[[str, str], float],
+) -> _Row:
+    texts = [
+        writer.read([token for token in answer.token_ids if token not in stops]) for answer in (found, wanted)
+    ]
+    same = found.token_ids == wanted.token_ids
+    errors = tuple(abs(one - other) for one, other in zip(scored, wanted.logprobs, strict=True))
+    # An answer may be empty in both; the score of nothing against nothing would be 0.
+    return _Row(100.0 if same else chrf(*texts), float(same), errors)
+
+
+def _pair(pair: LanguagePair, rows: Sequence[_Row], seed: int) -> PairQuality:
+    source, target = pair
+    return PairQuality(
+        source=source,
+        target=target,
+        texts=len(rows),
+        tokens=sum(len(row.logprob_errors) for row in rows),
+        chrf=bootstrap([row.chrf for row in rows], seed=seed),
+        exact_match=bootstrap([row.exact for row in rows], seed=seed),
+        logprob_error=bootstrap([float(np.mean(row.logprob_errors)) for row in rows], seed=seed),
+    )
+
+
+def _chrf() -> Callable[[str, str], float]:
+    try:
+        from sacrebleu.metrics.chrf import CHRF
+    except ImportError as error:
+        raise VerifyFailed(
+            "sacrebleu, which the quality gate scores with, is not installed: pip install 'yiwen[cpu]'"
+        ) from error
+    metric = CHRF()
+    return lambda found, wanted: float(metric.sentence_score(found, [wanted]).score)
+
+
+def _versions() -> Mapping[str, str]:
+    found = {}
+    for name in ("numpy", "onnxruntime", "sacrebleu", "tensorrt"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

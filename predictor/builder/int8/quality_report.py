@@ -1,0 +1,163 @@
+"""``reports/quality.json``: how close a quantised plan's answers are to float16's, and whether that is close enough.
+
+Only numbers and their judgement; they are measured by :mod:`predictor.builder.int8.quality`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protocol.release import REPORTS_DIR
+
+QUALITY_FILE = "quality.json"
+QUALITY_SCHEMA = 1
+
+GATE_CHRF = 80.0
+"""Least that the interval's lower end may be. Answers that differ are mostly not worse, only worded differently."""
+GATE_LOGPROB = 0.1
+"""Most that the mean |log-probability error| may be, in nats: 0.1 is a probability of 0.90 where it was 1."""
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What every language pair must keep."""
+
+    chrf: float = GATE_CHRF
+    logprob: float = GATE_LOGPROB
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over texts, and where it would lie with other texts of the kind."""
+
+    mean: float
+    low: float
+    high: float
+    """Ends of the 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairQuality:
+    """One language pair."""
+
+    source: str
+    target: str
+    texts: int
+    tokens: int
+    """Of float16's answers; each has a log-probability error."""
+    chrf: Estimate
+    """Of the plan's answers against float16's own, 0 to 100."""
+    exact_match: Estimate
+    """Share of answers that are the same to the letter."""
+    logprob_error: Estimate
+    """Mean |difference| of the log-probabilities of float16's answers, token by token, in nats."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.source} to {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """One measurement."""
+
+    release: str
+    precision: str
+    gate: Gate
+    pairs: tuple[PairQuality, ...]
+    without_texts: tuple[tuple[str, str], ...]
+    """Pairs that were not measured."""
+    measured_at: str
+    versions: Mapping[str, str]
+    runners: Mapping[str, str]
+    """What ran float16 and the precision, e.g. ``tensorrt``."""
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What does not pass, one line each, the pair and the figure named."""
+        return tuple(line for pair in self.pairs for line in _failures(pair, self.gate))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every pair that was measured does."""
+        return not self.failures
+
+    def to_json(self) -> dict[str, Any]:
+        """The document; its top level sums up the pairs."""
+        return {
+            "schema": QUALITY_SCHEMA,
+            **dataclasses.asdict(self),
+            "passed": self.passed,
+            "failures": list(self.failures),
+            "texts": sum(pair.texts for pair in self.pairs),
+            "lowest_chrf": min(pair.chrf.mean for pair in self.pairs),
+            "lowest_exact_match": min(pair.exact_match.mean for pair in self.pairs),
+            "largest_logprob_error": max(pair.logprob_error.mean for pair in self.pairs),
+        }
+
+
+def bootstrap(values: Sequence[float], *, seed: int) -> Estimate:
+    """Mean and percentile bootstrap interval (Efron, 1979) over texts.
+
+    Args:
+        values: one per text, at least one.
+        seed: of the resampling.
+    """
+    array = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(array), (RESAMPLES, len(array)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(array[drawn].mean(axis=1), (tail, 1 - tail))
+    return Estimate(float(array.mean()), float(low), float(high))
+
+
+def write_json_report(directory: Path, name: str, document: Mapping[str, Any]) -> Path:
+    """Write ``reports/NAME`` of a release whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = directory / REPORTS_DIR
+    folder.mkdir(exist_ok=True)
+    path, temporary = folder / name, folder / f".{name}.{os.getpid()}"
+    try:
+        temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def summary(report: QualityReport) -> list[str]:
+    """A line per pair."""
+    return [
+        f"{pair.name}: chrF {pair.chrf.mean:.1f} ({pair.chrf.low:.1f} to {pair.chrf.high:.1f}) against float16, "
+        f"{pair.exact_match.mean:.1%} of {pair.texts} answers the same, "
+        f"mean |log-probability error| {pair.logprob_error.mean:.4f}"
+        for pair in report.pairs
+    ]
+
+
+def _failures(pair: PairQuality, gate: Gate) -> list[str]:
+    lines = []
+    # Written so that a figure that is not a number fails.
+    if not pair.chrf.low >= gate.chrf:
+        lines.append(
+            f"{pair.name}: chrF against float16 is {pair.chrf.mean:.1f}, and its 95 % interval begins at "
+            f"{pair.chrf.low:.1f}, below {gate.chrf:g}"
+        )
+    if not pair.logprob_error.mean <= gate.logprob:
+        lines.append(
+            f"{pair.name}: mean |log-probability error| is {pair.logprob_error.mean:.4f}, above {gate.logprob:g}"
+        )
+    return lines

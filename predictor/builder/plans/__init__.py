@@ -1,0 +1,1 @@
+"""``yiwen release plan``: TensorRT engines for this GPU and a release's weights, in one file."""

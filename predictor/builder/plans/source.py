@@ -1,0 +1,177 @@
+"""What goes into a plan, and its float16 form, made from a release's segments and ``weights.bin``.
+
+A :class:`PlanSource` names graphs and tensors and gives a tensor's bytes in blocks;
+:mod:`predictor.builder.plans.build` neither knows a precision nor holds a tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from predictor.builder.ahead import computed_ahead
+from predictor.builder.errors import PrecisionUnavailable
+from predictor.plan import engine_name
+from predictor.segment_index import (
+    LINEAR_ROLES,
+    VOCABULARY,
+    SegmentIndex,
+    StoredTensor,
+    graph_file,
+    read_segment_index,
+)
+from protocol.release import WEIGHTS_FILE, ReleaseError
+
+BLOCK_VALUES = 1 << 22
+"""Values that one task reads and converts: 16 MiB of float32, long enough for a disk to read in one go."""
+THREADS = 4
+
+Block = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor to be written."""
+
+    name: str
+    dtype: str
+    """numpy's name."""
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes without padding."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class PlanSource(Protocol):
+    """One precision's graphs and tensors."""
+
+    @property
+    def graphs(self) -> Mapping[str, bytes]:
+        """Serialised ONNX by engine, see :func:`predictor.plan.engine_name`."""
+        ...
+
+    @property
+    def tensors(self) -> Sequence[TensorSpec]:
+        """In the order they are to be written; no name twice."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Name of the tensor by name of the weight, see :attr:`predictor.plan.Plan.weights`."""
+        ...
+
+    @property
+    def rotary(self) -> tuple[str, str]:
+        """Names of the tables of cosines and sines."""
+        ...
+
+    @property
+    def norm_eps(self) -> float:
+        """Of every RMS norm."""
+        ...
+
+    @property
+    def quantised(self) -> tuple[str, ...]:
+        """Names of the matrices that are not in float16, sorted."""
+        ...
+
+    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+        """The tensor's values in order, in arrays of its type.
+
+        Raises:
+            ReleaseError: they cannot be read.
+            PrecisionUnavailable: they do not fit the type.
+        """
+        ...
+
+
+class Float16Source:
+    """Matrices in float16; norms, biases and rotary tables in float32, as the kernels take them."""
+
+    quantised: tuple[str, ...] = ()
+
+    def __init__(self, release: Path) -> None:
+        """Read what the release says about its segments.
+
+        Raises:
+            ReleaseError: the release has no segments, or a file of them is missing.
+        """
+        self._release = release
+        self._index = read_segment_index(release)
+        self.graphs = {engine_name(role, "float16"): read_graph(release, role) for role in LINEAR_ROLES}
+        self.rotary = self._index.rotary
+        self.norm_eps = self._index.traits.norm_eps
+        self.weights = weight_table(self._index)
+        self.tensors = tuple(
+            TensorSpec(name, self._index.step_dtype(name), stored.shape)
+            for name, stored in self._index.tensors.items()
+        )
+
+    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+        """See :meth:`PlanSource.blocks`."""
+        return converted(self._release / WEIGHTS_FILE, self._index.tensors[tensor.name], tensor)
+
+
+def read_graph(release: Path, role: str) -> bytes:
+    """The float16 graph of a release for one role.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    path = release / graph_file(role)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReleaseError(
+            f"{path}: {error.strerror}; rebuild the release with --precision float16"
+        ) from error
+
+
+def weight_table(index: SegmentIndex) -> dict[str, str]:
+    """Each tensor by its own name, and a tied vocabulary by the embedding's."""
+    return {**{name: name for name in index.tensors}, VOCABULARY: index.vocabulary}
+
+
+def converted(path: Path, stored: StoredTensor, tensor: TensorSpec) -> Iterator[Block]:
+    """A tensor of ``weights.bin`` in another type, block by block: threads read and convert ahead.
+
+    Raises:
+        ReleaseError: the file cannot be read, or ends too early.
+        PrecisionUnavailable: a value is beyond the type's range.
+    """
+    count = math.prod(stored.shape)
+    tasks = (
+        partial(_convert, path, stored, tensor, start, min(BLOCK_VALUES, count - start))
+        for start in range(0, count, BLOCK_VALUES)
+    )
+    return computed_ahead(tasks, threads=THREADS)
+
+
+def _convert(path: Path, stored: StoredTensor, tensor: TensorSpec, start: int, count: int) -> Block:
+    """Values ``[start, start + count)`` of a tensor. numpy reads and converts without the interpreter's lock."""
+    offset = stored.offset + start * np.dtype(stored.dtype).itemsize
+    try:
+        values = np.fromfile(path, stored.dtype, count, offset=offset)
+    except OSError as error:
+        raise ReleaseError(
+            f"{path} cannot be read: {error.strerror}; check it with `yiwen release verify`"
+        ) from error
+    if len(values) != count:
+        raise ReleaseError(f"{path} ends inside {tensor.name}: check it with `yiwen release verify`")
+    with np.errstate(over="ignore"):
+        block: Block = values.astype(tensor.dtype, copy=False)
+    if not np.isfinite(block).all():
+        raise PrecisionUnavailable(
+            f"{tensor.name} has values that are not finite in {tensor.dtype}, so this release can have no plan: "
+            "serve it with YIWEN_BACKEND=onnxruntime"
+        )
+    return block

@@ -1,0 +1,192 @@
+"""A plan's file: where everything lies in it, and that it appears whole or not at all.
+
+It is written beside its place under another name, synced and renamed; its JSON, which readers go by, comes last.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from predictor.builder.ahead import Digest
+from predictor.builder.errors import DiskFull, TargetUnusable
+from predictor.builder.plans.source import TensorSpec
+from predictor.plan import Plan, PlanBlob, PlanTensor, align, plan_json_path, plan_path, write_plan
+
+ENGINES_RESERVE = 256 << 20
+"""Bytes kept free for engines, whose size is not known before they are built; they hold no weights."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Places in a plan file."""
+
+    engines: Mapping[str, PlanBlob]
+    tensors: Mapping[str, PlanTensor]
+    tensors_offset: int
+    nbytes: int
+
+
+def lay_out(engines: Mapping[str, int], tensors: Iterable[TensorSpec]) -> Layout:
+    """Engines, then tensors, each in its order, each at a multiple of :data:`predictor.plan.ALIGNMENT`.
+
+    Args:
+        engines: bytes by name.
+        tensors: to follow.
+    """
+    blobs: dict[str, PlanBlob] = {}
+    places: dict[str, PlanTensor] = {}
+    end = 0
+    for name, nbytes in engines.items():
+        blobs[name] = PlanBlob(align(end), nbytes)
+        end = blobs[name].offset + nbytes
+    tensors_offset = end = align(end)
+    for tensor in tensors:
+        places[tensor.name] = PlanTensor(align(end), tensor.shape, tensor.dtype)
+        end = places[tensor.name].offset + tensor.nbytes
+    return Layout(blobs, places, tensors_offset, end)
+
+
+class PlanFile:
+    """A plan file being written from front to back."""
+
+    def __init__(self, file: BinaryIO, digest: Digest) -> None:
+        """Write to ``file``; ``digest`` hears of every byte."""
+        self._file = file
+        self._digest = digest
+        self._end = 0
+
+    def seek(self, offset: int) -> None:
+        """Fill up with zeros to ``offset``, which lies ahead."""
+        self.write(bytes(offset - self._end))
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append ``content``, which nobody may change any more."""
+        self._digest.update(content)
+        self._file.write(content)
+        self._end += memoryview(content).nbytes
+
+
+def check_absent(path: Path, *, force: bool) -> None:
+    """Nothing, if a plan may be written to ``path``.
+
+    Raises:
+        TargetUnusable: there is one, and it is not to be replaced.
+    """
+    if path.with_name(f"{path.name}.json").exists() and not force:
+        raise TargetUnusable(f"{path} exists: replace it with --force")
+
+
+@contextmanager
+def staged_plan(path: Path, *, tensor_bytes: int, force: bool) -> Iterator[BinaryIO]:
+    """A file to write ``path`` to. :func:`publish` puts it there; without that, nothing stays of it.
+
+    Args:
+        path: of the plan.
+        tensor_bytes: that will be written, engines apart.
+        force: replace a plan that is there.
+
+    Raises:
+        TargetUnusable: there is a plan, it cannot be written, or another build is writing it.
+        DiskFull: there is too little room, found now or while writing.
+    """
+    check_absent(path, force=force)
+    partial = _partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "ab") as file:
+            _lock(file, partial)
+            file.truncate(0)
+            _check_room(path, tensor_bytes)
+            try:
+                yield file
+            finally:
+                _remove(partial, file)
+    except OSError as error:
+        raise _target_error(path, error, tensor_bytes) from error
+
+
+def publish(directory: Path, plan: Plan, file: BinaryIO) -> None:
+    """Put a plan in its place: a reader finds the old one, none, or the new one, and never a mixture.
+
+    Args:
+        directory: of the release.
+        plan: what the file holds.
+        file: of :func:`staged_plan`, fully written.
+    """
+    path = plan_path(directory, plan.key)
+    file.flush()
+    os.fsync(file.fileno())
+    plan_json_path(directory, plan.key).unlink(missing_ok=True)
+    os.replace(_partial(path), path)
+    write_plan(directory, plan)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = _partial(path)
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _remove(partial: Path, file: BinaryIO) -> None:
+    """Unless it was published, and what is there now is the file of another build."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(partial.stat(), os.fstat(file.fileno())):
+            partial.unlink()
+
+
+def _lock(file: BinaryIO, partial: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TargetUnusable(f"another build is writing {partial}: wait for it, or stop it") from error
+
+
+def _check_room(path: Path, tensor_bytes: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if tensor_bytes + ENGINES_RESERVE > free:
+        raise DiskFull(
+            f"{path.parent} has {_size(free)} free, but the plan needs {_needs(tensor_bytes)}: make room"
+        )
+
+
+def _target_error(path: Path, error: OSError, tensor_bytes: int) -> TargetUnusable:
+    if error.errno not in _FULL:
+        return TargetUnusable(f"{path} cannot be written: {error.strerror or error}")
+    free = shutil.disk_usage(path.parent).free
+    return DiskFull(
+        f"{path} cannot be written: {error.strerror}; the plan needs {_needs(tensor_bytes)}, and without it "
+        f"{_size(free)} are free: make room"
+    )
+
+
+def _needs(tensor_bytes: int) -> str:
+    total, reserve = tensor_bytes + ENGINES_RESERVE, ENGINES_RESERVE
+    return f"{_size(total)} ({_size(tensor_bytes)} of weights, {_size(reserve)} kept for engines)"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
