@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import cli.cache
 import cli.serve
 import cli.translate
 import predictor.builder.commands
@@ -15,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run the command; returns the process's exit code."""
     parser = argparse.ArgumentParser(prog="yiwen", description="Self-hosted LLM translation.")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    cli.cache.add_command(subparsers)
     cli.serve.add_command(subparsers)
     cli.translate.add_command(subparsers)
     predictor.builder.commands.add_commands(subparsers)

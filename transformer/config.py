@@ -11,8 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from serving.settings import SettingsError
+from transformer.redis_url import parse_redis_url
 
 MIB = 1024 * 1024
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,61 @@ class TransformerConfig:
     cache_bytes: int = field(default=64 * MIB, metadata={"env": "YIWEN_CACHE_BYTES", "min": 0})
     """Bytes of the in-process cache; 0 turns it off. 64 MiB hold some 100,000 product titles, in a pod that needs
     about 300 MiB anyway."""
+
+    redis_url: str | None = field(default=None, metadata={"env": "YIWEN_REDIS_URL"})
+    """Redis (6.2 or later) or Valkey that all replicas share: `redis://[user@]host[:port][/db]`,
+    `redis+sentinel://[user@]host[:port],.../name[/db]` or `redis+cluster://[user@]host[:port],...`; `rediss` for TLS.
+    None: the in-process cache alone."""
+
+    redis_password_file: Path | None = field(default=None, metadata={"env": "YIWEN_REDIS_PASSWORD_FILE"})
+    """File with the password of Redis, read for every new connection, so it may be rotated. Not a variable of its
+    own: environments end up in logs and dumps."""
+
+    redis_ca_file: Path | None = field(default=None, metadata={"env": "YIWEN_REDIS_CA_FILE"})
+    """PEM certificates that the certificate of Redis is checked against. None: the system's."""
+
+    redis_ttl_s: float = field(default=7 * DAY_S, metadata={"env": "YIWEN_REDIS_TTL_S", "min": 1.0})
+    """Seconds that a translation stays in Redis. A week: a release is usually replaced sooner, and what it made
+    then goes away by itself."""
+
+    redis_ttl_jitter: float = field(
+        default=0.1, metadata={"env": "YIWEN_REDIS_TTL_JITTER", "min": 0.0, "max": 1.0}
+    )
+    """Part of ``redis_ttl_s`` by which each entry may live shorter, by chance, so that what was imported together
+    does not expire together."""
+
+    redis_connect_timeout_s: float = field(
+        default=0.2, metadata={"env": "YIWEN_REDIS_CONNECT_TIMEOUT_S", "min": 0.001}
+    )
+    """Seconds to open a connection to Redis. Longer than this costs more than Redis saves."""
+
+    redis_command_timeout_s: float = field(
+        default=0.1, metadata={"env": "YIWEN_REDIS_COMMAND_TIMEOUT_S", "min": 0.001}
+    )
+    """Seconds for one command. Redis answers in under 1 ms; 0.1 s is more than this process' own pauses (garbage
+    collection, one large request), which would otherwise be taken for those of Redis."""
+
+    redis_max_connections: int = field(default=32, metadata={"env": "YIWEN_REDIS_MAX_CONNECTIONS", "min": 1})
+    """Connections to Redis (in a cluster, to each node). At 1 ms each, 32 carry 32,000 look-ups a second."""
+
+    redis_max_value_bytes: int = field(
+        default=64 * 1024, metadata={"env": "YIWEN_REDIS_MAX_VALUE_BYTES", "min": 64}
+    )
+    """Largest value in Redis in bytes, text and translation together; larger ones stay in this process."""
+
+    redis_queue_bytes: int = field(default=8 * MIB, metadata={"env": "YIWEN_REDIS_QUEUE_BYTES", "min": 1})
+    """Bytes of values that may wait to be written to Redis; what comes while it is full is not written. 8 MiB are
+    some 30,000 product titles: seconds of a Redis that is merely slow."""
+
+    redis_failures: int = field(default=3, metadata={"env": "YIWEN_REDIS_FAILURES", "min": 1})
+    """Failures in a row after which requests go without Redis until a probe succeeds."""
+
+    redis_probe_s: float = field(default=1.0, metadata={"env": "YIWEN_REDIS_PROBE_S", "min": 0.01})
+    """Seconds until the first probe, at most; each replica waits between half and all of it, by chance. Doubles with
+    every probe that fails."""
+
+    redis_probe_max_s: float = field(default=15.0, metadata={"env": "YIWEN_REDIS_PROBE_MAX_S", "min": 0.01})
+    """Bound of the seconds between probes: how long, at most, a Redis that came back stays unused."""
 
     max_texts: int = field(default=1024, metadata={"env": "YIWEN_MAX_TEXTS", "min": 1})
     """Texts in one request; more are refused with 413. 1024 short titles keep one request's work in this process
@@ -57,11 +114,15 @@ class TransformerConfig:
     round, a request can run into a connection that is just being closed."""
 
     def __post_init__(self) -> None:
-        """Refuse a predictor's address that is none (SettingsError)."""
+        """Refuse addresses that are none (SettingsError)."""
         try:
             base_url(self.predictor_url)
         except ValueError as error:
             raise SettingsError(f"YIWEN_PREDICTOR_URL {error}") from error
+        try:
+            parse_redis_url(self.redis_url or "redis://localhost")
+        except ValueError as error:
+            raise SettingsError(f"YIWEN_REDIS_URL {error}") from None
 
     @property
     def predictor_base_url(self) -> str:

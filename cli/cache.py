@@ -1,0 +1,230 @@
+"""`yiwen cache`: look into the shared cache, fill it from a translation memory, empty it of a release.
+
+It reaches the Redis that the transformer's own settings name (``YIWEN_REDIS_*``) and keys texts with the
+transformer's own code: what is warmed here is a hit there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import YiwenError
+from protocol.messages import TranslateRequest
+from protocol.release import TRANSLATION_FILE, ReleaseError, load_release, load_translation_spec
+from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
+from transformer.cache import CacheEntry
+from transformer.config import TransformerConfig
+from transformer.entry_codec import encode_entry
+from transformer.languages import Languages, canonical_tag, resolve_tag
+from transformer.redis_cache import key_prefix, lifetime_ms, store_key
+from transformer.redis_client import RedisStore, StoreError
+from transformer.segments import jobs_of, split_request
+from transformer.tiers import cache_policy, store_settings
+from transformer.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
+
+FAILED = 1
+MISUSED = 2
+BATCH = 256
+"""Entries in one pipeline."""
+TIMEOUT_S = 10.0
+"""For a person who waits; a request would long have gone on without Redis."""
+ALL_KEYS = "yiwen:"
+_RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+
+Work = Callable[[RedisStore, TransformerConfig, argparse.Namespace], Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class Warmed:
+    """What became of a file's pairs."""
+
+    stored: int = 0
+    no_language: int = 0
+    """Texts that need no model, such as numbers: the service never asks the cache for them."""
+    several: int = 0
+    """Texts that the release translates sentence by sentence: which part of the translation is whose is not known."""
+    empty: int = 0
+    """Without a translation."""
+    too_large: int = 0
+
+
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Mount `yiwen cache`."""
+    parser = subparsers.add_parser(
+        "cache", help="show, fill or empty the shared cache (YIWEN_REDIS_URL)", description=__doc__
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    stats = commands.add_parser("stats", help="entries and bytes of each release")
+    _mount(stats, show_stats)
+    warm = commands.add_parser("warm", help="store the translations of a TSV, CSV or TMX file")
+    warm.add_argument("file", type=Path, help="text and translation in two columns, or TMX")
+    warm.add_argument("--release", type=Path, required=True, help="directory of the release to warm")
+    warm.add_argument("--from", dest="source", required=True, metavar="TAG", help="language of the texts")
+    warm.add_argument("--to", required=True, metavar="TAG", help="language of the translations")
+    warm.add_argument("--format", choices=FORMATS, help="of the file (by its name)")
+    _mount(warm, warm_cache)
+    flush = commands.add_parser("flush", help="remove all entries of a release")
+    flush.add_argument("--release", type=_release_id, required=True, metavar="ID", help="see cache stats")
+    _mount(flush, flush_release)
+
+
+def _mount(parser: argparse.ArgumentParser, work: Work) -> None:
+    parser.set_defaults(run=lambda arguments: run(work, arguments, os.environ))
+
+
+def run(work: Work, arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Do one command's work on the Redis of the settings; returns the exit code."""
+    try:
+        asyncio.run(_with_store(work, arguments, _settings(environ)))
+    except SettingsError as error:
+        print(f"yiwen cache: {error}", file=sys.stderr)
+        return MISUSED
+    except (StoreError, ReleaseError, MemoryFileError, YiwenError) as error:
+        print(f"yiwen cache: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+async def show_stats(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+    """Print entries and bytes of values by release."""
+    entries, sizes = Counter[str](), Counter[str]()
+    async for keys in store.keys(ALL_KEYS):
+        for key, size in zip(keys, await store.sizes(keys), strict=True):
+            release = key.removeprefix(ALL_KEYS).partition(":")[0]
+            entries[release] += 1
+            sizes[release] += size
+    print("release           entries  value bytes")
+    for release in sorted(entries):
+        print(f"{release:16}  {entries[release]:7}  {sizes[release]:11}")
+
+
+async def flush_release(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+    """Remove a release's entries and print how many there were."""
+    removed = 0
+    async for keys in store.keys(key_prefix(arguments.release)):
+        removed += await store.delete(keys)
+    print(f"removed {removed} entries of {arguments.release}")
+
+
+async def warm_cache(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+    """Store a file's translations under a release."""
+    release = load_release(arguments.release).id
+    spec = load_translation_spec(arguments.release / TRANSLATION_FILE)
+    languages = Languages(spec)
+    policy = cache_policy(config)
+    warmed = Warmed()
+    pairs = _pairs(arguments, {canonical_tag(tag): tag for tag in spec.languages})
+    whole = spec.sentences != "always"
+    entries = keyed_entries(pairs, languages, release, arguments.source, arguments.to, warmed, whole=whole)
+    values = ((key, encode_entry(entry, release)) for key, entry in entries)
+    fitting = (pair for pair in values if _fits(pair[1], policy.max_value_bytes, warmed))
+    while batch := list(islice(fitting, BATCH)):
+        rows = [
+            (store_key(release, key), value, lifetime_ms(policy, number / BATCH))
+            for number, (key, value) in enumerate(batch)
+        ]
+        for fault in await store.set_many(rows):
+            if fault is not None:
+                raise fault
+        warmed.stored += len(batch)
+    print(
+        f"stored {warmed.stored} translations under {release}; left out: {warmed.no_language} that need no "
+        f"translation, {warmed.several} of several sentences, {warmed.empty} without a translation, "
+        f"{warmed.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES"
+    )
+
+
+def keyed_entries(
+    pairs: Iterable[Pair],
+    languages: Languages,
+    release: str,
+    source: str,
+    target: str,
+    warmed: Warmed,
+    *,
+    whole: bool,
+) -> Iterator[tuple[bytes, CacheEntry]]:
+    """Each pair's cache key, made as for a request without bounds of its own, and its entry.
+
+    Args:
+        pairs: texts and translations.
+        languages: the release's.
+        release: its id.
+        source: language tag of the texts.
+        target: language tag of the translations.
+        warmed: counts what is left out.
+        whole: whether the release translates a text of several sentences as one.
+
+    Raises:
+        YiwenError: the release does not translate ``source`` into ``target``.
+    """
+    for pair in pairs:
+        request = TranslateRequest((pair.text,), (source,), (target,))
+        (document,) = split_request(request, languages, max_texts=sys.maxsize, whole=lambda _: whole)
+        segments = list(document.segments)
+        if not segments:
+            warmed.no_language += 1
+        elif len(document.parts) > 1:
+            warmed.several += 1
+        elif not pair.translation.strip():
+            warmed.empty += 1
+        else:
+            (job,) = jobs_of([document])
+            # People made it: it is as good as it gets.
+            yield job.key(release, None), CacheEntry(segments[0].normal, pair.translation.strip(), 1.0)
+
+
+def _fits(value: bytes, max_bytes: int, warmed: Warmed) -> bool:
+    warmed.too_large += len(value) > max_bytes
+    return len(value) <= max_bytes
+
+
+def _pairs(arguments: argparse.Namespace, known: Mapping[str, str]) -> Iterator[Pair]:
+    kind = arguments.format or arguments.file.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise MemoryFileError(f"{arguments.file} is named neither .tsv, .csv nor .tmx: say --format")
+    if kind != "tmx":
+        return read_table(arguments.file, "\t" if kind == "tsv" else ",")
+
+    def reads_as(wanted: str) -> Callable[[str], bool]:
+        tag = resolve_tag(wanted, known)
+        return lambda found: tag is not None and resolve_tag(found, known) == tag
+
+    return read_tmx(arguments.file, reads_as(arguments.source), reads_as(arguments.to))
+
+
+def _settings(environ: Mapping[str, str]) -> TransformerConfig:
+    """The transformer's settings as far as they matter here: it needs a release and a predictor, this does not."""
+    unused = {"YIWEN_RELEASE": ".", "YIWEN_PREDICTOR_URL": "localhost"}
+    return settings_from_environment(
+        TransformerConfig, {**environ, **unused}, known=environment_names(ServerSettings)
+    )
+
+
+async def _with_store(work: Work, arguments: argparse.Namespace, config: TransformerConfig) -> None:
+    settings = store_settings(config)
+    patient = dataclasses.replace(settings, connect_timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
+    store = RedisStore(patient)
+    try:
+        await work(store, config, arguments)
+    finally:
+        await store.close()
+
+
+def _release_id(text: str) -> str:
+    if not _RELEASE_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "must be a release's id, 16 hex digits: `yiwen cache stats` lists them"
+        )
+    return text

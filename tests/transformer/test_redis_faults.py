@@ -1,0 +1,201 @@
+"""Redis stopped, paused, filled and restarted under load, through a real transformer process.
+
+What is asserted: no request fails, and Redis is used again. The latencies before, during and after are printed
+(``-s`` shows them), not asserted: they depend on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.transformer.predictor_stand_in import StandIn
+from tests.transformer.process import Transformer, running_transformer
+from tests.transformer.redis_server import RedisServer
+
+CLIENTS = 4
+TEXTS = 10
+PROBE_S = 0.2
+PHASE_S = 0.6
+
+
+QUIET = {"YIWEN_LOG_LEVEL": "error"}
+"""Nobody reads the process's log here: it must not fill the pipe."""
+
+
+@pytest.fixture
+def served(redis: RedisServer, stand_in: StandIn, release_directory: Path) -> Iterator[Transformer]:
+    """A transformer without a memory of its own, so that every request needs Redis or the predictor."""
+    settings = {
+        "YIWEN_REDIS_URL": redis.url,
+        "YIWEN_CACHE_BYTES": "0",
+        "YIWEN_REDIS_PROBE_S": str(PROBE_S),
+        "YIWEN_REDIS_PROBE_MAX_S": str(2 * PROBE_S),
+        **QUIET,
+    }
+    with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
+        yield transformer
+
+
+class Load:
+    """A few clients, each sending its next request when it has the last one's answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/v2/models/tiny/infer"
+        self.failures: list[str] = []
+        self._numbers = itertools.count()
+
+    async def run(self, seconds: float) -> list[float]:
+        """Seconds that each request took."""
+        end = time.monotonic() + seconds
+        async with httpx.AsyncClient(timeout=10.0) as client:
+            taken = await asyncio.gather(*(self._client(client, end) for _ in range(CLIENTS)))
+        return [seconds for each in taken for seconds in each]
+
+    async def _client(self, client: httpx.AsyncClient, end: float) -> list[float]:
+        taken = []
+        while time.monotonic() < end:
+            text = f"title number {next(self._numbers) % TEXTS}"
+            started = time.monotonic()
+            response = await client.post(self._url, json=_body(text))
+            taken.append(time.monotonic() - started)
+            if response.status_code != 200 or _answer(response) != text:
+                self.failures.append(response.text)
+        return taken
+
+
+def _body(text: str) -> dict[str, object]:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}
+    return {"inputs": [tensor], "parameters": {"target": "zh", "source": "en"}}
+
+
+def _answer(response: httpx.Response) -> str:
+    (found,) = [each["data"][0] for each in response.json()["outputs"] if each["name"] == "translation"]
+    return str(found)
+
+
+def _metric(url: str, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == f"yiwen_transformer_{name}" and labels.items() <= sample.labels.items()
+    )
+
+
+async def _until_closed(url: str) -> None:
+    """Wait until the transformer uses Redis again."""
+    end = time.monotonic() + 10.0
+    while await asyncio.to_thread(_metric, url, "redis_circuit"):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+
+
+def _hits(url: str) -> float:
+    return _metric(url, "cache_tier_lookups_total", tier="redis", result="hit")
+
+
+def _fill(redis: RedisServer) -> None:
+    redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    redis.command("CONFIG", "SET", "maxmemory", "1")
+
+
+def _restart(redis: RedisServer) -> None:
+    redis.stop()
+    redis.start()
+
+
+def _garbage(redis: RedisServer) -> None:
+    redis.command(
+        "EVAL",
+        "for _, k in ipairs(redis.call('KEYS', 'yiwen:*')) do redis.call('SET', k, 'garbage') end",
+        "0",
+    )
+
+
+FAULTS: dict[str, tuple[Callable[[RedisServer], object], Callable[[RedisServer], object]]] = {
+    "stopped": (RedisServer.stop, RedisServer.start),
+    "paused": (RedisServer.pause, RedisServer.resume),
+    "full": (_fill, lambda redis: redis.command("CONFIG", "SET", "maxmemory", "0")),
+    "restarted": (_restart, lambda redis: None),
+    "garbage": (_garbage, lambda redis: None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_request_fails_and_redis_is_used_again(
+    redis: RedisServer, served: Transformer, fault: str
+) -> None:
+    begin, end = FAULTS[fault]
+    load = Load(served.url)
+    before = await load.run(PHASE_S)
+    assert _hits(served.url) > 0
+    under_way = asyncio.create_task(load.run(2 * PHASE_S))
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(begin, redis)
+    during = await under_way
+    opened = await load.run(PHASE_S)
+    await asyncio.to_thread(end, redis)
+    await _until_closed(served.url)
+    hits = _hits(served.url)
+    after = await load.run(PHASE_S)
+    assert load.failures == []
+    assert _metric(served.url, "redis_circuit") == 0
+    assert _hits(served.url) - hits > 0.5 * len(after), "Redis is used again"
+    for phase, taken in (("before", before), ("fault begins", during), ("goes on", opened), ("after", after)):
+        print(f"{fault:9} {phase:12} {_report(taken)}")
+
+
+async def test_a_wrong_password_costs_hits_and_no_request(
+    redis: RedisServer, stand_in: StandIn, release_directory: Path, tmp_path: Path
+) -> None:
+    redis.command("CONFIG", "SET", "requirepass", "right")
+    (tmp_path / "password").write_text("wrong", encoding="utf-8")
+    settings = {
+        **QUIET,
+        "YIWEN_REDIS_URL": redis.url,
+        "YIWEN_REDIS_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
+        load = Load(transformer.url)
+        assert await load.run(0.5)
+        assert load.failures == []
+        assert _metric(transformer.url, "redis_errors_total", kind="auth") >= 3
+
+
+async def test_without_a_redis_from_the_start_requests_are_answered(
+    redis: RedisServer, stand_in: StandIn, release_directory: Path
+) -> None:
+    redis.stop()
+    settings = {
+        **QUIET,
+        "YIWEN_REDIS_URL": redis.url,
+        "YIWEN_CACHE_BYTES": "0",
+        "YIWEN_REDIS_PROBE_S": str(PROBE_S),
+    }
+    with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
+        load = Load(transformer.url)
+        await load.run(0.5)
+        await asyncio.to_thread(redis.start)
+        await asyncio.sleep(3 * PROBE_S)
+        await load.run(PHASE_S)
+        assert load.failures == []
+        assert _hits(transformer.url) > 0
+
+
+def _report(taken: list[float]) -> str:
+    ordered = sorted(taken)
+    p99 = ordered[int(0.99 * (len(ordered) - 1))]
+    return (
+        f"{len(taken):5} requests, median {1e3 * statistics.median(taken):6.2f} ms, P99 {1e3 * p99:6.2f} ms, "
+        f"longest {1e3 * ordered[-1]:6.2f} ms"
+    )
