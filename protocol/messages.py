@@ -21,6 +21,16 @@ class FinishReason(str, Enum):
     """The request's deadline passed; the tokens so far are an incomplete answer."""
 
 
+class TextFormat(str, Enum):
+    """What a text is, beside words."""
+
+    TEXT = "text"
+    HTML = "html"
+    """A page or a part of one: tags, attributes and comments are kept, the text between them is translated."""
+    XML = "xml"
+    """The same for a well-formed document or part of one."""
+
+
 class CacheStatus(str, Enum):
     """Where a translation came from."""
 
@@ -61,6 +71,8 @@ class TranslateRequest:
     """Language tag each text is wanted in."""
     max_new_tokens: int | None = None
     """Bound for each answer, in tokens; None takes the release's own rule."""
+    text_format: TextFormat = TextFormat.TEXT
+    """What the texts are written in; applies to all."""
     deadline_ms: int | None = None
     """Milliseconds from arrival after which the answer is of no use; None means the server's limit."""
 
@@ -76,6 +88,8 @@ class Translation:
     """exp of the mean token log-probability, in [0, 1]."""
     cache: CacheStatus
     finish_reason: FinishReason = FinishReason.STOP
+    flags: tuple[str, ...] = ()
+    """Kinds of fault that the guards found (:data:`protocol.release.GUARDS`); such an answer is never cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,31 @@ class Generation:
     def confidence(self) -> float:
         """exp(logprob), in [0, 1]."""
         return math.exp(min(self.logprob, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEnd:
+    """How one prompt's continuation ended, when its tokens were streamed."""
+
+    logprob: float
+    """As :attr:`Generation.logprob`."""
+    finish_reason: FinishReason
+    release: str
+    """Id of the release that generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDelta:
+    """What came to one prompt's continuation since the delta before; a stream is whole once all have ended."""
+
+    index: int
+    """Place of the prompt in the request, from 0."""
+    token_ids: tuple[int, ...]
+    """New ids, never the stop token; may be empty in a last delta."""
+    logprobs: tuple[float, ...]
+    """Log-probability (natural) of each of them."""
+    end: GenerationEnd | None = None
+    """Set in the prompt's last delta."""
 
 
 @dataclass(frozen=True, slots=True)

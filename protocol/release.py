@@ -29,6 +29,9 @@ from typing import Any
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
 
+GUARDS = ("empty", "ratio", "repetition", "script", "leak", "length", "placeholder")
+"""Kinds of fault that a finished translation is checked for; ``flags`` of an answer are of these."""
+
 RELEASE_FILE = "release.json"
 TRANSLATION_FILE = "translation.json"
 TOKENIZER_DIR = "tokenizer"
@@ -128,6 +131,19 @@ class TextLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardSpec:
+    """How strictly a release's answers are judged; ``guards`` in ``translation.json``, every field optional."""
+
+    checks: tuple[str, ...] = GUARDS
+    """Kinds of fault to look for."""
+    min_length_ratio: float = 0.1
+    max_length_ratio: float = 6.0
+    """Bytes of the answer per byte of its text, both in UTF-8; beyond these an answer is flagged ``ratio``."""
+    retries: int = 1
+    """0 or 1: whether a flagged answer is generated once more."""
+
+
+@dataclass(frozen=True, slots=True)
 class TranslationSpec:
     """``translation.json``: how a text becomes a prompt and when an answer ends."""
 
@@ -140,6 +156,10 @@ class TranslationSpec:
     stop_tokens: tuple[str, ...]
     """Tokens that end an answer."""
     limits: TextLimits
+    guards: GuardSpec = GuardSpec()
+    sentences: str = "always"
+    """``always``: each sentence of a text is translated on its own, as suits models that were trained on sentences.
+    ``long``: only those of texts above ``max_source_tokens``; the others keep their context."""
 
     def template_parts(self, source: str, target: str) -> tuple[str, str]:
         """The prompt before and after the text, for one pair of language tags."""
@@ -191,6 +211,8 @@ def load_translation_spec(path: Path) -> TranslationSpec:
             pairs=tuple((str(a), str(b)) for a, b in document["pairs"]),
             stop_tokens=tuple(str(token) for token in document["stop_tokens"]),
             limits=TextLimits(**document["limits"]),
+            guards=_guard_spec(document.get("guards", {})),
+            sentences=str(document.get("sentences", "always")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReleaseError(f"{path}: {_explain(error)}; docs/releases.md shows a whole one") from error
@@ -229,10 +251,22 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
             "limits.new_tokens_per_source_token must not be negative",
         ),
         (spec.limits.extra_new_tokens >= 0, "limits.extra_new_tokens must not be negative"),
+        (set(spec.guards.checks) <= set(GUARDS), f"guards.checks may name {', '.join(GUARDS)} only"),
+        (
+            0 <= spec.guards.min_length_ratio < spec.guards.max_length_ratio,
+            "guards.min_length_ratio must not be negative, and below guards.max_length_ratio",
+        ),
+        (spec.guards.retries in (0, 1), "guards.retries must be 0 or 1"),
+        (spec.sentences in ("always", "long"), "sentences must be always or long"),
     )
     for holds, rule in rules:
         if not holds:
             raise ReleaseError(f"{path}: {rule}")
+
+
+def _guard_spec(entry: Mapping[str, Any]) -> GuardSpec:
+    spec = GuardSpec(**entry)
+    return dataclasses.replace(spec, checks=tuple(str(kind) for kind in spec.checks))
 
 
 def _read_json(path: Path, if_missing: str) -> dict[str, Any]:

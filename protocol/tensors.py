@@ -30,10 +30,13 @@ TARGET = TensorSpec("target", "BYTES", (-1,), optional=True)
 TRANSLATION = TensorSpec("translation", "BYTES", (-1,))
 CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
 CACHE = TensorSpec("cache", "BYTES", (-1,))
+FLAGS = TensorSpec("flags", "BYTES", (-1,), optional=True)
 
 TRANSLATE_INPUTS = (TEXT, SOURCE, TARGET)
 """``source`` and ``target`` come as tensors of shape [1] or [N], or as request parameters of the same name."""
-TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE)
+TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE, FLAGS)
+"""``flags`` holds comma-separated kinds of :data:`protocol.release.GUARDS`, or the empty string, for each text. It is
+there when a text is flagged, or when it is asked for by name."""
 
 # Internal, on the predictor: token ids in, token ids out.
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
@@ -51,5 +54,5 @@ GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
 """``output_ids`` is right-padded with 0; the stop token is not part of it."""
 
 # Request parameters. KServe's gRPC carries bool, int64 and string parameters only, so a float may come as text.
-TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms")
+TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms", "format")
 GENERATE_PARAMETERS = ("release", "max_new_tokens", "deadline_ms", "temperature", "top_p", "seed")

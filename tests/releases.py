@@ -27,6 +27,7 @@ TRANSLATION = {
     },
     "pairs": [["en", "zh"], ["zh", "en"]],
     "stop_tokens": list(STOP_TOKENS),
+    "guards": {"checks": ["empty", "length"], "retries": 0},
     "limits": {
         "max_source_tokens": 96,
         "max_new_tokens": 96,

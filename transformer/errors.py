@@ -5,7 +5,7 @@
     YiwenError (protocol.errors)
     ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
-    ├── TooLong         413 ── TextTooLong, TooManyTexts
+    ├── TooLong         413 ── TextTooLong, TooManyTexts, TooManySegments
     ├── InternalFault   500 ── PredictorFault
     ├── NotReady        503 ── PredictorUnreachable
     └── DeadlineExceeded 504 ─ PredictorTooLate
@@ -95,6 +95,16 @@ class TooManyTexts(TooLong):
     def __init__(self, texts: int, limit: int) -> None:
         super().__init__(
             f"the request holds {texts} texts, at most {limit} are taken; split it, or raise YIWEN_MAX_TEXTS"
+        )
+
+
+class TooManySegments(TooLong):
+    """413: the texts of one request come to more sentences or stretches of text than the transformer takes."""
+
+    def __init__(self, segments: int, limit: int) -> None:
+        super().__init__(
+            f"the request's texts come to {segments} sentences or text nodes, at most {limit} are taken; "
+            "split it, or raise YIWEN_MAX_TEXTS"
         )
 
 

@@ -15,12 +15,13 @@ from protocol.messages import TranslateResponse
 from protocol.release import TRANSLATION_FILE, Release, load_release, load_translation_spec
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from serving.model import Call, ServedModel
-from transformer.cache import create_cache
 from transformer.client import PredictorClient, travelling_headers
 from transformer.config import TransformerConfig
+from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.tiers import TieredCache, create_tiers
 from transformer.tokenizer import load_tokenizer
 
 PLATFORM = "yiwen_transformer"
@@ -29,10 +30,18 @@ PLATFORM = "yiwen_transformer"
 class TranslatorModel(ServedModel):
     """Serves one release's languages; healthy between :meth:`open` and :meth:`close`."""
 
-    def __init__(self, name: str, release: Release, pipeline: Pipeline, predictor: PredictorClient) -> None:
+    def __init__(
+        self,
+        name: str,
+        release: Release,
+        pipeline: Pipeline,
+        predictor: PredictorClient,
+        cache: TieredCache,
+    ) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
         self._pipeline = pipeline
         self._predictor = predictor
+        self._cache = cache
         self._open = False
 
     async def infer(self, request: InferRequest, call: Call) -> InferResponse:
@@ -57,9 +66,10 @@ class TranslatorModel(ServedModel):
         self._open = True
 
     async def close(self) -> None:
-        """Close the connection pool."""
+        """Close the connection pools, after what waits for the shared cache is written to it."""
         self._open = False
         await self._predictor.close()
+        await self._cache.close()
 
 
 def create_model(
@@ -79,6 +89,7 @@ def create_model(
 
     Raises:
         ReleaseError: the release cannot be used.
+        SettingsError: a file that the settings name cannot be read.
     """
     release = load_release(config.release)
     spec = load_translation_spec(config.release / TRANSLATION_FILE)
@@ -86,16 +97,18 @@ def create_model(
     name = name or release.name
     metrics = metrics or TransformerMetrics(release.id)
     predictor = PredictorClient(config, config.predictor_model or name, metrics)
+    cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(
         release=release.id,
-        bounds=Bounds(config.max_texts, max_deadline_ms),
+        bounds=Bounds(config.max_texts, max_deadline_ms, split_always=spec.sentences == "always"),
         languages=Languages(spec),
         tokenizer=tokenizer,
-        cache=create_cache(config.cache_bytes, metrics),
+        guards=Guards(spec),
+        cache=cache,
         predictor=predictor,
         metrics=metrics,
     )
-    return TranslatorModel(name, release, pipeline, predictor)
+    return TranslatorModel(name, release, pipeline, predictor, cache)
 
 
 def _counts(answer: TranslateResponse) -> dict[str, int]:

@@ -12,22 +12,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from protocol.errors import ReleaseMismatch
+from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import (
     CacheStatus,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
     Generation,
+    SamplingParams,
     TranslateRequest,
     TranslateResponse,
     Translation,
 )
+from transformer.answers import Answer, translation_of
+from transformer.attempts import GREEDY, Attempt, Made, best, second_attempts
 from transformer.cache import Cache, CacheEntry, look_up
 from transformer.errors import PredictorFault, PredictorTooLate
+from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
-from transformer.segments import Job, Segment, jobs_of, split_request
+from transformer.segments import Document, Identity, Job, jobs_of, split_request
 from transformer.tokenizer import Prompt, PromptTokenizer
 
 INLINE_CHARACTERS = 8_000
@@ -55,15 +59,8 @@ class Bounds:
     max_texts: int
     max_deadline_ms: int
     """The deadline of requests that bring none, and the longest that one may bring."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One job's translation, and where it came from."""
-
-    entry: CacheEntry
-    cache: CacheStatus
-    finish_reason: FinishReason = FinishReason.STOP
+    split_always: bool = True
+    """Whether every sentence is translated on its own, or only those of texts that the model cannot take whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +85,7 @@ class Pipeline:
         bounds: Bounds,
         languages: Languages,
         tokenizer: PromptTokenizer,
+        guards: Guards,
         cache: Cache,
         predictor: Predictor,
         metrics: TransformerMetrics,
@@ -97,6 +95,7 @@ class Pipeline:
         self._bounds = bounds
         self._languages = languages
         self._tokenizer = tokenizer
+        self._guards = guards
         self._cache = cache
         self._predictor = predictor
         self._metrics = metrics
@@ -115,51 +114,94 @@ class Pipeline:
         deadline_ms = min(request.deadline_ms or self._bounds.max_deadline_ms, self._bounds.max_deadline_ms)
         allowed_s = deadline_ms / 1000
         journey = _Journey(headers, request.max_new_tokens, self._clock() + allowed_s, allowed_s)
-        segments = await _beside(
-            request.texts, lambda: split_request(request, self._languages, self._bounds.max_texts)
+        documents = await _beside(
+            request.texts,
+            lambda: split_request(request, self._languages, self._bounds.max_texts, self._whole),
         )
-        answers = await self._answers(jobs_of(segments), journey)
-        translations = tuple(_translation(segment, answers.get(segment.index)) for segment in segments)
-        self._count(segments, translations)
+        answers = await self._answers(jobs_of(documents), journey)
+        translations = tuple(translation_of(document, answers) for document in documents)
+        self._count(documents, translations)
         return TranslateResponse(translations, self._release)
 
-    async def _answers(self, jobs: Sequence[Job], journey: _Journey) -> dict[int, _Answer]:
-        """Answers by the index of each segment that needs one."""
+    def _whole(self, text: str) -> bool:
+        """Whether a text is translated as one, whatever sentences it has."""
+        return not self._bounds.split_always and self._tokenizer.fits(text)
+
+    async def _answers(self, jobs: Sequence[Job], journey: _Journey) -> dict[Identity, Answer]:
+        """Each job's answer, by what its segments have in common."""
         wanted = [(job.key(self._release, journey.max_new_tokens), job.first.normal) for job in jobs]
         found = await look_up(self._cache, wanted, self._metrics)
         missing = [job for job, entry in zip(jobs, found, strict=True) if entry is None]
         made = iter(await self._generate(missing, journey) if missing else ())
-        answers: dict[int, _Answer] = {}
-        for job, entry in zip(jobs, found, strict=True):
-            answers.update(_by_segment(job, next(made) if entry is None else _Answer(entry, CacheStatus.HIT)))
-        return answers
+        return {
+            job.first.identity: next(made)
+            if entry is None
+            else Answer(entry.text, entry.confidence, CacheStatus.HIT)
+            for job, entry in zip(jobs, found, strict=True)
+        }
 
-    async def _generate(self, jobs: Sequence[Job], journey: _Journey) -> list[_Answer]:
+    async def _generate(self, jobs: Sequence[Job], journey: _Journey) -> list[Answer]:
         """Generated answers in order; the good ones are cached, even when the deadline ends the rest."""
+        first = await self._attempt([(job, Attempt(job.first.normal)) for job in jobs], GREEDY, journey)
+        made = await self._mend(list(zip(jobs, first, strict=True)), journey)
+        complete = [(job, each) for job, each in zip(jobs, made, strict=True) if each is not None]
+        await self._remember(complete, journey)
+        if len(complete) < len(made):
+            raise PredictorTooLate(journey.allowed_s)
+        return [
+            Answer(each.text, each.confidence, CacheStatus.MISS, each.finish_reason, each.flags, job.first)
+            for job, each in complete
+        ]
+
+    async def _mend(self, made: Sequence[tuple[Job, Made | None]], journey: _Journey) -> list[Made | None]:
+        """``made``, with a second attempt in place of each flagged one that it helped."""
+        wanted: list[tuple[int, Job, Attempt]] = []
+        if self._guards.retries:
+            bounded = journey.max_new_tokens is not None
+            for number, (job, each) in enumerate(made):
+                flags = each.flags if each is not None else ()
+                attempts = second_attempts(job.first.normal, flags, bounded=bounded)
+                wanted += [(number, job, attempt) for attempt in attempts]
+        others: dict[int, list[Made]] = {}
+        for params in {attempt.params: None for _, _, attempt in wanted}:
+            some = [each for each in wanted if each[2].params == params]
+            for (number, _, _), each in zip(some, await self._once_more(some, params, journey), strict=True):
+                others.setdefault(number, []).extend([each] if each is not None else [])
+        return [each and best(each, others.get(number, ())) for number, (_, each) in enumerate(made)]
+
+    async def _once_more(
+        self, wanted: Sequence[tuple[int, Job, Attempt]], params: SamplingParams, journey: _Journey
+    ) -> Sequence[Made | None]:
+        """As :meth:`_attempt`; a failure is none of the caller's, who has an answer already, if a flagged one."""
+        try:
+            return await self._attempt([(job, attempt) for _, job, attempt in wanted], params, journey)
+        except YiwenError:
+            return [None] * len(wanted)
+
+    async def _attempt(
+        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, journey: _Journey
+    ) -> list[Made | None]:
+        """What attempts that share ``params`` come to, in one call; None for those that the deadline cut."""
         started = self._clock()
-        texts = [job.to_encode() for job in jobs]
+        texts = [job.to_encode(attempt.text) for job, attempt in attempts]
         prompts = await _beside(
             [text.text for text in texts], lambda: self._tokenizer.encode(texts, journey.max_new_tokens)
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        response = await self._call(prompts, journey)
-        made = [
-            (job, self._answer(job, generation))
-            for job, generation in zip(jobs, response.generations, strict=True)
-        ]
-        complete = [(job, answer) for job, answer in made if answer is not None]
-        await self._remember(complete, response.release, journey)
-        if len(complete) < len(made):
-            raise PredictorTooLate(journey.allowed_s)
-        return [answer for _, answer in complete]
+        response = await self._call(prompts, params, journey)
+        rows = zip(attempts, response.generations, strict=True)
+        return [self._made(job, attempt, generation) for (job, attempt), generation in rows]
 
-    async def _call(self, prompts: Sequence[Prompt], journey: _Journey) -> GenerateResponse:
+    async def _call(
+        self, prompts: Sequence[Prompt], params: SamplingParams, journey: _Journey
+    ) -> GenerateResponse:
         left_ms = int((journey.deadline - self._clock()) * 1000)
         if left_ms < 1:
             raise PredictorTooLate(journey.allowed_s)
         request = GenerateRequest(
             prompts=tuple(prompt.token_ids for prompt in prompts),
             max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
+            params=params,
             release=self._release,
             deadline_ms=left_ms,
         )
@@ -176,61 +218,40 @@ class Pipeline:
             )
         return response
 
-    def _answer(self, job: Job, generation: Generation) -> _Answer | None:
-        """The answer in text; None if the deadline left it incomplete."""
+    def _made(self, job: Job, attempt: Attempt, generation: Generation) -> Made | None:
+        """What an attempt came to; None if the deadline left it incomplete."""
         if generation.finish_reason is FinishReason.DEADLINE:
             return None
-        text = self._tokenizer.decode(generation.token_ids).strip()
-        entry = CacheEntry(job.first.normal, text, generation.confidence)
-        return _Answer(entry, CacheStatus.MISS, generation.finish_reason)
+        _, target, normal = job.first.identity
+        written = self._tokenizer.decode(generation.token_ids).strip()
+        text = attempt.read(written)
+        flags: tuple[str, ...] = ("placeholder",)
+        if text is not None:
+            flags = self._guards.flags(normal, text, target, generation.finish_reason)
+        for kind in flags:
+            self._metrics.guard_failures.labels(kind).inc()
+        return Made(written if text is None else text, generation.confidence, generation.finish_reason, flags)
 
-    async def _remember(self, made: Sequence[tuple[Job, _Answer]], release: str, journey: _Journey) -> None:
-        """Cache what passes the guards, under the release that the predictor's answer names."""
-        good: dict[bytes, CacheEntry] = {}
-        for job, answer in made:
-            fault = doubt(answer.entry.text, answer.finish_reason)
-            if fault is None:
-                good[job.key(release, journey.max_new_tokens)] = answer.entry
-            else:
-                self._metrics.guard_failures.labels(fault).inc()
+    async def _remember(self, made: Sequence[tuple[Job, Made]], journey: _Journey) -> None:
+        """Cache what no guard objects to. :meth:`_call` has checked that it is of this release."""
+        good = {
+            job.key(self._release, journey.max_new_tokens): CacheEntry(
+                job.first.normal, each.text, each.confidence
+            )
+            for job, each in made
+            if not each.flags
+        }
         if good:
             await self._cache.put_many(good)
 
-    def _count(self, segments: Sequence[Segment], translations: Sequence[Translation]) -> None:
-        for segment, translation in zip(segments, translations, strict=True):
+    def _count(self, documents: Sequence[Document], translations: Sequence[Translation]) -> None:
+        for document, translation in zip(documents, translations, strict=True):
             self._metrics.answered(
                 source=translation.source,
-                target=segment.direction.target,
+                target=document.direction.target,
                 cache=translation.cache,
-                characters=len(segment.text),
+                characters=len(document.text),
             )
-
-
-def doubt(text: str, finish_reason: FinishReason) -> str | None:
-    """Why an answer to a text that has words should not be kept; None if nothing speaks against it."""
-    if finish_reason is FinishReason.LENGTH:
-        return "length"
-    return None if text else "empty"
-
-
-def _by_segment(job: Job, answer: _Answer) -> dict[int, _Answer]:
-    """The answer of each of a job's segments: what was generated for the first is shared by the others."""
-    shared = CacheStatus.SHARED if answer.cache is CacheStatus.MISS else answer.cache
-    others = _Answer(answer.entry, shared, answer.finish_reason)
-    return {segment.index: answer if segment is job.first else others for segment in job.segments}
-
-
-def _translation(segment: Segment, answer: _Answer | None) -> Translation:
-    source = segment.direction.source
-    if answer is None:
-        return Translation(segment.text, source, 1.0, CacheStatus.BYPASS)
-    return Translation(
-        segment.restore(answer.entry.text),
-        source,
-        answer.entry.confidence,
-        answer.cache,
-        answer.finish_reason,
-    )
 
 
 async def _beside(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:

@@ -1,41 +1,91 @@
 """A request's texts, made ready to be looked up and translated, and put back together afterwards. Pure.
 
-A *segment* is one text of a request without its outer white space, with both languages settled. Equal segments are
-one :class:`Job`, done once.
+A :class:`Document` is one text of a request, with its language settled. Its *segments* are what is translated on its
+own: each sentence, or the whole text where :class:`protocol.release.TranslationSpec` says so, without outer white
+space; of HTML and XML, those between the tags. All else is kept. Equal segments are one :class:`Job`, done once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from protocol.errors import InvalidRequest
-from protocol.messages import TranslateRequest
+from protocol.messages import TextFormat, TranslateRequest
 from transformer.cache_key import cache_key, normal_text
-from transformer.errors import TooManyTexts, UnusableText
+from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.languages import Direction, Languages
+from transformer.markup import MarkupError, Piece, escape_text, parse_markup
+from transformer.placeholders import without_placeholders
+from transformer.scripts import evidence_by_script
+from transformer.sentences import split_sentences
 from transformer.tokenizer import TextToEncode
+
+_WORD_END = re.compile(r"[.!?][\"')\]]*\Z")
+_WORD_START = re.compile(r"[\"'(\[]*[A-Za-z0-9\u00c0-\u024f\u0370-\u052f]")
+
+Identity = tuple[str, str, str]
+"""Source tag, target tag and normal text: equal for segments of one request that have the same translation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
+    """One stretch of a text that is translated on its own."""
+
+    index: int
+    """Of its text in the request."""
+    text: str
+    """As the caller means it, with entities resolved."""
+    normal: str
+    """In NFC, without outer white space: what is translated."""
+    direction: Direction
+    raw: str
+    """As it stands in the caller's text."""
+
+    @property
+    def identity(self) -> Identity:
+        return self.direction.source, self.direction.target, self.normal
+
+    def restore(self, translation: str) -> str:
+        """``translation`` within the white space that surrounds the segment."""
+        return with_outer_space_of(self.text, translation)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
     """One text of a request."""
 
     index: int
     text: str
     """As the caller sent it."""
-    normal: str
-    """In NFC, without outer white space: what is translated."""
     direction: Direction
+    parts: tuple[str | Segment, ...]
+    """What is kept and what is translated, in order."""
+    text_format: TextFormat = TextFormat.TEXT
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """Equal for texts of one request that have the same translation."""
-        return self.direction.source, self.direction.target, self.normal
+    def segments(self) -> Iterator[Segment]:
+        return (part for part in self.parts if isinstance(part, Segment))
 
-    def restore(self, translation: str) -> str:
-        """``translation`` within the white space that surrounds the text."""
-        return with_outer_space_of(self.text, translation)
+    def restore(self, translations: Mapping[Identity, str]) -> str:
+        """The text with each segment's translation in its place. A segment that did not change keeps its bytes.
+
+        Between sentences stands the white space that was there; where Chinese had none, a full stop gets a space.
+        """
+        parts: list[str] = []
+        for part, before in zip(self.parts, (None, *self.parts), strict=False):
+            put = part if isinstance(part, str) else self._put(part, translations[part.identity])
+            adjoin = isinstance(part, Segment) and isinstance(before, Segment)
+            if adjoin and _WORD_END.search(parts[-1]) and _WORD_START.match(put):
+                parts.append(" ")
+            parts.append(put)
+        return "".join(parts)
+
+    def _put(self, segment: Segment, translation: str) -> str:
+        if self.text_format is TextFormat.TEXT:
+            return segment.restore(translation)
+        return segment.raw if translation == segment.normal else escape_text(segment.restore(translation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +99,36 @@ class Job:
         return self.segments[0]
 
     def key(self, release: str, max_new_tokens: int | None) -> bytes:
-        """Cache key under ``release``. A bound that cuts answers short is part of it, none is not."""
+        """Cache key under ``release``. A bound that cuts answers short is part of it, none is not.
+
+        A text's format is not: a segment's translation is the same wherever it stands.
+        """
         source, target, text = self.first.identity
         options = {} if max_new_tokens is None else {"max_new_tokens": str(max_new_tokens)}
         return cache_key(release=release, source=source, target=target, options=options, text=text)
 
-    def to_encode(self) -> TextToEncode:
-        source, target, text = self.first.identity
-        return TextToEncode(self.first.index, text, source, target)
+    def to_encode(self, text: str | None = None) -> TextToEncode:
+        """What the tokenizer makes a prompt of: the segment's own text, or ``text`` in its stead."""
+        source, target, normal = self.first.identity
+        return TextToEncode(self.first.index, normal if text is None else text, source, target)
 
 
-def split_request(request: TranslateRequest, languages: Languages, max_texts: int) -> list[Segment]:
-    """The request's segments, in order.
+def split_request(
+    request: TranslateRequest,
+    languages: Languages,
+    max_texts: int,
+    whole: Callable[[str], bool] = lambda _: False,
+) -> list[Document]:
+    """The request's texts, in order.
+
+    Args:
+        request: as the caller sent it.
+        languages: the release's.
+        max_texts: the most texts, and the most segments, that one request may hold.
+        whole: whether a text is to be translated as one; others are split into sentences.
 
     Raises:
-        TooManyTexts, UnusableText: the request cannot be taken as it is.
+        TooManyTexts, TooManySegments, UnusableText: the request cannot be taken as it is.
         YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.direct`.
     """
     if len(request.texts) > max_texts:
@@ -71,14 +136,20 @@ def split_request(request: TranslateRequest, languages: Languages, max_texts: in
     if not len(request.texts) == len(request.sources) == len(request.targets):
         raise InvalidRequest("texts, sources and targets must have the same length")
     rows = zip(request.texts, request.sources, request.targets, strict=True)
-    return [_segment(index, *row, languages) for index, row in enumerate(rows)]
+    documents = [
+        _document(index, *row, request.text_format, languages, whole) for index, row in enumerate(rows)
+    ]
+    segments = sum(1 for document in documents for part in document.parts if isinstance(part, Segment))
+    if segments > max_texts:
+        raise TooManySegments(segments, max_texts)
+    return documents
 
 
-def jobs_of(segments: Iterable[Segment]) -> list[Job]:
+def jobs_of(documents: Iterable[Document]) -> list[Job]:
     """The distinct translations that these need, in the order of their first segments."""
-    groups: dict[tuple[str, str, str], list[Segment]] = {}
-    for segment in segments:
-        if segment.direction.needs_model:
+    groups: dict[Identity, list[Segment]] = {}
+    for document in documents:
+        for segment in document.segments:
             groups.setdefault(segment.identity, []).append(segment)
     return [Job(tuple(group)) for group in groups.values()]
 
@@ -92,12 +163,64 @@ def with_outer_space_of(text: str, translation: str) -> str:
     return f"{text[:start]}{translation.strip()}{text[start + len(inner) :]}"
 
 
-def _segment(index: int, text: str, source: str | None, target: str, languages: Languages) -> Segment:
+def _document(
+    index: int,
+    text: str,
+    source: str | None,
+    target: str,
+    text_format: TextFormat,
+    languages: Languages,
+    whole: Callable[[str], bool],
+) -> Document:
+    pieces = _pieces(index, text, text_format)
+    prose = normal_text("\n".join(piece.text for piece in pieces if piece.text is not None))
+    direction = languages.direct(index, without_placeholders(prose), source, target)
+    if not direction.needs_model:
+        return Document(index, text, direction, (text,), text_format)
+    parts = tuple(part for piece in pieces for part in _parts(index, piece, direction, whole))
+    if parts == (text,):  # a text that is in a language, and yet holds no piece that is
+        direction = Direction(direction.source, direction.target, needs_model=False)
+    return Document(index, text, direction, parts, text_format)
+
+
+def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UnusableText(
             index, "it holds half of a surrogate pair; send whole Unicode characters"
         ) from None
-    normal = normal_text(text)
-    return Segment(index, text, normal, languages.direct(index, normal, source, target))
+    if text_format is TextFormat.TEXT:
+        return [Piece(text, text)]
+    try:
+        return parse_markup(text, text_format)
+    except MarkupError as error:
+        raise UnusableText(
+            index, f"it is not well-formed {text_format.value}: {error}; mend it, or send it as format=text"
+        ) from None
+
+
+def _parts(
+    index: int, piece: Piece, direction: Direction, whole: Callable[[str], bool]
+) -> Iterator[str | Segment]:
+    if piece.text is None:
+        yield piece.raw
+        return
+    normal = normal_text(piece.text)
+    if whole(normal):
+        yield _segment(index, piece, normal, direction)
+        return
+    sentences = split_sentences(piece.text, direction.source)
+    if len(sentences) == 1:
+        yield _segment(index, piece, normal, direction)
+        return
+    for sentence in sentences:
+        raw = sentence if piece.raw == piece.text else escape_text(sentence)
+        yield _segment(index, Piece(raw, sentence), normal_text(sentence), direction)
+
+
+def _segment(index: int, piece: Piece, normal: str, direction: Direction) -> str | Segment:
+    """What is translated of a piece; the piece itself if it holds no words."""
+    if piece.text is None or not evidence_by_script(without_placeholders(normal)):
+        return piece.raw
+    return Segment(index, piece.text, normal, direction, piece.raw)

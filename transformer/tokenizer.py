@@ -63,6 +63,8 @@ class PromptTokenizer:
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = False
         self._parts = {pair: _template_ids(tokenizer, spec, pair) for pair in spec.pairs}
+        longest = max(len(before) + len(after) for before, after in self._parts.values())
+        self._source_limit = min(spec.limits.max_source_tokens, max_sequence_tokens - longest - 1)
         self._control_ids = _control_ids(tokenizer, spec)
         tokenizer.encode_special_tokens = True
         self._undecodable = _undecodable(tokenizer, self._control_ids)
@@ -81,6 +83,14 @@ class PromptTokenizer:
         """
         encodings = self._encode_batch([text.text for text in texts])
         return [self._prompt(*each, max_new_tokens) for each in zip(texts, encodings, strict=True)]
+
+    def fits(self, text: str) -> bool:
+        """Whether the release takes ``text`` as one: whether :meth:`encode` would not find it too long."""
+        limit = self._source_limit
+        # Few tokens are shorter than a byte, so that most texts need no counting.
+        if len(text) * 4 <= limit or len(text.encode()) <= limit:
+            return True
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids) <= limit
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids; control tokens leave no trace, ids cut inside a character become U+FFFD."""

@@ -16,10 +16,11 @@ from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
+from protocol.messages import CacheStatus, TextFormat, TranslateRequest, TranslateResponse, Translation
 from protocol.tensors import (
     CACHE,
     CONFIDENCE,
+    FLAGS,
     SOURCE,
     TARGET,
     TEXT,
@@ -53,6 +54,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         targets=tuple(targets),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.integer("deadline_ms", low=1),
+        text_format=_text_format(parameters),
     )
 
 
@@ -66,7 +68,12 @@ def infer_from_translate_request(
     ]
     if any(request.sources):
         inputs.append(tensor(InferInput, SOURCE, [source or "" for source in request.sources]))
-    parameters = {"max_new_tokens": request.max_new_tokens, "deadline_ms": request.deadline_ms}
+    plain = request.text_format is TextFormat.TEXT
+    parameters = {
+        "max_new_tokens": request.max_new_tokens,
+        "deadline_ms": request.deadline_ms,
+        "format": None if plain else request.text_format.value,
+    }
     return InferRequest(
         model_name=model_name,
         infer_inputs=inputs,
@@ -91,6 +98,9 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
         tensor(InferOutput, CONFIDENCE, confidence),
         tensor(InferOutput, CACHE, [answer.cache.value for answer in answers]),
     ]
+    asked = any(output.name == FLAGS.name for output in request.request_outputs or ())
+    if asked or any(answer.flags for answer in answers):
+        outputs.append(tensor(InferOutput, FLAGS, [",".join(answer.flags) for answer in answers]))
     return answer_to(request, response.release, outputs)
 
 
@@ -104,21 +114,32 @@ def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
         values = values_by_name(response.outputs, TRANSLATE_OUTPUTS, "output")
         columns = [texts(values, spec) or [] for spec in (TRANSLATION, SOURCE, CACHE)]
         confidence = numbers(values, CONFIDENCE).tolist()
+        columns.append(texts(values, FLAGS) or [""] * len(confidence))
         if {len(column) for column in columns} != {len(confidence)}:
             raise InvalidRequest("the outputs differ in length")
         rows = zip(*columns, confidence, strict=True)
-        translations = tuple(_translation(text, source, cache, c) for text, source, cache, c in rows)
+        translations = tuple(_translation(*row) for row in rows)
         return TranslateResponse(translations=translations, release=release_of(response))
 
 
-def _translation(text: str, source: str, cache: str, confidence: float) -> Translation:
+def _translation(text: str, source: str, cache: str, flags: str, confidence: float) -> Translation:
     if not (math.isfinite(confidence) and 0 <= confidence <= 1):
         raise InvalidRequest("a confidence is not a number from 0 to 1")
     try:
         status = CacheStatus(cache)
     except ValueError:
         raise InvalidRequest("a cache status is unknown") from None
-    return Translation(text=text, source=source, confidence=confidence, cache=status)
+    kinds = tuple(flags.split(",")) if flags else ()
+    return Translation(text=text, source=source, confidence=confidence, cache=status, flags=kinds)
+
+
+def _text_format(parameters: Parameters) -> TextFormat:
+    name = parameters.text("format") or TextFormat.TEXT.value
+    try:
+        return TextFormat(name)
+    except ValueError:
+        known = ", ".join(known.value for known in TextFormat)
+        raise InvalidRequest(f"parameter format is unknown; known are {known}") from None
 
 
 def _languages(

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.release import TranslationSpec, load_translation_spec
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
+from tests.transformer.redis_server import RedisServer, running_redis
 from tests.transformer.release import MAX_SEQUENCE_TOKENS, write_release
 from transformer.client import PredictorClient
 from transformer.config import TransformerConfig
@@ -46,6 +47,13 @@ def metrics(registry: CollectorRegistry) -> TransformerMetrics:
 def stand_in() -> Iterator[StandIn]:
     with serve(StandIn()) as served:
         yield served
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own: it may be stopped, paused, filled."""
+    with running_redis(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

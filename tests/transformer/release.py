@@ -25,6 +25,7 @@ TRANSLATION = {
     },
     "pairs": [["en", "zh"], ["zh", "en"]],
     "stop_tokens": ["<|end|>"],
+    "guards": {"checks": ["empty", "length"], "retries": 0},
     "limits": {
         "max_source_tokens": MAX_SOURCE_TOKENS,
         "max_new_tokens": MAX_NEW_TOKENS,

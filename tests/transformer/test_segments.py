@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.messages import TranslateRequest
+from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
-from transformer.errors import TooManyTexts, UnusableText
+from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.languages import Languages
 from transformer.segments import jobs_of, split_request, with_outer_space_of
 
@@ -52,3 +54,81 @@ def test_requests_that_cannot_be_taken_are_refused(spec: TranslationSpec) -> Non
         split_request(asking("a", "b\ud800"), languages, 2)
     with pytest.raises(InvalidRequest, match="same length"):
         split_request(TranslateRequest(("a",), (None, None), ("zh",)), languages, 2)
+
+
+def restored(
+    text: str, spec: TranslationSpec, text_format: TextFormat = TextFormat.TEXT, **words: str
+) -> str:
+    """``text`` with some of its segments translated as ``words`` says, the others as they are."""
+    request = TranslateRequest((text,), (None,), ("zh",), text_format=text_format)
+    (document,) = split_request(request, Languages(spec), 100)
+    return document.restore(
+        {part.identity: words.get(part.normal, part.normal) for part in document.segments}
+    )
+
+
+SENTENCES = st.lists(
+    st.sampled_from(["It is red.", "Do you?", "{a}", "12", "你好。", " ", "\n\n", "\u3000", "Yes"])
+)
+
+
+@given(SENTENCES.map("".join))
+def test_a_text_whose_sentences_stay_stays(spec: TranslationSpec, text: str) -> None:
+    assert restored(text, spec).replace(" ", "") == unicodedata.normalize("NFC", text).replace(" ", "")
+
+
+@given(
+    st.lists(st.sampled_from(["It is red.  ", "Do you?\r\n", " Yes ", "12 ", "{a} ", "Wow! "])).map("".join)
+)
+def test_sentences_are_joined_with_the_white_space_that_was_there(spec: TranslationSpec, text: str) -> None:
+    assert restored(text, spec) == text
+
+
+def test_chinese_sentences_get_a_space_when_they_become_english(spec: TranslationSpec) -> None:
+    request = TranslateRequest(("你好。多少钱？好",), ("zh",), ("en",))
+    (document,) = split_request(request, Languages(spec), 100)
+    english = {"你好。": "Hello.", "多少钱？": "How much?", "好": "Good"}
+    translations = {part.identity: english[part.normal] for part in document.segments}
+    assert document.restore(translations) == "Hello. How much? Good"
+
+
+def test_a_release_may_keep_texts_whole_that_are_not_too_long(spec: TranslationSpec) -> None:
+    text = "It is red. Do you like it?"
+    for whole, segments in ((True, 1), (False, 2)):
+        (document,) = split_request(asking(text), Languages(spec), 10, lambda _, whole=whole: whole)  # type: ignore[misc]
+        assert len(list(document.segments)) == segments
+
+
+MARKED_UP = [
+    ('<p title="red">red</p>\n<b>{a}</b> 12', '<p title="red">红 &lt;&amp;</p>\n<b>{a}</b> 12'),
+    ("<pre>red</pre>&nbsp;red&#160;<!-- red -->", "<pre>red</pre>&nbsp;红 &lt;&amp;&#160;<!-- red -->"),
+    ("bl&#117;e <i>red</i>", "bl&#117;e <i>红 &lt;&amp;</i>"),
+]
+
+
+@pytest.mark.parametrize(("source", "translated"), MARKED_UP)
+def test_markup_stays_in_place_and_only_translations_are_escaped(
+    spec: TranslationSpec, source: str, translated: str
+) -> None:
+    assert restored(source, spec, TextFormat.HTML, red="红 <&") == translated
+
+
+def test_what_holds_no_words_of_its_own_needs_no_model(spec: TranslationSpec) -> None:
+    request = TranslateRequest(
+        ("{name}", "https://example.com", "<b title='red'></b>"),
+        (None,) * 3,
+        ("zh",) * 3,
+        text_format=TextFormat.HTML,
+    )
+    assert jobs_of(split_request(request, Languages(spec), 10)) == []
+
+
+def test_a_request_that_comes_to_too_many_sentences_is_refused(spec: TranslationSpec) -> None:
+    with pytest.raises(TooManySegments, match="11 sentences or text nodes, at most 10"):
+        split_request(asking("It is red. " * 11), Languages(spec), 10)
+
+
+def test_malformed_xml_names_its_text_and_place(spec: TranslationSpec) -> None:
+    request = TranslateRequest(("<a/>", "<a>"), ("en",) * 2, ("zh",) * 2, text_format=TextFormat.XML)
+    with pytest.raises(UnusableText, match=r"text 1: .*xml: line 1"):
+        split_request(request, Languages(spec), 10)

@@ -37,10 +37,12 @@ from protocol.messages import (
     GenerateResponse,
     Generation,
     SamplingParams,
+    TextFormat,
     TranslateRequest,
     TranslateResponse,
     Translation,
 )
+from protocol.release import GUARDS
 
 SendRequest = Callable[[InferRequest], InferRequest]
 SendResponse = Callable[[InferResponse, InferRequest], InferResponse]
@@ -99,6 +101,7 @@ def translate_requests(draw: st.DrawFn) -> TranslateRequest:
         targets=tuple(draw(st.lists(tags, min_size=n, max_size=n))),
         max_new_tokens=draw(counts),
         deadline_ms=draw(counts),
+        text_format=draw(st.sampled_from(TextFormat)),
     )
 
 
@@ -108,6 +111,7 @@ translations = st.builds(
     source=tags,
     confidence=st.floats(0, 1, width=32),
     cache=st.sampled_from(CacheStatus),
+    flags=st.lists(st.sampled_from(GUARDS), max_size=3, unique=True).map(tuple),
 )
 translate_responses = st.builds(
     TranslateResponse, translations=st.lists(translations, max_size=5).map(tuple), release=tags

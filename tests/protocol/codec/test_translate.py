@@ -13,8 +13,9 @@ from protocol.codec import (
     translate_request_from_infer,
     translate_response_from_infer,
 )
+from protocol.codec.sdk import RequestedOutput
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, TranslateResponse, Translation
+from protocol.messages import CacheStatus, TextFormat, TranslateResponse, Translation
 
 
 def strings(name: str, *values: str) -> InferInput:
@@ -77,6 +78,36 @@ def test_what_is_wrong_is_said(request_: InferRequest, says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         translate_request_from_infer(request_)
     assert says in caught.value.message
+
+
+def test_a_format_is_one_of_three() -> None:
+    for text_format in TextFormat:
+        wanted = translate_request_from_infer(
+            asked(strings("text", "a"), target="de", format=text_format.value)
+        )
+        assert wanted.text_format is text_format
+    assert (
+        translate_request_from_infer(asked(strings("text", "a"), target="de")).text_format is TextFormat.TEXT
+    )
+    with pytest.raises(InvalidRequest, match="known are text, html, xml"):
+        translate_request_from_infer(asked(strings("text", "a"), target="de", format="pdf"))
+
+
+def test_flags_are_sent_when_there_are_some_or_when_asked_for() -> None:
+    good = Translation("a", "en", 0.5, CacheStatus.HIT)
+    bad = Translation("b", "en", 0.5, CacheStatus.MISS, flags=("ratio", "script"))
+
+    def flags(request: InferRequest, *translations: Translation) -> list[str] | None:
+        sent = infer_from_translate_response(TranslateResponse(translations, "r"), request)
+        output = sent.get_output_by_name("flags")
+        return None if output is None else list(output.data)
+
+    asking_for_them = InferRequest(
+        model_name="m", infer_inputs=[], request_outputs=[RequestedOutput("flags")]
+    )
+    assert flags(asked(), good) is None
+    assert flags(asked(), good, bad) == ["", "ratio,script"]
+    assert flags(asking_for_them, good) == [""]
 
 
 def test_errors_never_quote_the_caller() -> None:

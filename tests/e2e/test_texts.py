@@ -1,0 +1,97 @@
+"""Long and structured texts through the whole service, with the demo model: its answers are right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import httpx
+import pytest
+
+from predictor.builder.build import BuildRequest, build_release
+from predictor.builder.progress import Silent
+from tests.e2e.conftest import Service, running_service
+
+CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("demo")
+    request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    with running_service(directory / "demo", directory / "log") as service:
+        yield service
+
+
+def ask(service: Service, texts: list[str], **parameters: object) -> httpx.Response:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+    body = {"inputs": [tensor], "parameters": parameters}
+    return httpx.post(f"{service.url}/v2/models/demo/infer", json=body, timeout=60)
+
+
+def outputs(answer: httpx.Response) -> dict[str, list[str]]:
+    assert answer.status_code == 200, answer.text
+    return {tensor["name"]: tensor["data"] for tensor in answer.json()["outputs"]}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{name}",
+        "%s",
+        "%(n)d",
+        "{{ brand }}",
+        "${y}",
+        "https://shop.example.com/a?b=1",
+        "ask@shop.example.com",
+        "SKU-48213",
+    ],
+)
+def test_placeholders_survive_byte_for_byte(demo: Service, kept: str) -> None:
+    answer = outputs(ask(demo, [f"Where is my order {kept}?", f"Blue Ceramic Mug for {kept}"], target="zh"))
+    assert answer["translation"] == [f"我的订单{kept}在哪里？", f"适用于 {kept} 的蓝色陶瓷马克杯"]
+    assert "flags" not in answer
+
+
+def test_sentences_are_translated_each_on_its_own(demo: Service) -> None:
+    texts = ["Where is my order 12345678?\n\nPlease send me the invoice for order 751324626.  "]
+    assert outputs(ask(demo, texts, target="zh"))["translation"] == [
+        "我的订单12345678在哪里？\n\n请把订单751324626的发票发给我。  "
+    ]
+
+
+def test_a_text_far_above_the_models_limit_is_translated_whole(demo: Service) -> None:
+    (translation,) = outputs(ask(demo, ["Where is my order 12345678? " * 100], target="zh"))["translation"]
+    assert translation == "我的订单12345678在哪里？ " * 100
+
+
+def test_html_keeps_its_tags_in_place(demo: Service) -> None:
+    page = '<p class="Mug">Set of 4 Ceramic Bowls</p>\r\n<script>"<b>Mug</b>"</script>&nbsp;<b>{name}</b>'
+    (translation,) = outputs(ask(demo, [page], target="zh", format="html"))["translation"]
+    assert translation == page.replace("Set of 4 Ceramic Bowls", "陶瓷碗4件套")
+
+
+@pytest.mark.parametrize(
+    ("text", "text_format", "says"),
+    [("<a>Mug", "xml", "mismatched tag"), ("Mug", "pdf", "known are text, html, xml")],
+)
+def test_what_cannot_be_read_is_refused(demo: Service, text: str, text_format: str, says: str) -> None:
+    answer = ask(demo, [text], target="zh", format=text_format)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
+def test_a_placeholder_flood_is_refused_by_its_length(demo: Service) -> None:
+    answer = ask(demo, ["Mug " + "{a}" * 5_000], target="zh")
+    assert answer.status_code == 413
+    assert "tokens" in answer.json()["error"]
+
+
+def test_a_placeholder_that_is_lost_is_flagged_and_not_cached(demo: Service) -> None:
+    text = "{a} and {b} and {c} and {d} {e}"
+    for _ in range(2):
+        answer = outputs(ask(demo, [text, "Set of 4 Ceramic Bowls"], target="zh"))
+        assert answer["flags"] == ["placeholder", ""]
+        assert answer["cache"][0] == "miss"

@@ -1,0 +1,109 @@
+"""What speaks against a finished translation, by kind. Pure: texts in, kinds out.
+
+A flagged answer is tried once more (:mod:`transformer.attempts`), and never cached. What had to survive, and whether
+it did, :mod:`transformer.placeholders` knows. Which checks a release wants, and their bounds, its
+``translation.json`` says (:class:`protocol.release.GuardSpec`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from protocol.messages import FinishReason
+from protocol.release import GUARDS, TranslationSpec
+from transformer.placeholders import lost, without_placeholders
+from transformer.scripts import READ_AS, evidence_by_script
+
+SLACK_BYTES = 48
+"""What an answer may be longer or shorter beyond the ratio: a word or two say nothing about lengths."""
+
+NEGLIGIBLE_EVIDENCE = 1.5
+"""In words, as :func:`transformer.scripts.evidence_by_script` counts: names of another script are no fault."""
+
+MIN_REPEATS = 5
+"""A part that follows itself this often, over :data:`MIN_REPEATED_CHARACTERS` in all, is a loop, not a text."""
+MIN_REPEATED_CHARACTERS = 12
+
+_REPEATED = re.compile(rf"(.{{1,64}}?)\1{{{MIN_REPEATS - 1},}}", re.DOTALL)
+_CONTROL_FORMS = re.compile(
+    r"</?think(?:ing)?>|<\|[a-z0-9_.-]{1,32}\|>|<[｜|][^<>\s]{1,32}[｜|]>", re.IGNORECASE
+)
+_MIN_TEMPLATE_WORDS = 12
+"""Characters: shorter parts of a template ("to", ":") stand in honest translations too."""
+
+
+class Guards:
+    """The checks of one release. Holds no state of any text."""
+
+    def __init__(self, spec: TranslationSpec) -> None:
+        self._bounds = spec.guards
+        self._checks = frozenset(spec.guards.checks)
+        self._scripts = {
+            tag: READ_AS.get(language.script, frozenset()) for tag, language in spec.languages.items()
+        }
+        self._marks = _prompt_marks(spec)
+
+    def flags(self, source: str, answer: str, target: str, finish_reason: FinishReason) -> tuple[str, ...]:
+        """Kinds of fault in ``answer``, in the order of :data:`protocol.release.GUARDS`; empty if it seems sound.
+
+        Args:
+            source: the text that was translated; it has words.
+            answer: its translation, without outer white space.
+            target: tag of the language that ``answer`` should be in.
+            finish_reason: why its generation ended.
+        """
+        if not answer:
+            found = {"empty": True}
+        else:
+            found = {
+                "ratio": self._is_out_of_proportion(source, answer),
+                "repetition": is_runaway(source, answer),
+                "script": is_wrong_script(without_placeholders(answer), self._scripts[target]),
+                "leak": self._leaks(source, answer),
+            }
+        found["length"] = finish_reason is FinishReason.LENGTH
+        found["placeholder"] = lost(source, answer)
+        return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
+
+    @property
+    def retries(self) -> int:
+        """How often a flagged answer is generated once more: 0 or 1."""
+        return self._bounds.retries
+
+    def _is_out_of_proportion(self, source: str, answer: str) -> bool:
+        # UTF-8 bytes: three for a Chinese character, one for a Latin letter, which is about what they say.
+        read, written = len(source.encode()), len(answer.encode())
+        too_long = written > read * self._bounds.max_length_ratio + SLACK_BYTES
+        return too_long or written < read * self._bounds.min_length_ratio - SLACK_BYTES
+
+    def _leaks(self, source: str, answer: str) -> bool:
+        if any(mark in answer and mark not in source for mark in self._marks):
+            return True
+        return any(form.group() not in source for form in _CONTROL_FORMS.finditer(answer))
+
+
+def is_runaway(source: str, answer: str) -> bool:
+    """Whether a part of ``answer`` follows itself again and again, as nothing in ``source`` does."""
+    return _is_looping(answer) and not _is_looping(source)
+
+
+def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
+    """Whether more of ``answer`` is in one other script than in all of ``scripts``; False if they are not known."""
+    if not scripts:
+        return False
+    evidence = evidence_by_script(answer)
+    right = sum(found for script, found in evidence.items() if script in scripts)
+    wrong = max((found for script, found in evidence.items() if script not in scripts), default=0.0)
+    return wrong > max(right, NEGLIGIBLE_EVIDENCE)
+
+
+def _is_looping(text: str) -> bool:
+    return any(len(found.group()) >= MIN_REPEATED_CHARACTERS for found in _REPEATED.finditer(text))
+
+
+def _prompt_marks(spec: TranslationSpec) -> tuple[str, ...]:
+    """What stands in the prompts and in no translation: the template's sentences, control tokens."""
+    parts = re.split(r"\{(?:text|source|target)\}|\n", spec.template)
+    sentences = [part.strip() for part in parts if len(part.strip()) >= _MIN_TEMPLATE_WORDS]
+    prompts = [language.prompt for language in spec.languages.values() if language.prompt.startswith("<")]
+    return tuple(dict.fromkeys([*sentences, *spec.stop_tokens, *prompts]))
