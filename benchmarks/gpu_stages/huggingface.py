@@ -10,6 +10,7 @@ import json
 import sys
 import time
 import warnings
+from typing import Any
 
 import torch
 import transformers
@@ -29,17 +30,17 @@ def main() -> None:
         model = LlamaForCausalLM(LlamaConfig(**sizes))
     model.eval()
     model.generation_config.eos_token_id = None
-    figures: dict[str, object] = {"torch": torch.__version__, "transformers": transformers.__version__}
+    figures: dict[str, Any] = {"torch": torch.__version__, "transformers": transformers.__version__}
     for name, rows_list, settings in (
         ("default", default_rows, {}),
         ("static", static_rows, {"cache_implementation": "static"}),
     ):
-        figures[name] = {}
+        rates = figures[name] = {}
         for rows in rows_list:
             if time.monotonic() > deadline:
                 break
-            figures[name][rows] = tokens_per_s(model, rows, settings)  # type: ignore[index]
-            print(name, rows, figures[name][rows], file=sys.stderr, flush=True)  # type: ignore[index]
+            rates[rows] = tokens_per_s(model, rows, settings)
+            print(name, rows, rates[rows], file=sys.stderr, flush=True)
     print(json.dumps(figures))
 
 
