@@ -9,6 +9,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from xml.etree import ElementTree
 
 FORMATS = ("tsv", "csv", "tmx")
@@ -27,6 +28,14 @@ class Pair:
     translation: str
 
 
+class _Rows(Protocol):
+    """Of :func:`csv.reader`, whose type has no public name."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
 def read_table(path: Path, delimiter: str) -> Iterator[Pair]:
     """Pairs of a UTF-8 table without a header: text in the first column, translation in the second.
 
@@ -43,16 +52,21 @@ def read_table(path: Path, delimiter: str) -> Iterator[Pair]:
                 rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
             else:
                 rows = csv.reader(file, delimiter=delimiter)
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) < 2:
-                    raise MemoryFileError(
-                        f"{path}, line {rows.line_num}: a text and its translation are needed"
-                    )
-                yield Pair(row[0], row[1])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            yield from _pairs(path, rows)
+    except (OSError, UnicodeDecodeError) as error:
         raise MemoryFileError(f"{path} cannot be read: {error}") from error
+
+
+def _pairs(path: Path, rows: _Rows) -> Iterator[Pair]:
+    try:
+        for row in rows:
+            if not row:
+                continue
+            if len(row) < 2:
+                raise MemoryFileError(f"{path}, line {rows.line_num}: a text and its translation are needed")
+            yield Pair(row[0], row[1])
+    except csv.Error as error:  # Python 3.10 refuses a NUL, later ones read it
+        raise MemoryFileError(f"{path}, line {max(1, rows.line_num)}: {error}") from error
 
 
 def read_tmx(
