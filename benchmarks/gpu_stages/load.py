@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
-from prometheus_client import CollectorRegistry
 
 from benchmarks.engine.service import metric
 from benchmarks.gpu_stages import setting
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
 from protocol.codec import (
     decode_rest_response,
     encode_rest_request,
@@ -56,7 +53,7 @@ def measure(release: Path, precision: str) -> dict[str, Any]:
     """Both ways for every number of callers, one after the other on the same GPU, and the seconds to ready."""
     vocabulary = load_release(release).decoder.vocab
     offline = {}
-    with engine(release, precision) as running:
+    with setting.open_engine(setting.config(release, precision, slots=max(CALLERS))) as running:
         for callers in CALLERS:
             offline[str(callers)] = asyncio.run(run_offline(running, vocabulary, callers)).to_json()
     with setting.predictor(release, precision, slots=max(CALLERS)) as (url, ready):
@@ -84,24 +81,6 @@ def curve(release: Path, precision: str) -> dict[str, Any]:
             load = asyncio.run(run_http(url, vocabulary, CURVE_CALLERS, requests_per_caller=1))
         points[str(slots)] = load.to_json()
     return {"precision": precision, "callers": CURVE_CALLERS, "slots": points}
-
-
-@contextmanager
-def engine(directory: Path, precision: str) -> Iterator[LLMEngine]:
-    """The engine in this process, with the settings that the server gets."""
-    config = setting.config(directory, precision, slots=max(CALLERS))
-    release = load_release(directory)
-    with setting.open_runner(config) as (runner, _):
-        running = LLMEngine(
-            runner,
-            release,
-            prefill_tokens=config.prefill_tokens,
-            queue_tokens=config.queue_tokens,
-            metrics=PredictorMetrics(release.id, CollectorRegistry()),
-        )
-        running.start()
-        yield running
-        running.stop()
 
 
 async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load:

@@ -7,30 +7,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 from tokenizers import Tokenizer
 
+from benchmarks.gpu_stages import setting
 from predictor.config import PredictorConfig
-from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
-from predictor.runners.select import create_runner
 from protocol.messages import GenerateRequest, Generation
-from protocol.release import TOKENIZER_DIR, load_release
+from protocol.release import TOKENIZER_DIR
 
 PAIRS = 1000
 """Each is translated both ways."""
 NEW_TOKENS = 96
+QUEUE_TOKENS = 10**7
+"""All titles wait at once."""
 SEED = 20_260_000
 
 
 def measure(release: Path, precisions: tuple[str, ...]) -> dict[str, Any]:
     """Share of equal answers and mean absolute difference of the answers' log-probability, per precision."""
     prompts = held_out_prompts(release)
-    reference = generate(PredictorConfig(release=release, backend="onnxruntime", slots=32), prompts)
+    reference = generate(
+        PredictorConfig(release=release, backend="onnxruntime", slots=32, queue_tokens=QUEUE_TOKENS), prompts
+    )
     figures = {}
     for precision in precisions:
         config = PredictorConfig(
-            release=release, backend="tensorrt", slots=128, plan_precision=precision, prefill_tokens=2048
+            release=release,
+            backend="tensorrt",
+            slots=128,
+            plan_precision=precision,
+            prefill_tokens=2048,
+            queue_tokens=QUEUE_TOKENS,
         )
         figures[precision] = compare(reference, generate(config, prompts))
     return {"titles": len(prompts), "precisions": figures}
@@ -61,19 +67,6 @@ def held_out_prompts(release: Path) -> list[tuple[int, ...]]:
 
 def generate(config: PredictorConfig, prompts: list[tuple[int, ...]]) -> list[Generation]:
     """Greedy answers through the engine."""
-    release = load_release(config.release)
-    runner = create_runner(config, config.release, release).runner
-    engine = LLMEngine(
-        runner,
-        release,
-        prefill_tokens=config.prefill_tokens,
-        queue_tokens=10**7,
-        metrics=PredictorMetrics(release.id, CollectorRegistry()),
-    )
-    engine.start()
-    try:
+    with setting.open_engine(config) as engine:
         futures = [engine.submit(GenerateRequest((prompt,), (NEW_TOKENS,))) for prompt in prompts]
         return [future.result().generations[0] for future in futures]
-    finally:
-        engine.stop()
-        runner.close()

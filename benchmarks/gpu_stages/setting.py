@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from benchmarks.engine.service import free_port, wait_until_ready
 from predictor.config import PredictorConfig
+from predictor.llm_engine import LLMEngine
+from predictor.metrics import PredictorMetrics
 from predictor.plan import Plan, find_plans
 from predictor.runners.base import Runner
 from predictor.runners.select import create_runner
@@ -49,6 +53,26 @@ def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, Plan]]:
     try:
         yield runner, plan_of(config.release, config.plan_precision)
     finally:
+        runner.close()
+
+
+@contextmanager
+def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
+    """The engine in this process, over any backend, with the settings that a server would have."""
+    release = load_release(config.release)
+    runner = create_runner(config, config.release, release).runner
+    engine = LLMEngine(
+        runner,
+        release,
+        prefill_tokens=config.prefill_tokens,
+        queue_tokens=config.queue_tokens,
+        metrics=PredictorMetrics(release.id, CollectorRegistry()),
+    )
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
         runner.close()
 
 

@@ -7,7 +7,6 @@ build lives. Does not know what is written into it (:mod:`predictor.builder.buil
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -15,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
 from protocol.release import RELEASE_FILE, ReleaseError
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -138,20 +136,11 @@ def _check_room(target: Path, needed: int, directory: Path) -> None:
     free = shutil.disk_usage(target.parent).free
     if needed - present > free:
         raise DiskFull(
-            f"{target.parent} has {_size(free)} free, but the release needs {_size(needed - present)}: "
+            f"{target.parent} has {megabytes(free)} free, but the release needs {megabytes(needed - present)}: "
             "make room, or choose another --out"
         )
 
 
 def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
-    if error.errno not in _FULL:
-        return TargetUnusable(f"{target} cannot be written: {error.strerror or error}")
-    free = shutil.disk_usage(target.parent).free
-    return DiskFull(
-        f"{target} cannot be written: {error.strerror}; the release needs {_size(needed)}, and without it "
-        f"{_size(free)} are free: make room, or choose another --out"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+    needs = f"the release needs {megabytes(needed)}"
+    return target_error(target, error, needs=needs, way_out="make room, or choose another --out")

@@ -5,7 +5,6 @@ It is written beside its place under another name, synced and renamed; its JSON,
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from predictor.builder.ahead import Digest
+from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import DiskFull, TargetUnusable
 from predictor.builder.plans.source import TensorSpec
 from predictor.plan import Plan, PlanBlob, PlanTensor, align, plan_json_path, plan_path, write_plan
 
 ENGINES_RESERVE = 256 << 20
 """Bytes kept free for engines, whose size is not known before they are built; they hold no weights."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,24 +167,14 @@ def _check_room(path: Path, tensor_bytes: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if tensor_bytes + ENGINES_RESERVE > free:
         raise DiskFull(
-            f"{path.parent} has {_size(free)} free, but the plan needs {_needs(tensor_bytes)}: make room"
+            f"{path.parent} has {megabytes(free)} free, but the plan needs {_needs(tensor_bytes)}: make room"
         )
 
 
 def _target_error(path: Path, error: OSError, tensor_bytes: int) -> TargetUnusable:
-    if error.errno not in _FULL:
-        return TargetUnusable(f"{path} cannot be written: {error.strerror or error}")
-    free = shutil.disk_usage(path.parent).free
-    return DiskFull(
-        f"{path} cannot be written: {error.strerror}; the plan needs {_needs(tensor_bytes)}, and without it "
-        f"{_size(free)} are free: make room"
-    )
+    return target_error(path, error, needs=f"the plan needs {_needs(tensor_bytes)}", way_out="make room")
 
 
 def _needs(tensor_bytes: int) -> str:
     total, reserve = tensor_bytes + ENGINES_RESERVE, ENGINES_RESERVE
-    return f"{_size(total)} ({_size(tensor_bytes)} of weights, {_size(reserve)} kept for engines)"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+    return f"{megabytes(total)} ({megabytes(tensor_bytes)} of weights, {megabytes(reserve)} kept for engines)"
