@@ -217,7 +217,7 @@ def stage_huggingface(options: argparse.Namespace) -> dict[str, Any]:
     }
     rows = "[1, 8, 32, 64, 128]"
     output = subprocess.run(
-        [*shlex.split(options.python or sys.executable), str(script), json.dumps(sizes), rows, rows, "150"],
+        [*shlex.split(options.python or sys.executable), str(script), json.dumps(sizes), rows, rows, "220"],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

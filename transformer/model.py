@@ -17,6 +17,7 @@ from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from serving.model import Call, ServedModel
 from transformer.client import PredictorClient, travelling_headers
 from transformer.config import TransformerConfig
+from transformer.generation import Generator
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
@@ -103,9 +104,14 @@ def create_model(
         bounds=Bounds(config.max_texts, max_deadline_ms, split_always=spec.sentences == "always"),
         languages=Languages(spec),
         tokenizer=tokenizer,
-        guards=Guards(spec),
         cache=cache,
-        predictor=predictor,
+        generator=Generator(
+            release=release.id,
+            tokenizer=tokenizer,
+            guards=Guards(spec),
+            predictor=predictor,
+            metrics=metrics,
+        ),
         metrics=metrics,
     )
     return TranslatorModel(name, release, pipeline, predictor, cache)

@@ -20,6 +20,7 @@ from protocol.messages import (
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache import LruCache
+from transformer.generation import Generator
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
@@ -63,9 +64,14 @@ def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: Transformer
             bounds=Bounds(max_texts=100, max_deadline_ms=5_000),
             languages=Languages(strict),
             tokenizer=tokenizer,
-            guards=Guards(strict),
             cache=LruCache(1_000_000),
-            predictor=predictor,
+            generator=Generator(
+                release=RELEASE,
+                tokenizer=tokenizer,
+                guards=Guards(strict),
+                predictor=predictor,
+                metrics=metrics,
+            ),
             metrics=metrics,
         )
         return pipeline, predictor

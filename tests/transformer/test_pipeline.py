@@ -23,10 +23,11 @@ from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, 
 from tests.transformer.test_client import Connect
 from transformer.cache import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
+from transformer.generation import Generator, Predictor
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
-from transformer.pipeline import Bounds, Pipeline, Predictor
+from transformer.pipeline import Bounds, Pipeline
 from transformer.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS
@@ -56,9 +57,15 @@ def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: Transformer
             bounds=Bounds(max_texts=2_000, max_deadline_ms=5_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
-            guards=Guards(spec),
             cache=cache if cache is not None else LruCache(1_000_000),
-            predictor=predictor,
+            generator=Generator(
+                release=RELEASE,
+                tokenizer=tokenizer,
+                guards=Guards(spec),
+                predictor=predictor,
+                metrics=metrics,
+                clock=clock,
+            ),
             metrics=metrics,
             clock=clock,
         )

@@ -25,6 +25,7 @@ from transformer.cache import CacheEntry, look_up
 from transformer.cache_key import cache_key, normal_text
 from transformer.config import TransformerConfig
 from transformer.entry_codec import encode_entry
+from transformer.generation import Generator
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
@@ -202,9 +203,14 @@ async def test_requests_over_colliding_texts_get_their_own_answers_through_the_p
             bounds=Bounds(max_texts=100, max_deadline_ms=5_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
-            guards=Guards(spec),
             cache=make_tiers(redis.url, cache_bytes=size),
-            predictor=Echo(),
+            generator=Generator(
+                release=RELEASE,
+                tokenizer=tokenizer,
+                guards=Guards(spec),
+                predictor=Echo(),
+                metrics=metrics,
+            ),
             metrics=metrics,
         )
         for size in (0, 4_000)
