@@ -124,6 +124,11 @@ class Engine:
             return int(self._engine.device_memory_size_v2)
         return int(self._engine.device_memory_size)
 
+    @property
+    def profiles(self) -> int:
+        """How many profiles it was built with."""
+        return int(self._engine.num_optimization_profiles)
+
     def create_context(self) -> Context:
         """A context, for one execution at a time.
 
@@ -164,7 +169,12 @@ class Context:
             self._context.device_memory = address
 
     def set_profile(self, index: int, stream: int) -> None:
-        """Choose a profile; work on ``stream`` until then belongs to the old one."""
+        """Choose a profile, after :meth:`set_memory`; work on ``stream`` until then belongs to the old one."""
+        profiles = self._engine.profiles
+        if not 0 <= index < profiles:  # TensorRT 8.6 may end the process instead of refusing
+            raise TensorRTError(
+                f"TensorRT {self._api.version}: profile {index} is refused: the engine has {profiles}"
+            )
         self._check(self._context.set_optimization_profile_async(index, stream), f"profile {index}")
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:

@@ -1,14 +1,18 @@
 """Tokens a second with n requests in flight, 64 tokens in and 64 out: the engine alone, and the server over HTTP.
 
-Callers ask one request after the other. Prompts differ, decoding is greedy, no stop token is heeded.
+Callers ask one request after the other. Prompts differ, decoding is greedy, no stop token is heeded. Over HTTP the
+callers live in several processes, so that what is measured is the server and not those who ask it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ CALLERS = (1, 8, 32, 64, 128)
 REQUESTS_PER_CALLER = 3
 CURVE_SLOTS = (1, 4, 16, 64)
 CURVE_CALLERS = 64
+CLIENT_PROCESSES = 4
 
 Ask = Callable[[GenerateRequest], Awaitable[int]]
 
@@ -49,6 +54,27 @@ class Load:
         return {"tokens_per_s": self.tokens_per_s, "p50_s": self.p50_s, "p99_s": self.p99_s}
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The callers of one process."""
+
+    numbers: Sequence[int]
+    callers: int
+    """In all processes."""
+    turns: int
+    """Requests of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process measured; ``started`` and ``ended`` by the system's monotonic clock, seconds."""
+
+    started: float
+    ended: float
+    tokens: int
+    latencies: list[float]
+
+
 def measure(release: Path, precision: str) -> dict[str, Any]:
     """Both ways for every number of callers, one after the other on the same GPU, and the seconds to ready."""
     vocabulary = load_release(release).decoder.vocab
@@ -57,9 +83,7 @@ def measure(release: Path, precision: str) -> dict[str, Any]:
         for callers in CALLERS:
             offline[str(callers)] = asyncio.run(run_offline(running, vocabulary, callers)).to_json()
     with setting.predictor(release, precision, slots=max(CALLERS)) as (url, ready):
-        http = {
-            str(callers): asyncio.run(run_http(url, vocabulary, callers)).to_json() for callers in CALLERS
-        }
+        http = {str(callers): run_http(url, vocabulary, callers).to_json() for callers in CALLERS}
         counters = {
             name: metric(url, f"yiwen_predictor_{name}") for name in ("busy_seconds_total", "kv_bytes")
         }
@@ -78,7 +102,7 @@ def curve(release: Path, precision: str) -> dict[str, Any]:
     points = {}
     for slots in CURVE_SLOTS:
         with setting.predictor(release, precision, slots=slots) as (url, _):
-            load = asyncio.run(run_http(url, vocabulary, CURVE_CALLERS, requests_per_caller=1))
+            load = run_http(url, vocabulary, CURVE_CALLERS, turns=1)
         points[str(slots)] = load.to_json()
     return {"precision": precision, "callers": CURVE_CALLERS, "slots": points}
 
@@ -90,13 +114,33 @@ async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load
         response = await asyncio.wrap_future(running.submit(request))
         return len(response.generations[0].token_ids)
 
-    return await rate(ask, vocabulary, callers, REQUESTS_PER_CALLER)
+    return summary([await run(ask, Share(range(callers), callers, REQUESTS_PER_CALLER), vocabulary)])
 
 
-async def run_http(
-    url: str, vocabulary: int, callers: int, requests_per_caller: int = REQUESTS_PER_CALLER
-) -> Load:
-    """Over HTTP as the transformer asks: pooled connections, binary tensors."""
+def run_http(url: str, vocabulary: int, callers: int, turns: int = REQUESTS_PER_CALLER) -> Load:
+    """Over HTTP as the transformer asks: pooled connections, binary tensors; from processes that begin together."""
+    processes = min(CLIENT_PROCESSES, callers)
+    shares = [Share(range(first, callers, processes), callers, turns) for first in range(processes)]
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, initializer=_meet_at, initargs=(barrier,)) as pool:
+        parts = [pool.submit(_ask_over_http, url, share, vocabulary) for share in shares]
+        return summary([part.result() for part in parts])
+
+
+_barrier: Barrier | None = None
+
+
+def _meet_at(barrier: Barrier) -> None:
+    global _barrier  # the one way in which a pool's process is given what cannot be pickled
+    _barrier = barrier
+
+
+def _ask_over_http(url: str, share: Share, vocabulary: int) -> Part:
+    return asyncio.run(_ask_share(url, share, vocabulary))
+
+
+async def _ask_share(url: str, share: Share, vocabulary: int) -> Part:
     path = f"{url}/v2/models/{setting.MODEL}/infer"
 
     async def ask(request: GenerateRequest) -> int:
@@ -111,28 +155,36 @@ async def run_http(
         return len(generate_response_from_infer(response).generations[0].token_ids)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        return await rate(ask, vocabulary, callers, requests_per_caller)
+        return await run(ask, share, vocabulary)
 
 
-async def rate(ask: Ask, vocabulary: int, callers: int, requests_per_caller: int) -> Load:
-    """Load of ``callers`` callers after a short warm-up."""
-    await asyncio.gather(*(ask(prompt(vocabulary, number, 4)) for number in range(callers)))
+async def run(ask: Ask, share: Share, vocabulary: int) -> Part:
+    """Load of some of the callers, after a short warm-up."""
+    await asyncio.gather(*(ask(prompt(vocabulary, number, 4)) for number in share.numbers))
+    if _barrier is not None:
+        await asyncio.to_thread(_barrier.wait)
     latencies: list[float] = []
 
     async def caller(number: int) -> int:
         tokens = 0
-        for turn in range(requests_per_caller):
-            request = prompt(vocabulary, number + callers * (turn + 1), TOKENS)
+        for turn in range(share.turns):
+            request = prompt(vocabulary, number + share.callers * (turn + 1), TOKENS)
             started = time.perf_counter()
             tokens += await ask(request)
             latencies.append(time.perf_counter() - started)
         return tokens
 
-    started = time.perf_counter()
-    tokens = sum(await asyncio.gather(*(caller(number) for number in range(callers))))
-    seconds = time.perf_counter() - started
+    started = time.monotonic()
+    tokens = sum(await asyncio.gather(*map(caller, share.numbers)))
+    return Part(started, time.monotonic(), tokens, latencies)
+
+
+def summary(parts: Sequence[Part]) -> Load:
+    """What several processes measured together."""
+    seconds = max(part.ended for part in parts) - min(part.started for part in parts)
+    latencies = [latency for part in parts for latency in part.latencies]
     p50, p99 = np.percentile(latencies, (50, 99)).tolist()
-    return Load(tokens / seconds, p50, p99)
+    return Load(sum(part.tokens for part in parts) / seconds, p50, p99)
 
 
 def prompt(vocabulary: int, seed: int, new_tokens: int) -> GenerateRequest:

@@ -36,8 +36,9 @@ def test_an_engine_is_built_and_loads(api: Api) -> None:
 
     request = EngineRequest(product(), profiles_up_to(64), optimization_level=0, workspace_bytes=1 << 26)
     context = api.deserialize(TensorRTEngineBuilder(api).build(request)).create_context()
-    with pytest.raises(TensorRTError, match=f"TensorRT {api.version}: profile 3 is refused"):
-        context.set_profile(3, 0)
+    for beyond in (-1, len(request.profiles)):
+        with pytest.raises(TensorRTError, match=f"TensorRT {api.version}: profile {beyond} is refused"):
+            context.set_profile(beyond, 0)
 
 
 def test_timings_serve_the_next_engine_and_what_cannot_is_refused_in_silence(

@@ -30,7 +30,7 @@ MAX_TOKENS = 64
 VARIANTS = (
     Variant("Llama"),
     Variant("Llama", kv_heads=3, tied=False),
-    Variant("Qwen2", biased=True),
+    Variant("Qwen2"),
     Variant("Qwen3", biased=True),
 )
 

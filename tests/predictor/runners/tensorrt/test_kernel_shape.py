@@ -44,13 +44,14 @@ def test_splits_fill_the_device_and_no_more() -> None:
             splits = decode_splits(rows, 4, sm_count)
             assert 1 <= splits <= MAX_SPLITS
             wanted = sm_count * DECODE_BLOCKS_PER_SM
-            assert splits * rows * 4 >= wanted or splits == MAX_SPLITS
-            assert splits == 1 or (splits - 1) * rows * 4 < wanted
+            assert splits == 1 or splits * rows * 4 <= wanted
+            assert splits == MAX_SPLITS or (splits + 1) * rows * 4 > wanted
 
 
 def test_a_large_batch_is_not_split() -> None:
     assert decode_splits(64, 32, 132) == 1
-    assert decode_splits(1, 32, 132) == MAX_SPLITS
+    assert decode_splits(1, 32, 132) == 16
+    assert decode_splits(1, 4, 132) == MAX_SPLITS
 
 
 @pytest.mark.parametrize("max_rows", [1, 7, 64])
