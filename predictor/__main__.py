@@ -24,11 +24,17 @@ from serving.settings import SettingsError, read_settings
 CANNOT_START = 2
 """Exit code of a process that was set up wrongly; starting it again is of no use."""
 
+THREAD_SWITCH_S = 0.0005
+"""How long one thread may keep the interpreter from another that wants it, seconds. Python's own 5 ms are longer than
+a decode step of a 7B model in int8: while requests come in, the engine's thread would start its next step late (H200,
+128 requests in flight: 91 % of the offline tokens/s with 5 ms, 96 % with 0.5)."""
+
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
     try:
         config, settings = read_settings(PredictorConfig, argv, environ)
         configure_logging(settings.log_level, settings.log_format)

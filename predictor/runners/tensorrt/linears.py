@@ -95,8 +95,6 @@ class Linears:
         Raises:
             TensorRTError: it was refused.
         """
-        if self._in_front is not None:
-            self._in_front.rows = rows
         if self._few_rows and is_fastest(linear.width, linear.columns, rows, linear.dtype):
             self._start_few_rows(self._few_rows, linear, x, y)(rows, self._stream)
             return
