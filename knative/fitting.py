@@ -1,0 +1,202 @@
+"""From measured runs to a profile: arithmetic alone. :mod:`knative.profiling` makes the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from knative.profile import Memory, Profile, ProfiledRelease, StepTable
+from knative.profiling import Facts, ProfilingError, Run
+from protocol.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the predictor does not tell about itself."""
+
+    name: str
+    """Of the profile."""
+    hardware: str
+    slice: str
+    prefill_tokens: int
+    """As its ``YIWEN_PREFILL_TOKENS``."""
+    start_seconds: float | None
+    """Measured elsewhere; None: not known."""
+    release: Release | None
+    """None: its shape and limits are not known."""
+
+
+START_SECONDS = 10.0
+"""Assumed where nobody says."""
+
+
+def least_disturbed(runs: Sequence[Run]) -> list[Run]:
+    """Of the runs of one kind the one with the fastest steps: whatever else a machine does only slows them down.
+
+    Returns:
+        One of each kind, in the order of the first ones.
+    """
+    best: dict[tuple[int, int, int], Run] = {}
+    for run in runs:
+        kind = (run.callers, run.prompt_tokens, run.new_tokens)
+        if kind not in best or _seconds_per_step(run) < _seconds_per_step(best[kind]):
+            best[kind] = run
+    return list(best.values())
+
+
+def make_profile(runs: Sequence[Run], single: Sequence[Run], facts: Facts, setting: Setting) -> Profile:
+    """A profile.
+
+    Args:
+        runs: one for every number of callers and every length, on a grid.
+        single: one caller, answers of one token: the shortest prompts, then the longest.
+        facts: what the predictor says of itself.
+        setting: the rest.
+
+    Raises:
+        ProfilingError: the runs are no grid, or the release is another one than the predictor's.
+    """
+    release = setting.release
+    if release is not None and release.id != facts.release:
+        raise ProfilingError(
+            f"the predictor serves release {facts.release}, {release.name} is {release.id}: give the directory of "
+            "the one that it serves"
+        )
+    per_token = prompt_token_seconds(*single)
+    table = step_table(runs, per_token)
+    longest = table.past[-1] + max(run.new_tokens for run in runs)
+    return Profile(
+        name=setting.name,
+        kind="measured",
+        rule="",
+        hardware=setting.hardware,
+        slice=setting.slice,
+        release=ProfiledRelease(facts.release, facts.model, release.decoder if release else None),
+        precision=facts.precision,
+        slots=min(facts.slots, 2 * table.slots[-1]),
+        max_sequence_tokens=release.limits.max_sequence_tokens if release else longest,
+        prefill_tokens=setting.prefill_tokens,
+        step=table,
+        prefill_seconds_per_token=_rounded(per_token),
+        request_seconds=_rounded(request_seconds(single[0], table, per_token)),
+        start_seconds=START_SECONDS if setting.start_seconds is None else setting.start_seconds,
+        memory=_memory(facts, release, longest),
+        provenance=_provenance(runs, setting),
+    )
+
+
+def prompt_token_seconds(short: Run, long: Run) -> float:
+    """What a prompt token adds to the step that reads it; both runs have one caller and answers of one token.
+
+    Raises:
+        ProfilingError: the prompts are of one length.
+    """
+    more = long.prompt_tokens - short.prompt_tokens
+    if more <= 0:
+        raise ProfilingError("a prompt token's time needs two lengths: give at least two --lengths")
+    return max(0.0, (_seconds_per_step(long) - _seconds_per_step(short)) / more)
+
+
+def request_seconds(single: Run, table: StepTable, per_token: float) -> float:
+    """What a caller waits beyond its steps."""
+    steps = table.at(1, single.prompt_tokens) * single.new_tokens + single.prompt_tokens * per_token
+    return max(0.0, single.seconds_per_request - steps)
+
+
+def step_table(runs: Sequence[Run], per_token: float) -> StepTable:
+    """Seconds of a step by sequences in it and tokens that each holds in the middle of its answer.
+
+    A run's steps are those that its metrics count, less what its prompts took. Callers that wait for the network make
+    them a little emptier than there are callers: between the fillings that there were, and beyond, the table is drawn
+    straight. Noise is smoothed in one way only: a step never gets faster with more in it.
+
+    Raises:
+        ProfilingError: the runs are no grid.
+    """
+    slots = tuple(sorted({run.callers for run in runs}))
+    pasts = tuple(sorted({_past(run) for run in runs}))
+    if len({(run.callers, _past(run)) for run in runs}) != len(runs) or len(runs) != len(slots) * len(pasts):
+        raise ProfilingError("every number of callers must be measured with every length, once")
+    columns = [_column([run for run in runs if _past(run) == past], slots, per_token) for past in pasts]
+    seconds = np.maximum.accumulate(np.maximum.accumulate(np.array(columns).T, axis=0), axis=1)
+    slope = (seconds[-1, -1] - seconds[-1, 0]) / (pasts[-1] - pasts[0]) / slots[-1] if len(pasts) > 1 else 0.0
+    rows = tuple(tuple(_rounded(value) for value in row) for row in seconds.tolist())
+    return StepTable(slots, pasts, rows, _rounded(float(slope)))
+
+
+def _column(runs: Sequence[Run], slots: Sequence[int], per_token: float) -> list[float]:
+    """Seconds of a step by sequences in it, from runs of one length."""
+    points = sorted((_filling(run), _decode_seconds(run, per_token)) for run in runs)
+    fillings, seconds = zip(*points, strict=True)
+    column = np.interp(slots, fillings, seconds)
+    if len(points) > 1 and fillings[-1] > fillings[-2]:
+        slope = max(0.0, (seconds[-1] - seconds[-2]) / (fillings[-1] - fillings[-2]))
+        column += slope * np.maximum(0.0, np.array(slots) - fillings[-1])
+    return [float(value) for value in column]
+
+
+def _filling(run: Run) -> float:
+    """Mean sequences in a step."""
+    return run.counters.generated_tokens / run.counters.steps
+
+
+def _past(run: Run) -> int:
+    return run.prompt_tokens + run.new_tokens // 2
+
+
+def _seconds_per_step(run: Run) -> float:
+    if not run.counters.steps:
+        raise ProfilingError(
+            "the predictor's metrics counted no step: does it share its port with another one?"
+        )
+    return run.counters.step_seconds / run.counters.steps
+
+
+def _decode_seconds(run: Run, per_token: float) -> float:
+    """Mean step without its prompts; half of it at the least, should the prompts' share be overrated."""
+    whole = _seconds_per_step(run)
+    return max(whole / 2, whole - run.counters.prompt_tokens * per_token / run.counters.steps)
+
+
+def _memory(facts: Facts, release: Release | None, longest: int) -> Memory:
+    tokens = facts.slots * (release.limits.max_sequence_tokens if release else longest)
+    kv_per_token = facts.kv_bytes // tokens if tokens else 0
+    if release is not None:
+        width = 2 if facts.backend == "tensorrt" else 4
+        kv_per_token = release.decoder.kv_values_per_token * width
+    weights = _weight_bytes(release, facts.precision) if release else 0
+    return Memory(weights, kv_per_token, max(0, facts.resident_bytes - weights - facts.kv_bytes))
+
+
+WEIGHT_BYTES: Mapping[str, float] = {"float32": 4.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+
+
+def _weight_bytes(release: Release, precision: str) -> int:
+    d = release.decoder
+    attention = d.hidden * d.head_dim * (2 * d.heads + 2 * d.kv_heads)
+    layers = d.layers * (attention + 3 * d.hidden * d.intermediate)
+    return int((layers + d.vocab * d.hidden) * WEIGHT_BYTES.get(precision, 4.0))
+
+
+def _provenance(runs: Sequence[Run], setting: Setting) -> dict[str, str]:
+    asked = sum(run.requests for run in runs)
+    return {
+        "step": f"measured: {asked} requests over HTTP, steps by the predictor's metrics",
+        "step.past_seconds_per_token": "fitted: slope of the last row",
+        "prefill_seconds_per_token": "measured: steps with the longest prompts, less those with the shortest",
+        "request_seconds": "measured: one caller's wait, less its steps",
+        "prefill_tokens": "assumed: as given to yiwen profile",
+        "start_seconds": "assumed: nobody said"
+        if setting.start_seconds is None
+        else "measured: by whoever gave it",
+        "memory": "measured: resident bytes of the process and its K/V; weights by shape"
+        if setting.release
+        else "assumed: K/V alone, since the release was not given",
+    }
+
+
+def _rounded(value: float) -> float:
+    """Four digits."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,123 @@
+"""What one pod can do within an objective, found by simulating it alone at rising rates."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from knative.annotations import GROUP, RevisionScaling, revision_scaling
+from knative.config import AutoscalerConfig
+from knative.planner.demand import Capacity, Demand
+from knative.profile import Profile
+from knative.simulator.arrivals import generate_arrivals
+from knative.simulator.events import Status
+from knative.simulator.outcome import Outcome, percentile
+from knative.simulator.pods import TransformerModel
+from knative.simulator.scenario import PredictorService, Scenario, TransformerService
+from knative.simulator.simulation import simulate
+from knative.simulator.trace import Floats
+from knative.simulator.workload import CacheModel, Traffic
+
+REQUESTS = 4000
+"""Of one simulation, at least: P99 has forty of them behind it."""
+SECONDS = 10.0
+"""Of one simulation, at least: a queue must have time to grow."""
+HALVINGS = 7
+"""Of the interval that the rate is looked for in: to within a hundredth."""
+BURST = 1.5
+"""Most replicas over those planned."""
+PATIENCE = 20.0
+"""Timeout over the objective: long enough not to hide what is late."""
+
+
+def fixed_scaling(pods: int, container_concurrency: int) -> RevisionScaling:
+    """A revision of so many pods, no more and no less."""
+    scale = {GROUP + name: str(pods) for name in ("min-scale", "max-scale", "initial-scale")}
+    return revision_scaling(scale, container_concurrency, AutoscalerConfig())
+
+
+def long_text(traffic: Traffic) -> tuple[int, int]:
+    """Prompt and answer, in tokens, of a text that 99 of 100 are shorter than."""
+    sigma = math.sqrt(math.log1p(traffic.spread**2))
+    chars = traffic.chars * math.exp(NormalDist().inv_cdf(0.99) * sigma - sigma**2 / 2)
+    prompt = traffic.template_tokens + math.ceil(chars * traffic.prompt_tokens_per_char)
+    return prompt, 1 + math.ceil(chars * traffic.new_tokens_per_char)
+
+
+def alone_seconds(profile: Profile, traffic: Traffic) -> float:
+    """Latency of a long text with nothing else in the pod."""
+    prompt, new = long_text(traffic)
+    step = profile.step_seconds(1, prompt + new / 2)
+    return profile.request_seconds + prompt * profile.prefill_seconds_per_token + new * step
+
+
+def most_per_second(profile: Profile, traffic: Traffic) -> float:
+    """Requests per second of a pod whose slots are all busy: no objective allows more."""
+    prompt = traffic.template_tokens + traffic.chars * traffic.prompt_tokens_per_char
+    new = 1 + traffic.chars * traffic.new_tokens_per_char
+    step = profile.step_seconds(profile.slots, prompt + new / 2)
+    extra = prompt * profile.prefill_seconds_per_token + profile.request_seconds
+    return 1 / (new * step / profile.slots + extra)
+
+
+def pod_capacity(profile: Profile, demand: Demand) -> Capacity:
+    """The highest rate of misses at which one pod keeps the objective.
+
+    The objective is less what comes on top of the predictor: the transformer's work and the way there.
+    """
+    service = Scenario("", (PredictorService("", fixed_scaling(1, 0), profile),))
+    objective = demand.p99_s - service.overhead_s - TransformerModel().miss_seconds
+    alone = alone_seconds(profile, demand.traffic)
+    low, high = 0.0, most_per_second(profile, demand.traffic) * 1.1
+    for _ in range(HALVINGS):
+        rate = (low + high) / 2
+        late = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
+        if late is not None and late <= objective:
+            low = rate
+        else:
+            high = rate
+    if not low:
+        return Capacity(0.0, 0.0, 0.0, alone)
+    planned, light = (_alone(profile, demand, low * demand.load / burst, objective) for burst in (1.0, BURST))
+    return Capacity(low, float(planned.mean()), float(light.mean()), alone)
+
+
+def whole_service(profile: Profile, demand: Demand, *, replicas: int, transformers: int) -> Outcome:
+    """The service as planned, all its pods, under the whole load."""
+    seconds = max(SECONDS, REQUESTS / demand.qps)
+    service = Scenario(
+        "planned",
+        (PredictorService("predictor", fixed_scaling(replicas, profile.slots), profile),),
+        TransformerService(fixed_scaling(transformers, 0)),
+        traffic=demand.traffic,
+        cache=CacheModel(kind="rate", rate=demand.hit_rate),
+        timeout_s=demand.p99_s * PATIENCE,
+        slo_s=demand.p99_s,
+        seed=demand.seed,
+    )
+    return simulate(service, generate_arrivals(f"poisson:rate={demand.qps},seconds={seconds}", demand.seed))
+
+
+def service_p99(outcome: Outcome) -> float | None:
+    """P99 of all requests, those that failed counted as never answered; None if more than 1 % did."""
+    latencies = np.where(outcome.answered(), outcome.full_latencies(), np.inf)
+    value = float(np.percentile(latencies, 99, method="higher"))
+    return value if math.isfinite(value) else None
+
+
+def _alone(profile: Profile, demand: Demand, rate: float, objective: float) -> Floats:
+    """Latencies of one pod without a limit of its own; what fails counts as late as can be."""
+    seconds = max(SECONDS, REQUESTS / rate)
+    service = Scenario(
+        "one pod",
+        (PredictorService("pod", fixed_scaling(1, 0), profile),),
+        traffic=demand.traffic,
+        timeout_s=objective * PATIENCE,
+        slo_s=objective,
+        overhead_s=0.0,
+        seed=demand.seed,
+    )
+    outcome = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", demand.seed))
+    return np.where(outcome.statuses == Status.OK, outcome.latencies, service.timeout_s)

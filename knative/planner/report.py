@@ -1,0 +1,179 @@
+"""A plan for people: the ranking, the arithmetic of the first, what goes with it, and how sure each number is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+from knative.planner.demand import Demand, Option, Plan, Sizes
+from knative.planner.derive import MEMORY_FRACTION
+from knative.planner.gpus import GIB
+from knative.planner.plan import band_of
+from knative.simulator.pods import TransformerModel
+
+GB = 1e9
+
+
+def ranking(options: tuple[Option, ...]) -> Table:
+    """All options, the best first."""
+    table = Table()
+    for name in (
+        "option",
+        "profile",
+        "slots",
+        "pods",
+        "band",
+        "GPUs",
+        "per hour",
+        "P99 simulated",
+        "why not",
+    ):
+        table.add_column(name, justify="left" if name in ("option", "profile", "why not") else "right")
+    for option in options:
+        table.add_row(*_row(option))
+    return table
+
+
+def details(plan: Plan) -> Iterator[str]:
+    """Lines about the best option, or about what stands in the way of any."""
+    if plan.sizes is None:
+        yield from _impossible(plan)
+        return
+    best = plan.options[0]
+    yield from _memory(best)
+    yield from _load(best, plan.demand)
+    yield from _sizes(plan.sizes, best)
+    yield from _certainty(best)
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan for programs; profiles by name."""
+    return {
+        "demand": dataclasses.asdict(plan.demand),
+        "options": [_option_json(option) for option in plan.options],
+        "sizes": dataclasses.asdict(plan.sizes) if plan.sizes else None,
+        "binding": plan.binding,
+        "nearest": dataclasses.asdict(plan.nearest) if plan.nearest else None,
+        "nearest_options": [_option_json(option) for option in plan.nearest_options if option.feasible],
+    }
+
+
+def _row(option: Option) -> tuple[str, ...]:
+    candidate = option.candidate
+    kind = candidate.profile.kind if candidate.profile else "-"
+    if not option.feasible:
+        return candidate.label, kind, str(candidate.slots), "-", "-", "-", "-", "-", option.reason
+    band = option.replicas_band
+    return (
+        candidate.label,
+        kind,
+        str(candidate.slots),
+        str(option.replicas),
+        f"{band[0]} to {band[1]}" if band else "-",
+        str(option.gpus),
+        f"{option.cost:.2f}",
+        "-" if option.p99_s is None else f"{option.p99_s * 1000:,.0f} ms",
+        option.reason or "best",
+    )
+
+
+def _memory(best: Option) -> Iterator[str]:
+    candidate = best.candidate
+    profile = candidate.profile
+    if profile is None:
+        return
+    slot = candidate.kv_bytes_per_token * profile.max_sequence_tokens
+    yield (
+        f"Memory of a pod ({candidate.part.resource}): {MEMORY_FRACTION:.0%} of "
+        f"{candidate.slice_bytes / GIB:.1f} GiB - {candidate.weight_bytes / GIB:.1f} GiB weights - "
+        f"{profile.memory.other_bytes / GIB:.1f} GiB workspace; "
+        f"{candidate.kv_bytes_per_token / 1024:,.0f} KiB of K/V per token, {slot / GIB:.2f} GiB per slot: "
+        f"{candidate.slots} slots used."
+    )
+    if candidate.part.idle_compute:
+        yield (
+            f"{candidate.part.most} x {candidate.part.name} leave {candidate.part.idle_compute} of 7 compute "
+            "slices of each GPU idle."
+        )
+
+
+def _load(best: Option, demand: Demand) -> Iterator[str]:
+    if best.capacity is None:
+        return
+    yield (
+        f"Load: {demand.qps:g} requests/s, {demand.misses_per_s:,.0f} of them misses; a pod does "
+        f"{best.capacity.rate:,.0f} within the objective, planned with {demand.load:.0%} of that."
+    )
+
+
+def _sizes(sizes: Sizes, best: Option) -> Iterator[str]:
+    yield (
+        f"Predictor: minReplicas {sizes.min_replicas}, maxReplicas {sizes.max_replicas}, containerConcurrency "
+        f"{sizes.container_concurrency}, scaleTarget {sizes.scale_target} with target-utilization-percentage 100, "
+        f"YIWEN_SLOTS {best.candidate.slots}."
+    )
+    if best.replicas == 1:
+        yield "One pod carries all: while it restarts, nobody is served. Take two where that matters."
+    yield f"Transformer: {sizes.transformer_replicas} replicas of one core."
+    yield f"PVC: {sizes.volume_bytes / GB:,.0f} GB for two releases with a plan each."
+    yield (
+        f"Redis: {sizes.cache_entry_bytes} bytes per translation; misses add at most "
+        f"{sizes.cache_bytes_per_hour / GB:.1f} GB per hour. Give it the hours of misses that make your hit rate, "
+        "with maxmemory-policy allkeys-lru."
+    )
+
+
+def _certainty(best: Option) -> Iterator[str]:
+    profile = best.candidate.profile
+    if profile is None:
+        return
+    low, high = band_of(profile)
+    yield f"How sure: profile {profile.name} is {profile.kind}" + (
+        f" ({profile.rule})." if profile.rule else "."
+    )
+    for field, source in profile.provenance.items():
+        yield f"  {field}: {source}"
+    yield f"  seconds of steps and prompts may be off by {low:g} to {high:g} times: column `band` has pods for both."
+    yield (
+        "  assumed: lengths of texts, hit rate, prices per GPU-hour, even load balancing, one transformer core for "
+        f"{1 / TransformerModel().miss_seconds:,.0f} misses/s."
+    )
+
+
+def _impossible(plan: Plan) -> Iterator[str]:
+    yield f"No option meets {plan.demand.p99_s * 1000:,.0f} ms at {plan.demand.qps:g} requests/s."
+    yield f"What binds: {plan.binding}."
+    nearest = plan.nearest
+    if nearest is None:
+        yield "Nothing near it can be met either."
+        return
+    best = plan.nearest_options[0]
+    yield (
+        f"Nearest that can be met: {nearest.qps:g} requests/s within {nearest.p99_s * 1000:,.0f} ms, with "
+        f"{best.replicas} pods on {best.gpus} GPUs ({best.candidate.label}) at {best.cost:.2f} per hour."
+    )
+
+
+def _option_json(option: Option) -> dict[str, Any]:
+    candidate = option.candidate
+    return {
+        "gpu": candidate.gpu.key,
+        "slice": candidate.part.name,
+        "precision": candidate.precision,
+        "slots": candidate.slots,
+        "weight_bytes": candidate.weight_bytes,
+        "kv_bytes_per_token": candidate.kv_bytes_per_token,
+        "slice_bytes": candidate.slice_bytes,
+        "profile": candidate.profile.name if candidate.profile else None,
+        "kind": candidate.profile.kind if candidate.profile else None,
+        "capacity": dataclasses.asdict(option.capacity) if option.capacity else None,
+        "replicas": option.replicas,
+        "replicas_band": option.replicas_band,
+        "gpus": option.gpus,
+        "cost_per_hour": option.cost,
+        "p99_s": option.p99_s,
+        "reason": option.reason,
+    }

@@ -1,0 +1,291 @@
+"""Measures a running predictor over HTTP: what ``yiwen profile`` does.
+
+Callers ask one request after the other, for every number of callers and every length of prompt; how long a step took
+is read from the predictor's own metrics before and after, so that neither the network nor these callers are in it. A
+prompt token's time is what steps take more with long prompts than with short ones; a request's own time is what a
+caller waits beyond the steps.
+
+Prompts are random token ids. Those are kept whose answers do not end by themselves, so that lengths are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from protocol.codec import (
+    decode_rest_response,
+    encode_rest_request,
+    generate_response_from_infer,
+    infer_from_generate_request,
+)
+from protocol.errors import YiwenError
+from protocol.messages import GenerateRequest
+
+LOWEST_ID, HIGHEST_ID = 16, 240
+"""Token ids of random prompts: every vocabulary has these, and they are seldom special."""
+CANDIDATE_PROMPTS = 48
+"""Random prompts that are tried per length."""
+ANSWER_TIMEOUT_S = 120.0
+PREFIX = "yiwen_predictor_"
+
+
+class ProfilingError(Exception):
+    """A predictor cannot be measured; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The predictor's metrics at one moment, those that grow."""
+
+    steps: float
+    step_seconds: float
+    prompt_tokens: float
+    generated_tokens: float
+
+    def since(self, before: Counters) -> Counters:
+        """What was added."""
+        return Counters(
+            self.steps - before.steps,
+            self.step_seconds - before.step_seconds,
+            self.prompt_tokens - before.prompt_tokens,
+            self.generated_tokens - before.generated_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the predictor says of itself."""
+
+    model: str
+    release: str
+    precision: str
+    backend: str
+    slots: int
+    kv_bytes: int
+    resident_bytes: int
+    """Of its process; on a CPU that is all its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Some callers for a while."""
+
+    callers: int
+    prompt_tokens: int
+    """Of each prompt."""
+    new_tokens: int
+    """Of each answer."""
+    requests: int
+    seconds_per_request: float
+    """As callers saw it, the median."""
+    counters: Counters
+
+
+class Predictor:
+    """A predictor, as its callers see it."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self._url = url.rstrip("/")
+        self._http = http
+        self._model = ""
+
+    async def facts(self) -> Facts:
+        """Ask what it is.
+
+        Raises:
+            ProfilingError: it does not answer as a predictor of Yiwen does.
+        """
+        models = (await self._json("/v2/models")).get("models") or []
+        if not models:
+            raise ProfilingError(f"{self._url} names no model: is it a predictor?")
+        self._model = str(models[0])
+        versions = (await self._json(f"/v2/models/{quote(self._model, safe='')}")).get("versions") or [""]
+        samples = await self._samples()
+        info = next((labels for name, labels, _ in samples if name == f"{PREFIX}runner_info"), None)
+        if info is None:
+            raise ProfilingError(
+                f"{self._url}/metrics has no {PREFIX}runner_info: give the predictor's own address, not the "
+                "transformer's; in a cluster `kubectl port-forward` to one of its pods"
+            )
+        return Facts(
+            model=self._model,
+            release=str(versions[0]),
+            precision=info.get("precision", ""),
+            backend=info.get("backend", ""),
+            slots=int(_sum(samples, f"{PREFIX}slots_total")),
+            kv_bytes=int(_sum(samples, f"{PREFIX}kv_bytes")),
+            resident_bytes=int(_sum(samples, "process_resident_memory_bytes")),
+        )
+
+    async def counters(self) -> Counters:
+        """Its metrics now."""
+        samples = await self._samples()
+        tokens = {
+            kind: sum(
+                value
+                for name, labels, value in samples
+                if name == f"{PREFIX}tokens_total" and labels.get("kind") == kind
+            )
+            for kind in ("prompt", "generated")
+        }
+        return Counters(
+            steps=_sum(samples, f"{PREFIX}step_seconds_count"),
+            step_seconds=_sum(samples, f"{PREFIX}step_seconds_sum"),
+            prompt_tokens=tokens["prompt"],
+            generated_tokens=tokens["generated"],
+        )
+
+    async def generate(self, prompt: Sequence[int], new_tokens: int) -> int:
+        """Have a prompt continued; returns the tokens of the answer, a stop token not counted.
+
+        Raises:
+            ProfilingError: it refuses.
+        """
+        message = GenerateRequest(prompts=(tuple(prompt),), max_new_tokens=(new_tokens,))
+        body, headers = encode_rest_request(
+            infer_from_generate_request(message, model_name=self._model), binary=True
+        )
+        url = f"{self._url}/v2/models/{quote(self._model, safe='')}/infer"
+        async with self._http.post(url, data=body, headers=headers) as response:
+            answer = await response.read()
+            if response.status != HTTPStatus.OK:
+                raise ProfilingError(_refusal(response.status, answer, len(prompt), new_tokens))
+            lower = {name.lower(): value for name, value in response.headers.items()}
+        try:
+            decoded = generate_response_from_infer(decode_rest_response(answer, lower))
+        except YiwenError as error:
+            raise ProfilingError(f"{self._url} does not answer as a predictor: {error}") from error
+        return len(decoded.generations[0].token_ids)
+
+    async def _json(self, path: str) -> dict[str, Any]:
+        async with self._http.get(self._url + path) as response:
+            if response.status != HTTPStatus.OK:
+                raise ProfilingError(
+                    f"{self._url}{path} answers {response.status}: is it a predictor, and ready?"
+                )
+            document = await response.json(content_type=None)
+        return document if isinstance(document, dict) else {}
+
+    async def _samples(self) -> list[tuple[str, dict[str, str], float]]:
+        async with self._http.get(f"{self._url}/metrics") as response:
+            text = await response.text()
+        return [
+            (sample.name, dict(sample.labels), float(sample.value))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        ]
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Predictor]:
+    """A predictor at a URL.
+
+    Raises:
+        ProfilingError: the connection fails, here or later inside the block.
+    """
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    connector = aiohttp.TCPConnector(limit=0)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+            yield Predictor(url, http)
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        raise ProfilingError(
+            f"{url}: {error or type(error).__name__}; start a predictor there with `yiwen serve` or "
+            "`python -m predictor`, or give another --url"
+        ) from error
+
+
+async def find_prompts(
+    predictor: Predictor, length: int, new_tokens: int, chance: Random
+) -> list[tuple[int, ...]]:
+    """Random prompts of ``length`` tokens whose answers reach ``new_tokens``.
+
+    Raises:
+        ProfilingError: there are none among those tried.
+    """
+    tried = [
+        tuple(chance.randint(LOWEST_ID, HIGHEST_ID) for _ in range(length)) for _ in range(CANDIDATE_PROMPTS)
+    ]
+    sizes = await asyncio.gather(*(predictor.generate(prompt, new_tokens) for prompt in tried))
+    found = [prompt for prompt, size in zip(tried, sizes, strict=True) if size >= new_tokens]
+    if not found:
+        raise ProfilingError(
+            f"of {CANDIDATE_PROMPTS} random prompts of {length} tokens none is answered with {new_tokens} tokens, "
+            f"the longest answer has {max(sizes)}: lower --new-tokens"
+        )
+    return found
+
+
+async def run_callers(
+    predictor: Predictor,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    callers: int,
+    new_tokens: int,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Run:
+    """Have callers ask one request after the other, at least two each.
+
+    Args:
+        predictor: to ask.
+        prompts: of one length.
+        callers: at a time.
+        new_tokens: of every answer.
+        seconds: after which no caller asks again.
+        clock: monotonic seconds.
+    """
+    turn = itertools.cycle(prompts)
+    latencies: list[float] = []
+    before = await predictor.counters()
+    end = clock() + seconds
+
+    async def call() -> None:
+        asked = 0
+        while asked < 2 or clock() < end:
+            started = clock()
+            await predictor.generate(next(turn), new_tokens)
+            latencies.append(clock() - started)
+            asked += 1
+
+    await _all(call() for _ in range(callers))
+    counted = (await predictor.counters()).since(before)
+    latencies.sort()
+    return Run(callers, len(prompts[0]), new_tokens, len(latencies), latencies[len(latencies) // 2], counted)
+
+
+async def _all(calls: Iterable[Awaitable[None]]) -> None:
+    """All of them; the first failure ends the others."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _sum(samples: Iterable[tuple[str, dict[str, str], float]], name: str) -> float:
+    return sum(value for found, _, value in samples if found == name)
+
+
+def _refusal(status: int, answer: bytes, prompt: int, new_tokens: int) -> str:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return (
+            f"{prompt} tokens in and {new_tokens} out are too long for this release: give shorter --lengths"
+        )
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "the predictor is overloaded: measure one that nobody else uses, or give fewer --callers"
+    return f"the predictor answers with status {status} ({len(answer)} bytes): see its log"

@@ -1,0 +1,120 @@
+"""How Go reads a number, a duration or a boolean that a ConfigMap or an annotation holds as text.
+
+Ported from ``strconv`` and ``time.ParseDuration`` of Go, as Knative calls them. Stricter in one point: NaN,
+infinities and hexadecimal floats, which Go takes, are refused: no setting of Knative means anything with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+from knative.errors import ConfigError
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+NANOSECONDS = 1_000_000_000
+
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INT = re.compile(r"[+-]?[0-9]+")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": NANOSECONDS,
+    "m": 60 * NANOSECONDS,
+    "h": 3600 * NANOSECONDS,
+}
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+def parse_float(key: str, text: str) -> float:
+    """The number in ``text``; ConfigError if it is none, or not finite."""
+    value = float(text) if _FLOAT.fullmatch(text) else float("inf")
+    if value in (float("inf"), float("-inf")):
+        raise ConfigError(f'{key} = "{text}" is not a finite number; write one like "70" or "0.7"')
+    return value
+
+
+def parse_int32(key: str, text: str) -> int:
+    """The whole number in ``text``; ConfigError if it is none, or does not fit into 32 bits."""
+    if not _INT.fullmatch(text):
+        raise ConfigError(f'{key} = "{text}" is not a whole number; write one like "3"')
+    value = int(text) if len(text) < 64 else INT32_MAX + 1
+    if not INT32_MIN <= value <= INT32_MAX:
+        raise ConfigError(f'{key} = "{text}" does not fit into 32 bits; write at most {INT32_MAX}')
+    return value
+
+
+def parse_bool(key: str, text: str) -> bool:
+    """The boolean in ``text``, as Go spells them; ConfigError if it is none."""
+    if text not in _TRUE | _FALSE:
+        raise ConfigError(f'{key} = "{text}" is not a boolean; write "true" or "false"')
+    return text in _TRUE
+
+
+def parse_duration(key: str, text: str) -> float:
+    """Seconds in a Go duration such as ``60s``, ``1m30s`` or ``1.5h``; ConfigError if it is none.
+
+    Exact to the nanosecond, as in Go, so that the checks for whole seconds see what Go's see.
+    """
+    nanoseconds = _nanoseconds(text)
+    if nanoseconds is None or abs(nanoseconds) >= 2**63:
+        raise ConfigError(
+            f'{key} = "{text}" is not a duration; write one with its unit, like "60s" or "1m30s"'
+        )
+    return nanoseconds / NANOSECONDS
+
+
+def parse_not_negative(key: str, text: str) -> int:
+    """The whole number in ``text``; ConfigError if it is none, or negative, or does not fit into 32 bits."""
+    value = parse_int32(key, text)
+    if value < 0:
+        raise ConfigError(f'{key} = "{text}" is negative; write 0 or more')
+    return value
+
+
+def between(
+    parse: Callable[[str, str], float], low: float, high: float, hint: str
+) -> Callable[[str, str], float]:
+    """``parse``, with ConfigError for values outside of [low, high]; ``hint`` says what to write."""
+
+    def check(key: str, text: str) -> float:
+        value = parse(key, text)
+        if not low <= value <= high:
+            raise ConfigError(f'{key} = "{text}" is out of bounds; write {hint}')
+        return value
+
+    return check
+
+
+def whole_seconds(key: str, text: str, low: float, high: float, hint: str) -> float:
+    """Seconds in a duration within [low, high]; ConfigError if it has parts of a second."""
+    value = between(parse_duration, low, high, hint)(key, text)
+    if not is_whole_seconds(value):
+        raise ConfigError(f'{key} = "{text}" must be whole seconds; write one like "60s"')
+    return value
+
+
+def is_whole_seconds(seconds: float) -> bool:
+    """Whether a duration has at most second precision."""
+    return seconds == int(seconds)
+
+
+def _nanoseconds(text: str) -> int | None:
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0
+    total, position = 0, 0
+    while position < len(rest):
+        part = _PART.match(rest, position)
+        if part is None:
+            return None
+        total += int(Decimal(part[1]) * _UNITS[part[2]])
+        position = part.end()
+    return sign * total if rest else None

@@ -1,0 +1,164 @@
+"""What came of a run, as numbers: sums, percentiles, goodput, cost."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knative.simulator.events import SERVED, Status
+from knative.simulator.scenario import Scenario
+from knative.simulator.trace import Floats
+from knative.simulator.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The service at one time."""
+
+    time: float
+    """Seconds from the start."""
+    desired: int
+    """Predictor pods that the autoscaler wants."""
+    ready: int
+    slices: int
+    """Slices taken: by pods that start, serve or drain."""
+    queued: int
+    """Requests that wait for a predictor: in the activator, in queue-proxies, for a slot."""
+    in_flight: int
+    """Requests at the predictor's service, waiting or decoding."""
+    transformers: int
+    """Ready transformer pods."""
+    panicking: bool
+    proxying: bool
+    """Whether the activator is in the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run's numbers. Latencies are seconds; None where there was no answer."""
+
+    name: str
+    requests: int
+    seconds: float
+    served: int
+    hits: int
+    shared: int
+    """Served with the answer of an equal request."""
+    errors_429: int
+    errors_503: int
+    errors_504: int
+    p50: float | None
+    """Of the answers served."""
+    p95: float | None
+    p99: float | None
+    p99_miss: float | None
+    """Of those that the predictor answered."""
+    goodput: float
+    """Share of all requests that were answered within the objective."""
+    goodput_per_s: float
+    slice_hours: float
+    peak_slices: int
+    peak_queue: int
+    cost_per_million_chars: float | None
+    """Price of the slice-hours over the characters translated in time or late."""
+
+    def to_json(self) -> dict[str, Any]:
+        """By field name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One run."""
+
+    scenario: Scenario
+    workload: Workload
+    latencies: Floats  # [N] seconds, without what the scenario adds to all
+    statuses: npt.NDArray[np.int16]  # [N] of Status
+    moments: tuple[Moment, ...]
+    slice_seconds: float
+    """Slices held over time, to the end of the arrivals."""
+
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """[N] whether each request was served."""
+        return np.isin(self.statuses, SERVED)
+
+    def full_latencies(self) -> Floats:
+        """[N] seconds as the caller sees them."""
+        return self.latencies + self.scenario.overhead_s
+
+    def good(self) -> npt.NDArray[np.bool_]:
+        """[N] whether each was served within the objective."""
+        return self.answered() & (self.full_latencies() <= self.scenario.slo_s)
+
+    def summary(self) -> Summary:
+        """The run in numbers."""
+        answered, latencies, statuses = self.answered(), self.full_latencies(), self.statuses
+        served, good = latencies[answered], int(self.good().sum())
+        count = len(self.workload)
+        hours = self.slice_seconds / 3600
+        chars = int(self.workload.chars[answered].sum())
+        cost = hours * self.scenario.price_per_slice_hour
+        return Summary(
+            name=self.scenario.name,
+            requests=count,
+            seconds=self.workload.seconds,
+            served=int(answered.sum()),
+            hits=int((statuses == Status.HIT).sum()),
+            shared=int((statuses == Status.SHARED).sum()),
+            errors_429=int((statuses == Status.TOO_MANY).sum()),
+            errors_503=int((statuses == Status.UNAVAILABLE).sum()),
+            errors_504=int((statuses == Status.TIMEOUT).sum()),
+            p50=percentile(served, 50),
+            p95=percentile(served, 95),
+            p99=percentile(served, 99),
+            p99_miss=percentile(latencies[statuses == Status.OK], 99),
+            goodput=good / count if count else 0.0,
+            goodput_per_s=good / self.workload.seconds,
+            slice_hours=hours,
+            peak_slices=max((moment.slices for moment in self.moments), default=0),
+            peak_queue=max((moment.queued for moment in self.moments), default=0),
+            cost_per_million_chars=cost / chars * 1e6 if cost and chars else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Summary and timeline, for programs."""
+        timeline = [{name: getattr(m, name) for name in m.__slots__} for m in self.moments]
+        return {"summary": self.summary().to_json(), "timeline": timeline}
+
+    def per_window(self, seconds: float) -> Windows:
+        """Requests by the time they arrived, in windows of ``seconds``."""
+        edges = np.arange(0.0, self.workload.seconds + seconds, seconds)
+        windows = np.minimum((self.workload.times / seconds).astype(np.int64), len(edges) - 2)
+        count = len(edges) - 1
+        answered = self.answered()
+        latencies = np.where(answered, self.full_latencies(), self.scenario.timeout_s)
+        starts = np.searchsorted(windows, np.arange(count + 1))
+        p99 = [percentile(latencies[a:b], 99) for a, b in itertools.pairwise(starts)]
+        return Windows(
+            times=edges[:-1],
+            arrivals=np.bincount(windows, minlength=count) / seconds,
+            failed=np.bincount(windows, weights=~answered, minlength=count) / seconds,
+            good=np.bincount(windows, weights=self.good(), minlength=count) / seconds,
+            p99=np.array([np.nan if value is None else value for value in p99]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """A run over time. All arrays have one length, the number of windows."""
+
+    times: Floats  # [W] seconds, when each begins
+    arrivals: Floats  # [W] per second
+    failed: Floats  # [W] per second
+    good: Floats  # [W] per second
+    p99: Floats  # [W] seconds, what failed counted as the timeout; NaN where nobody asked
+
+
+def percentile(values: Floats, percent: float) -> float | None:
+    """A percentile, None of nothing."""
+    return float(np.percentile(values, percent)) if len(values) else None

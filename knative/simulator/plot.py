@@ -1,0 +1,77 @@
+"""Runs over time as a PNG: load and answers, latency, pods. matplotlib comes with the extra ``plot``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knative.simulator.errors import SimulationError
+from knative.simulator.outcome import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, GRID = "#1f2933", "#e4e7eb"
+COLORS = ("#b42318", "#0b6e4f", "#175cd3", "#9a6700", "#6941c6")
+PANELS = 4
+WINDOWS = 150
+"""Points over the whole time."""
+
+
+def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Four panels over one time axis, one colour per run.
+
+    Raises:
+        SimulationError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SimulationError("a PNG needs matplotlib: pip install 'yiwen[plot]', or take --json") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(PANELS, 1, figsize=(9, 10), sharex=True)
+    for outcome, color in zip(outcomes, COLORS * len(outcomes), strict=False):
+        _draw_run(panels, outcome, color)
+    first = outcomes[0].per_window(max(1.0, outcomes[0].workload.seconds / WINDOWS))
+    panels[0].plot(first.times, first.arrivals, color=INK, linestyle=":", label="arrivals")
+    objective = outcomes[0].scenario.slo_s
+    panels[1].axhline(objective, color=INK, linestyle=":")
+    titles = (
+        f"Answers within {objective * 1000:g} ms, per second (dotted: requests)",
+        "P99 by time of arrival, seconds; what failed counts as the timeout",
+        "Ready pods (dashed: wanted)",
+        "Waiting requests",
+    )
+    for panel, title in zip(panels, titles, strict=True):
+        _style(panel, title)
+    panels[1].set_yscale("log")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=len(labels), fontsize=8, frameon=False)
+    panels[-1].set_xlabel("seconds", color=INK, fontsize=9)
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_run(panels: Sequence[Axes], outcome: Outcome, color: str) -> None:
+    windows = outcome.per_window(max(1.0, outcome.workload.seconds / WINDOWS))
+    moments = [moment for moment in outcome.moments if moment.time <= outcome.workload.seconds]
+    times = [moment.time for moment in moments]
+    name = outcome.scenario.name
+    panels[0].plot(windows.times, windows.good, color=color, label=name)
+    panels[1].plot(windows.times, windows.p99, color=color, label=name)
+    panels[2].plot(times, [m.ready for m in moments], color=color)
+    panels[2].plot(times, [m.desired for m in moments], color=color, linestyle="--", linewidth=0.8)
+    panels[3].plot(times, [m.queued for m in moments], color=color)
+
+
+def _style(panel: Axes, title: str) -> None:
+    panel.set_title(title, color=INK, fontsize=10, loc="left")
+    panel.set_axisbelow(True)
+    panel.grid(color=GRID)
+    panel.tick_params(colors=INK, length=0, labelsize=8)
+    for side in panel.spines.values():
+        side.set_visible(False)

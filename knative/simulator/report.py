@@ -1,0 +1,92 @@
+"""Runs as a table, one column each, and a run's timeline as lines: for people. JSON is :meth:`Outcome.to_json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from knative.simulator.outcome import Moment, Outcome, Summary
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def summary_table(outcomes: Sequence[Outcome]) -> Table:
+    """Numbers of several runs, side by side."""
+    table = Table()
+    table.add_column("")
+    summaries = [outcome.summary() for outcome in outcomes]
+    for summary in summaries:
+        table.add_column(summary.name, justify="right", overflow="fold")
+    rows = [_cells(summary, outcome) for summary, outcome in zip(summaries, outcomes, strict=True)]
+    for label in rows[0]:
+        table.add_row(label, *(row[label] for row in rows))
+    return table
+
+
+def timeline(outcome: Outcome, width: int = 60) -> list[str]:
+    """A run over time: requests per second, pods and queue, a bar each per window."""
+    windows = outcome.per_window(max(1.0, outcome.workload.seconds / width))
+    moments = outcome.moments
+    step = windows.times[1] if len(windows.times) > 1 else outcome.workload.seconds
+    in_window = [[m for m in moments if start < m.time <= start + step] for start in windows.times.tolist()]
+    rows = {
+        "requests/s": windows.arrivals.tolist(),
+        "in time/s": windows.good.tolist(),
+        "failed/s": windows.failed.tolist(),
+        "pods ready": [max((m.ready for m in inside), default=0) for inside in in_window],
+        "queue": [max((m.queued for m in inside), default=0) for inside in in_window],
+    }
+    return [f"{name:>10} {_bars(values)} {max(values):,.0f}" for name, values in rows.items()]
+
+
+def so_far(name: str, moments: Sequence[Moment], width: int = 60) -> str:
+    """The last minutes of a run that goes on, as lines."""
+    last = moments[-width:]
+    rows = {
+        "pods wanted": [m.desired for m in last],
+        "pods ready": [m.ready for m in last],
+        "in flight": [m.in_flight for m in last],
+        "queue": [m.queued for m in last],
+    }
+    lines = [f"{label:>11} {_bars(values):<{width}} {values[-1]:,}" for label, values in rows.items()]
+    return "\n".join([f"{name}, second {last[-1].time:,.0f}", *lines])
+
+
+def _cells(summary: Summary, outcome: Outcome) -> dict[str, str]:
+    objective = f"{outcome.scenario.slo_s * 1000:g} ms"
+    cells = {
+        "requests": f"{summary.requests:,}",
+        "served": f"{summary.served:,}",
+        "from the cache": _share(summary.hits, summary.requests),
+        "shared": _share(summary.shared, summary.requests),
+        "429": f"{summary.errors_429:,}",
+        "503": f"{summary.errors_503:,}",
+        "504": f"{summary.errors_504:,}",
+        "P50": _ms(summary.p50),
+        "P95": _ms(summary.p95),
+        "P99": _ms(summary.p99),
+        "P99 of misses": _ms(summary.p99_miss),
+        f"within {objective}": f"{summary.goodput:.1%}",
+        "peak queue": f"{summary.peak_queue:,}",
+        "peak slices": f"{summary.peak_slices}",
+        "slice-hours": f"{summary.slice_hours:.2f}",
+    }
+    cost = summary.cost_per_million_chars
+    cells["cost per million characters"] = "-" if cost is None else f"{cost:.4f}"
+    profile = outcome.scenario.predictors[0].profile
+    cells["profile"] = f"{profile.name} ({profile.kind})"
+    return cells
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"
+
+
+def _bars(values: Sequence[float]) -> str:
+    most = max(values) or 1.0
+    return "".join(BARS[min(8, round(8 * max(0.0, value) / most))] for value in values)

@@ -1,0 +1,240 @@
+"""A scenario from a YAML file, or from the options of the command line, which come to the same document.
+
+::
+
+    name: ours
+    manifest: inferenceservice.yaml        # or a kustomize directory, which kubectl then builds
+    profile: 7b-h200-full-float16          # a shipped one, or a PROFILE.json
+    autoscaler: config-autoscaler.yaml     # optional: the ConfigMap
+    release: 6ab5c4bb01772912              # optional: refuse a profile of another release
+    slots: 64                              # optional: of each pod; as YIWEN_SLOTS
+    slices: 16
+    slo_ms: 800
+    traffic: {chars: 60}
+    cache: {kind: zipf, texts: 100000, exponent: 1.0}
+    canary: {profile: new.json, percent: 10}
+    cold_start: {schedule_seconds: 1, pull_seconds: 20}
+    losses: [120]
+
+Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from knative.annotations import RevisionScaling, revision_scaling
+from knative.config import AutoscalerConfig
+from knative.errors import ConfigError
+from knative.fields import Fields, FieldsError
+from knative.manifests import Component, read_autoscaler_config, read_components
+from knative.profile import Profile, ProfileError, load_profile
+from knative.simulator.deployment import ColdStart
+from knative.simulator.errors import SimulationError
+from knative.simulator.pods import TransformerModel
+from knative.simulator.scenario import QUEUE_TOKENS, PredictorService, Scenario, TransformerService
+from knative.simulator.workload import CacheModel, Traffic
+
+KUSTOMIZE_TIMEOUT_S = 60.0
+
+_Numbers = TypeVar("_Numbers", Traffic, CacheModel, ColdStart, TransformerModel)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read a scenario's file.
+
+    Raises:
+        SimulationError: it cannot be read, or breaks a rule; the message names the field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SimulationError(f"{path} does not exist: write one as docs/guides/capacity.md shows") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SimulationError(f"{path} cannot be read as YAML: {error}") from error
+    return read_scenario(document, path.name, path.parent, name=path.stem)
+
+
+def read_scenario(document: object, place: str, base: Path, *, name: str) -> Scenario:
+    """A scenario from its document.
+
+    Args:
+        document: see above.
+        place: where it is from, for messages.
+        base: directory that paths are relative to.
+        name: of the scenario, if the document has none.
+
+    Raises:
+        SimulationError: it breaks a rule, or a file that it names does.
+    """
+    try:
+        fields = Fields(document, place)
+        scenario = _scenario(fields, base, name)
+        fields.finish()
+    except (FieldsError, ConfigError, ProfileError) as error:
+        raise SimulationError(str(error)) from error
+    return scenario
+
+
+def read_manifest(path: Path) -> str:
+    """YAML of a manifest; a kustomize directory is built with kubectl.
+
+    Raises:
+        SimulationError: it cannot be read, or there is no kubectl to build it with.
+    """
+    if not path.is_dir():
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise SimulationError(
+                f"{path} does not exist: give an InferenceService's YAML or an overlay's directory"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SimulationError(f"{path} cannot be read: {error}") from error
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise SimulationError(
+            f"{path} is a directory, and there is no kubectl here to build it: run "
+            f"`yiwen render {path} > built.yaml`, or kubectl kustomize where there is one, and give built.yaml"
+        )
+    try:
+        built = subprocess.run(
+            [kubectl, "kustomize", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=KUSTOMIZE_TIMEOUT_S,
+            check=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SimulationError(
+            f"kubectl kustomize {path} did not end within {KUSTOMIZE_TIMEOUT_S:g} s"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise SimulationError(f"kubectl kustomize {path} failed: {error.stderr.strip()}") from error
+    return built.stdout
+
+
+def _scenario(fields: Fields, base: Path, name: str) -> Scenario:
+    config = AutoscalerConfig()
+    if fields.has("autoscaler"):
+        config = read_autoscaler_config(read_manifest(base / fields.text("autoscaler")))
+    manifest = base / fields.text("manifest")
+    components = {c.role: c for c in read_components(read_manifest(manifest), config)}
+    predictor = components.get("predictor") or components.get("service")
+    if predictor is None:
+        raise SimulationError(f"{manifest} has no predictor: add one to its InferenceService")
+    front = components.get("transformer")
+    slices = fields.integer("slices", least=1, default=0) if fields.has("slices") else None
+    return Scenario(
+        name=fields.text("name", name),
+        predictors=_predictors(fields, base, predictor, config),
+        transformer=_transformer(fields, front, config) if front else None,
+        traffic=_numbers(fields, "traffic", Traffic()),
+        cache=_numbers(fields, "cache", CacheModel()),
+        autoscaler=config,
+        timeout_s=_timeout(fields, [c for c in (predictor, front) if c]),
+        overhead_s=fields.number("overhead_ms", default=4.0) / 1000,
+        slices=slices,
+        price_per_slice_hour=fields.number("price_per_slice_hour", default=0.0),
+        slo_s=fields.number("slo_ms", default=800.0) / 1000,
+        losses=fields.numbers("losses", default=()),
+        seed=fields.integer("seed", least=0, default=0),
+    )
+
+
+def _predictors(
+    fields: Fields, base: Path, component: Component, config: AutoscalerConfig
+) -> tuple[PredictorService, ...]:
+    stable = _predictor(fields, base, component, config)
+    percent: float = component.canary_traffic_percent or 0
+    profile = stable.profile
+    canary = fields.inner_if_any("canary")
+    if canary is not None:
+        percent = canary.number("percent", most=100.0, default=percent)
+        if canary.has("profile"):
+            profile = _profile(canary, base)
+        canary.finish()
+    if not 0 < percent < 100:
+        return (dataclasses.replace(stable, profile=profile) if percent else stable,)
+    return (
+        dataclasses.replace(stable, share=1 - percent / 100),
+        dataclasses.replace(
+            stable, name=f"{stable.name} (canary)", profile=profile, share=percent / 100,
+            slots=min(stable.slots, profile.slots),
+        ),
+    )  # fmt: skip
+
+
+def _predictor(
+    fields: Fields, base: Path, component: Component, config: AutoscalerConfig
+) -> PredictorService:
+    profile = _profile(fields, base)
+    if fields.has("release") and fields.text("release") != profile.release.id:
+        raise SimulationError(
+            f"profile {profile.name} is of release {profile.release.id or 'unknown'}, not of "
+            f"{fields.text('release')}: measure that one with `yiwen profile`, or leave release out to simulate "
+            "with this one's numbers"
+        )
+    return PredictorService(
+        name=component.name,
+        scaling=_scaling(component, config),
+        profile=profile,
+        slots=fields.integer("slots", least=1, default=0) if fields.has("slots") else 0,
+        queue_tokens=fields.integer("queue_tokens", least=1, default=QUEUE_TOKENS),
+        cold_start=_numbers(fields, "cold_start", ColdStart(start_seconds=profile.start_seconds)),
+        initial=fields.integer("initial", least=0, default=0) if fields.has("initial") else None,
+    )
+
+
+def _transformer(fields: Fields, component: Component, config: AutoscalerConfig) -> TransformerService:
+    model = _numbers(fields, "transformer", TransformerModel())
+    return TransformerService(
+        scaling=_scaling(component, config),
+        model=model,
+        cold_start=ColdStart(start_seconds=model.start_seconds, drain_seconds=0.0),
+    )
+
+
+def _profile(fields: Fields, base: Path) -> Profile:
+    name = fields.text("profile")
+    return load_profile(base / name if (base / name).exists() else name)
+
+
+def _scaling(component: Component, config: AutoscalerConfig) -> RevisionScaling:
+    try:
+        return revision_scaling(component.annotations, component.container_concurrency, config)
+    except ConfigError as error:
+        raise SimulationError(f"{component.name}: {error}") from error
+
+
+def _timeout(fields: Fields, components: list[Component]) -> float:
+    """What ends a wait first: the caller, or a revision's own limit."""
+    limits = [float(c.timeout_seconds) for c in components if c.timeout_seconds]
+    return min([fields.number("timeout_s", default=30.0), *limits])
+
+
+def _numbers(fields: Fields, name: str, default: _Numbers) -> _Numbers:
+    """A flat dataclass of numbers and strings, by its own field names and defaults."""
+    inner = fields.inner_if_any(name)
+    if inner is None:
+        return default
+    values: dict[str, Any] = {}
+    given: Mapping[str, Any] = {
+        field.name: getattr(default, field.name) for field in dataclasses.fields(default)
+    }
+    for field, value in given.items():
+        if isinstance(value, str):
+            values[field] = inner.text(field, value)
+        elif isinstance(value, int):
+            values[field] = inner.integer(field, default=value)
+        else:
+            values[field] = inner.number(field, default=value)
+    inner.finish()
+    return type(default)(**values)

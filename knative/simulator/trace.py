@@ -1,0 +1,148 @@
+"""A trace: when requests come, and what is known of each. Generated (``arrivals``) or read from an access log here.
+
+A log is CSV with a header, or Parquet if pyarrow is installed. Columns: ``time`` (seconds, or ISO 8601), and, if
+known, ``chars`` (of the text), ``prompt_tokens``, ``new_tokens`` and ``key`` (equal for equal texts, e.g. a digest).
+Times must not go backwards; the first becomes 0. A gap is just a time without requests: Knative may go to zero in it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knative.simulator.errors import SimulationError
+
+NUMBERS = ("chars", "prompt_tokens", "new_tokens")
+COLUMNS = ("time", *NUMBERS, "key")
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Requests in the order they come. All arrays have one length, N; None where nothing is known."""
+
+    times: Floats  # [N] seconds from the start, rising
+    seconds: float
+    """Length of the trace: arrivals end here."""
+    chars: Integers | None = None  # [N] characters of the text
+    prompt_tokens: Integers | None = None  # [N]
+    new_tokens: Integers | None = None  # [N] the stop token included
+    keys: Integers | None = None  # [N] equal numbers for equal texts
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read an access log.
+
+    Raises:
+        SimulationError: it cannot be read, or breaks a rule; the message names the line.
+    """
+    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if unknown:
+        raise SimulationError(
+            f"{path} has the unknown column {unknown[0]}: known are {', '.join(COLUMNS)}; drop it, or rename it"
+        )
+    if "time" not in columns:
+        raise SimulationError(f"{path} has no column time: name the column of arrival times so")
+    if not len(columns["time"]):
+        raise SimulationError(f"{path} holds no request")
+    times = _times(columns["time"], path)
+    numbers = {name: _positive(columns[name], name, path) for name in NUMBERS if name in columns}
+    keys = columns.get("key")
+    known = np.unique(np.asarray(keys, dtype=str), return_inverse=True)[1] if keys is not None else None
+    return Trace(times=times, seconds=float(times[-1]) + 1e-9, keys=known, **numbers)
+
+
+def _read_csv(path: Path) -> Mapping[str, Sequence[Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            rows = [row for row in reader if row]
+    except FileNotFoundError as error:
+        raise SimulationError(
+            f"{path} does not exist: give a file, or arrivals such as poisson:rate=200,seconds=60"
+        ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SimulationError(f"{path} cannot be read: {error}") from error
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise SimulationError(f"{path}, line {number}: {len(row)} cells, the header has {len(header)}")
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def _read_parquet(path: Path) -> Mapping[str, Sequence[Any]]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise SimulationError(
+            f"{path} is Parquet, which needs pyarrow: `pip install pyarrow`, or write the trace as CSV"
+        ) from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise SimulationError(f"{path} cannot be read: {error}") from error
+    return {name.lower(): table.column(name).to_pylist() for name in table.column_names}
+
+
+def _times(values: Sequence[Any], path: Path) -> Floats:
+    seconds = np.array([_seconds(value, line, path) for line, value in enumerate(values, start=2)])
+    if seconds[0] < 0 or (seconds < 0).any():
+        line = int(np.argmax(seconds < 0)) + 2
+        raise SimulationError(
+            f"{path}, line {line}: the time is negative: count seconds from the start of the trace"
+        )
+    back = np.flatnonzero(np.diff(seconds) < 0)
+    if len(back):
+        raise SimulationError(
+            f"{path}, line {int(back[0]) + 3}: the time is before that of the line above: sort the file by time"
+        )
+    first: float = seconds[0]
+    shifted: Floats = seconds - first
+    return shifted
+
+
+def _seconds(value: object, line: int, path: Path) -> float:
+    try:
+        if isinstance(value, datetime):
+            return _since_epoch(value)
+        number = float(str(value))
+    except (TypeError, ValueError):
+        try:
+            return _since_epoch(datetime.fromisoformat(str(value).strip().replace("Z", "+00:00")))
+        except ValueError as error:
+            raise SimulationError(
+                f"{path}, line {line}: time must be seconds or ISO 8601, as in 12.5 or 2026-01-31T12:00:00+00:00"
+            ) from error
+    if not np.isfinite(number):
+        raise SimulationError(f"{path}, line {line}: time must be a finite number of seconds")
+    return number
+
+
+def _since_epoch(moment: datetime) -> float:
+    """A time without a zone is taken for UTC: the result must not depend on the machine's own zone."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _positive(values: Sequence[Any], name: str, path: Path) -> Integers:
+    numbers = np.empty(len(values), np.int64)
+    for index, value in enumerate(values):
+        try:
+            numbers[index] = int(value)
+        except (TypeError, ValueError) as error:
+            raise SimulationError(f"{path}, line {index + 2}: {name} must be a whole number") from error
+        if numbers[index] < 1:
+            raise SimulationError(f"{path}, line {index + 2}: {name} must be at least 1")
+    return numbers

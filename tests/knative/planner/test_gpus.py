@@ -1,0 +1,201 @@
+"""The catalogue of slices, the bytes of models, and whether our arithmetic is the predictor's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from knative.planner.derive import LAUNCH_SECONDS, MEMORY_FRACTION, Target, derive_profile, slots_that_fit
+from knative.planner.errors import PlanError
+from knative.planner.gpus import GIB, GPUS, fits_together
+from knative.planner.models import ModelShape, read_model
+from knative.profile import load_profile, shipped_profiles
+from predictor.config import PredictorConfig
+from predictor.runners.tensorrt.memory import Needs, plan_memory, slot_bytes
+from protocol.release import DecoderShape
+
+SEVEN_B = ModelShape("7b", DecoderShape(30, 4096, 32, 32, 128, 11008, 102_400), tied=False)
+OTHER_BYTES = 3 * GIB // 2
+
+PROFILES = """
+a100-40   5gb*7  10gb*4 10gb*3 20gb*2 20gb*1 40gb*1
+a100-80   10gb*7 20gb*4 20gb*3 40gb*2 40gb*1 80gb*1
+h100      10gb*7 20gb*4 20gb*3 40gb*2 40gb*1 80gb*1
+h100-nvl  12gb*7 24gb*4 24gb*3 47gb*2 47gb*1 94gb*1
+gh200-96  12gb*7 24gb*4 24gb*3 48gb*2 48gb*1 96gb*1
+gh200-144 18gb*7 36gb*4 36gb*3 72gb*2 72gb*1 144gb*1
+h200      18gb*7 35gb*4 35gb*3 71gb*2 71gb*1 141gb*1
+b200      23gb*7 45gb*4 45gb*3 90gb*2 90gb*1 180gb*1
+gb200     23gb*7 47gb*4 47gb*3 93gb*2 93gb*1 186gb*1
+"""
+"""As mig-parted and the GPU operator have them: 1g, 1g with double memory, 2g, 3g, 4g, 7g."""
+
+
+@pytest.mark.parametrize("line", PROFILES.strip().splitlines())
+def test_every_gpu_has_nvidias_profiles(line: str) -> None:
+    key, *sizes = line.split()
+    units = ("1g", "1g", "2g", "3g", "4g", "7g")
+    wanted = [f"{unit}.{size}" for unit, size in zip(units, sizes, strict=True)]
+    assert [f"{part.name}*{part.most}" for part in GPUS[key].slices[:-1]] == wanted
+    assert GPUS[key].slices[-1].name == "full"
+
+
+def test_a_count_never_exceeds_the_units_and_one_more_never_fits() -> None:
+    for gpu in GPUS.values():
+        for part in gpu.slices:
+            assert fits_together((part,) * part.most)
+            assert not fits_together((part,) * (part.most + 1))
+
+
+def test_memory_slices_bind_where_compute_slices_would_not() -> None:
+    one, double, two, three, four, *_ = GPUS["a100-80"].slices
+    assert fits_together((one, one, two, three))  # all-balanced
+    assert not fits_together((three, three, one))  # seven compute slices, nine of memory
+    assert double.idle_compute == 3  # four equal slices
+    assert [part.idle_compute for part in (one, two, three, four)] == [0, 1, 1, 3]
+
+
+def test_real_memory_is_below_nominal() -> None:
+    nvl = GPUS["h100-nvl"]
+    assert nvl.slice_bytes(nvl.slices[0]) <= 11008 * 2**20  # what dcgm-exporter issue 397 reports
+    for gpu in GPUS.values():
+        for part in gpu.slices[:-1]:
+            nominal = int(part.name.partition(".")[2].removesuffix("gb"))
+            assert gpu.slice_bytes(part) < nominal * 1e9
+
+
+def test_a_slice_is_asked_for_by_its_resource() -> None:
+    assert GPUS["h200"].slices[0].resource == "nvidia.com/mig-1g.18gb"
+    assert GPUS["h200"].slices[-1].resource == "nvidia.com/gpu"
+
+
+def test_weights_of_the_7b_model_are_those_that_were_measured() -> None:
+    # docs/benchmarks/gpu: plans of 13,823.0 and 7,341.2 MB, 12,982,370,304 and 6,500,005,888 bytes read per step
+    assert SEVEN_B.weight_bytes("float16") == pytest.approx(13_823.0e6, rel=0.002)
+    assert SEVEN_B.weight_bytes("int8") == pytest.approx(7_341.2e6, rel=0.003)
+    assert SEVEN_B.read_bytes("float16") == pytest.approx(12_982_370_304, rel=0.002)
+    assert SEVEN_B.read_bytes("int8") == pytest.approx(6_500_005_888, rel=0.003)
+    assert SEVEN_B.kv_bytes_per_token * 256 == 125_829_120
+
+
+def test_slots_are_counted_as_the_predictor_counts_them() -> None:
+    assert PredictorConfig(release=Path()).gpu_memory_fraction == MEMORY_FRACTION
+    shape = SEVEN_B.decoder
+    per_slot = slot_bytes(layers=shape.layers, kv_heads=shape.kv_heads, head_dim=shape.head_dim, capacity=512)
+    gpu = GPUS["h200"]
+    for part in (part for part in gpu.slices if part.compute >= 2):
+        total = gpu.slice_bytes(part)
+        needs = Needs(weights=SEVEN_B.weight_bytes("int8"), scratch=OTHER_BYTES, buffers=0)
+        planned = plan_memory(
+            free=total, total=total, fraction=MEMORY_FRACTION, needs=needs, bytes_per_slot=per_slot,
+            wanted_slots=10_000,
+        )  # fmt: skip
+        assert slots_that_fit(Target(gpu, part, SEVEN_B), "int8", OTHER_BYTES, 512) == planned.slots
+
+
+def test_67_billion_parameters_fit_no_slice_and_no_v100() -> None:
+    # DeepSeek-LLM-67B: 95 layers, 8192 wide, 8 K/V heads
+    large = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
+    assert large.parameters == pytest.approx(67.4e9, rel=0.01)
+    gpu = GPUS["a100-80"]
+    assert not any(slots_that_fit(Target(gpu, p, large), "int8", OTHER_BYTES, 512) for p in gpu.slices[:-2])
+    assert large.weight_bytes("int8") > 32e9  # a V100's memory, twice over
+    assert large.weight_bytes("int8") // 2 > 32e9  # and in four bits still
+
+
+def config(tmp_path: Path, **changes: object) -> Path:
+    document = {
+        "architectures": ["Qwen3ForCausalLM"], "hidden_size": 1024, "num_hidden_layers": 28,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 3072,
+        "vocab_size": 151_936, "tie_word_embeddings": True, **changes,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(document), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_checkpoints_config_gives_its_shape(tmp_path: Path) -> None:
+    model = read_model(config(tmp_path))
+    assert model.decoder == DecoderShape(28, 1024, 16, 8, 128, 3072, 151_936)
+    assert model.tied
+    assert model.parameters == pytest.approx(0.596e9, rel=0.01)
+    assert read_model(tmp_path / "config.json") == model
+
+
+def test_what_a_config_leaves_out_is_hugging_faces_default(tmp_path: Path) -> None:
+    path = config(tmp_path, num_key_value_heads=None, head_dim=None, tie_word_embeddings=None)
+    model = read_model(path)
+    assert (model.decoder.kv_heads, model.decoder.head_dim, model.tied) == (16, 64, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"architectures": ["MixtralForCausalLM"]},
+            "names MixtralForCausalLM; Yiwen serves LlamaForCausalLM",
+        ),
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, it must be at least 1"),
+    ],
+)
+def test_a_config_that_cannot_be_planned_says_why(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        read_model(config(tmp_path, **changes))
+
+
+def test_no_config_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="does not exist: give a checkpoint's config"):
+        read_model(tmp_path / "config.json")
+
+
+def target(key: str, part: str) -> Target:
+    gpu = GPUS[key]
+    return Target(gpu, next(p for p in gpu.slices if p.name == part), SEVEN_B)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in shipped_profiles() if load_profile(name).kind == "derived"]
+)
+def test_shipped_derived_profiles_are_what_the_rules_give(name: str) -> None:
+    shipped = load_profile(name)
+    reference = load_profile(f"7b-h200-full-{shipped.precision}")
+    key = next(gpu.key for gpu in GPUS.values() if gpu.name == shipped.hardware)
+    to = target(key, shipped.slice)
+    slots = min(reference.slots, slots_that_fit(to, shipped.precision, reference.memory.other_bytes, 512))
+    derived = derive_profile(reference, target("h200", "full"), to, slots=slots, max_sequence_tokens=512)
+    assert derived == shipped
+
+
+def test_reading_takes_as_much_longer_as_a_slice_has_less_bandwidth() -> None:
+    reference, on = load_profile("7b-h200-full-float16"), target("h200", "full")
+    for part, slower in (("4g.71gb", 2.0), ("3g.71gb", 7 / 3), ("2g.35gb", 4.0), ("1g.35gb", 7.0)):
+        derived = derive_profile(reference, on, target("h200", part), slots=64, max_sequence_tokens=512)
+        for count in (1, 8, 64):
+            launches = 30 * LAUNCH_SECONDS
+            reading, before = (p.step_seconds(count, 256) - launches for p in (derived, reference))
+            assert reading / before == pytest.approx(slower, rel=0.01)
+        assert derived.kind == "derived"
+
+
+def test_a_model_of_half_the_bytes_takes_half_the_time() -> None:
+    reference, on = load_profile("7b-h200-full-float16"), target("h200", "full")
+    shape = DecoderShape(15, 4096, 32, 32, 128, 11008, 51_200)
+    half = ModelShape("half", shape, tied=False)
+    derived = derive_profile(reference, on, Target(on.gpu, on.part, half), slots=32, max_sequence_tokens=512)
+    assert derived.step_seconds(8, 256) == pytest.approx(reference.step_seconds(8, 256) / 2, rel=0.01)
+    assert derived.prefill_seconds_per_token == pytest.approx(
+        reference.prefill_seconds_per_token / 2, rel=0.01
+    )
+    assert derived.release.id == ""
+
+
+def test_the_measured_step_of_one_sequence_is_its_bytes_and_its_launches() -> None:
+    # 4.29 TB/s is the copy bandwidth of the same run
+    for precision, bandwidth in (("float16", 4.29e12), ("int8", 3.84e12)):
+        measured = load_profile(f"7b-h200-full-{precision}").step_seconds(1, 256)
+        expected = SEVEN_B.read_bytes(precision) / bandwidth + 30 * LAUNCH_SECONDS
+        assert expected == pytest.approx(measured, rel=0.05)

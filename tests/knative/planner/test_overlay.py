@@ -1,0 +1,114 @@
+"""A plan becomes an overlay that builds, and that says what was planned."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.__main__ import main
+from knative.config import AutoscalerConfig
+from knative.manifests import read_components
+from knative.planner.candidates import make_candidates
+from knative.planner.demand import Demand, Plan
+from knative.planner.errors import PlanError
+from knative.planner.gpus import GPUS
+from knative.planner.overlay import PATCH_FILE, overlay_files
+from knative.planner.plan import make_plan
+from knative.simulator.scenario_file import read_manifest
+from tests.knative.planner.test_gpus import SEVEN_B
+
+BELOW = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: yiwen
+spec:
+  transformer:
+    minReplicas: 1
+    containers: [{name: kserve-container, image: example.org/transformer}]
+  predictor:
+    minReplicas: 1
+    containers:
+    - name: kserve-container
+      image: example.org/predictor
+      env:
+      - {name: YIWEN_RELEASE, value: /mnt/models}
+      - {name: YIWEN_SLOTS, value: "8"}
+      resources:
+        limits: {cpu: "8", nvidia.com/gpu: "1"}
+"""
+
+
+@pytest.fixture(scope="module")
+def planned() -> Plan:
+    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
+    candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, ())
+    return make_plan([c for c in candidates if (c.part.name, c.precision) == ("full", "int8")], demand)
+
+
+def test_what_was_planned_is_patched_and_nothing_else(planned: Plan) -> None:
+    files = overlay_files(planned, BELOW, "../production")
+    overlay = yaml.safe_load(files["kustomization.yaml"])
+    assert overlay["resources"] == ["../production"]
+    (patch,) = overlay["patches"]
+    assert patch == {"target": {"kind": "InferenceService", "name": "yiwen"}, "path": PATCH_FILE}
+    values = {operation["path"]: operation["value"] for operation in yaml.safe_load(files[PATCH_FILE])}
+    assert planned.sizes is not None
+    assert values["/spec/predictor/minReplicas"] == planned.sizes.min_replicas == 2
+    assert values["/spec/predictor/containers/0/env/1/value"] == "128"
+    assert values["/spec/predictor/annotations"] == {}
+    utilization = "/spec/predictor/annotations/autoscaling.knative.dev~1target-utilization-percentage"
+    assert values[utilization] == "100"
+    assert len(values) == 8
+
+
+def test_another_slice_below_is_refused(planned: Plan) -> None:
+    below = BELOW.replace("nvidia.com/gpu", "nvidia.com/mig-1g.10gb")
+    with pytest.raises(PlanError, match=r"asks for nvidia.com/mig-1g.10gb, the plan is for nvidia.com/gpu"):
+        overlay_files(planned, below, "..")
+    with pytest.raises(PlanError, match="asks for no GPU"):
+        overlay_files(planned, BELOW.replace(', nvidia.com/gpu: "1"', ""), "..")
+
+
+def test_an_overlay_without_a_predictor_is_refused(planned: Plan) -> None:
+    with pytest.raises(PlanError, match="has no InferenceService with a predictor"):
+        overlay_files(planned, "kind: ConfigMap\n", "..")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl to build overlays with")
+def test_the_command_writes_an_overlay_that_builds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    below, out = tmp_path / "below", tmp_path / "planned"
+    below.mkdir()
+    (below / "service.yaml").write_text(BELOW, encoding="utf-8")
+    (below / "kustomization.yaml").write_text("resources: [service.yaml]\n", encoding="utf-8")
+    config = {
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 30,
+        "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 102_400,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    command = [
+        "plan",
+        "--checkpoint",
+        str(tmp_path),
+        "--qps",
+        "1500",
+        "--p99-ms",
+        "800",
+        "--hit-rate",
+        "0.35",
+    ]
+    command += ["--slice", "full", "--precision", "int8", "--write", str(out)]
+    assert main(command) == 2
+    assert "--write needs --on" in capsys.readouterr().err
+    assert main([*command, "--on", str(below)]) == 0
+    components = {c.role: c for c in read_components(read_manifest(out), AutoscalerConfig())}
+    predictor = components["predictor"]
+    assert predictor.annotations["autoscaling.knative.dev/min-scale"] == "2"
+    assert predictor.container_concurrency == 128
+    assert predictor.annotations["autoscaling.knative.dev/target-utilization-percentage"] == "100"

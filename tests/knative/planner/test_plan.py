@@ -1,0 +1,213 @@
+"""Plans: ranked by cost, with reasons; what binds where nothing will do; capacities that hold when simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cli.__main__ import main
+from knative.planner.candidates import make_candidates, slice_of
+from knative.planner.capacity import alone_seconds, long_text, most_per_second, pod_capacity
+from knative.planner.demand import Demand, Plan
+from knative.planner.errors import PlanError
+from knative.planner.gpus import GPUS
+from knative.planner.models import ModelShape
+from knative.planner.plan import band_of, make_plan
+from knative.profile import Profile, load_profile
+from knative.simulator.workload import Traffic
+from protocol.release import DecoderShape
+from tests.knative.planner.test_gpus import SEVEN_B
+from tests.knative.profiles import profile
+
+LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
+
+
+def plan(demand: Demand, *keys: str, model: ModelShape = SEVEN_B, parts: Sequence[str] = ()) -> Plan:
+    """A plan with some GPUs, or with the slices of them that are named."""
+    gpus = [GPUS[key] for key in keys or ("h200",)]
+    candidates = make_candidates(model, gpus, demand.max_sequence_tokens, ())
+    return make_plan([c for c in candidates if not parts or c.part.name in parts], demand)
+
+
+@pytest.fixture(scope="module")
+def usual() -> Plan:
+    return plan(Demand(qps=1500, p99_s=0.8, hit_rate=0.35), "h200", "a100-80")
+
+
+def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: Plan) -> None:
+    feasible = [option for option in usual.options if option.feasible]
+    assert [option.cost for option in feasible] == sorted(option.cost for option in feasible)
+    assert usual.options[0].reason == ""
+    assert all(option.reason for option in usual.options[1:])
+    reasons = {option.candidate.label: option.reason for option in usual.options}
+    assert reasons["a100-80 1g.10gb float16"].startswith("does not fit: weights 12.9 GiB")
+    assert reasons["a100-80 1g.20gb float16"].startswith("too slow: a long text alone takes")
+    assert reasons["h200 full float16"].startswith("costs")
+    assert len(usual.options) == 2 * 7 * 2
+
+
+def test_the_best_keeps_the_objective_when_all_of_it_is_simulated(usual: Plan) -> None:
+    best = usual.options[0]
+    assert best.p99_s is not None
+    assert best.p99_s <= 0.8
+    assert best.replicas_band is not None
+    assert best.replicas_band[0] <= best.replicas <= best.replicas_band[1]
+
+
+def test_the_best_says_what_goes_with_it(usual: Plan) -> None:
+    assert usual.sizes is not None
+    assert usual.sizes.min_replicas == usual.options[0].replicas
+    assert usual.sizes.scale_target <= usual.sizes.container_concurrency
+    assert usual.sizes.volume_bytes > 2 * 7.3e9
+    assert usual.sizes.transformer_replicas >= 2
+    # 975 misses/s of 560 bytes
+    assert usual.sizes.cache_bytes_per_hour == pytest.approx(975 * 560 * 3600, rel=1e-6)
+
+
+def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> None:
+    demand = Demand(qps=100, p99_s=0.8)
+    own = dataclasses.replace(load_profile("7b-h200-3g.71gb-int8"), name="mine", kind="measured", rule="")
+    candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, (own,))
+    taken = {c.label: c.profile.name for c in candidates if c.profile}
+    assert taken["h200 3g.71gb int8"] == "mine"
+    assert taken["h200 3g.71gb float16"] == "7b-h200-3g.71gb-float16"
+    mine = [c for c in candidates if c.profile and c.profile.name == "mine"]
+    assert make_plan(mine, demand).options[0].feasible
+
+
+def test_an_objective_below_one_texts_own_time_binds_and_the_nearest_is_named() -> None:
+    impossible = plan(Demand(qps=100, p99_s=0.05), parts=("full", "3g.71gb"))
+    assert impossible.sizes is None
+    assert impossible.binding.startswith("latency: a long text alone takes 1")
+    assert impossible.nearest is not None
+    assert 0.1 < impossible.nearest.p99_s <= 0.16
+    assert impossible.nearest_options[0].feasible
+
+
+def test_too_few_gpus_bind_and_the_nearest_load_is_named() -> None:
+    impossible = plan(Demand(qps=10_000, p99_s=0.8, max_gpus=2), parts=("full",))
+    assert impossible.binding.startswith("GPUs: ")
+    assert impossible.nearest is not None
+    assert 500 < impossible.nearest.qps < 3000
+    assert impossible.nearest_options[0].gpus <= 2
+
+
+def test_a_model_that_fits_nowhere_binds_by_memory() -> None:
+    impossible = plan(Demand(qps=1, p99_s=10), "a100-40", model=LARGE)
+    assert impossible.binding.startswith("memory: the weights take 63.")
+    assert impossible.nearest is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"qps": 0}, {"p99_s": 0}, {"hit_rate": 1.0}, {"load": 0}, {"max_gpus": 0}, {"max_sequence_tokens": 1}],
+)
+def test_an_impossible_demand_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(PlanError):
+        Demand(**{"qps": 1.0, "p99_s": 1.0, **wrong})  # type: ignore[arg-type]
+
+
+def test_no_candidates_is_an_error() -> None:
+    with pytest.raises(PlanError, match="name a GPU, as in --gpu h200"):
+        make_plan((), Demand(qps=1, p99_s=1))
+    with pytest.raises(PlanError, match="has no slice 5g"):
+        slice_of(GPUS["h200"], "5g")
+
+
+SHORT = Traffic(chars=20, prompt_tokens_per_char=1.0, template_tokens=0, new_tokens_per_char=0.5)
+
+
+def test_capacity_lies_below_what_busy_slots_can_do_and_grows_with_patience() -> None:
+    rates = [
+        pod_capacity(profile(), Demand(qps=10, p99_s=seconds, traffic=SHORT)).rate
+        for seconds in (0.5, 1.0, 5.0)
+    ]
+    assert 0 < rates[0] < rates[1] < rates[2] <= 1.1 * most_per_second(profile(), SHORT)
+
+
+def test_hits_let_the_misses_be_later() -> None:
+    assert Demand(qps=1, p99_s=1).miss_percentile == pytest.approx(99.0)
+    assert Demand(qps=1, p99_s=1, hit_rate=0.5).miss_percentile == pytest.approx(98.0)
+    assert Demand(qps=1, p99_s=1, hit_rate=0.995).miss_percentile == 0.0
+
+
+def test_a_long_text_alone_takes_its_steps() -> None:
+    prompt, new = long_text(dataclasses.replace(SHORT, spread=0.0))
+    assert (prompt, new) == (20, 11)
+    assert alone_seconds(profile(), dataclasses.replace(SHORT, spread=0.0)) == pytest.approx(
+        0.002 + 20 * 0.001 + 11 * 0.010
+    )
+
+
+def test_what_was_measured_has_the_narrower_band() -> None:
+    def width(measured: Profile) -> float:
+        low, high = band_of(measured)
+        return high / low
+
+    assert width(load_profile("7b-h200-full-int8")) < width(load_profile("7b-h200-3g.71gb-int8"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    document = {
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 30,
+        "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 102_400,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(document), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_command_shows_a_plan_and_writes_it(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    out = checkpoint / "plan.json"
+    command = [
+        "plan",
+        "--checkpoint",
+        str(checkpoint),
+        "--qps",
+        "500",
+        "--p99-ms",
+        "800",
+        "--hit-rate",
+        "0.35",
+    ]
+    assert main([*command, "--price", "3", "--json", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "minReplicas" in shown
+    assert "480 KiB of K/V per token" in shown
+    assert "assumed: lengths of texts" in shown
+    document = json.loads(out.read_text(encoding="utf-8"))
+    assert document["options"][0]["cost_per_hour"] == 3.0
+    assert document["sizes"]["min_replicas"] == document["options"][0]["replicas"]
+
+
+def test_the_command_ends_with_1_and_the_nearest_plan_if_there_is_none(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--checkpoint", str(checkpoint), "--qps", "10", "--p99-ms", "10"]) == 1
+    shown = capsys.readouterr().out
+    assert "What binds: latency" in shown
+    assert "Nearest that can be met" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpu", "v100"], "'v100' is no GPU of the catalogue: a100-40"),
+        (["--hit-rate", "1"], "hit rate must be at least 0 and below 1"),
+        (["--checkpoint", "nowhere"], "does not exist"),
+        (["--profile", "nowhere.json"], "nowhere.json is no profile"),
+    ],
+)
+def test_the_command_ends_with_2_where_it_cannot_plan(
+    checkpoint: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["plan", "--checkpoint", str(checkpoint), "--qps", "10", "--p99-ms", "800"]
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
