@@ -1,0 +1,44 @@
+"""What a rule finds, and the forms that rules have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from inferenceservices.manifests import Component, Document, InferenceService, Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that manifests break, where, and how to mend it."""
+
+    rule: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message} [{self.rule}]"
+
+
+Faults: TypeAlias = Iterator[str]
+"""Messages that say what is wrong and how to mend it."""
+ServiceRule: TypeAlias = Callable[[InferenceService], Faults]
+ComponentRule: TypeAlias = Callable[[Component], Faults]
+PodRule: TypeAlias = Callable[[Pod], Faults]
+SetRule: TypeAlias = Callable[[tuple[Document, ...]], Faults]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """Rules by their names, which are what people look up; each kind is asked about what its type says."""
+
+    services: Mapping[str, ServiceRule]
+    components: Mapping[str, ComponentRule]
+    pods: Mapping[str, PodRule]
+    sets: Mapping[str, SetRule]
+
+
+def quoted(names: Iterable[Any]) -> str:
+    """Names for a message."""
+    return ", ".join(sorted(str(name) for name in names))

@@ -1,0 +1,105 @@
+"""Where pods that use a GPU may run, and what every container may use.
+
+Labels: ``docs/gpu-feature-discovery`` of NVIDIA/k8s-device-plugin 1b826acc; states: gpu-operator a22dbf67.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inferenceservices.manifests import Pod, mapping, objects, strings
+from inferenceservices.rules.findings import Faults, PodRule
+from inferenceservices.rules.quantities import MIG_PREFIX, gpu_resources, limits, requests
+
+TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
+"""Key of the taint that GPU nodes of a maker usually have."""
+PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.product-name"}
+"""Label with the name of a node's GPU."""
+STRATEGY, STATE = "nvidia.com/mig.strategy", "nvidia.com/mig.config.state"
+
+
+def resource_limits(pod: Pod) -> Faults:
+    """CPU, memory and disk of every container are asked for and bounded."""
+    for container in pod.all_containers:
+        for side, values in (("requests", requests(container)), ("limits", limits(container))):
+            for resource in ("cpu", "memory", "ephemeral-storage"):
+                if resource not in values:
+                    yield f"{container.get('name')} must state {resource} in resources.{side}"
+
+
+def gpu_toleration(pod: Pod) -> Faults:
+    """A pod that uses a GPU tolerates the taint of GPU nodes."""
+    for maker in sorted({resource.partition("/")[0] for resource in _gpus(pod)}):
+        taint = TAINTS.get(maker)
+        if taint and not any(_tolerates(t, taint) for t in objects(pod.spec, "tolerations")):
+            yield f"add a toleration of {taint}: GPU nodes are tainted with it"
+
+
+def gpu_affinity(pod: Pod) -> Faults:
+    """A pod that uses a GPU says which: a plan fits one product, and slices of one name differ between products."""
+    for resource in sorted(_gpus(pod)):
+        label = PRODUCT.get(resource.partition("/")[0])
+        if label and not all(_names(term, label, "In") for term in _terms(pod)):
+            yield f"require {label} with the operator In in nodeAffinity: {resource} is not the same on every GPU"
+
+
+def mig_affinity(pod: Pod) -> Faults:
+    """A slice comes from a node that is done partitioning, under the strategy that gives slices their own names."""
+    for resource in sorted(_gpus(pod)):
+        if resource == "nvidia.com/gpu" and not all(_whole_gpus(term) for term in _terms(pod)):
+            yield f"require {STRATEGY} NotIn [single] in nodeAffinity: there {resource} is a slice"
+        if not resource.startswith(MIG_PREFIX):
+            continue
+        for term in _terms(pod):
+            if _values(term, STRATEGY, "In") != ("mixed",):
+                yield f"require {STRATEGY} In [mixed] in nodeAffinity: under single a slice has another name"
+            if _values(term, STATE, "In") != ("success",):
+                yield f"require {STATE} In [success] in nodeAffinity: other nodes are being partitioned"
+            if not _names(term, f"{resource}.count", "Exists"):
+                yield f"require {resource}.count Exists in nodeAffinity"
+
+
+def _gpus(pod: Pod) -> set[str]:
+    return {resource for container in pod.all_containers for resource in gpu_resources(container)}
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: str) -> bool:
+    exists = toleration.get("operator", "Equal") == "Exists"
+    key = toleration.get("key")
+    return (key == taint or (key is None and exists)) and toleration.get("effect") in (None, "NoSchedule")
+
+
+def _terms(pod: Pod) -> tuple[Mapping[str, Any], ...]:
+    """The alternatives of the required node affinity; one empty alternative if there is no requirement."""
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms = objects(mapping(pod.spec, "affinity", "nodeAffinity", required), "nodeSelectorTerms")
+    return terms or ({},)
+
+
+def _expressions(term: Mapping[str, Any], label: str, operator: str) -> Iterator[Mapping[str, Any]]:
+    for expression in objects(term, "matchExpressions"):
+        if expression.get("key") == label and expression.get("operator") == operator:
+            yield expression
+
+
+def _names(term: Mapping[str, Any], label: str, operator: str) -> bool:
+    return any(True for _ in _expressions(term, label, operator))
+
+
+def _values(term: Mapping[str, Any], label: str, operator: str) -> tuple[str, ...]:
+    return tuple(v for e in _expressions(term, label, operator) for v in strings(e.get("values")))
+
+
+def _whole_gpus(term: Mapping[str, Any]) -> bool:
+    mixed = {"mixed", "none"}
+    named = _values(term, STRATEGY, "In")
+    return "single" in _values(term, STRATEGY, "NotIn") or (bool(named) and set(named) <= mixed)
+
+
+PODS: dict[str, PodRule] = {
+    "resource-limits": resource_limits,
+    "gpu-toleration": gpu_toleration,
+    "gpu-affinity": gpu_affinity,
+    "mig-affinity": mig_affinity,
+}

@@ -1,0 +1,182 @@
+"""What must hold between manifests: selectors that select, claims that can be mounted, room for a canary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from inferenceservices.manifests import (
+    KNATIVE,
+    STANDARD,
+    Component,
+    Document,
+    inference_services,
+    mapping,
+    objects,
+    pods,
+    strings,
+    title,
+)
+from inferenceservices.network import selects
+from inferenceservices.rules.findings import Faults, SetRule
+from inferenceservices.rules.quantities import is_extended, quantity, requests
+
+MESH_KINDS = ("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy", "DestinationRule")
+SIDECAR = "sidecar.istio.io/inject"
+
+
+def default_deny(documents: tuple[Document, ...]) -> Faults:
+    """In every namespace with pods of ours, nothing is allowed that no policy allows."""
+    for namespace in sorted({pod.namespace for pod in pods(documents)}):
+        if not any(_denies_everything(document, namespace) for document in documents):
+            yield (
+                f"add a NetworkPolicy to the namespace {namespace} that selects all pods for Ingress and Egress and "
+                "allows nothing"
+            )
+
+
+def selectors(documents: tuple[Document, ...]) -> Faults:
+    """Policies, budgets and monitors select pods that exist here."""
+    existing = tuple(pods(documents))
+    for document in documents:
+        spec = mapping(document, "spec")
+        key = {
+            "NetworkPolicy": "podSelector",
+            "PodDisruptionBudget": "selector",
+            "PodMonitor": "selector",
+        }.get(str(document.get("kind")))
+        namespace = mapping(document, "metadata").get("namespace", "")
+        if key is None or not existing:
+            continue
+        found = [
+            pod for pod in existing if pod.namespace == namespace and selects(mapping(spec, key), pod.labels)
+        ]
+        if not found:
+            yield f"{title(document)} selects no pod of these manifests: compare its labels with theirs"
+
+
+def disruption_budget(documents: tuple[Document, ...]) -> Faults:
+    """Every component has a budget, and one that lets nodes be drained."""
+    budgets = [document for document in documents if document.get("kind") == "PodDisruptionBudget"]
+    for budget in budgets:
+        if mapping(budget, "spec").get("maxUnavailable") in (None, 0, "0", "0%"):
+            yield f"{title(budget)} must have maxUnavailable of 1 or more: with minAvailable one pod blocks a drain"
+    for component in _components(documents):
+        labels = component.pod.labels
+        if not any(selects(mapping(budget, "spec", "selector"), labels) for budget in budgets):
+            yield f"{component.pod.where} has no PodDisruptionBudget"
+
+
+def claim_access(documents: tuple[Document, ...]) -> Faults:
+    """A claim says how it is mounted, exists, and one that only one node can mount keeps its pods on that node."""
+    claims = {
+        str(mapping(document, "metadata").get("name")): document
+        for document in documents
+        if document.get("kind") == "PersistentVolumeClaim"
+    }
+    for document in claims.values():
+        if not mapping(document, "spec").get("accessModes"):
+            yield f"{title(document)} needs accessModes: add components/storage-rwx or storage-rwo"
+    for component in _components(documents):
+        for volume in component.pod.volumes.values():
+            if "persistentVolumeClaim" not in volume:
+                continue
+            name = str(mapping(volume, "persistentVolumeClaim").get("claimName"))
+            if name not in claims:
+                yield f"{component.pod.where} mounts the claim {name}, which is not here"
+            elif _one_node(claims[name]) and not _kept_together(component):
+                yield (
+                    f"{component.pod.where} needs a required podAffinity on kubernetes.io/hostname: "
+                    f"one node at a time can mount the claim {name}"
+                )
+
+
+def same_node(documents: tuple[Document, ...]) -> Faults:
+    """Pods that a claim keeps on one node tolerate the same taints, or some of them can never run there."""
+    for service in inference_services(documents):
+        kept = [component for component in service.components if _kept_together(component)]
+        taints = [sorted(str(t) for t in objects(component.spec, "tolerations")) for component in kept]
+        if any(other != taints[0] for other in taints[1:]):
+            yield f"{title(service.document)}: give all components the same tolerations: they share a node"
+
+
+def canary_quota(documents: tuple[Document, ...]) -> Faults:
+    """Where devices are limited and a canary runs, there is room for both revisions."""
+    for component in _components(documents):
+        replicas = component.written.get("minReplicas", 1)
+        if "canaryTrafficPercent" not in component.written or not isinstance(replicas, int):
+            continue
+        for resource, needed in _devices(component, 2 * max(replicas, 1)).items():
+            for quota in (document for document in documents if document.get("kind") == "ResourceQuota"):
+                most = mapping(quota, "spec", "hard").get(f"requests.{resource}")
+                if most is not None and quantity(most) < needed:
+                    yield (
+                        f"{title(quota)} allows {most} of {resource}, and {component.pod.where} needs {needed} while "
+                        "a canary runs: both revisions keep their pods"
+                    )
+
+
+def mesh(documents: tuple[Document, ...]) -> Faults:
+    """Istio's rules act in sidecars; what the activator holds back would be refused as not the transformer's."""
+    kinds = {str(document.get("kind")) for document in documents} & {*MESH_KINDS}
+    for component in _components(documents):
+        if kinds and component.pod.labels.get(SIDECAR) != "true":
+            yield f'{component.pod.where} needs the label {SIDECAR}: "true" (components/istio)'
+        is_guarded = "AuthorizationPolicy" in kinds and component.name == "predictor"
+        knative = component.service.mode == KNATIVE
+        behind = component.annotations.get("autoscaling.knative.dev/target-burst-capacity", "211")
+        if is_guarded and knative and (component.written.get("minReplicas", 1) == 0 or str(behind) != "0"):
+            yield (
+                f"{component.pod.where} must keep minReplicas of 1 or more and target-burst-capacity 0: through the "
+                "activator a request comes under the activator's identity, which AuthorizationPolicy refuses"
+            )
+        if "DestinationRule" in kinds and component.service.mode != STANDARD:
+            yield f"{component.pod.where}: DestinationRules find no pods behind Knative's Services; use Standard mode"
+
+
+def _components(documents: tuple[Document, ...]) -> Iterator[Component]:
+    for service in inference_services(documents):
+        yield from service.components
+
+
+def _denies_everything(document: Document, namespace: str) -> bool:
+    spec = mapping(document, "spec")
+    return (
+        document.get("kind") == "NetworkPolicy"
+        and mapping(document, "metadata").get("namespace", "") == namespace
+        and spec.get("podSelector") == {}
+        and {"Ingress", "Egress"} <= {*strings(spec.get("policyTypes"))}
+        and not spec.get("ingress")
+        and not spec.get("egress")
+    )
+
+
+def _one_node(claim: Document) -> bool:
+    return {*strings(mapping(claim, "spec").get("accessModes"))} <= {"ReadWriteOnce", "ReadWriteOncePod"}
+
+
+def _kept_together(component: Component) -> bool:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms: tuple[Mapping[str, Any], ...] = objects(component.spec, "affinity", "podAffinity", required)
+    return any(term.get("topologyKey") == "kubernetes.io/hostname" for term in terms)
+
+
+def _devices(component: Component, replicas: int) -> dict[str, Decimal]:
+    needed: dict[str, Decimal] = {}
+    for container in component.pod.containers:
+        for resource, amount in requests(container).items():
+            if is_extended(resource):
+                needed[resource] = needed.get(resource, Decimal(0)) + quantity(amount) * replicas
+    return needed
+
+
+SETS: dict[str, SetRule] = {
+    "default-deny": default_deny,
+    "selectors": selectors,
+    "disruption-budget": disruption_budget,
+    "claim-access": claim_access,
+    "same-node": same_node,
+    "canary-quota": canary_quota,
+    "mesh": mesh,
+}

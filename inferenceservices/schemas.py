@@ -1,0 +1,119 @@
+"""Strict validation: a field that a kind does not have is an error, not something the API server drops in silence.
+
+The schemas of KServe's and Knative's kinds come from their CustomResourceDefinitions, in a directory of the caller's;
+those of Kubernetes' own kinds from the package kubernetes-validate. The only door to jsonschema and
+kubernetes-validate, which belong to the extra ``dev``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+from inferenceservices.manifests import YAML_LOADER, Document, mapping, objects, title
+from inferenceservices.rules.findings import Finding
+
+Kind: TypeAlias = tuple[str, str]
+"""apiVersion and kind."""
+
+KUBERNETES = "1.33"
+"""The release whose schemas Kubernetes' own kinds are checked against."""
+RULE = "schema"
+_UNKNOWN_FIELDS = "x-kubernetes-preserve-unknown-fields"
+_EXAMPLE_KEY = re.compile(r"^\s*#?\s*([a-z][a-z0-9.-]+): ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """What CustomResourceDefinitions and Knative's ConfigMaps say is there."""
+
+    validators: Mapping[Kind, jsonschema.Draft4Validator]
+    settings: Mapping[str, frozenset[str]]
+    """Keys that each of Knative's ConfigMaps explains, by the ConfigMap's name."""
+
+
+def load_schemas(directory: Path) -> Schemas:
+    """Read every CustomResourceDefinition and every ConfigMap with an ``_example`` below ``directory``.
+
+    Raises:
+        OSError: it cannot be read.
+        yaml.YAMLError: a file is no YAML.
+    """
+    validators: dict[Kind, jsonschema.Draft4Validator] = {}
+    settings: dict[str, frozenset[str]] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        for document in _documents(path):
+            example = mapping(document, "data").get("_example")
+            if document.get("kind") == "CustomResourceDefinition":
+                validators |= _validators(document)
+            elif isinstance(example, str):
+                name = str(mapping(document, "metadata").get("name"))
+                settings[name] = frozenset(_EXAMPLE_KEY.findall(example))
+    return Schemas(validators, settings)
+
+
+def validate(documents: Iterable[Document], schemas: Schemas) -> tuple[list[Finding], set[Kind]]:
+    """What is wrong with ``documents``, and the kinds that there is no schema of, which were not looked at."""
+    findings: list[Finding] = []
+    unknown: set[Kind] = set()
+    for document in documents:
+        kind = (str(document.get("apiVersion")), str(document.get("kind")))
+        validator = schemas.validators.get(kind)
+        if validator is not None:
+            errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
+            findings += [_finding(document, error) for error in errors]
+            continue
+        try:
+            kubernetes_validate.validate(dict(document), KUBERNETES, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            findings.append(_finding(document, error))
+        except kubernetes_validate.SchemaNotFoundError:
+            unknown.add(kind)
+    return findings, unknown
+
+
+def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A CustomResourceDefinition's schema in which objects have the fields that it names, and no others."""
+    result: dict[str, Any] = dict(schema)
+    if "properties" in schema:
+        result["properties"] = {key: strict(value) for key, value in schema["properties"].items()}
+        if not schema.get(_UNKNOWN_FIELDS) and "additionalProperties" not in schema:
+            result["additionalProperties"] = False
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), Mapping):
+            result[key] = strict(schema[key])
+    if schema.get("x-kubernetes-int-or-string"):
+        result.pop("type", None)
+        result["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    return result
+
+
+def _documents(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        return [
+            document for document in yaml.load_all(stream, Loader=YAML_LOADER) if isinstance(document, dict)
+        ]
+
+
+def _validators(definition: Document) -> dict[Kind, jsonschema.Draft4Validator]:
+    spec = mapping(definition, "spec")
+    kind = str(mapping(spec, "names").get("kind"))
+    found = {}
+    for version in objects(spec, "versions"):
+        schema = strict(mapping(version, "schema", "openAPIV3Schema"))
+        # Every object has these, whatever a definition says.
+        schema["properties"] = {**schema.get("properties", {}), "apiVersion": {}, "kind": {}, "metadata": {}}
+        found[f"{spec.get('group')}/{version.get('name')}", kind] = jsonschema.Draft4Validator(schema)
+    return found
+
+
+def _finding(document: Document, error: jsonschema.ValidationError) -> Finding:
+    path = ".".join(str(part) for part in error.path) or "the document"
+    return Finding(RULE, title(document), f"{path}: {error.message[:300]}")

@@ -1,0 +1,186 @@
+"""The commands that manifests run, run: the release Job's steps and Redis' start."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferenceservices.manifests import Pod, pods
+from predictor.builder import commands
+from tests.inferenceservices.builds import documents_of
+from tests.transformer.redis_server import START_S, free_port, running_redis
+from transformer.redis_client import RedisStore, StoreError, StoreSettings
+from transformer.redis_url import parse_redis_url
+
+CHECKPOINT = Path(__file__).resolve().parents[2] / "examples" / "demo_model" / "checkpoint"
+BIN = Path(sys.executable).parent
+
+
+def _pod(name: str, kind: str) -> Pod:
+    (pod,) = (pod for pod in pods(documents_of(name)) if pod.where.startswith(f"{kind}/"))
+    return pod
+
+
+def _command(container: dict[str, Any], replacements: dict[str, str]) -> list[str]:
+    words = [*container["command"], *container.get("args", ())]
+    for old, new in replacements.items():
+        words = [word.replace(old, new) for word in words]
+    return words
+
+
+def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": environment.pop("home"),
+        **environment,
+    }
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A volume onto which a checkpoint was copied that has no translation.json, and a Job's ConfigMap."""
+    shutil.copytree(CHECKPOINT, tmp_path / "models" / "incoming" / "demo")
+    (tmp_path / "config").mkdir()
+    shutil.move(tmp_path / "models/incoming/demo/translation.json", tmp_path / "config/translation.json")
+    return tmp_path
+
+
+def _steps(volume: Path) -> dict[str, list[str]]:
+    """The release Job's commands by container, on this machine's paths, with a fetcher that copies."""
+    fetcher = volume / "fetcher"
+    fetcher.write_text('#!/bin/sh\nmkdir -p "$2" && cp -r "${1#file://}/." "$2"\n')
+    fetcher.chmod(0o755)
+    paths = {
+        "/mnt/models": str(volume / "models"),
+        "/etc/yiwen": str(volume / "config"),
+        "/storage-initializer/scripts/initializer-entrypoint": str(fetcher),
+    }
+    return {
+        str(container["name"]): _command(dict(container), paths)
+        for container in _pod("release-jobs/laptop", "Job").all_containers
+    }
+
+
+def test_the_release_job_builds_a_release_and_does_it_once(volume: Path) -> None:
+    steps = _steps(volume)
+    assert list(steps) == ["fetch", "build", "check"]
+    for step in ("fetch", "build", "check"):
+        done = _run(steps[step], home=str(volume))
+        assert done.returncode == 0, done.stderr
+    release = json.loads((volume / "models/releases/demo/release.json").read_text())
+    assert (release["name"], release["precision"]) == ("demo", "float32")
+    for step in ("fetch", "build"):
+        done = _run(steps[step], home=str(volume))
+        assert (done.returncode, done.stdout) == (0, "demo is built already\n")
+
+
+def test_a_step_that_fails_fails_the_job(volume: Path) -> None:
+    steps = _steps(volume)
+    shutil.rmtree(volume / "models" / "incoming")
+    assert _run(steps["fetch"], home=str(volume)).returncode != 0
+    done = _run(steps["build"], home=str(volume))
+    assert done.returncode == 2
+    assert not (volume / "models/releases/demo").exists()
+    assert _run(steps["check"], home=str(volume)).returncode == 2
+
+
+@pytest.mark.parametrize("overlay", ["production", "staging", "standard"])
+def test_on_a_gpu_the_last_step_plans_with_the_predictors_resources(overlay: str) -> None:
+    pod = _pod(f"release-jobs/{overlay}", "Job")
+    (plan,) = pod.containers
+    parser = argparse.ArgumentParser()
+    commands.add_commands(parser.add_subparsers())
+    assert plan["command"][0] == "yiwen"
+    parsed = parser.parse_args(plan["command"][1:])
+    assert str(parsed.release) == "/mnt/models/releases/qwen3-1-7b"
+    (predictor,) = (p for p in pods(documents_of(f"overlays/{overlay}")) if p.where.endswith(" predictor"))
+    assert plan["resources"] == predictor.containers[0]["resources"]
+    assert pod.spec["affinity"]["nodeAffinity"] == predictor.spec["affinity"]["nodeAffinity"]
+    assert pod.spec["tolerations"] == predictor.spec["tolerations"]
+
+
+def test_a_predictor_verifies_the_release_that_it_serves(volume: Path) -> None:
+    steps = _steps(volume)
+    for step in ("fetch", "build"):
+        assert _run(steps[step], home=str(volume)).returncode == 0
+    (predictor,) = (p for p in pods(documents_of("overlays/production")) if p.where.endswith(" predictor"))
+    (verify,) = predictor.init_containers
+    environment = {entry["name"]: entry.get("value") for entry in predictor.containers[0]["env"]}
+    assert verify["command"][-1] == environment["YIWEN_RELEASE"]
+    assert verify["securityContext"] == predictor.containers[0]["securityContext"]
+    release = volume / "models" / "releases" / "demo"
+    command = [*verify["command"][:-1], str(release)]
+    assert _run(command, home=str(volume)).returncode == 0
+    (release / "translation.json").write_text("{}")
+    done = _run(command, home=str(volume))
+    assert done.returncode == 1
+    assert "translation.json" in done.stdout + done.stderr
+
+
+@pytest.fixture
+def redis_of_ours(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The StatefulSet's command on this machine's redis-server and a free port."""
+    with running_redis(tmp_path):
+        pass  # skips where there is no redis-server
+    (tmp_path / "password").write_text("a b$(c)'d")
+    port = free_port()
+    (container,) = _pod("overlays/production", "StatefulSet").containers
+    paths = {"/etc/yiwen/redis": str(tmp_path), "port 6379": f"port {port}", "dir /tmp": f"dir {tmp_path}"}
+    process = subprocess.Popen(_command(dict(container), paths), stdout=subprocess.DEVNULL)
+    yield port, process
+    process.terminate()
+    assert process.wait(START_S) == 0
+
+
+def _store(port: int, password: Path | None) -> RedisStore:
+    settings = StoreSettings(
+        address=parse_redis_url(f"redis://127.0.0.1:{port}"),
+        password_file=password,
+        ca_file=None,
+        connect_timeout_s=2.0,
+        command_timeout_s=2.0,
+        max_connections=2,
+    )
+    return RedisStore(settings)
+
+
+async def _until_it_listens(port: int) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    raise AssertionError("Redis did not start")
+
+
+async def test_redis_starts_with_the_secrets_password_and_shows_it_to_nobody(
+    redis_of_ours: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    port, process = redis_of_ours
+    store, nobody = _store(port, tmp_path / "password"), _store(port, None)
+    await _until_it_listens(port)
+    assert await store.set_many([("k", b"v", 60_000)]) == [None]
+    assert await store.get_many(["k"]) == [b"v"]
+    with pytest.raises(StoreError) as refused:
+        await nobody.get_many(["k"])
+    assert refused.value.kind == "auth"
+    for shown in ("cmdline", "environ"):
+        assert b"$(c)" not in Path(f"/proc/{process.pid}/{shown}").read_bytes()
+    await store.close()
+    await nobody.close()

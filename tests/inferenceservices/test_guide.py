@@ -1,0 +1,83 @@
+"""The guide names what is there: directories, components, values, rules, commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from inferenceservices.check import ROOT
+from inferenceservices.manifests import mapping, title
+from inferenceservices.rules import rule_book
+from tests.inferenceservices.builds import documents_of
+from tests.inferenceservices.documents import CLUSTER
+
+PROJECT = ROOT.parent
+GUIDE = PROJECT / "docs" / "guides" / "manifests.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ (.+?)(?:\s+#.*)?$", TEXT, re.MULTILINE)
+
+
+def _section(heading: str) -> str:
+    return TEXT.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_every_rule_is_listed_once() -> None:
+    book = rule_book(CLUSTER)
+    rows = [row for row in _section("Checks").splitlines() if row.startswith("| ")]
+    listed = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(listed) == sorted({*book.services, *book.components, *book.pods, *book.sets})
+
+
+def test_every_component_is_listed() -> None:
+    rows = [row for row in _section("What is where").splitlines() if row.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row.split("|")[1])}
+    assert {path.name for path in (ROOT / "components").iterdir()} <= listed
+
+
+def test_every_value_is_listed() -> None:
+    known = set(yaml.safe_load((ROOT / "base" / "values.yaml").read_text(encoding="utf-8"))["data"])
+    rows = [row for row in _section("Values").splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([a-z]+)`", row.split("|")[1])} == known
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if " -k " in command])
+def test_what_is_applied_can_be_built(command: str) -> None:
+    directory = command.split(" -k ")[1].split()[0]
+    assert documents_of(f"../{directory}")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("kubectl wait")])
+def test_what_is_waited_for_is_applied(command: str) -> None:
+    kind, name = command.split()[-1].split("/")
+    where = "release-jobs/production" if kind == "job" else "overlays/production"
+    applied = {title(d).lower(): mapping(d, "metadata").get("namespace") for d in documents_of(where)}
+    assert applied[f"{kind}/{name}"] == command.split(" -n ")[1].split()[0]
+
+
+def test_secrets_that_are_made_are_those_that_are_used() -> None:
+    made = {
+        command.split()[4]: set(re.findall(r"--from-literal=(\w+)=", command))
+        for command in COMMANDS
+        if command.startswith("kubectl create secret")
+    }
+    documents = documents_of("overlays/production") + documents_of("release-jobs/production")
+    named = set(re.findall(r"(?:secretName|secretRef:\s+name|name): (\S+)", yaml.safe_dump_all(documents)))
+    assert set(made) == {"yiwen-redis", "yiwen-source"}
+    assert set(made) <= named
+    assert made["yiwen-redis"] == {"url", "password"}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("kubectl")])
+def test_other_commands_exist(command: str) -> None:
+    program, *arguments = command.split()
+    if program == "make":
+        done = subprocess.run(
+            ["make", "--dry-run", *arguments], cwd=PROJECT, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    else:
+        assert (PROJECT / program).is_file()
+        assert all((ROOT / argument).is_dir() for argument in arguments)

@@ -1,0 +1,245 @@
+"""What kubectl builds of overlays, release Jobs and combinations of components."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from inferenceservices.check import ROOT, examine, examine_knative
+from inferenceservices.combinations import HARDWARE, STORAGE, Combination, combinations, write_kustomization
+from inferenceservices.knative_service import appended_arguments, knative_services
+from inferenceservices.kustomize import BuildFailed, build
+from inferenceservices.manifests import (
+    KNATIVE,
+    Component,
+    arguments,
+    environment,
+    inference_services,
+    load_manifests,
+    objects,
+)
+from knative.annotations import RevisionScaling, revision_scaling
+from knative.config import AutoscalerConfig
+from knative.manifests import read_components
+from predictor.config import PredictorConfig
+from predictor.metrics import PredictorMetrics
+from serving.metrics import RequestMetrics
+from serving.settings import read_settings
+from tests.inferenceservices.builds import (
+    OVERLAYS,
+    RELEASE_JOBS,
+    documents_of,
+    need_kustomize,
+    our_cluster,
+    our_schemas,
+)
+from transformer.config import TransformerConfig
+
+BUILDS = [f"overlays/{name}" for name in OVERLAYS] + [f"release-jobs/{name}" for name in RELEASE_JOBS]
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_what_is_built_keeps_every_rule(name: str) -> None:
+    assert list(examine(name, tuple(documents_of(name)), our_cluster(), None).findings) == []
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_what_is_built_has_no_field_that_its_kind_does_not_have(name: str) -> None:
+    schemas = our_schemas()
+    assert list(examine(name, tuple(documents_of(name)), our_cluster(), schemas).findings) == []
+
+
+def test_knatives_configuration_has_keys_that_knative_explains() -> None:
+    assert list(examine_knative(tuple(documents_of("../knative")), our_schemas()).findings) == []
+
+
+def test_every_overlay_and_release_job_is_tested() -> None:
+    directories = sorted(
+        f"{group}/{path.name}" for group in ("overlays", "release-jobs") for path in (ROOT / group).iterdir()
+    )
+    assert directories == sorted(BUILDS)
+
+
+def _components(name: str) -> list[Component]:
+    return [c for service in inference_services(documents_of(name)) for c in service.components]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_both_services_start_with_the_settings_and_arguments_they_are_given(name: str) -> None:
+    for component in _components(f"overlays/{name}"):
+        container = component.pod.containers[0]
+        given = [argument.replace("{{.Name}}", "yiwen") for argument in container["args"]]
+        if component.name == "predictor":
+            own, server = read_settings(PredictorConfig, given, environment(container))
+            assert str(own.slots) == environment(container)["YIWEN_SLOTS"]
+        else:
+            given += appended_arguments(component)
+            transformer, server = read_settings(TransformerConfig, given, environment(container))
+            namespace = component.service.namespace
+            assert transformer.predictor_url == f"http://yiwen-predictor.{namespace}"
+            assert transformer.read_timeout_s == server.drain_s == 600
+        assert server.model_name == component.service.name == "yiwen"
+        assert server.max_deadline_ms == 600_000
+        ports = [port["containerPort"] for port in container["ports"]]
+        assert ports == [server.http_port, *([server.grpc_port] if server.grpc_port else [])]
+
+
+def _scaling(name: str) -> dict[str, RevisionScaling]:
+    config = AutoscalerConfig()
+    components = read_components(yaml.safe_dump_all(documents_of(f"overlays/{name}")), config)
+    return {c.role: revision_scaling(c.annotations, c.container_concurrency, config) for c in components}
+
+
+@pytest.mark.parametrize("name", [name for name in OVERLAYS if name != "standard"])
+def test_knatives_autoscaler_takes_the_annotations_and_scales_by_slots(name: str) -> None:
+    scaling = _scaling(name)
+    (slots,) = (
+        environment(c.pod.containers[0])["YIWEN_SLOTS"]
+        for c in _components(f"overlays/{name}")
+        if c.name == "predictor"
+    )
+    assert scaling["predictor"].metric == scaling["transformer"].metric == "concurrency"
+    assert scaling["predictor"].target == int(slots)
+    assert scaling["predictor"].progress_deadline > 900
+
+
+def test_scaled_to_zero_the_predictor_goes_and_the_transformer_stays() -> None:
+    scaling = _scaling("staging")
+    assert (scaling["predictor"].min_scale, scaling["transformer"].min_scale) == (0, 1)
+    assert scaling["predictor"].scale_to_zero_pod_retention_period == 600
+
+
+def test_what_scales_in_standard_mode_are_metrics_that_the_predictor_has() -> None:
+    registry = CollectorRegistry()
+    PredictorMetrics("a", registry)
+    RequestMetrics("yiwen", registry).finished("rest", 200, 1.0)
+    known = {sample.name for family in registry.collect() for sample in family.samples}
+    (predictor,) = (c for c in _components("overlays/standard") if c.name == "predictor")
+    queries = [m["external"]["metric"]["query"] for m in objects(predictor.spec, "autoScaling", "metrics")]
+    named = {metric for query in queries for metric in re.findall(r"yiwen_\w+", query)}
+    assert len(queries) == 2
+    assert named
+    assert named <= known
+    assert all('namespace="yiwen"' in query and "NAMESPACE" not in query for query in queries)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_no_placeholder_is_left(name: str) -> None:
+    text = yaml.safe_dump_all(documents_of(name))
+    assert (
+        re.findall(
+            r"\b(?:REGISTRY|TAG|RELEASE|SLOTS|NAMESPACE|DEADLINE|NAME|SOURCE|PRECISION|PROMETHEUS)\b", text
+        )
+        == []
+    )
+
+
+def _values_of(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for path in (ROOT / "base" / "values.yaml", ROOT / "overlays" / name / "values" / "values.yaml"):
+        values |= yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    return values
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlays_values_arrive_where_they_are_used(name: str) -> None:
+    values = _values_of(name)
+    documents = documents_of(f"overlays/{name}")
+    namespaces = {d["metadata"].get("namespace", d["metadata"]["name"]) for d in documents}
+    assert namespaces == {values["namespace"]}
+    ours = {
+        container["image"]
+        for component in _components(f"overlays/{name}")
+        for container in component.pod.all_containers
+    }
+    assert all(re.fullmatch(rf"{values['registry']}/[a-z-]+:{values['tag']}", image) for image in ours)
+    for component in _components(f"overlays/{name}"):
+        release = environment(component.pod.containers[0])["YIWEN_RELEASE"]
+        source = component.spec.get("model", {}).get("storageUri", release)
+        assert source.endswith(f"/releases/{values['release']}")
+        assert component.spec["timeout"] == int(values["timeout"])
+
+
+def test_values_with_a_port_and_dashes_arrive_whole(tmp_path: Path) -> None:
+    need_kustomize()
+    (tmp_path / "values").mkdir()
+    (tmp_path / "values" / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches:\n- patch: |-\n"
+        "    apiVersion: v1\n    kind: ConfigMap\n    metadata: {name: values}\n"
+        "    data: {registry: 'reg.example:5000/a/b', tag: v1-2, release: a-b.c, namespace: n-s}\n"
+    )
+    combination = Combination(("knative", "cpu", "storage-rwx", "values"))
+    write_kustomization(combination, ROOT, tmp_path)
+    written = tmp_path / "kustomization.yaml"
+    first, last = written.read_text().rsplit("  - ", 1)
+    written.write_text(f"{first}  - values\n  - {last}")
+    (service,) = inference_services(load_manifests(build(tmp_path)))
+    (predictor, transformer) = service.components
+    assert predictor.pod.containers[0]["image"] == "reg.example:5000/a/b/predictor-cpu:v1-2"
+    assert environment(transformer.pod.containers[0])["YIWEN_RELEASE"] == "/mnt/models/releases/a-b.c"
+    assert service.namespace == "n-s"
+
+
+def _some_combinations() -> list[Combination]:
+    """Every hardware once with everything, modes and storage in turn, and one of each other kind."""
+    chosen: dict[object, Combination] = {}
+    for combination in combinations():
+        mode, hardware, storage, *extras = combination.components
+        turn = HARDWARE.index(hardware)
+        if "mtls" not in extras:
+            chosen[mode, tuple(extras)] = combination
+        elif mode == ("knative", "standard")[turn % 2] and storage == STORAGE[turn // 2 % 2]:
+            chosen[hardware] = combination
+    return list(chosen.values())
+
+
+@pytest.mark.parametrize("combination", _some_combinations(), ids=lambda c: c.name)
+def test_components_go_together(combination: Combination, tmp_path: Path) -> None:
+    need_kustomize()
+    write_kustomization(combination, ROOT, tmp_path)
+    documents = load_manifests(build(tmp_path))
+    report = examine(combination.name, documents, our_cluster(), our_schemas())
+    assert list(report.findings) == []
+
+
+def test_an_overlay_that_forgets_the_values_is_refused(tmp_path: Path) -> None:
+    need_kustomize()
+    write_kustomization(Combination(("knative", "cpu", "storage-rwx")), ROOT, tmp_path)
+    report = examine("forgetful", load_manifests(build(tmp_path)), our_cluster(), None)
+    assert {"model-name", "request-timeout", "drain-time"} <= {finding.rule for finding in report.findings}
+
+
+def test_every_component_is_in_an_overlay_or_a_combination() -> None:
+    used = {component for combination in combinations() for component in combination.components}
+    for path in ROOT.rglob("kustomization.yaml"):
+        listed = yaml.safe_load(path.read_text(encoding="utf-8")).get("components", ())
+        used |= {Path(entry).name for entry in listed}
+    assert {path.name for path in (ROOT / "components").iterdir()} <= used
+
+
+def test_a_directory_that_cannot_be_built_says_why(tmp_path: Path) -> None:
+    need_kustomize()
+    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
+    with pytest.raises(BuildFailed, match=r"absent\.yaml"):
+        build(tmp_path)
+
+
+def test_knative_services_are_those_of_the_controller() -> None:
+    (service,) = inference_services(documents_of("overlays/staging"))
+    predictor, transformer = knative_services(service)
+    annotations = predictor["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["autoscaling.knative.dev/min-scale"] == "0"
+    assert annotations["autoscaling.knative.dev/target"] == "32"
+    assert "serving.knative.dev/rollout-duration" not in annotations
+    assert predictor["metadata"]["annotations"] == {"serving.knative.dev/rollout-duration": "300s"}
+    assert predictor["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    assert predictor["spec"]["template"]["spec"]["timeoutSeconds"] == 660
+    given = arguments(transformer["spec"]["template"]["spec"]["containers"][0])
+    assert given["--predictor_host"] == "yiwen-predictor.yiwen-staging"
+    assert given["--workers"] == "1"
+    assert service.mode == KNATIVE

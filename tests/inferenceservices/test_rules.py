@@ -1,0 +1,240 @@
+"""Every rule against manifests that keep it and manifests that break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from inferenceservices.manifests import environment, inference_services, load_manifests
+from inferenceservices.rules import check, rule_book
+from inferenceservices.rules.quantities import parse_quantity
+from inferenceservices.rules.webhook import check_update
+from tests.inferenceservices import broken
+from tests.inferenceservices.broken import (
+    KNATIVE,
+    MODEL,
+    STANDARD,
+    Broken,
+    knative,
+    kserve_containers,
+    kserve_webhook,
+    own_rules,
+)
+from tests.inferenceservices.documents import (
+    CLUSTER,
+    REMOVE,
+    Documents,
+    edit,
+    knative_documents,
+    model_documents,
+    standard_documents,
+)
+
+BASES: dict[str, Callable[[], Documents]] = {
+    KNATIVE: knative_documents,
+    STANDARD: standard_documents,
+    MODEL: model_documents,
+}
+WITH_OTHERS = ("canary-quota", "mesh", "secret-in-manifest")
+"""Rules about documents that the fixtures do not have; each has a test of its own below."""
+TABLE = (
+    *kserve_containers.BROKEN,
+    *kserve_webhook.BROKEN,
+    *knative.FEATURES,
+    *knative.NEVER_ALLOWED,
+    *own_rules.BROKEN,
+)
+
+
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
+def test_manifests_that_keep_all_rules(base: Callable[[], Documents]) -> None:
+    assert check(base(), CLUSTER) == []
+
+
+@pytest.mark.parametrize("case", TABLE, ids=str)
+def test_a_broken_manifest_is_found_by_its_rule(case: Broken) -> None:
+    documents = BASES[case.base]()
+    for path, value in case.edits.items():
+        edit(documents, path, value)
+    messages = [finding.message for finding in check(documents, CLUSTER) if finding.rule == case.rule]
+    assert any(case.also in message for message in messages), messages
+
+
+def test_every_rule_has_a_manifest_that_breaks_it() -> None:
+    book = rule_book(CLUSTER)
+    rules = {*book.services, *book.components, *book.pods, *book.sets}
+    assert {case.rule for case in TABLE} | {*WITH_OTHERS} == rules
+
+
+def test_every_name_belongs_to_one_rule() -> None:
+    book = rule_book(CLUSTER)
+    names = [*book.services, *book.components, *book.pods, *book.sets]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_canary_needs_its_devices_twice() -> None:
+    documents = knative_documents()
+    service = documents[0]
+    service["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] = "true"
+    for component in service["spec"].values():
+        component["canaryTrafficPercent"] = 10
+        component["minReplicas"] = 2
+    hard = {"requests.nvidia.com/mig-1g.18gb": "4"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpu"}, "spec": {"hard": hard}}
+    documents.append(quota)
+    assert check(documents, CLUSTER) == []
+    hard["requests.nvidia.com/mig-1g.18gb"] = "3"
+    assert {finding.rule for finding in check(documents, CLUSTER)} == {"canary-quota"}
+
+
+def test_the_mesh_needs_sidecars_and_a_predictor_that_is_never_behind_the_activator() -> None:
+    documents = knative_documents()
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "a", "namespace": "demo"},
+    }
+    documents.append(policy)
+    assert sorted(finding.rule for finding in check(documents, CLUSTER)) == ["mesh"] * 3
+    for component in documents[0]["spec"].values():
+        component["labels"]["sidecar.istio.io/inject"] = "true"
+        component["annotations"]["autoscaling.knative.dev/target-burst-capacity"] = "0"
+    assert check(documents, CLUSTER) == []
+    documents[0]["spec"]["predictor"]["minReplicas"] = 0
+    assert [finding.rule for finding in check(documents, CLUSTER)] == ["mesh"]
+
+
+def test_destination_rules_need_standard_mode() -> None:
+    rule = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "a", "namespace": "demo"},
+    }
+    for documents, found in ((knative_documents(), ["mesh", "mesh"]), (standard_documents(), [])):
+        for component in documents[0]["spec"].values():
+            component["labels"]["sidecar.istio.io/inject"] = "true"
+        assert [finding.rule for finding in check([*documents, rule], CLUSTER)] == found
+
+
+def test_a_secret_with_content_is_refused_and_one_that_is_only_named_is_not() -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a"},
+        "stringData": {"password": "x"},
+    }
+    assert [finding.rule for finding in check([secret], CLUSTER)] == ["secret-in-manifest"]
+    del secret["stringData"]
+    assert check([secret], CLUSTER) == []
+
+
+def test_a_path_to_a_credential_and_a_number_of_tokens_are_no_credentials() -> None:
+    documents = knative_documents()
+    environment = documents[0]["spec"]["transformer"]["containers"][0]["env"]
+    environment.append({"name": "YIWEN_REDIS_PASSWORD_FILE", "value": "/etc/yiwen/redis/password"})
+    environment.append({"name": "YIWEN_QUEUE_TOKENS", "value": "1000"})
+    environment.append({"name": "YIWEN_REDIS_URL", "value": "redis://yiwen@host:6379/0"})
+    assert check(documents, CLUSTER) == []
+
+
+def test_only_enabled_will_do_where_knative_asks_for_it() -> None:
+    documents = knative_documents()
+    features = {**CLUSTER.features, "kubernetes.podspec-persistent-volume-claim": "allowed"}
+    changed = type(CLUSTER)(features=features, longest_timeout_s=CLUSTER.longest_timeout_s)
+    assert {finding.rule for finding in check(documents, changed)} == {"feature-flags"}
+
+
+@pytest.mark.parametrize(
+    ("status", "mode", "refused"),
+    [
+        ("Knative", "Knative", False),
+        ("Serverless", "Knative", False),
+        ("Knative", "Standard", True),
+        ("RawDeployment", "Knative", True),
+    ],
+)
+def test_the_mode_cannot_change(status: str, mode: str, refused: bool) -> None:
+    running, wanted = knative_documents(), knative_documents()
+    running[0]["status"] = {"deploymentMode": status}
+    edit(wanted, broken.MODE, mode)
+    (before,), (after,) = inference_services(running), inference_services(wanted)
+    assert any("mode cannot change" in message for message in check_update(before, after)) is refused
+
+
+def test_the_predictors_name_changes_only_with_its_model() -> None:
+    running, wanted = model_documents(), model_documents()
+    edit(wanted, broken.PRE + "name", "b")
+    (before,), (after,) = inference_services(running), inference_services(wanted)
+    assert any("predictor.name" in message for message in check_update(before, after))
+    edit(wanted, broken.PRE + "model|storageUri", "pvc://models/releases/b")
+    (after,) = inference_services(wanted)
+    assert list(check_update(before, after)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("500m", 0.5),
+        ("16Gi", 16 * 2**30),
+        ("1.5k", 1500),
+        ("2e3", 2000),
+        ("100n", 1e-7),
+        (3, 3),
+        (".5", 0.5),
+    ],
+)
+def test_quantities(text: object, value: float) -> None:
+    assert float(parse_quantity(text)) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "1 Gi", "Gi", "1GB", "1Gi1", None, True])
+def test_what_is_no_quantity(text: object) -> None:
+    with pytest.raises(ValueError, match="no quantity"):
+        parse_quantity(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1\n", "kind: A\n", "apiVersion: v1\nkind: A\n", "apiVersion: v1\nkind: A\nmetadata: 3\n"]
+)
+def test_what_is_no_manifest(text: str) -> None:
+    with pytest.raises(ValueError, match="document 1"):
+        load_manifests(text)
+
+
+@pytest.mark.parametrize(
+    "path", [broken.PRE, broken.C0 + "resources", broken.C0 + "env", broken.C0 + "volumeMounts|0"]
+)
+@pytest.mark.parametrize("value", [None, 3, "text", [], {}, [3], [[]], {"a": None}])
+def test_no_rule_stumbles_over_a_manifest_of_the_wrong_shape(path: str, value: object) -> None:
+    documents = knative_documents()
+    edit(documents, path.rstrip("|"), value)
+    assert all(finding.message for finding in check(documents, CLUSTER))
+
+
+def test_removing_is_setting_to_nothing() -> None:
+    documents = knative_documents()
+    edit(documents, broken.C0 + "args|1", REMOVE)
+    assert documents[0]["spec"]["predictor"]["containers"][0]["args"] == ["--model_name=yiwen"]
+
+
+def test_a_predictor_with_a_model_is_its_runtime_and_what_it_says_itself() -> None:
+    documents = model_documents()
+    edit(
+        documents,
+        broken.PRE + "model|env",
+        [{"name": "YIWEN_DRAIN_S", "value": "299"}, {"name": "A", "value": "1"}],
+    )
+    edit(documents, broken.PRE + "model|args", ["--grpc_port=0"])
+    edit(documents, broken.PRE + "model|image", "example/other:1")
+    (service,) = inference_services(documents)
+    predictor = service.component("predictor")
+    assert predictor is not None
+    (container,) = predictor.pod.containers
+    assert container["args"] == ["--model_name={{.Name}}", "--workers=1", "--grpc_port=0"]
+    assert {"YIWEN_RELEASE": "/mnt/models", "YIWEN_DRAIN_S": "299", "A": "1"}.items() <= environment(
+        container
+    ).items()
+    assert container["image"] == "example/other:1"
+    assert set(predictor.pod.volumes) == {"models", "scratch"}
