@@ -20,16 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from protocol.errors import YiwenError
-from protocol.messages import TranslateRequest
-from protocol.release import TRANSLATION_FILE, ReleaseError, load_release, load_translation_spec
+from protocol.glossary import GLOSSARY_FILE, load_release_glossary
+from protocol.messages import FinishReason, TranslateRequest
+from protocol.release import (
+    TRANSLATION_FILE,
+    ReleaseError,
+    TranslationSpec,
+    load_release,
+    load_translation_spec,
+)
 from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
 from transformer.cache import CacheEntry
 from transformer.config import TransformerConfig
 from transformer.entry_codec import encode_entry
+from transformer.glossary import Glossaries
+from transformer.guards import Guards
 from transformer.languages import Languages, canonical_tag, resolve_tag
 from transformer.redis_cache import key_prefix, lifetime_ms, store_key
 from transformer.redis_client import RedisStore, StoreError
-from transformer.segments import jobs_of, split_request
+from transformer.segments import Document, Job, Segment, split_request
+from transformer.sentences import split_sentences
 from transformer.tiers import cache_policy, store_settings
 from transformer.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 
@@ -52,11 +62,72 @@ class Warmed:
     stored: int = 0
     no_language: int = 0
     """Texts that need no model, such as numbers: the service never asks the cache for them."""
-    several: int = 0
-    """Texts that the release translates sentence by sentence: which part of the translation is whose is not known."""
+    unpaired: int = 0
+    """Texts that the release translates sentence by sentence, and whose translations have other sentences."""
     empty: int = 0
     """Without a translation."""
     too_large: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a translation memory is for."""
+
+    release: str
+    """Its id."""
+    spec: TranslationSpec
+    languages: Languages
+    glossaries: Glossaries
+    guards: Guards
+    """Of form alone: they judge which sentence is whose, not people's work."""
+    source: str
+    """Language tag of the texts."""
+    target: str
+    """Language tag of the translations."""
+
+    @classmethod
+    def of(cls, directory: Path, source: str, target: str) -> Memory:
+        """For the release in ``directory``.
+
+        Raises:
+            ReleaseError: it cannot be used.
+        """
+        release = load_release(directory).id
+        spec = load_translation_spec(directory / TRANSLATION_FILE)
+        glossary = load_release_glossary(directory / GLOSSARY_FILE, spec.pairs)
+        form = dataclasses.replace(spec.guards, checks=("empty", "ratio", "script", "placeholder"))
+        return cls(
+            release=release,
+            spec=spec,
+            languages=Languages(spec),
+            glossaries=Glossaries.of_release(glossary),
+            guards=Guards(dataclasses.replace(spec, guards=form)),
+            source=source,
+            target=target,
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether the release translates a text of several sentences as one."""
+        return self.spec.sentences != "always"
+
+    def paired(self, document: Document, translation: str) -> list[tuple[Segment, str]] | None:
+        """Each segment of ``document`` and its own translation; None if that cannot be told.
+
+        Sentences pair up when both sides have as many, in one order, and none looks like that of another.
+        """
+        if len(document.parts) == 1:
+            return [(segment, translation.strip()) for segment in document.segments]
+        sentences = [each.strip() for each in split_sentences(translation, document.direction.target)]
+        if len(sentences) != len(document.parts):
+            return None
+        pairs = list(zip(document.parts, sentences, strict=True))
+        if any(isinstance(part, str) and part.strip() != sentence for part, sentence in pairs):
+            return None
+        found = [(part, sentence) for part, sentence in pairs if isinstance(part, Segment)]
+        target = document.direction.target
+        flagged = (self.guards.flags(part.normal, each, target, FinishReason.STOP) for part, each in found)
+        return None if any(flagged) else found
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -119,14 +190,12 @@ async def flush_release(store: RedisStore, config: TransformerConfig, arguments:
 
 async def warm_cache(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
     """Store a file's translations under a release."""
-    release = load_release(arguments.release).id
-    spec = load_translation_spec(arguments.release / TRANSLATION_FILE)
-    languages = Languages(spec)
+    memory = Memory.of(arguments.release, arguments.source, arguments.to)
     policy = cache_policy(config)
     warmed = Warmed()
-    pairs = _pairs(arguments, {canonical_tag(tag): tag for tag in spec.languages})
-    whole = spec.sentences != "always"
-    entries = keyed_entries(pairs, languages, release, arguments.source, arguments.to, warmed, whole=whole)
+    pairs = _pairs(arguments, {canonical_tag(tag): tag for tag in memory.spec.languages})
+    entries = keyed_entries(pairs, memory, warmed)
+    release = memory.release
     values = ((key, encode_entry(entry, release)) for key, entry in entries)
     fitting = (pair for pair in values if _fits(pair[1], policy.max_value_bytes, warmed))
     while batch := list(islice(fitting, BATCH)):
@@ -140,49 +209,40 @@ async def warm_cache(store: RedisStore, config: TransformerConfig, arguments: ar
         warmed.stored += len(batch)
     print(
         f"stored {warmed.stored} translations under {release}; left out: {warmed.no_language} that need no "
-        f"translation, {warmed.several} of several sentences, {warmed.empty} without a translation, "
+        f"translation, {warmed.unpaired} whose sentences do not pair up, {warmed.empty} without a translation, "
         f"{warmed.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES"
     )
 
 
 def keyed_entries(
-    pairs: Iterable[Pair],
-    languages: Languages,
-    release: str,
-    source: str,
-    target: str,
-    warmed: Warmed,
-    *,
-    whole: bool,
+    pairs: Iterable[Pair], memory: Memory, warmed: Warmed
 ) -> Iterator[tuple[bytes, CacheEntry]]:
-    """Each pair's cache key, made as for a request without bounds of its own, and its entry.
+    """Cache keys, made as for requests without bounds of their own, and entries of each pair.
 
     Args:
         pairs: texts and translations.
-        languages: the release's.
-        release: its id.
-        source: language tag of the texts.
-        target: language tag of the translations.
+        memory: what they are for.
         warmed: counts what is left out.
-        whole: whether the release translates a text of several sentences as one.
 
     Raises:
-        YiwenError: the release does not translate ``source`` into ``target``.
+        YiwenError: the release does not translate the texts' language into the other.
     """
     for pair in pairs:
-        request = TranslateRequest((pair.text,), (source,), (target,))
-        (document,) = split_request(request, languages, max_texts=sys.maxsize, whole=lambda _: whole)
-        segments = list(document.segments)
-        if not segments:
+        request = TranslateRequest((pair.text,), (memory.source,), (memory.target,))
+        (document,) = split_request(
+            request, memory.languages, sys.maxsize, lambda _: memory.whole, memory.glossaries
+        )
+        if not any(document.segments):
             warmed.no_language += 1
-        elif len(document.parts) > 1:
-            warmed.several += 1
         elif not pair.translation.strip():
             warmed.empty += 1
+        elif (parts := memory.paired(document, pair.translation)) is None:
+            warmed.unpaired += 1
         else:
-            (job,) = jobs_of([document])
-            # People made it: it is as good as it gets.
-            yield job.key(release, None), CacheEntry(segments[0].normal, pair.translation.strip(), 1.0)
+            for segment, translation in parts:
+                # People made it: it is as good as it gets.
+                entry = CacheEntry(segment.normal, translation, 1.0)
+                yield Job((segment,)).key(memory.release, {}), entry
 
 
 def _fits(value: bytes, max_bytes: int, warmed: Warmed) -> bool:

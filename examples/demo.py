@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.serve import is_ready
-from cli.translate import Job, Result, translate_all
+from cli.service import Job, Result, translate_all
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "examples" / "demo_model" / "checkpoint"

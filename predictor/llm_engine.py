@@ -23,6 +23,7 @@ from concurrent.futures import Future, InvalidStateError
 
 from predictor.metrics import PredictorMetrics
 from predictor.pipeline import StepFailed, StepPipeline
+from predictor.repetition import RepetitionDetector
 from predictor.runners.base import Runner
 from predictor.scheduler import Scheduler, Step
 from predictor.sequence import Request, Sequence, Subscriber
@@ -205,10 +206,15 @@ class LLMEngine:
     ) -> Request:
         entry = Request(message, deadline, future=Future(), subscriber=subscriber)
         now = self._clock()
+        repeats = message.max_repeats or (0,) * len(message.prompts)
+        rows = zip(message.prompts, message.max_new_tokens, repeats, strict=True)
         entry.sequences = [
-            Sequence(prompt, bound, entry, self._stop_token_ids, arrived=now, index=index)
-            for index, (prompt, bound) in enumerate(zip(message.prompts, message.max_new_tokens, strict=True))
-        ]
+            Sequence(
+                prompt, bound, entry, self._stop_token_ids, arrived=now, index=index,
+                repetition=RepetitionDetector(allowed) if allowed else None,
+            )
+            for index, (prompt, bound, allowed) in enumerate(rows)
+        ]  # fmt: skip
         return entry
 
     def _end(self, sequences: Seq[Sequence]) -> None:

@@ -57,7 +57,7 @@ class PredictorMetrics:
         self.generated_tokens = self._tokens.labels(release, "generated")
         self._sequences = Counter(
             "yiwen_predictor_sequences_total",
-            "Sequences that ended, by how: stop, length, deadline, cancelled, failed",
+            "Sequences that ended, by how: stop, length, repetition, deadline, cancelled, failed",
             ["release", "end"],
             registry=registry,
         )

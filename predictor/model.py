@@ -16,15 +16,18 @@ from predictor.llm_engine import LLMEngine
 from predictor.runners.base import Runner
 from predictor.token_stream import TokenStream
 from protocol.codec import (
+    TOKEN_SERVICE,
     InferRequest,
     InferResponse,
     decode_rest_request,
+    decode_token_stream_request,
     document_from_delta,
+    encode_token_delta,
     generate_request_from_infer,
     infer_from_generate_response,
 )
 from protocol.errors import InvalidRequest, ReleaseMismatch
-from protocol.messages import GenerateRequest
+from protocol.messages import GenerateRequest, TokenDelta
 from protocol.release import Release
 from protocol.tensors import GENERATE_INPUTS, GENERATE_OUTPUTS
 from serving.model import Call, ServedModel
@@ -34,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 class PredictorModel(ServedModel):
     """Token ids in, token ids out, over the v2 protocol."""
+
+    stream_service = TOKEN_SERVICE
 
     def __init__(
         self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_s: float
@@ -76,12 +81,25 @@ class PredictorModel(ServedModel):
     async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object], None]:
         """Token ids as they are generated; ``body`` is that of an inference request."""
         message = generate_request_from_infer(decode_rest_request(body, call.headers, self.name))
+        async with aclosing(self._deltas(message)) as deltas:
+            async for delta in deltas:
+                yield document_from_delta(delta)
+
+    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        """As :meth:`stream`, in the messages of ``yiwen.v1.TokenGeneration``."""
+        asked = decode_token_stream_request(message)
+        self.check_address(asked.model_name, asked.model_version)
+        async with aclosing(self._deltas(asked.request)) as deltas:
+            async for delta in deltas:
+                yield encode_token_delta(delta)
+
+    async def _deltas(self, message: GenerateRequest) -> AsyncGenerator[TokenDelta, None]:
         check_request(message, self._release)
         tokens = TokenStream()
         future = self._engine.submit(message, deadline=self._deadline(message), subscriber=tokens)
         async with aclosing(tokens.follow(future)) as deltas:
             async for delta in deltas:
-                yield document_from_delta(delta)
+                yield delta
 
     def _stop(self) -> None:
         self._engine.stop()

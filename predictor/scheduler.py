@@ -4,9 +4,9 @@ Each step lets waiting prompts in, oldest first, while there are free slots and 
 every running sequence. A slot that becomes free is refilled in the very next step to be scheduled.
 
 A step may be scheduled before the one before it is read. Sequences count the tokens they cannot know yet: one that
-reaches its length with those sits out; one that turns out to have stopped, or whose caller left, loses its slot, and
-what later steps still generate for it is dropped. A runner's steps take effect in order, so the slot can be given
-away at once.
+reaches its length with those sits out; one that turns out to have stopped, or to repeat itself, or whose caller left,
+loses its slot, and what later steps still generate for it is dropped. A runner's steps take effect in order, so the
+slot can be given away at once.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from predictor.repetition import RepetitionDetector
 from protocol.messages import (
     FinishReason,
     GenerateRequest,
@@ -68,6 +69,8 @@ class Sequence:
     """Monotonic seconds."""
     index: int = 0
     """Place in the request."""
+    repetition: RepetitionDetector | None = None
+    """Ends it when its tokens repeat themselves too often; None lets them."""
     slot: int | None = None
     """Set while it runs."""
     output_ids: list[int] = field(default_factory=list)
@@ -117,7 +120,9 @@ class Sequence:
             self.finish_reason = FinishReason.STOP
             return
         self.output_ids.append(token_id)
-        if self.num_generated >= self.max_new_tokens:
+        if self.repetition is not None and self.repetition.take(self.output_ids):
+            self.finish_reason = FinishReason.REPETITION
+        elif self.num_generated >= self.max_new_tokens:
             self.finish_reason = FinishReason.LENGTH
 
     def generation(self) -> Generation:

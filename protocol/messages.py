@@ -19,6 +19,8 @@ class FinishReason(str, Enum):
     """``max_new_tokens`` was reached."""
     DEADLINE = "deadline"
     """The request's deadline passed; the tokens so far are an incomplete answer."""
+    REPETITION = "repetition"
+    """The tokens repeated themselves as often as the request allows."""
 
 
 class TextFormat(str, Enum):
@@ -61,6 +63,16 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Glossary:
+    """What must be translated in a given way, and what must not be translated (:mod:`protocol.glossary`)."""
+
+    terms: tuple[tuple[str, str], ...] = ()
+    """(term, its translation), in the order of the sender's text; a term may be there twice."""
+    keep: tuple[str, ...] = ()
+    """What stands in a translation as it stands in the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class TranslateRequest:
     """Texts to translate, as a caller sends them. ``texts``, ``sources`` and ``targets`` have one length, N."""
 
@@ -75,6 +87,8 @@ class TranslateRequest:
     """What the texts are written in; applies to all."""
     deadline_ms: int | None = None
     """Milliseconds from arrival after which the answer is of no use; None means the server's limit."""
+    glossary: Glossary | None = None
+    """Of all texts, beside the release's own, which it precedes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,9 @@ class GenerateRequest:
     release: str | None = None
     """Id of the release whose tokenizer made these ids; None skips the check (curl by hand)."""
     deadline_ms: int | None = None
+    max_repeats: tuple[int, ...] = ()
+    """How often the end of each prompt's tokens may repeat itself before it ends with
+    :attr:`FinishReason.REPETITION`: 0 for as often as it likes, else >= 2; empty for 0 in every row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
     <release>/
       release.json      identity, decoder shape, precision, limits, provenance, digests of every file
       translation.json  how text becomes a prompt
+      glossary.json     optional: terms and their translations (protocol.glossary)
       tokenizer/        Hugging Face tokenizer files
       decoder.onnx      the whole decoder step; its weights lie in weights.bin
       weights.bin
@@ -12,7 +13,8 @@
       plans/            one TensorRT plan per GPU type, each with its .json
       reports/          parity.json, quality.json
 
-The predictor reads ``release.json`` alone; the transformer reads ``translation.json`` and ``tokenizer/`` as well.
+The predictor reads ``release.json`` alone; the transformer reads ``translation.json``, ``glossary.json`` and
+``tokenizer/`` as well.
 Nothing here knows how a release is built (:mod:`predictor.builder`) or run (:mod:`predictor.runners`).
 """
 
@@ -29,7 +31,7 @@ from typing import Any
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
 
-GUARDS = ("empty", "ratio", "repetition", "script", "leak", "length", "placeholder")
+GUARDS = ("empty", "ratio", "repetition", "script", "leak", "length", "placeholder", "glossary")
 """Kinds of fault that a finished translation is checked for; ``flags`` of an answer are of these."""
 
 RELEASE_FILE = "release.json"

@@ -42,17 +42,20 @@ there when a text is flagged, or when it is asked for by name."""
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
 INPUT_LENGTHS = TensorSpec("input_lengths", "INT32", (-1,))
 MAX_NEW_TOKENS = TensorSpec("max_new_tokens", "INT32", (-1,), optional=True)
+MAX_REPEATS = TensorSpec("max_repeats", "INT32", (-1,), optional=True)
 OUTPUT_IDS = TensorSpec("output_ids", "INT32", (-1, -1))
 OUTPUT_LENGTHS = TensorSpec("output_lengths", "INT32", (-1,))
 LOGPROB = TensorSpec("logprob", "FP32", (-1,))
 FINISH_REASON = TensorSpec("finish_reason", "BYTES", (-1,))
 
-GENERATE_INPUTS = (INPUT_IDS, INPUT_LENGTHS, MAX_NEW_TOKENS)
-"""``input_ids`` is right-padded; only the first ``input_lengths[n]`` ids of row n are read. ``max_new_tokens`` comes
-as a tensor of shape [1] or [N], or as a request parameter of the same name."""
+GENERATE_INPUTS = (INPUT_IDS, INPUT_LENGTHS, MAX_NEW_TOKENS, MAX_REPEATS)
+"""``input_ids`` is right-padded; only the first ``input_lengths[n]`` ids of row n are read. ``max_new_tokens`` and
+``max_repeats`` come as a tensor of shape [1] or [N], or as a request parameter of the same name."""
 GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
 """``output_ids`` is right-padded with 0; the stop token is not part of it."""
 
 # Request parameters. KServe's gRPC carries bool, int64 and string parameters only, so a float may come as text.
-TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms", "format")
-GENERATE_PARAMETERS = ("release", "max_new_tokens", "deadline_ms", "temperature", "top_p", "seed")
+TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms", "format", "glossary")
+GENERATE_PARAMETERS = (
+    "release", "max_new_tokens", "max_repeats", "deadline_ms", "temperature", "top_p", "seed",
+)  # fmt: skip

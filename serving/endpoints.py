@@ -52,6 +52,7 @@ class Endpoints:
             Route(model + "/ready", self.model_ready),
             Route(model, self.model_metadata),
             Route(model + "/infer", self.other_model, methods=["POST"]),
+            Route(model + "/generate", self.other_model, methods=["POST"]),
             Route(model + "/generate_stream", self.other_model, methods=["POST"]),
             Route(version + "/ready", self.model_ready),
             Route(version, self.model_metadata),

@@ -15,6 +15,7 @@ from starlette.types import Send
 
 from protocol.codec import EVENT_STREAM, HEARTBEAT, encode_error_event, encode_event
 from protocol.errors import YiwenError
+from serving.model import NamedEvent
 
 HEARTBEAT_S = 10.0
 """Seconds of silence after which a comment is sent: below the idle timeout of common proxies."""
@@ -48,8 +49,8 @@ class EventStream:
         """Held while a frame goes out: heartbeats come from a task of their own."""
         self._silent = True
 
-    async def relay(self, events: AsyncGenerator[Mapping[str, object], None]) -> None:
-        """Send every document of ``events`` as it comes, and heartbeats while none does.
+    async def relay(self, events: AsyncGenerator[Mapping[str, object] | NamedEvent, None]) -> None:
+        """Send every item of ``events`` as it comes, and heartbeats while none does.
 
         Raises:
             Exception: what ``events`` raises; it is closed in any case.
@@ -57,9 +58,9 @@ class EventStream:
         heart = asyncio.create_task(self._beat())
         try:
             async with aclosing(events):
-                async for document in events:
+                async for event in events:
                     self._silent = False
-                    await self._write(encode_event(document))
+                    await self._write(_encode(event))
         finally:
             heart.cancel()
 
@@ -80,3 +81,7 @@ class EventStream:
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
                 self.started = True
             await self._send({"type": "http.response.body", "body": frame, "more_body": more})
+
+
+def _encode(event: Mapping[str, object] | NamedEvent) -> bytes:
+    return encode_event(event.document, event.name) if isinstance(event, NamedEvent) else encode_event(event)

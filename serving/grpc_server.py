@@ -1,18 +1,21 @@
 """The gRPC surface: the SDK's service definition with our error table, limits and cancellation.
 
+Beside it, on the same port, stands the model's own service, if it streams (``protocol/proto``).
+
 A failure becomes its status code and message; ``retry-after``, ``x-request-id`` and ``x-yiwen-release`` travel as
-trailing metadata. A caller that leaves, or whose deadline passes, cancels ``infer`` (gRPC does that by itself).
+trailing metadata. A caller that leaves, or whose deadline passes, cancels the work (gRPC does that by itself).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import NoReturn, TypeVar
 
-from grpc import StatusCode, aio
+from grpc import StatusCode, aio, method_handlers_generic_handler, unary_stream_rpc_method_handler
 
-from protocol.codec import decode_grpc_request, encode_grpc_response
+from protocol.codec import STREAM_METHOD, decode_grpc_request, encode_grpc_response
 from protocol.errors import CallerGone, DeadlineExceeded, YiwenError
 from serving.endpoints import LOAD_REFUSED
 from serving.health import TruthfulDataPlane
@@ -37,12 +40,28 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         self, request: pb.ModelInferRequest, context: aio.ServicerContext
     ) -> pb.ModelInferResponse:
         """Inference."""
+        return await self._answer(context, lambda record: self._infer(request, record))
+
+    async def GenerateStream(self, message: bytes, context: aio.ServicerContext) -> None:  # noqa: N802
+        """One request of the model's own service, answered message by message."""
+
+        async def send(record: Record) -> None:
+            self._desk.admit()
+            # Writing, and not yielding: a call that is cancelled while a message goes out ends here, in order.
+            async with aclosing(self._desk.model.stream_messages(message, record.call)) as answer:
+                async for part in answer:
+                    await context.write(part)
+
+        await self._answer(context, send)
+
+    async def _answer(self, context: aio.ServicerContext, work: Callable[[Record], Awaitable[T]]) -> T:
+        """What ``work`` comes to; its failure ends the call."""
         headers = {name.lower(): value for name, value in context.invocation_metadata() or ()}
         call = new_call({name: value for name, value in headers.items() if isinstance(value, str)}, "grpc")
         context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
         with self._desk.request(call) as record:
             try:
-                return await self._infer(request, record)
+                return await work(record)
             except asyncio.CancelledError as error:
                 fault = record.fail(_why_cancelled(context, self._desk, error))
             # The outermost edge: whatever a model raises must become a status that says something.
@@ -95,8 +114,15 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         await context.abort(StatusCode.PERMISSION_DENIED, LOAD_REFUSED)
 
 
-def new_grpc_server(servicer: Servicer, settings: ServerSettings) -> aio.Server:
+def new_grpc_server(
+    servicer: Servicer, settings: ServerSettings, stream_service: str | None = None
+) -> aio.Server:
     """A server that is bound but not started.
+
+    Args:
+        servicer: what answers.
+        settings: port and limits.
+        stream_service: as :attr:`serving.model.ServedModel.stream_service`.
 
     Raises:
         SettingsError: the port is taken.
@@ -109,6 +135,13 @@ def new_grpc_server(servicer: Servicer, settings: ServerSettings) -> aio.Server:
         )
     )
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    if stream_service is not None:
+        handler = unary_stream_rpc_method_handler(
+            servicer.GenerateStream
+        )  # bytes in, bytes out: the model has the codec
+        server.add_generic_rpc_handlers(
+            (method_handlers_generic_handler(stream_service, {STREAM_METHOD: handler}),)
+        )
     host = "[::]" if settings.host == "0.0.0.0" else settings.host
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -119,7 +152,7 @@ def new_grpc_server(servicer: Servicer, settings: ServerSettings) -> aio.Server:
 
 
 def _why_cancelled(context: aio.ServicerContext, desk: Desk, error: asyncio.CancelledError) -> BaseException:
-    """Who cancelled ``infer``: our drain (which the desk knows), the caller's deadline, the caller, or a bug.
+    """Who cancelled the work: our drain (which the desk knows), the caller's deadline, the caller, or a bug.
 
     The context itself learns of a cancellation only after the handler ended.
     """

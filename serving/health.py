@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from protocol.errors import NotFound
 from serving.model import ServedModel
 from serving.requests import Desk
 from serving.sdk import DataPlane, ModelServer
@@ -45,10 +44,7 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
             NotFound: it is not.
         """
         model = self._desk.model
-        if model_name != model.name:
-            raise NotFound(f"no such model: this server serves {model.name}")
-        if version and version not in model.versions:
-            raise NotFound(f"no such version of {model.name}: leave the version away to get the one served")
+        model.check_address(model_name, version)
         return model
 
 

@@ -1,6 +1,6 @@
 """What a service gives to the server: a KServe model with one asynchronous ``infer`` and a truthful health.
 
-A service that streams gives it ``stream`` as well.
+A service of one text or stream gives it ``generate``, ``stream`` and ``stream_messages`` as well.
 
 Decoding, errors, logs, cancellation and draining are the server's; tensors and their meaning are the service's.
 """
@@ -11,7 +11,7 @@ import uuid
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from protocol.codec.sdk import InferRequest, InferResponse
 from protocol.errors import InvalidRequest, NotFound
@@ -33,8 +33,21 @@ class Call:
     """Facts a service adds for the request's log line: counts and ids, never text."""
 
 
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An event of a stream beside its answer."""
+
+    name: str
+    """Its kind; ``message`` and ``error`` are taken."""
+    document: Mapping[str, object]
+
+
 class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
     """A model that is loaded when it is made. :meth:`open` and :meth:`close` frame its time on the event loop."""
+
+    stream_service: ClassVar[str | None] = None
+    """Full name of the gRPC service whose :data:`protocol.codec.STREAM_METHOD` is :meth:`stream_messages`;
+    None if there is none."""
 
     def __init__(
         self,
@@ -64,7 +77,17 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
             YiwenError: the expected failure that both surfaces send.
         """
 
-    def stream(self, body: bytes, call: Call) -> AsyncGenerator[Mapping[str, object], None]:
+    async def generate(self, body: bytes, call: Call) -> Mapping[str, object]:
+        """Answer one request of the protocol's generate extension with a JSON document.
+
+        The body is the model's own to decode. Being cancelled means what it does in :meth:`infer`.
+
+        Raises:
+            YiwenError: as :meth:`infer`.
+        """
+        raise NotFound(f"{self.name} does not answer /generate: POST to /v2/models/{self.name}/infer")
+
+    def stream(self, body: bytes, call: Call) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
         """Answer one request piece by piece: each item becomes one server-sent event.
 
         The body is the model's own to decode. Closing the iterator, or being cancelled in it, means that the caller
@@ -74,6 +97,21 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
             YiwenError: as :meth:`infer`; before the first item it becomes the answer's status, later an event.
         """
         raise NotFound(f"{self.name} does not stream: POST to /v2/models/{self.name}/infer")
+
+    def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        """As :meth:`stream`, over gRPC: a request of :attr:`stream_service`, and each message of its answer.
+
+        Raises:
+            YiwenError: as :meth:`infer`; NotFound if :meth:`check_address` says so of the request's address.
+        """
+        raise NotFound(f"{self.name} does not stream: call ModelInfer")
+
+    def check_address(self, name: str, version: str | None = None) -> None:
+        """Raise NotFound unless this model is called ``name`` and serves ``version``, where one is given."""
+        if name != self.name:
+            raise NotFound(f"no such model: this server serves {self.name}")
+        if version and version not in self.versions:
+            raise NotFound(f"no such version of {self.name}: leave the version away to get the one served")
 
     @abstractmethod
     def is_healthy(self) -> bool:

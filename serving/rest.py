@@ -8,8 +8,9 @@ line. GETs go there as they are; :mod:`serving.endpoints` tells the truth on the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -61,8 +62,13 @@ class Edge:
         self._desk = desk
         self._limit = max_body_bytes
         self._heartbeat_s = heartbeat_s
-        self._stream_path = f"/v2/models/{desk.model.name}/generate_stream"
-        self._infer_path = f"/v2/models/{desk.model.name}/infer"
+        path = f"/v2/models/{desk.model.name}"
+        self._stream_path = path + "/generate_stream"
+        self._whole: dict[str, Callable[[bytes, Call], Coroutine[Any, Any, Reply]]] = {
+            path + "/infer": self._infer,
+            path + "/generate": self._generate,
+        }
+        """What answers in one piece, by path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -70,25 +76,38 @@ class Edge:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         with self._desk.request(new_call(headers, "rest")) as record:
-            if scope["path"] == self._infer_path:
-                await self._infer(record, receive, send)
+            answer = self._whole.get(scope["path"])
+            if answer is not None:
+                await self._answer(answer, record, receive, send)
             elif scope["path"] == self._stream_path:
                 await self._stream(record, receive, send)
             else:
                 await self._delegate(record, scope, receive, send)
 
-    async def _infer(self, record: Record, receive: Receive, send: Send) -> None:
-        call = record.call
+    async def _answer(
+        self,
+        answer: Callable[[bytes, Call], Coroutine[Any, Any, Reply]],
+        record: Record,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         try:
             self._desk.admit()
-            body = await self._read(call, receive)
-            request = decode_rest_request(body, call.headers, self._desk.model.name)
-            response = await unless_gone(receive, self._desk.model.infer(request, call))
-            reply = Reply(200, *encode_rest_response(response, request))
+            body = await self._read(record.call, receive)
+            reply = await unless_gone(receive, answer(body, record.call))
         # The outermost edge: whatever a model raises must become an answer, or the connection breaks.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             reply = error_reply(record.fail(error))
         await self._send(record, reply, send)
+
+    async def _infer(self, body: bytes, call: Call) -> Reply:
+        request = decode_rest_request(body, call.headers, self._desk.model.name)
+        response = await self._desk.model.infer(request, call)
+        return Reply(200, *encode_rest_response(response, request))
+
+    async def _generate(self, body: bytes, call: Call) -> Reply:
+        document = await self._desk.model.generate(body, call)
+        return Reply(200, orjson.dumps(document), {"content-type": "application/json"})
 
     async def _stream(self, record: Record, receive: Receive, send: Send) -> None:
         call = record.call
@@ -98,7 +117,7 @@ class Edge:
             self._desk.admit()
             body = await self._read(call, receive)
             await unless_gone(receive, answer.relay(self._desk.model.stream(body, call)))
-        # The outermost edge, as in _infer.
+        # The outermost edge, as in _answer.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             fault = record.fail(error)
         if fault is not None and not answer.started:
@@ -174,7 +193,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_on)
-        # The outermost edge, as in Edge._infer.
+        # The outermost edge, as in Edge._answer.
         except (Exception, asyncio.CancelledError) as error:
             record: Record | None = scope.get("state", {}).get(_RECORD)
             if record is None:

@@ -100,7 +100,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         rest = _RestServer(self, self._edge, listener)
         grpc_server = None
         if self._settings.grpc_port:
-            grpc_server = new_grpc_server(self._servicer, self._settings)
+            grpc_server = new_grpc_server(self._servicer, self._settings, self._model.stream_service)
         await self._model.open()
         try:
             if grpc_server is not None:
@@ -173,7 +173,10 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
 
 def _bind(host: str, port: int) -> socket.socket:
     """A TCP socket on ``host`` and ``port`` that does not listen yet, so a taken port is found before loading."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # TCP by name: asyncio turns Nagle's algorithm off for such sockets only, and with it on an answer, which is sent
+    # in two parts, may wait 40 ms for the other side's delayed acknowledgement. (uvloop turns it off anyway.)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -48,10 +48,17 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_checkpoint(directory: Path, *, seed: int = 0, layers: int = 2, hidden: int = 48) -> Path:
+def write_checkpoint(
+    directory: Path,
+    *,
+    seed: int = 0,
+    layers: int = 2,
+    hidden: int = 48,
+    tokenizer: Tokenizer | None = None,
+) -> Path:
     """A random Llama in Hugging Face's format: 3 heads over 1 K/V head, tied embeddings, a byte tokenizer."""
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = byte_tokenizer()
+    tokenizer = tokenizer or byte_tokenizer()
     heads, inner, vocab = 3, 2 * hidden, tokenizer.get_vocab_size()
     head_dim = hidden // heads
     config = {
@@ -95,8 +102,10 @@ def write_checkpoint(directory: Path, *, seed: int = 0, layers: int = 2, hidden:
     return directory
 
 
-def build_random_release(directory: Path, *, name: str = "random", seed: int = 0) -> Release:
+def build_random_release(
+    directory: Path, *, name: str = "random", seed: int = 0, tokenizer: Tokenizer | None = None
+) -> Release:
     """Build a release of a random checkpoint at ``directory / name``."""
-    checkpoint = write_checkpoint(directory / f"{name}-checkpoint", seed=seed)
+    checkpoint = write_checkpoint(directory / f"{name}-checkpoint", seed=seed, tokenizer=tokenizer)
     request = BuildRequest(checkpoint=checkpoint, out=directory / name, name=name)
     return build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())

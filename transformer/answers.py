@@ -43,6 +43,11 @@ def translation_of(document: Document, answers: Mapping[Identity, Answer]) -> Tr
         answers: of all its segments, by what they have in common with equal ones.
     """
     source = document.direction.source
+    only = document.only
+    if only is not None:  # as most texts are: nothing to put together
+        answer = answers[only.identity]
+        text, cache = document.restore_segment(only, answer.text), answer.cache_of(only)
+        return Translation(text, source, answer.confidence, cache, answer.finish_reason, answer.flags)
     own = [(segment, answers[segment.identity]) for segment in document.segments]
     text = document.restore({segment.identity: answer.text for segment, answer in own})
     if not own:

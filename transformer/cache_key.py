@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 KEY_BYTES = 16
 """128 bits: accidental collisions start at some 10^19 texts, and a hit compares the text anyway."""
@@ -27,13 +28,21 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
     Returns:
         ``KEY_BYTES`` bytes.
     """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"yiwen-text-v1")
-    for field in (release, source, target, text):
-        _add(digest, field)
+    digest = _begun(release, source, target).copy()
+    _add(digest, text)
     for name, value in sorted(options.items()):
         _add(digest, name)
         _add(digest, value)
     return digest.digest()
+
+
+@lru_cache(maxsize=256)
+def _begun(release: str, source: str, target: str) -> hashlib.blake2b:
+    """What all texts of a direction have in common; not to be added to, but to a copy."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"yiwen-text-v1")
+    for field in (release, source, target):
+        _add(digest, field)
+    return digest
 
 
 def normal_text(text: str) -> str:

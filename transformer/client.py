@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from types import SimpleNamespace
-from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -31,19 +29,21 @@ from protocol.codec import (
     generate_response_from_infer,
     infer_from_generate_request,
 )
-from protocol.errors import NotReady, Overloaded, YiwenError
+from protocol.errors import NotReady
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
-from transformer.errors import PredictorFault, PredictorTooLate, PredictorUnreachable
+from transformer.connections import BROKEN_OFF, Attempt, create_session, explain
+from transformer.errors import ConnectionsBusy, PredictorTooLate, PredictorUnreachable
 from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S, Answer, error_of
-
-_Result = TypeVar("_Result")
+from transformer.predictor_answers import RETRY_AFTER_S, Answer, error_of, release_of
+from transformer.retry_budget import Retries, RetryKind
 
 DEADLINE_GRACE_S = 0.25
 """How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""
 
-_BROKEN_OFF = "the connection to the predictor broke before its answer was complete; retry"
+ASK_LIMIT_S = 5.0
+"""Seconds for a question about the predictor itself. It takes milliseconds, but a proxy may hold it while a predictor
+starts."""
 
 TRAVELLING_HEADERS = ("traceparent", "tracestate")
 
@@ -57,30 +57,44 @@ class PredictorClient:
         model_name: str,
         metrics: TransformerMetrics,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        url: str | None = None,
+        retries: Retries | None = None,
     ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            config: this service's settings.
+            model_name: in the predictor's URL.
+            metrics: of this process.
+            clock: monotonic, seconds.
+            url: base of the predictor's URLs; None takes that of the settings.
+            retries: budget of the process; None makes one of its own, which no request fills up.
+        """
         self._config = config
         self._model_name = model_name
         self._metrics = metrics
         self._clock = clock
-        model_url = f"{config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
-        self._url = model_url + "/infer"
-        self._stream_url = model_url + "/generate_stream"
+        self._retries = retries or Retries(metrics, clock)
+        self._model_url = f"{url or config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
+        self._url = self._model_url + "/infer"
+        self._stream_url = self._model_url + "/generate_stream"
         self._free = asyncio.Semaphore(config.max_connections)
         self._pooled: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Make the pools; connections are opened as requests come."""
-        keepalive_s = self._config.keepalive_s
-        self._pooled = self._create_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive_s))
-        self._unpooled = self._create_session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._pooled = create_session(self._config, pooled=True)
+        self._unpooled = create_session(self._config, pooled=False)
 
     async def close(self) -> None:
         """Close all connections; what is still running on them fails."""
-        for session in (self._pooled, self._unpooled):
+        sessions = (self._pooled, self._unpooled)
+        self._pooled = self._unpooled = None  # before the first wait, in which a request might come
+        for session in sessions:
             if session is not None:
                 await session.close()
-        self._pooled = self._unpooled = None
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
         """Have prompts continued.
@@ -118,28 +132,55 @@ class PredictorClient:
         started = self._clock()
         open_prompts = set(range(len(request.prompts)))
         decoder = EventDecoder()
-        async with self._connection():
-            opening = self._open_stream(body, headers)
-            async with await self._in_time(opening, request, started) as response:
-                while part := await self._in_time(response.content.readany(), request, started):
-                    for delta in map(delta_from_event, decoder.feed(part)):
-                        if delta.end is not None:
-                            open_prompts.discard(delta.index)
-                        yield delta
-        if open_prompts:
-            raise PredictorUnreachable(_BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
-
-    async def _in_time(self, work: Awaitable[_Result], request: GenerateRequest, started: float) -> _Result:
-        """A stream's next step, given up when ``request``, sent at ``started``, is long too late."""
-        limit_s = _limit_s(request)
         try:
-            return await asyncio.wait_for(
-                work, None if limit_s is None else limit_s - (self._clock() - started)
-            )
+            async with self._connection():
+                limit = self._stream_limit(request, started)
+                async with await self._open_stream(body, headers, limit) as response:
+                    while part := await response.content.readany():
+                        for delta in map(delta_from_event, decoder.feed(part)):
+                            if delta.end is not None:
+                                open_prompts.discard(delta.index)
+                            yield delta
+        except aiohttp.ClientError as error:
+            raise explain(error, self._config) from error
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._clock() - started) from None
-        except aiohttp.ClientError as error:
-            raise _explain(error, self._config) from error
+        if open_prompts:
+            raise PredictorUnreachable(BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+
+    async def is_ready(self) -> bool:
+        """Whether the predictor says that it takes requests; False also if it cannot be asked."""
+        answer = await self._ask(self._model_url + "/ready")
+        return answer is not None and answer.status == HTTPStatus.OK
+
+    async def serving(self) -> str | None:
+        """Id of the release that the predictor serves; None if it cannot be asked, or does not say."""
+        answer = await self._ask(self._model_url)
+        return None if answer is None else release_of(answer)
+
+    async def _ask(self, url: str) -> Answer | None:
+        if self._unpooled is None:
+            return None
+        limit = aiohttp.ClientTimeout(total=ASK_LIMIT_S)
+        try:
+            async with self._unpooled.get(
+                url, allow_redirects=False, timeout=limit, trace_request_ctx=Attempt()
+            ) as response:
+                return await _read_whole(response)
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return None
+
+    def _stream_limit(self, request: GenerateRequest, started: float) -> aiohttp.ClientTimeout:
+        """How long a whole stream may take that was asked for at ``started``.
+
+        aiohttp keeps to it, and not ``asyncio.wait_for`` around each step: that forgets a cancellation which comes
+        together with a token (before Python 3.12).
+        """
+        limit_s = _limit_s(request)
+        left_s = None if limit_s is None else max(0.001, limit_s - (self._clock() - started))
+        return aiohttp.ClientTimeout(
+            total=left_s, sock_connect=self._config.connect_timeout_s, sock_read=self._config.read_timeout_s
+        )
 
     def _encode(self, request: GenerateRequest, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
         """Body and headers of a request."""
@@ -150,12 +191,19 @@ class PredictorClient:
         body, content_headers = encode_rest_request(infer, binary=True)
         return body, {**headers, **content_headers}
 
-    async def _open_stream(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _open_stream(
+        self, body: bytes, headers: Mapping[str, str], limit: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
         """A response whose body is a stream; any other raises what it says."""
         if self._unpooled is None:
             raise _not_open()
         response = await self._unpooled.post(
-            self._stream_url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=_Attempt()
+            self._stream_url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=limit,
+            trace_request_ctx=Attempt(),
         )
         if response.status != HTTPStatus.OK:
             async with response:
@@ -163,19 +211,21 @@ class PredictorClient:
         return response
 
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        if self._pooled is None or self._unpooled is None:
-            raise _not_open()
         async with self._connection():
-            attempt = _Attempt()
+            pooled, unpooled = self._pooled, self._unpooled
+            if pooled is None or unpooled is None:
+                raise _not_open()
+            attempt = Attempt()
             try:
-                return await self._post(self._pooled, body, headers, attempt)
+                return await self._post(pooled, body, headers, attempt)
             except aiohttp.ClientError as error:
-                if not attempt.may_repeat(error):
-                    raise _explain(error, self._config) from error
+                may_repeat = self._pooled is not None and attempt.may_repeat(error)
+                if not (may_repeat and self._retries.allow(RetryKind.REPEAT)):
+                    raise explain(error, self._config) from error
             try:
-                return await self._post(self._unpooled, body, headers, _Attempt())
+                return await self._post(unpooled, body, headers, Attempt())
             except aiohttp.ClientError as error:
-                raise _explain(error, self._config) from error
+                raise explain(error, self._config) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
@@ -184,11 +234,7 @@ class PredictorClient:
             try:
                 await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
             except asyncio.TimeoutError:
-                raise Overloaded(
-                    f"all {self._config.max_connections} connections to the predictor are busy; retry later, "
-                    "add replicas, or raise YIWEN_MAX_CONNECTIONS",
-                    retry_after_s=RETRY_AFTER_S,
-                ) from None
+                raise ConnectionsBusy(self._config.max_connections, retry_after_s=RETRY_AFTER_S) from None
         else:
             await self._free.acquire()
         try:
@@ -197,61 +243,13 @@ class PredictorClient:
             self._free.release()
 
     async def _post(
-        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], attempt: _Attempt
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], attempt: Attempt
     ) -> Answer:
         async with session.post(
             self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
         ) as response:
             attempt.answered = True
             return await _read_whole(response)
-
-    def _create_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        reuse = aiohttp.TraceConfig()
-        reuse.on_connection_reuseconn.append(_note_reuse)
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._config.connect_timeout_s, sock_read=self._config.read_timeout_s
-            ),
-            headers={"accept-encoding": "identity", "user-agent": "yiwen-transformer"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[reuse],
-            # trust_env stays off: a proxy for the way out of the cluster must not see the way to the predictor.
-        )
-
-
-class _Attempt:
-    """How far one try came, to know what to do when it fails."""
-
-    __slots__ = ("answered", "reused")
-
-    def __init__(self) -> None:
-        self.reused = False
-        """Whether it got a connection that an earlier request had opened."""
-        self.answered = False
-        """Whether the answer's headers arrived."""
-
-    def may_repeat(self, error: aiohttp.ClientError) -> bool:
-        """Whether a second try is safe and of use.
-
-        It is if no connection came about, and if a pooled one, opened for an earlier request, broke before the
-        answer began: then the other side had most likely closed it while it was idle. Should the predictor have been
-        at work after all, generating again costs time and changes nothing. A connection opened for this very request
-        that breaks is another matter: the request itself may be what broke the predictor.
-        """
-        if isinstance(error, _NO_CONNECTION):
-            return True
-        return self.reused and not self.answered and isinstance(error, _BROKEN)
-
-
-_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_BROKEN = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
-
-
-async def _note_reuse(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    context.trace_request_ctx.reused = True
 
 
 def travelling_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
@@ -280,17 +278,3 @@ def _read(answer: Answer) -> GenerateResponse:
     if answer.status == HTTPStatus.OK:
         return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
     raise error_of(answer)
-
-
-def _explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
-    """What a failed exchange means to the caller, who need not learn the predictor's address."""
-    if isinstance(error, _NO_CONNECTION):
-        return PredictorUnreachable(
-            "no connection to the predictor; it may be starting: retry, or check YIWEN_PREDICTOR_URL",
-            retry_after_s=RETRY_AFTER_S,
-        )
-    if isinstance(error, aiohttp.SocketTimeoutError):
-        return PredictorTooLate(config.read_timeout_s)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return PredictorFault("what answers at YIWEN_PREDICTOR_URL does not speak HTTP; check its port")
-    return PredictorUnreachable(_BROKEN_OFF, retry_after_s=RETRY_AFTER_S)

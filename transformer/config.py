@@ -30,6 +30,18 @@ class TransformerConfig:
     predictor_model: str | None = field(default=None, metadata={"env": "YIWEN_PREDICTOR_MODEL"})
     """Model name in the predictor's URL. None: the transformer's own, which is what KServe makes both of."""
 
+    predictor_tagged_urls: tuple[str, ...] = field(
+        default=(), metadata={"env": "YIWEN_PREDICTOR_TAGGED_URLS"}
+    )
+    """Addresses to ask, separated by commas, when the predictor at `YIWEN_PREDICTOR_URL` is of another release than
+    this transformer, as in a canary. Empty: `latest-` and `prev-` before that URL's host, which is how Knative
+    names tagged revisions (`latest-` only with the annotation `serving.kserve.io/enable-tag-routing: "true"`);
+    nothing if it is an IP address."""
+
+    release_check_s: float = field(default=60.0, metadata={"env": "YIWEN_RELEASE_CHECK_S", "min": 0.0})
+    """Seconds that a tagged address, once found, is used before `YIWEN_PREDICTOR_URL` is tried again. That leads to
+    this release when the rollout is over; until then each try costs a refusal and a search, some milliseconds."""
+
     cache_bytes: int = field(default=64 * MIB, metadata={"env": "YIWEN_CACHE_BYTES", "min": 0})
     """Bytes of the in-process cache; 0 turns it off. 64 MiB hold some 100,000 product titles, in a pod that needs
     about 300 MiB anyway."""
@@ -89,6 +101,11 @@ class TransformerConfig:
     redis_probe_max_s: float = field(default=15.0, metadata={"env": "YIWEN_REDIS_PROBE_MAX_S", "min": 0.01})
     """Bound of the seconds between probes: how long, at most, a Redis that came back stays unused."""
 
+    lease_s: float = field(default=2.0, metadata={"env": "YIWEN_LEASE_S", "min": 0.05})
+    """Seconds after which other replicas take over the texts of a transformer that died while it had them translated.
+    One that lives renews its leases after a third of that; 2 s are longer than the pauses of a process that
+    lives."""
+
     max_texts: int = field(default=1024, metadata={"env": "YIWEN_MAX_TEXTS", "min": 1})
     """Texts in one request; more are refused with 413. 1024 short titles keep one request's work in this process
     under 0.1 s, so that one caller cannot hold up the others."""
@@ -109,6 +126,20 @@ class TransformerConfig:
     pool_timeout_s: float = field(default=5.0, metadata={"env": "YIWEN_POOL_TIMEOUT_S", "min": 0.001})
     """Seconds to wait for one of ``max_connections``; then 429. Longer waits would hide an overload from callers."""
 
+    admission_tokens: int = field(default=262_144, metadata={"env": "YIWEN_ADMISSION_TOKENS", "min": 1})
+    """Tokens (prompt plus the longest answer allowed) of texts that missed the cache and are under way in this
+    process; beyond it 429. Twice the predictor's `YIWEN_QUEUE_TOKENS`, so that in an ordinary overload the
+    predictor, which knows its slots, refuses first."""
+
+    warming_hold_s: float = field(default=20.0, metadata={"env": "YIWEN_WARMING_HOLD_S", "min": 0.0})
+    """Seconds that a request waits for a predictor that is not up; then 503. A stream, which is told that it waits,
+    has until its deadline. 0 answers 503 at once. 20 s are longer than a small release takes to start and shorter
+    than the 30 s after which many clients give up."""
+
+    warming_waiters: int = field(default=1000, metadata={"env": "YIWEN_WARMING_WAITERS", "min": 1})
+    """Requests that may wait for a predictor that is not up; more get 503 at once. What they hold is bounded by
+    `YIWEN_ADMISSION_TOKENS` too."""
+
     keepalive_s: float = field(default=30.0, metadata={"env": "YIWEN_KEEPALIVE_S", "min": 0.0})
     """Seconds an idle connection is kept. Under the server's 65 s, so that this side closes first: the other way
     round, a request can run into a connection that is just being closed."""
@@ -119,6 +150,11 @@ class TransformerConfig:
             base_url(self.predictor_url)
         except ValueError as error:
             raise SettingsError(f"YIWEN_PREDICTOR_URL {error}") from error
+        for url in self.predictor_tagged_urls:
+            try:
+                base_url(url)
+            except ValueError as error:
+                raise SettingsError(f"YIWEN_PREDICTOR_TAGGED_URLS {error}") from error
         try:
             parse_redis_url(self.redis_url or "redis://localhost")
         except ValueError as error:

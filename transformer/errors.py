@@ -6,8 +6,9 @@
     ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
     ├── TooLong         413 ── TextTooLong, TooManyTexts, TooManySegments
+    ├── Overloaded      429 ── ConnectionsBusy, TooMuchWaiting
     ├── InternalFault   500 ── PredictorFault
-    ├── NotReady        503 ── PredictorUnreachable
+    ├── NotReady        503 ── PredictorUnreachable (NoConnection), ReleaseNotServed, StillWarming, WaitingRoomFull
     └── DeadlineExceeded 504 ─ PredictorTooLate
 
 Texts are named by their index in the request (from 0) and never quoted. A language tag is quoted only if it has the
@@ -25,6 +26,7 @@ from protocol.errors import (
     InvalidRequest,
     NotFound,
     NotReady,
+    Overloaded,
     TooLong,
 )
 
@@ -114,6 +116,71 @@ class PredictorFault(InternalFault):
 
 class PredictorUnreachable(NotReady):
     """503: no connection to the predictor, or it broke before the answer was there."""
+
+
+class NoConnection(PredictorUnreachable):
+    """503: no connection came about, so the predictor has seen nothing of the request."""
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(
+            "no connection to the predictor; it may be starting: retry, or check YIWEN_PREDICTOR_URL",
+            retry_after_s=retry_after_s,
+        )
+
+
+class ReleaseNotServed(NotReady):
+    """503: only predictors of another release were found. Not 409, since the caller can repair neither side."""
+
+    def __init__(self, wanted: str, serving: str, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"this transformer has release {wanted} and found only a predictor of {serving}; retry, roll both out "
+            'together with serving.kserve.io/enable-tag-routing "true", or list the address of '
+            f"{wanted} in YIWEN_PREDICTOR_TAGGED_URLS",
+            retry_after_s=retry_after_s,
+        )
+
+
+class StillWarming(NotReady):
+    """503: the predictor did not come up in time."""
+
+    def __init__(self, waited_s: float, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"the predictor did not come up within {waited_s:.3g} s; retry, allow more time with `deadline_ms` or "
+            "YIWEN_WARMING_HOLD_S, or look for why it does not start",
+            retry_after_s=retry_after_s,
+        )
+
+
+class WaitingRoomFull(NotReady):
+    """503: as many requests as allowed wait for the predictor to come up."""
+
+    def __init__(self, waiters: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"the predictor is not up and {waiters} requests wait for it; retry, or raise YIWEN_WARMING_WAITERS",
+            retry_after_s=retry_after_s,
+        )
+
+
+class ConnectionsBusy(Overloaded):
+    """429: no connection to the predictor became free in time."""
+
+    def __init__(self, connections: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"all {connections} connections to the predictor are busy; retry later, add replicas, or raise "
+            "YIWEN_MAX_CONNECTIONS",
+            retry_after_s=retry_after_s,
+        )
+
+
+class TooMuchWaiting(Overloaded):
+    """429: the work under way leaves no room for this request."""
+
+    def __init__(self, under_way: int, budget: int, wanted: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"translations under way hold {under_way} of {budget} tokens and this request needs up to {wanted}; "
+            "retry later, add replicas, or raise YIWEN_ADMISSION_TOKENS",
+            retry_after_s=retry_after_s,
+        )
 
 
 class PredictorTooLate(DeadlineExceeded):

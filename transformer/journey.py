@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from protocol.messages import TranslateRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +20,14 @@ class Journey:
     """On the pipeline's clock, seconds."""
     allowed_s: float
     """From arrival to ``deadline``."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What else makes each translation what it is, as :func:`options_of` returns it: a part of every cache key."""
+
+
+def options_of(request: TranslateRequest) -> dict[str, str]:
+    """What of a request makes its translations what they are, for :func:`transformer.cache_key.cache_key`.
+
+    A bound that cuts answers short does, none does not. A text's format does not: a segment's translation is the same
+    wherever it stands.
+    """
+    return {} if request.max_new_tokens is None else {"max_new_tokens": str(request.max_new_tokens)}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import py3langid
 
 from protocol.release import TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.scripts import READ_AS, chinese_script, evidence_by_script
+from transformer.scripts import READ_AS, chinese_script, evidence_by_script, has_letters
 
 UNDETERMINED = "und"
 """BCP 47's tag of a text that holds no language: numbers, punctuation, emoji."""
@@ -32,6 +33,10 @@ _TARGET_DISCOUNT = 0.5
 back untranslated, while a needless translation of a mixed text does little harm."""
 _KANA_SHARE = 0.2
 """With less kana than this among its characters, a text may still be Chinese that borrows a の."""
+
+_TAGS_KEPT = 256
+_LONGEST_KEPT = 35
+"""Tags of callers whose meaning is kept, and how long one may be: RFC 5646 (4.4.1) asks for room for 35."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Languages:
             for _, target in spec.pairs
         }
         """Languages that a text wanted in a target may be in, the target itself among them."""
+        # The texts of a request nearly always have the same languages.
+        self._resolved = lru_cache(_TAGS_KEPT)(partial(resolve_tag, known=self._tags))
 
     def direct(self, index: int, text: str, source: str | None, target: str) -> Direction:
         """Settle both languages of the request's text number ``index``.
@@ -72,18 +79,17 @@ class Languages:
         given = None if source is None else self._resolve(index, "source", source)
         if given is not None:
             self._check_pair(index, given, to)
-        evidence = evidence_by_script(text)
-        if not evidence:
+        if not has_letters(text):
             return Direction(given or UNDETERMINED, to, needs_model=False)
         if given is not None:
             return Direction(given, to, needs_model=True)
-        found = self._detect(text, evidence, to)
+        found = self._detect(text, evidence_by_script(text), to)
         if found is None:
             raise UndetectedLanguage(index, self._readable[to])
         return Direction(found, to, needs_model=found not in (to, UNDETERMINED))
 
     def _resolve(self, index: int, role: str, tag: str) -> str:
-        known = resolve_tag(tag, self._tags)
+        known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else resolve_tag(tag, self._tags)
         if known is None:
             raise UnknownLanguage(index, role, tag, self._spec.languages)
         return known

@@ -1,29 +1,47 @@
-"""The transformer as KServe sees it: tensors to messages, the pipeline, messages to tensors. Nothing else.
+"""The transformer as KServe sees it: the wire to messages, the pipeline, messages to the wire. Nothing else.
 
 Decoding of bodies, error answers, drain and cancellation are the server's (:mod:`serving`).
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
 from protocol.codec import (
+    TEXT_SERVICE,
     InferRequest,
     InferResponse,
+    decode_text_stream_request,
+    document_from_text,
+    document_from_text_delta,
+    encode_text_delta,
+    encode_warming,
     infer_from_translate_response,
+    translate_request_from_generate,
     translate_request_from_infer,
 )
-from protocol.messages import TranslateResponse
+from protocol.glossary import GLOSSARY_FILE, load_release_glossary
+from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.release import TRANSLATION_FILE, Release, load_release, load_translation_spec
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
-from serving.model import Call, ServedModel
-from transformer.client import PredictorClient, travelling_headers
+from protocol.text_stream import TextDelta, TextEnd
+from serving.model import Call, NamedEvent, ServedModel
+from transformer.client import travelling_headers
 from transformer.config import TransformerConfig
 from transformer.generation import Generator
+from transformer.glossary import Glossaries
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.predictors import PredictorRouter
+from transformer.streamed_generation import StreamedGenerator
+from transformer.text_stream import TextGeneration
 from transformer.tiers import TieredCache, create_tiers
 from transformer.tokenizer import load_tokenizer
+from transformer.usage import CountedPredictor
+from transformer.warming import Warming
 
 PLATFORM = "yiwen_transformer"
 
@@ -31,16 +49,20 @@ PLATFORM = "yiwen_transformer"
 class TranslatorModel(ServedModel):
     """Serves one release's languages; healthy between :meth:`open` and :meth:`close`."""
 
+    stream_service = TEXT_SERVICE
+
     def __init__(
         self,
         name: str,
         release: Release,
         pipeline: Pipeline,
-        predictor: PredictorClient,
+        texts: TextGeneration,
+        predictor: PredictorRouter,
         cache: TieredCache,
     ) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
         self._pipeline = pipeline
+        self._texts = texts
         self._predictor = predictor
         self._cache = cache
         self._open = False
@@ -57,6 +79,49 @@ class TranslatorModel(ServedModel):
         call.notes.update(_counts(answer))
         return infer_from_translate_response(answer, request)
 
+    async def generate(self, body: bytes, call: Call) -> Mapping[str, object]:
+        """Translate the request's one text.
+
+        Raises:
+            YiwenError: as :meth:`infer`.
+        """
+        wanted = translate_request_from_generate(body)
+        text, end = await self._texts.whole(wanted, travelling_headers(call.request_id, call.headers))
+        _note(end, call)
+        return document_from_text(text, end, self.name)
+
+    async def stream(
+        self, body: bytes, call: Call
+    ) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
+        """As :meth:`generate`, in pieces. While the predictor is being started, an event ``warming`` says so."""
+        async with aclosing(self._stream(translate_request_from_generate(body), call)) as items:
+            async for item in items:
+                if isinstance(item, Warming):
+                    yield NamedEvent("warming", {"waited_s": round(item.waited_s, 3)})
+                else:
+                    yield document_from_text_delta(item, self.name)
+
+    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        """As :meth:`stream`, in the messages of ``yiwen.v1.TextGeneration``."""
+        asked = decode_text_stream_request(message)
+        self.check_address(asked.model_name, asked.model_version)
+        async with aclosing(self._stream(asked.request, call)) as items:
+            async for item in items:
+                if isinstance(item, Warming):
+                    yield encode_warming(item.waited_s)
+                else:
+                    yield encode_text_delta(item)
+
+    async def _stream(
+        self, wanted: TranslateRequest, call: Call
+    ) -> AsyncGenerator[TextDelta | Warming, None]:
+        headers = travelling_headers(call.request_id, call.headers)
+        async with aclosing(self._texts.stream(wanted, headers)) as items:
+            async for item in items:
+                if isinstance(item, TextDelta) and item.end is not None:
+                    _note(item.end, call)
+                yield item
+
     def is_healthy(self) -> bool:
         """True while requests can be taken. The predictor's health is its own: a cache hit needs none of it."""
         return self._open
@@ -69,6 +134,7 @@ class TranslatorModel(ServedModel):
     async def close(self) -> None:
         """Close the connection pools, after what waits for the shared cache is written to it."""
         self._open = False
+        await self._pipeline.close()
         await self._predictor.close()
         await self._cache.close()
 
@@ -97,7 +163,12 @@ def create_model(
     tokenizer = load_tokenizer(config.release, spec, release.limits.max_sequence_tokens)
     name = name or release.name
     metrics = metrics or TransformerMetrics(release.id)
-    predictor = PredictorClient(config, config.predictor_model or name, metrics)
+    router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)
+    predictor = CountedPredictor(router)
+    guards = Guards(spec)
+    generator = Generator(
+        release=release.id, tokenizer=tokenizer, guards=guards, predictor=predictor, metrics=metrics
+    )
     cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(
         release=release.id,
@@ -105,16 +176,16 @@ def create_model(
         languages=Languages(spec),
         tokenizer=tokenizer,
         cache=cache,
-        generator=Generator(
-            release=release.id,
-            tokenizer=tokenizer,
-            guards=Guards(spec),
-            predictor=predictor,
-            metrics=metrics,
-        ),
+        sharing=cache,
+        generator=generator,
         metrics=metrics,
+        glossaries=Glossaries.of_release(load_release_glossary(config.release / GLOSSARY_FILE, spec.pairs)),
     )
-    return TranslatorModel(name, release, pipeline, predictor, cache)
+    streamed = StreamedGenerator(
+        release=release.id, tokenizer=tokenizer, generator=generator, predictor=predictor
+    )
+    texts = TextGeneration(release=release.id, pipeline=pipeline, generator=streamed)
+    return TranslatorModel(name, release, pipeline, texts, router, cache)
 
 
 def _counts(answer: TranslateResponse) -> dict[str, int]:
@@ -122,3 +193,9 @@ def _counts(answer: TranslateResponse) -> dict[str, int]:
     for translation in answer.translations:
         counts[translation.cache.value] = counts.get(translation.cache.value, 0) + 1
     return counts
+
+
+def _note(end: TextEnd, call: Call) -> None:
+    """What the log line of one text says."""
+    call.notes.update(texts=1, segments=end.usage.segments, generated_tokens=end.usage.generated_tokens)
+    call.notes[end.cache.value] = 1

@@ -1,7 +1,8 @@
 """The journey of a request: languages, cache, what must be generated, cache. Values in, values out.
 
-It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.segments`, and each neighbour
-that is waited for (cache, generator) is passed in. It knows nothing of KServe (:mod:`transformer.model`).
+It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.segments`, what is done about
+misses in :mod:`transformer.misses`, and each neighbour that is waited for (cache, generator) is passed in. It knows
+nothing of KServe (:mod:`transformer.model`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Protocol
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
 from transformer.answers import Answer, translation_of
 from transformer.attempts import Made
-from transformer.cache import Cache, CacheEntry, look_up
-from transformer.errors import PredictorTooLate
+from transformer.cache import Cache, look_up
 from transformer.generation import Generator, beside
-from transformer.journey import Journey
+from transformer.glossary import NO_GLOSSARIES, Glossaries
+from transformer.journey import Journey, options_of
 from transformer.languages import Languages
+from transformer.leases import NOTHING_SHARED, Sharing
 from transformer.metrics import TransformerMetrics
+from transformer.misses import Misses
 from transformer.segments import Document, Identity, Job, jobs_of, split_request
 
 
@@ -43,7 +46,7 @@ class Bounds:
 
 
 class Pipeline:
-    """Translates under one release. Holds no state of any request."""
+    """Translates under one release. Holds no state of any request but what is under way for several of them."""
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class Pipeline:
         cache: Cache,
         generator: Generator,
         metrics: TransformerMetrics,
+        glossaries: Glossaries = NO_GLOSSARIES,
+        sharing: Sharing = NOTHING_SHARED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._release = release
@@ -62,8 +67,11 @@ class Pipeline:
         self._languages = languages
         self._tokenizer = tokenizer
         self._cache = cache
-        self._generator = generator
+        self._misses = Misses(
+            release=release, cache=cache, generator=generator, metrics=metrics, sharing=sharing, clock=clock
+        )
         self._metrics = metrics
+        self._glossaries = glossaries
         self._clock = clock
 
     async def translate(self, request: TranslateRequest, headers: Mapping[str, str]) -> TranslateResponse:
@@ -76,70 +84,77 @@ class Pipeline:
         Raises:
             YiwenError: the request is not one for this release, or the predictor could not answer it in time.
         """
-        journey = self._begin(request, headers)
-        documents = await self._split(request)
-        answers = await self._answers(jobs_of(documents), journey)
+        journey = self.begin(request, headers)
+        documents = await self.split(request)
+        answers = await self.answers(jobs_of(documents), journey)
         translations = tuple(translation_of(document, answers) for document in documents)
-        self._count(documents, translations)
+        self.count(documents, translations)
         return TranslateResponse(translations, self._release)
 
-    def _begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> Journey:
+    async def close(self) -> None:
+        """End what is still under way; requests that wait for it fail with 503."""
+        await self._misses.close()
+
+    def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> Journey:
+        """The journey of a request that has just arrived."""
         deadline_ms = min(request.deadline_ms or self._bounds.max_deadline_ms, self._bounds.max_deadline_ms)
         allowed_s = deadline_ms / 1000
-        return Journey(headers, request.max_new_tokens, self._clock() + allowed_s, allowed_s)
+        deadline = self._clock() + allowed_s
+        return Journey(headers, request.max_new_tokens, deadline, allowed_s, options_of(request))
 
-    async def _split(self, request: TranslateRequest) -> list[Document]:
+    async def split(self, request: TranslateRequest) -> list[Document]:
+        """The request's texts, taken apart.
+
+        Raises:
+            YiwenError: the request is not one for this release.
+        """
         return await beside(
             request.texts,
-            lambda: split_request(request, self._languages, self._bounds.max_texts, self._whole),
+            lambda: split_request(
+                request, self._languages, self._bounds.max_texts, self._whole, self._glossaries
+            ),
         )
+
+    async def look_up(self, jobs: Sequence[Job], journey: Journey) -> list[Answer | None]:
+        """What the cache has for each job, in order; at most one round trip."""
+        wanted = [(job.key(self._release, journey.options), job.first.normal) for job in jobs]
+        found = await look_up(self._cache, wanted, self._metrics)
+        return [
+            None if entry is None else Answer(entry.text, entry.confidence, CacheStatus.HIT)
+            for entry in found
+        ]
+
+    def under_way(self, job: Job, journey: Journey) -> bool:
+        """Whether ``job`` is being generated, so that :meth:`answers` would wait for that."""
+        return self._misses.under_way(job, journey)
+
+    async def answers(self, jobs: Sequence[Job], journey: Journey) -> dict[Identity, Answer]:
+        """Each job's answer, by what its segments have in common.
+
+        Raises:
+            YiwenError: the predictor could not answer all of them in time.
+        """
+        found = await self.look_up(jobs, journey)
+        missing = [job for job, answer in zip(jobs, found, strict=True) if answer is None]
+        made = iter(await self._misses.answer(missing, journey) if missing else ())
+        return {
+            job.first.identity: next(made) if answer is None else answer
+            for job, answer in zip(jobs, found, strict=True)
+        }
+
+    async def remember(self, made: Sequence[tuple[Job, Made]], journey: Journey) -> None:
+        """Cache what no guard objects to of what was generated for this release."""
+        await self._misses.remember(made, journey)
 
     def _whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""
         return not self._bounds.split_always and self._tokenizer.fits(text)
 
-    async def _answers(self, jobs: Sequence[Job], journey: Journey) -> dict[Identity, Answer]:
-        """Each job's answer, by what its segments have in common."""
-        wanted = [(job.key(self._release, journey.max_new_tokens), job.first.normal) for job in jobs]
-        found = await look_up(self._cache, wanted, self._metrics)
-        missing = [job for job, entry in zip(jobs, found, strict=True) if entry is None]
-        made = iter(await self._generate(missing, journey) if missing else ())
-        return {
-            job.first.identity: next(made)
-            if entry is None
-            else Answer(entry.text, entry.confidence, CacheStatus.HIT)
-            for job, entry in zip(jobs, found, strict=True)
-        }
-
-    async def _generate(self, jobs: Sequence[Job], journey: Journey) -> list[Answer]:
-        """Generated answers in order; the good ones are cached, even when the deadline ends the rest."""
-        made = await self._generator.generate(jobs, journey)
-        complete = [(job, each) for job, each in zip(jobs, made, strict=True) if each is not None]
-        await self._remember(complete, journey)
-        if len(complete) < len(made):
-            raise PredictorTooLate(journey.allowed_s)
-        return [
-            Answer(each.text, each.confidence, CacheStatus.MISS, each.finish_reason, each.flags, job.first)
-            for job, each in complete
-        ]
-
-    async def _remember(self, made: Sequence[tuple[Job, Made]], journey: Journey) -> None:
-        """Cache what no guard objects to. The generator has checked that it is of this release."""
-        good = {
-            job.key(self._release, journey.max_new_tokens): CacheEntry(
-                job.first.normal, each.text, each.confidence
-            )
-            for job, each in made
-            if not each.flags
-        }
-        if good:
-            await self._cache.put_many(good)
-
-    def _count(self, documents: Sequence[Document], translations: Sequence[Translation]) -> None:
+    def count(self, documents: Sequence[Document], translations: Sequence[Translation]) -> None:
+        """Count what was answered."""
+        lengths: dict[tuple[str, str, CacheStatus], list[int]] = {}
         for document, translation in zip(documents, translations, strict=True):
-            self._metrics.answered(
-                source=translation.source,
-                target=document.direction.target,
-                cache=translation.cache,
-                characters=len(document.text),
-            )
+            kind = (translation.source, document.direction.target, translation.cache)
+            lengths.setdefault(kind, []).append(len(document.text))
+        for (source, target, cache), characters in lengths.items():
+            self._metrics.answered(source=source, target=target, cache=cache, characters=characters)

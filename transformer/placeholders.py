@@ -3,6 +3,7 @@
 An answer is first made of the text as it is, since a model that copies codes by itself translates best what it has
 seen; :func:`lost` then verifies it. Only where something is missing the text is masked (:func:`masks`), translated
 once more, and unmasked (:func:`unmask`): :mod:`transformer.attempts` says so, and what is still lost is flagged.
+A glossary's terms are masked in the same way; their masks become what must stand in the translation.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from transformer.terms import Term, touching
 
 _UNITS = (
     r"mAh|kWh|Wh|GHz|MHz|kHz|Hz|GB|TB|MB|KB|ml|mL|cl|dl|kg|mg|lbs?|oz|km|cm|mm|nm|in|ft|kW|"
@@ -65,17 +68,41 @@ class Masked:
     """(mask, what it stands for), in the text's order."""
 
 
-def protected(text: str) -> list[Protected]:
-    """All stretches of ``text`` that must survive, in order; they do not overlap."""
-    return [
+def protected(text: str, terms: Sequence[Term] = ()) -> list[Protected]:
+    """All stretches of ``text`` that must survive and are no ``terms``, in order; they do not overlap.
+
+    Args:
+        text: any text.
+        terms: what a glossary concerns in it, as :func:`settle` returns it.
+    """
+    found = [
         Protected(str(found.lastgroup), found.start(), found.end(), found.group())
         for found in _KINDS.finditer(text)
     ]
+    if not terms:
+        return found
+    narrow = [_narrowed(each, terms) for each in found]
+    return [each for each in narrow if not touching(terms, each.start, each.end)]
 
 
-def lost(source: str, answer: str) -> bool:
-    """Whether ``answer`` holds anything that must survive less often than ``source`` does."""
-    wanted = Counter(each.must_survive for each in protected(source))
+def settle(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Those of ``terms`` that no placeholder of ``text`` forbids: none that lies inside one, or cuts one.
+
+    A term that holds a whole one goes before it, and so does one that holds the unit of a quantity.
+    """
+    found = [_narrowed(each, terms) for each in protected(text)]
+    cut = {
+        term
+        for each in found
+        for term in touching(terms, each.start, each.end)
+        if not term.start <= each.start <= each.end <= term.end
+    }
+    return tuple(term for term in terms if term not in cut)
+
+
+def lost(source: str, answer: str, terms: Sequence[Term] = ()) -> bool:
+    """Whether ``answer`` holds anything that must survive, and is none of ``terms``, less often than ``source``."""
+    wanted = Counter(each.must_survive for each in protected(source, terms))
     return any(answer.count(text) < count for text, count in wanted.items())
 
 
@@ -86,12 +113,13 @@ def without_placeholders(text: str) -> str:
     return _KINDS.sub(lambda found: "" if found.lastgroup in _NOT_WORDS else found.group(), text)
 
 
-def masks(text: str) -> list[Masked]:
-    """``text`` with a short code in place of each thing to keep, in one way or more, the likeliest first.
+def masks(text: str, terms: Sequence[Term] = ()) -> list[Masked]:
+    """``text`` with a short code in place of each thing to keep and each term, in one way or more, likeliest first.
 
     Empty if there is nothing, or too much, to mask.
     """
-    spans = protected(text)
+    spans = [*protected(text, terms), *(Protected("term", t.start, t.end, t.must_stand) for t in terms)]
+    spans.sort(key=lambda span: span.start)
     if not 0 < len(spans) <= MAX_MASKS:
         return []
     chosen = (next((stem for stem in stems if stem not in text), None) for stems in _MASKS)
@@ -105,6 +133,14 @@ def unmask(answer: str, masked: Masked) -> str | None:
         return None
     codes = re.compile("|".join(re.escape(code) for code in originals))
     return codes.sub(lambda found: originals[found.group()], answer)
+
+
+def _narrowed(each: Protected, terms: Sequence[Term]) -> Protected:
+    """Of a quantity that one of ``terms`` touches the number: its unit may be the term."""
+    if each.kind != "quantity" or not touching(terms, each.start, each.end):
+        return each
+    number = each.must_survive
+    return Protected(each.kind, each.start, each.start + len(number), number)
 
 
 def _masked(text: str, spans: Sequence[Protected], stem: str) -> Masked:

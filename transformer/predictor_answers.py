@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -43,6 +44,16 @@ def error_of(answer: Answer) -> YiwenError:
         retry_after_s=retry_after_s,
         serving=serving if isinstance(serving, str) else None,
     )
+
+
+def release_of(answer: Answer) -> str | None:
+    """Id of the release that the predictor's description of its model names; None if it is none of ours."""
+    versions = _json_object(answer.body).get("versions") if answer.status == HTTPStatus.OK else None
+    match versions:
+        case [str(release)]:
+            return release
+        case _:
+            return None
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

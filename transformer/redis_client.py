@@ -20,6 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from transformer.redis_scripts import Script
 from transformer.redis_url import RedisAddress, Topology
 
 T = TypeVar("T")
@@ -50,6 +51,16 @@ class StoreSettings:
     """From sending until the whole answer is there, in seconds; a connection that must be opened first has its own
     time on top."""
     max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """One run of a script."""
+
+    script: Script
+    keys: tuple[str, ...]
+    """All in one cluster slot."""
+    arguments: tuple[str | bytes | int, ...]
 
 
 class RedisStore:
@@ -85,6 +96,22 @@ class RedisStore:
             pipe.set(key, value, px=lifetime_ms)
         answers = await self._within(lambda: pipe.execute(raise_on_error=False))
         return [_store_error(answer) if isinstance(answer, Exception) else None for answer in answers]
+
+    async def run_many(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """What each script returns, or a StoreError in its place, in one round trip.
+
+        A server that does not know a script yet costs a second one, in which it learns it.
+
+        Raises:
+            StoreError: no answer in time.
+        """
+        answers = await self._run(calls, "EVALSHA")
+        unknown = [n for n, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        if unknown:
+            again = await self._run([calls[number] for number in unknown], "EVAL")
+            for number, answer in zip(unknown, again, strict=True):
+                answers[number] = answer
+        return [_store_error(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     async def keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Batches of the keys that begin with ``prefix``, by SCAN; one may come twice.
@@ -129,6 +156,14 @@ class RedisStore:
         await self._client.aclose()
         for sentinel in self._sentinels:
             await sentinel.aclose()
+
+    async def _run(self, calls: Sequence[ScriptCall], command: str) -> list[Any]:
+        pipe = self._pipeline()
+        for call in calls:
+            script = call.script.sha if command == "EVALSHA" else call.script.source
+            # By its name: redis-py keeps the method itself from pipelines of a cluster, which run it all the same.
+            pipe.execute_command(command, script, len(call.keys), *call.keys, *call.arguments)
+        return list(await self._within(lambda: pipe.execute(raise_on_error=False)))
 
     def _pipeline(self) -> Any:  # noqa: ANN401  redis-py's two kinds of pipeline have no type in common
         return self._client.pipeline() if self._is_cluster else self._client.pipeline(transaction=False)

@@ -54,6 +54,9 @@ READ_AS = {
 }
 """Scripts that a text may be in, by the script that a language is said to be written in."""
 
+_UNSPACED = ("Hani", "Kana", "Hang", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
+"""Scripts whose words are not set apart, and Hangul, where particles are written to the noun."""
+_UNSPACED_LETTER = re.compile(f"[{''.join(_BLOCKS[script] for script in _UNSPACED)}]")
 _LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _BLOCKS.items()}
 _LATIN_WORDS = re.compile(f"[{_BLOCKS['Latn']}]+(?:['’][{_BLOCKS['Latn']}]+)*")
 _ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
@@ -92,6 +95,11 @@ def evidence_by_script(text: str) -> dict[str, float]:
     return evidence
 
 
+def has_letters(text: str) -> bool:
+    """Whether :func:`evidence_by_script` finds anything, without weighing it."""
+    return any(map(str.isalpha, text)) or _LATIN_WORDS.search(text) is not None
+
+
 def chinese_script(text: str) -> str:
     """``Hans`` or ``Hant``, by which characters exist in GB 2312 or in Big5 alone; ``Hans`` if it shows no sign."""
     simplified = traditional = 0
@@ -100,6 +108,11 @@ def chinese_script(text: str) -> str:
         simplified += in_gb and not in_big5
         traditional += in_big5 and not in_gb
     return "Hant" if traditional > simplified else "Hans"
+
+
+def is_spaced_letter(character: str) -> bool:
+    """Whether ``character`` is a letter or digit of a script that sets words apart."""
+    return character.isalnum() and not _UNSPACED_LETTER.match(character)
 
 
 def _word_evidence(word: str) -> float:

@@ -15,11 +15,13 @@ from protocol.errors import InvalidRequest
 from protocol.messages import TextFormat, TranslateRequest
 from transformer.cache_key import cache_key, normal_text
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
+from transformer.glossary import NO_GLOSSARIES, Glossaries, digest_of
 from transformer.languages import Direction, Languages
 from transformer.markup import MarkupError, Piece, escape_text, parse_markup
 from transformer.placeholders import without_placeholders
-from transformer.scripts import evidence_by_script
+from transformer.scripts import has_letters
 from transformer.sentences import split_sentences
+from transformer.terms import Term
 from transformer.tokenizer import TextToEncode
 
 _WORD_END = re.compile(r"[.!?][\"')\]]*\Z")
@@ -42,6 +44,8 @@ class Segment:
     direction: Direction
     raw: str
     """As it stands in the caller's text."""
+    terms: tuple[Term, ...] = ()
+    """What a glossary's entries concern in ``normal``."""
 
     @property
     def identity(self) -> Identity:
@@ -68,6 +72,12 @@ class Document:
     def segments(self) -> Iterator[Segment]:
         return (part for part in self.parts if isinstance(part, Segment))
 
+    @property
+    def only(self) -> Segment | None:
+        """The segment that the whole text is, if it is one."""
+        part = self.parts[0] if len(self.parts) == 1 else None
+        return part if isinstance(part, Segment) else None
+
     def restore(self, translations: Mapping[Identity, str]) -> str:
         """The text with each segment's translation in its place. A segment that did not change keeps its bytes.
 
@@ -75,17 +85,28 @@ class Document:
         """
         parts: list[str] = []
         for part, before in zip(self.parts, (None, *self.parts), strict=False):
-            put = part if isinstance(part, str) else self._put(part, translations[part.identity])
+            put = part if isinstance(part, str) else self.restore_segment(part, translations[part.identity])
             adjoin = isinstance(part, Segment) and isinstance(before, Segment)
             if adjoin and _WORD_END.search(parts[-1]) and _WORD_START.match(put):
                 parts.append(" ")
             parts.append(put)
         return "".join(parts)
 
-    def _put(self, segment: Segment, translation: str) -> str:
+    def restore_segment(self, segment: Segment, translation: str) -> str:
+        """``translation`` as it stands in the place of ``segment``."""
         if self.text_format is TextFormat.TEXT:
             return segment.restore(translation)
         return segment.raw if translation == segment.normal else escape_text(segment.restore(translation))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What all texts of a request are taken apart by."""
+
+    text_format: TextFormat
+    languages: Languages
+    whole: Callable[[str], bool]
+    glossaries: Glossaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +119,17 @@ class Job:
     def first(self) -> Segment:
         return self.segments[0]
 
-    def key(self, release: str, max_new_tokens: int | None) -> bytes:
-        """Cache key under ``release``. A bound that cuts answers short is part of it, none is not.
+    def key(self, release: str, options: Mapping[str, str]) -> bytes:
+        """Cache key under ``release``.
 
-        A text's format is not: a segment's translation is the same wherever it stands.
+        Args:
+            release: id of the release that answers.
+            options: the request's, as :func:`transformer.journey.options_of` returns them. What the glossary has
+                for the segment comes to them; one that does not concern it leaves the key as it is.
         """
         source, target, text = self.first.identity
-        options = {} if max_new_tokens is None else {"max_new_tokens": str(max_new_tokens)}
+        if self.first.terms:
+            options = {**options, "glossary": digest_of(self.first.terms)}
         return cache_key(release=release, source=source, target=target, options=options, text=text)
 
     def to_encode(self, text: str | None = None) -> TextToEncode:
@@ -118,6 +143,7 @@ def split_request(
     languages: Languages,
     max_texts: int,
     whole: Callable[[str], bool] = lambda _: False,
+    glossaries: Glossaries = NO_GLOSSARIES,
 ) -> list[Document]:
     """The request's texts, in order.
 
@@ -126,8 +152,10 @@ def split_request(
         languages: the release's.
         max_texts: the most texts, and the most segments, that one request may hold.
         whole: whether a text is to be translated as one; others are split into sentences.
+        glossaries: the release's; the request's own goes before them.
 
     Raises:
+        InvalidRequest: the request's glossary contradicts itself.
         TooManyTexts, TooManySegments, UnusableText: the request cannot be taken as it is.
         YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.direct`.
     """
@@ -136,9 +164,8 @@ def split_request(
     if not len(request.texts) == len(request.sources) == len(request.targets):
         raise InvalidRequest("texts, sources and targets must have the same length")
     rows = zip(request.texts, request.sources, request.targets, strict=True)
-    documents = [
-        _document(index, *row, request.text_format, languages, whole) for index, row in enumerate(rows)
-    ]
+    rules = _Rules(request.text_format, languages, whole, glossaries.before(request.glossary))
+    documents = [_document(index, *row, rules) for index, row in enumerate(rows)]
     segments = sum(1 for document in documents for part in document.parts if isinstance(part, Segment))
     if segments > max_texts:
         raise TooManySegments(segments, max_texts)
@@ -159,39 +186,54 @@ def with_outer_space_of(text: str, translation: str) -> str:
     inner = text.strip()
     if not inner:
         return text
+    if inner == text:
+        return translation.strip()
     start = text.index(inner)
     return f"{text[:start]}{translation.strip()}{text[start + len(inner) :]}"
 
 
-def _document(
-    index: int,
-    text: str,
-    source: str | None,
-    target: str,
-    text_format: TextFormat,
-    languages: Languages,
-    whole: Callable[[str], bool],
-) -> Document:
-    pieces = _pieces(index, text, text_format)
+def _document(index: int, text: str, source: str | None, target: str, rules: _Rules) -> Document:
+    _check_unicode(index, text)
+    if rules.text_format is TextFormat.TEXT:
+        return _plain_document(index, text, source, target, rules)
+    pieces = _pieces(index, text, rules.text_format)
     prose = normal_text("\n".join(piece.text for piece in pieces if piece.text is not None))
-    direction = languages.direct(index, without_placeholders(prose), source, target)
+    direction = rules.languages.direct(index, without_placeholders(prose), source, target)
     if not direction.needs_model:
-        return Document(index, text, direction, (text,), text_format)
-    parts = tuple(part for piece in pieces for part in _parts(index, piece, direction, whole))
+        return Document(index, text, direction, (text,), rules.text_format)
+    parts = tuple(part for piece in pieces for part in _parts(index, piece, direction, rules))
     if parts == (text,):  # a text that is in a language, and yet holds no piece that is
         direction = Direction(direction.source, direction.target, needs_model=False)
-    return Document(index, text, direction, parts, text_format)
+    return Document(index, text, direction, parts, rules.text_format)
 
 
-def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
+def _plain_document(index: int, text: str, source: str | None, target: str, rules: _Rules) -> Document:
+    """As :func:`_document`, of a text without markup; what most requests bring, so nothing is done twice."""
+    normal = normal_text(text)
+    direction = rules.languages.direct(index, without_placeholders(normal), source, target)
+    if not direction.needs_model:
+        return Document(index, text, direction, (text,))
+    sentences = [] if rules.whole(normal) else split_sentences(text, direction.source)
+    if len(sentences) <= 1:  # and it has letters, or it would need no model
+        terms = rules.glossaries.terms(normal, direction.source, direction.target)
+        return Document(index, text, direction, (Segment(index, text, normal, direction, text, terms),))
+    parts = tuple(
+        _segment(index, Piece(sentence, sentence), normal_text(sentence), direction, rules)
+        for sentence in sentences
+    )
+    return Document(index, text, direction, parts)
+
+
+def _check_unicode(index: int, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UnusableText(
             index, "it holds half of a surrogate pair; send whole Unicode characters"
         ) from None
-    if text_format is TextFormat.TEXT:
-        return [Piece(text, text)]
+
+
+def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
     try:
         return parse_markup(text, text_format)
     except MarkupError as error:
@@ -200,27 +242,23 @@ def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
         ) from None
 
 
-def _parts(
-    index: int, piece: Piece, direction: Direction, whole: Callable[[str], bool]
-) -> Iterator[str | Segment]:
+def _parts(index: int, piece: Piece, direction: Direction, rules: _Rules) -> Iterator[str | Segment]:
     if piece.text is None:
         yield piece.raw
         return
     normal = normal_text(piece.text)
-    if whole(normal):
-        yield _segment(index, piece, normal, direction)
-        return
-    sentences = split_sentences(piece.text, direction.source)
-    if len(sentences) == 1:
-        yield _segment(index, piece, normal, direction)
+    sentences = [] if rules.whole(normal) else split_sentences(piece.text, direction.source)
+    if len(sentences) <= 1:
+        yield _segment(index, piece, normal, direction, rules)
         return
     for sentence in sentences:
         raw = sentence if piece.raw == piece.text else escape_text(sentence)
-        yield _segment(index, Piece(raw, sentence), normal_text(sentence), direction)
+        yield _segment(index, Piece(raw, sentence), normal_text(sentence), direction, rules)
 
 
-def _segment(index: int, piece: Piece, normal: str, direction: Direction) -> str | Segment:
+def _segment(index: int, piece: Piece, normal: str, direction: Direction, rules: _Rules) -> str | Segment:
     """What is translated of a piece; the piece itself if it holds no words."""
-    if piece.text is None or not evidence_by_script(without_placeholders(normal)):
+    if piece.text is None or not has_letters(without_placeholders(normal)):
         return piece.raw
-    return Segment(index, piece.text, normal, direction, piece.raw)
+    terms = rules.glossaries.terms(normal, direction.source, direction.target)
+    return Segment(index, piece.text, normal, direction, piece.raw, terms)

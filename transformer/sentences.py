@@ -20,7 +20,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     """
     lines = [line for line in text.splitlines(keepends=True) if line]
     parts = [part for line in lines for part in _of_line(line, language)]
-    return list(_with_space(parts))
+    return parts if len(parts) == 1 else list(_with_space(parts))
 
 
 def _of_line(line: str, language: str) -> list[str]:

@@ -7,12 +7,13 @@ module (:mod:`transformer.cache`, :mod:`transformer.redis_cache`); here they are
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from serving.settings import SettingsError
 from transformer.cache import Cache, CacheEntry, create_cache
 from transformer.circuit import CircuitPolicy
 from transformer.config import TransformerConfig
+from transformer.leases import Claim
 from transformer.metrics import CacheTier, TierMetrics, TransformerMetrics
 from transformer.redis_cache import RedisCache, RedisCachePolicy
 from transformer.redis_client import RedisStore, StoreSettings
@@ -48,10 +49,51 @@ class TieredCache:
         if self._shared is not None:
             await self._shared.put_many(entries)
 
+    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        """As :meth:`transformer.leases.Sharing.claim`; without Redis, NONE at once.
+
+        What came to memory while Redis was being asked is taken from there.
+        """
+        if self._shared is None:
+            return [Claim.NONE] * len(wanted)
+        keys = [key for key, _ in wanted]
+        found = dict(zip(keys, await self._memory.get_many(keys), strict=True))
+        absent = [key for key, entry in found.items() if entry is None]
+        claims = dict(zip(absent, await self._shared.claim(absent), strict=True)) if absent else {}
+        return await self._verified(wanted, [found[key] or claims[key] for key in keys])
+
+    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        """As :meth:`transformer.leases.Sharing.look`."""
+        if self._shared is None:
+            return [Claim.NONE] * len(wanted)
+        return await self._verified(wanted, await self._shared.look([key for key, _ in wanted]))
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """As :meth:`transformer.leases.Sharing.release`."""
+        if self._shared is not None:
+            self._shared.release(keys)
+
     async def close(self) -> None:
         """Write what still waits for Redis, and close its connections."""
         if self._shared is not None:
             await self._shared.close()
+
+    async def _verified(
+        self, wanted: Sequence[tuple[bytes, str]], found: Sequence[CacheEntry | Claim]
+    ) -> list[CacheEntry | Claim]:
+        """``found``, kept in memory; an entry of another text is in the way of a lease and none of ours."""
+        new: dict[bytes, CacheEntry] = {}
+        verified: list[CacheEntry | Claim] = []
+        for (key, text), each in zip(wanted, found, strict=True):
+            if isinstance(each, CacheEntry):
+                if each.source_text != text:
+                    self._metrics.lookups(each.tier, "mismatch")
+                    verified.append(Claim.NONE)
+                    continue
+                new[key] = each
+            verified.append(each)
+        await self._memory.put_many(new)
+        return verified
 
     def _count(self, *, hits: int, misses: int) -> None:
         for result, count in (("hit", hits), ("miss", misses)):
@@ -74,7 +116,7 @@ def create_tiers(config: TransformerConfig, release: str, metrics: TransformerMe
     shared = None
     if config.redis_url is not None:
         store = RedisStore(store_settings(config))
-        shared = RedisCache(store, release, cache_policy(config), metrics.tiers)
+        shared = RedisCache(store, release, cache_policy(config), metrics)
     return TieredCache(memory, shared, metrics.tiers)
 
 
@@ -115,4 +157,5 @@ def cache_policy(config: TransformerConfig) -> RedisCachePolicy:
         max_value_bytes=config.redis_max_value_bytes,
         queue_bytes=config.redis_queue_bytes,
         circuit=CircuitPolicy(config.redis_failures, config.redis_probe_s, config.redis_probe_max_s),
+        lease_s=config.lease_s,
     )

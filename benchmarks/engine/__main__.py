@@ -117,7 +117,7 @@ class Bench:
         return {
             "date": datetime.datetime.now(tz=datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "command": _command(sys.argv[1:]),
-            "machine": _machine(),
+            "machine": machine(),
             "checkpoint": {
                 "name": self.options.checkpoint.name,
                 "fingerprint": fingerprint(self.options.checkpoint),
@@ -154,7 +154,8 @@ def _command(arguments: list[str]) -> str:
     return " ".join(["python -m benchmarks.engine", *(Path(a).name if "/" in a else a for a in arguments)])
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory and Python of this machine."""
     cpu = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

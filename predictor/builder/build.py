@@ -30,6 +30,7 @@ from predictor.builder.staging import check_target, staged
 from predictor.builder.text_files import TextFiles, read_text_files
 from predictor.builder.weights import WeightPlan
 from predictor.builder.writer import JOURNAL_FILE, write_weights
+from protocol.glossary import GLOSSARY_FILE
 from protocol.release import (
     DECODER_FILE,
     RELEASE_FILE,
@@ -55,6 +56,7 @@ class BuildRequest:
     out: Path
     precision: str = "float32"
     translation: Path | None = None
+    glossary: Path | None = None
     name: str | None = None
     max_tokens: int | None = None
     force: bool = False
@@ -79,7 +81,7 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
 
     Raises:
         BuildError: see :mod:`predictor.builder.errors`.
-        ReleaseError: translation.json breaks a rule.
+        ReleaseError: translation.json or glossary.json breaks a rule.
     """
     target = request.out.absolute()
     check_target(target, force=request.force)
@@ -97,7 +99,9 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
 def _plan(request: BuildRequest) -> _Plan:
     architecture = read_architecture(request.checkpoint)
     checkpoint = open_checkpoint(request.checkpoint)
-    text = read_text_files(request.checkpoint, request.translation, vocab=architecture.shape.vocab)
+    text = read_text_files(
+        request.checkpoint, request.translation, vocab=architecture.shape.vocab, glossary=request.glossary
+    )
     limits = Limits(
         max_sequence_tokens=_max_tokens(architecture, text, request.max_tokens),
         candidates=min(CANDIDATES, architecture.shape.vocab),
@@ -137,6 +141,8 @@ def _fill(directory: Path, plan: _Plan, source: str, *, built_at: datetime, repo
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
     shutil.copyfile(plan.text.translation_file, directory / TRANSLATION_FILE)
+    if plan.text.glossary_file is not None:
+        shutil.copyfile(plan.text.glossary_file, directory / GLOSSARY_FILE)
     (directory / TOKENIZER_DIR).mkdir()
     for path in plan.text.tokenizer_files:
         shutil.copyfile(path, directory / TOKENIZER_DIR / path.name)

@@ -54,6 +54,12 @@ def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
     build.add_argument(
         "--translation", type=Path, metavar="FILE", help="default: the checkpoint's translation.json"
     )
+    build.add_argument(
+        "--glossary",
+        type=Path,
+        metavar="FILE",
+        help="default: the checkpoint's glossary.json, if there is one",
+    )
     build.add_argument("--name", help="for people; default: the checkpoint directory's")
     build.add_argument(
         "--max-tokens", type=_positive, metavar="N", help="longest prompt and answer together, in tokens"
@@ -104,6 +110,7 @@ def _build(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         precision=arguments.precision,
         translation=arguments.translation,
+        glossary=arguments.glossary,
         name=arguments.name,
         max_tokens=arguments.max_tokens,
         force=arguments.force,

@@ -1,4 +1,4 @@
-"""The text side of a release: tokenizer files, ``translation.json``, and whether the two fit each other.
+"""The text side of a release: tokenizer files, ``translation.json``, a glossary, and whether they fit each other.
 
 Also says how many tokens the template adds to a text. Does not tokenize requests: that is the transformer's
 job.
@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
+from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.release import TRANSLATION_FILE, TranslationSpec, load_translation_spec
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -41,23 +42,27 @@ class TextFiles:
 
     tokenizer_files: tuple[Path, ...]
     translation_file: Path
+    glossary_file: Path | None
     spec: TranslationSpec
     stop_token_ids: tuple[int, ...]
     longest_sequence: int
     """Tokens of the longest prompt and answer that ``translation.json`` allows."""
 
 
-def read_text_files(checkpoint: Path, translation: Path | None, *, vocab: int) -> TextFiles:
+def read_text_files(
+    checkpoint: Path, translation: Path | None, *, vocab: int, glossary: Path | None = None
+) -> TextFiles:
     """Find and check the text files of a release.
 
     Args:
         checkpoint: holds the tokenizer, and ``translation.json`` unless ``translation`` names another one.
         translation: a ``translation.json``, or None.
         vocab: rows of the model's embedding.
+        glossary: a ``glossary.json``; None takes the checkpoint's, if it has one.
 
     Raises:
         BrokenText: a file is missing or unreadable, or a token is unknown.
-        ReleaseError: ``translation.json`` breaks a rule.
+        ReleaseError: ``translation.json`` or ``glossary.json`` breaks a rule.
     """
     tokenizer_file = checkpoint / TOKENIZER_FILE
     tokenizer = _load_tokenizer(tokenizer_file)
@@ -74,12 +79,23 @@ def read_text_files(checkpoint: Path, translation: Path | None, *, vocab: int) -
     return TextFiles(
         tokenizer_files=(tokenizer_file, *optional),
         translation_file=path,
+        glossary_file=_glossary_file(checkpoint, glossary, spec),
         spec=spec,
         stop_token_ids=tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens),
         longest_sequence=_template_tokens(tokenizer, spec)
         + spec.limits.max_source_tokens
         + spec.limits.max_new_tokens,
     )
+
+
+def _glossary_file(checkpoint: Path, glossary: Path | None, spec: TranslationSpec) -> Path | None:
+    path = glossary or checkpoint / GLOSSARY_FILE
+    if not path.exists():
+        if glossary is not None:
+            raise BrokenText(f"{path} is missing: name a glossary that is there, or leave --glossary out")
+        return None
+    load_release_glossary(path, spec.pairs)
+    return path
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

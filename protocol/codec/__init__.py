@@ -6,6 +6,8 @@
                              ├── InferRequest / InferResponse ── translate | generate ── messages
     gRPC messages ─ protobuf ┘
     server-sent events ─────────────── stream ────────────────────────────────────────── TokenDelta
+    JSON of the generate extension ─── text_generation ───────────────── TranslateRequest, TextDelta
+    our own gRPC services ──────────── generation_proto ───────────── the requests and deltas above
 
 Every request that is malformed raises :class:`protocol.errors.InvalidRequest` with the fix in its message; an answer
 that is malformed raises :class:`protocol.errors.InternalFault`. Serving and sending are elsewhere.
@@ -18,6 +20,17 @@ from protocol.codec.generate import (
     generate_response_from_infer,
     infer_from_generate_request,
     infer_from_generate_response,
+)
+from protocol.codec.generation_proto import (
+    STREAM_METHOD,
+    TEXT_SERVICE,
+    TOKEN_SERVICE,
+    Addressed,
+    decode_text_stream_request,
+    decode_token_stream_request,
+    encode_text_delta,
+    encode_token_delta,
+    encode_warming,
 )
 from protocol.codec.protobuf import (
     decode_grpc_request,
@@ -43,6 +56,11 @@ from protocol.codec.stream import (
     encode_error_event,
     encode_event,
 )
+from protocol.codec.text_generation import (
+    document_from_text,
+    document_from_text_delta,
+    translate_request_from_generate,
+)
 from protocol.codec.translate import (
     infer_from_translate_request,
     infer_from_translate_response,
@@ -54,6 +72,10 @@ __all__ = [
     "EVENT_STREAM",
     "HEARTBEAT",
     "JSON_LENGTH_HEADER",
+    "STREAM_METHOD",
+    "TEXT_SERVICE",
+    "TOKEN_SERVICE",
+    "Addressed",
     "EventDecoder",
     "InferInput",
     "InferOutput",
@@ -64,20 +86,28 @@ __all__ = [
     "decode_grpc_response",
     "decode_rest_request",
     "decode_rest_response",
+    "decode_text_stream_request",
+    "decode_token_stream_request",
     "delta_from_event",
     "document_from_delta",
+    "document_from_text",
+    "document_from_text_delta",
     "encode_error_event",
     "encode_event",
     "encode_grpc_request",
     "encode_grpc_response",
     "encode_rest_request",
     "encode_rest_response",
+    "encode_text_delta",
+    "encode_token_delta",
+    "encode_warming",
     "generate_request_from_infer",
     "generate_response_from_infer",
     "infer_from_generate_request",
     "infer_from_generate_response",
     "infer_from_translate_request",
     "infer_from_translate_response",
+    "translate_request_from_generate",
     "translate_request_from_infer",
     "translate_response_from_infer",
 ]

@@ -28,8 +28,10 @@ from protocol.tensors import (
     INPUT_LENGTHS,
     LOGPROB,
     MAX_NEW_TOKENS,
+    MAX_REPEATS,
     OUTPUT_IDS,
     OUTPUT_LENGTHS,
+    TensorSpec,
 )
 
 _Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,6 +52,7 @@ def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
     return GenerateRequest(
         prompts=_unpad(ids, lengths, INPUT_IDS.name, INPUT_LENGTHS.name, shortest=1),
         max_new_tokens=_max_new_tokens(values, parameters, len(ids)),
+        max_repeats=_max_repeats(values, parameters, len(ids)),
         params=_sampling(parameters),
         release=parameters.text("release"),
         deadline_ms=parameters.integer("deadline_ms", low=1),
@@ -69,13 +72,16 @@ def infer_from_generate_request(
         "seed": params.seed,
     }
     ids, lengths = _pad(request.prompts)
+    inputs = [
+        tensor(InferInput, INPUT_IDS, ids),
+        tensor(InferInput, INPUT_LENGTHS, lengths),
+        tensor(InferInput, MAX_NEW_TOKENS, np.array(request.max_new_tokens, dtype=np.int32)),
+    ]
+    if any(request.max_repeats):
+        inputs.append(tensor(InferInput, MAX_REPEATS, np.array(request.max_repeats, dtype=np.int32)))
     return InferRequest(
         model_name=model_name,
-        infer_inputs=[
-            tensor(InferInput, INPUT_IDS, ids),
-            tensor(InferInput, INPUT_LENGTHS, lengths),
-            tensor(InferInput, MAX_NEW_TOKENS, np.array(request.max_new_tokens, dtype=np.int32)),
-        ],
+        infer_inputs=inputs,
         request_id=request_id,
         parameters={name: value for name, value in parameters.items() if value is not None},
     )
@@ -123,21 +129,35 @@ def generate_response_from_infer(response: InferResponse) -> GenerateResponse:
 
 
 def _max_new_tokens(values: Mapping[str, Values], parameters: Parameters, rows: int) -> tuple[int, ...]:
-    """One bound a row, from the tensor of shape [1] or [N] or from the parameter."""
-    name = MAX_NEW_TOKENS.name
-    parameter = parameters.integer(name, low=1)
+    bounds = _of_rows(MAX_NEW_TOKENS, values, parameters, rows, low=1)
+    if bounds is None:
+        raise InvalidRequest("max_new_tokens is missing: say how many tokens may be generated")
+    return bounds
+
+
+def _max_repeats(values: Mapping[str, Values], parameters: Parameters, rows: int) -> tuple[int, ...]:
+    bounds = _of_rows(MAX_REPEATS, values, parameters, rows, low=0) or ()
+    if 1 in bounds:
+        raise InvalidRequest("every value of max_repeats must be 0, which stops nothing, or at least 2")
+    return bounds
+
+
+def _of_rows(
+    spec: TensorSpec, values: Mapping[str, Values], parameters: Parameters, rows: int, *, low: int
+) -> tuple[int, ...] | None:
+    """One value a row, from the tensor of shape [1] or [N] or from the parameter; None if there is neither."""
+    name = spec.name
+    parameter = parameters.integer(name, low=low)
     if name not in values:
-        if parameter is None:
-            raise InvalidRequest(f"{name} is missing: say how many tokens may be generated")
-        return (parameter,) * rows
+        return None if parameter is None else (parameter,) * rows
     if parameter is not None:
         raise InvalidRequest(f"{name} is there as input and as parameter; send one of them")
-    bounds = numbers(values, MAX_NEW_TOKENS)
-    if len(bounds) not in (1, rows):
-        raise InvalidRequest(f"{name} has {len(bounds)} values; send one, or one for each of {rows} rows")
-    if bounds.min() < 1:
-        raise InvalidRequest(f"every value of {name} must be at least 1")
-    return tuple(np.broadcast_to(bounds, rows).tolist())
+    given = numbers(values, spec)
+    if len(given) not in (1, rows):
+        raise InvalidRequest(f"{name} has {len(given)} values; send one, or one for each of {rows} rows")
+    if given.min() < low:
+        raise InvalidRequest(f"every value of {name} must be at least {low}")
+    return tuple(np.broadcast_to(given, rows).tolist())
 
 
 def _sampling(parameters: Parameters) -> SamplingParams:

@@ -7,7 +7,7 @@ forgets a binary wish as soon as single outputs are asked for; hence this one. N
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -22,6 +22,7 @@ from protocol.codec.arrays import (
     values_from_binary,
     values_from_json,
 )
+from protocol.codec.documents import check_fields, object_field, read_object, string_field
 from protocol.codec.parameters import BINARY_OUTPUT
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 from protocol.errors import InvalidRequest
@@ -54,14 +55,14 @@ def decode_rest_request(body: bytes, headers: Mapping[str, str], model_name: str
         InvalidRequest: anything about the body is wrong; the message says what to do.
     """
     document, tail = _split(body, headers)
-    _check_fields(document, _REQUEST_FIELDS, "the request")
-    parameters = _object(document, "parameters", "the request")
+    check_fields(document, _REQUEST_FIELDS, "the request")
+    parameters = object_field(document, "parameters", "the request")
     if not isinstance(parameters.get(BINARY_OUTPUT, False), bool):
         raise InvalidRequest(f"parameter {BINARY_OUTPUT} must be true or false")
     return InferRequest(
         model_name=model_name,
         infer_inputs=_tensors(document, "inputs", tail, InferInput),
-        request_id=_string(document, "id"),
+        request_id=string_field(document, "id"),
         parameters=parameters,
         request_outputs=_requested(document.get("outputs")) or None,
     )
@@ -114,12 +115,12 @@ def decode_rest_response(body: bytes, headers: Mapping[str, str]) -> InferRespon
     """
     with our_fault("the answer is not a v2 response"):
         document, tail = _split(body, headers)
-        _check_fields(document, _RESPONSE_FIELDS, "the response")
+        check_fields(document, _RESPONSE_FIELDS, "the response")
         return InferResponse(
-            response_id=_string(document, "id"),
-            model_name=_string(document, "model_name"),
-            model_version=_string(document, "model_version"),
-            parameters=_object(document, "parameters", "the response"),
+            response_id=string_field(document, "id"),
+            model_name=string_field(document, "model_name"),
+            model_version=string_field(document, "model_version"),
+            parameters=object_field(document, "parameters", "the response"),
             infer_outputs=_tensors(document, "outputs", tail, InferOutput),
         )
 
@@ -132,14 +133,7 @@ def _split(body: bytes, headers: Mapping[str, str]) -> tuple[dict[str, Any], byt
         if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body)):
             raise InvalidRequest(f"{JSON_LENGTH_HEADER} must be the length in bytes of the body's JSON part")
         body, tail = body[: int(length)], body[int(length) :]
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequest(f"the body is not JSON in UTF-8 (see {where})") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest('the body must be a JSON object, e.g. {"inputs": [...]}')
-    return document, tail
+    return read_object(body, '{"inputs": [...]}'), tail
 
 
 def _tensors(document: dict[str, Any], kind: str, tail: bytes | None, cls: type[_Tensor]) -> list[_Tensor]:
@@ -162,11 +156,11 @@ def _tensor(
     """One tensor, and where in ``tail`` the next one starts."""
     if not isinstance(entry, dict):
         raise InvalidRequest(f"{where} must be an object with name, shape, datatype and data")
-    _check_fields(entry, _TENSOR_FIELDS, where)
+    check_fields(entry, _TENSOR_FIELDS, where)
     name = _name(where, entry)
     shape = check_shape(where, entry.get("shape", ()))
     datatype = check_datatype(where, entry.get("datatype"))
-    size = _object(entry, "parameters", where).get(_SIZE)
+    size = object_field(entry, "parameters", where).get(_SIZE)
     if size is None:
         values = values_from_json(where, datatype, shape, entry.get("data"))
         return cls(name, shape, datatype, data=values), at
@@ -192,8 +186,8 @@ def _requested(entries: object) -> list[RequestedOutput]:
         where = f"outputs[{index}]"
         if not isinstance(entry, dict):
             raise InvalidRequest(f"{where} must be an object with a name")
-        _check_fields(entry, _OUTPUT_FIELDS, where)
-        parameters = _object(entry, "parameters", where)
+        check_fields(entry, _OUTPUT_FIELDS, where)
+        parameters = object_field(entry, "parameters", where)
         if not isinstance(parameters.get(_BINARY, False), bool):
             raise InvalidRequest(f"{where}: parameter {_BINARY} must be true or false")
         outputs.append(RequestedOutput(_name(where, entry), parameters or None))
@@ -237,27 +231,6 @@ def _join(document: dict[str, object], raw: list[bytes]) -> tuple[bytes, dict[st
         return body, {"Content-Type": "application/json"}
     headers = {"Content-Type": "application/octet-stream", JSON_LENGTH_HEADER: str(len(body))}
     return b"".join([body, *raw]), headers
-
-
-def _check_fields(document: Mapping[str, object], known: Collection[str], where: str) -> None:
-    if not document.keys() <= set(known):
-        raise InvalidRequest(f"{where} has an unknown field; known are {', '.join(known)}")
-
-
-def _object(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    value = document.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{name} of {where} must be an object")
-    return value
-
-
-def _string(document: Mapping[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be a string")
-    return value
 
 
 def _name(where: str, entry: Mapping[str, object]) -> str:

@@ -44,9 +44,10 @@ class ServerSentEvent:
     data: str
 
 
-def encode_event(document: Mapping[str, object]) -> bytes:
-    """``document`` as one event."""
-    return b"data: " + orjson.dumps(document) + b"\n\n"
+def encode_event(document: Mapping[str, object], name: str | None = None) -> bytes:
+    """``document`` as one event, of the kind ``name`` if it has one."""
+    event = b"" if name is None else f"event: {name}\n".encode()
+    return b"%sdata: %s\n\n" % (event, orjson.dumps(document))
 
 
 def encode_error_event(error: YiwenError) -> bytes:
@@ -54,7 +55,7 @@ def encode_error_event(error: YiwenError) -> bytes:
     document: dict[str, object] = {"error": error.message, "status": error.status}
     if error.retry_after_s is not None:
         document["retry_after_s"] = error.retry_after_s
-    return b"event: error\n" + encode_event(document)
+    return encode_event(document, _ERROR_EVENT)
 
 
 def document_from_delta(delta: TokenDelta) -> dict[str, object]:
@@ -63,11 +64,11 @@ def document_from_delta(delta: TokenDelta) -> dict[str, object]:
     Raises:
         InternalFault: a log-probability is not a finite number.
     """
-    logprobs = list(delta.logprobs)
+    check_logprobs(delta)
     document: dict[str, object] = {
         "index": delta.index,
         "token_ids": list(delta.token_ids),
-        "logprobs": logprobs,
+        "logprobs": list(delta.logprobs),
     }
     if delta.end is not None:
         document |= {
@@ -75,10 +76,14 @@ def document_from_delta(delta: TokenDelta) -> dict[str, object]:
             "logprob": delta.end.logprob,
             "release": delta.end.release,
         }
-        logprobs = [*logprobs, delta.end.logprob]
-    if not all(map(math.isfinite, logprobs)):
-        raise InternalFault("a log-probability is not a finite number")
     return document
+
+
+def check_logprobs(delta: TokenDelta) -> None:
+    """Raise InternalFault unless every log-probability in ``delta`` is a finite number."""
+    last = () if delta.end is None else (delta.end.logprob,)
+    if not all(map(math.isfinite, (*delta.logprobs, *last))):
+        raise InternalFault("a log-probability is not a finite number")
 
 
 def delta_from_event(event: ServerSentEvent) -> TokenDelta:

@@ -16,7 +16,15 @@ from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, TextFormat, TranslateRequest, TranslateResponse, Translation
+from protocol.glossary import read_glossary, write_glossary
+from protocol.messages import (
+    CacheStatus,
+    Glossary,
+    TextFormat,
+    TranslateRequest,
+    TranslateResponse,
+    Translation,
+)
 from protocol.tensors import (
     CACHE,
     CONFIDENCE,
@@ -37,6 +45,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
 
     Raises:
         InvalidRequest: an input, parameter or requested output is missing, unknown or wrong.
+        TooLong: the glossary is larger than one may be.
     """
     values = values_by_name(request.inputs, TRANSLATE_INPUTS, "input")
     check_requested_outputs(request, TRANSLATE_OUTPUTS)
@@ -54,7 +63,8 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         targets=tuple(targets),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.integer("deadline_ms", low=1),
-        text_format=_text_format(parameters),
+        text_format=text_format_of(parameters),
+        glossary=glossary_of(parameters),
     )
 
 
@@ -73,6 +83,7 @@ def infer_from_translate_request(
         "max_new_tokens": request.max_new_tokens,
         "deadline_ms": request.deadline_ms,
         "format": None if plain else request.text_format.value,
+        "glossary": None if request.glossary is None else write_glossary(request.glossary),
     }
     return InferRequest(
         model_name=model_name,
@@ -133,13 +144,24 @@ def _translation(text: str, source: str, cache: str, flags: str, confidence: flo
     return Translation(text=text, source=source, confidence=confidence, cache=status, flags=kinds)
 
 
-def _text_format(parameters: Parameters) -> TextFormat:
+def text_format_of(parameters: Parameters) -> TextFormat:
+    """What the texts are written in; plain text if the parameter ``format`` is absent."""
     name = parameters.text("format") or TextFormat.TEXT.value
     try:
         return TextFormat(name)
     except ValueError:
         known = ", ".join(known.value for known in TextFormat)
         raise InvalidRequest(f"parameter format is unknown; known are {known}") from None
+
+
+def glossary_of(parameters: Parameters) -> Glossary | None:
+    """The parameter ``glossary``, None if it is absent.
+
+    Raises:
+        InvalidRequest, TooLong: as :func:`protocol.glossary.read_glossary` says.
+    """
+    text = parameters.text("glossary")
+    return None if text is None else read_glossary(text)
 
 
 def _languages(

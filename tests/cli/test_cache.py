@@ -87,16 +87,69 @@ def test_what_cannot_be_a_hit_is_left_out_and_counted(
     monkeypatch.setenv("YIWEN_REDIS_MAX_VALUE_BYTES", "100")
     rows = [
         "12\t12",
-        "Red shoes. Blue hat.\t红鞋。蓝帽。",
+        "Red shoes. Blue hat.\t红鞋和蓝帽。",
         "red\t ",
         f"{'long ' * 50}\t长",
         "red shoes\t红鞋",
     ]
     assert warm("memory.tsv", "\n".join(rows)) == 0
     assert capsys.readouterr().out == (
-        f"stored 1 translations under {RELEASE}; left out: 1 that need no translation, 1 of several "
-        "sentences, 1 without a translation, 1 larger than YIWEN_REDIS_MAX_VALUE_BYTES\n"
+        f"stored 1 translations under {RELEASE}; left out: 1 that need no translation, 1 whose "
+        "sentences do not pair up, 1 without a translation, 1 larger than YIWEN_REDIS_MAX_VALUE_BYTES\n"
     )
+
+
+def test_sentences_that_pair_up_are_hits_wherever_they_stand(
+    redis: RedisServer, release: Path, warm: Warm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["Red shoes. Blue hat!  12.\t红鞋。蓝帽！ 12.", "A coat? Yes.\t大衣？ 是的。 好。"]
+    assert warm("memory.tsv", "\n".join(rows)) == 0
+    assert capsys.readouterr().out.startswith(
+        f"stored 2 translations under {RELEASE}; left out: 0 that need no translation, 1 whose sentences"
+    )
+    with serve(StandIn()) as predictor:
+        settings = {"YIWEN_REDIS_URL": redis.url}
+        with running_transformer(release, predictor.url, settings=settings) as served:
+            command = ["translate", "--to", "zh", "--url", served.url, "--json"]
+            assert main([*command, "Red shoes. Blue hat!  12.", "Blue hat! Red shoes."]) == 0
+            answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["cache"] for answer in answers] == ["hit", "hit"]
+    assert [answer["translation"] for answer in answers] == ["红鞋。 蓝帽！  12.", "蓝帽！ 红鞋。"]
+    assert predictor.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "translation"),
+    [
+        ("Red shoes. Blue hat.", "红鞋和蓝帽。"),
+        ("Red shoes. 12.", "红鞋。 13."),
+        ("Order SKU-48213. Blue hat.", "蓝帽。 订单SKU-48213。"),
+        ("Red shoes. Blue hat.", "红鞋。 Blue hat, untranslated by anybody."),
+        (f"Red. {'Long and longer sentence ' * 20}.", f"{'很长的句子' * 20}。 红。"),
+    ],
+)
+def test_sentences_that_may_be_anothers_are_left_out(
+    redis: RedisServer, warm: Warm, capsys: pytest.CaptureFixture[str], text: str, translation: str
+) -> None:
+    assert warm("memory.tsv", f"{text}\t{translation}\n") == 0
+    assert "stored 0 translations" in capsys.readouterr().out
+    assert redis.command("DBSIZE") == b":0\r\n"
+
+
+def test_a_release_with_a_glossary_is_warmed_under_its_keys(
+    redis: RedisServer, tmp_path: Path, warm: Warm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = write_release(tmp_path / "own", release_id=OTHER)
+    glossary = {"schema": 1, "pairs": [{"source": "en", "target": "zh", "terms": {"shoes": "跑鞋"}}]}
+    (own / "glossary.json").write_text(json.dumps(glossary), encoding="utf-8")
+    assert warm("memory.tsv", "red shoes\t红跑鞋\n", "--release", str(own)) == 0
+    capsys.readouterr()
+    with serve(StandIn()) as predictor:
+        settings = {"YIWEN_REDIS_URL": redis.url}
+        with running_transformer(own, predictor.url, settings=settings) as served:
+            assert main(["translate", "--to", "zh", "--url", served.url, "--json", "red shoes"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["translation"], answer["cache"]) == ("红跑鞋", "hit")
 
 
 def test_stats_count_by_release_and_flush_removes_one(

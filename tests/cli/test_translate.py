@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cli.__main__ import main
-from cli.translate import Job, TranslateError, translate_all
+from cli.service import Job, TranslateError, translate_all
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import ROOT, Transformer, environment, running_transformer
 from tests.transformer.release import write_release
@@ -52,6 +52,7 @@ def test_json_tells_all_that_is_known(transformer: Transformer, capsys: pytest.C
         "source": "zh",
         "confidence": pytest.approx(0.606531),
         "cache": "miss",
+        "flags": [],
     }
 
 
@@ -70,6 +71,59 @@ def test_stdin_is_translated_line_by_line(
     monkeypatch.setattr("sys.stdin", io.StringIO("red shoes\n\nhello"))
     assert main(["translate", "--to", "zh", "--url", transformer.url]) == 0
     assert capsys.readouterr().out == "red shoes\n\nhello\n"
+
+
+PAGE = '<p class="a">red shoes</p>\r\n<script>\r\nif (a < b) "hello"\r\n</script>\r\n'
+
+
+def test_a_page_is_one_text_and_keeps_every_byte_of_its_markup(
+    transformer: Transformer, tmp_path: Path
+) -> None:
+    (tmp_path / "in.html").write_bytes(PAGE.encode())
+    files = ["-i", str(tmp_path / "in.html"), "-o", str(tmp_path / "out.html")]
+    command = ["translate", "--to", "zh", "--format", "html", "--url", transformer.url]
+    assert main([*command, *files]) == 0
+    assert (tmp_path / "out.html").read_bytes() == PAGE.encode()
+
+
+def test_texts_of_the_command_line_may_be_markup(
+    transformer: Transformer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["translate", "--to", "zh", "--url", transformer.url, "--format", "xml"]
+    assert main([*command, "<a>red shoes</a>", "<b/>"]) == 0
+    assert capsys.readouterr().out == "<a>red shoes</a>\n<b/>\n"
+    assert main([*command, "<a>red shoes"]) == 1
+    assert "not well-formed xml" in capsys.readouterr().err
+
+
+def test_a_glossary_is_read_from_its_file(
+    transformer: Transformer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "glossary.json"
+    path.write_text('{"terms": {"shoes": "跑鞋"}}', encoding="utf-8")
+    command = ["translate", "--to", "zh", "--url", transformer.url, "--glossary", str(path)]
+    assert main([*command, "shoes"]) == 0
+    assert capsys.readouterr().out == "跑鞋\n"
+    path.write_text("{}}", encoding="utf-8")
+    assert main([*command, "shoes"]) == 1
+    assert "parameter glossary: it is not JSON" in capsys.readouterr().err
+    path.unlink()
+    assert main([*command, "shoes"]) == 1
+    assert "glossary.json" in capsys.readouterr().err
+
+
+def test_what_is_flagged_is_said_beside_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with Refusing().serving() as server:
+        flags = {"name": "flags", "data": ["", "ratio,script"]}
+        server.body = lambda texts: {"outputs": [*_outputs(texts), flags]}
+        command = ["translate", "--to", "zh", "--url", server.url, "one", "two"]
+        assert main(command) == 0
+        shown = capsys.readouterr()
+        assert shown.out == "ONE\nTWO\n"
+        assert shown.err == "yiwen translate: text 1 is flagged: ratio, script\n"
+        assert main([*command, "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [json.loads(line)["flags"] for line in lines] == [[], ["ratio", "script"]]
 
 
 def test_the_servers_message_is_shown_and_the_exit_code_is_1(

@@ -17,6 +17,10 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.endless_release import build_endless_release
+
+CALLERS = 200
+
 
 @dataclass(frozen=True)
 class Service:
@@ -26,6 +30,7 @@ class Service:
     url: str
     grpc: str
     predictor_url: str
+    predictor_grpc: str
 
     def metric(self, name: str) -> float:
         """Sum of a metric's samples on the predictor."""
@@ -44,7 +49,7 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def running_service(release_dir: Path, log: Path, **environment: str) -> Iterator[Service]:
     """A pair that is ready; whatever happens inside, no process outlives the block."""
-    http, grpc, predictor_http = free_ports(3)
+    http, grpc, predictor_http, predictor_grpc = free_ports(4)
     command = [sys.executable, "-m", "cli", "serve", "--release", str(release_dir)]
     command += [
         "--http-port",
@@ -53,12 +58,18 @@ def running_service(release_dir: Path, log: Path, **environment: str) -> Iterato
         str(grpc),
         "--predictor-http-port",
         str(predictor_http),
+        "--predictor-grpc-port",
+        str(predictor_grpc),
     ]
     environ = {**os.environ, "YIWEN_HOST": "127.0.0.1", "YIWEN_THREADS": "1", **environment}
     with log.open("w") as stderr:
         process = subprocess.Popen(command, env=environ, stderr=stderr, text=True)
     service = Service(
-        process, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", f"http://127.0.0.1:{predictor_http}"
+        process,
+        f"http://127.0.0.1:{http}",
+        f"127.0.0.1:{grpc}",
+        f"http://127.0.0.1:{predictor_http}",
+        f"127.0.0.1:{predictor_grpc}",
     )
     try:
         end = time.monotonic() + 60
@@ -93,3 +104,13 @@ def service(random_release_dir: Path, service_log: Path) -> Iterator[Service]:
     with running_service(random_release_dir, service_log, YIWEN_SLOTS="2") as service:
         yield service
         assert stop_service(service) == 0
+
+
+@pytest.fixture(scope="session")
+def endless_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A slot and a connection for each of :data:`CALLERS`, over a model that never stops by itself."""
+    directory = tmp_path_factory.mktemp("endless")
+    release = build_endless_release(directory)
+    settings = {"YIWEN_SLOTS": str(CALLERS), "YIWEN_MAX_CONNECTIONS": str(2 * CALLERS)}
+    with running_service(release, directory / "log", **settings) as service:
+        yield service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,18 @@ def parameter(**changes: object) -> Callable[[dict[str, Any]], None]:
     return lambda request: request["parameters"].update(changes)
 
 
+def both(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def edit(request: dict[str, Any]) -> None:
+        for each in edits:
+            each(request)
+
+    return edit
+
+
+def glossary(value: str) -> Callable[[dict[str, Any]], None]:
+    return parameter(glossary=value)
+
+
 INVALID, TOO_LONG, NOT_FOUND = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -54,6 +67,38 @@ CASES = {
     "negative max_new_tokens": Bad(parameter(max_new_tokens=-1), 400, INVALID, "max_new_tokens"),
     "unknown input": Bad(text(name="txet"), 400, INVALID, "text"),
     "10 MB body": Bad(text(data=[TOO_BIG]), 413, TOO_LONG, ""),
+    "XML that is not well-formed": Bad(
+        both(text(data=["<a>A blue\n <b>shirt"]), parameter(format="xml")), 400, INVALID, "line 2, column"
+    ),
+    "unknown format": Bad(parameter(format="pdf"), 400, INVALID, "known are text, html, xml"),
+    "placeholder flood": Bad(text(data=["A shirt " + "{a}" * 20_000]), 413, TOO_LONG, "tokens"),
+    "placeholder flood in HTML": Bad(
+        both(text(data=["<p>A shirt " + "{a}" * 20_000]), parameter(format="html")), 413, TOO_LONG, "tokens"
+    ),
+    "10,000 texts": Bad(
+        text(data=["A shirt"] * 10_000, shape=[10_000]), 413, TOO_LONG, "at most 1024 are taken"
+    ),
+    "10,000 sentences": Bad(text(data=["A shirt. " * 10_000]), 413, TOO_LONG, "at most 1024 are taken"),
+    "glossary with two translations": Bad(
+        glossary('{"terms": {"Shirt": "a", "hat": "b", "Shirt": "c"}}'), 400, INVALID, "terms[0] and terms[2]"
+    ),
+    "glossary that keeps and translates": Bad(
+        glossary('{"terms": {"Acme shirt": "a"}, "keep": ["shirt"]}'), 400, INVALID, "terms[0] holds keep[0]"
+    ),
+    "glossary that is no JSON": Bad(
+        glossary("shirt = a"), 400, INVALID, "parameter glossary: it is not JSON"
+    ),
+    "glossary of another shape": Bad(glossary('["shirt"]'), 400, INVALID, "must be JSON like"),
+    "glossary with an empty term": Bad(glossary('{"keep": [""]}'), 400, INVALID, "keep[0]"),
+    "glossary of 1,001 entries": Bad(
+        glossary(json.dumps({"keep": [f"t{number}" for number in range(1001)]})),
+        413,
+        TOO_LONG,
+        "at most 1000",
+    ),
+    "glossary of 100,000 characters": Bad(
+        glossary(json.dumps({"keep": ["t" * 100_000]})), 413, TOO_LONG, "at most 65536"
+    ),
     "unknown model": Bad(lambda request: request.update(model="nobody"), 404, NOT_FOUND, "serves random"),
 }
 
@@ -117,6 +162,59 @@ def test_grpc_says_what_is_wrong(service: Service, case: Bad) -> None:
     assert_serves_on(service)
 
 
+ONE_TEXT = (
+    "100,000 characters",
+    "unknown language",
+    "no target",
+    "negative max_new_tokens",
+    "10 MB body",
+    "XML that is not well-formed",
+    "unknown format",
+    "placeholder flood",
+    "placeholder flood in HTML",
+    "10,000 sentences",
+    "glossary with two translations",
+    "glossary that keeps and translates",
+    "glossary that is no JSON",
+    "glossary of another shape",
+    "glossary with an empty term",
+    "glossary of 1,001 entries",
+    "glossary of 100,000 characters",
+    "unknown model",
+)
+"""Cases that say something of a single text, which is all that ``generate`` takes."""
+
+
+@pytest.mark.parametrize("method", ["generate", "generate_stream"])
+@pytest.mark.parametrize("case", [CASES[name] for name in ONE_TEXT], ids=ONE_TEXT)
+def test_generate_says_what_is_wrong(service: Service, case: Bad, method: str) -> None:
+    request = request_for(case)
+    body = {"text_input": request["inputs"][0]["data"][0], "parameters": request["parameters"]}
+    answer = httpx.post(f"{service.url}/v2/models/{request['model']}/{method}", json=body, timeout=30)
+    assert answer.status_code == case.status, answer.text
+    assert case.says in answer.json()["error"]
+    assert_serves_on(service)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"text_input": ["A shirt"], "parameters": {"target": "zh"}}, "/infer"),
+        ({"parameters": {"target": "zh"}}, "text_input"),
+        (
+            {"text_input": "A shirt", "parameters": {"target": "zh", "glosary": "{}"}},
+            "did you mean glossary?",
+        ),
+        ({"text_input": "A shirt", "parameters": []}, "parameters"),
+        ([], "text_input"),
+    ],
+)
+def test_what_is_no_request_to_generate_is_400(service: Service, body: object, says: str) -> None:
+    answer = httpx.post(f"{service.url}/v2/models/random/generate", json=body)
+    assert answer.status_code == 400, answer.text
+    assert says in answer.json()["error"]
+
+
 def test_a_missing_content_type_is_no_reason_to_refuse(service: Service) -> None:
     content = encode_json(request_for(Bad(lambda request: None, 200, grpc.StatusCode.OK, "")))
     request = httpx.Request("POST", f"{service.url}/v2/models/random/infer", content=content)
@@ -124,6 +222,39 @@ def test_a_missing_content_type_is_no_reason_to_refuse(service: Service) -> None
     with httpx.Client() as client:
         answer = client.send(request)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p>A <b>blue shirt",
+        "</div>A blue shirt</p></p>",
+        "<a href='x>A blue shirt",
+        "<<<A blue > shirt &nosuch; &#99999999; &",
+        "<!-- A blue shirt",
+        "<script>A blue shirt",
+        "<p " * 500 + "A blue shirt",
+        "<b>" * 2_000 + "A blue shirt",
+        "A blue shirt<\x00p>",
+    ],
+)
+def test_malformed_html_is_no_error(service: Service, page: str) -> None:
+    """It is read as browsers read it; what they could not read stays as it is."""
+    request = request_for(
+        Bad(both(text(data=[page]), parameter(format="html", source="en")), 200, grpc.StatusCode.OK, "")
+    )
+    answer = httpx.post(f"{service.url}/v2/models/random/infer", content=encode_json(request), timeout=30)
+    assert answer.status_code == 200, answer.text
+    with grpc.insecure_channel(service.grpc) as channel:
+        sent = GRPCInferenceServiceStub(channel).ModelInfer(encode_grpc(request), timeout=30)
+    assert answer.json()["outputs"][0]["data"] == _texts(sent)
+
+
+def _texts(answer: pb.ModelInferResponse) -> list[str]:
+    if answer.raw_output_contents:
+        raw = answer.raw_output_contents[0]
+        return [raw[4:].decode()]
+    return [each.decode() for each in answer.outputs[0].contents.bytes_contents]
 
 
 def test_an_empty_text_is_its_own_translation(service: Service) -> None:

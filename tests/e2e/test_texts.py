@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -95,3 +96,30 @@ def test_a_placeholder_that_is_lost_is_flagged_and_not_cached(demo: Service) -> 
         answer = outputs(ask(demo, [text, "Set of 4 Ceramic Bowls"], target="zh"))
         assert answer["flags"] == ["placeholder", ""]
         assert answer["cache"][0] == "miss"
+
+
+@pytest.mark.parametrize(
+    ("text", "glossary", "translation"),
+    [
+        ("Blue Ceramic Mug", {"terms": {"mug": "缸子"}}, "蓝色陶瓷缸子"),
+        ("Blue Ceramic Mug", {"keep": ["Mug"]}, "蓝色陶瓷Mug"),
+        ("Blue Ceramic Mug", {"terms": {"cup": "缸子"}, "keep": ["Cup"]}, "蓝色陶瓷马克杯"),
+        ("MUG!", {"terms": {"mug": "缸子"}}, "缸子!"),
+    ],
+)
+def test_a_glossary_decides_about_its_terms(
+    demo: Service, text: str, glossary: dict[str, object], translation: str
+) -> None:
+    answer = outputs(ask(demo, [text], target="zh", glossary=json.dumps(glossary)))
+    assert answer["translation"] == [translation]
+    assert "flags" not in answer
+    again = outputs(ask(demo, [text], target="zh", glossary=json.dumps(glossary)))
+    assert (again["translation"], again["cache"]) == ([translation], ["hit"])
+
+
+def test_a_term_that_the_model_loses_is_flagged_and_not_cached(demo: Service) -> None:
+    glossary = json.dumps({"terms": {"order": "单子"}})
+    for _ in range(2):
+        answer = outputs(ask(demo, ["Where is my order 12345678?"], target="zh", glossary=glossary))
+        assert answer["translation"] == ["我的订单12345678在哪里？"]
+        assert (answer["flags"], answer["cache"]) == (["glossary"], ["miss"])

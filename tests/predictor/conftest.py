@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 
 import numpy as np
@@ -23,10 +23,19 @@ STOP = 7
 GREEDY = SamplingParams()
 
 
+Model = Callable[[tuple[int, ...]], int]
+"""Tokens so far to the next one."""
+
+
 def next_token(tokens: tuple[int, ...]) -> int:
     """The language model of :class:`HashRunner`: any token depends on every token before it."""
     digest = hashlib.blake2b(np.array(tokens, np.int64).tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % VOCAB
+
+
+def looping_token(tokens: tuple[int, ...]) -> int:
+    """A language model that falls into a loop: any token depends on the two before it alone."""
+    return next_token((0, 0, *tokens)[-2:]) % 12
 
 
 class HashRunner:
@@ -36,8 +45,9 @@ class HashRunner:
     nobody has told it in the output of the step before.
     """
 
-    def __init__(self, slots: int, *, runs_ahead: bool = False) -> None:
+    def __init__(self, slots: int, *, runs_ahead: bool = False, model: Model = next_token) -> None:
         self.slots = slots
+        self.model = model
         self.runs_ahead = runs_ahead
         self.kv_bytes = slots * 64
         self.kv_bytes_per_token = 1
@@ -74,7 +84,7 @@ class HashRunner:
         for slot, prompt in zip(batch.prefill_slots, batch.prompts, strict=True):
             assert slot not in self.cache, "a slot in use was given away"
             self.cache[slot] = list(prompt)
-            rows.append(next_token(prompt))
+            rows.append(self.model(prompt))
         for slot, token, length, source in zip(
             batch.decode_slots.tolist(),
             batch.decode_tokens.tolist(),
@@ -84,7 +94,7 @@ class HashRunner:
         ):
             assert len(self.cache[slot]) == length
             self.cache[slot].append(token if source < 0 else int(self.previous[source, 0]))
-            rows.append(next_token(tuple(self.cache[slot])))
+            rows.append(self.model(tuple(self.cache[slot])))
         output = StepOutput(*candidates(rows))
         self.previous = output.candidate_ids
         return StepOutput(*candidates([])) if self.failures.get(number) == "output" else output
@@ -111,11 +121,12 @@ def answer_alone(
     *,
     params: SamplingParams = GREEDY,
     stops: Collection[int] = (STOP,),
+    model: Model = next_token,
 ) -> tuple[int, ...]:
     """What :class:`HashRunner` generates for a prompt that has the engine for itself."""
     tokens = list(prompt)
     for position in range(max_new_tokens):
-        output = StepOutput(*candidates([next_token(tuple(tokens))]))
+        output = StepOutput(*candidates([model(tuple(tokens))]))
         [token], _ = sample(output, [params], [position])
         if token in stops:
             break

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -21,15 +22,17 @@ from starlette.requests import Request
 
 from protocol import errors
 from protocol.codec import (
+    TEXT_SERVICE,
     InferRequest,
     InferResponse,
     infer_from_translate_response,
     translate_request_from_infer,
 )
 from protocol.messages import CacheStatus, TranslateResponse, Translation
+from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from serving.disconnect import unless_gone
-from serving.model import Call, ServedModel
+from serving.model import Call, NamedEvent, ServedModel
 from serving.rest import call_of
 from serving.server import run_server
 from serving.settings import (
@@ -43,6 +46,8 @@ RELEASE = "0123456789abcdef"
 
 
 class EchoModel(ServedModel):
+    stream_service = TEXT_SERVICE
+
     def __init__(self, name: str) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, "echo", versions=(RELEASE,))
         self.healthy_now = True
@@ -68,13 +73,35 @@ class EchoModel(ServedModel):
         answers = tuple(Translation(text, "en", confidence, CacheStatus.MISS) for text in texts)
         return infer_from_translate_response(TranslateResponse(answers, RELEASE), request)
 
-    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object], None]:
+    async def generate(self, body: bytes, call: Call) -> dict[str, object]:
         order = json.loads(body)
-        for number in range(order["events"]):
-            await self.sleep(order["pause_s"])
-            yield {"n": number}
+        await self.sleep(order["pause_s"])
         if order.get("error"):
             raise make_error(*order["error"].split())
+        return {"n": order["events"]}
+
+    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object] | NamedEvent, None]:
+        order = json.loads(body)
+        if order.get("named"):
+            yield NamedEvent(order["named"], {"n": -1})
+        try:
+            for number in range(order["events"]):
+                await self.sleep(order["pause_s"])
+                yield {"n": number, **({"padding": "x" * order["padding"]} if "padding" in order else {})}
+        except GeneratorExit:  # left while an event was on its way out
+            self.cancelled_at = time.monotonic()
+            raise
+        if order.get("error"):
+            raise make_error(*order["error"].split())
+
+    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        """The text is the order, as :meth:`stream` has it; each event becomes a message."""
+        asked = pb.TextStreamRequest.FromString(message)
+        self.check_address(asked.model_name, asked.model_version)
+        async with aclosing(self.stream(asked.text_input.encode(), call)) as events:
+            async for event in events:
+                text = json.dumps(event) + asked.source
+                yield pb.TextStreamResponse(text_output=text).SerializeToString()
 
     async def _obey(self, order: str) -> float:
         verb, *arguments = order[1:].split()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from grpc import StatusCode
 
 from protocol.codec.sdk import pb
+from serving.server import _bind
 from tests.serving.conftest import MODEL, ROOT, Server, ask, free_port, grpc_ask, wait_until
 
 StartServer = Callable[..., Server]
@@ -119,6 +121,30 @@ def test_a_taken_port_is_one_line_and_status_2(server: Server, name: str) -> Non
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
     assert f"YIWEN_{name.upper()}" in line
+
+
+def test_answers_do_not_wait_for_acknowledgements_where_there_is_no_uvloop() -> None:
+    """Of a part that is sent after another: with Nagle's algorithm on, 700 requests/s instead of 6,600."""
+
+    async def connection_without_delay() -> bool:
+        made = asyncio.get_running_loop().create_future()
+
+        async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            made.set_result(
+                writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            )
+            writer.close()
+
+        listening = await asyncio.start_server(connected, sock=_bind("127.0.0.1", port))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            return bool(await asyncio.wait_for(made, 20))
+        finally:
+            writer.close()
+            listening.close()
+
+    port = free_port()
+    assert asyncio.run(connection_without_delay())
 
 
 def test_grpc_can_be_turned_off(start_server: StartServer) -> None:

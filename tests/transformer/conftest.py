@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from protocol.release import TranslationSpec, load_translation_spec
-from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
+from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve, serving_only
 from tests.transformer.redis_server import RedisServer, running_redis
 from tests.transformer.release import MAX_SEQUENCE_TOKENS, write_release
+from tests.transformer.routing import Predictors, Route
 from transformer.client import PredictorClient
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
+from transformer.predictors import PredictorRouter
 from transformer.tokenizer import PromptTokenizer, load_tokenizer
 
 
@@ -73,3 +76,49 @@ async def connect(
     yield _connect
     for client in clients:
         await client.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[list[StandIn]]:
+    """As many as one test needs: to stop a server takes longer than most tests."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serve(StandIn())) for _ in range(3)]
+
+
+@pytest.fixture
+def predictors(pool: list[StandIn]) -> Iterator[Predictors]:
+    """Serves stand-ins: ``predictors(release)``, or ``predictors(port=port)`` for a certain port."""
+    free = iter(pool)
+    with ExitStack() as stack:
+
+        def _serve(release: str = RELEASE, port: int = 0) -> StandIn:
+            served = stack.enter_context(serve(StandIn(), port)) if port else next(free)
+            vars(served).update(vars(StandIn()) | {"url": served.url})
+            served.release, served.answer = release, serving_only(release)
+            return served
+
+        yield _serve
+
+
+@pytest.fixture
+async def route(
+    release_directory: Path, metrics: TransformerMetrics, predictors: Predictors
+) -> AsyncIterator[Route]:
+    """Makes an open router: ``await route(main, *tagged, **settings)``."""
+    routers: list[PredictorRouter] = []
+
+    async def _route(main: str, *tagged: str, **settings: float) -> PredictorRouter:
+        config = TransformerConfig(
+            release=release_directory,
+            predictor_url=main,
+            predictor_tagged_urls=tagged,
+            **settings,  # type: ignore[arg-type]
+        )
+        router = PredictorRouter(config, "tiny", RELEASE, metrics)
+        await router.open()
+        routers.append(router)
+        return router
+
+    yield _route
+    for router in routers:
+        await router.close()

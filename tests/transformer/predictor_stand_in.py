@@ -40,28 +40,50 @@ def answer_with(
     return GenerateResponse(tuple(generate(prompt) for prompt in request.prompts), request.release or RELEASE)
 
 
+def serving_only(
+    release: str, answer: Callable[[GenerateRequest], GenerateResponse] = echo
+) -> Callable[[GenerateRequest], GenerateResponse]:
+    """``answer`` for one release's prompts; others are refused as the predictor does."""
+
+    def _answer(request: GenerateRequest) -> GenerateResponse:
+        if request.release != release:
+            raise ReleaseMismatch("another release", serving=release)
+        return answer(request)
+
+    return _answer
+
+
 class StandIn:
     """What the predictor's edge does with one request; tests set the fields."""
 
     def __init__(self) -> None:
         self.url = ""
         self.answer: Callable[[GenerateRequest], GenerateResponse] = echo
+        self.release = RELEASE
+        """What it says that it serves."""
+        self.ready = True
         self.delay_s = 0.0
         self.requests: list[GenerateRequest] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.questions: list[str] = []
+        """Paths of GET requests."""
         self.left_at: float | None = None
         """Monotonic time at which a caller was seen to leave before its answer was there."""
         self.raw: tuple[int, bytes, Mapping[str, str]] | None = None
         """Answer with exactly this status, body and headers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(receive)
+        if scope["method"] == "GET":
+            await self._describe(scope["path"], send)
+            return
+        body = await body_of(receive)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         infer = decode_rest_request(body, headers, scope["path"].split("/")[3])
         self.paths.append(scope["path"])
         self.headers.append(headers)
-        self.requests.append(generate_request_from_infer(infer))
+        request = generate_request_from_infer(infer)
+        self.requests.append(request)
         if self.delay_s and await self._caller_leaves(receive):
             return
         if self.raw is not None:
@@ -69,11 +91,17 @@ class StandIn:
             return
         try:
             content, sent = encode_rest_response(
-                infer_from_generate_response(self.answer(self.requests[-1]), infer), infer
+                infer_from_generate_response(self.answer(request), infer), infer
             )
             await _respond(send, 200, content, sent)
         except YiwenError as error:
-            await _respond(send, error.status, *_error(error))
+            await respond_with_error(send, error)
+
+    async def _describe(self, path: str, send: Send) -> None:
+        """The model's description, or whether it is ready."""
+        self.questions.append(path)
+        status = 200 if self.ready or not path.endswith("/ready") else 503
+        await _respond(send, status, json.dumps({"name": "tiny", "versions": [self.release]}).encode(), {})
 
     async def _caller_leaves(self, receive: Receive) -> bool:
         leaving = asyncio.ensure_future(receive())
@@ -86,9 +114,9 @@ class StandIn:
 
 
 @contextmanager
-def serve(stand_in: StandIn) -> Iterator[StandIn]:
-    """Serve on a free port of this machine, in a thread with its own event loop."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def serve(stand_in: StandIn, port: int = 0) -> Iterator[StandIn]:
+    """Serve on ``port`` of this machine, 0 for a free one, in a thread with its own event loop."""
+    listener = socket.create_server(("127.0.0.1", port))
     stand_in.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = uvicorn.Server(
         uvicorn.Config(stand_in, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1)
@@ -109,7 +137,8 @@ def length_limited(request: GenerateRequest) -> GenerateResponse:
     return answer_with(request, lambda _: Generation((END + 1,) * next(bounds), -1.0, FinishReason.LENGTH))
 
 
-async def _body(receive: Receive) -> bytes:
+async def body_of(receive: Receive) -> bytes:
+    """The whole body of a request."""
     parts = []
     while True:
         message = await receive()
@@ -123,6 +152,11 @@ async def _respond(send: Send, status: int, body: bytes, headers: Mapping[str, s
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*raw, length]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_with_error(send: Send, error: YiwenError) -> None:
+    """As the predictor's edge does."""
+    await _respond(send, error.status, *_error(error))
 
 
 def _error(error: YiwenError) -> tuple[bytes, dict[str, str]]:

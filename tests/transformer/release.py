@@ -49,10 +49,27 @@ def train_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_release(directory: Path, *, release_id: str = "0123456789abcdef", name: str = "tiny") -> Path:
+def renumber(tokenizer: Tokenizer, special: int = len(SPECIAL_TOKENS)) -> Tokenizer:
+    """The same tokens under other ids, the first ``special`` apart: no text has the same ids in both."""
+    document = json.loads(tokenizer.to_str())
+    first, size = special, tokenizer.get_vocab_size()
+    vocabulary = document["model"]["vocab"]
+    document["model"]["vocab"] = {
+        token: number if number < first else first + size - 1 - number for token, number in vocabulary.items()
+    }
+    return Tokenizer.from_str(json.dumps(document))
+
+
+def write_release(
+    directory: Path,
+    *,
+    release_id: str = "0123456789abcdef",
+    name: str = "tiny",
+    tokenizer: Tokenizer | None = None,
+) -> Path:
     """Everything of a release that a transformer reads."""
     (directory / "tokenizer").mkdir(parents=True)
-    tokenizer = train_tokenizer()
+    tokenizer = tokenizer or train_tokenizer()
     tokenizer.save(str(directory / "tokenizer" / "tokenizer.json"))
     release = Release(
         id=release_id,

@@ -96,6 +96,30 @@ async def test_an_entry_of_another_text_under_the_same_key_is_a_miss_and_counted
     assert registry.get_sample_value(name, {"result": "hit"}) is None
 
 
+async def test_each_text_of_a_look_up_is_counted_for_what_it_was(
+    metrics: TransformerMetrics, registry: CollectorRegistry
+) -> None:
+    cache = LruCache(1_000_000)
+    await cache.put_many({b"1": entry("one"), b"2": entry("two"), b"3": entry("three")})
+
+    wanted = [
+        (b"1", "one"),
+        (b"4", "four"),
+        (b"2", "another"),
+        (b"3", "three"),
+        (b"5", "five"),
+        (b"1", "one"),
+    ]
+    found = await look_up(cache, wanted, metrics)
+
+    assert found == [entry("one"), None, None, entry("three"), None, entry("one")]
+    lookups, by_tier = "yiwen_transformer_cache_lookups_total", "yiwen_transformer_cache_tier_lookups_total"
+    assert registry.get_sample_value(lookups, {"result": "hit"}) == 3
+    assert registry.get_sample_value(lookups, {"result": "miss"}) == 2
+    assert registry.get_sample_value(lookups, {"result": "mismatch"}) == 1
+    assert registry.get_sample_value(by_tier, {"tier": "memory", "result": "mismatch"}) == 1
+
+
 async def test_scrapes_see_the_size_of_the_cache(
     metrics: TransformerMetrics, registry: CollectorRegistry
 ) -> None:

@@ -276,3 +276,15 @@ def test_a_predictors_address_may_leave_out_the_scheme(given: str, whole: str) -
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match=r"must|[Pp]ort"):
         base_url(given)
+
+
+async def test_closing_ends_calls_that_wait_and_calls_under_way(stand_in: StandIn, connect: Connect) -> None:
+    stand_in.delay_s = 30.0
+    client = await connect(stand_in.url, max_connections=1)
+    calls = [asyncio.create_task(client.generate(request(), HEADERS)) for _ in range(5)]
+    await wait_until(lambda: stand_in.requests)
+    await client.close()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, NotReady) for result in results), results
+    assert await client.serving() is None
+    assert not await client.is_ready()

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from tests.releases import byte_tokenizer
 from transformer.detokenizer import Detokenizer, byte_token_ids
+from transformer.tokenizer import PromptTokenizer, TextToEncode
 
 WORDS = ["▁a", "▁", "b", "，", "▁文", "字", "e\u0301", "𝄞", "\ufffd", "▁▁", "c▁"]
 
@@ -76,6 +77,26 @@ def test_pieces_add_up_to_the_text_of_all_tokens(
 ) -> None:
     ids = data.draw(ids_of(tokenizer))
     assert "".join(pieces_of(tokenizer, ids, cuts)) == decoder_of(tokenizer)(ids)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), cuts=st.lists(st.integers(0, 4), max_size=40))
+def test_pieces_of_a_releases_tokenizer_add_up_with_control_tokens_among_them(
+    tokenizer: PromptTokenizer, data: st.DataObject, cuts: list[int]
+) -> None:
+    def prompt_ids(text: str) -> list[int]:
+        """With the template's control tokens around them."""
+        return list(tokenizer.encode([TextToEncode(0, text, "en", "zh")], None)[0].token_ids)
+
+    noise = st.lists(st.integers(0, 319), max_size=6)
+    runs = data.draw(st.lists(st.text(min_size=1, max_size=6).map(prompt_ids) | noise, max_size=5))
+    ids = [id_ for run in runs for id_ in run]
+    detokenizer = Detokenizer(tokenizer.decode, tokenizer.unsettled_ids)
+    pieces, rest = [], ids
+    for cut in cuts:
+        pieces.append(detokenizer.add(rest[:cut]))
+        rest = rest[cut:]
+    assert "".join([*pieces, detokenizer.add(rest), detokenizer.finish()]) == tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[:2], ids=["byte level", "byte fallback"])

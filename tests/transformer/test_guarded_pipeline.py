@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping
 import pytest
 from prometheus_client import CollectorRegistry
 
-from protocol.errors import Overloaded
+from protocol.errors import InvalidRequest, Overloaded
 from protocol.messages import (
     CacheStatus,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
     Generation,
+    Glossary,
     TranslateRequest,
 )
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache import LruCache
 from transformer.generation import Generator
-from transformer.guards import Guards
+from transformer.guards import MAX_REPEATS, Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
@@ -178,3 +179,124 @@ async def test_sentences_are_cached_each_on_its_own_and_told_as_one(make: Make) 
     (again,) = (await pipeline.translate(asking("I like it! It is red."), {})).translations
     assert (again.text, again.cache) == ("喜欢！ 红的。", HIT)
     assert 0 < again.confidence < 1
+
+
+def with_glossary(text: str, terms: Mapping[str, str], *keep: str) -> TranslateRequest:
+    return dataclasses.replace(asking(text), glossary=Glossary(tuple(terms.items()), keep))
+
+
+async def test_a_term_that_the_model_lost_is_put_in_its_place(
+    make: Make, registry: CollectorRegistry
+) -> None:
+    pipeline, predictor = make(lambda text, _: text.replace("red", "红").replace("shoes", "鞋"))
+    request = with_glossary("red shoes by AcmeCorp", {"shoes": "跑鞋"}, "AcmeCorp")
+    (answer,) = (await pipeline.translate(request, {})).translations
+    assert (answer.text, answer.flags, answer.cache) == ("红 跑鞋 by AcmeCorp", (), MISS)
+    (again,) = (await pipeline.translate(request, {})).translations
+    assert (again.text, again.cache) == ("红 跑鞋 by AcmeCorp", HIT)
+    assert len(predictor.requests) == 2
+    failures = "yiwen_transformer_guard_failures_total"
+    assert registry.get_sample_value(failures, {"kind": "glossary"}) == 1
+
+
+async def test_a_term_that_is_there_costs_no_second_attempt(make: Make) -> None:
+    pipeline, predictor = make(lambda *_: "红跑鞋")
+    (answer,) = (await pipeline.translate(with_glossary("red shoes", {"shoes": "跑鞋"}), {})).translations
+    assert (answer.text, answer.flags) == ("红跑鞋", ())
+    assert len(predictor.requests) == 1
+
+
+async def test_a_term_takes_the_place_of_what_the_model_makes_of_it(make: Make) -> None:
+    def translate(text: str, request: GenerateRequest) -> str:
+        return {"red shoes": "红色的鞋子", "shoes": "鞋子"}.get(text, "QX10")
+
+    pipeline, predictor = make(translate)
+    request = with_glossary("red shoes", {"shoes": "跑鞋"})
+    (answer,) = (await pipeline.translate(request, {})).translations
+    assert (answer.text, answer.flags) == ("红色的跑鞋", ())
+    assert len(predictor.requests) == 2
+    assert len(predictor.requests[1].prompts) == 3
+
+
+async def test_the_same_term_is_rendered_once_for_all_texts(make: Make) -> None:
+    def translate(text: str, request: GenerateRequest) -> str:
+        return {"shoes": "鞋子"}.get(text, text.replace("shoes", "鞋子").replace("QX10", ""))
+
+    pipeline, predictor = make(translate)
+    request = dataclasses.replace(
+        asking("one shoes", "two shoes", "some shoes"), glossary=Glossary((("shoes", "跑鞋"),))
+    )
+    response = await pipeline.translate(request, {})
+    assert [each.text for each in response.translations] == ["one 跑鞋", "two 跑鞋", "some 跑鞋"]
+    assert [len(each.prompts) for each in predictor.requests] == [3, 1 + 3 * 2]
+
+
+async def test_masks_that_make_a_text_too_long_cost_no_other_its_second_attempt(make: Make) -> None:
+    pipeline, _ = make(lambda text, _: text.replace("shoes", "鞋") if "QX" in text else "好")
+    long = "red " + " ".join(["x"] * 70)
+    request = dataclasses.replace(asking(long, "red shoes {a}"), glossary=Glossary((("x", "y"),)))
+    response = await pipeline.translate(request, {})
+    assert [(each.text, each.flags) for each in response.translations] == [
+        ("好", ("glossary",)),
+        ("red 鞋 {a}", ()),
+    ]
+
+
+async def test_a_term_that_nothing_saves_is_flagged_and_never_cached(make: Make) -> None:
+    pipeline, _ = make(lambda text, _: "鞋" if text == "shoes" else "红鞋子")
+    for _ in range(2):
+        request = with_glossary("red shoes", {"shoes": "跑鞋"})
+        (answer,) = (await pipeline.translate(request, {})).translations
+        assert (answer.text, answer.flags, answer.cache) == ("红鞋子", ("glossary",), MISS)
+
+
+async def test_a_text_that_is_one_term_is_not_put_to_the_model(make: Make) -> None:
+    pipeline, predictor = make(lambda *_: "红鞋子")
+    request = with_glossary("Shoes.", {"shoes": "跑鞋"})
+    (answer,) = (await pipeline.translate(request, {})).translations
+    assert (answer.text, answer.confidence, answer.cache) == ("跑鞋.", 1.0, MISS)
+    assert predictor.requests == []
+
+
+async def test_a_glossary_that_does_not_touch_a_text_shares_its_cache_entry(make: Make) -> None:
+    pipeline, _ = make(lambda *_: "红跑鞋")
+    await pipeline.translate(asking("red shoes"), {})
+    (untouched,) = (await pipeline.translate(with_glossary("red shoes", {"hat": "帽子"}), {})).translations
+    assert untouched.cache is HIT
+    (touched,) = (await pipeline.translate(with_glossary("red shoes", {"shoes": "跑鞋"}), {})).translations
+    assert touched.cache is MISS
+    more = with_glossary("red shoes", {"shoes": "跑鞋", "hat": "帽子"})
+    assert (await pipeline.translate(more, {})).translations[0].cache is HIT
+    other = with_glossary("red shoes", {"shoes": "鞋"})
+    assert (await pipeline.translate(other, {})).translations[0].cache is MISS
+
+
+async def test_a_contradicting_glossary_is_refused_before_anything_is_asked(make: Make) -> None:
+    pipeline, predictor = make(lambda *_: "")
+    with pytest.raises(InvalidRequest, match="contradicts itself"):
+        await pipeline.translate(with_glossary("red shoes", {"shoes": "鞋"}, "shoes"), {})
+    assert predictor.requests == []
+
+
+async def test_the_predictor_is_told_to_stop_loops_of_texts_that_have_none(make: Make) -> None:
+    pipeline, predictor = make(lambda *_: "好")
+    await pipeline.translate(asking("red shoes", "ha" * 12 + " shoes"), {})
+    assert [request.max_repeats for request in predictor.requests] == [(MAX_REPEATS, 0)]
+
+
+async def test_an_answer_that_was_stopped_in_a_loop_is_drawn_again(make: Make) -> None:
+    pipeline, predictor = make(lambda *_: "红鞋")
+    generate = predictor.generate
+
+    async def looping(request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
+        answer = await generate(request, headers)
+        if request.params.temperature:
+            return answer
+        reason = FinishReason.REPETITION
+        stopped = [dataclasses.replace(each, finish_reason=reason) for each in answer.generations]
+        return dataclasses.replace(answer, generations=tuple(stopped))
+
+    predictor.generate = looping  # type: ignore[method-assign]
+    (answer,) = (await pipeline.translate(asking("red shoes"), {})).translations
+    assert (answer.text, answer.flags, answer.finish_reason) == ("红鞋", (), FinishReason.STOP)
+    assert len(predictor.requests) == 2

@@ -5,11 +5,21 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, GuardSpec, ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import TRANSLATION
-from transformer.guards import Guards
+from transformer.guards import (
+    MAX_REPEATS,
+    MIN_REPEATED_CHARACTERS,
+    MIN_REPEATS,
+    Guards,
+    is_runaway,
+    may_loop,
+)
+from transformer.terms import Term
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo_model"
 STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
@@ -106,3 +116,62 @@ def test_a_release_that_says_nothing_has_every_guard(tmp_path: Path) -> None:
 
 def write_json(path: Path, document: dict[str, object]) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_tokens_that_repeated_themselves_are_flagged_whatever_they_read(strict: TranslationSpec) -> None:
+    assert Guards(strict).flags("red shoes", "红鞋", "zh", FinishReason.REPETITION) == ("repetition",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        ("红色AcmeCorp衬衣", ()),
+        ("红色Acme衬衣", ("glossary",)),
+        ("红色AcmeCorp衬衫", ("glossary",)),
+        ("", ("empty", "glossary")),
+    ],
+)
+def test_what_a_glossary_calls_for_must_be_there(
+    strict: TranslationSpec, answer: str, kinds: tuple[str, ...]
+) -> None:
+    source = "red AcmeCorp shirt"
+    terms = (Term(4, 12, "AcmeCorp", None), Term(13, 18, "shirt", "衬衣"))
+    assert Guards(strict).flags(source, answer, "zh", STOP, terms) == kinds
+
+
+def test_length_and_script_of_what_a_glossary_put_there_are_no_fault(strict: TranslationSpec) -> None:
+    guards = Guards(strict)
+    long = "the very long name of a company that nobody would ever translate into Chinese" * 2
+    terms = (Term(0, 3, "ABC", long),)
+    assert guards.flags("ABC shoes", f"{long} 鞋", "zh", STOP, terms) == ()
+    assert guards.flags("ABC shoes", f"{long} 鞋", "zh", STOP) == ("ratio", "script")
+
+
+def test_the_predictor_may_stop_a_loop_unless_the_text_may_loop_itself(strict: TranslationSpec) -> None:
+    guards = Guards(strict)
+    assert guards.max_repeats("red shoes for women") == MAX_REPEATS
+    assert guards.max_repeats("ha" * 20) == 0
+    sentence = "This sentence has more than sixty-four characters, and it stands here more than once. "
+    assert guards.max_repeats(sentence * 3) == 0
+    unchecked = dataclasses.replace(strict, guards=GuardSpec(checks=("empty",)))
+    assert Guards(unchecked).max_repeats("red shoes") == 0
+
+
+@given(
+    before=st.text("abc ", max_size=70),
+    part=st.text("abcdef ", min_size=1, max_size=64),
+    times=st.integers(MIN_REPEATS, 9),
+    after=st.text("abc ", max_size=20),
+)
+def test_no_loop_of_a_text_is_overlooked(before: str, part: str, times: int, after: str) -> None:
+    loop = part * times
+    text = before + loop + after
+    if len(loop) >= MIN_REPEATED_CHARACTERS:
+        assert may_loop(text)
+        assert is_runaway("red shoes", text)
+    assert not is_runaway(text, text)
+
+
+@given(part=st.text(st.characters(codec="utf-8"), min_size=65, max_size=200), times=st.integers(3, 5))
+def test_no_loop_of_a_long_part_is_overlooked(part: str, times: int) -> None:
+    assert may_loop("before" + part * times)

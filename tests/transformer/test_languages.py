@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.release import Language, TextLimits, TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.languages import Direction, Languages, canonical_tag
+from transformer.scripts import evidence_by_script, has_letters
 
 
 def speaking(pairs: tuple[tuple[str, str], ...] | None = None, **scripts: str) -> Languages:
@@ -186,6 +189,21 @@ def test_an_unknown_language_is_answered_with_those_there_are(tag: str) -> None:
         return
     with pytest.raises(UnknownLanguage, match=r"text 2: target language .* speaks: en, zh"):
         DEMO.direct(2, "text", None, tag)
+
+
+def test_a_tag_too_long_to_be_kept_means_what_a_short_one_means() -> None:
+    for tag in ("zh-Hans-CN", "zh-Hans-CN-x-" + "-".join(["private"] * 6)):
+        assert [DEMO.direct(0, "text", "en", tag).target for _ in range(2)] == ["zh", "zh"]
+
+
+@given(st.text())
+def test_a_text_has_letters_where_anything_speaks_for_a_script(text: str) -> None:
+    assert has_letters(text) == bool(evidence_by_script(text))
+
+
+@pytest.mark.parametrize("text", ["", "12 ½ ²", "\uab5b", "ªº", "\u1d2b", "ة", "𠮷", "_", "ⅷ", "①"])
+def test_rare_characters_are_letters_or_not_as_their_evidence_says(text: str) -> None:
+    assert has_letters(text) == bool(evidence_by_script(text))
 
 
 def test_a_sentence_sent_as_a_language_is_not_quoted() -> None:

@@ -148,7 +148,10 @@ def test_metadata_and_metrics_name_the_release(transformer: Transformer) -> None
 
 
 def test_a_predictor_that_is_gone_is_503_and_the_transformer_stays_ready(release_directory: Path) -> None:
-    with running_transformer(release_directory, "127.0.0.1:9", "--model_name", "other") as transformer:
+    settings = {"YIWEN_WARMING_HOLD_S": "0"}
+    with running_transformer(
+        release_directory, "127.0.0.1:9", "--model_name", "other", settings=settings
+    ) as transformer:
         response = httpx.post(f"{transformer.url}/v2/models/other/infer", json=body("red shoes"))
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert "no connection to the predictor" in response.json()["error"]

@@ -19,6 +19,7 @@ from protocol.messages import (
     TranslateResponse,
 )
 from protocol.release import TranslationSpec
+from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.test_client import Connect
 from transformer.cache import Cache, LruCache, NullCache
@@ -184,24 +185,23 @@ async def test_what_was_finished_before_the_deadline_is_kept_and_the_request_fai
 
 
 async def test_the_time_spent_here_is_taken_off_the_predictors(make: Make) -> None:
-    now = iter([100.0, 100.4, 100.5, 100.75])
-    predictor = InProcess()
-    await make(predictor, clock=lambda: next(now)).translate(asking("one", deadline_ms=1_000), {})
+    clock, predictor = StoppedClock(), InProcess()
+    await make(predictor, SlowCache(clock, 0.75), clock=clock).translate(asking("one", deadline_ms=1_000), {})
     assert predictor.requests[0].deadline_ms == 250
 
 
 async def test_a_deadline_that_is_over_makes_no_call(make: Make) -> None:
-    now = iter([100.0, 101.0, 101.0, 101.0])
-    predictor = InProcess()
+    clock, predictor = StoppedClock(), InProcess()
+    pipeline = make(predictor, SlowCache(clock, 1.0), clock=clock)
     with pytest.raises(PredictorTooLate):
-        await make(predictor, clock=lambda: next(now)).translate(asking("one", deadline_ms=1_000), {})
+        await pipeline.translate(asking("one", deadline_ms=1_000), {})
     assert predictor.requests == []
 
 
 @pytest.mark.parametrize("deadline_ms", [None, 3_600_000])
 async def test_the_servers_longest_deadline_holds_for_all(make: Make, deadline_ms: int | None) -> None:
     predictor = InProcess()
-    await make(predictor).translate(TranslateRequest(("one",), (None,), ("zh",), None, deadline_ms), {})
+    await make(predictor).translate(TranslateRequest(("one",), (None,), ("zh",), deadline_ms=deadline_ms), {})
     sent = predictor.requests[0].deadline_ms
     assert sent is not None
     assert 4_000 < sent <= 5_000

@@ -41,7 +41,7 @@ async def make_shared(metrics: TransformerMetrics) -> AsyncIterator[Make]:
         redis: RedisServer, policy: RedisCachePolicy = POLICY, password: Path | None = None
     ) -> RedisCache:
         store = RedisStore(StoreSettings(parse_redis_url(redis.url), password, None, 0.2, 0.1, 8))
-        caches.append(RedisCache(store, RELEASE, policy, metrics.tiers))
+        caches.append(RedisCache(store, RELEASE, policy, metrics))
         return caches[-1]
 
     yield _make

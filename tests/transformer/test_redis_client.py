@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.transformer.redis_server import RedisServer, free_port, running_redis
-from transformer.redis_client import RedisStore, StoreError, StoreSettings
+from transformer.leases import lease_key
+from transformer.redis_client import RedisStore, ScriptCall, StoreError, StoreSettings
+from transformer.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
 from transformer.redis_url import parse_redis_url
 
 Connect = Callable[..., RedisStore]
 
-RIGHTS = ("+@read", "+@write", "+@connection")
+RIGHTS = ("~yiwen:*", "~{yiwen:*", "+@read", "+@write", "+@connection", "+eval", "+evalsha", "+time")
 """What docs/caching.md says a user needs; ``+cluster|slots`` besides in a cluster."""
 
 
@@ -39,7 +41,7 @@ async def connect_store() -> AsyncIterator[Connect]:
 
 
 async def check_all_commands(store: RedisStore) -> None:
-    values = [(f"yiwen:r1:{number}", b"\x00\xff%d" % number, 60_000) for number in range(50)]
+    values = [(f"yiwen:r1:{number}", b"\x00\xff%d" % number, 600_000) for number in range(50)]
     assert await store.set_many(values) == [None] * 50
     wanted = [key for key, _, _ in values]
     assert await store.get_many([*wanted, "yiwen:r1:none"]) == [*(value for _, value, _ in values), None]
@@ -48,6 +50,25 @@ async def check_all_commands(store: RedisStore) -> None:
     assert await store.sizes(["yiwen:r1:7", "yiwen:r1:none", "yiwen:r1:11"]) == [3, 0, 4]
     assert await store.delete(wanted[:10]) == 10
     assert (await store.get_many(wanted))[9:11] == [None, values[10][1]]
+    await check_all_scripts(store, wanted)
+
+
+async def check_all_scripts(store: RedisStore, keys: list[str]) -> None:
+    """The first ten have no value."""
+    claims = [ScriptCall(CLAIM, (key, lease_key(key)), ("me", 9_000)) for key in keys]
+    answers = await store.run_many(claims)
+    assert [answer[0] for answer in answers] == [b"token"] * 10 + [b"value"] * 40
+    assert answers[-1][1] == b"\x00\xff49"
+    assert await store.run_many(claims[:10]) == [[b"busy"]] * 10
+    held = [(key, lease_key(key), token) for key, (_, token) in zip(keys[:10], answers[:10], strict=True)]
+    renewals = [ScriptCall(RENEW, (lease,), (token, 9_000)) for _, lease, token in held]
+    assert await store.run_many(renewals) == [1] * 10
+    finished = [ScriptCall(FINISH, (key, lease), (token, b"v", 9_000)) for key, lease, token in held[:5]]
+    released = [ScriptCall(RELEASE, (lease,), (token,)) for _, lease, token in held[5:]]
+    assert await store.run_many([*finished, *released]) == [b"OK"] * 5 + [1] * 5
+    assert await store.get_many(keys[:10]) == [b"v"] * 5 + [None] * 5
+    assert await store.get_many([lease for _, lease, _ in held]) == [None] * 10
+    assert await store.run_many(renewals) == [0] * 10
 
 
 async def test_one_server(redis: RedisServer, connect_store: Connect) -> None:
@@ -78,7 +99,7 @@ def password(tmp_path: Path) -> Path:
 async def test_users_log_in_with_the_password_of_a_file_which_may_be_rotated(
     redis: RedisServer, connect_store: Connect, password: Path, user: str
 ) -> None:
-    redis.command("ACL", "SETUSER", "shop", "on", ">geheim", "~yiwen:*", *RIGHTS)
+    redis.command("ACL", "SETUSER", "shop", "on", ">geheim", *RIGHTS)
     redis.command("CONFIG", "SET", "requirepass", "geheim")
     url = redis.url.replace("//", f"//{user}")
     await check_all_commands(connect_store(url, password))
@@ -172,7 +193,7 @@ async def test_a_cluster(
     cluster: list[RedisServer], connect_store: Connect, password: Path, user: str
 ) -> None:
     for node in cluster:
-        node.command("ACL", "SETUSER", "shop", "on", ">geheim", "~yiwen:*", *RIGHTS, "+cluster|slots")
+        node.command("ACL", "SETUSER", "shop", "on", ">geheim", *RIGHTS, "+cluster|slots")
     url = f"redis+cluster://{user}127.0.0.1:{cluster[1].port},127.0.0.1:{cluster[2].port}"
     await check_all_commands(connect_store(url, password if user else None))
     assert all(node.command("DBSIZE") != b":0\r\n" for node in cluster)

@@ -1,6 +1,6 @@
-"""Redis stopped, paused, filled and restarted under load, through a real transformer process.
+"""Redis stopped, paused, filled and restarted under load, through two real transformer processes that share leases.
 
-What is asserted: no request fails, and Redis is used again. The latencies before, during and after are printed
+What is asserted: no request fails, and Redis is used again. The numbers before, during and after are printed
 (``-s`` shows them), not asserted: they depend on the machine.
 """
 
@@ -10,19 +10,26 @@ import asyncio
 import itertools
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.transformer.predictor_stand_in import StandIn
+from tests.transformer.predictor_stand_in import StandIn, serve
 from tests.transformer.process import Transformer, running_transformer
-from tests.transformer.redis_server import RedisServer
+from tests.transformer.redis_server import RedisServer, running_redis
 
 CLIENTS = 4
+LEAST = 40
+"""Requests that each client sends however slow the machine is."""
 TEXTS = 10
+RENEWED = 200
+"""Requests after which all texts are new ones."""
+PREDICTOR_S = 0.01
 PROBE_S = 0.2
 PHASE_S = 0.6
 
@@ -31,26 +38,44 @@ QUIET = {"YIWEN_LOG_LEVEL": "error"}
 """Nobody reads the process's log here: it must not fill the pipe."""
 
 
-@pytest.fixture
-def served(redis: RedisServer, stand_in: StandIn, release_directory: Path) -> Iterator[Transformer]:
-    """A transformer without a memory of its own, so that every request needs Redis or the predictor."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for all faults, each of which mends what it broke."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def replicas(shared: RedisServer, release_directory: Path) -> Iterator[tuple[Transformer, ...]]:
+    """Without memories of their own, so that every request needs Redis or the predictor, which takes its time."""
     settings = {
-        "YIWEN_REDIS_URL": redis.url,
+        "YIWEN_REDIS_URL": shared.url,
         "YIWEN_CACHE_BYTES": "0",
         "YIWEN_REDIS_PROBE_S": str(PROBE_S),
         "YIWEN_REDIS_PROBE_MAX_S": str(2 * PROBE_S),
         **QUIET,
     }
-    with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
-        yield transformer
+    stand_in = StandIn()
+    stand_in.delay_s = PREDICTOR_S
+    with ExitStack() as stack:
+        url = stack.enter_context(serve(stand_in)).url
+        yield tuple(
+            stack.enter_context(running_transformer(release_directory, url, settings=settings))
+            for _ in range(2)
+        )
 
 
 class Load:
-    """A few clients, each sending its next request when it has the last one's answer."""
+    """A few clients, each sending its next request when it has the last one's answer, to one server after another.
 
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/v2/models/tiny/infer"
+    Every so often the texts are new ones, which all clients then miss at about the same time.
+    """
+
+    def __init__(self, subject: str, *urls: str) -> None:
+        self._subject = subject
+        self._urls = [f"{url}/v2/models/tiny/infer" for url in urls]
         self.failures: list[str] = []
+        self.statuses: Counter[str] = Counter()
         self._numbers = itertools.count()
 
     async def run(self, seconds: float) -> list[float]:
@@ -62,13 +87,16 @@ class Load:
 
     async def _client(self, client: httpx.AsyncClient, end: float) -> list[float]:
         taken = []
-        while time.monotonic() < end:
-            text = f"title number {next(self._numbers) % TEXTS}"
+        while time.monotonic() < end or len(taken) < LEAST:
+            number = next(self._numbers)
+            text = f"{self._subject} {number // RENEWED} number {number // CLIENTS % TEXTS}"
             started = time.monotonic()
-            response = await client.post(self._url, json=_body(text))
+            response = await client.post(self._urls[number % len(self._urls)], json=_body(text))
             taken.append(time.monotonic() - started)
-            if response.status_code != 200 or _answer(response) != text:
+            if response.status_code != 200 or _output(response, "translation") != text:
                 self.failures.append(response.text)
+            else:
+                self.statuses[_output(response, "cache")] += 1
         return taken
 
 
@@ -77,8 +105,8 @@ def _body(text: str) -> dict[str, object]:
     return {"inputs": [tensor], "parameters": {"target": "zh", "source": "en"}}
 
 
-def _answer(response: httpx.Response) -> str:
-    (found,) = [each["data"][0] for each in response.json()["outputs"] if each["name"] == "translation"]
+def _output(response: httpx.Response, name: str) -> str:
+    (found,) = [each["data"][0] for each in response.json()["outputs"] if each["name"] == name]
     return str(found)
 
 
@@ -92,16 +120,21 @@ def _metric(url: str, name: str, **labels: str) -> float:
     )
 
 
-async def _until_closed(url: str) -> None:
-    """Wait until the transformer uses Redis again."""
+async def _until_closed(replicas: tuple[Transformer, ...]) -> None:
+    """Wait until all transformers use Redis again."""
     end = time.monotonic() + 10.0
-    while await asyncio.to_thread(_metric, url, "redis_circuit"):
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
+    for each in replicas:
+        while await asyncio.to_thread(_metric, each.url, "redis_circuit"):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
 
 
-def _hits(url: str) -> float:
-    return _metric(url, "cache_tier_lookups_total", tier="redis", result="hit")
+def _hits(*replicas: Transformer) -> float:
+    return sum(_metric(each.url, "cache_tier_lookups_total", tier="redis", result="hit") for each in replicas)
+
+
+def _held(*replicas: Transformer) -> float:
+    return sum(_metric(each.url, "lease_claims_total", result="held") for each in replicas)
 
 
 def _fill(redis: RedisServer) -> None:
@@ -133,26 +166,29 @@ FAULTS: dict[str, tuple[Callable[[RedisServer], object], Callable[[RedisServer],
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_no_request_fails_and_redis_is_used_again(
-    redis: RedisServer, served: Transformer, fault: str
+    shared: RedisServer, replicas: tuple[Transformer, ...], fault: str
 ) -> None:
     begin, end = FAULTS[fault]
-    load = Load(served.url)
-    before = await load.run(PHASE_S)
-    assert _hits(served.url) > 0
+    load = Load(fault, *(each.url for each in replicas))
+    held = _held(*replicas)
+    phases = {"before": await load.run(PHASE_S)}
+    assert _hits(*replicas) > 0
+    assert _held(*replicas) > held, "leases are on"
     under_way = asyncio.create_task(load.run(2 * PHASE_S))
     await asyncio.sleep(0.2)
-    await asyncio.to_thread(begin, redis)
-    during = await under_way
-    opened = await load.run(PHASE_S)
-    await asyncio.to_thread(end, redis)
-    await _until_closed(served.url)
-    hits = _hits(served.url)
-    after = await load.run(PHASE_S)
+    await asyncio.to_thread(begin, shared)
+    phases["fault begins"] = await under_way
+    phases["goes on"] = await load.run(PHASE_S)
+    await asyncio.to_thread(end, shared)
+    await _until_closed(replicas)
+    hits, held = _hits(*replicas), _held(*replicas)
+    phases["after"] = await load.run(PHASE_S)
     assert load.failures == []
-    assert _metric(served.url, "redis_circuit") == 0
-    assert _hits(served.url) - hits > 0.5 * len(after), "Redis is used again"
-    for phase, taken in (("before", before), ("fault begins", during), ("goes on", opened), ("after", after)):
+    assert _hits(*replicas) - hits > 0.3 * len(phases["after"]), "Redis is used again"
+    assert _held(*replicas) > held, "and so are leases"
+    for phase, taken in phases.items():
         print(f"{fault:9} {phase:12} {_report(taken)}")
+    print(f"{fault:9} {dict(load.statuses)}")
 
 
 async def test_a_wrong_password_costs_hits_and_no_request(
@@ -166,7 +202,7 @@ async def test_a_wrong_password_costs_hits_and_no_request(
         "YIWEN_REDIS_PASSWORD_FILE": str(tmp_path / "password"),
     }
     with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
-        load = Load(transformer.url)
+        load = Load("title", transformer.url)
         assert await load.run(0.5)
         assert load.failures == []
         assert _metric(transformer.url, "redis_errors_total", kind="auth") >= 3
@@ -183,13 +219,13 @@ async def test_without_a_redis_from_the_start_requests_are_answered(
         "YIWEN_REDIS_PROBE_S": str(PROBE_S),
     }
     with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
-        load = Load(transformer.url)
+        load = Load("title", transformer.url)
         await load.run(0.5)
         await asyncio.to_thread(redis.start)
         await asyncio.sleep(3 * PROBE_S)
         await load.run(PHASE_S)
         assert load.failures == []
-        assert _hits(transformer.url) > 0
+        assert _hits(transformer) > 0
 
 
 def _report(taken: list[float]) -> str:

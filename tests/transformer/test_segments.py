@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.messages import TextFormat, TranslateRequest
+from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.languages import Languages
@@ -41,9 +42,33 @@ def test_equal_texts_are_one_job_and_different_directions_are_two(spec: Translat
 
 def test_a_jobs_key_depends_on_release_and_bound(spec: TranslationSpec) -> None:
     (job,) = jobs_of(split_request(asking("red shoes"), Languages(spec), 10))
-    keys = {job.key("a", None), job.key("b", None), job.key("a", 16), job.key("a", 17)}
+    keys = {
+        job.key(release, {"max_new_tokens": bound} if bound else {})
+        for release, bound in (("a", ""), ("b", ""), ("a", "16"), ("a", "17"))
+    }
     assert len(keys) == 4
-    assert job.key("a", 16) == job.key("a", 16)
+    assert job.key("a", {"max_new_tokens": "16"}) == job.key("a", {"max_new_tokens": "16"})
+
+
+def test_a_key_without_a_glossary_is_what_it_always_was(spec: TranslationSpec) -> None:
+    """Entries of a Redis that older versions filled stay hits."""
+    (job,) = jobs_of(split_request(asking("red shoes"), Languages(spec), 10))
+    assert job.key("0123456789abcdef", {}).hex() == "7036384923e6c318dd3a0ca9c1aacb57"
+    assert job.key("0123456789abcdef", {"max_new_tokens": "16"}).hex() == "6d13ad43a302b88f35cef95de5645cbc"
+
+
+def test_a_glossary_is_part_of_the_keys_of_segments_that_it_concerns(spec: TranslationSpec) -> None:
+    def keys(glossary: Glossary | None) -> list[bytes]:
+        request = dataclasses.replace(asking("Red shoes. Blue hat."), glossary=glossary)
+        return [job.key("a", {}) for job in jobs_of(split_request(request, Languages(spec), 10))]
+
+    plain = keys(None)
+    assert keys(Glossary((("coat", "大衣"),))) == plain
+    touched = keys(Glossary((("shoes", "鞋"),)))
+    assert touched[0] != plain[0]
+    assert touched[1] == plain[1]
+    assert keys(Glossary((("shoes", "鞋"), ("coat", "大衣")))) == touched
+    assert keys(Glossary((("shoes", "跑鞋"),)))[0] not in (plain[0], touched[0])
 
 
 def test_requests_that_cannot_be_taken_are_refused(spec: TranslationSpec) -> None:

@@ -67,13 +67,15 @@ def test_same_input_gives_the_same_release(checkpoint: Path, tmp_path: Path) -> 
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-@pytest.mark.parametrize("changed", ["weights", "translation", "tokenizer", "precision", "rope"])
+@pytest.mark.parametrize("changed", ["weights", "translation", "glossary", "tokenizer", "precision", "rope"])
 def test_whatever_changes_the_output_changes_the_id(checkpoint: Path, tmp_path: Path, changed: str) -> None:
     before = build(checkpoint, tmp_path / "before")
     if changed == "weights":
         edit_tensors(checkpoint, {"model.norm.weight": np.ones(96, np.float32)})
     elif changed == "translation":
         edit_json(checkpoint / "translation.json", template="{source}{text} {target}")
+    elif changed == "glossary":
+        (checkpoint / "glossary.json").write_text('{"schema": 1, "keep": ["Acme"]}')
     elif changed == "tokenizer":
         (checkpoint / "tokenizer_config.json").write_text("{}")
     elif changed == "rope":

@@ -36,6 +36,23 @@ def test_translation_file_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) ->
     assert read_text_files(checkpoint, other, vocab=VOCAB).stop_token_ids == (0,)
 
 
+def test_a_glossary_comes_along_if_there_is_one(checkpoint: Path, tmp_path: Path) -> None:
+    assert read_text_files(checkpoint, None, vocab=VOCAB).glossary_file is None
+    beside, other = checkpoint / "glossary.json", tmp_path / "other.json"
+    for path in (beside, other):
+        path.write_text('{"schema": 1, "keep": ["Acme"]}')
+    assert read_text_files(checkpoint, None, vocab=VOCAB).glossary_file == beside
+    assert read_text_files(checkpoint, None, vocab=VOCAB, glossary=other).glossary_file == other
+
+
+def test_a_glossary_that_cannot_be_used_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BrokenText, match="leave --glossary out"):
+        read_text_files(checkpoint, None, vocab=VOCAB, glossary=tmp_path / "none.json")
+    (checkpoint / "glossary.json").write_text('{"schema": 1, "keep": "Acme"}')
+    with pytest.raises(ReleaseError, match="keep a list"):
+        read_text_files(checkpoint, None, vocab=VOCAB)
+
+
 def test_missing_tokenizer_says_how_to_get_one(checkpoint: Path) -> None:
     (checkpoint / "tokenizer.json").unlink()
     with pytest.raises(BrokenText, match="save_pretrained"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -13,10 +14,11 @@ from protocol.codec import (
     InferResponse,
     generate_request_from_infer,
     generate_response_from_infer,
+    infer_from_generate_request,
     infer_from_generate_response,
 )
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import FinishReason, GenerateResponse, Generation, SamplingParams
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation, SamplingParams
 
 
 def numbers(name: str, values: Any) -> InferInput:  # noqa: ANN401  # nested lists of any depth
@@ -34,6 +36,24 @@ def bounded(*bounds: int, **parameters: object) -> InferRequest:
 @pytest.mark.parametrize(("bounds", "read"), [((9,), (9, 9)), ((3, 8), (3, 8))])
 def test_each_prompt_may_have_its_own_bound(bounds: tuple[int, ...], read: tuple[int, ...]) -> None:
     assert generate_request_from_infer(bounded(*bounds)).max_new_tokens == read
+
+
+@pytest.mark.parametrize("bounds", [(8,), (0, 8)])
+def test_each_prompt_may_have_its_own_bound_of_repeats(bounds: tuple[int, ...]) -> None:
+    request = asked()
+    request.inputs.append(numbers("max_repeats", bounds))
+    assert generate_request_from_infer(request).max_repeats == (bounds * 2)[:2]
+    assert generate_request_from_infer(asked(max_repeats=8)).max_repeats == (8, 8)
+    assert generate_request_from_infer(asked()).max_repeats == ()
+
+
+def test_a_request_that_stops_nothing_is_on_the_wire_as_it_always_was() -> None:
+    plain = GenerateRequest(((1, 2), (3,)), (4, 4))
+    off = dataclasses.replace(plain, max_repeats=(0, 0))
+    inputs = [infer_from_generate_request(each, model_name="m").inputs for each in (plain, off)]
+    assert [[each.name for each in found] for found in inputs] == [
+        ["input_ids", "input_lengths", "max_new_tokens"]
+    ] * 2
 
 
 def asked(ids: object = ((5, 6), (7, -1)), lengths: object = (2, 1), **parameters: object) -> InferRequest:
@@ -71,6 +91,9 @@ def test_fractions_may_come_as_text() -> None:
         (bounded(1, 2, 3), "max_new_tokens has 3 values; send one, or one for each of 2 rows"),
         (bounded(4, 0), "every value of max_new_tokens must be at least 1"),
         (bounded(4, 4, max_new_tokens=4), "as input and as parameter"),
+        (asked(max_repeats=1), "every value of max_repeats must be 0, which stops nothing, or at least 2"),
+        (asked(max_repeats=-1), "max_repeats must be a whole number from 0"),
+        (asked(max_repeats="8"), "max_repeats must be a whole number from 0"),
         (asked(temperature=-0.1), "temperature must be a number at least 0"),
         (asked(temperature=math.inf), "temperature must be"),
         (asked(temperature="nan"), "temperature must be"),

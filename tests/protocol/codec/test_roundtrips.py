@@ -30,12 +30,14 @@ from protocol.codec import (
     translate_response_from_infer,
 )
 from protocol.codec.sdk import pb
+from protocol.glossary import normal_term
 from protocol.messages import (
     CacheStatus,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
     Generation,
+    Glossary,
     SamplingParams,
     TextFormat,
     TranslateRequest,
@@ -92,6 +94,14 @@ float32s = st.floats(-100, 0, width=32)
 token_ids = st.integers(0, 2**31 - 1)
 
 
+terms = texts.map(normal_term).filter(bool)
+glossaries = st.builds(
+    Glossary,
+    terms=st.lists(st.tuples(terms, terms), max_size=3).map(tuple),
+    keep=st.lists(terms, max_size=3).map(tuple),
+)
+
+
 @st.composite
 def translate_requests(draw: st.DrawFn) -> TranslateRequest:
     n = draw(st.integers(1, 5))
@@ -102,6 +112,7 @@ def translate_requests(draw: st.DrawFn) -> TranslateRequest:
         max_new_tokens=draw(counts),
         deadline_ms=draw(counts),
         text_format=draw(st.sampled_from(TextFormat)),
+        glossary=draw(st.none() | glossaries),
     )
 
 
@@ -122,6 +133,7 @@ prompt_rows = st.lists(
     min_size=1,
     max_size=5,
 )
+repeats = st.just(0) | st.integers(2, 2**31 - 1)
 sampling = st.builds(
     SamplingParams,
     temperature=st.floats(0, 1e6),
@@ -133,7 +145,9 @@ sampling = st.builds(
 @st.composite
 def generate_requests_of(draw: st.DrawFn) -> GenerateRequest:
     prompts, bounds = zip(*draw(prompt_rows), strict=True)
-    return GenerateRequest(prompts, bounds, draw(sampling), draw(st.none() | tags), draw(counts))
+    some = st.lists(repeats, min_size=len(prompts), max_size=len(prompts)).map(tuple)
+    max_repeats = draw(st.just(()) | some.filter(any))
+    return GenerateRequest(prompts, bounds, draw(sampling), draw(st.none() | tags), draw(counts), max_repeats)
 
 
 generate_requests = generate_requests_of()

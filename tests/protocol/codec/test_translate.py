@@ -15,7 +15,7 @@ from protocol.codec import (
 )
 from protocol.codec.sdk import RequestedOutput
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, TextFormat, TranslateResponse, Translation
+from protocol.messages import CacheStatus, Glossary, TextFormat, TranslateResponse, Translation
 
 
 def strings(name: str, *values: str) -> InferInput:
@@ -91,6 +91,17 @@ def test_a_format_is_one_of_three() -> None:
     )
     with pytest.raises(InvalidRequest, match="known are text, html, xml"):
         translate_request_from_infer(asked(strings("text", "a"), target="de", format="pdf"))
+
+
+def test_a_glossary_is_json_text() -> None:
+    text = strings("text", "a")
+    assert translate_request_from_infer(asked(text, target="de")).glossary is None
+    read = translate_request_from_infer(asked(text, target="de", glossary='{"terms": {"a": "b"}}'))
+    assert read.glossary == Glossary((("a", "b"),))
+    for wrong in ("secret", "", {"terms": {}}):
+        with pytest.raises(InvalidRequest, match="parameter glossary") as caught:
+            translate_request_from_infer(asked(text, target="de", glossary=wrong))
+        assert "secret" not in caught.value.message
 
 
 def test_flags_are_sent_when_there_are_some_or_when_asked_for() -> None:

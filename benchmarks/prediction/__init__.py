@@ -1,0 +1,1 @@
+"""The simulator's prediction beside what really happens, on this machine."""

@@ -1,0 +1,67 @@
+"""A proxy that sends each request to the next of several servers; a process of its own.
+
+python -m benchmarks.prediction.round_robin PORT UPSTREAM_PORT...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class RoundRobin:
+    """Passes on HTTP/1.1 messages whose length is announced."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._turns: Iterator[int] = itertools.cycle(ports)
+        self._idle: dict[int, deque[Connection]] = {port: deque() for port in ports}
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One caller's connection, until it closes."""
+        try:
+            while True:
+                message = await read_message(reader)
+                writer.write(await self._pass_on(next(self._turns), message))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        """Close the connections to the servers."""
+        for _, writer in itertools.chain.from_iterable(self._idle.values()):
+            writer.close()
+            await writer.wait_closed()
+
+    async def _pass_on(self, port: int, message: bytes) -> bytes:
+        idle = self._idle[port]
+        upstream = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        upstream[1].write(message)
+        answer = await read_message(upstream[0])
+        idle.append(upstream)
+        return answer
+
+
+async def read_message(reader: asyncio.StreamReader) -> bytes:
+    """Head and body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    length = int(lengths[0].partition(b":")[2]) if lengths else 0
+    return head + await reader.readexactly(length)
+
+
+async def serve(port: int, upstreams: Sequence[int]) -> None:
+    """Until the process is ended."""
+    server = await asyncio.start_server(RoundRobin(upstreams).handle, "127.0.0.1", port, backlog=1024)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), [int(port) for port in sys.argv[2:]]))

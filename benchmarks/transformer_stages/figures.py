@@ -1,0 +1,62 @@
+"""From the samples of a load to figures. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+from benchmarks.transformer_stages.job import FAILED, Outcome, Sample
+
+OK = 200
+REFUSED = 429
+TOO_LATE = 504
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that ``share`` of all values do not exceed (nearest rank); nan of none."""
+    if not values:
+        return math.nan
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def latencies_ms(samples: Sequence[Sample]) -> list[float]:
+    """Milliseconds of each request; one that got no translation was slower than any that did."""
+    return [sample.latency_s * 1e3 if sample.status == OK else math.inf for sample in samples]
+
+
+def rate(outcome: Outcome, seconds: float, skipped_s: float) -> float:
+    """Requests answered a second, between ``skipped_s`` and ``seconds`` after the beginning."""
+    ends = [each.start_s + each.latency_s for each in outcome.samples if each.status == OK]
+    return sum(skipped_s <= end < seconds for end in ends) / (seconds - skipped_s)
+
+
+def within(outcome: Outcome, limit_s: float) -> Outcome:
+    """The outcome for callers who leave after ``limit_s``: what came later is too late, whatever the server says."""
+    samples = (
+        replace(each, status=TOO_LATE) if each.status == OK and each.latency_s > limit_s else each
+        for each in outcome.samples
+    )
+    return replace(outcome, samples=tuple(samples))
+
+
+def spread_ms(samples: Sequence[Sample]) -> dict[str, float | None]:
+    """P50, P95, P99 in milliseconds; None where so many requests got no translation."""
+    known = latencies_ms(samples)
+    values = {f"p{share:g}_ms": percentile(known, share / 100) for share in (50, 95, 99)}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def fates(samples: Sequence[Sample]) -> dict[str, int]:
+    """How many requests ended in which way."""
+    counts = Counter(sample.status for sample in samples)
+    known = {"ok": OK, "refused": REFUSED, "too_late": TOO_LATE, "unanswered": FAILED}
+    named = {name: counts.pop(status, 0) for name, status in known.items()}
+    return {**named, "other": sum(counts.values())}
+
+
+def middle_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Median of the ratios of values that were measured beside each other."""
+    return median(a / b for a, b in zip(over, under, strict=True))

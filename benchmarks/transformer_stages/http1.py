@@ -1,0 +1,99 @@
+"""One HTTP/1.1 connection of the load generator: a request, its answer, the next one. Nothing that is not needed.
+
+httptools reads the answers, as it reads the requests in the servers measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+
+class Broken(Exception):
+    """The connection ended before the answer did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, and when on ``time.perf_counter``."""
+
+    status: int
+    body: bytes
+    first: float
+    """The first byte of the body: of a stream its first event."""
+    last: float
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request at a time."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Answer] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        self._first = 0.0
+        self._keep = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether a request can go out on it."""
+        if not self._keep or self._transport is None or self._transport.is_closing():
+            return False
+        # A request that was given up has its answer still to come.
+        return self._answer is None or (self._answer.done() and not self._answer.cancelled())
+
+    def send(self, request: bytes) -> asyncio.Future[Answer]:
+        """The future answer to ``request``, head and body.
+
+        Raises:
+            Broken: by the future, when the server closes early.
+        """
+        if self._transport is None:
+            raise RuntimeError("a request can be sent once the connection is made")
+        self._answer = asyncio.get_running_loop().create_future()
+        self._parts, self._first = [], 0.0
+        self._transport.write(request)
+        return self._answer
+
+    def close(self) -> None:
+        """Drop it, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(Broken(f"the answer is not HTTP: {error}"))
+            self.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._keep = False
+        self._fail(Broken("the server closed the connection before the answer was complete"))
+
+    def on_body(self, part: bytes) -> None:
+        """A piece of the body (httptools)."""
+        if not self._parts:
+            self._first = time.perf_counter()
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """The end of an answer (httptools)."""
+        now = time.perf_counter()
+        parser, self._parser = self._parser, httptools.HttpResponseParser(self)
+        self._keep = parser.should_keep_alive()
+        if self._answer is not None and not self._answer.done():
+            answer = Answer(parser.get_status_code(), b"".join(self._parts), self._first or now, now)
+            self._answer.set_result(answer)
+
+    def _fail(self, error: Broken) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

@@ -1,0 +1,126 @@
+"""What the load generator is told and what it answers: plain values that travel as JSON between two processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+FAILED = 0
+"""Status of a request that got no answer: connection broken, or nothing within ``patience_s``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go."""
+
+    port: int
+    path: str
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+
+    def request(self, body: bytes) -> bytes:
+        """The bytes of a POST of ``body``."""
+        head = f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncontent-length: {len(body)}\r\n"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        return f"{head}{lines}\r\n".encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST."""
+
+    target: Target
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One load. Open loop if ``at_s`` is given, else closed."""
+
+    requests: tuple[Request, ...]
+    at_s: tuple[float, ...] = ()
+    """Open loop: when each request is to start, in seconds from the beginning."""
+    callers: int = 1
+    """Closed loop: how many ask one request after the other."""
+    seconds: float = 0.0
+    """Closed loop: for how long, requests taken in turn; 0 asks each request once."""
+    patience_s: float = 10.0
+    """After this many seconds without an answer a request has failed."""
+    marks: tuple[str, ...] = ()
+    """Looked for in each answer's body; the first one found is reported."""
+
+    def to_json(self) -> str:
+        """The form that :func:`job_from_json` reads."""
+        targets = list(dict.fromkeys(_frozen(request.target) for request in self.requests))
+        places = {target: place for place, target in enumerate(targets)}
+        return json.dumps(
+            {
+                "targets": [{"port": port, "path": path, "headers": dict(h)} for port, path, h in targets],
+                "requests": [
+                    [places[_frozen(request.target)], base64.b64encode(request.body).decode()]
+                    for request in self.requests
+                ],
+                "at_s": self.at_s,
+                "callers": self.callers,
+                "seconds": self.seconds,
+                "patience_s": self.patience_s,
+                "marks": self.marks,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What became of one request; times in seconds."""
+
+    number: int
+    """Its place in the job."""
+    status: int
+    start_s: float
+    """Since the load began: when it was to start (open loop), or did (closed)."""
+    late_s: float
+    """From then until it was sent: what the generator itself added, connections it had to open included."""
+    first_s: float
+    """From ``start_s`` to the first byte of the answer's body."""
+    latency_s: float
+    """From ``start_s`` to its last."""
+    mark: int = -1
+    """Place of the mark that was found in the answer, or -1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A whole load."""
+
+    samples: tuple[Sample, ...]
+    """In the order in which they ended."""
+    wall_s: float
+    cpu_s: float
+    """Processor time of the generator; near ``wall_s`` it was the bottleneck."""
+
+    def to_json(self) -> str:
+        """The form that :func:`outcome_from_json` reads."""
+        rows = [list(asdict(sample).values()) for sample in self.samples]
+        return json.dumps({"samples": rows, "wall_s": self.wall_s, "cpu_s": self.cpu_s})
+
+
+def job_from_json(text: str) -> Job:
+    """The job that :meth:`Job.to_json` wrote."""
+    document = json.loads(text)
+    targets = [Target(**target) for target in document.pop("targets")]
+    requests = tuple(
+        Request(targets[place], base64.b64decode(body)) for place, body in document.pop("requests")
+    )
+    at_s, marks = tuple(document.pop("at_s")), tuple(document.pop("marks"))
+    return Job(requests, at_s=at_s, marks=marks, **document)
+
+
+def outcome_from_json(text: str) -> Outcome:
+    """The outcome that :meth:`Outcome.to_json` wrote."""
+    document = json.loads(text)
+    return Outcome(tuple(Sample(*row) for row in document["samples"]), document["wall_s"], document["cpu_s"])
+
+
+def _frozen(target: Target) -> tuple[int, str, tuple[tuple[str, str], ...]]:
+    return target.port, target.path, tuple(target.headers.items())

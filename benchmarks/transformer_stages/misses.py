@@ -1,0 +1,131 @@
+"""What a miss adds to the predictor's own time, and what a stream adds before its first token.
+
+One request at a time: a title goes to the transformer as text and to the predictor as the tokens that the transformer
+would send, one right after the other, in changing order. The figure is the median of the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import orjson
+
+from benchmarks.transformer_stages import processes
+from benchmarks.transformer_stages.job import Job, Request, Sample, Target
+from benchmarks.transformer_stages.processes import Server
+from benchmarks.transformer_stages.setting import (
+    MODEL,
+    SOURCE,
+    TARGET,
+    Effort,
+    infer_body,
+    require_all,
+    some_titles,
+)
+from protocol.codec import encode_rest_request, infer_from_generate_request
+from protocol.messages import GenerateRequest
+from protocol.release import TRANSLATION_FILE, load_release, load_translation_spec
+from transformer.tokenizer import PromptTokenizer, TextToEncode, load_tokenizer
+
+WARM_UP = 20
+"""Pairs that are asked and not counted."""
+DEADLINE_MS = 60_000
+Pair = tuple[Request, Request]
+
+
+def measure(release: Path, effort: Effort) -> dict[str, Any]:
+    """Milliseconds that the transformer adds, for whole answers and, where it streams text, for the first token."""
+    pairs = some_titles(2 * (effort.pairs + WARM_UP) + 1)
+    titles = [text for text, _ in pairs]
+    half = len(titles) // 2
+    with ExitStack() as stack:
+        url = stack.enter_context(processes.redis_server())
+        behind = stack.enter_context(processes.predictor(release, slots=16))
+        front = stack.enter_context(processes.transformer(release, behind, redis_url=url))
+        prompts = _Prompts(release)
+        whole = _added([_whole_pair(front, behind, text, prompts) for text in titles[:half]])
+        stream = None
+        if _streams(front, titles[-1]):
+            stream = _added([_stream_pair(front, behind, text, prompts) for text in titles[half : 2 * half]])
+    return {"miss": whole, "first_token": stream}
+
+
+class _Prompts:
+    """The predictor's requests, as the transformer makes them."""
+
+    def __init__(self, release: Path) -> None:
+        self._release = load_release(release)
+        spec = load_translation_spec(release / TRANSLATION_FILE)
+        limit = self._release.limits.max_sequence_tokens
+        self._tokenizer: PromptTokenizer = load_tokenizer(release, spec, limit)
+
+    def request(self, target: Target, text: str) -> Request:
+        (prompt,) = self._tokenizer.encode([TextToEncode(0, text, SOURCE, TARGET)], None)
+        wanted = GenerateRequest(
+            (prompt.token_ids,),
+            (prompt.max_new_tokens,),
+            release=self._release.id,
+            deadline_ms=DEADLINE_MS,
+        )
+        body, headers = encode_rest_request(
+            infer_from_generate_request(wanted, model_name=MODEL), binary=True
+        )
+        return Request(Target(target.port, target.path, headers), body)
+
+
+def _whole_pair(front: Server, behind: Server, text: str, prompts: _Prompts) -> Pair:
+    return Request(front.infer, infer_body([text])), prompts.request(behind.infer, text)
+
+
+def _stream_pair(front: Server, behind: Server, text: str, prompts: _Prompts) -> Pair:
+    return _text_stream(front, text), prompts.request(_stream_of(behind), text)
+
+
+def _text_stream(front: Server, text: str) -> Request:
+    body = {"text_input": text, "parameters": {"source": SOURCE, "target": TARGET}}
+    return Request(_stream_of(front), orjson.dumps(body))
+
+
+def _stream_of(server: Server) -> Target:
+    return Target(server.port, f"/v2/models/{MODEL}/generate_stream")
+
+
+def _streams(front: Server, text: str) -> bool:
+    """Whether this transformer streams text at all."""
+    outcome = processes.run_load(Job((_text_stream(front, text),)))
+    return outcome.samples[0].status == 200
+
+
+def _added(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Figures of asking both of each pair; the first ones only warm up."""
+    rng = Random(0)
+    turned = [rng.random() < 0.5 for _ in pairs]
+    requests = [
+        each for pair, turn in zip(pairs, turned, strict=True) for each in (reversed(pair) if turn else pair)
+    ]
+    outcome = processes.run_load(Job(tuple(requests), marks=('"hit"',)))
+    require_all(outcome, "misses", mark=-1)
+    by_number = {sample.number: sample for sample in outcome.samples}
+    both = [
+        (by_number[2 * place + turn], by_number[2 * place + 1 - turn]) for place, turn in enumerate(turned)
+    ][WARM_UP:]
+    return {**_figures(both), "pairs": len(both)}
+
+
+def _figures(both: Sequence[tuple[Sample, Sample]]) -> dict[str, float]:
+    """Medians in ms to the first byte and to the last: of the transformer, of the predictor, of their differences."""
+    found: dict[str, float] = {}
+    for name in ("first_s", "latency_s"):
+        fronts, behinds = ([getattr(pair[side], name) * 1e3 for pair in both] for side in (0, 1))
+        kind = name.removesuffix("_s")
+        found |= {
+            f"{kind}_transformer_ms": median(fronts),
+            f"{kind}_predictor_ms": median(behinds),
+            f"{kind}_added_ms": median(a - b for a, b in zip(fronts, behinds, strict=True)),
+        }
+    return found

@@ -1,0 +1,206 @@
+"""Every process of a run: started on free ports of this machine, awaited, ended; and loads on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import redis
+
+from benchmarks.engine.processes import ROOT
+from benchmarks.engine.service import free_port
+from benchmarks.transformer_stages.job import Job, Outcome, Target, outcome_from_json
+from benchmarks.transformer_stages.setting import MODEL
+from cli.serve import is_ready
+
+PYTHON = sys.executable
+START_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that listens."""
+
+    port: int
+    process: psutil.Process
+    grpc_port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def infer(self) -> Target:
+        return Target(self.port, f"/v2/models/{MODEL}/infer")
+
+    @property
+    def grpc_infer(self) -> Target:
+        return Target(self.grpc_port, "/inference.GRPCInferenceService/ModelInfer", {})
+
+    def cpu_s(self) -> float:
+        """Processor time so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+def run_load(job: Job, generator: str = "generator") -> Outcome:
+    """Have a load carried out by a process of its own, over HTTP, or over gRPC with ``grpc_load``."""
+    done = subprocess.run(
+        [PYTHON, "-m", f"benchmarks.transformer_stages.{generator}"],
+        input=job.to_json(),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=LOAD_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"the load generator failed: {done.stderr.strip()[-2000:]}")
+    return outcome_from_json(done.stdout)
+
+
+@contextmanager
+def echo(*, quiet: bool) -> Iterator[Server]:
+    """A bare model on KServe's server."""
+    port, grpc_port = free_port(), free_port()
+    arguments = ["--model_name", MODEL, "--http_port", str(port), "--grpc_port", str(grpc_port)]
+    arguments += ["--quiet"] if quiet else []
+    with _running("benchmarks.transformer_stages.echo", {}, port, *arguments, grpc_port=grpc_port) as server:
+        yield server
+
+
+@contextmanager
+def canned() -> Iterator[Server]:
+    """A server that does nothing."""
+    port = free_port()
+    with _running("benchmarks.transformer_stages.canned", {}, port, str(port)) as server:
+        yield server
+
+
+@contextmanager
+def predictor(release: Path, *, slots: int) -> Iterator[Server]:
+    """The predictor on ONNX Runtime."""
+    port = free_port()
+    own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
+    with _running("predictor", _settings(release, port, quiet=True) | own, port) as server:
+        yield server
+
+
+@contextmanager
+def transformer(
+    release: Path,
+    behind: Server,
+    *,
+    redis_url: str = "",
+    memory: bool = True,
+    quiet: bool = True,
+    grpc: bool = False,
+) -> Iterator[Server]:
+    """A transformer in front of ``behind``; with neither Redis nor memory it caches nothing."""
+    port, grpc_port = free_port(), free_port() if grpc else 0
+    own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
+    own |= {"YIWEN_GRPC_PORT": str(grpc_port)}
+    own |= {} if memory else {"YIWEN_CACHE_BYTES": "0"}
+    environment = _settings(release, port, quiet=quiet) | own
+    with _running("transformer", environment, port, grpc_port=grpc_port) as server:
+        yield server
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """An empty Redis that writes nothing to disk; gives its URL."""
+    if shutil.which("redis-server") is None:
+        raise SystemExit("redis-server is not installed: apt-get install redis-server")
+    port = free_port()
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}"
+    try:
+        with redis.Redis.from_url(url, retry_on_error=[redis.ConnectionError], retry=_patiently()) as client:
+            client.ping()
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def empty(redis_url: str) -> None:
+    """Forget everything that lies in Redis."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+
+
+def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
+    """Put the pairs of ``table`` into Redis with the command that people use, and see that all are there."""
+    command = [PYTHON, "-m", "cli", "cache", "warm", str(table), "--release", str(release)]
+    done = subprocess.run(
+        [*command, "--from", "en", "--to", "zh"],
+        env={**_environment(), "YIWEN_REDIS_URL": redis_url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    with redis.Redis.from_url(redis_url) as client:
+        stored = client.dbsize()
+    if done.returncode or stored < titles:
+        raise SystemExit(f"yiwen cache warm stored {stored} of {titles} titles: {done.stderr.strip()}")
+
+
+@contextmanager
+def _running(
+    module: str, environment: Mapping[str, str], port: int, *arguments: str, grpc_port: int = 0
+) -> Iterator[Server]:
+    process = subprocess.Popen(
+        [PYTHON, "-m", module, *arguments],
+        env={**_environment(), **environment},
+        cwd=ROOT,
+        # Logs are written, as in a cluster, and read by nobody.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_ready(module, process, port)
+        yield Server(port, psutil.Process(process.pid), grpc_port)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(module: str, process: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    while not is_ready(port):
+        if process.poll() is not None:
+            raise SystemExit(f"{module} ended with code {process.returncode}: start it by hand to see why")
+        if time.monotonic() > end:
+            raise SystemExit(f"{module} was not ready after {START_TIMEOUT_S:.0f} s")
+        time.sleep(0.02)
+
+
+def _settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]:
+    return {
+        "YIWEN_RELEASE": str(release),
+        "YIWEN_MODEL_NAME": MODEL,
+        "YIWEN_HOST": "127.0.0.1",
+        "YIWEN_HTTP_PORT": str(port),
+        "YIWEN_GRPC_PORT": "0",
+        "YIWEN_LOG_LEVEL": "warning" if quiet else "info",
+    }
+
+
+def _environment() -> dict[str, str]:
+    """Of this process, without settings that would change what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
+
+
+def _patiently() -> redis.retry.Retry:
+    return redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250)

@@ -1,0 +1,96 @@
+"""What every stage is given, and the requests that all of them make."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from types import ModuleType
+
+import orjson
+from kserve import InferInput, InferRequest
+
+from benchmarks.engine.processes import ROOT
+from benchmarks.transformer_stages.job import Outcome
+from benchmarks.transformer_stages.titles import distinct
+
+MODEL = "demo"
+SOURCE, TARGET = "en", "zh"
+HIT, SHARED = '"hit"', '"shared"'
+TITLE_SEED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a stage measures."""
+
+    rounds: int
+    """Turns that the systems take."""
+    closed_s: float
+    """Of one load by callers that wait for their answers."""
+    open_s: float
+    """Of one load by the clock."""
+    pairs: int
+    """Misses, each beside the same prompt sent to the predictor."""
+    steps: tuple[int, ...]
+    """Requests a second of the story, before it is scaled to the machine."""
+    step_s: float
+
+
+FULL = Effort(5, 2.5, 5.0, 300, (200, 500, 800, 1100, 1500), 9.0)
+QUICK = Effort(3, 0.8, 1.5, 60, (200, 800, 1500), 2.5)
+
+
+def titles() -> Iterator[tuple[str, str]]:
+    """Product titles of the demo model's world and their translations, each once, without end; always the same."""
+    return distinct(_grammar().training_pairs(Random(TITLE_SEED)))
+
+
+def some_titles(count: int, skipped: int = 0) -> list[tuple[str, str]]:
+    """``count`` of them, after the first ``skipped``."""
+    return list(islice(titles(), skipped, skipped + count))
+
+
+def infer_body(texts: Sequence[str], deadline_ms: int | None = None) -> bytes:
+    """A v2 request for translations."""
+    parameters: dict[str, object] = {"source": SOURCE, "target": TARGET}
+    if deadline_ms is not None:
+        parameters["deadline_ms"] = deadline_ms
+    tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+    return orjson.dumps({"inputs": [tensor], "parameters": parameters})
+
+
+def grpc_body(text: str) -> bytes:
+    """A gRPC request for one translation."""
+    tensor = InferInput("text", [1], "BYTES", [text.encode()])
+    request = InferRequest(MODEL, [tensor], parameters={"source": SOURCE, "target": TARGET})
+    message: bytes = request.to_grpc().SerializeToString()
+    return message
+
+
+def require_all(outcome: Outcome, what: str, *, mark: int | None = None) -> None:
+    """Refuse to make figures of a load in which something else happened than was to be measured.
+
+    Raises:
+        SystemExit: a request failed, or lacks ``mark``.
+    """
+    wrong = [
+        each for each in outcome.samples if each.status != 200 or (mark is not None and each.mark != mark)
+    ]
+    if wrong or not outcome.samples:
+        statuses = sorted({each.status for each in wrong})
+        raise SystemExit(
+            f"{what}: {len(wrong)} of {len(outcome.samples)} answers are not what was to be measured "
+            f"(statuses {statuses})"
+        )
+
+
+def _grammar() -> ModuleType:
+    # The demo model's scripts are no package: they import each other by name from their own folder.
+    folder = str(ROOT / "examples" / "demo_model")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("grammar")

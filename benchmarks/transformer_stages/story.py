@@ -1,0 +1,158 @@
+"""The story: more and more requests for titles of Zipf's popularity, with the cache off and on, on 1, 4 and 16 slots.
+
+The steps are those of the service that Yiwen was made for, scaled to the machine: with ``HEADROOM`` to spare, the
+misses of the last step are what the predictor can translate here on its largest number of slots.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.engine.service import metric
+from benchmarks.transformer_stages import figures, processes
+from benchmarks.transformer_stages.job import Job, Outcome, Request
+from benchmarks.transformer_stages.processes import Server
+from benchmarks.transformer_stages.setting import HIT, SHARED, Effort, infer_body, require_all, titles
+from benchmarks.transformer_stages.titles import cached_for, draw, poisson, zipf
+
+SLOTS = (1, 4, 16)
+HITS = 0.35
+EXPONENT = 0.8
+CATALOGUE = 200_000
+"""Titles that may be asked for; so many that a load does not fill the cache with them."""
+DEADLINE_MS = 3_000
+PATIENCE_S = 10.0
+HEADROOM = 0.9
+CALIBRATION_CALLERS = 64
+IDLE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rate and its requests, the same for every setting."""
+
+    origin: int
+    """Requests a second before scaling."""
+    rate: float
+    at_s: tuple[float, ...]
+    texts: tuple[str, ...]
+    popular: tuple[tuple[str, str], ...]
+    """What the cache is to hold beforehand, with translations."""
+
+
+def measure(release: Path, effort: Effort) -> dict[str, Any]:
+    """Capacity, scale, and the table."""
+    stream = titles()
+    capacity = _capacity(release, [text for text, _ in islice(stream, int(800 * effort.closed_s))], effort)
+    scale = HEADROOM * capacity / ((1 - HITS) * max(effort.steps))
+    steps = [_step(origin, scale, effort.step_s, stream) for origin in effort.steps]
+    rows = [row for slots in SLOTS for row in _run(release, slots, steps, effort)]
+    return {
+        "capacity_titles_per_s": capacity,
+        "scale": scale,
+        "exponent": EXPONENT,
+        "catalogue": CATALOGUE,
+        "wanted_hits": HITS,
+        "deadline_ms": DEADLINE_MS,
+        "step_s": effort.step_s,
+        "rows": rows,
+    }
+
+
+def _capacity(release: Path, texts: Sequence[str], effort: Effort) -> float:
+    """Titles a second, none of them cached, on the largest number of slots."""
+    with ExitStack() as stack:
+        behind = stack.enter_context(processes.predictor(release, slots=max(SLOTS)))
+        front = stack.enter_context(processes.transformer(release, behind, memory=False))
+        requests = tuple(Request(front.infer, infer_body([text])) for text in texts)
+        seconds = 2 * effort.closed_s
+        outcome = processes.run_load(Job(requests, callers=CALIBRATION_CALLERS, seconds=seconds))
+        require_all(outcome, "calibration")
+    return figures.rate(outcome, seconds, 0.2 * seconds)
+
+
+def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> Step:
+    """A step's plan; its titles are its own, so that none is cached by a step before."""
+    rng = np.random.default_rng(origin)
+    at_s = poisson(origin * scale, seconds, rng)
+    popularity = zipf(CATALOGUE, EXPONENT)
+    warmed = cached_for(popularity, len(at_s), HITS)
+    ranks = draw(popularity, len(at_s), rng)
+    popular = [next(stream) for _ in range(warmed)]
+    others = {rank: next(stream)[0] for rank in sorted({rank for rank in ranks if rank >= warmed})}
+    texts = tuple(popular[rank][0] if rank < warmed else others[rank] for rank in ranks)
+    return Step(origin, origin * scale, at_s, texts, tuple(popular))
+
+
+def _run(release: Path, slots: int, steps: Sequence[Step], effort: Effort) -> list[dict[str, Any]]:
+    """Every step on ``slots`` slots, with the cache off and on in turn."""
+    rows = []
+    with ExitStack() as stack:
+        url = stack.enter_context(processes.redis_server())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        behind = stack.enter_context(processes.predictor(release, slots=slots))
+        fronts = {
+            "off": stack.enter_context(processes.transformer(release, behind, memory=False)),
+            "on": stack.enter_context(processes.transformer(release, behind, redis_url=url)),
+        }
+        _warm(url, release, folder / "titles.tsv", steps)
+        for front in fronts.values():
+            _settle(front, behind)
+        for step in steps:
+            for cache, front in fronts.items():
+                outcome = figures.within(_load(front, step), DEADLINE_MS / 1000)
+                row = {"slots": slots, "cache": cache, "origin_per_s": step.origin}
+                rows.append(row | _row(step, outcome, effort.step_s))
+                _wait_until_idle(behind)
+    return rows
+
+
+def _warm(url: str, release: Path, table: Path, steps: Sequence[Step]) -> None:
+    pairs = [pair for step in steps for pair in step.popular]
+    table.write_text("".join(f"{text}\t{translation}\n" for text, translation in pairs), encoding="utf-8")
+    processes.warm(url, release, table, len(pairs))
+
+
+def _settle(front: Server, behind: Server) -> None:
+    """A few translations, so that no step pays for what happens once."""
+    texts = [f"Titanium Water Bottle with Lid, {number}ml" for number in range(100, 116)]
+    outcome = processes.run_load(Job(tuple(Request(front.infer, infer_body([text])) for text in texts)))
+    require_all(outcome, "warming up")
+    _wait_until_idle(behind)
+
+
+def _load(front: Server, step: Step) -> Outcome:
+    requests = tuple(Request(front.infer, infer_body([text], DEADLINE_MS)) for text in step.texts)
+    return processes.run_load(Job(requests, at_s=step.at_s, patience_s=PATIENCE_S, marks=(HIT, SHARED)))
+
+
+def _row(step: Step, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    answered = [sample for sample in outcome.samples if sample.status == figures.OK]
+    found = len([sample for sample in answered if sample.mark == 0])
+    return {
+        "planned_per_s": step.rate,
+        "offered_per_s": len(step.at_s) / seconds,
+        "achieved_per_s": figures.rate(outcome, seconds, 0.0),
+        "hit_share": found / len(outcome.samples),
+        "shared_share": len([sample for sample in answered if sample.mark == 1]) / len(outcome.samples),
+        **figures.spread_ms(outcome.samples),
+        **figures.fates(outcome.samples),
+        "generator_late_p99_ms": figures.percentile([s.late_s for s in outcome.samples], 0.99) * 1e3,
+    }
+
+
+def _wait_until_idle(behind: Server) -> None:
+    end = time.monotonic() + IDLE_TIMEOUT_S
+    while any(metric(behind.url, f"yiwen_predictor_{name}") for name in ("slots_used", "waiting_sequences")):
+        if time.monotonic() > end:
+            raise SystemExit("the predictor is still busy long after the load has ended")
+        time.sleep(0.05)

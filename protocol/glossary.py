@@ -1,0 +1,198 @@
+"""Glossaries as callers and releases write them: JSON to frozen values. What they come to, the transformer decides.
+
+::
+
+    {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}
+
+is a caller's, in the request parameter ``glossary``. A release's ``glossary.json`` has one for each pair of
+languages, and may keep terms in all of them::
+
+    {"schema": 1, "keep": ["AcmeCorp"], "pairs": [{"source": "en", "target": "zh", "terms": {"shirt": "衬衫"}}]}
+
+Terms are in Unicode NFC, each run of white space in them a single space. Messages name entries by their place, from
+0, and never quote one.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import InvalidRequest, TooLong
+from protocol.messages import Glossary
+from protocol.release import ReleaseError
+
+GLOSSARY_SCHEMA = 1
+GLOSSARY_FILE = "glossary.json"
+
+MAX_GLOSSARY_CHARACTERS = 65_536
+"""Of the JSON text of a caller's glossary."""
+MAX_GLOSSARY_ENTRIES = 1_000
+"""Of a caller's glossary: terms and kept terms together."""
+MAX_TERM_CHARACTERS = 200
+"""Of a term, and of its translation."""
+
+_SHAPE = 'it must be JSON like {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}'
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseGlossary:
+    """``glossary.json``: by (source, target) pair, what is kept in all pairs included."""
+
+    pairs: Mapping[tuple[str, str], Glossary]
+
+
+class _NoGlossaryError(Exception):
+    """The JSON is not a glossary; the message says why, in words that fit any sender."""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all that was written in it, a name that stands there twice as well."""
+
+
+def read_glossary(text: str) -> Glossary:
+    """A caller's glossary.
+
+    Raises:
+        InvalidRequest: ``text`` is not one.
+        TooLong: it is larger than a request's may be.
+    """
+    if len(text) > MAX_GLOSSARY_CHARACTERS:
+        raise TooLong(
+            f"parameter glossary has {len(text)} characters, at most {MAX_GLOSSARY_CHARACTERS} are taken; send only "
+            "the entries that the texts need, or put them into the release's glossary.json"
+        )
+    try:
+        glossary = _glossary(_parsed(text))
+    except _NoGlossaryError as error:
+        raise InvalidRequest(f"parameter glossary: {error}") from None
+    entries = len(glossary.terms) + len(glossary.keep)
+    if entries > MAX_GLOSSARY_ENTRIES:
+        raise TooLong(
+            f"parameter glossary has {entries} entries, at most {MAX_GLOSSARY_ENTRIES} are taken; send only the "
+            "entries that the texts need, or put them into the release's glossary.json"
+        )
+    return glossary
+
+
+def write_glossary(glossary: Glossary) -> str:
+    """The JSON text that :func:`read_glossary` reads back."""
+    terms = ", ".join(f"{_json(source)}: {_json(target)}" for source, target in glossary.terms)
+    return f'{{"terms": {{{terms}}}, "keep": {_json(list(glossary.keep))}}}'
+
+
+def load_release_glossary(path: Path, pairs: Sequence[tuple[str, str]]) -> ReleaseGlossary:
+    """A release's ``glossary.json``; an empty one if there is no such file.
+
+    Args:
+        path: of the file.
+        pairs: (source, target) pairs that the release translates.
+
+    Raises:
+        ReleaseError: the file is not a glossary for these pairs.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ReleaseGlossary({})
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from error
+    try:
+        return ReleaseGlossary(_by_pair(_parsed(text), pairs))
+    except _NoGlossaryError as error:
+        raise ReleaseError(f"{path}: {error}; docs/texts.md shows one") from error
+
+
+def normal_term(text: str) -> str:
+    """``text`` in NFC with single spaces, as terms are compared."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parsed(text: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        raise _NoGlossaryError(f"it is not JSON; {_SHAPE}") from None
+    return _object(document)
+
+
+def _object(document: object) -> dict[str, Any]:
+    if not isinstance(document, _Pairs):
+        raise _NoGlossaryError(_SHAPE)
+    names = [name for name, _ in document]
+    if len(set(names)) != len(names):
+        raise _NoGlossaryError("it names a part twice; name each once")
+    return dict(document)
+
+
+def _glossary(document: Mapping[str, Any], *, beside: Sequence[str] = ()) -> Glossary:
+    """The glossary of an object that may hold the parts ``beside`` as well."""
+    if not document.keys() <= {"terms", "keep", *beside}:
+        raise _NoGlossaryError(f"it holds an unknown part; known are {', '.join(['terms', 'keep', *beside])}")
+    terms, keep = document.get("terms", _Pairs()), document.get("keep", [])
+    if not isinstance(terms, _Pairs) or isinstance(keep, _Pairs) or not isinstance(keep, list):
+        raise _NoGlossaryError(f"terms must be an object and keep a list; {_SHAPE}")
+    return Glossary(
+        terms=tuple(
+            (_term(source, f"terms[{number}]"), _term(target, f"the translation of terms[{number}]"))
+            for number, (source, target) in enumerate(terms)
+        ),
+        keep=tuple(_term(text, f"keep[{number}]") for number, text in enumerate(keep)),
+    )
+
+
+def _term(text: object, place: str) -> str:
+    normal = normal_term(text) if isinstance(text, str) else ""
+    if not normal:
+        raise _NoGlossaryError(f"{place} must be a string that is not empty")
+    if len(normal) > MAX_TERM_CHARACTERS:
+        raise _NoGlossaryError(
+            f"{place} has {len(normal)} characters, a term may have {MAX_TERM_CHARACTERS}; shorten or remove it"
+        )
+    try:
+        normal.encode()
+    except UnicodeEncodeError:
+        raise _NoGlossaryError(
+            f"{place} holds half of a surrogate pair; send whole Unicode characters"
+        ) from None
+    return normal
+
+
+def _by_pair(
+    document: Mapping[str, Any], known: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Glossary]:
+    if document.get("schema") != GLOSSARY_SCHEMA:
+        raise _NoGlossaryError(f"its schema must be {GLOSSARY_SCHEMA}")
+    if not document.keys() <= {"schema", "keep", "pairs"}:
+        raise _NoGlossaryError("it holds an unknown part; known are schema, keep, pairs")
+    everywhere = _glossary({"keep": document.get("keep", [])}).keep
+    entries = document.get("pairs", [])
+    if isinstance(entries, _Pairs) or not isinstance(entries, list):
+        raise _NoGlossaryError("pairs must be a list of objects with source, target, terms and keep")
+    found = {pair: Glossary(keep=everywhere) for pair in known} if everywhere else {}
+    own: set[tuple[str, str]] = set()
+    for number, entry in enumerate(entries):
+        pair, glossary = _pair(number, _object(entry))
+        if pair not in known or pair in own:
+            raise _NoGlossaryError(
+                f"pairs[{number}] must be one of the release's pairs, and stand there once"
+            )
+        own.add(pair)
+        found[pair] = Glossary(glossary.terms, everywhere + glossary.keep)
+    return found
+
+
+def _pair(number: int, entry: Mapping[str, Any]) -> tuple[tuple[str, str], Glossary]:
+    try:
+        glossary = _glossary(entry, beside=("source", "target"))
+    except _NoGlossaryError as error:
+        raise _NoGlossaryError(f"pairs[{number}]: {error}") from None
+    return (str(entry.get("source")), str(entry.get("target"))), glossary

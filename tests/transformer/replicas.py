@@ -1,0 +1,93 @@
+"""Replicas of the transformer in one process, over a real Redis and before one predictor that waits for a word."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry
+
+from protocol.messages import GenerateRequest, GenerateResponse, TranslateRequest, TranslateResponse
+from protocol.release import TranslationSpec
+from tests.transformer.predictor_stand_in import RELEASE, echo
+from transformer.cache import LruCache
+from transformer.circuit import CircuitPolicy
+from transformer.generation import Generator
+from transformer.guards import Guards
+from transformer.languages import Languages
+from transformer.metrics import TransformerMetrics
+from transformer.pipeline import Bounds, Pipeline
+from transformer.redis_cache import RedisCache, RedisCachePolicy
+from transformer.redis_client import RedisStore, StoreSettings
+from transformer.redis_url import parse_redis_url
+from transformer.tiers import TieredCache
+from transformer.tokenizer import PromptTokenizer
+
+POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(3, 0.2, 0.4), lease_s=20.0)
+
+
+class Predictor:
+    """One predictor for all replicas, which answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.answer: Callable[[GenerateRequest], GenerateResponse] = echo
+        self.sequences = 0
+        self.cancelled = 0
+        self.asked = asyncio.Event()
+
+    async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
+        self.sequences += len(request.prompts)
+        self.asked.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.answer(request)
+
+
+@dataclasses.dataclass
+class Replica:
+    pipeline: Pipeline
+    cache: TieredCache
+    registry: CollectorRegistry
+
+    def ask(self, *texts: str, deadline_ms: int | None = None) -> asyncio.Task[TranslateResponse]:
+        request = TranslateRequest(texts, ("en",) * len(texts), ("zh",) * len(texts), deadline_ms=deadline_ms)
+        return asyncio.create_task(self.pipeline.translate(request, {}))
+
+    def count(self, kind: str) -> float:
+        return self.registry.get_sample_value("yiwen_transformer_flights_total", {"kind": kind}) or 0.0
+
+    def claims(self, result: str) -> float:
+        name = "yiwen_transformer_lease_claims_total"
+        return self.registry.get_sample_value(name, {"result": result}) or 0.0
+
+    async def close(self) -> None:
+        await self.pipeline.close()
+        await self.cache.close()
+
+
+def create_replica(
+    redis_url: str, spec: TranslationSpec, tokenizer: PromptTokenizer, predictor: Predictor
+) -> Replica:
+    registry = CollectorRegistry()
+    metrics = TransformerMetrics(RELEASE, registry)
+    store = RedisStore(StoreSettings(parse_redis_url(redis_url), None, None, 5.0, 5.0, 32))
+    cache = TieredCache(LruCache(1_000_000), RedisCache(store, RELEASE, POLICY, metrics), metrics.tiers)
+    generator = Generator(
+        release=RELEASE, tokenizer=tokenizer, guards=Guards(spec), predictor=predictor, metrics=metrics
+    )
+    pipeline = Pipeline(
+        release=RELEASE,
+        bounds=Bounds(max_texts=100, max_deadline_ms=60_000),
+        languages=Languages(spec),
+        tokenizer=tokenizer,
+        cache=cache,
+        sharing=cache,
+        generator=generator,
+        metrics=metrics,
+    )
+    return Replica(pipeline, cache, registry)

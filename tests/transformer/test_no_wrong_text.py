@@ -1,0 +1,188 @@
+"""The promise above flights, leases and caches: whatever fails, is cut or left, no text gets another one's answer.
+
+100,000 requests over texts and options that are made to collide, many at once, against a dictionary. The generator is
+a stand-in that is fast and often at fault; all between it and the request is real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import unicodedata
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from protocol.errors import InvalidRequest, NotReady, YiwenError
+from protocol.messages import CacheStatus, FinishReason
+from protocol.release import TranslationSpec
+from tests.transformer.predictor_stand_in import RELEASE
+from tests.transformer.redis_server import RedisServer
+from transformer.attempts import Made
+from transformer.cache_key import normal_text
+from transformer.config import TransformerConfig
+from transformer.errors import PredictorTooLate
+from transformer.journey import Journey
+from transformer.languages import Direction, Languages
+from transformer.metrics import TransformerMetrics
+from transformer.pipeline import Bounds, Pipeline
+from transformer.segments import Job, Segment
+from transformer.tiers import TieredCache, create_tiers
+from transformer.tokenizer import PromptTokenizer
+
+REQUESTS = 100_000
+AT_ONCE = 200
+PARTS = (
+    *("red", "Red", "RED", "shoes", "shoe", "s", "|", ":", "\x1f", "\x00", "/", "\\", ",", "{}", "'", '"'),
+    *("é", "e\u0301", "ﬁ", "fi", "Å", "\u212b", "A\u030a", "ß", "ss", "İ", "i\u0307", "\u200b", "\ufeff"),
+    *(" ", "  ", "\t", "\n", "\u3000", "\u00a0", "", "1", "１", "中", "yiwen:", RELEASE),
+)
+"""Pieces of which different texts have the same look, the same parts, or the same form in some normalization."""
+OPTIONS = (
+    {},
+    {"a": "1"},
+    {"a": "11"},
+    {"a": "1", "b": "2"},
+    {"b": "2", "a": "1"},
+    {"a": "1b2"},
+    {"ab": "12"},
+)
+Wish = tuple[str, str, str]
+
+
+def truth(wish: Wish, options: dict[str, str]) -> str:
+    """The dictionary: different for any two wishes that differ."""
+    source, target, text = wish
+    return f"{source}>{target}>{sorted(options.items())}>{unicodedata.normalize('NFC', text)!r}"
+
+
+class Faulty:
+    """Answers by the dictionary, in its own time; some of it flagged, cut, failed or refused."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.jobs = 0
+        self.at_work: Counter[tuple[Wish, str]] = Counter()
+
+    async def generate(self, jobs: Sequence[Job], journey: Journey) -> list[Made | None]:
+        options = dict(journey.options)
+        names = [(job.first.identity, str(sorted(options.items()))) for job in jobs]
+        self.jobs += len(jobs)
+        self.at_work.update(names)
+        assert max(self.at_work[name] for name in names) == 1, "one generation of a text at a time"
+        try:
+            for _ in range(self._rng.randint(0, 6)):
+                await asyncio.sleep(0)
+            error = self._rng.choices(
+                (None, NotReady("gone"), InvalidRequest("text 3"), PredictorTooLate(1.0)), (94, 2, 2, 2)
+            )[0]
+            if error is not None:
+                raise error
+            return [self._made(job, options) for job in jobs]
+        finally:
+            self.at_work.subtract(names)
+
+    def _made(self, job: Job, options: dict[str, str]) -> Made | None:
+        chance = self._rng.random()
+        if chance < 0.02:
+            return None
+        flags = ("ratio",) if chance < 0.05 else ()
+        return Made(truth(job.first.identity, options), 0.5, FinishReason.STOP, flags)
+
+
+@pytest.fixture
+async def make(
+    spec: TranslationSpec, tokenizer: PromptTokenizer
+) -> AsyncIterator[Callable[..., tuple[Pipeline, Faulty]]]:
+    """Makes replicas with memories so small that most of what was known is soon forgotten."""
+    tiers: list[TieredCache] = []
+
+    def _make(rng: random.Random, cache_bytes: int, redis_url: str | None) -> tuple[Pipeline, Faulty]:
+        metrics = TransformerMetrics(RELEASE, CollectorRegistry())
+        config = TransformerConfig(
+            Path("/unused"),
+            "localhost",
+            cache_bytes=cache_bytes,
+            redis_url=redis_url,
+            redis_command_timeout_s=5.0,
+        )
+        cache = create_tiers(config, RELEASE, metrics)
+        tiers.append(cache)
+        generator = Faulty(rng)
+        pipeline = Pipeline(
+            release=RELEASE,
+            bounds=Bounds(max_texts=100, max_deadline_ms=60_000),
+            languages=Languages(spec),
+            tokenizer=tokenizer,
+            cache=cache,
+            sharing=cache,
+            generator=generator,  # type: ignore[arg-type]
+            metrics=metrics,
+        )
+        return pipeline, generator
+
+    yield _make
+    for each in tiers:
+        await each.close()
+
+
+def draw(rng: random.Random) -> Wish:
+    """Some wishes are far more common than others, so that they meet."""
+    common = rng.random() < 0.7
+    text = normal_text("".join(rng.choices(PARTS[::6] if common else PARTS, k=rng.randint(1, 2))))
+    return rng.choice(("en", "zh")), "zh" if common else rng.choice(("en", "zh-Hant")), text
+
+
+def job_of(wish: Wish) -> Job:
+    source, target, text = wish
+    return Job((Segment(0, text, text, Direction(source, target, needs_model=True), text),))
+
+
+async def ask(pipeline: Pipeline, rng: random.Random, seen: Counter[str]) -> None:
+    """One request: its answers are those of the dictionary, or it has none."""
+    wishes = list({draw(rng): None for _ in range(rng.choice((1, 1, 1, 1, 2)))})
+    options = rng.choice(OPTIONS)
+    deadline = asyncio.get_running_loop().time() + 60.0
+    journey = Journey({}, None, deadline, 60.0, options)
+    try:
+        answers = await pipeline.answers([job_of(wish) for wish in wishes], journey)
+    except YiwenError as error:
+        seen[type(error).__name__] += 1
+        return
+    for wish in wishes:
+        answer = answers[wish]
+        assert answer.text == truth(wish, options)
+        seen[answer.cache.value] += 1
+
+
+async def storm(pipelines: Sequence[Pipeline], requests: int, rng: random.Random, seen: Counter[str]) -> None:
+    """``AT_ONCE`` callers at a time; some of them leave before their answer is there."""
+    for _ in range(requests // AT_ONCE):
+        tasks = [asyncio.create_task(ask(rng.choice(pipelines), rng, seen)) for _ in range(AT_ONCE)]
+        await asyncio.sleep(0)
+        for task in rng.sample(tasks, AT_ONCE // 20):
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            seen["left"] += isinstance(outcome, asyncio.CancelledError)
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+
+
+async def test_no_text_gets_another_ones_answer(
+    redis: RedisServer, make: Callable[..., tuple[Pipeline, Faulty]]
+) -> None:
+    rng = random.Random(20_26)
+    alone = [make(rng, cache_bytes, None) for cache_bytes in (200_000, 20_000)]
+    replicas = [make(rng, cache_bytes, redis.url) for cache_bytes in (200_000, 0)]
+    seen: Counter[str] = Counter()
+    for _ in range(10):
+        for pipelines, share in ((alone, 0.9), (replicas, 0.1)):
+            await storm([each for each, _ in pipelines], int(REQUESTS * share / 10), rng, seen)
+    print(dict(seen), [generator.jobs for _, generator in (*alone, *replicas)])
+    wanted = {status.value for status in CacheStatus if status is not CacheStatus.BYPASS}
+    assert wanted | {"left", "NotReady", "InvalidRequest", "PredictorTooLate"} == set(seen)
+    assert min(seen[status] for status in wanted) > REQUESTS / 50
+    for _, generator in (*alone, *replicas):
+        assert sum(generator.at_work.values()) == 0
