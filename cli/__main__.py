@@ -7,7 +7,12 @@ import sys
 from collections.abc import Sequence
 
 import cli.cache
+import cli.plan
+import cli.profile
+import cli.render
+import cli.rollout
 import cli.serve
+import cli.simulate
 import cli.translate
 import predictor.builder.commands
 
@@ -17,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="yiwen", description="Self-hosted LLM translation.")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     cli.cache.add_command(subparsers)
+    cli.plan.add_command(subparsers)
+    cli.profile.add_command(subparsers)
+    cli.render.add_command(subparsers)
+    cli.rollout.add_command(subparsers)
     cli.serve.add_command(subparsers)
+    cli.simulate.add_command(subparsers)
     cli.translate.add_command(subparsers)
     predictor.builder.commands.add_commands(subparsers)
     arguments = parser.parse_args(argv)

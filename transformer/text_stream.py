@@ -176,8 +176,8 @@ async def _counted(work: Awaitable[None], tally: Tally) -> None:
 async def _drop(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancel ``tasks``, and wait until they have ended.
 
-    Before Python 3.12 ``asyncio.wait_for`` forgets a cancellation that comes while its result does, as when a connection
-    becomes free. So it is said again until it is heard.
+    Before Python 3.12 ``asyncio.wait_for`` forgets a cancellation that comes while its result does, as when a
+    connection becomes free. So it is said again until it is heard.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:

@@ -1,0 +1,263 @@
+"""The Kubernetes API, as far as a rollout needs it: the only door to the package kubernetes.
+
+Which cluster: that of the kubeconfig (``KUBECONFIG`` or ``~/.kube/config``), or the pod's own inside of one. Every
+call has a time limit, and every failure says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
+
+from inferenceservices.manifests import Document, mapping
+from inferenceservices.release_change import release_of
+from inferenceservices.rollout import Plan
+from inferenceservices.rollout_state import revision_names
+from inferenceservices.slices import Capacity
+
+KSERVE = "serving.kserve.io"
+SERVICES = (KSERVE, "v1beta1", "inferenceservices")
+RUNTIMES = (KSERVE, "v1alpha1", "servingruntimes")
+REVISIONS = ("serving.knative.dev", "v1", "revisions")
+"""Group, version and plural of what is read."""
+FIELD_MANAGER = "yiwen-rollout"
+MERGE_PATCH = "application/merge-patch+json"
+PAGE = 500
+"""Objects in one answer of a list."""
+ATTEMPTS = 5
+"""Reads and writes before somebody else's changes are taken for a fight."""
+PAUSE_S = 0.2
+"""Before the second attempt; each later pause is twice as long."""
+
+
+class ClusterError(Exception):
+    """The cluster did not do it; the message says why and how to fix it."""
+
+
+class Conflict(ClusterError):
+    """Somebody else changed the object since it was read."""
+
+
+class Forbidden(ClusterError):
+    """The caller has no right to it."""
+
+
+class NotFound(ClusterError):
+    """There is no such object, or no such kind."""
+
+
+class Cluster:
+    """A connection to the API server of one cluster, for one namespace. A context manager."""
+
+    def __init__(self, namespace: str, *, context: str | None = None, timeout_s: float = 10.0) -> None:
+        """Read the credentials; nothing is sent yet.
+
+        Args:
+            namespace: of the InferenceService.
+            context: of the kubeconfig; None for the current one.
+            timeout_s: bound of one call, seconds.
+
+        Raises:
+            ClusterError: there is no usable kubeconfig, nor a pod's own credentials.
+        """
+        self._namespace = namespace
+        self._timeout_s = timeout_s
+        # A pair, to connect and to read: older versions of the package ignore a fraction of a second by itself.
+        self._timeouts = (timeout_s, timeout_s)
+        self._api = client.ApiClient(_configuration(context))
+        # The package chooses by the body's type, and older versions wrongly. Only patches have a body here.
+        self._api.set_default_header("Content-Type", MERGE_PATCH)
+        self._objects = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._api.close()
+
+    def inference_service(self, name: str) -> Document:
+        """The InferenceService of that name.
+
+        Raises:
+            ClusterError: it is not there, or the cluster does not answer.
+        """
+        return self._get(f"InferenceService {self._namespace}/{name}", *SERVICES, name)
+
+    def serving_runtimes(self, document: Document) -> dict[str, Document]:
+        """The ServingRuntime that the predictor of ``document`` names, by name; none if the namespace has none such.
+
+        Raises:
+            ClusterError: the cluster does not answer.
+        """
+        name = str(mapping(document, "spec", "predictor", "model").get("runtime") or "")
+        if not name:
+            return {}
+        try:
+            return {name: self._get(f"ServingRuntime {self._namespace}/{name}", *RUNTIMES, name)}
+        except (NotFound, Forbidden):
+            return {}
+
+    def releases(self, document: Document) -> dict[str, str]:
+        """The release of each revision that the status of ``document`` names, as far as one can be read.
+
+        Raises:
+            ClusterError: the cluster does not answer.
+        """
+        found: dict[str, str] = {}
+        for name in sorted(revision_names(document)):
+            try:
+                revision = self._get(f"Revision {self._namespace}/{name}", *REVISIONS, name)
+            except (NotFound, Forbidden):
+                continue
+            if release := release_of(mapping(revision, "spec")):
+                found[name] = release
+        return found
+
+    def update(self, name: str, plan: Callable[[Document], Plan]) -> Plan:
+        """Read, plan and patch, again from the start whenever somebody else was faster.
+
+        Args:
+            name: of the InferenceService.
+            plan: what to do with it as it is; what it raises goes through.
+
+        Raises:
+            Conflict: somebody else was faster each time.
+            ClusterError: the API server refused the patch, or does not answer.
+        """
+        pause_s = PAUSE_S
+        for attempt in range(1, ATTEMPTS + 1):
+            step = plan(self.inference_service(name))
+            if not step.patch:
+                return step
+            try:
+                self._patch(name, step.patch)
+            except Conflict:
+                if attempt == ATTEMPTS:
+                    raise
+                time.sleep(pause_s)
+                pause_s *= 2
+            else:
+                return step
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def capacity(self) -> Capacity:
+        """Quotas of the namespace, and nodes and pods of the cluster; what the caller may not list is None.
+
+        Raises:
+            ClusterError: the cluster does not answer.
+        """
+        return Capacity(
+            quotas=self._list("ResourceQuotas", self._core.list_namespaced_resource_quota, self._namespace),
+            nodes=self._list("nodes", self._core.list_node),
+            pods=self._list("pods", self._core.list_pod_for_all_namespaces),
+        )
+
+    def _patch(self, name: str, patch: Mapping[str, Any]) -> None:
+        with self._explaining(f"change InferenceService {self._namespace}/{name}"):
+            group, version, plural = SERVICES
+            self._objects.patch_namespaced_custom_object(
+                group, version, self._namespace, plural, name, dict(patch),
+                field_manager=FIELD_MANAGER, _request_timeout=self._timeouts,
+            )  # fmt: skip
+
+    def _get(self, what: str, group: str, version: str, plural: str, name: str) -> Document:
+        with self._explaining(f"read {what}"):
+            found: Document = self._objects.get_namespaced_custom_object(
+                group, version, self._namespace, plural, name, _request_timeout=self._timeouts
+            )
+        return found
+
+    def _list(self, what: str, method: Callable[..., Any], *arguments: str) -> tuple[Document, ...] | None:
+        """All of a kind, page by page; None without the right to see them."""
+        found: list[Document] = []
+        following: dict[str, str] = {}
+        try:
+            while True:
+                with self._explaining(f"list {what}"):
+                    page = method(*arguments, limit=PAGE, _request_timeout=self._timeouts, **following)
+                plain = self._api.sanitize_for_serialization(page)
+                found += plain["items"]
+                token = mapping(plain, "metadata").get("continue")
+                if not token:
+                    return tuple(found)
+                following = {"_continue": token}
+        except Forbidden:
+            return None
+
+    @contextmanager
+    def _explaining(self, what: str) -> Iterator[None]:
+        """Make of what the client raises an error that says what could not be done, and what to do."""
+        try:
+            yield
+        except ApiException as error:
+            raise _explained(what, error) from None
+        except HTTPError as error:
+            host = self._api.configuration.host
+            raise ClusterError(
+                f"cannot {what}: the API server at {host} does not answer within {self._timeout_s:g} s "
+                f"({type(error).__name__}): check the context of the kubeconfig and the way there"
+            ) from None
+
+
+def _configuration(context: str | None) -> client.Configuration:
+    settings = client.Configuration()
+    try:
+        config.load_kube_config(context=context, client_configuration=settings)
+    except (ConfigException, yaml.YAMLError, OSError) as error:
+        if context is not None:
+            raise ClusterError(
+                f"the kubeconfig cannot be used: {error}; see kubectl config get-contexts"
+            ) from None
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except ConfigException:
+            raise ClusterError(
+                f"there is no cluster to talk to: {error}; set KUBECONFIG, or run inside of a cluster"
+            ) from None
+    # A person waits: one try within the time limit, and then the reason.
+    settings.retries = False
+    return settings
+
+
+def _explained(what: str, error: ApiException) -> ClusterError:
+    status, told = error.status, _message(error)
+    if "admission webhook" in told:
+        return ClusterError(f"cannot {what}: {told}")
+    if status == 409:
+        return Conflict(
+            f"cannot {what}: somebody else keeps changing it; see who with --show-managed-fields, and retry"
+        )
+    if status == 401:
+        return ClusterError(
+            f"cannot {what}: the API server does not know the caller: log in to the cluster again"
+        )
+    if status == 403:
+        return Forbidden(f"cannot {what}: {told}: ask for a Role that allows it, see docs/guides/canary.md")
+    if status == 404:
+        return NotFound(
+            f"cannot {what}: it is not there ({told}): check the name, --namespace and --context, and that KServe is "
+            "installed"
+        )
+    return ClusterError(f"cannot {what}: the API server answers {status}: {told}")
+
+
+def _message(error: ApiException) -> str:
+    """The API server's own words: ``message`` of its Status, or else the reason of the HTTP answer."""
+    try:
+        told = json.loads(error.body or "").get("message")
+    except (ValueError, AttributeError):
+        told = None
+    return str(told or error.reason or "no reason given")

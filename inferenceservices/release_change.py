@@ -1,0 +1,127 @@
+"""Another release, storage or image in the components of an InferenceService.
+
+A release's directory is written in several places (the variable YIWEN_RELEASE of both components, the argument of an
+init container that verifies it, a model's storageUri); all of them change together.
+"""
+
+from __future__ import annotations
+
+import copy
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inferenceservices.manifests import SERVING_CONTAINER, environment, mapping, objects
+from inferenceservices.rollout_state import MOVED, PREDICTOR, RolloutRefused
+
+RELEASE_VARIABLE = "YIWEN_RELEASE"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be different; empty fields stay as they are."""
+
+    release: str = ""
+    """Directory of the release: its name beside the present one, or an absolute path in the containers."""
+    storage: str = ""
+    """storageUri of a predictor that has a model; the transformer's release becomes its last part."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image of the serving container by component."""
+
+
+def change_components(spec: Mapping[str, Any], change: Change) -> dict[str, dict[str, Any]]:
+    """The fields of each component that ``change`` makes different, as they will be; none is an empty dict.
+
+    Args:
+        spec: ``spec`` of the InferenceService.
+        change: what is asked for.
+
+    Raises:
+        RolloutRefused: a component has no place for it, or a name is none.
+    """
+    release = _release(change)
+    if change.storage and not mapping(spec, PREDICTOR, "model"):
+        raise RolloutRefused(
+            f"the predictor has no model with a storageUri: name the release with --release NAME, and it becomes "
+            f"{RELEASE_VARIABLE} of both components"
+        )
+    fields: dict[str, dict[str, Any]] = {}
+    for name in MOVED:
+        before = {
+            key: value
+            for key, value in mapping(spec, name).items()
+            if key in ("containers", "initContainers", "model")
+        }
+        after = copy.deepcopy(before)
+        if release:
+            _set_release(name, after, release)
+        if change.storage and name == PREDICTOR:
+            after["model"]["storageUri"] = change.storage
+        if image := change.images.get(name, ""):
+            _serving_container(name, after)["image"] = image
+        fields[name] = {key: value for key, value in after.items() if value != before[key]}
+    return fields
+
+
+def release_of(spec: Mapping[str, Any]) -> str:
+    """Name of the release that a pod's containers serve; empty if none says so."""
+    named = [environment(container).get(RELEASE_VARIABLE, "") for container in objects(spec, "containers")]
+    return next((posixpath.basename(path.rstrip("/")) for path in named if path.strip("/")), "")
+
+
+def _release(change: Change) -> str:
+    release = change.release or posixpath.basename(change.storage.rstrip("/"))
+    name = posixpath.basename(release)
+    is_path = posixpath.isabs(release) and ".." not in release.split("/")
+    if release and not (_NAME.fullmatch(name) and (release == name or is_path)):
+        raise RolloutRefused(
+            f"{release!r} is no release: give the name of its directory, or the absolute path in the containers"
+        )
+    return release
+
+
+def _set_release(component: str, fields: dict[str, Any], release: str) -> None:
+    """Write ``release`` wherever the component's present one stands."""
+    model = fields.get("model")
+    if component == PREDICTOR and model and model.get("storageUri"):
+        head = str(model["storageUri"]).rstrip("/").rpartition("/")[0]
+        model["storageUri"] = f"{head}/{posixpath.basename(release)}"
+        return
+    old = environment(_serving_container(component, fields)).get(RELEASE_VARIABLE, "").rstrip("/")
+    if not old:
+        raise RolloutRefused(
+            f"the {component} has no {RELEASE_VARIABLE} to change: set it in the manifest, as "
+            "inferenceservices/base/inferenceservice.yaml does"
+        )
+    new = posixpath.join(posixpath.dirname(old), release)
+    for container in (*fields.get("containers", ()), *fields.get("initContainers", ())):
+        for entry in container.get("env", ()):
+            if "value" in entry:
+                entry["value"] = _replaced(entry["value"], old, new)
+        for key in ("command", "args"):
+            if key in container:
+                container[key] = [_replaced(word, old, new) for word in container[key]]
+
+
+def _replaced(word: str, old: str, new: str) -> str:
+    """``new`` for a word that is ``old``, alone or behind an option's ``=``."""
+    option, equals, value = word.rpartition("=")
+    return option + equals + new if value.rstrip("/") == old else word
+
+
+def _serving_container(component: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The container that serves, or the model that stands for it."""
+    if component == PREDICTOR and "model" in fields:
+        model: dict[str, Any] = fields["model"]
+        return model
+    containers = fields.get("containers") or []
+    if not objects(containers):
+        raise RolloutRefused(f"the {component} has no container: write one in the manifest")
+    # KServe takes the first one where none has the name.
+    chosen: dict[str, Any] = next(
+        (c for c in containers if c.get("name") == SERVING_CONTAINER), containers[0]
+    )
+    return chosen

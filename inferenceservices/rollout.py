@@ -1,0 +1,235 @@
+"""What to change in an InferenceService to try, promote or take back a release. Pure: a document in, a patch out.
+
+KServe's rules, from ``ksvc_reconciler.go`` and ``inference_service_status.go`` of kserve/kserve aaac4e29, with C =
+``canaryTrafficPercent`` and L = the latest rolled out revision of a component:
+
+- C is set and L exists: C % to the latest revision, the rest to L under the tag ``prev``. Otherwise all to the
+  latest: a first deployment ignores C.
+- C below 100 while the latest revision *is* L takes the component back to the revision before L. So a share moves
+  only while there is a newer revision, and a change always makes one of **both** components, by an annotation if by
+  nothing else: a canary of the predictor alone would take the transformer back.
+- Each component draws for itself, request by request. Transformers find the predictor of their own release by the
+  revisions' tags, which an annotation asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inferenceservices.manifests import Document, mapping, texts
+from inferenceservices.release_change import Change, change_components
+from inferenceservices.rollout_state import MOVED, PERCENT, RolloutRefused, RolloutState, read_state
+from inferenceservices.rules.scaling import TAG_ROUTING
+
+STAMP = "yiwen/rollout"
+"""Annotation of the InferenceService, handed on to both components' revisions: a digest of what they run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A step of a rollout."""
+
+    patch: Mapping[str, Any]
+    """JSON merge patch (RFC 7386) for the InferenceService; empty if there is nothing to do."""
+    summary: str
+    """One sentence for people."""
+    makes_revisions: bool = field(default=False)
+    """Whether new pods start, for which there must be room."""
+
+
+def plan_set(
+    document: Document, percent: int, change: Change, releases: Mapping[str, str] | None = None
+) -> Plan:
+    """Give the newest release ``percent`` of the traffic: of a canary that runs, or of one that ``change`` starts.
+
+    Args:
+        document: the InferenceService as the API server returns it.
+        percent: of the requests to both components, 0 to 100; 100 is a promotion, or a rollout without canary.
+        change: what the new revisions run; an empty one moves the share of those that there are.
+        releases: release of each revision by its name, as far as known.
+
+    Raises:
+        RolloutRefused: see the message.
+    """
+    if not 0 <= percent <= 100:
+        raise RolloutRefused(f"{percent} is no share: give a whole percentage from 0 to 100")
+    state = _settled(document)
+    fields = change_components(mapping(document, "spec"), change)
+    if percent < 100:
+        _refuse_mixed({c.name: c.rolled_out for c in state.components}, releases or {})
+    if any(fields.values()):
+        return _start(document, state, percent, fields)
+    if percent == 100:
+        return plan_promote(document)
+    return _move(document, state, percent)
+
+
+def plan_promote(document: Document) -> Plan:
+    """Give the newest release all traffic. Once it has it, or no share was ever set, there is nothing to do.
+
+    Args:
+        document: the InferenceService as the API server returns it.
+
+    Raises:
+        RolloutRefused: there is no canary, it was taken back, or it is not ready.
+    """
+    state = _settled(document)
+    if all(component.percent in (None, 100) for component in state.components):
+        return Plan({}, f"{state.name} is promoted already: no share holds its newest revisions back")
+    if not state.is_canary:
+        raise RolloutRefused(f"{_no_canary(state)}; start one with --release")
+    if any(component.percent == 0 for component in state.components):
+        raise RolloutRefused(
+            f"the newest revision of {state.name} has no traffic, as after a rollback: give it a share first "
+            f"(yiwen rollout set {state.name} --percent 10) and look at it"
+        )
+    _refuse_unready(state)
+    going = ", ".join(c.created for c in state.components)
+    return Plan(_patch(document, _shares(None)), f"all traffic of {state.name} to {going}")
+
+
+def plan_rollback(document: Document, releases: Mapping[str, str] | None = None) -> Plan:
+    """Give the release before the newest all traffic again: before a promotion and after it, it takes 0 percent.
+
+    The manifest keeps naming the newest release; its revisions stay, without traffic, until another one is set.
+
+    Args:
+        document: the InferenceService as the API server returns it.
+        releases: release of each revision by its name, as far as known.
+
+    Raises:
+        RolloutRefused: there is no revision to go back to, or those of the components are of different releases.
+    """
+    state = _settled(document)
+    if state.is_canary and all(component.percent == 0 for component in state.components):
+        return Plan({}, f"{state.name} is rolled back already: its newest revision has no traffic")
+    if not any(component.rollback_target for component in state.components):
+        raise RolloutRefused(
+            f"{state.name} has no earlier revision that ever had all traffic: set the release before with "
+            f"yiwen rollout set {state.name} --percent 100 --release NAME"
+        )
+    stays = [c for c in state.components if not c.rollback_target]
+    if stays:
+        raise RolloutRefused(
+            f"only one component of {state.name} can go back: the {stays[0].name} has no earlier revision, and two "
+            f"releases would mix; set the release before with yiwen rollout set {state.name} --percent 100 --release "
+            "NAME"
+        )
+    _refuse_mixed({c.name: c.rollback_target for c in state.components}, releases or {})
+    back = ", ".join(c.rollback_target for c in state.components)
+    return Plan(_patch(document, _shares(0)), f"all traffic of {state.name} back to {back}")
+
+
+def merge(document: Document, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """``document`` after a JSON merge patch: null removes, objects merge, anything else replaces (RFC 7386)."""
+    result = dict(document)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            before = result.get(key)
+            result[key] = merge(before if isinstance(before, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _settled(document: Document) -> RolloutState:
+    state = read_state(document)
+    if not state.is_seen:
+        raise RolloutRefused(
+            f"KServe has not acted on the last change of {state.name} yet: try again in a moment; if that lasts, "
+            "look at the log of kserve-controller-manager"
+        )
+    return state
+
+
+def _start(document: Document, state: RolloutState, percent: int, fields: dict[str, dict[str, Any]]) -> Plan:
+    """New revisions of both components with a share of the traffic."""
+    first = [component.name for component in state.components if not component.rolled_out]
+    if first and percent < 100:
+        raise RolloutRefused(
+            f"the {first[0]} of {state.name} never had a revision with all traffic, and KServe ignores the share of "
+            "a first deployment: wait until it is ready, or give it everything with --percent 100"
+        )
+    share = None if percent == 100 else percent
+    spec = {name: {**fields[name], PERCENT: share} for name in MOVED}
+    templates = {name: {**mapping(document, "spec", name), **fields[name], PERCENT: None} for name in MOVED}
+    digest = hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:12]
+    patch = _patch(document, spec, {STAMP: digest, TAG_ROUTING: "true"})
+    where = "all traffic" if share is None else f"{percent} % of the traffic"
+    skipped = [c.created for c in state.components if c.is_canary]
+    instead = f", in the place of {', '.join(skipped)}, which never had all" if skipped else ""
+    return Plan(patch, f"new revisions of {state.name}, {where} to them{instead}", makes_revisions=True)
+
+
+def _move(document: Document, state: RolloutState, percent: int) -> Plan:
+    """Another share for the canary that runs."""
+    old = [component for component in state.components if not component.is_canary]
+    if len(old) == len(MOVED):
+        raise RolloutRefused(
+            f"{_no_canary(state)}, and KServe would take a share below 100 for a rollback: name what is new with "
+            "--release, --storage or an image, or use yiwen rollout rollback"
+        )
+    if old:
+        raise RolloutRefused(
+            f"the {old[0].name} of {state.name} has no newer revision, and KServe would take a share below 100 for a "
+            f"rollback: start the canary with yiwen rollout set {state.name} --release, which makes revisions of both"
+        )
+    if all(component.percent == percent for component in state.components):
+        return Plan({}, f"the canary of {state.name} has {percent} % already")
+    if texts(document, "metadata", "annotations").get(TAG_ROUTING) != "true":
+        raise RolloutRefused(
+            f"{state.name} lacks the annotation {TAG_ROUTING}, without which transformers do not find the predictor "
+            f"of their release: start the canary with yiwen rollout set {state.name} --release, which sets it"
+        )
+    if percent:
+        _refuse_unready(state)
+    going = ", ".join(component.created for component in state.components)
+    return Plan(_patch(document, _shares(percent)), f"{percent} % of the traffic of {state.name} to {going}")
+
+
+def _refuse_mixed(revisions: Mapping[str, str], releases: Mapping[str, str]) -> None:
+    """Refuse revisions, by component, that would serve different releases together."""
+    known = {name: releases[revision] for name, revision in revisions.items() if releases.get(revision)}
+    if len(set(known.values())) > 1:
+        told = " and ".join(f"{revisions[name]} serves {release}" for name, release in known.items())
+        raise RolloutRefused(
+            f"two releases would mix: {told}; set one release for both with --percent 100 --release NAME"
+        )
+
+
+def _refuse_unready(state: RolloutState) -> None:
+    for component in state.components:
+        if not component.is_up:
+            why = component.fault or "its pods are not ready yet"
+            raise RolloutRefused(
+                f"{component.created or component.name} is not ready ({why}): wait for it, or take it back with "
+                f"yiwen rollout rollback {state.name}"
+            )
+
+
+def _no_canary(state: RolloutState) -> str:
+    if not all(component.rolled_out for component in state.components):
+        return f"{state.name} has no revision yet that had all traffic"
+    return f"{state.name} has no revision newer than the one that has all traffic"
+
+
+def _shares(percent: int | None) -> dict[str, dict[str, Any]]:
+    return {name: {PERCENT: percent} for name in MOVED}
+
+
+def _patch(
+    document: Document, spec: Mapping[str, Any], annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A merge patch that the API server refuses (409) if anybody changed the object since it was read."""
+    metadata: dict[str, Any] = {}
+    if version := mapping(document, "metadata").get("resourceVersion"):
+        metadata["resourceVersion"] = version
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {**({"metadata": metadata} if metadata else {}), "spec": dict(spec)}

@@ -1,0 +1,248 @@
+"""Room for a new revision's pods: GPU devices that ResourceQuotas leave, and that nodes have free.
+
+Until a canary is promoted or rolled back both revisions keep their pods, so that its devices come on top of those in
+use. Quotas count requests (Kubernetes allows no other prefix for extended resources); a node's free devices are its
+allocatable ones less what its pods request.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inferenceservices.manifests import (
+    Component,
+    Document,
+    InferenceService,
+    mapping,
+    objects,
+    strings,
+    texts,
+)
+from inferenceservices.network import selects
+from inferenceservices.rollout_state import RolloutRefused
+from inferenceservices.rules.quantities import gpu_resources, is_gpu, limits, quantity, requests
+
+INITIAL_SCALE = "autoscaling.knative.dev/initial-scale"
+_OURS = frozenset({"NotTerminating", "NotBestEffort"})
+"""Scopes of a quota that hold for every pod of ours."""
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the cluster has. None where the caller may not look: then nothing is known, and nothing refused."""
+
+    quotas: tuple[Document, ...] | None
+    """ResourceQuotas of the namespace."""
+    nodes: tuple[Document, ...] | None
+    pods: tuple[Document, ...] | None
+    """Of all namespaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Pods that a new revision of one component starts with."""
+
+    component: Component
+    pods: int
+    devices: Mapping[str, int]
+    """GPU resources of one pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is of one resource for a demand; None where there is no limit or nobody may look."""
+
+    component: str
+    resource: str
+    needed: int
+    quota: str
+    """Name of the tightest ResourceQuota."""
+    quota_rest: int | None
+    nodes_rest: int | None
+    """Devices for which whole pods fit on nodes that these pods may run on."""
+
+    @property
+    def refused(self) -> str:
+        """What a quota forbids; empty if nothing."""
+        if self.quota_rest is None or self.quota_rest >= self.needed:
+            return ""
+        return (
+            f"ResourceQuota {self.quota} leaves {self.quota_rest} of {self.resource}, and a new revision of "
+            f"the {self.component} needs {self.needed} beside those in use: raise requests.{self.resource} by "
+            f"{self.needed - self.quota_rest}, or lower minReplicas first"
+        )
+
+    @property
+    def pending(self) -> str:
+        """What would wait for a node; empty if nothing."""
+        if self.nodes_rest is None or self.nodes_rest >= self.needed:
+            return ""
+        return (
+            f"nodes that fit the {self.component} have {self.nodes_rest} of {self.resource} free for it, and a new "
+            f"revision needs {self.needed}: add slices or lower minReplicas, or pass --allow-pending where a node "
+            "autoscaler adds nodes"
+        )
+
+
+def find_room(service: InferenceService, capacity: Capacity) -> tuple[Room, ...]:
+    """For every GPU resource that a new revision of ``service`` needs, what there is.
+
+    What one component needs is taken from what the next one finds, as if they shared their nodes.
+    """
+    rooms = []
+    taken = Counter[str]()
+    for demand in demands(service):
+        fitting = _pods_that_fit(demand, capacity)
+        for resource, each in sorted(demand.devices.items()):
+            quota, rest = _tightest_quota(resource, capacity)
+            needed = demand.pods * each
+            rooms.append(
+                Room(
+                    component=demand.component.name,
+                    resource=resource,
+                    needed=needed,
+                    quota=quota,
+                    quota_rest=None if rest is None else max(0, rest - taken[resource]),
+                    nodes_rest=None if fitting is None else max(0, fitting * each - taken[resource]),
+                )
+            )
+            taken[resource] += needed
+    return tuple(rooms)
+
+
+def check_room(service: InferenceService, capacity: Capacity, *, allow_pending: bool) -> tuple[str, ...]:
+    """Refuse what could not start; returns what could not be checked, for people.
+
+    Args:
+        service: as it will be, with the ServingRuntime that it names.
+        capacity: what the cluster has.
+        allow_pending: whether pods may wait for a node.
+
+    Raises:
+        RolloutRefused: a quota, or the nodes, leave too few devices.
+    """
+    rooms = find_room(service, capacity)
+    faults = [room.refused for room in rooms] + [room.pending for room in rooms if not allow_pending]
+    if told := [fault for fault in faults if fault]:
+        raise RolloutRefused("; ".join(told))
+    notes = []
+    if rooms and capacity.quotas is None:
+        notes.append(
+            "no right to list ResourceQuotas: that they leave room for both revisions was not checked"
+        )
+    if rooms and (capacity.nodes is None or capacity.pods is None):
+        notes.append("no right to list nodes and pods: that devices are free was not checked")
+    if any(
+        "model" in component.written and "containers" not in component.spec
+        for component in service.components
+    ):
+        notes.append("the predictor's ServingRuntime could not be read: its devices are not known")
+    return tuple(notes)
+
+
+def demands(service: InferenceService) -> tuple[Demand, ...]:
+    """Components whose pods use GPUs, with the pods that their next revision starts with.
+
+    Knative starts the larger of min-scale and initial-scale (1 unless the cluster says otherwise).
+    """
+    found = []
+    for component in service.components:
+        fewest = component.written.get("minReplicas", 1)
+        initial = component.annotations.get(INITIAL_SCALE, "1")
+        pods = max(fewest if isinstance(fewest, int) else 1, int(initial) if initial.isdecimal() else 1)
+        devices = pod_devices(component.spec)
+        if devices and pods:
+            found.append(Demand(component, pods, devices))
+    return tuple(found)
+
+
+def pod_devices(spec: Mapping[str, Any]) -> dict[str, int]:
+    """GPU resources of a pod: of its containers together, or of its greediest init container if that is more."""
+    together = Counter[str]()
+    for container in objects(spec, "containers"):
+        together.update(_devices(container))
+    for container in objects(spec, "initContainers"):
+        together |= Counter(_devices(container))
+    return {resource: number for resource, number in together.items() if number}
+
+
+def _devices(container: Mapping[str, Any]) -> dict[str, int]:
+    asked = {**limits(container), **requests(container)}
+    return {resource: int(quantity(asked[resource])) for resource in gpu_resources(container)}
+
+
+def _tightest_quota(resource: str, capacity: Capacity) -> tuple[str, int | None]:
+    rests = []
+    for quota in capacity.quotas or ():
+        hard = mapping(quota, "spec", "hard").get(f"requests.{resource}")
+        if hard is not None and _holds_for_us(quota):
+            used = mapping(quota, "status", "used").get(f"requests.{resource}", 0)
+            rests.append((int(quantity(hard) - quantity(used)), str(mapping(quota, "metadata").get("name"))))
+    if not rests:
+        return "", None
+    rest, name = min(rests)
+    return name, rest
+
+
+def _holds_for_us(quota: Document) -> bool:
+    spec = mapping(quota, "spec")
+    return not spec.get("scopeSelector") and set(strings(spec.get("scopes"))) <= _OURS
+
+
+def _pods_that_fit(demand: Demand, capacity: Capacity) -> int | None:
+    if capacity.nodes is None or capacity.pods is None:
+        return None
+    used = _used_by_node(capacity.pods)
+    fitting = 0
+    for node in capacity.nodes:
+        if _may_run(demand.component.spec, node):
+            free = _allocatable(node)
+            free.subtract(used.get(str(mapping(node, "metadata").get("name")), {}))
+            fitting += max(0, min(free[resource] // each for resource, each in demand.devices.items()))
+    return fitting
+
+
+def _used_by_node(pods: Iterable[Document]) -> dict[str, Counter[str]]:
+    used: dict[str, Counter[str]] = {}
+    for pod in pods:
+        node = str(mapping(pod, "spec").get("nodeName") or "")
+        if node and mapping(pod, "status").get("phase") not in ("Succeeded", "Failed"):
+            used.setdefault(node, Counter()).update(pod_devices(mapping(pod, "spec")))
+    return used
+
+
+def _allocatable(node: Document) -> Counter[str]:
+    known = mapping(node, "status", "allocatable")
+    return Counter({name: int(quantity(value)) for name, value in known.items() if is_gpu(name)})
+
+
+def _may_run(pod: Mapping[str, Any], node: Document) -> bool:
+    """Whether the node is up and takes such a pod: labels and taints, as far as devices depend on them."""
+    ready = any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in objects(node, "status", "conditions")
+    )
+    if not ready or mapping(node, "spec").get("unschedulable"):
+        return False
+    labels = texts(node, "metadata", "labels")
+    if any(labels.get(key) != value for key, value in texts(pod, "nodeSelector").items()):
+        return False
+    terms = objects(mapping(pod, "affinity", "nodeAffinity", _REQUIRED), "nodeSelectorTerms")
+    if terms and not any(
+        selects({"matchExpressions": term.get("matchExpressions")}, labels) for term in terms
+    ):
+        return False
+    taints = [t for t in objects(node, "spec", "taints") if t.get("effect") in ("NoSchedule", "NoExecute")]
+    return all(any(_tolerates(each, taint) for each in objects(pod, "tolerations")) for taint in taints)
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    if toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return toleration.get("key") in (None, "", taint.get("key"))
+    return toleration.get("key") == taint.get("key") and toleration.get("value") == taint.get("value")

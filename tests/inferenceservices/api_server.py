@@ -1,0 +1,273 @@
+"""A stand-in for the Kubernetes API server and KServe's controller, over real HTTP.
+
+It keeps one InferenceService, ResourceQuotas, nodes and pods; it merges patches (RFC 7386), counts resourceVersions,
+refuses stale ones, and lists page by page. After each change it does at once what KServe and Knative do in time:
+makes a revision of each component whose template changed, splits traffic by ``ksvc_reconciler.go`` and moves the
+rolled out revisions by ``inference_service_status.go`` of kserve/kserve aaac4e29. There are no pods: a test says
+which revision does not come up. What the real ones do besides (admission, defaults, autoscaling) is not here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+from inferenceservices.knative_service import knative_services
+from inferenceservices.manifests import InferenceService, mapping
+
+Json = dict[str, Any]
+MERGE_PATCH = "application/merge-patch+json"
+
+
+@dataclass
+class Revision:
+    name: str
+    template: str
+    """As JSON."""
+    ready: bool
+
+
+@dataclass
+class Controller:
+    """What KServe and Knative make of an InferenceService."""
+
+    document: Json
+    starts: Callable[[str], bool] = lambda name: True
+    """Whether the pods of a revision come up, by its name."""
+    revisions: dict[str, list[Revision]] = field(default_factory=dict)
+
+    @property
+    def templates(self) -> dict[str, Json]:
+        """Each revision by name, with its spec as a Revision has it."""
+        made = [revision for revisions in self.revisions.values() for revision in revisions]
+        return {revision.name: json.loads(revision.template) for revision in made}
+
+    def reconcile(self) -> None:
+        before: object = None
+        while before is None or before != self.document["status"]:
+            before = copy.deepcopy(self.document.get("status", {}))
+            self._reconcile_once()
+
+    def revision(self, component: str, number: int) -> str:
+        return f"{self.document['metadata']['name']}-{component}-{number:05d}"
+
+    def _reconcile_once(self) -> None:
+        status = self.document.setdefault("status", {})
+        conditions = []
+        for service in knative_services(InferenceService(self.document, {})):
+            component = service["spec"]["template"]["metadata"]["labels"]["component"]
+            revisions = self.revisions.setdefault(component, [])
+            template = json.dumps(service["spec"]["template"], sort_keys=True)
+            if not revisions or revisions[-1].template != template:
+                name = self.revision(component, len(revisions) + 1)
+                revisions.append(Revision(name, template, self.starts(name)))
+            kept = status.setdefault("components", {}).setdefault(component, {})
+            self._route(component, kept, revisions)
+            newest = revisions[-1]
+            condition = {"type": f"{component.capitalize()}Ready", "status": str(newest.ready)}
+            if not newest.ready:
+                condition |= {
+                    "reason": "RevisionFailed",
+                    "message": f"Revision {newest.name} failed: no plan",
+                }
+            conditions.append(condition)
+        status["conditions"] = conditions
+        status["observedGeneration"] = self.document["metadata"]["generation"]
+
+    def _route(self, component: str, status: Json, revisions: list[Revision]) -> None:
+        """``createKnativeService``'s traffic, Knative's answer to it, and ``PropagateStatus``."""
+        created = revisions[-1].name
+        ready = next((revision.name for revision in reversed(revisions) if revision.ready), "")
+        last, percent = (
+            status.get("latestRolledoutRevision", ""),
+            self.document["spec"][component].get("canaryTrafficPercent"),
+        )
+        split = percent is not None and last
+        tagged = mapping(self.document, "metadata", "annotations").get("serving.kserve.io/enable-tag-routing")
+        traffic = [self._target(component, ready, percent if split else 100, tagged and "latest")]
+        traffic[0]["latestRevision"] = True
+        if split and percent < 100:
+            traffic.append(self._target(component, last, 100 - percent, "prev"))
+        if ready:
+            status |= {"latestReadyRevision": ready, "traffic": traffic}
+            if last != ready and traffic[0]["percent"] == 100:
+                status |= {"previousRolledoutRevision": last, "latestRolledoutRevision": ready}
+            elif last == ready == created and traffic[0]["percent"] < 100:
+                share = sum(t["percent"] for t in traffic if t["revisionName"] == ready)
+                if share == 100 and status.get("previousRolledoutRevision"):
+                    status["latestRolledoutRevision"] = status["previousRolledoutRevision"]
+        status["latestCreatedRevision"] = created
+
+    def _target(self, component: str, revision: str, percent: int, tag: object) -> Json:
+        target: Json = {"revisionName": revision, "percent": percent, "latestRevision": False}
+        if tag:
+            name, namespace = self.document["metadata"]["name"], self.document["metadata"]["namespace"]
+            target |= {"tag": tag, "url": f"http://{tag}-{name}-{component}.{namespace}.example.com"}
+        return target
+
+
+class ApiServer:
+    """The server; everything that a test may set is an attribute."""
+
+    def __init__(self, service: Json) -> None:
+        metadata = {**service["metadata"], "resourceVersion": "1", "generation": 1}
+        self.controller = Controller({**copy.deepcopy(service), "metadata": metadata})
+        self.lists: dict[str, list[Json]] = {"resourcequotas": [], "nodes": [], "pods": []}
+        self.runtimes: dict[str, Json] = {}
+        self.refusals: dict[str, tuple[int, str]] = {}
+        """HTTP status and message by the last part of the path."""
+        self.before_patch: list[Callable[[], None]] = []
+        """What somebody else does just before the next patches."""
+        self.patches: list[Json] = []
+        """Bodies of those that were accepted."""
+        self.requests: list[str] = []
+        self.released = threading.Event()
+        self.silent = False
+        """Whether answers wait until ``released``."""
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._lock = threading.Lock()
+
+    @property
+    def document(self) -> Json:
+        return self.controller.document
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def write_kubeconfig(self, path: Path) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.address}}],
+            "users": [{"name": "test", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    @contextmanager
+    def running(self) -> Iterator[ApiServer]:
+        self.controller.reconcile()
+        thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.released.set()
+            self._http.shutdown()
+            thread.join()
+            self._http.server_close()
+
+    def apply(self, patch: Json) -> None:
+        """Merge a patch, as anybody may, and let the controller act."""
+        before = copy.deepcopy(self.document["spec"])
+        version, generation = (self.document["metadata"][key] for key in ("resourceVersion", "generation"))
+        _merge(self.document, patch)
+        metadata = self.document["metadata"]
+        metadata["resourceVersion"] = str(int(version) + 1)
+        metadata["generation"] = generation + (self.document["spec"] != before)
+        self.controller.reconcile()
+
+    def answer(self, method: str, target: str, content_type: str, body: Json) -> tuple[int, Json]:
+        if self.silent:
+            self.released.wait()
+        path = urlsplit(target).path
+        *_, parent, last = path.split("/")
+        with self._lock:
+            self.requests.append(f"{method} {path}")
+            if last in self.refusals:
+                return _failure(*self.refusals[last])
+            if last in self.lists:
+                return 200, _page(self.lists[last], parse_qs(urlsplit(target).query))
+            if parent == "revisions" and last in self.controller.templates:
+                return 200, self.controller.templates[last]
+            if parent == "servingruntimes" and last in self.runtimes:
+                return 200, self.runtimes[last]
+            if not path.endswith(self._path):
+                return _failure(404, f'{parent}.serving.kserve.io "{last}" not found')
+            return self._patch(content_type, body) if method == "PATCH" else (200, self.document)
+
+    @property
+    def _path(self) -> str:
+        metadata = self.document["metadata"]
+        return f"/serving.kserve.io/v1beta1/namespaces/{metadata['namespace']}/inferenceservices/{metadata['name']}"
+
+    def _patch(self, content_type: str, body: Json) -> tuple[int, Json]:
+        if self.before_patch:
+            self.before_patch.pop(0)()
+        if content_type != MERGE_PATCH:
+            return _failure(415, f"the body of the request was in an unknown format: {content_type}")
+        version = body.get("metadata", {}).get("resourceVersion")
+        if version not in (None, self.document["metadata"]["resourceVersion"]):
+            return _failure(409, "the object has been modified")
+        self.patches.append(body)
+        self.apply(body)
+        return 200, self.document
+
+
+def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._do("GET")
+
+        def do_PATCH(self) -> None:
+            self._do("PATCH")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _do(self, method: str) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            status, answer = server.answer(method, self.path, str(self.headers.get("Content-Type")), body)
+            content = json.dumps(answer).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except OSError:
+                pass  # the client did not wait
+
+    return Handler
+
+
+def _failure(status: int, message: str) -> tuple[int, Json]:
+    return status, {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": message,
+        "code": status,
+    }
+
+
+def _page(items: list[Json], query: dict[str, list[str]]) -> Json:
+    start = int(query.get("continue", ["0"])[0])
+    end = start + int(query.get("limit", ["500"])[0])
+    metadata = {"continue": str(end)} if end < len(items) else {}
+    return {"apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items[start:end]}
+
+
+def _merge(target: Json, patch: Json) -> None:
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        elif isinstance(value, dict):
+            target[key] = {}
+            _merge(target[key], value)
+        else:
+            target[key] = value

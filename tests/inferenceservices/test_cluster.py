@@ -1,0 +1,269 @@
+"""`yiwen rollout` against an API server over HTTP, from the command line to the patch and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.__main__ import main
+from inferenceservices import cluster as cluster_module
+from inferenceservices.cluster import ATTEMPTS, Cluster, ClusterError
+from tests.inferenceservices.api_server import ApiServer
+from tests.inferenceservices.rollouts import RESOURCE, service_document, traffic
+from tests.inferenceservices.test_slices import node, pod, quota
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """A cluster with the service, a quota and a node; the kubeconfig names it."""
+    server = ApiServer(service_document())
+    server.lists["resourcequotas"] = [quota("gpu", 4, 1)]
+    server.lists["nodes"] = [node()]
+    server.lists["pods"] = [pod("n1", 1)]
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
+    )
+    monkeypatch.setattr(cluster_module, "PAUSE_S", 0.01)
+    monkeypatch.setenv("COLUMNS", "200")
+    with server.running():
+        yield server
+
+
+def rollout(*arguments: str) -> int:
+    command, *rest = arguments
+    return main(["rollout", command, "yiwen", "-n", "demo", *rest])
+
+
+def _shares(server: ApiServer) -> list[dict[str, int]]:
+    return [traffic(server.controller, component) for component in ("predictor", "transformer")]
+
+
+def test_first_deployment_canary_and_promotion(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _shares(server) == [{"a": 100}] * 2
+    for arguments, expected in (
+        (["set", "--percent", "10", "--release", "b"], {"a": 90, "b": 10}),
+        (["set", "--percent", "50"], {"a": 50, "b": 50}),
+        (["promote"], {"b": 100}),
+    ):
+        assert rollout(*arguments) == 0
+        assert _shares(server) == [expected] * 2
+    assert len(server.patches) == 3
+    assert rollout("promote") == 0
+    assert "promoted already" in capsys.readouterr().out
+    assert len(server.patches) == 3
+
+
+def test_a_canary_and_a_promoted_release_are_taken_back(server: ApiServer) -> None:
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    assert rollout("rollback") == 0
+    assert _shares(server) == [{"a": 100}] * 2
+    assert rollout("set", "--percent", "100", "--release", "c") == 0
+    assert _shares(server) == [{"c": 100}] * 2
+    assert rollout("rollback") == 0
+    assert _shares(server) == [{"a": 100}] * 2
+
+
+def test_a_first_deployment_takes_no_share(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.document["status"]["components"] = {}
+    server.controller.revisions.clear()
+    server.controller.starts = lambda name: not name.endswith("-00001")
+    server.controller.reconcile()
+    assert rollout("set", "--percent", "10", "--release", "b") == 1
+    assert "ignores the share of a first deployment" in capsys.readouterr().err
+    assert rollout("set", "--percent", "100", "--release", "b") == 0
+    assert _shares(server) == [{"b": 100}] * 2
+
+
+def _touch(server: ApiServer) -> None:
+    server.apply({"metadata": {"labels": {"touched": server.document["metadata"]["resourceVersion"]}}})
+
+
+def test_a_conflict_is_planned_again_from_what_is_there(server: ApiServer) -> None:
+    """Somebody sets a share between reading and writing: nothing of theirs is lost but what was asked for."""
+    server.before_patch = [lambda: _touch(server)] * (ATTEMPTS - 1)
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    assert len(server.patches) == 1
+    assert "touched" in server.document["metadata"]["labels"]
+    path = "/apis/serving.kserve.io/v1beta1/namespaces/demo/inferenceservices/yiwen"
+    assert server.requests.count(f"PATCH {path}") == ATTEMPTS
+
+
+def test_a_conflict_may_change_the_plan(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    promoted = {"spec": {name: {"canaryTrafficPercent": None} for name in ("predictor", "transformer")}}
+    server.before_patch = [lambda: server.apply(promoted)]
+    assert rollout("set", "--percent", "50") == 1
+    assert "take a share below 100 for a rollback" in capsys.readouterr().err
+    assert _shares(server) == [{"b": 100}] * 2
+
+
+def test_conflicts_without_end_are_an_error(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.before_patch = [lambda: _touch(server)] * ATTEMPTS
+    assert rollout("set", "--percent", "10", "--release", "b") == 2
+    assert "somebody else keeps changing it" in capsys.readouterr().err
+    assert server.patches == []
+
+
+def test_a_canary_that_is_not_ready_goes_no_further(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.controller.starts = lambda name: name != "yiwen-predictor-00002"
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    for arguments in (["set", "--percent", "50"], ["promote"]):
+        assert rollout(*arguments) == 1
+        told = capsys.readouterr().err
+        assert "yiwen-predictor-00002 is not ready (RevisionFailed: Revision yiwen-predictor-00002" in told
+    assert len(server.patches) == 1
+    assert rollout("rollback") == 0
+    assert _shares(server) == [{"a": 100}] * 2
+
+
+def test_too_small_a_quota_starts_nothing(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.lists["resourcequotas"] = [quota("gpu", 1, 1)]
+    assert rollout("set", "--percent", "10", "--release", "b") == 1
+    assert f"ResourceQuota gpu leaves 0 of {RESOURCE}" in capsys.readouterr().err
+    assert server.patches == []
+
+
+def test_full_nodes_start_nothing_unless_pods_may_wait(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.lists["pods"] = [pod("n1", 7)]
+    assert rollout("set", "--percent", "10", "--release", "b") == 1
+    assert "--allow-pending" in capsys.readouterr().err
+    assert rollout("set", "--percent", "10", "--release", "b", "--allow-pending") == 0
+
+
+def test_all_pages_of_a_list_count(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "PAGE", 2)
+    server.lists["pods"] = [pod("n1", 1) for _ in range(7)]
+    with Cluster("demo") as cluster:
+        assert len(cluster.capacity().pods or ()) == 7
+    assert rollout("set", "--percent", "10", "--release", "b") == 1
+
+
+def test_rights_that_are_missing_are_named_and_do_not_stop_it(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in server.lists:
+        server.refusals[kind] = (403, f"{kind} is forbidden")
+    for revision in server.controller.templates:
+        server.refusals[revision] = (403, "revisions.serving.knative.dev is forbidden")
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    told = capsys.readouterr().err
+    assert "no right to list ResourceQuotas" in told
+    assert "no right to list nodes and pods" in told
+    assert (
+        "could not be read, so that nothing says whether two would mix: yiwen-predictor-00001, yiwen" in told
+    )
+    assert rollout("status") == 0
+    assert "free on nodes: not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "told"),
+    [
+        (403, 'inferenceservices "yiwen" is forbidden: User "eve" cannot get resource', "ask for a Role"),
+        (401, "Unauthorized", "log in to the cluster again"),
+        (404, "the server could not find the requested resource", "that KServe is installed"),
+        (
+            403,
+            'admission webhook "x.kserve-webhook-server.validator" denied the request: no',
+            "denied the request: no",
+        ),
+        (500, "etcd is away", "answers 500: etcd is away"),
+    ],
+)
+def test_what_the_api_server_refuses_is_explained(
+    server: ApiServer, capsys: pytest.CaptureFixture[str], status: int, message: str, told: str
+) -> None:
+    server.refusals["yiwen"] = (status, message)
+    for command in (["status"], ["promote"], ["rollback"], ["set", "--percent", "10"]):
+        assert rollout(*command) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert said.startswith("yiwen rollout: cannot read InferenceService demo/yiwen")
+
+
+def test_a_silent_api_server_is_an_error_in_time(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.silent = True
+    assert rollout("status", "--timeout", "0.2") == 2
+    assert "does not answer within 0.2 s" in capsys.readouterr().err
+
+
+def test_nobody_at_the_address_is_an_error(server: ApiServer, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(path.read_text().replace(server.address, "http://127.0.0.1:9"), encoding="utf-8")
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9 does not answer"), Cluster("demo") as cluster:
+        cluster.inference_service("yiwen")
+
+
+def test_a_context_that_is_not_there_is_an_error(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rollout("status", "--context", "nowhere") == 2
+    assert "get-contexts" in capsys.readouterr().err
+
+
+def test_without_a_kubeconfig_outside_of_a_cluster(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kubeconfig").unlink()
+    assert rollout("status") == 2
+    assert "set KUBECONFIG" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_the_patch_and_changes_nothing(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rollout("set", "--percent", "10", "--release", "b", "--dry-run") == 0
+    shown = capsys.readouterr()
+    patch: dict[str, Any] = json.loads(shown.out)
+    assert patch["spec"]["predictor"]["canaryTrafficPercent"] == 10
+    assert "nothing was changed" in shown.err
+    assert server.patches == []
+    server.apply({**patch, "metadata": {**patch["metadata"], "resourceVersion": "1"}})
+    assert _shares(server) == [{"a": 90, "b": 10}] * 2
+
+
+def test_the_status_shows_both_components(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.controller.starts = lambda name: name != "yiwen-predictor-00002"
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    capsys.readouterr()
+    assert rollout("status") == 0
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert [row[:6] for row in rows] == [
+        ["predictor", "yiwen-predictor-00002", "b", "0 %", "no", ""],
+        ["predictor", "yiwen-predictor-00001", "a", "10 %", "yes", "latest"],
+        ["predictor", "yiwen-predictor-00001", "a", "90 %", "yes", "prev"],
+        ["transformer", "yiwen-transformer-00002", "b", "10 %", "yes", "latest"],
+        ["transformer", "yiwen-transformer-00001", "a", "90 %", "yes", "prev"],
+    ]
+    assert "predictor is not ready: RevisionFailed" in shown
+    assert f"needs 1 of {RESOURCE} more; quota gpu leaves 3, 6 free on nodes that fit" in shown
+
+
+def test_the_devices_of_a_runtime_count(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = server.document["spec"]["predictor"]
+    containers = predictor.pop("containers")
+    predictor["model"] = {
+        "modelFormat": {"name": "yiwen"}, "runtime": "yiwen", "storageUri": "pvc://models/releases/a",
+    }  # fmt: skip
+    server.runtimes["yiwen"] = {
+        "apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",
+        "metadata": {"name": "yiwen"}, "spec": {"containers": containers},
+    }  # fmt: skip
+    assert rollout("status") == 0
+    assert f"needs 1 of {RESOURCE} more" in capsys.readouterr().out
+    server.runtimes.clear()
+    assert rollout("set", "--percent", "100", "--release", "b") == 0
+    assert "ServingRuntime could not be read" in capsys.readouterr().err
+    assert server.document["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/releases/b"

@@ -1,0 +1,281 @@
+"""Plans of rollouts against KServe's rules as code: what is sent, what it leads to, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inferenceservices.manifests import inference_services
+from inferenceservices.release_change import Change
+from inferenceservices.rollout import STAMP, Plan, merge, plan_promote, plan_rollback, plan_set
+from inferenceservices.rollout_state import MOVED, RolloutRefused, read_state
+from inferenceservices.rules.scaling import canary_percent, canary_together
+from inferenceservices.schemas import validate
+from tests.inferenceservices.api_server import Controller
+from tests.inferenceservices.builds import documents_of, our_schemas
+from tests.inferenceservices.rollouts import carry_out, deployed, releases, service_document, traffic
+
+B = Change(release="b")
+NOTHING = Change()
+
+
+def _both(percent: int | None) -> dict[str, Any]:
+    return {name: {"canaryTrafficPercent": percent} for name in MOVED}
+
+
+def _canary(percent: int = 10, starts: str = "") -> Controller:
+    """Release b beside release a; revisions whose names end in ``starts`` do not come up."""
+    controller = deployed(lambda name: not (starts and name.endswith(starts)))
+    carry_out(controller, plan_set(controller.document, percent, B))
+    return controller
+
+
+def test_a_canary_moves_both_components_with_tags_and_new_revisions() -> None:
+    controller = deployed()
+    plan = plan_set(controller.document, 10, B)
+    assert plan.makes_revisions
+    assert plan.patch["metadata"]["resourceVersion"] == "1"
+    assert plan.patch["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] == "true"
+    carry_out(controller, plan)
+    for name in MOVED:
+        assert traffic(controller, name) == {"a": 90, "b": 10}
+        tags = {t["tag"] for t in controller.document["status"]["components"][name]["traffic"]}
+        assert tags == {"latest", "prev"}
+
+
+def test_from_a_tenth_to_all() -> None:
+    controller = _canary(10)
+    plan = plan_set(controller.document, 50, NOTHING)
+    assert plan.patch["spec"] == _both(50)
+    assert not plan.makes_revisions
+    carry_out(controller, plan)
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 50, "b": 50}
+    carry_out(controller, plan_promote(controller.document))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"b": 100}
+    assert "canaryTrafficPercent" not in controller.document["spec"]["predictor"]
+    assert plan_promote(controller.document).patch == {}
+    assert [len(revisions) for revisions in controller.revisions.values()] == [2, 2]
+
+
+def test_all_of_a_running_canary_is_a_promotion() -> None:
+    document = _canary(10).document
+    assert plan_set(document, 100, NOTHING) == plan_promote(document)
+
+
+def test_a_canary_is_taken_back() -> None:
+    controller = _canary(50)
+    plan = plan_rollback(controller.document, releases(controller))
+    assert plan.patch["spec"] == _both(0)
+    carry_out(controller, plan)
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
+    assert plan_rollback(controller.document).patch == {}
+    with pytest.raises(RolloutRefused, match="give it a share first"):
+        plan_promote(controller.document)
+
+
+def test_a_promoted_release_is_taken_back_and_may_be_tried_again() -> None:
+    controller = _canary(50)
+    carry_out(controller, plan_promote(controller.document))
+    carry_out(controller, plan_rollback(controller.document, releases(controller)))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
+    carry_out(controller, plan_set(controller.document, 20, NOTHING))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 80, "b": 20}
+
+
+def test_a_canary_of_the_predictor_alone_would_take_the_transformer_back() -> None:
+    """KServe's rule behind the stamp: the same share on a transformer without a newer revision is its rollback."""
+    controller = _canary(50)
+    carry_out(controller, plan_promote(controller.document))
+    naive = merge(controller.document, {"spec": _both(10)})
+    naive["spec"]["predictor"]["containers"][0]["image"] = "example/predictor:2"
+    controller.document = naive
+    controller.reconcile()
+    assert traffic(controller, "transformer") == {"a": 90, "b": 10}
+
+
+def test_another_image_of_one_component_makes_revisions_of_both() -> None:
+    controller = deployed()
+    plan = plan_set(controller.document, 10, Change(images={"predictor": "example/predictor:2"}))
+    assert "containers" not in plan.patch["spec"]["transformer"]
+    carry_out(controller, plan)
+    assert [len(revisions) for revisions in controller.revisions.values()] == [2, 2]
+    assert plan.patch["metadata"]["annotations"][STAMP]
+    again = plan_set(controller.document, 10, Change(images={"predictor": "example/predictor:2"}))
+    assert again.patch == {}
+
+
+def test_a_new_canary_takes_the_place_of_one_that_failed() -> None:
+    controller = _canary(10, starts="-00002")
+    with pytest.raises(RolloutRefused, match=r"predictor-00002 is not ready .*failed: no plan"):
+        plan_set(controller.document, 50, NOTHING)
+    with pytest.raises(RolloutRefused, match="is not ready"):
+        plan_promote(controller.document)
+    plan = plan_set(controller.document, 10, Change(release="c"))
+    assert "in the place of yiwen-predictor-00002" in plan.summary
+    carry_out(controller, plan)
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 90, "c": 10}
+
+
+def test_a_rollout_whose_predictor_fails_goes_back_whole() -> None:
+    controller = deployed(lambda name: name != "yiwen-predictor-00002")
+    carry_out(controller, plan_set(controller.document, 100, B))
+    assert traffic(controller, "predictor") == {"a": 100}
+    assert traffic(controller, "transformer") == {"b": 100}
+    with pytest.raises(RolloutRefused, match=r"two releases would mix: .* serves a and .* serves b"):
+        plan_set(controller.document, 10, Change(release="c"), releases(controller))
+    carry_out(controller, plan_rollback(controller.document, releases(controller)))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
+
+
+def test_a_first_deployment_takes_a_release_but_no_share() -> None:
+    controller = deployed(lambda name: not name.endswith("-00001"))
+    with pytest.raises(RolloutRefused, match="ignores the share of a first deployment"):
+        plan_set(controller.document, 10, B)
+    with pytest.raises(RolloutRefused, match="no revision yet that had all traffic"):
+        plan_set(controller.document, 10, NOTHING)
+    with pytest.raises(RolloutRefused, match="no earlier revision"):
+        plan_rollback(controller.document)
+    carry_out(controller, plan_set(controller.document, 100, B))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"b": 100}
+
+
+def _standard(document: dict[str, Any]) -> None:
+    document["status"]["deploymentMode"] = "RawDeployment"
+
+
+def _without_transformer(document: dict[str, Any]) -> None:
+    del document["spec"]["transformer"]
+
+
+def _unseen(document: dict[str, Any]) -> None:
+    document["metadata"]["generation"] += 1
+
+
+def _untagged(document: dict[str, Any]) -> None:
+    del document["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"]
+
+
+def _half(document: dict[str, Any]) -> None:
+    status = document["status"]["components"]["transformer"]
+    status["latestRolledoutRevision"] = status["latestCreatedRevision"]
+
+
+def _no_variable(document: dict[str, Any]) -> None:
+    document["spec"]["transformer"]["containers"][0]["env"] = []
+
+
+def _as_it_is(document: dict[str, Any]) -> None:
+    del document["metadata"]["annotations"][STAMP]
+
+
+@pytest.mark.parametrize(
+    ("change_document", "percent", "change", "message"),
+    [
+        (_standard, 20, NOTHING, "RawDeployment mode, where KServe does not split"),
+        (_without_transformer, 20, NOTHING, "has no transformer"),
+        (_unseen, 20, NOTHING, "not acted on the last change"),
+        (_untagged, 20, NOTHING, "lacks the annotation"),
+        (_half, 20, NOTHING, "the transformer of yiwen has no newer revision"),
+        (_no_variable, 20, Change(release="c"), "the transformer has no YIWEN_RELEASE"),
+        (_as_it_is, 101, NOTHING, "101 is no share"),
+        (_as_it_is, -1, B, "-1 is no share"),
+        (_as_it_is, 20, Change(release="../c"), "is no release"),
+        (_as_it_is, 20, Change(release="/a/../c"), "is no release"),
+        (_as_it_is, 20, Change(storage="pvc://models/c"), "has no model with a storageUri"),
+    ],
+)
+def test_what_cannot_go_well_is_refused(
+    change_document: Callable[[dict[str, Any]], None], percent: int, change: Change, message: str
+) -> None:
+    document = _canary(10).document
+    change_document(document)
+    with pytest.raises(RolloutRefused, match=message):
+        plan_set(document, percent, change)
+
+
+def test_a_share_without_anything_new_is_refused_for_what_kserve_makes_of_it() -> None:
+    controller = _canary(10)
+    carry_out(controller, plan_promote(controller.document))
+    with pytest.raises(RolloutRefused, match="would take a share below 100 for a rollback"):
+        plan_set(controller.document, 10, NOTHING)
+
+
+@pytest.mark.parametrize("overlay", ["production", "staging", "runtime"])
+def test_a_release_changes_wherever_an_overlay_names_it(overlay: str) -> None:
+    documents = documents_of(f"overlays/{overlay}")
+    (service,) = inference_services(documents)
+    release = "qwen3-1-7b"
+    assert str(service.document).count(f"/{release}'") >= 2
+    controller = Controller(
+        {**service.document, "metadata": {**service.document["metadata"], "generation": 1}}
+    )
+    controller.reconcile()
+    plan = plan_set(controller.document, 100, Change(release="other"))
+    after = merge(service.document, plan.patch)
+    assert str(after).count("/other'") == str(service.document).count(f"/{release}'")
+    assert f"/{release}'" not in str(after)
+    (changed,) = inference_services([after])
+    assert not [*canary_together(changed), *(m for c in changed.components for m in canary_percent(c))]
+    assert validate([after], our_schemas())[0] == []
+
+
+def test_a_models_storage_names_the_transformers_release() -> None:
+    document = service_document()
+    predictor = document["spec"]["predictor"]
+    predictor["model"] = {"modelFormat": {"name": "yiwen"}, "storageUri": "pvc://models/releases/a"}
+    del predictor["containers"]
+    document["status"] = deployed().document["status"]
+    patch = plan_set(document, 10, Change(storage="pvc://other/releases/c")).patch
+    assert patch["spec"]["predictor"]["model"]["storageUri"] == "pvc://other/releases/c"
+    environment = patch["spec"]["transformer"]["containers"][0]["env"]
+    assert {"name": "YIWEN_RELEASE", "value": "/mnt/models/releases/c"} in environment
+
+
+PLANNERS: dict[str, Callable[..., Plan]] = {
+    "promote": lambda document, _: plan_promote(document),
+    "rollback": plan_rollback,
+}
+_STEPS = st.one_of(
+    st.tuples(st.just("set"), st.integers(-5, 105), st.sampled_from(["", "a", "b", "c"])),
+    st.tuples(st.just("promote"), st.just(0), st.just("")),
+    st.tuples(st.just("rollback"), st.just(0), st.just("")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(_STEPS, max_size=8), broken=st.sets(st.tuples(st.sampled_from(MOVED), st.integers(2, 6)))
+)
+def test_whatever_is_asked_for_two_releases_never_share_a_rest(
+    steps: list[tuple[str, int, str]], broken: set[tuple[str, int]]
+) -> None:
+    """After every step that is not refused: equal shares within 0 to 100, revisions in step, one release behind."""
+    names = {f"yiwen-{component}-{number:05d}" for component, number in broken}
+    controller = deployed(lambda name: name not in names)
+    for kind, percent, release in steps:
+        known = releases(controller)
+        try:
+            if kind == "set":
+                plan = plan_set(controller.document, percent, Change(release=release), known)
+            else:
+                plan = PLANNERS[kind](controller.document, known)
+        except RolloutRefused:
+            continue
+        carry_out(controller, plan)
+        predictor, transformer = read_state(controller.document).components
+        assert predictor.percent == transformer.percent
+        assert predictor.percent is None or 0 <= predictor.percent <= 100
+        assert len({len(revisions) for revisions in controller.revisions.values()}) == 1
+        known = releases(controller)
+        if predictor.percent is not None and plan.patch:
+            assert known[predictor.rolled_out] == known[transformer.rolled_out]
+        if kind == "promote":
+            assert plan_promote(controller.document).patch == {}
+        if kind == "rollback":
+            assert traffic(controller, "predictor") == traffic(controller, "transformer")
+            assert len(traffic(controller, "predictor")) == 1
+            assert plan_rollback(controller.document, known).patch == {}
