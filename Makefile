@@ -2,10 +2,10 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test check bench-engine bench-serving clean
+.PHONY: help demo test check check-manifests images image-test bench-engine bench-serving bench-transformer clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Set up, build the demo release, serve it and translate real titles (ARGS=--once ends there)
 	@scripts/setup cpu
@@ -20,6 +20,16 @@ check: ## Format, lint, types and import rules alone
 	@scripts/setup dev
 	@scripts/check
 
+check-manifests: ## Build every overlay and combination of components, and check them (needs kubectl)
+	@scripts/setup dev
+	@scripts/check-manifests $(ARGS)
+
+images: ## Build the images with docker, podman or buildah (ARGS="transformer predictor-cpu" builds these)
+	@scripts/images $(ARGS)
+
+image-test: ## Build images on a Debian made for it, and translate with them (needs root, buildah, debootstrap)
+	@scripts/image-test
+
 bench-engine: ## Compare the engine with CTranslate2, llama.cpp and transformers on this machine
 	@scripts/setup dev
 	@scripts/setup bench
@@ -29,6 +39,11 @@ bench-serving: ## Measure what serving costs on top of the engine: HTTP, Python,
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.engine.service --release var/demo-release --out docs/benchmarks/serving-demo.json
+
+bench-transformer: ## Measure what the transformer costs beside a bare KServe model (ARGS=--quick takes two minutes)
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/python -m benchmarks.transformer --release var/demo-release $(ARGS)
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
