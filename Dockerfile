@@ -48,7 +48,7 @@ FROM dependencies AS builder-dependencies
 RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install '.[cpu]' \
     && /build/prune-environment /opt/yiwen
 
-# The libraries come from pypi.nvidia.com. Empty: a builder of releases that makes no plans.
+# The libraries come from NVIDIA's own package index. Empty: a builder of releases that makes no plans.
 FROM build AS tensorrt
 ARG TENSORRT="tensorrt-cu13==11.4.0.106 cuda-python==13.4.4 nvidia-cuda-nvrtc==13.4.92"
 RUN if [ -n "${TENSORRT}" ]; then /build/pip/bin/pip --python /opt/yiwen/bin/python install ${TENSORRT}; fi \
