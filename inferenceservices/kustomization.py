@@ -150,7 +150,7 @@ def _documents(path: Path) -> list[Resource]:
         raise RenderFailed(f"{path}: {error}") from None
 
 
-def _without_aliases(value: Any) -> Any:  # noqa: ANN401
+def _without_aliases(value: Any) -> Any:  # noqa: ANN401  whatever YAML holds
     """A copy in which what a YAML file wrote once and named twice is there twice: an edit changes one of them."""
     if isinstance(value, dict):
         return {key: _without_aliases(entry) for key, entry in value.items()}

@@ -120,7 +120,7 @@ def apply_operation(document: Resource, operation: Mapping[str, Any]) -> None:
         raise RenderFailed(f"the JSON operation {kind} is not known here: run kubectl kustomize")
 
 
-def _add(place: Any, last: str, value: object) -> None:  # noqa: ANN401
+def _add(place: Any, last: str, value: object) -> None:  # noqa: ANN401  a list or an object of YAML
     if isinstance(place, list):
         place.insert(len(place) if last == "-" else int(last), value)
     else:

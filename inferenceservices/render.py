@@ -70,7 +70,7 @@ def render(directory: Path, values: Mapping[str, str] | None = None) -> str:
     return str(yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, allow_unicode=True))
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML is untyped
     """Lists of lines as blocks, and quotes around whatever some reader may take for a number."""
 
     def ignore_aliases(self, data: object) -> bool:

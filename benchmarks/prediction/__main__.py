@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 from benchmarks.engine.__main__ import machine
 from benchmarks.engine.processes import Usage
 from benchmarks.prediction.stack import Stack, running
-from benchmarks.transformer_stages.job import Job, Request, Target
+from benchmarks.transformer_stages.job import Job, Request
 from benchmarks.transformer_stages.processes import run_load
 from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
 from knative.fitting import Setting, least_disturbed, make_profile
@@ -134,12 +134,12 @@ def lengths_of(trace: Trace, texts: Texts) -> Trace:
 
 async def learn(stack: Stack, options: argparse.Namespace, texts: Texts) -> Known:
     """A profile of one predictor, and what the rest of the way costs one request."""
-    profile = await _profile(stack.predictor_ports[0], options)
-    target = Target(stack.port, "/v2/models/demo/infer")
+    profile = await _profile(stack.predictors[0].port, options)
+    target = stack.transformer.infer
     requests = tuple(Request(target, infer_body([text])) for text in texts.texts[:ALONE])
-    cpu = stack.transformer_cpu_s()
+    cpu = stack.transformer.cpu_s()
     outcome = run_load(Job(requests))
-    per_request = (stack.transformer_cpu_s() - cpu) / ALONE
+    per_request = (stack.transformer.cpu_s() - cpu) / ALONE
     waits = [sample.latency_s for sample in outcome.samples]
     alone = [
         profile.request_seconds
@@ -172,7 +172,7 @@ async def _profile(port: int, options: argparse.Namespace) -> Profile:
 
 def measure(stack: Stack, trace: Trace, texts: Texts) -> tuple[Figures, float]:
     """The real service, and how many cores others kept busy meanwhile."""
-    target = Target(stack.port, "/v2/models/demo/infer")
+    target = stack.transformer.infer
     count = len(texts.texts)
     requests = tuple(Request(target, infer_body([texts.texts[n % count]])) for n in range(len(trace)))
     machine_s, own_s, started = Usage.now().machine_s, stack.cpu_s(), time.monotonic()

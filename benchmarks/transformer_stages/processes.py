@@ -74,7 +74,9 @@ def echo(*, quiet: bool) -> Iterator[Server]:
     port, grpc_port = free_port(), free_port()
     arguments = ["--model_name", MODEL, "--http_port", str(port), "--grpc_port", str(grpc_port)]
     arguments += ["--quiet"] if quiet else []
-    with _running("benchmarks.transformer_stages.echo", {}, port, *arguments, grpc_port=grpc_port) as server:
+    with running_server(
+        "benchmarks.transformer_stages.echo", {}, port, *arguments, grpc_port=grpc_port
+    ) as server:
         yield server
 
 
@@ -82,7 +84,7 @@ def echo(*, quiet: bool) -> Iterator[Server]:
 def canned() -> Iterator[Server]:
     """A server that does nothing."""
     port = free_port()
-    with _running("benchmarks.transformer_stages.canned", {}, port, str(port)) as server:
+    with running_server("benchmarks.transformer_stages.canned", {}, port, str(port)) as server:
         yield server
 
 
@@ -91,7 +93,7 @@ def predictor(release: Path, *, slots: int) -> Iterator[Server]:
     """The predictor on ONNX Runtime."""
     port = free_port()
     own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
-    with _running("predictor", _settings(release, port, quiet=True) | own, port) as server:
+    with running_server("predictor", service_settings(release, port, quiet=True) | own, port) as server:
         yield server
 
 
@@ -110,8 +112,8 @@ def transformer(
     own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
     own |= {"YIWEN_GRPC_PORT": str(grpc_port)}
     own |= {} if memory else {"YIWEN_CACHE_BYTES": "0"}
-    environment = _settings(release, port, quiet=quiet) | own
-    with _running("transformer", environment, port, grpc_port=grpc_port) as server:
+    environment = service_settings(release, port, quiet=quiet) | own
+    with running_server("transformer", environment, port, grpc_port=grpc_port) as server:
         yield server
 
 
@@ -157,9 +159,10 @@ def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
 
 
 @contextmanager
-def _running(
+def running_server(
     module: str, environment: Mapping[str, str], port: int, *arguments: str, grpc_port: int = 0
 ) -> Iterator[Server]:
+    """``python -m module`` with no other settings than ``environment``, once it says on ``port`` that it is ready."""
     process = subprocess.Popen(
         [PYTHON, "-m", module, *arguments],
         env={**_environment(), **environment},
@@ -186,7 +189,8 @@ def _wait_until_ready(module: str, process: subprocess.Popen[bytes], port: int) 
         time.sleep(0.02)
 
 
-def _settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]:
+def service_settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]:
+    """Of either service, over HTTP alone."""
     return {
         "YIWEN_RELEASE": str(release),
         "YIWEN_MODEL_NAME": MODEL,

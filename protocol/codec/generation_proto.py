@@ -116,7 +116,7 @@ def encode_token_delta(delta: TokenDelta) -> bytes:
     return _bytes(message)
 
 
-def _parse(kind: type[Any], message: bytes) -> Any:  # noqa: ANN401  # protobuf has no types here
+def _parse(kind: type[Any], message: bytes) -> Any:  # noqa: ANN401  protobuf has no types here
     try:
         return kind.FromString(message)
     except DecodeError:
@@ -124,10 +124,10 @@ def _parse(kind: type[Any], message: bytes) -> Any:  # noqa: ANN401  # protobuf 
         raise InvalidRequest(f"the message is not a {name}; its text must be UTF-8") from None
 
 
-def _bytes(message: Any) -> bytes:  # noqa: ANN401
+def _bytes(message: Any) -> bytes:  # noqa: ANN401  as in _parse
     data: bytes = message.SerializeToString()
     return data
 
 
-def _present(message: Any, *names: str) -> dict[str, Any]:  # noqa: ANN401
+def _present(message: Any, *names: str) -> dict[str, Any]:  # noqa: ANN401  as in _parse
     return {name: getattr(message, name) for name in names if message.HasField(name)}
