@@ -2,8 +2,9 @@
 
 Builds a 7B release with random weights and its plans with the commands that users run, measures decode steps beside
 their floors, tokens per second offline and over HTTP, the curve over slots, Hugging Face on the same GPU, parity of
-the demo model, and the whole service. Each stage runs in a process of its own, and its figures are kept in
-`--work` as soon as it ends: a stage that fails costs its own table only. Prints Markdown; exits with 1 if one failed.
+the demo model, the whole service, and PROFILE.json as `yiwen profile` does. Each stage runs in a process of its own,
+and its figures are kept in `--work` as soon as it ends: a stage that fails costs its own table only. Prints Markdown;
+exits with 1 if one failed.
 
     python benchmarks/gpu.py --work /tmp/yiwen-gpu [--python PYTHON_WITH_TORCH] [--only STAGE ...] [--budget SECONDS]
 """
@@ -139,10 +140,9 @@ def stage_service(options: argparse.Namespace) -> dict[str, Any]:
     return service.measure(options.work / "demo", HELDOUT)
 
 
-def stage_build(options: argparse.Namespace) -> dict[str, Any]:
-    """The 7B checkpoint, its release and its plans."""
+def stage_release(options: argparse.Namespace) -> dict[str, Any]:
+    """The 7B checkpoint and its release."""
     from benchmarks.gpu_stages import shapes
-    from predictor.plan import find_plans
 
     started = time.perf_counter()
     checkpoint = shapes.write_checkpoint(options.work / "checkpoint-7b")
@@ -154,13 +154,28 @@ def stage_build(options: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     for path in checkpoint.iterdir():
         path.unlink()  # the disk is wanted for plans
-    for precision, more in (("float16", ()), ("int8", RANDOM_WEIGHTS)):
-        seconds[precision] = yiwen("release", "plan", str(release), "--precision", precision, *more)
     endless(release)
-    return {
-        "seconds": seconds,
-        "plan_bytes": {plan.key.precision: plan.nbytes for plan in find_plans(release)},
-    }
+    return {"seconds": seconds}
+
+
+def stage_plan(options: argparse.Namespace) -> dict[str, Any]:
+    """Its float16 plan."""
+    return plan_of(options, "float16")
+
+
+def stage_plan_int8(options: argparse.Namespace) -> dict[str, Any]:
+    """Its int8 plan; a stage of its own, so that who wants float16's figures first has them."""
+    return plan_of(options, "int8", *RANDOM_WEIGHTS)
+
+
+def plan_of(options: argparse.Namespace, precision: str, *more: str) -> dict[str, Any]:
+    """Build a plan of the 7B release."""
+    from predictor.plan import find_plans
+
+    release = options.work / "release-7b"
+    seconds = yiwen("release", "plan", str(release), "--precision", precision, *more)
+    nbytes = {plan.key.precision: plan.nbytes for plan in find_plans(release)}
+    return {"seconds": {precision: seconds}, "plan_bytes": {precision: nbytes[precision]}}
 
 
 def endless(release: Path) -> None:
@@ -182,7 +197,9 @@ def stage_overlap(options: argparse.Namespace) -> dict[str, Any]:
 
     releases = [name for name in ("demo", "release-7b") if (options.work / name / "release.json").exists()]
     if not releases:
-        raise SystemExit(f"{options.work} holds no release: run with `--only demo` or `--only build` first")
+        raise SystemExit(
+            f"{options.work} holds no release: run with `--only demo` or `--only release plan` first"
+        )
     return {name: overlap.measure(options.work / name) for name in releases}
 
 
@@ -205,6 +222,25 @@ def stage_curve(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.gpu_stages import load
 
     return load.curve(options.work / "release-7b", PRECISIONS[0])
+
+
+def stage_profile(options: argparse.Namespace) -> dict[str, Any]:
+    """PROFILE.json in float16."""
+    return profile_of(options, "float16")
+
+
+def stage_profile_int8(options: argparse.Namespace) -> dict[str, Any]:
+    """The same in int8."""
+    return profile_of(options, "int8")
+
+
+def profile_of(options: argparse.Namespace, precision: str) -> dict[str, Any]:
+    """Figures of a precision's profile; the profile itself goes to ``profiles/`` in ``--work``."""
+    from benchmarks.gpu_stages import profile
+
+    figures = profile.measure_profile(options.work / "release-7b", precision)
+    profile.write_profile(figures["profile"], options.work / "profiles")
+    return figures
 
 
 def stage_huggingface(options: argparse.Namespace) -> dict[str, Any]:
@@ -231,13 +267,17 @@ STAGES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "demo": stage_demo,
     "parity": stage_parity,
     "service": stage_service,
-    "build": stage_build,
+    "release": stage_release,
+    "plan": stage_plan,
+    "plan-int8": stage_plan_int8,
     "load": stage_load,
     "load-int8": stage_load_int8,
     "decode": stage_decode,
     "overlap": stage_overlap,
     "huggingface": stage_huggingface,
     "curve": stage_curve,
+    "profile": stage_profile,
+    "profile-int8": stage_profile_int8,
 }
 
 

@@ -9,13 +9,11 @@ import argparse
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from knative.profile import Profile
 
 FAILED = 1
@@ -79,8 +77,8 @@ async def _measure(arguments: argparse.Namespace) -> Profile:
     from rich.console import Console
     from rich.progress import track
 
-    from knative.fitting import Setting, least_disturbed, make_profile
-    from knative.profiling import connected, find_prompts, run_callers
+    from knative.fitting import Setting, fit_profile
+    from knative.profiling import Effort, connected, measure
     from protocol.release import load_release
 
     release = load_release(arguments.release) if arguments.release else None
@@ -92,28 +90,17 @@ async def _measure(arguments: argparse.Namespace) -> Profile:
         arguments.start_seconds,
         release,
     )
-    lengths: Sequence[int] = arguments.lengths
-    cells = [(1, lengths[0], 1), (1, lengths[-1], 1)]
-    runs = []
+    effort = Effort(
+        arguments.callers,
+        arguments.lengths,
+        arguments.new_tokens,
+        arguments.seconds,
+        arguments.rounds,
+        arguments.prefill_tokens,
+    )
+    progress = partial(track, description="measuring", console=Console(stderr=True))
     async with connected(arguments.url) as predictor:
-        facts = await predictor.facts()
-        chance = Random(0)
-        prompts = {n: await find_prompts(predictor, n, arguments.new_tokens, chance) for n in lengths}
-        callers = [n for n in arguments.callers if n <= facts.slots]
-        cells += [(count, length, arguments.new_tokens) for count in callers for length in lengths]
-        rounds = [cell for _ in range(arguments.rounds) for cell in cells]
-        for count, length, new in track(rounds, "measuring", console=Console(stderr=True)):
-            runs.append(
-                await run_callers(
-                    predictor,
-                    prompts[length],
-                    callers=count,
-                    new_tokens=new,
-                    seconds=arguments.seconds / arguments.rounds,
-                )
-            )
-    best = least_disturbed(runs)
-    return make_profile(best[2:], best[:2], facts, setting)
+        return fit_profile(await measure(predictor, effort, progress), setting)
 
 
 def _show(profile: Profile) -> None:
@@ -127,8 +114,10 @@ def _show(profile: Profile) -> None:
     for count, row in zip(profile.step.slots, profile.step.seconds, strict=True):
         table.add_row(str(count), *(f"{seconds * 1000:.2f} ms" for seconds in row))
     Console().print(table)
-    print(f"a prompt token {profile.prefill_seconds_per_token * 1e6:.1f} µs, a request ", end="")
-    print(f"{profile.request_seconds * 1000:.2f} ms")
+    print(
+        f"a prompt token {profile.prefill_seconds_per_token * 1e6:.1f} µs, a step with prompts "
+        f"{profile.prompt_step_seconds * 1000:.2f} ms, a request {profile.request_seconds * 1000:.2f} ms"
+    )
 
 
 def _numbers(text: str) -> tuple[int, ...]:

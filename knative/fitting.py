@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knative.profile import Memory, Profile, ProfiledRelease, StepTable
-from knative.profiling import Facts, ProfilingError, Run
+from knative.profiling import Facts, Measurement, ProfilingError, Run
 from protocol.release import Release
 
 
@@ -26,10 +26,33 @@ class Setting:
     """Measured elsewhere; None: not known."""
     release: Release | None
     """None: its shape and limits are not known."""
+    memory: Memory | None = None
+    """Measured elsewhere; None: from the shape, and from what the process tells."""
+    request_seconds: float | None = None
+    """Measured elsewhere; None: what a single caller waits beyond its steps, its own work included."""
 
 
 START_SECONDS = 10.0
 """Assumed where nobody says."""
+GPU_OTHER_BYTES = 1 << 30
+"""Assumed of a GPU's memory beside weights and K/V: the process's resident bytes are the host's. Measured for a 7B
+model on an H100 and on an H200: 762 MiB in float16, 828 to 832 in int8."""
+FITTING_ROUNDS = 8
+"""Each moves the result by less than a tenth of what the one before moved it."""
+
+
+def fit_profile(measurement: Measurement, setting: Setting) -> Profile:
+    """A profile from all rounds of a measurement.
+
+    Args:
+        measurement: of :func:`knative.profiling.measure`.
+        setting: what the predictor does not tell.
+
+    Raises:
+        ProfilingError: see :func:`make_profile`.
+    """
+    runs, single = least_disturbed(measurement.grid), least_disturbed(measurement.single)
+    return make_profile(runs, single, measurement.facts, setting, full=least_disturbed(measurement.full)[0])
 
 
 def least_disturbed(runs: Sequence[Run]) -> list[Run]:
@@ -46,7 +69,14 @@ def least_disturbed(runs: Sequence[Run]) -> list[Run]:
     return list(best.values())
 
 
-def make_profile(runs: Sequence[Run], single: Sequence[Run], facts: Facts, setting: Setting) -> Profile:
+def make_profile(
+    runs: Sequence[Run],
+    single: Sequence[Run],
+    facts: Facts,
+    setting: Setting,
+    *,
+    full: Run | None = None,
+) -> Profile:
     """A profile.
 
     Args:
@@ -54,6 +84,8 @@ def make_profile(runs: Sequence[Run], single: Sequence[Run], facts: Facts, setti
         single: one caller, answers of one token: the shortest prompts, then the longest.
         facts: what the predictor says of itself.
         setting: the rest.
+        full: steps full of prompts, answers of one token. None: a prompt's token is taken to cost what it costs
+            alone, and a step with prompts nothing beside them.
 
     Raises:
         ProfilingError: the runs are no grid, or the release is another one than the predictor's.
@@ -64,8 +96,10 @@ def make_profile(runs: Sequence[Run], single: Sequence[Run], facts: Facts, setti
             f"the predictor serves release {facts.release}, {release.name} is {release.id}: give the directory of "
             "the one that it serves"
         )
-    per_token = prompt_token_seconds(*single)
-    table = step_table(runs, per_token)
+    prompts = Prompts(prompt_token_seconds(single[0], single[-1]), 0.0)
+    if full is not None:
+        prompts = fit_prompts(runs, single[0], full, prompts)
+    table = step_table(runs, prompts)
     longest = table.past[-1] + max(run.new_tokens for run in runs)
     return Profile(
         name=setting.name,
@@ -79,11 +113,16 @@ def make_profile(runs: Sequence[Run], single: Sequence[Run], facts: Facts, setti
         max_sequence_tokens=release.limits.max_sequence_tokens if release else longest,
         prefill_tokens=setting.prefill_tokens,
         step=table,
-        prefill_seconds_per_token=_rounded(per_token),
-        request_seconds=_rounded(request_seconds(single[0], table, per_token)),
+        prefill_seconds_per_token=_rounded(prompts.token_seconds),
+        request_seconds=_rounded(
+            request_seconds(single[0], table, prompts)
+            if setting.request_seconds is None
+            else setting.request_seconds
+        ),
         start_seconds=START_SECONDS if setting.start_seconds is None else setting.start_seconds,
-        memory=_memory(facts, release, longest),
-        provenance=_provenance(runs, setting),
+        memory=setting.memory or _memory(facts, release, longest),
+        provenance=_provenance(runs, facts, setting, full),
+        prompt_step_seconds=_rounded(prompts.step_seconds),
     )
 
 
@@ -99,13 +138,45 @@ def prompt_token_seconds(short: Run, long: Run) -> float:
     return max(0.0, (_seconds_per_step(long) - _seconds_per_step(short)) / more)
 
 
-def request_seconds(single: Run, table: StepTable, per_token: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What prompts add to a step."""
+
+    token_seconds: float
+    """Per token."""
+    step_seconds: float
+    """However few they are."""
+
+
+def fit_prompts(runs: Sequence[Run], light: Run, full: Run, first: Prompts) -> Prompts:
+    """What prompts add to a step that is full of them, and what a single short one adds beside its tokens.
+
+    The decode step below comes from ``runs``, less what prompts took there: so it is repeated until it stays.
+
+    Args:
+        runs: see :func:`make_profile`.
+        light: one caller, short prompts, answers of one token.
+        full: steps full of prompts, answers of one token.
+        first: a guess.
+    """
+    prompts = first
+    for _ in range(FITTING_ROUNDS):
+        table = step_table(runs, prompts)
+        beside = _seconds_per_step(full) - table.at(_filling(full), full.prompt_tokens) - prompts.step_seconds
+        per_token = max(0.0, beside / _prompt_tokens_per_step(full))
+        alone = _seconds_per_step(light) - table.at(1, light.prompt_tokens)
+        prompts = Prompts(per_token, max(0.0, alone - per_token * light.prompt_tokens))
+    return prompts
+
+
+def request_seconds(single: Run, table: StepTable, prompts: Prompts) -> float:
     """What a caller waits beyond its steps."""
-    steps = table.at(1, single.prompt_tokens) * single.new_tokens + single.prompt_tokens * per_token
+    reading = prompts.step_seconds + single.prompt_tokens * prompts.token_seconds
+    steps = table.at(1, single.prompt_tokens) * single.new_tokens + reading
     return max(0.0, single.seconds_per_request - steps)
 
 
-def step_table(runs: Sequence[Run], per_token: float) -> StepTable:
+def step_table(runs: Sequence[Run], prompts: Prompts) -> StepTable:
     """Seconds of a step by sequences in it and tokens that each holds in the middle of its answer.
 
     A run's steps are those that its metrics count, less what its prompts took. Callers that wait for the network make
@@ -119,16 +190,16 @@ def step_table(runs: Sequence[Run], per_token: float) -> StepTable:
     pasts = tuple(sorted({_past(run) for run in runs}))
     if len({(run.callers, _past(run)) for run in runs}) != len(runs) or len(runs) != len(slots) * len(pasts):
         raise ProfilingError("every number of callers must be measured with every length, once")
-    columns = [_column([run for run in runs if _past(run) == past], slots, per_token) for past in pasts]
+    columns = [_column([run for run in runs if _past(run) == past], slots, prompts) for past in pasts]
     seconds = np.maximum.accumulate(np.maximum.accumulate(np.array(columns).T, axis=0), axis=1)
     slope = (seconds[-1, -1] - seconds[-1, 0]) / (pasts[-1] - pasts[0]) / slots[-1] if len(pasts) > 1 else 0.0
     rows = tuple(tuple(_rounded(value) for value in row) for row in seconds.tolist())
     return StepTable(slots, pasts, rows, _rounded(float(slope)))
 
 
-def _column(runs: Sequence[Run], slots: Sequence[int], per_token: float) -> list[float]:
+def _column(runs: Sequence[Run], slots: Sequence[int], prompts: Prompts) -> list[float]:
     """Seconds of a step by sequences in it, from runs of one length."""
-    points = sorted((_filling(run), _decode_seconds(run, per_token)) for run in runs)
+    points = sorted((_filling(run), _decode_seconds(run, prompts)) for run in runs)
     fillings, seconds = zip(*points, strict=True)
     column = np.interp(slots, fillings, seconds)
     if len(points) > 1 and fillings[-1] > fillings[-2]:
@@ -140,6 +211,10 @@ def _column(runs: Sequence[Run], slots: Sequence[int], per_token: float) -> list
 def _filling(run: Run) -> float:
     """Mean sequences in a step."""
     return run.counters.generated_tokens / run.counters.steps
+
+
+def _prompt_tokens_per_step(run: Run) -> float:
+    return run.counters.prompt_tokens / run.counters.steps
 
 
 def _past(run: Run) -> int:
@@ -154,10 +229,11 @@ def _seconds_per_step(run: Run) -> float:
     return run.counters.step_seconds / run.counters.steps
 
 
-def _decode_seconds(run: Run, per_token: float) -> float:
+def _decode_seconds(run: Run, prompts: Prompts) -> float:
     """Mean step without its prompts; half of it at the least, should the prompts' share be overrated."""
-    whole = _seconds_per_step(run)
-    return max(whole / 2, whole - run.counters.prompt_tokens * per_token / run.counters.steps)
+    whole, counters = _seconds_per_step(run), run.counters
+    taken = counters.prompt_tokens * prompts.token_seconds + counters.prompt_steps * prompts.step_seconds
+    return max(whole / 2, whole - taken / counters.steps)
 
 
 def _memory(facts: Facts, release: Release | None, longest: int) -> Memory:
@@ -167,7 +243,8 @@ def _memory(facts: Facts, release: Release | None, longest: int) -> Memory:
         width = 2 if facts.backend == "tensorrt" else 4
         kv_per_token = release.decoder.kv_values_per_token * width
     weights = _weight_bytes(release, facts.precision) if release else 0
-    return Memory(weights, kv_per_token, max(0, facts.resident_bytes - weights - facts.kv_bytes))
+    other = max(0, facts.resident_bytes - weights - facts.kv_bytes)
+    return Memory(weights, kv_per_token, GPU_OTHER_BYTES if facts.backend == "tensorrt" else other)
 
 
 WEIGHT_BYTES: Mapping[str, float] = {"float32": 4.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
@@ -180,21 +257,36 @@ def _weight_bytes(release: Release, precision: str) -> int:
     return int((layers + d.vocab * d.hidden) * WEIGHT_BYTES.get(precision, 4.0))
 
 
-def _provenance(runs: Sequence[Run], setting: Setting) -> dict[str, str]:
+def _provenance(runs: Sequence[Run], facts: Facts, setting: Setting, full: Run | None) -> dict[str, str]:
     asked = sum(run.requests for run in runs)
     return {
         "step": f"measured: {asked} requests over HTTP, steps by the predictor's metrics",
         "step.past_seconds_per_token": "fitted: slope of the last row",
-        "prefill_seconds_per_token": "measured: steps with the longest prompts, less those with the shortest",
-        "request_seconds": "measured: one caller's wait, less its steps",
+        "prefill_seconds_per_token": "measured: steps full of prompts, less those without"
+        if full
+        else "measured: steps with the longest prompts, less those with the shortest",
+        "prompt_step_seconds": "measured: steps with one short prompt, less those without and less its tokens"
+        if full
+        else "assumed: nothing",
+        "request_seconds": "measured: one caller's wait, less its steps"
+        if setting.request_seconds is None
+        else "measured: by whoever gave it",
         "prefill_tokens": "assumed: as given to yiwen profile",
         "start_seconds": "assumed: nobody said"
         if setting.start_seconds is None
         else "measured: by whoever gave it",
-        "memory": "measured: resident bytes of the process and its K/V; weights by shape"
-        if setting.release
-        else "assumed: K/V alone, since the release was not given",
+        "memory": _memory_provenance(setting, facts),
     }
+
+
+def _memory_provenance(setting: Setting, facts: Facts) -> str:
+    if setting.memory:
+        return "measured: by whoever gave it"
+    if facts.backend == "tensorrt":
+        return "assumed: weights and K/V by shape, and what others of its kind take beside them"
+    if setting.release:
+        return "measured: resident bytes of the process and its K/V; weights by shape"
+    return "assumed: K/V alone, since the release was not given"
 
 
 def _rounded(value: float) -> float:

@@ -118,6 +118,8 @@ class Profile:
     memory: Memory
     provenance: Mapping[str, str]
     """By field: ``measured``, ``fitted``, ``derived`` or ``assumed``, a colon, and where it is from."""
+    prompt_step_seconds: float = 0.0
+    """What a step that reads prompts takes beside their tokens, however few: on TensorRT it replays no CUDA graph."""
 
     def step_seconds(self, slots: float, past: float) -> float:
         """Seconds of a decode step of ``slots`` sequences holding ``past`` tokens each on average."""
@@ -196,6 +198,7 @@ def _profile(fields: Fields) -> Profile:
         start_seconds=fields.number("start_seconds"),
         memory=_memory(fields.inner("memory")),
         provenance=fields.texts("provenance"),
+        prompt_step_seconds=fields.number("prompt_step_seconds", default=0.0),
     )
 
 

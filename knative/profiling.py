@@ -2,8 +2,9 @@
 
 Callers ask one request after the other, for every number of callers and every length of prompt; how long a step took
 is read from the predictor's own metrics before and after, so that neither the network nor these callers are in it. A
-prompt token's time is what steps take more with long prompts than with short ones; a request's own time is what a
-caller waits beyond the steps.
+prompt token's time is what steps full of prompts take beyond those without; what a step with one short prompt takes
+beyond that is what prompts cost a step however few they are; a request's own time is what a caller waits beyond the
+steps.
 
 Prompts are random token ids. Those are kept whose answers do not end by themselves, so that lengths are known.
 """
@@ -53,6 +54,8 @@ class Counters:
     step_seconds: float
     prompt_tokens: float
     generated_tokens: float
+    prompt_steps: float = 0.0
+    """Steps that read prompts; 0 where the predictor does not tell them apart, as it does on TensorRT."""
 
     def since(self, before: Counters) -> Counters:
         """What was added."""
@@ -61,6 +64,7 @@ class Counters:
             self.step_seconds - before.step_seconds,
             self.prompt_tokens - before.prompt_tokens,
             self.generated_tokens - before.generated_tokens,
+            self.prompt_steps - before.prompt_steps,
         )
 
 
@@ -79,6 +83,39 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """What one run is about."""
+
+    callers: int
+    """At a time."""
+    prompt_tokens: int
+    new_tokens: int
+    """Of every answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What to measure, and for how long."""
+
+    callers: tuple[int, ...]
+    """At a time; those that are more than the predictor's slots are left out."""
+    lengths: tuple[int, ...]
+    """Of prompts, in tokens, rising."""
+    new_tokens: int
+    """Of every answer, above 1."""
+    seconds: float
+    """For each number of callers with each length, in all rounds together."""
+    rounds: int
+    """How often each of them is measured; one after the other, so that a disturbance does not hit one alone."""
+    prefill_tokens: int = 512
+    """As the predictor's ``YIWEN_PREFILL_TOKENS``: the prompt tokens that fill a step."""
+
+
+Watch = Callable[[Sequence[Cell]], Iterable[Cell]]
+"""Is given what will be measured and gives it back, one after the other: a progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Some callers for a while."""
 
@@ -91,6 +128,19 @@ class Run:
     seconds_per_request: float
     """As callers saw it, the median."""
     counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """All runs of a predictor, every round's."""
+
+    facts: Facts
+    single: tuple[Run, ...]
+    """One caller, answers of one token, the shortest and the longest prompts."""
+    full: tuple[Run, ...]
+    """As many callers as fill steps with the longest prompts, answers of one token."""
+    grid: tuple[Run, ...]
+    """Every number of callers with every length."""
 
 
 class Predictor:
@@ -132,19 +182,13 @@ class Predictor:
     async def counters(self) -> Counters:
         """Its metrics now."""
         samples = await self._samples()
-        tokens = {
-            kind: sum(
-                value
-                for name, labels, value in samples
-                if name == f"{PREFIX}tokens_total" and labels.get("kind") == kind
-            )
-            for kind in ("prompt", "generated")
-        }
+        tokens, launches = f"{PREFIX}tokens_total", f"{PREFIX}graph_launches_total"
         return Counters(
             steps=_sum(samples, f"{PREFIX}step_seconds_count"),
             step_seconds=_sum(samples, f"{PREFIX}step_seconds_sum"),
-            prompt_tokens=tokens["prompt"],
-            generated_tokens=tokens["generated"],
+            prompt_tokens=_sum(samples, tokens, kind="prompt"),
+            generated_tokens=_sum(samples, tokens, kind="generated"),
+            prompt_steps=_sum(samples, launches, kind="eager"),
         )
 
     async def generate(self, prompt: Sequence[int], new_tokens: int) -> int:
@@ -205,6 +249,48 @@ async def connected(url: str) -> AsyncIterator[Predictor]:
             f"{url}: {error or type(error).__name__}; start a predictor there with `yiwen serve` or "
             "`python -m predictor`, or give another --url"
         ) from error
+
+
+async def measure(predictor: Predictor, effort: Effort, watch: Watch = iter) -> Measurement:
+    """Measure a predictor that has nothing else to do.
+
+    Args:
+        predictor: from :func:`connected`.
+        effort: what, and for how long.
+        watch: sees each cell before it is measured.
+
+    Raises:
+        ProfilingError: it refuses, no random prompt is answered with as many tokens, or these are fewer than two.
+    """
+    if effort.new_tokens < 2:
+        raise ProfilingError("answers of one token have no decode steps: give --new-tokens 2 or more")
+    slots = (await predictor.facts()).slots
+    chance, shortest, longest = Random(0), effort.lengths[0], effort.lengths[-1]
+    prompts = {
+        length: await find_prompts(predictor, length, effort.new_tokens, chance) for length in effort.lengths
+    }
+    single = [Cell(1, shortest, 1), Cell(1, longest, 1)]
+    full = Cell(min(slots, 2 * -(-effort.prefill_tokens // longest)), longest, 1)
+    callers = [count for count in effort.callers if count <= slots]
+    grid = [Cell(count, length, effort.new_tokens) for count in callers for length in effort.lengths]
+    cells = [*single, full, *grid]
+    runs = [
+        await run_callers(
+            predictor,
+            prompts[cell.prompt_tokens],
+            callers=cell.callers,
+            new_tokens=cell.new_tokens,
+            seconds=effort.seconds / effort.rounds,
+        )
+        for cell in watch(cells * effort.rounds)
+    ]
+    firsts = range(0, len(runs), len(cells))
+    return Measurement(
+        await predictor.facts(),  # now that its memory is all taken
+        tuple(run for first in firsts for run in runs[first : first + 2]),
+        tuple(runs[first + 2] for first in firsts),
+        tuple(run for first in firsts for run in runs[first + 3 : first + len(cells)]),
+    )
 
 
 async def find_prompts(
@@ -277,8 +363,8 @@ async def _all(calls: Iterable[Awaitable[None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _sum(samples: Iterable[tuple[str, dict[str, str], float]], name: str) -> float:
-    return sum(value for found, _, value in samples if found == name)
+def _sum(samples: Iterable[tuple[str, dict[str, str], float]], name: str, **labels: str) -> float:
+    return sum(value for found, has, value in samples if found == name and labels.items() <= has.items())
 
 
 def _refusal(status: int, answer: bytes, prompt: int, new_tokens: int) -> str:

@@ -76,14 +76,21 @@ def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
         runner.close()
 
 
+def predictor_log(release: Path, precision: str, slots: int) -> Path:
+    """What the process wrote that :func:`predictor` started last."""
+    return release.parent / f"predictor-{precision}-{slots}.log"
+
+
 @contextmanager
-def predictor(release: Path, precision: str, *, slots: int) -> Iterator[tuple[str, float]]:
+def predictor(
+    release: Path, precision: str, *, slots: int, backend: str = "tensorrt"
+) -> Iterator[tuple[str, float]]:
     """The predictor as a process of its own: its URL, and the seconds from its start to ready."""
     port = free_port()
     environment = {
         **os.environ,
         "YIWEN_RELEASE": str(release),
-        "YIWEN_BACKEND": "tensorrt",
+        "YIWEN_BACKEND": backend,
         "YIWEN_PLAN_PRECISION": precision,
         "YIWEN_SLOTS": str(slots),
         "YIWEN_PREFILL_TOKENS": str(PREFILL_TOKENS),
@@ -94,8 +101,7 @@ def predictor(release: Path, precision: str, *, slots: int) -> Iterator[tuple[st
         "YIWEN_LOG_LEVEL": "info",
     }
     started = time.perf_counter()
-    log = Path(release).parent / f"predictor-{precision}-{slots}.log"
-    with log.open("wb") as file:
+    with predictor_log(release, precision, slots).open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "predictor"], env=environment, stderr=file, stdout=file
         )

@@ -17,13 +17,14 @@ def render(figures: Figures, *, command: str) -> str:
     parts = [f"`{command}`"]
     for name, write in (
         ("machine", _machine),
-        ("build", _build),
+        ("release", _build),
         ("decode", _decode),
         ("overlap", _overlap),
         ("load", _load),
         ("curve", _curve),
         ("parity", _parity),
         ("service", _service),
+        ("profile", _profile),
     ):
         if name in figures:
             parts.append(write(figures))
@@ -45,11 +46,12 @@ def _machine(figures: Figures) -> str:
 
 
 def _build(figures: Figures) -> str:
-    build = figures["build"]
+    builds = [figures[name] for name in ("release", "plan", "plan-int8") if name in figures]
+    nbytes = {name: size for build in builds for name, size in build.get("plan_bytes", {}).items()}
     head = ["", "seconds", "GB", "of float16's bytes"]
-    whole = build["plan_bytes"].get("float16")
     rows = [
-        [name, f"{seconds:.0f}", *_size(build["plan_bytes"].get(name), whole)]
+        [name, f"{seconds:.0f}", *_size(nbytes.get(name), nbytes.get("float16"))]
+        for build in builds
         for name, seconds in build["seconds"].items()
     ]
     return "## Building the 7B model\n\n" + _table(head, rows)
@@ -152,3 +154,34 @@ def _parity(figures: Figures) -> str:
 def _service(figures: Figures) -> str:
     rows = [[name, value] for name, value in figures["service"].items()]
     return "## Both services, demo model\n\n" + _table(["", ""], rows)
+
+
+def _profile(figures: Figures) -> str:
+    parts = []
+    for measured in (figures[name] for name in ("profile", "profile-int8") if name in figures):
+        profile = measured["profile"]
+        step = profile["step"]
+        head = ["sequences", *(f"{past} tokens held, ms" for past in step["past"])]
+        rows = [
+            [count, *(f"{1e3 * seconds:.2f}" for seconds in row)]
+            for count, row in zip(step["slots"], step["seconds"], strict=True)
+        ]
+        parts.append(f"## Profile {profile['name']}\n\n{_table(head, rows)}\n\n{_beside_steps(measured)}")
+    return "\n\n".join(parts)
+
+
+def _beside_steps(measured: Figures) -> str:
+    profile = measured["profile"]
+    token, step, request = (
+        profile[name] for name in ("prefill_seconds_per_token", "prompt_step_seconds", "request_seconds")
+    )
+    starts = ", ".join(f"{seconds:.1f}" for seconds in measured["starts_s"])
+    other = profile["memory"]["other_bytes"] / 2**20
+    rates = ", ".join(
+        f"{load['tokens_per_s']:.0f} at {callers}" for callers, load in measured["http"].items()
+    )
+    return (
+        f"A prompt token {1e6 * token:.1f} µs, a step with prompts {1e3 * step:.2f} ms, a request "
+        f"{1e3 * request:.2f} ms, starts {starts} s, beside weights and K/V {other:.0f} MiB. "
+        f"Tokens/s over HTTP, 64 in and 64 out, by callers: {rates}."
+    )

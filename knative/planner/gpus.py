@@ -2,12 +2,13 @@
 
 A GPU has 7 compute slices and 8 memory slices. Names and counts of the profiles are those of NVIDIA's ``mig-parted``
 and GPU operator; bandwidth and arithmetic are the vendor's data sheets' (dense, without sparsity). Total memory is
-what CUDA calls total: measured on the H200, elsewhere from published ``nvidia-smi`` output or rounded down from the
-nominal size.
+what CUDA calls total: measured on the H200 and the H100, elsewhere from published ``nvidia-smi`` output or from the
+nominal size; rounded down.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 COMPUTE_SLICES = 7
@@ -67,6 +68,12 @@ class Gpu:
     slices: tuple[Slice, ...]
     price: float
     """Per hour in USD: an assumption, near what clouds asked on demand in 2025. ``--price`` says yours."""
+    product: str
+    """Pattern of its nodes' labels ``nvidia.com/gpu.product``."""
+
+    def is_product(self, label: str) -> bool:
+        """Whether a node's ``nvidia.com/gpu.product`` is this GPU."""
+        return re.fullmatch(f"(NVIDIA-)?{self.product}(-.*)?", label) is not None
 
     def slice_bytes(self, part: Slice) -> int:
         """Memory that CUDA calls total on a slice."""
@@ -94,22 +101,23 @@ def _gpu(
     tflops: float,
     price: float,
     sizes: tuple[int, ...],
+    product: str,
 ) -> Gpu:
-    return Gpu(key, name, memory_gib, tb_per_s * 1e12, tflops * 1e12, _slices(*sizes), price)
+    return Gpu(key, name, memory_gib, tb_per_s * 1e12, tflops * 1e12, _slices(*sizes), price, product)
 
 
 GPUS = {
     gpu.key: gpu
     for gpu in (
-        _gpu("a100-40", "NVIDIA A100 40GB", 39.4, 1.555, 312, 1.3, (5, 10, 20, 40)),
-        _gpu("a100-80", "NVIDIA A100 80GB", 79.1, 2.039, 312, 1.8, (10, 20, 40, 80)),
-        _gpu("h100", "NVIDIA H100 80GB", 79.2, 3.35, 989, 2.9, (10, 20, 40, 80)),
-        _gpu("h100-nvl", "NVIDIA H100 NVL 94GB", 93.0, 3.94, 835, 2.9, (12, 24, 47, 94)),
-        _gpu("gh200-96", "NVIDIA GH200 96GB", 94.5, 4.0, 989, 2.5, (12, 24, 48, 96)),
-        _gpu("gh200-144", "NVIDIA GH200 144GB", 139.0, 4.9, 989, 3.2, (18, 36, 72, 144)),
-        _gpu("h200", "NVIDIA H200", 139.0, 4.8, 989, 3.6, (18, 35, 71, 141)),
-        _gpu("b200", "NVIDIA B200 180GB", 178.0, 7.7, 2250, 5.5, (23, 45, 90, 180)),
-        _gpu("gb200", "NVIDIA GB200 186GB", 184.0, 8.0, 2500, 6.5, (23, 47, 93, 186)),
+        _gpu("a100-40", "NVIDIA A100 40GB", 39.4, 1.555, 312, 1.3, (5, 10, 20, 40), r"A100-(.*-)?40GB"),
+        _gpu("a100-80", "NVIDIA A100 80GB", 79.1, 2.039, 312, 1.8, (10, 20, 40, 80), r"A100-(.*-)?80GB"),
+        _gpu("h100", "NVIDIA H100 80GB", 79.1, 3.35, 989, 2.9, (10, 20, 40, 80), "H100-80GB"),
+        _gpu("h100-nvl", "NVIDIA H100 NVL 94GB", 93.0, 3.94, 835, 2.9, (12, 24, 47, 94), "H100-NVL"),
+        _gpu("gh200-96", "NVIDIA GH200 96GB", 94.5, 4.0, 989, 2.5, (12, 24, 48, 96), "GH200-(96|480)GB?"),
+        _gpu("gh200-144", "NVIDIA GH200 144GB", 139.0, 4.9, 989, 3.2, (18, 36, 72, 144), "GH200-144GB?"),
+        _gpu("h200", "NVIDIA H200", 139.0, 4.8, 989, 3.6, (18, 35, 71, 141), "H200"),
+        _gpu("b200", "NVIDIA B200 180GB", 178.0, 7.7, 2250, 5.5, (23, 45, 90, 180), "B200"),
+        _gpu("gb200", "NVIDIA GB200 186GB", 184.0, 8.0, 2500, 6.5, (23, 47, 93, 186), "GB200"),
     )
 }
 """By key."""

@@ -23,6 +23,7 @@ def profile(**changes: object) -> Profile:
         prefill_tokens=64,
         step=StepTable((1, 4), (0, 256), ((0.010, 0.010), (0.016, 0.016)), 0.0),
         prefill_seconds_per_token=0.001,
+        prompt_step_seconds=0.003,
         request_seconds=0.002,
         start_seconds=5.0,
         memory=Memory(1000, 10, 100),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import subprocess
@@ -14,8 +15,16 @@ import httpx
 import pytest
 
 from cli.__main__ import main
-from knative.fitting import Setting, least_disturbed, make_profile, prompt_token_seconds, step_table
-from knative.profile import load_profile
+from knative.fitting import (
+    GPU_OTHER_BYTES,
+    Prompts,
+    Setting,
+    least_disturbed,
+    make_profile,
+    prompt_token_seconds,
+    step_table,
+)
+from knative.profile import Memory, load_profile
 from knative.profiling import Counters, Facts, ProfilingError, Run
 from protocol.release import load_release
 from tests.transformer.process import ROOT, environment
@@ -100,6 +109,7 @@ def test_a_profile_that_was_measured_can_be_simulated(
         (["--new-tokens", "200"], "none is answered with 200 tokens"),
         (["--lengths", "8"], "give at least two --lengths"),
         (["--release", "nowhere"], "nowhere is not a release"),
+        (["--new-tokens", "1"], "give --new-tokens 2 or more"),
     ],
 )
 def test_what_cannot_be_measured_is_said(
@@ -152,13 +162,49 @@ def test_the_parts_of_made_up_runs_are_found_again() -> None:
     assert found.slots == 8
 
 
+def test_what_prompts_take_is_found_in_steps_that_are_full_of_them() -> None:
+    # a lone prompt's step is 3 ms longer than its decode, however short it is; a token costs 20 us among many
+    light = made_up(1, 10, 1, step=0.002 + 10e-6 + 0.003 + 10 * 1e-5)
+    full = made_up(4, 50, 1, step=0.005 + 4 * 50e-6 + 0.003 + 4 * 50 * 1e-5)
+    found = make_profile(GRID, [light, SINGLE[1]], FACTS, SETTING, full=full)
+    taken = found.step_seconds(4, 50) + found.prompt_step_seconds + 200 * found.prefill_seconds_per_token
+    assert taken == pytest.approx(full.counters.step_seconds / full.counters.steps, rel=1e-3)
+    assert found.prefill_seconds_per_token == pytest.approx(2e-5, rel=0.1)
+    assert found.prompt_step_seconds == pytest.approx(0.003, rel=0.05)
+    assert (
+        found.provenance["prefill_seconds_per_token"] == "measured: steps full of prompts, less those without"
+    )
+
+
+def test_steps_that_had_prompts_are_told_from_those_that_had_none() -> None:
+    counted = Counters(100, 100 * 0.005 + 20 * 0.002 + 200 * 1e-5, 200, 100, prompt_steps=20)
+    table = step_table([Run(1, 10, 5, 20, 0.03, counted)], Prompts(1e-5, 0.002))
+    assert table.seconds == ((pytest.approx(0.005),),)
+
+
+def test_without_such_steps_a_prompt_is_what_it_is_alone() -> None:
+    found = make_profile(GRID, SINGLE, FACTS, SETTING)
+    assert (found.prefill_seconds_per_token, found.prompt_step_seconds) == (pytest.approx(1e-5), 0.0)
+
+
+def test_what_was_measured_elsewhere_is_taken_as_it_is() -> None:
+    memory = Memory(1, 2, 3)
+    setting = dataclasses.replace(SETTING, memory=memory, request_seconds=0.0007)
+    found = make_profile(GRID, SINGLE, FACTS, setting)
+    assert (found.memory, found.request_seconds) == (memory, 0.0007)
+    assert found.provenance["memory"].startswith("measured")
+    on_a_gpu = make_profile(GRID, SINGLE, dataclasses.replace(FACTS, backend="tensorrt"), SETTING)
+    assert on_a_gpu.memory.other_bytes == GPU_OTHER_BYTES
+    assert on_a_gpu.provenance["memory"].startswith("assumed")
+
+
 def test_steps_that_were_not_full_are_put_where_they_belong() -> None:
     runs = [
         made_up(count, prompt, 20, step=0.001 * (1 + filling), filling=filling)
         for count, filling in ((1, 1.0), (4, 3.5), (8, 6.0))
         for prompt in (10, 110)
     ]
-    table = step_table(runs, 1e-5)
+    table = step_table(runs, Prompts(1e-5, 0.0))
     assert [row[0] for row in table.seconds] == [pytest.approx(0.001 * (1 + n), rel=1e-3) for n in (1, 4, 8)]
 
 
@@ -173,12 +219,12 @@ def test_noise_never_makes_more_work_faster() -> None:
         made_up(1, 10, 20, step=0.005), made_up(1, 110, 20, step=0.004),
         made_up(2, 10, 20, step=0.004), made_up(2, 110, 20, step=0.006),
     ]  # fmt: skip
-    assert step_table(runs, 1e-5).seconds == ((0.005, 0.005), (0.005, 0.006))
+    assert step_table(runs, Prompts(1e-5, 0.0)).seconds == ((0.005, 0.005), (0.005, 0.006))
 
 
 def test_runs_that_are_no_grid_are_refused() -> None:
     with pytest.raises(ProfilingError, match="every number of callers must be measured with every length"):
-        step_table(GRID[:-1], 0.0)
+        step_table(GRID[:-1], Prompts(0.0, 0.0))
     with pytest.raises(ProfilingError, match="needs two lengths"):
         prompt_token_seconds(SINGLE[0], SINGLE[0])
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from knative.planner.derive import LAUNCH_SECONDS, MEMORY_FRACTION, Target, derive_profile, slots_that_fit
+from knative.planner.candidates import make_candidates
+from knative.planner.derive import (
+    BAND,
+    LAUNCH_SECONDS,
+    MEMORY_FRACTION,
+    Target,
+    derive_profile,
+    slots_that_fit,
+)
 from knative.planner.errors import PlanError
 from knative.planner.gpus import GIB, GPUS, fits_together
 from knative.planner.models import ModelShape, read_model
@@ -69,6 +78,31 @@ def test_real_memory_is_below_nominal() -> None:
 def test_a_slice_is_asked_for_by_its_resource() -> None:
     assert GPUS["h200"].slices[0].resource == "nvidia.com/mig-1g.18gb"
     assert GPUS["h200"].slices[-1].resource == "nvidia.com/gpu"
+
+
+@pytest.mark.parametrize(
+    ("label", "keys"),
+    [
+        ("NVIDIA-A100-SXM4-40GB", {"a100-40"}),
+        ("NVIDIA-A100-PCIE-40GB", {"a100-40"}),
+        ("A100-SXM4-40GB", {"a100-40"}),
+        ("NVIDIA-A100-SXM4-80GB", {"a100-80"}),
+        ("NVIDIA-A100-80GB-PCIe", {"a100-80"}),
+        ("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", {"a100-80"}),
+        ("NVIDIA-H100-80GB-HBM3", {"h100"}),
+        ("NVIDIA-H100-NVL", {"h100-nvl"}),
+        ("NVIDIA-GH200-480GB", {"gh200-96"}),
+        ("NVIDIA-GH200-144G-HBM3e", {"gh200-144"}),
+        ("NVIDIA-H200", {"h200"}),
+        ("NVIDIA-H200-NVL", {"h200"}),
+        ("NVIDIA-B200", {"b200"}),
+        ("NVIDIA-GB200", {"gb200"}),
+        ("NVIDIA-L40S", set()),
+        ("NVIDIA-H100-PCIe", set()),  # HBM2e: other bandwidth than the H100 of the catalogue
+    ],
+)
+def test_a_nodes_label_tells_its_gpu(label: str, keys: set[str]) -> None:
+    assert {gpu.key for gpu in GPUS.values() if gpu.is_product(label)} == keys
 
 
 def test_weights_of_the_7b_model_are_those_that_were_measured() -> None:
@@ -193,9 +227,65 @@ def test_a_model_of_half_the_bytes_takes_half_the_time() -> None:
     assert derived.release.id == ""
 
 
+FIGURES = Path(__file__).parents[3] / "docs" / "benchmarks" / "gpu"
+
+
+def bytes_and_launches(measured: dict[str, Any]) -> float:
+    """What the step of one sequence should take by its weights' bytes and the layers' launches, of what it took."""
+    reading = SEVEN_B.read_bytes(measured["precision"]) / measured["copy_bytes_per_s"]
+    return float((reading + 30 * LAUNCH_SECONDS) / measured["steps"]["1"]["seconds"])
+
+
 def test_the_measured_step_of_one_sequence_is_its_bytes_and_its_launches() -> None:
-    # 4.29 TB/s is the copy bandwidth of the same run
-    for precision, bandwidth in (("float16", 4.29e12), ("int8", 3.84e12)):
-        measured = load_profile(f"7b-h200-full-{precision}").step_seconds(1, 256)
-        expected = SEVEN_B.read_bytes(precision) / bandwidth + 30 * LAUNCH_SECONDS
-        assert expected == pytest.approx(measured, rel=0.05)
+    runs = json.loads((FIGURES / "2026-11-24-h200-decode.json").read_text(encoding="utf-8"))
+    for run in runs.values():
+        for measured in run.values():
+            assert bytes_and_launches(measured) == pytest.approx(1, rel=0.05)
+
+
+def test_four_days_later_on_two_gpus_it_was_so_in_float16_and_less_so_in_int8() -> None:
+    runs = json.loads((FIGURES / "2026-11-28-profiles.json").read_text(encoding="utf-8"))
+    ratios = {
+        (gpu, precision): bytes_and_launches(run["decode"][precision])
+        for gpu, run in runs.items()
+        for precision in ("float16", "int8")
+    }
+    assert ratios == {
+        ("h100", "float16"): pytest.approx(0.995, abs=0.005),
+        ("h200", "float16"): pytest.approx(1.024, abs=0.005),
+        ("h100", "int8"): pytest.approx(1.078, abs=0.005),
+        ("h200", "int8"): pytest.approx(1.054, abs=0.005),
+    }
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_the_h100_as_derived_is_near_the_h100_as_measured(precision: str) -> None:
+    reference, measured = (load_profile(f"7b-{gpu}-full-{precision}") for gpu in ("h200", "h100"))
+    derived = derive_profile(
+        reference, target("h200", "full"), target("h100", "full"), slots=128, max_sequence_tokens=512
+    )
+    ratios = {
+        (count, past): derived.step_seconds(count, past) / measured.step_seconds(count, past)
+        for count in measured.step.slots
+        for past in measured.step.past
+    }
+    assert min(ratios.values()) > 0.98
+    assert max(ratios.values()) < 1.17
+    assert all(0.98 < ratio < 1.03 for (count, _), ratio in ratios.items() if count <= 8)
+    assert derived.prompt_step_seconds == pytest.approx(measured.prompt_step_seconds, rel=0.03)
+    prefill = derived.prefill_seconds_per_token / measured.prefill_seconds_per_token
+    assert 0.91 < prefill < 1.0
+    assert BAND[0] < min(*ratios.values(), prefill)
+    assert max(ratios.values()) < BAND[1]
+
+
+def test_a_gpu_that_was_measured_is_planned_with_what_was_measured() -> None:
+    candidates = {
+        (candidate.part.name, candidate.precision): candidate.profile
+        for candidate in make_candidates(SEVEN_B, [GPUS["h100"]], 512, ())
+    }
+    assert candidates["full", "int8"] == load_profile("7b-h100-full-int8")
+    half = candidates["3g.40gb", "int8"]
+    assert half is not None
+    assert half.kind == "derived"
+    assert "from 7b-h100-full-int8" in half.rule

@@ -1,0 +1,221 @@
+"""The profile of a precision, as `yiwen profile` measures it, with what it cannot know: start, memory, other loads.
+
+The real predictor answers over HTTP. Every round of every run is kept, so that a profile can be fitted anew without
+a GPU: ``fitted(json.loads(...))``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from benchmarks.gpu_stages import load, setting
+from knative.fitting import Setting, fit_profile
+from knative.planner.gpus import GPUS
+from knative.profile import Memory, Profile
+from knative.profiling import (
+    Cell,
+    Counters,
+    Effort,
+    Facts,
+    Measurement,
+    Run,
+    connected,
+    find_prompts,
+    measure,
+    run_callers,
+)
+from protocol.release import DecoderShape, Limits, Release, load_release
+
+EFFORT = Effort(
+    callers=(1, 2, 4, 8, 16, 32, 64, 128),
+    lengths=(32, 128, 384),
+    new_tokens=96,
+    seconds=1.5,
+    rounds=2,
+    prefill_tokens=setting.PREFILL_TOKENS,
+)
+"""Long answers: at 128 callers a prompt's time is then not many times that of the steps that are wanted."""
+PROMPTS_ALONE = (Cell(1, 128, 1), Cell(16, 128, 1), Cell(32, 128, 1), Cell(16, 384, 1), Cell(32, 384, 1))
+"""Steps that do little but read prompts, one at a time and as many as a step takes in."""
+SHORT_ANSWERS = (Cell(32, 128, 24), Cell(128, 32, 24), Cell(128, 128, 24), Cell(32, 384, 24))
+"""What short answers would have shown of the same steps."""
+STARTS = 3
+"""The first fills the page cache and compiles kernels; the others count."""
+
+
+def measure_profile(release: Path, precision: str, effort: Effort = EFFORT) -> dict[str, Any]:
+    """All that was measured, and the profile that comes of it."""
+    slots = max(effort.callers)
+    before = used_bytes()
+    starts = []
+    for _ in range(STARTS - 1):
+        with setting.predictor(release, precision, slots=slots) as (_, ready):
+            starts.append(ready)
+    with setting.predictor(release, precision, slots=slots) as (url, ready):
+        starts.append(ready)
+        measurement, more = asyncio.run(_measure(url, effort))
+        vocabulary = load_release(release).decoder.vocab
+        callers = [count for count in load.CALLERS if count <= slots]
+        over_http = {str(count): load.run_http(url, vocabulary, count).to_json() for count in callers}
+        device_bytes = used_bytes() - before
+    log = setting.predictor_log(release, precision, slots)
+    figures = {
+        "gpu": device_name(),
+        "precision": precision,
+        "starts_s": starts,
+        "device_bytes": device_bytes,
+        "weight_bytes": weight_bytes(release, precision),
+        "prefill_tokens": setting.PREFILL_TOKENS,
+        "release": load_release(release).to_json() | {"files": {}, "provenance": {}},
+        "facts": dataclasses.asdict(measurement.facts),
+        **{
+            name: [dataclasses.asdict(run) for run in runs]
+            for name, runs in (
+                ("single", measurement.single),
+                ("full", measurement.full),
+                ("grid", measurement.grid),
+                ("more", more),
+            )
+        },
+        "http": over_http,
+        "burst": {"callers": callers[-1], "answers": last_answers(log, callers[-1])},
+    }
+    return figures | {"profile": fitted(figures, "this run").to_json()}
+
+
+def last_answers(log: Path, callers: int) -> list[tuple[float, float]]:
+    """When each request of the last HTTP load came and was answered by the server's own log, seconds, in order.
+
+    The log has milliseconds. The load begins with one short request of each caller.
+    """
+    count = callers * (1 + load.REQUESTS_PER_CALLER)
+    rows = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line) if line.startswith("{") else {}
+        if entry.get("logger") == "yiwen.request" and entry.get("surface") == "rest":
+            end = datetime.fromisoformat(entry["ts"]).timestamp()
+            rows.append((end - entry["duration_ms"] / 1e3, end))
+    begin = min(start for start, _ in rows[-count:])
+    return [(round(start - begin, 4), round(end - begin, 4)) for start, end in rows[-count:]]
+
+
+def event_loop_seconds(burst: Mapping[str, Any]) -> float:
+    """What a request costs the server's event loop: seconds per request of a crowd that comes or goes at one time.
+
+    All callers ask at one time after their first, short request, and all get their last answers at one time.
+    """
+    callers = int(burst["callers"])
+    starts, ends = (sorted(row[column] for row in burst["answers"]) for column in (0, 1))
+    coming = starts[2 * callers - 1] - starts[callers]
+    going = ends[-1] - ends[-callers]
+    return float(coming + going) / callers
+
+
+async def _measure(url: str, effort: Effort) -> tuple[Measurement, list[Run]]:
+    async with connected(url) as predictor:
+        measurement = await measure(predictor, effort)
+        cells = [cell for cell in (*PROMPTS_ALONE, *SHORT_ANSWERS) if cell.callers <= max(effort.callers)]
+        chance, more = Random(1), []
+        for cell in cells:
+            prompts = await find_prompts(predictor, cell.prompt_tokens, cell.new_tokens, chance)
+            more.append(
+                await run_callers(
+                    predictor, prompts, callers=cell.callers, new_tokens=cell.new_tokens, seconds=0.7
+                )
+            )
+    return measurement, more
+
+
+def fitted(figures: Mapping[str, Any], source: str) -> Profile:
+    """The profile of what :func:`measure_profile` returned.
+
+    Args:
+        figures: of one precision.
+        source: where the figures are to be found, for the profile's provenance.
+    """
+    facts = Facts(**figures["facts"])
+    release = _release(figures["release"])
+    kv_bytes_per_token = 2 * release.decoder.kv_values_per_token  # float16
+    taken = figures["weight_bytes"] + facts.kv_bytes
+    key, hardware = hardware_of(figures["gpu"])
+    name = f"7b-{key}-full-{figures['precision']}"
+    profile = fit_profile(
+        Measurement(facts, *(_runs(figures[name]) for name in ("single", "full", "grid"))),
+        Setting(
+            name=name,
+            hardware=hardware,
+            slice="full",
+            prefill_tokens=figures["prefill_tokens"],
+            start_seconds=round(max(figures["starts_s"][1:]), 1),
+            release=release,
+            memory=Memory(
+                figures["weight_bytes"], kv_bytes_per_token, max(0, figures["device_bytes"] - taken)
+            ),
+            request_seconds=event_loop_seconds(figures["burst"]),
+        ),
+    )
+    provenance = {
+        **profile.provenance,
+        "step": f"{profile.provenance['step']}; {figures['gpu']}, {source}",
+        "prefill_tokens": "measured: what the predictor was started with",
+        "request_seconds": "measured: its event loop's, by the server's log of a crowd that comes and goes at once",
+        "start_seconds": "measured: the slower of two starts with the files in the page cache",
+        "memory": "measured: size of the plan, K/V by shape; other_bytes is what else the process takes of the GPU",
+    }
+    named = dataclasses.replace(profile.release, name=release.name)
+    return dataclasses.replace(profile, release=named, provenance=provenance)
+
+
+def _release(document: Mapping[str, Any]) -> Release:
+    fields = {name: value for name, value in document.items() if name != "schema"}
+    shapes = {"decoder": DecoderShape(**fields["decoder"]), "limits": Limits(**fields["limits"])}
+    return Release(**{**fields, **shapes})
+
+
+def _runs(rows: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
+    return tuple(Run(**{**row, "counters": Counters(**row["counters"])}) for row in rows)
+
+
+def hardware_of(gpu: str) -> tuple[str, str]:
+    """The planner's key and name of a GPU, from the name that CUDA has for it; that name itself if it knows none."""
+    known = [entry for entry in GPUS.values() if gpu.startswith(entry.name)]
+    if not known:
+        return "-".join(gpu.lower().split()), gpu
+    best = max(known, key=lambda entry: len(entry.name))
+    return best.key, best.name
+
+
+def device_name() -> str:
+    """As CUDA has it."""
+    from predictor.runners.tensorrt.cuda_api import device_properties
+
+    return device_properties().name
+
+
+def weight_bytes(release: Path, precision: str) -> int:
+    """Of the precision's plan."""
+    return setting.plan_of(release, precision).nbytes
+
+
+def used_bytes() -> int:
+    """Memory of the first GPU that is taken, by whomever; asked of the driver, so that asking takes none."""
+    command = shutil.which("nvidia-smi") or "nvidia-smi"
+    query = [command, "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    output = subprocess.run(query, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(output.split()[0]) << 20
+
+
+def write_profile(profile: Mapping[str, Any], folder: Path) -> None:
+    """Write a profile's document under its name."""
+    folder.mkdir(exist_ok=True)
+    text = json.dumps(profile, indent=1) + "\n"
+    (folder / f"{profile['name']}.json").write_text(text, encoding="utf-8")
