@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,8 +151,10 @@ class Fields:
         return values
 
     def _number(self, name: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._wrong(name, value, "a number")
+        if not abs(value) <= sys.float_info.max:
+            raise FieldsError(f"{self.place}.{name} must be a finite number")
         return float(value)
 
     def _wrong(self, name: str, value: object, wanted: str) -> FieldsError:

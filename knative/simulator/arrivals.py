@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knative.simulator.errors import SimulationError
-from knative.simulator.trace import Trace
+from knative.simulator.trace import Trace, check_seconds
 
+MOST_BURSTS = 1_000_000
 MOST_REQUESTS = 20_000_000
 """More would fill the memory of the machine that simulates."""
 DAY_S = 86_400.0
@@ -47,6 +48,7 @@ def generate_arrivals(spec: str, seed: int) -> Trace:
     kind, given = _parse(spec)
     names, segments_of = KINDS[kind]
     parameters = _complete(kind, names, given)
+    check_seconds(parameters["seconds"], kind)
     segments = segments_of(parameters)
     expected = sum((s.end - s.start) * s.rate for s in segments)
     if expected > MOST_REQUESTS:
@@ -74,6 +76,8 @@ def _bursts(p: Parameters) -> list[Segment]:
         raise SimulationError(
             "bursts: for must be above 0 and below every, or there is no time between bursts"
         )
+    if p["seconds"] / every > MOST_BURSTS:
+        raise SimulationError(f"bursts: {MOST_BURSTS:,} bursts are the most: raise every, or lower seconds")
     segments, start = [], 0.0
     for number in range(1, math.ceil(p["seconds"] / every)):
         begin = number * every
@@ -114,11 +118,13 @@ def _parse(spec: str) -> tuple[str, dict[str, float]]:
         raise SimulationError(f"{kind!r} is neither a file nor a kind of arrivals: {', '.join(KINDS)}")
     given: dict[str, float] = {}
     for part in filter(None, rest.split(",")):
-        name, _, value = part.partition("=")
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name in given:
+            raise SimulationError(f"{kind}: {name} is given twice: take one of them out")
         try:
-            given[name.strip()] = float(value)
+            given[name] = float(value)
         except ValueError as error:
-            raise SimulationError(f"{kind}: {name.strip()} must be a number, as in rate=200") from error
+            raise SimulationError(f"{kind}: {name} must be a number, as in rate=200") from error
     return kind, given
 
 

@@ -1,9 +1,9 @@
 """A predictor at work: continuous batching after a profile, in jumps from one change of the batch to the next.
 
 As ``predictor/scheduler.py`` does it: each step lets waiting prompts in, oldest first, while slots and the prefill
-budget last, and generates one token for every running sequence. A step with prompts takes its prompts' tokens and
-requests on top. Between two changes all steps are alike, so they are one event; a prompt that finds a free slot cuts
-the jump at the end of the step that runs.
+budget last, and generates one token for every running sequence. A step with prompts takes its prompts' tokens on
+top. Between two changes all steps are alike, so they are one event; a prompt that finds a free slot cuts the jump at
+the end of the step that runs.
 
 What it leaves out: the one step that a runner which runs ahead spends on a sequence that has just ended.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from knative.profile import Profile
 from knative.simulator.events import Clock, Request, Status
+from knative.simulator.processors import Processor
 
 PAST_GRAIN = 16
 """Tokens of past per entry of the table of steps: finer than any profile was measured."""
@@ -33,7 +34,8 @@ class DecodingModel:
     prefill_tokens: int
     queue_tokens: int
     prefill_seconds_per_token: float
-    request_seconds: float
+    prompt_step_seconds: float
+    """Of a step that reads prompts, beside their tokens."""
     table: tuple[tuple[float, ...], ...]
     """[sequences][past // PAST_GRAIN] seconds of a step."""
 
@@ -55,7 +57,7 @@ class DecodingModel:
             profile.prefill_tokens,
             queue_tokens,
             profile.prefill_seconds_per_token,
-            profile.request_seconds,
+            profile.prompt_step_seconds,
             tuple(rows),
         )
 
@@ -67,10 +69,10 @@ class Decoder:
         "_clock",
         "_ended",
         "_first_step_end",
-        "_generation",
         "_jump_end_step",
         "_model",
         "_past",
+        "_processor",
         "_running",
         "_running_order",
         "_step",
@@ -81,15 +83,18 @@ class Decoder:
         "waiting_tokens",
     )
 
-    def __init__(self, clock: Clock, model: DecodingModel, ended: Ended) -> None:
+    def __init__(self, clock: Clock, processor: Processor, model: DecodingModel, ended: Ended) -> None:
         """An idle predictor.
 
         Args:
-            clock: the simulation's.
+            clock: the simulation's, on which callers' patience ends. A jump foresees that only as far as it has its
+                processor to itself.
+            processor: what its steps take their time of.
             model: what it can do.
             ended: is told each request's end, never from within :meth:`submit`.
         """
         self._clock = clock
+        self._processor = processor
         self._model = model
         self._ended = ended
         self.waiting: deque[Request] = deque()
@@ -104,13 +109,12 @@ class Decoder:
         self._past = 0
         """Sum of the tokens in the slots."""
         self._step = 0.0
-        """When the jump began; meaningless while idle."""
+        """When the jump began, on the processor's clock; meaningless while idle."""
         self._first_step_end = 0.0
+        """On the same clock."""
         self._step_seconds = 0.0
         self._jump_end_step = 0
         """The step after which the jump ends; 0 while idle."""
-        self._generation = 0
-        """Number of the event that counts: a cut jump leaves its own event behind."""
 
     @property
     def running(self) -> int:
@@ -134,7 +138,7 @@ class Decoder:
         lost = [*self.waiting, *(request for *_, request in self._running if request.status is None)]
         self.waiting.clear()
         self._running.clear()
-        self._generation += 1
+        self._processor.stop()
         self._jump_end_step = 0
         return lost
 
@@ -148,25 +152,19 @@ class Decoder:
 
     def _cut(self) -> None:
         """End the jump with the step that runs now."""
-        since = self._clock.now - self._first_step_end
+        since = self._processor.now - self._first_step_end
         more = 0 if since < 0 else math.floor(since / self._step_seconds) + 1
         end = self.steps + 1 + more
         if end < self._jump_end_step:
             self._jump_end_step = end
-            self._schedule(self._first_step_end + more * self._step_seconds)
+            self._processor.work_until(self._first_step_end + more * self._step_seconds, self._jumped)
 
-    def _schedule(self, time: float) -> None:
-        self._generation += 1
-        self._clock.at(time, self._jumped, self._generation)
-
-    def _jumped(self, generation: int) -> None:
-        if generation != self._generation:
-            return
+    def _jumped(self, _: object) -> None:
         done = self._jump_end_step - self.steps
         self.steps = self._jump_end_step
         self._past += done * len(self._running)
         now = self._clock.now
-        self.busy_seconds += now - self._step
+        self.busy_seconds += self._processor.now - self._step
         running = self._running
         # Slots first, callers after: who is told of an end may bring the next request at once.
         over: list[tuple[Request, Status]] = []
@@ -192,29 +190,31 @@ class Decoder:
 
     def _begin(self) -> None:
         """Let prompts in and start the next jump, if there is anything to do."""
-        prompt_tokens, let_in = self._let_in()
+        prompt_tokens = self._let_in()
         count = len(self._running)
         if not count:
             self._jump_end_step = 0
             return
-        model, now = self._model, self._clock.now
+        model, now = self._model, self._processor.now
         steps = self._running[0][0] - self.steps
         if self.waiting and count < model.slots:
             steps = 1  # the prefill budget left some waiting
         row = model.table[count]
         mean_past = (self._past + (steps >> 1) * count) // (count * PAST_GRAIN)
         self._step_seconds = seconds = row[mean_past] if mean_past < len(row) else row[-1]
-        first = seconds + prompt_tokens * model.prefill_seconds_per_token + let_in * model.request_seconds
-        left = self._running_order[0].deadline - now
+        first = seconds
+        if prompt_tokens:
+            first += model.prompt_step_seconds + prompt_tokens * model.prefill_seconds_per_token
+        left = self._running_order[0].deadline - self._clock.now
         if left < first + (steps - 1) * seconds:
             steps = min(steps, 1 + max(0, math.ceil((left - first) / seconds)))
         self._step = now
         self._first_step_end = now + first
         self._jump_end_step = self.steps + steps
-        self._schedule(now + first + (steps - 1) * seconds)
+        self._processor.work_until(now + first + (steps - 1) * seconds, self._jumped)
 
-    def _let_in(self) -> tuple[int, int]:
-        """Move waiting prompts into slots; returns their tokens and how many they are."""
+    def _let_in(self) -> int:
+        """Move waiting prompts into slots; returns their tokens."""
         model, running, waiting = self._model, self._running, self.waiting
         tokens = count = 0
         while waiting and len(running) < model.slots:
@@ -229,4 +229,4 @@ class Decoder:
             heapq.heappush(running, (request.ends_at, request.index, request))
             self._running_order.append(request)
         self._past += tokens
-        return tokens, count
+        return tokens

@@ -16,6 +16,8 @@ class Status(IntEnum):
     OK = 200
     SHARED = 201
     """200, with the answer of an equal request that was in flight."""
+    TOO_LONG = 413
+    """Prompt and answer are longer than the shortest slot of the predictors."""
     TOO_MANY = 429
     """The predictor's queue was full, counted in tokens."""
     UNAVAILABLE = 503

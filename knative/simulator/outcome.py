@@ -12,7 +12,7 @@ import numpy.typing as npt
 from knative.simulator.events import SERVED, Status
 from knative.simulator.scenario import Scenario
 from knative.simulator.trace import Floats
-from knative.simulator.workload import Workload
+from knative.simulator.workload import Booleans, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,24 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionSummary:
+    """One of two revisions of the predictor. Latencies are seconds; None where there was no answer."""
+
+    name: str
+    requests: int
+    """That went to it, or failed on the way: neither the cache's nor those that shared an answer."""
+    served: int
+    errors: int
+    p50: float | None
+    """Of the answers served."""
+    p99: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """By field name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One run's numbers. Latencies are seconds; None where there was no answer."""
 
@@ -48,6 +66,8 @@ class Summary:
     hits: int
     shared: int
     """Served with the answer of an equal request."""
+    errors_413: int
+    """Longer than a slot."""
     errors_429: int
     errors_503: int
     errors_504: int
@@ -65,10 +85,13 @@ class Summary:
     peak_queue: int
     cost_per_million_chars: float | None
     """Price of the slice-hours over the characters translated in time or late."""
+    revisions: tuple[RevisionSummary, ...]
+    """Each by itself where there are two, the stable one first; otherwise empty."""
 
     def to_json(self) -> dict[str, Any]:
         """By field name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return values | {"revisions": [revision.to_json() for revision in self.revisions]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +106,7 @@ class Outcome:
     slice_seconds: float
     """Slices held over time, to the end of the arrivals."""
 
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Booleans:
         """[N] whether each request was served."""
         return np.isin(self.statuses, SERVED)
 
@@ -91,7 +114,7 @@ class Outcome:
         """[N] seconds as the caller sees them."""
         return self.latencies + self.scenario.overhead_s
 
-    def good(self) -> npt.NDArray[np.bool_]:
+    def good(self) -> Booleans:
         """[N] whether each was served within the objective."""
         return self.answered() & (self.full_latencies() <= self.scenario.slo_s)
 
@@ -110,6 +133,7 @@ class Outcome:
             served=int(answered.sum()),
             hits=int((statuses == Status.HIT).sum()),
             shared=int((statuses == Status.SHARED).sum()),
+            errors_413=int((statuses == Status.TOO_LONG).sum()),
             errors_429=int((statuses == Status.TOO_MANY).sum()),
             errors_503=int((statuses == Status.UNAVAILABLE).sum()),
             errors_504=int((statuses == Status.TIMEOUT).sum()),
@@ -123,6 +147,31 @@ class Outcome:
             peak_slices=max((moment.slices for moment in self.moments), default=0),
             peak_queue=max((moment.queued for moment in self.moments), default=0),
             cost_per_million_chars=cost / chars * 1e6 if cost and chars else None,
+            revisions=self._revisions(),
+        )
+
+    def _revisions(self) -> tuple[RevisionSummary, ...]:
+        predictors = self.scenario.predictors
+        if len(predictors) < 2:
+            return ()
+        up_to = np.cumsum([predictor.share for predictor in predictors])
+        chosen = np.minimum(np.searchsorted(up_to, self.workload.draws, side="right"), len(predictors) - 1)
+        elsewhere = np.isin(self.statuses, (Status.HIT, Status.SHARED, Status.TOO_LONG))
+        return tuple(
+            self._revision(predictor.name, (chosen == number) & ~elsewhere)
+            for number, predictor in enumerate(predictors)
+        )
+
+    def _revision(self, name: str, asked: Booleans) -> RevisionSummary:
+        served = self.full_latencies()[asked & self.answered()]
+        requests = int(asked.sum())
+        return RevisionSummary(
+            name=name,
+            requests=requests,
+            served=len(served),
+            errors=requests - len(served),
+            p50=percentile(served, 50),
+            p99=percentile(served, 99),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -131,16 +180,16 @@ class Outcome:
         return {"summary": self.summary().to_json(), "timeline": timeline}
 
     def per_window(self, seconds: float) -> Windows:
-        """Requests by the time they arrived, in windows of ``seconds``."""
-        edges = np.arange(0.0, self.workload.seconds + seconds, seconds)
-        windows = np.minimum((self.workload.times / seconds).astype(np.int64), len(edges) - 2)
-        count = len(edges) - 1
+        """Requests by the time they arrived, in equal windows of about ``seconds``, which fill the whole time."""
+        count = max(1, round(self.workload.seconds / seconds))
+        seconds = self.workload.seconds / count
+        windows = np.minimum((self.workload.times / seconds).astype(np.int64), count - 1)
         answered = self.answered()
         latencies = np.where(answered, self.full_latencies(), self.scenario.timeout_s)
         starts = np.searchsorted(windows, np.arange(count + 1))
         p99 = [percentile(latencies[a:b], 99) for a, b in itertools.pairwise(starts)]
         return Windows(
-            times=edges[:-1],
+            times=np.arange(count, dtype=np.float64) * np.float64(seconds),
             arrivals=np.bincount(windows, minlength=count) / seconds,
             failed=np.bincount(windows, weights=~answered, minlength=count) / seconds,
             good=np.bincount(windows, weights=self.good(), minlength=count) / seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +20,27 @@ WINDOWS = 150
 """Points over the whole time."""
 
 
+def check_drawable(path: Path) -> None:
+    """Say before a long run that its picture could not be drawn.
+
+    Raises:
+        SimulationError: the file has another suffix, or matplotlib is not installed.
+    """
+    if path.suffix.lower() != ".png":
+        raise SimulationError(f"{path} would be a PNG: give it a name that ends in .png")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SimulationError("a PNG needs matplotlib: pip install 'yiwen[plot]', or take --json")
+
+
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     """Four panels over one time axis, one colour per run.
 
     Raises:
-        SimulationError: matplotlib is not installed.
+        SimulationError: it cannot be drawn, see :func:`check_drawable`.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SimulationError("a PNG needs matplotlib: pip install 'yiwen[plot]', or take --json") from error
+    check_drawable(path)
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -38,16 +50,20 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     first = outcomes[0].per_window(max(1.0, outcomes[0].workload.seconds / WINDOWS))
     panels[0].plot(first.times, first.arrivals, color=INK, linestyle=":", label="arrivals")
     objective = outcomes[0].scenario.slo_s
-    panels[1].axhline(objective, color=INK, linestyle=":")
+    panels[1].axhline(objective * 1000, color=INK, linestyle=":")
     titles = (
         f"Answers within {objective * 1000:g} ms, per second (dotted: requests)",
-        "P99 by time of arrival, seconds; what failed counts as the timeout",
+        "P99 by time of arrival, ms; what failed counts as the timeout (dotted: the objective)",
         "Ready pods (dashed: wanted)",
         "Waiting requests",
     )
     for panel, title in zip(panels, titles, strict=True):
         _style(panel, title)
-    panels[1].set_yscale("log")
+    _in_decades(panels[1])
+    for panel in (panels[0], *panels[2:]):
+        panel.set_ylim(bottom=0)
+    _in_whole_numbers(panels[2])
+    panels[0].set_xlim(0, max(outcome.workload.seconds for outcome in outcomes))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=len(labels), fontsize=8, frameon=False)
     panels[-1].set_xlabel("seconds", color=INK, fontsize=9)
@@ -62,16 +78,42 @@ def _draw_run(panels: Sequence[Axes], outcome: Outcome, color: str) -> None:
     times = [moment.time for moment in moments]
     name = outcome.scenario.name
     panels[0].plot(windows.times, windows.good, color=color, label=name)
-    panels[1].plot(windows.times, windows.p99, color=color, label=name)
-    panels[2].plot(times, [m.ready for m in moments], color=color)
-    panels[2].plot(times, [m.desired for m in moments], color=color, linestyle="--", linewidth=0.8)
+    panels[1].plot(windows.times, windows.p99 * 1000, color=color, label=name)
+    panels[2].plot(times, [m.ready for m in moments], color=color, drawstyle="steps-post")
+    panels[2].plot(
+        times,
+        [m.desired for m in moments],
+        color=color,
+        linestyle="--",
+        linewidth=0.8,
+        drawstyle="steps-post",
+    )
     panels[3].plot(times, [m.queued for m in moments], color=color)
+
+
+def _in_decades(panel: Axes) -> None:
+    """Logarithmic, with numbers as people write them: 1,000 and not 10³."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    panel.set_yscale("log")
+    axis = panel.yaxis
+    low, high = panel.get_ylim()
+    within_a_decade = high / low < 30
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if within_a_decade else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _in_whole_numbers(panel: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _style(panel: Axes, title: str) -> None:
     panel.set_title(title, color=INK, fontsize=10, loc="left")
     panel.set_axisbelow(True)
     panel.grid(color=GRID)
-    panel.tick_params(colors=INK, length=0, labelsize=8)
+    panel.tick_params(which="both", colors=INK, length=0, labelsize=8)
     for side in panel.spines.values():
         side.set_visible(False)

@@ -1,7 +1,8 @@
 """A pod as Knative sees it: requests in it, the queue-proxy's queue, and the container behind.
 
-The predictor's container decodes (:mod:`knative.simulator.decoding`); the transformer's is one event loop that takes
-one request after the other, and asks the predictor through a bounded pool of connections.
+The predictor's container is an event loop that takes requests off the wire and answers them, and a thread beside it
+that decodes (:mod:`knative.simulator.decoding`). The transformer's is one event loop that takes one thing after the
+other, and asks the predictor through a bounded pool of connections.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import Enum
 from knative.simulator.cache import Cache
 from knative.simulator.decoding import Decoder, DecodingModel
 from knative.simulator.events import Clock, Request, Status
+from knative.simulator.processors import Processor
 
 
 class Phase(Enum):
@@ -41,8 +43,8 @@ class Pod(ABC):
         """The queue-proxy's, behind its breaker."""
 
     @abstractmethod
-    def accept(self, request: Request) -> bool:
-        """Begin to work on a request; False if the container refuses it with 429."""
+    def accept(self, request: Request) -> None:
+        """Begin to work on a request."""
 
     @abstractmethod
     def expire(self, now: float) -> None:
@@ -56,39 +58,71 @@ class Pod(ABC):
 
 Left = Callable[["Pod", Request, Status], None]
 """Told of each request that leaves a pod's container."""
+Threads = Callable[[], Processor]
+"""Makes the processor of a new thread."""
+Errand = tuple[Request, Status]
+"""What an event loop carries from one place to the next."""
 
 
 class PredictorPod(Pod):
     """A pod that decodes."""
 
-    def __init__(self, clock: Clock, model: DecodingModel, left: Left) -> None:
-        super().__init__(clock.now)
-        self.decoder = Decoder(clock, model, lambda request, status: left(self, request, status))
+    def __init__(
+        self, clock: Clock, threads: Threads, model: DecodingModel, request_seconds: float, left: Left
+    ) -> None:
+        """An idle pod.
 
-    def accept(self, request: Request) -> bool:
+        Args:
+            clock: the simulation's.
+            threads: for its event loop and its decoder.
+            model: what its decoder can do.
+            request_seconds: of its event loop per request, half of them on the way in.
+            left: is told of requests that leave.
+        """
+        super().__init__(clock.now)
+        self._loop = threads().event_loop()
+        self._way_seconds = request_seconds / 2
+        self._left = left
+        self.decoder = Decoder(clock, threads(), model, self._answer)
+
+    def accept(self, request: Request) -> None:
         request.backend = self
-        return self.decoder.submit(request)
+        self._loop.do(self._way_seconds, self._submit, (request, Status.OK))
 
     def expire(self, now: float) -> None:
         self.decoder.expire(now)
 
     def lose(self) -> list[Request]:
         """The pod dies; returns what was in its container."""
-        return self.decoder.lose()
+        return [*(request for request, _ in self._loop.drop()), *self.decoder.lose()]
 
     @property
     def waiting_inside(self) -> int:
         return len(self.decoder.waiting)
 
+    def _submit(self, errand: Errand) -> None:
+        if not self.decoder.submit(errand[0]):
+            self._answer(errand[0], Status.TOO_MANY)
+
+    def _answer(self, request: Request, status: Status) -> None:
+        self._loop.do(self._way_seconds, self._answered, (request, status))
+
+    def _answered(self, errand: Errand) -> None:
+        self._left(self, *errand)
+
 
 @dataclass(frozen=True, slots=True)
 class TransformerModel:
-    """One transformer pod. Its times are assumptions: `python -m benchmarks.transformer` measures a machine's own."""
+    """One transformer pod.
 
-    hit_seconds: float = 0.0008
+    Its times were measured on a core of an AMD EPYC (docs/benchmarks/README.md); ``make bench-transformer`` measures
+    your own.
+    """
+
+    hit_seconds: float = 0.00015
     """CPU time of a request that ends in the cache. The event loop does nothing else meanwhile."""
-    miss_seconds: float = 0.002
-    """CPU time of one that goes on to the predictor, both ways."""
+    miss_seconds: float = 0.0028
+    """CPU time of one that goes on to the predictor, half of it before and half after the predictor's answer."""
     max_connections: int = 128
     """Requests to the predictor at a time, as ``YIWEN_MAX_CONNECTIONS``."""
     pool_timeout_s: float = 5.0
@@ -101,12 +135,14 @@ class TransformerPod(Pod):
     """A pod that looks up, encodes and asks."""
 
     def __init__(
-        self, clock: Clock, model: TransformerModel, cache: Cache, ask: Callable[[Request], None], left: Left
-    ) -> None:
+        self, clock: Clock, processor: Processor, model: TransformerModel, cache: Cache,
+        ask: Callable[[Request], None], left: Left,
+    ) -> None:  # fmt: skip
         """An idle pod.
 
         Args:
             clock: the simulation's.
+            processor: of its event loop.
             model: what it costs.
             cache: shared by all pods.
             ask: has the predictor answer a request; the answer comes as :meth:`answered`.
@@ -118,29 +154,23 @@ class TransformerPod(Pod):
         self._cache = cache
         self._ask = ask
         self._left = left
-        self._free_at = 0.0
-        """When the event loop has done all it was given."""
+        self._loop = processor.event_loop()
         self._asking = 0
         self._asks_next = False
         self._pool: deque[tuple[float, Request]] = deque()
         """Requests that wait for a connection, and when they give up."""
 
-    def accept(self, request: Request) -> bool:
-        clock, model = self._clock, self._model
+    def accept(self, request: Request) -> None:
         request.front = self
-        begin = self._free_at if self._free_at > clock.now else clock.now
-        if self._cache.is_hit(request, clock.now):
-            self._free_at = begin + model.hit_seconds
-            clock.at(self._free_at, self._hit, request)
+        if self._cache.is_hit(request, self._clock.now):
+            self._loop.do(self._model.hit_seconds, self._hit, request)
         else:
-            self._free_at = begin + model.miss_seconds
-            clock.at(self._free_at, self._miss, request)
-        return True
+            self._loop.do(self._model.miss_seconds / 2, self._miss, request)
 
     def answered(self, request: Request, status: Status) -> None:
         """The predictor is done with a request of this pod."""
         self._asking -= 1
-        self.end(request, status)
+        self._loop.do(self._model.miss_seconds / 2, self._answer, (request, status))
         if not self._asks_next:
             self._ask_next()
 
@@ -156,6 +186,9 @@ class TransformerPod(Pod):
     @property
     def waiting_inside(self) -> int:
         return len(self._pool)
+
+    def _answer(self, errand: Errand) -> None:
+        self.end(*errand)
 
     def _hit(self, request: Request) -> None:
         self.end(request, Status.HIT)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from rich.table import Table
 
-from knative.simulator.outcome import Moment, Outcome, Summary
+from knative.simulator.outcome import Moment, Outcome, RevisionSummary, Summary
 
 BARS = " ▁▂▃▄▅▆▇█"
+IN_TIME = "in time"
+REVISIONS = ("stable", "canary")
+"""As their rows are called."""
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> Table:
@@ -18,9 +22,11 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     summaries = [outcome.summary() for outcome in outcomes]
     for summary in summaries:
         table.add_column(summary.name, justify="right", overflow="fold")
-    rows = [_cells(summary, outcome) for summary, outcome in zip(summaries, outcomes, strict=True)]
-    for label in rows[0]:
-        table.add_row(label, *(row[label] for row in rows))
+    objectives = {outcome.scenario.slo_s for outcome in outcomes}
+    in_time = f"within {_objective(objectives.pop())}" if len(objectives) == 1 else IN_TIME
+    rows = [_cells(summary, outcome, in_time) for summary, outcome in zip(summaries, outcomes, strict=True)]
+    for label in dict.fromkeys(itertools.chain(*rows)):
+        table.add_row(label, *(row.get(label, "-") for row in rows))
     return table
 
 
@@ -37,7 +43,7 @@ def timeline(outcome: Outcome, width: int = 60) -> list[str]:
         "pods ready": [max((m.ready for m in inside), default=0) for inside in in_window],
         "queue": [max((m.queued for m in inside), default=0) for inside in in_window],
     }
-    return [f"{name:>10} {_bars(values)} {max(values):,.0f}" for name, values in rows.items()]
+    return [f"{name:>10} {_bars(values)} max {max(values):,.0f}" for name, values in rows.items()]
 
 
 def so_far(name: str, moments: Sequence[Moment], width: int = 60) -> str:
@@ -53,13 +59,21 @@ def so_far(name: str, moments: Sequence[Moment], width: int = 60) -> str:
     return "\n".join([f"{name}, second {last[-1].time:,.0f}", *lines])
 
 
-def _cells(summary: Summary, outcome: Outcome) -> dict[str, str]:
-    objective = f"{outcome.scenario.slo_s * 1000:g} ms"
+def _cells(summary: Summary, outcome: Outcome, in_time: str) -> dict[str, str]:
+    """By label.
+
+    Args:
+        summary: the run in numbers.
+        outcome: the run.
+        in_time: label of the objective's row; :data:`IN_TIME` if the runs have different ones.
+    """
+    goodput = f"{summary.goodput:.1%}"
     cells = {
         "requests": f"{summary.requests:,}",
         "served": f"{summary.served:,}",
         "from the cache": _share(summary.hits, summary.requests),
         "shared": _share(summary.shared, summary.requests),
+        "413": f"{summary.errors_413:,}",
         "429": f"{summary.errors_429:,}",
         "503": f"{summary.errors_503:,}",
         "504": f"{summary.errors_504:,}",
@@ -67,16 +81,37 @@ def _cells(summary: Summary, outcome: Outcome) -> dict[str, str]:
         "P95": _ms(summary.p95),
         "P99": _ms(summary.p99),
         "P99 of misses": _ms(summary.p99_miss),
-        f"within {objective}": f"{summary.goodput:.1%}",
+        in_time: f"{goodput} ({_objective(outcome.scenario.slo_s)})" if in_time == IN_TIME else goodput,
         "peak queue": f"{summary.peak_queue:,}",
         "peak slices": f"{summary.peak_slices}",
         "slice-hours": f"{summary.slice_hours:.2f}",
     }
-    cost = summary.cost_per_million_chars
-    cells["cost per million characters"] = "-" if cost is None else f"{cost:.4f}"
-    profile = outcome.scenario.predictors[0].profile
-    cells["profile"] = f"{profile.name} ({profile.kind})"
+    cells["cost per million characters"] = _cost(summary, outcome.scenario.price_per_slice_hour)
+    profiles = dict.fromkeys(f"{p.profile.name} ({p.profile.kind})" for p in outcome.scenario.predictors)
+    cells["profile"] = ", ".join(profiles)
+    for role, revision in zip(REVISIONS, summary.revisions, strict=False):
+        cells |= {f"{role}: {label}": text for label, text in _revision_cells(revision).items()}
     return cells
+
+
+def _revision_cells(revision: RevisionSummary) -> dict[str, str]:
+    return {
+        "requests": f"{revision.requests:,}",
+        "served": f"{revision.served:,}",
+        "errors": f"{revision.errors:,} ({_share(revision.errors, revision.requests)})",
+        "P50": _ms(revision.p50),
+        "P99": _ms(revision.p99),
+    }
+
+
+def _cost(summary: Summary, price: float) -> str:
+    if not price:
+        return "- (give --price)"
+    return "-" if summary.cost_per_million_chars is None else f"{summary.cost_per_million_chars:.4f}"
+
+
+def _objective(seconds: float) -> str:
+    return f"{seconds * 1000:g} ms"
 
 
 def _share(part: int, whole: int) -> str:

@@ -139,8 +139,7 @@ class Revision:
 
     def _activate(self, request: Request) -> None:
         if not self.waiting and self._room > 0:
-            if not self._give(self._choose(), request):
-                self._end(request, Status.TOO_MANY)
+            self._give(self._choose(), request)
             return
         if len(self.waiting) >= ACTIVATOR_QUEUE:
             _expire(self.waiting, self._clock.now, self._end)
@@ -175,19 +174,16 @@ class Revision:
     def _queue(self, request: Request) -> None:
         pod = self._next(room=False)
         if pod.in_use < self._limit:
-            if not self._give(pod, request):
-                self._end(request, Status.TOO_MANY)
+            self._give(pod, request)
         elif len(pod.queue) < QUEUE_PROXY_FACTOR * self._limit:
             pod.queue.append(request)
         else:
             self._end(request, Status.UNAVAILABLE)
 
-    def _give(self, pod: Pod, request: Request) -> bool:
-        if not pod.accept(request):
-            return False
+    def _give(self, pod: Pod, request: Request) -> None:
         pod.in_use += 1
         self._room -= pod.phase is Phase.READY
-        return True
+        pod.accept(request)
 
     def _refill(self, pod: Pod) -> None:
         """Give a pod with room what waits for it."""
@@ -201,8 +197,8 @@ class Revision:
                 return
             if request.deadline <= now:
                 self._end(request, Status.TIMEOUT)
-            elif not self._give(pod, request):
-                self._end(request, Status.TOO_MANY)
+            else:
+                self._give(pod, request)
 
 
 def _expire(queue: deque[Request], now: float, end: Callable[[Request, Status], None]) -> None:

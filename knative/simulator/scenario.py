@@ -10,6 +10,7 @@ from knative.profile import Profile
 from knative.simulator.deployment import ColdStart
 from knative.simulator.errors import SimulationError
 from knative.simulator.pods import TransformerModel
+from knative.simulator.processors import Speeds
 from knative.simulator.workload import CacheModel, Traffic
 
 QUEUE_TOKENS = 131_072
@@ -56,6 +57,31 @@ class TransformerService:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A machine whose cores all pods share, and what else runs there. Predictors decode on one core each."""
+
+    cores: int
+    slice_seconds: float = 0.004
+    """How long a thread keeps its core while others wait: a tick of Linux with CONFIG_HZ=250."""
+    hop_seconds: float = 0.0
+    """CPU time that a hop costs a proxy there, both ways: caller to transformer, transformer to predictor."""
+    speeds: Speeds = field(default_factory=Speeds)
+    """Of the cores over time, 1 being that of whatever the profile was measured on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no machine (SimulationError)."""
+        rules = (
+            (self.cores >= 1, "cores must be at least 1"),
+            (self.slice_seconds > 0, "slice_seconds must be above 0"),
+            (self.hop_seconds >= 0, "hop_seconds must not be negative"),
+            (all(speed > 0 for speed in self.speeds.values), "speeds must be above 0"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                raise SimulationError(f"node: {rule}")
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """All that decides a simulation, but the trace."""
 
@@ -66,6 +92,8 @@ class Scenario:
     """None: requests go straight to the predictor, and there is no cache."""
     traffic: Traffic = field(default_factory=Traffic)
     cache: CacheModel = field(default_factory=CacheModel)
+    node: Node | None = None
+    """What all pods run on; None: every thread has a core of its own."""
     autoscaler: AutoscalerConfig = field(default_factory=AutoscalerConfig)
     timeout_s: float = 30.0
     """Seconds that a caller waits."""

@@ -12,11 +12,12 @@
     slo_ms: 800
     traffic: {chars: 60}
     cache: {kind: zipf, texts: 100000, exponent: 1.0}
-    canary: {profile: new.json, percent: 10}
+    canary: {profile: new.json, percent: 10}   # and release, to refuse a profile of another one
     cold_start: {schedule_seconds: 1, pull_seconds: 20}
     losses: [120]
+    node: {cores: 2, hop_seconds: 0.0005}  # optional: all pods share one machine's cores
 
-Paths are relative to the file.
+Paths are relative to the file. A GPU that the manifest asks for must be the one that the profile is of.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ from knative.annotations import RevisionScaling, revision_scaling
 from knative.config import AutoscalerConfig
 from knative.errors import ConfigError
 from knative.fields import Fields, FieldsError
+from knative.kpa import KPA
 from knative.manifests import Component, read_autoscaler_config, read_components
 from knative.profile import Profile, ProfileError, load_profile
 from knative.simulator.deployment import ColdStart
 from knative.simulator.errors import SimulationError
+from knative.simulator.gpu_limits import check_limits
 from knative.simulator.pods import TransformerModel
-from knative.simulator.scenario import QUEUE_TOKENS, PredictorService, Scenario, TransformerService
+from knative.simulator.scenario import QUEUE_TOKENS, Node, PredictorService, Scenario, TransformerService
 from knative.simulator.workload import CacheModel, Traffic
 
 KUSTOMIZE_TIMEOUT_S = 60.0
@@ -47,8 +50,12 @@ KUSTOMIZE_TIMEOUT_S = 60.0
 _Numbers = TypeVar("_Numbers", Traffic, CacheModel, ColdStart, TransformerModel)
 
 
-def load_scenario(path: Path) -> Scenario:
+def load_scenario(path: Path, instead: Mapping[str, Any] | None = None) -> Scenario:
     """Read a scenario's file.
+
+    Args:
+        path: of the file.
+        instead: fields that count instead of the file's.
 
     Raises:
         SimulationError: it cannot be read, or breaks a rule; the message names the field.
@@ -59,6 +66,8 @@ def load_scenario(path: Path) -> Scenario:
         raise SimulationError(f"{path} does not exist: write one as docs/guides/capacity.md shows") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SimulationError(f"{path} cannot be read as YAML: {error}") from error
+    if isinstance(document, Mapping):
+        document = {**document, **(instead or {})}
     return read_scenario(document, path.name, path.parent, name=path.stem)
 
 
@@ -126,18 +135,22 @@ def _scenario(fields: Fields, base: Path, name: str) -> Scenario:
     if fields.has("autoscaler"):
         config = read_autoscaler_config(read_manifest(base / fields.text("autoscaler")))
     manifest = base / fields.text("manifest")
-    components = {c.role: c for c in read_components(read_manifest(manifest), config)}
+    text = read_manifest(manifest)
+    components = {c.role: c for c in read_components(text, config)}
     predictor = components.get("predictor") or components.get("service")
     if predictor is None:
         raise SimulationError(f"{manifest} has no predictor: add one to its InferenceService")
     front = components.get("transformer")
+    predictors = _predictors(fields, base, predictor, config)
+    check_limits(str(manifest), text, [service.profile for service in predictors])
     slices = fields.integer("slices", least=1, default=0) if fields.has("slices") else None
     return Scenario(
         name=fields.text("name", name),
-        predictors=_predictors(fields, base, predictor, config),
+        predictors=predictors,
         transformer=_transformer(fields, front, config) if front else None,
         traffic=_numbers(fields, "traffic", Traffic()),
         cache=_numbers(fields, "cache", CacheModel()),
+        node=_node(fields),
         autoscaler=config,
         timeout_s=_timeout(fields, [c for c in (predictor, front) if c]),
         overhead_s=fields.number("overhead_ms", default=4.0) / 1000,
@@ -160,37 +173,53 @@ def _predictors(
         percent = canary.number("percent", most=100.0, default=percent)
         if canary.has("profile"):
             profile = _profile(canary, base)
+        _check_release(canary, profile)
         canary.finish()
-    if not 0 < percent < 100:
-        return (dataclasses.replace(stable, profile=profile) if percent else stable,)
+    if not percent:
+        return (stable,)
+    newer = dataclasses.replace(
+        stable,
+        profile=profile,
+        slots=min(stable.slots, profile.slots),
+        cold_start=_cold_start(fields, profile),
+    )
+    if percent == 100:
+        return (newer,)
     return (
         dataclasses.replace(stable, share=1 - percent / 100),
-        dataclasses.replace(
-            stable, name=f"{stable.name} (canary)", profile=profile, share=percent / 100,
-            slots=min(stable.slots, profile.slots),
-        ),
-    )  # fmt: skip
+        dataclasses.replace(newer, name=f"{stable.name} (canary)", share=percent / 100),
+    )
 
 
 def _predictor(
     fields: Fields, base: Path, component: Component, config: AutoscalerConfig
 ) -> PredictorService:
     profile = _profile(fields, base)
-    if fields.has("release") and fields.text("release") != profile.release.id:
-        raise SimulationError(
-            f"profile {profile.name} is of release {profile.release.id or 'unknown'}, not of "
-            f"{fields.text('release')}: measure that one with `yiwen profile`, or leave release out to simulate "
-            "with this one's numbers"
-        )
+    _check_release(fields, profile)
     return PredictorService(
         name=component.name,
         scaling=_scaling(component, config),
         profile=profile,
         slots=fields.integer("slots", least=1, default=0) if fields.has("slots") else 0,
         queue_tokens=fields.integer("queue_tokens", least=1, default=QUEUE_TOKENS),
-        cold_start=_numbers(fields, "cold_start", ColdStart(start_seconds=profile.start_seconds)),
+        cold_start=_cold_start(fields, profile),
         initial=fields.integer("initial", least=0, default=0) if fields.has("initial") else None,
     )
+
+
+def _check_release(fields: Fields, profile: Profile) -> None:
+    """Refuse a profile of another release than the field beside it names, if there is one."""
+    if fields.has("release") and fields.text("release") != profile.release.id:
+        raise SimulationError(
+            f"profile {profile.name} is of release {profile.release.id or 'unknown'}, not of "
+            f"{fields.text('release')}: measure that one with `yiwen profile`, or leave release out to simulate "
+            "with this one's numbers"
+        )
+
+
+def _cold_start(fields: Fields, profile: Profile) -> ColdStart:
+    """A process starts as fast as its profile says, unless the scenario does."""
+    return _numbers(fields, "cold_start", ColdStart(start_seconds=profile.start_seconds))
 
 
 def _transformer(fields: Fields, component: Component, config: AutoscalerConfig) -> TransformerService:
@@ -202,6 +231,20 @@ def _transformer(fields: Fields, component: Component, config: AutoscalerConfig)
     )
 
 
+def _node(fields: Fields) -> Node | None:
+    inner = fields.inner_if_any("node")
+    if inner is None:
+        return None
+    usual = Node(cores=1)
+    node = Node(
+        cores=inner.integer("cores", least=1),
+        slice_seconds=inner.number("slice_seconds", default=usual.slice_seconds),
+        hop_seconds=inner.number("hop_seconds", default=usual.hop_seconds),
+    )
+    inner.finish()
+    return node
+
+
 def _profile(fields: Fields, base: Path) -> Profile:
     name = fields.text("profile")
     return load_profile(base / name if (base / name).exists() else name)
@@ -209,7 +252,9 @@ def _profile(fields: Fields, base: Path) -> Profile:
 
 def _scaling(component: Component, config: AutoscalerConfig) -> RevisionScaling:
     try:
-        return revision_scaling(component.annotations, component.container_concurrency, config)
+        scaling = revision_scaling(component.annotations, component.container_concurrency, config)
+        KPA(config, scaling, now=0.0)  # refuses a class that is not Knative's own
+        return scaling
     except ConfigError as error:
         raise SimulationError(f"{component.name}: {error}") from error
 

@@ -15,8 +15,9 @@ from knative.simulator.deployment import Slices
 from knative.simulator.events import Clock, Request, Status
 from knative.simulator.outcome import Moment, Outcome
 from knative.simulator.pods import Pod, PredictorPod, TransformerPod
+from knative.simulator.processors import Cores, EventLoop, OwnCore, Processor
 from knative.simulator.scenario import PredictorService, Scenario, TransformerService
-from knative.simulator.service import Service
+from knative.simulator.service import Ended, Service
 from knative.simulator.trace import Trace
 from knative.simulator.workload import Workload, draw_workload, warm_keys
 
@@ -56,6 +57,25 @@ def simulate(scenario: Scenario, trace: Trace, watch: Watch | None = None) -> Ou
     return _Simulation(scenario, workload, watch).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """A way from one service to the next, and back."""
+
+    pass_on: Callable[[Request], None]
+    pass_back: Ended
+
+    def over(self, proxy: EventLoop, seconds: float) -> _Hop:
+        """The same way over a proxy, which takes so much processor time for a request and its answer together."""
+
+        def pass_on(request: Request) -> None:
+            proxy.do(seconds / 2, self.pass_on, request)
+
+        def pass_back(request: Request, status: Status) -> None:
+            proxy.do(seconds / 2, lambda _: self.pass_back(request, status))
+
+        return _Hop(pass_on, pass_back)
+
+
 class _Simulation:
     def __init__(self, scenario: Scenario, workload: Workload, watch: Watch | None = None) -> None:
         self._scenario = scenario
@@ -63,12 +83,20 @@ class _Simulation:
         self._workload = workload
         self._clock = Clock()
         self._chance = Random(scenario.seed)
+        node = scenario.node
+        self._cores = Cores(self._clock, node.cores, node.slice_seconds, node.speeds) if node else None
         self._slices = Slices(self._clock, scenario.slices)
         self._cache = Cache(scenario.cache.ttl_s, warm_keys(workload, scenario.cache).tolist())
         self._latencies = array("d", bytes(8 * len(workload)))
         self._statuses = array("h", bytes(2 * len(workload)))
         self._left = len(workload)
         self._moments: list[Moment] = []
+        self._to_transformer = self._hop(self._enter, self._record)
+        self._to_predictor = (
+            self._hop(self._route, self._decoded)
+            if scenario.transformer
+            else _Hop(self._route, self._finished)
+        )
         up_to = 0.0
         self._predictors: list[_Routed] = []
         for predictor in scenario.predictors:
@@ -86,12 +114,7 @@ class _Simulation:
         if clock.now < end:
             clock.run_until(end)
         held = self._slices.settle()
-        # Whoever still waits ends at the deadline at the latest; the next report sweeps it up.
-        last = end + self._scenario.timeout_s + 3 * SAMPLE_SECONDS
-        while self._left and clock.now < last:
-            clock.run_until(clock.now + SAMPLE_SECONDS)
-        if self._left:
-            raise AssertionError(f"{self._left} requests never ended, or ended twice")
+        self._wait_for_all()
         return Outcome(
             scenario=self._scenario,
             workload=self._workload,
@@ -101,29 +124,54 @@ class _Simulation:
             slice_seconds=held,
         )
 
+    def _wait_for_all(self) -> None:
+        """Whoever still waits for a predictor ends at the deadline at the latest; the next report sweeps it up."""
+        clock, patience = self._clock, self._scenario.timeout_s + 3 * SAMPLE_SECONDS
+        left, since = self._left, clock.now
+        while self._left:
+            clock.run_until(clock.now + SAMPLE_SECONDS)
+            if self._left != left:
+                left, since = self._left, clock.now
+            elif clock.now - since > patience:
+                raise AssertionError(f"{left} requests never ended, or ended twice")
+
     def _arrive_all(self) -> None:
-        workload, clock, timeout = self._workload, self._clock, self._scenario.timeout_s
-        first = self._front.revision.arrive if self._front else self._ask
+        workload, scenario, first = self._workload, self._scenario, self._to_transformer.pass_on
+        # The caller's patience, less what is added to every answer.
+        patience = max(0.0, scenario.timeout_s - scenario.overhead_s)
         rows = zip(
             workload.times.tolist(), workload.prompt_tokens.tolist(), workload.new_tokens.tolist(),
-            workload.reserved_tokens.tolist(), workload.keys.tolist(), strict=True,
+            workload.reserved_tokens.tolist(), workload.keys.tolist(), workload.too_long.tolist(), strict=True,
         )  # fmt: skip
-        run_until = clock.run_until
-        for index, (time, prompt, new, reserved, key) in enumerate(rows):
+        run_until = self._clock.run_until
+        for index, (time, prompt, new, reserved, key, too_long) in enumerate(rows):
             run_until(time)
-            first(Request(index, time, time + timeout, prompt, new, reserved, key))
+            request = Request(index, time, time + patience, prompt, new, reserved, key)
+            if too_long:
+                self._record(request, Status.TOO_LONG)
+            else:
+                first(request)
+
+    def _thread(self) -> Processor:
+        return self._cores.thread() if self._cores else OwnCore(self._clock)
+
+    def _hop(self, onward: Callable[[Request], None], back: Ended) -> _Hop:
+        node, hop = self._scenario.node, _Hop(onward, back)
+        return hop.over(self._thread().event_loop(), node.hop_seconds) if node and node.hop_seconds else hop
 
     def _predictor(self, predictor: PredictorService) -> Service:
         slots = predictor.slots or predictor.profile.slots
         model = DecodingModel.of(predictor.profile, slots=slots, queue_tokens=predictor.queue_tokens)
 
         def make() -> Pod:
-            return PredictorPod(self._clock, model, service.revision.left)
+            return PredictorPod(
+                self._clock, self._thread, model, predictor.profile.request_seconds, service.revision.left
+            )
 
         service = Service(
             self._clock, predictor.scaling, self._scenario.autoscaler, slices=self._slices,
             cold_start=predictor.cold_start, chance=self._chance, make=make,
-            ended=self._decoded if self._scenario.transformer else self._finished,
+            ended=self._to_predictor.pass_back,
         )  # fmt: skip
         service.begin(predictor.initial)
         return service
@@ -131,8 +179,9 @@ class _Simulation:
     def _transformer(self, transformer: TransformerService) -> Service:
         def make() -> Pod:
             return TransformerPod(
-                self._clock, transformer.model, self._cache, self._ask, service.revision.left
-            )
+                self._clock, self._thread(), transformer.model, self._cache,
+                self._to_predictor.pass_on, service.revision.left,
+            )  # fmt: skip
 
         service = Service(
             self._clock, transformer.scaling, self._scenario.autoscaler, slices=Slices(self._clock, None),
@@ -141,7 +190,13 @@ class _Simulation:
         service.begin(transformer.initial)
         return service
 
-    def _ask(self, request: Request) -> None:
+    def _enter(self, request: Request) -> None:
+        if self._front:
+            self._front.revision.arrive(request)
+        else:
+            self._route(request)
+
+    def _route(self, request: Request) -> None:
         if len(self._predictors) == 1:
             self._predictors[0].service.revision.arrive(request)
             return
@@ -155,6 +210,12 @@ class _Simulation:
         request.front.answered(request, status)
 
     def _finished(self, request: Request, status: Status) -> None:
+        if request.key >= 0:
+            for follower in self._cache.ended(request, status, self._clock.now):
+                follower.front.end(follower, Status.SHARED if status is Status.OK else status)
+        self._to_transformer.pass_back(request, status)
+
+    def _record(self, request: Request, status: Status) -> None:
         now = self._clock.now
         if now > request.deadline:
             status, now = Status.TIMEOUT, request.deadline  # that is when the caller left
@@ -162,9 +223,6 @@ class _Simulation:
         self._latencies[request.index] = now - request.arrived
         self._statuses[request.index] = status
         self._left -= 1
-        if request.key >= 0:
-            for follower in self._cache.ended(request, status, now):
-                follower.front.end(follower, Status.SHARED if status is Status.OK else status)
 
     def _sample(self, _: object) -> None:
         first, front = self._predictors[0].service, self._front

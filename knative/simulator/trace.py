@@ -3,12 +3,13 @@
 A log is CSV with a header, or Parquet if pyarrow is installed. Columns: ``time`` (seconds, or ISO 8601), and, if
 known, ``chars`` (of the text), ``prompt_tokens``, ``new_tokens`` and ``key`` (equal for equal texts, e.g. a digest).
 Times must not go backwards; the first becomes 0. A gap is just a time without requests: Knative may go to zero in it.
+Whole numbers may be written as 12 or 12.0, as pandas does where a column has gaps elsewhere.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +22,12 @@ from knative.simulator.errors import SimulationError
 
 NUMBERS = ("chars", "prompt_tokens", "new_tokens")
 COLUMNS = ("time", *NUMBERS, "key")
+MOST_SECONDS = 31 * 86_400.0
+"""Longest trace: a second costs some 80 microseconds even if nobody asks."""
+LATEST_TIME = 1e11
+"""In seconds since 1970 that is the year 5138; in milliseconds it is 1973."""
+LARGEST_NUMBER = 1_000_000_000
+"""Of characters or tokens."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -48,7 +55,17 @@ def read_trace(path: Path) -> Trace:
     Raises:
         SimulationError: it cannot be read, or breaks a rule; the message names the line.
     """
-    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    if not path.exists():
+        raise SimulationError(
+            f"{path} does not exist: give a file, or arrivals such as poisson:rate=200,seconds=60"
+        )
+    header, cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    doubled = [name for name in header if header.count(name) > 1]
+    if doubled:
+        raise SimulationError(
+            f"{path} has the column {doubled[0]} more than once: drop or rename all but one"
+        )
+    columns = dict(zip(header, cells, strict=True))
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:
         raise SimulationError(
@@ -62,39 +79,60 @@ def read_trace(path: Path) -> Trace:
     numbers = {name: _positive(columns[name], name, path) for name in NUMBERS if name in columns}
     keys = columns.get("key")
     known = np.unique(np.asarray(keys, dtype=str), return_inverse=True)[1] if keys is not None else None
-    return Trace(times=times, seconds=float(times[-1]) + 1e-9, keys=known, **numbers)
+    seconds = max(1.0, float(times[-1]) + 1e-9)  # of one instant there is no rate
+    check_seconds(seconds, str(path))
+    return Trace(times=times, seconds=seconds, keys=known, **numbers)
 
 
-def _read_csv(path: Path) -> Mapping[str, Sequence[Any]]:
+def check_seconds(seconds: float, place: str) -> None:
+    """Refuse a trace that would take hours to simulate.
+
+    Args:
+        seconds: its length.
+        place: where it is from, for messages.
+
+    Raises:
+        SimulationError: it is longer than :data:`MOST_SECONDS`.
+    """
+    if seconds > MOST_SECONDS:
+        raise SimulationError(
+            f"{place}: the trace lasts {seconds:,.0f} seconds, {MOST_SECONDS:,.0f} (31 days) are the most: are these "
+            "milliseconds? Give seconds, or a shorter time"
+        )
+
+
+_Table = tuple[list[str], list[Sequence[Any]]]
+"""Names of columns, and the cells of each."""
+
+
+def _read_csv(path: Path) -> _Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip().lower() for name in next(reader, [])]
             rows = [row for row in reader if row]
-    except FileNotFoundError as error:
-        raise SimulationError(
-            f"{path} does not exist: give a file, or arrivals such as poisson:rate=200,seconds=60"
-        ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SimulationError(f"{path} cannot be read: {error}") from error
+    if not header:
+        raise SimulationError(f"{path} is empty: write a header with the column time, and a line per request")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise SimulationError(f"{path}, line {number}: {len(row)} cells, the header has {len(header)}")
-    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+    return header, [[row[index] for row in rows] for index in range(len(header))]
 
 
-def _read_parquet(path: Path) -> Mapping[str, Sequence[Any]]:
+def _read_parquet(path: Path) -> _Table:
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise SimulationError(
-            f"{path} is Parquet, which needs pyarrow: `pip install pyarrow`, or write the trace as CSV"
+            f"{path} is Parquet, which needs pyarrow: pip install 'yiwen[parquet]', or write the trace as CSV"
         ) from error
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as error:
         raise SimulationError(f"{path} cannot be read: {error}") from error
-    return {name.lower(): table.column(name).to_pylist() for name in table.column_names}
+    return [name.strip().lower() for name in table.column_names], [c.to_pylist() for c in table.columns]
 
 
 def _times(values: Sequence[Any], path: Path) -> Floats:
@@ -103,6 +141,10 @@ def _times(values: Sequence[Any], path: Path) -> Floats:
         line = int(np.argmax(seconds < 0)) + 2
         raise SimulationError(
             f"{path}, line {line}: the time is negative: count seconds from the start of the trace"
+        )
+    if seconds[0] > LATEST_TIME:
+        raise SimulationError(
+            f"{path}, line 2: the time {seconds[0]:.0f} is after the year 5000: are these milliseconds? Give seconds"
         )
     back = np.flatnonzero(np.diff(seconds) < 0)
     if len(back):
@@ -139,10 +181,24 @@ def _since_epoch(moment: datetime) -> float:
 def _positive(values: Sequence[Any], name: str, path: Path) -> Integers:
     numbers = np.empty(len(values), np.int64)
     for index, value in enumerate(values):
-        try:
-            numbers[index] = int(value)
-        except (TypeError, ValueError) as error:
-            raise SimulationError(f"{path}, line {index + 2}: {name} must be a whole number") from error
-        if numbers[index] < 1:
-            raise SimulationError(f"{path}, line {index + 2}: {name} must be at least 1")
+        number = _whole(value)
+        if number is None:
+            raise SimulationError(f"{path}, line {index + 2}: {name} must be a whole number")
+        if not 1 <= number <= LARGEST_NUMBER:
+            bounds = "at least 1" if number < 1 else f"at most {LARGEST_NUMBER:,}"
+            raise SimulationError(f"{path}, line {index + 2}: {name} must be {bounds}")
+        numbers[index] = number
     return numbers
+
+
+def _whole(value: object) -> int | None:
+    """12, 12.0 or their text as an integer; None for anything else."""
+    try:
+        return int(str(value))
+    except ValueError:
+        pass
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None

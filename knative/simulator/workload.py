@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from knative.simulator.errors import SimulationError
 from knative.simulator.trace import Floats, Integers, Trace
+
+Booleans = npt.NDArray[np.bool_]
+
+
+MOST_CHARS = 1_000_000
+"""Of a text, on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class Traffic:
         """Refuse lengths that cannot be (SimulationError)."""
         rules = (
             (self.chars >= 1, "chars must be at least 1"),
+            (self.chars <= MOST_CHARS, f"chars must be at most {MOST_CHARS:,}"),
             (0 <= self.spread <= 3, "spread must be from 0 to 3"),
             (self.prompt_tokens_per_char > 0, "prompt_tokens_per_char must be above 0"),
             (self.template_tokens >= 0, "template_tokens must not be negative"),
@@ -93,6 +101,7 @@ class Workload:
     reserved_tokens: Integers  # [N] counted at admission
     keys: Integers  # [N] text, -1 where none is known; a rate's hits are -2
     draws: Floats  # [N] uniform in [0, 1): which canary
+    too_long: Booleans  # [N] prompt and answer exceed the shortest slot: refused at once
 
     def __len__(self) -> int:
         return len(self.times)
@@ -107,20 +116,18 @@ def draw_workload(
         trace: arrivals.
         traffic: lengths.
         cache: which requests are alike.
-        max_sequence_tokens: longest prompt and answer together; longer ones are cut, as the transformer would
-            split or refuse them.
+        max_sequence_tokens: longest prompt and answer together; longer ones are too long.
         seed: equal seeds give equal workloads, whatever else the scenario says.
 
     Raises:
         SimulationError: the cache goes by the trace's keys and the trace has none.
     """
     chars, prompt, new = _lengths(trace, traffic, seed)
-    prompt = np.clip(prompt, 1, max_sequence_tokens - 1)
-    new = np.clip(new, 1, max_sequence_tokens - prompt)
-    reserved = prompt + np.minimum((new * traffic.budget).astype(np.int64), max_sequence_tokens - prompt)
+    too_long = prompt + new > max_sequence_tokens
+    reserved = prompt + np.minimum(new * traffic.budget, max_sequence_tokens - prompt).astype(np.int64)
     draws = np.random.default_rng([seed, 4]).random(len(trace))
     return Workload(
-        trace.times, trace.seconds, chars, prompt, new, reserved, _keys(trace, cache, seed), draws
+        trace.times, trace.seconds, chars, prompt, new, reserved, _keys(trace, cache, seed), draws, too_long
     )
 
 

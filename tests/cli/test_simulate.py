@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from cli.__main__ import main
 from tests.knative.profiles import profile
 from tests.knative.simulator.test_scenario_file import MANIFEST
 
 LOAD = "step:from=5,to=60,at=20,seconds=60"
+PLAIN = ("--manifest", "manifest.yaml", "--profile", "tiny.json")
 
 
 @pytest.fixture
@@ -58,7 +61,20 @@ def test_a_log_is_simulated_as_it_was(folder: Path, capsys: pytest.CaptureFixtur
     ("options", "message"),
     [
         (["none.csv", "--scenario", "cached.yaml"], "none.csv does not exist"),
-        ([LOAD], "options.manifest is missing"),
+        ([LOAD], "give --manifest"),
+        ([LOAD, "--manifest", "manifest.yaml"], "give --profile"),
+        ([LOAD, "--scenario", "cached.yaml", "--seed", "-1"], "cached.yaml.seed is -1"),
+        ([LOAD, "--scenario", "cached.yaml", "--ttl", "9"], "ttl is given beside --scenario"),
+        ([LOAD, *PLAIN, "--ttl", "9"], "--ttl has no effect: give --zipf"),
+        ([LOAD, *PLAIN, "--hit-rate", "0.5", "--ttl", "9"], "--ttl has no effect beside --hit-rate"),
+        ([LOAD, *PLAIN, "--hit-rate", "0.5", "--zipf", "9:1"], "--zipf has no effect beside --hit-rate"),
+        ([LOAD, *PLAIN, "--chars", "0"], "chars must be at least 1"),
+        ([LOAD, *PLAIN, "--zipf", "9:1", "--ttl", "0"], "ttl_s must be above 0"),
+        ([LOAD, *PLAIN, "--zipf", ""], "--zipf must be"),
+        ([LOAD, *PLAIN, "--slo-ms", "nan"], "slo_ms must be a finite number"),
+        ([LOAD, *PLAIN, "--lose", "5", "--lose", "61"], "die at second 61, after the end of the trace at 60"),
+        ([LOAD, *PLAIN, "--png", "x.foo"], "x.foo would be a PNG"),
+        ([LOAD, *PLAIN, "--json", "none/x.json"], "none/x.json cannot be written: make the directory none"),
         ([LOAD, "--scenario", "cached.yaml", "--slots", "2"], "slots is given beside --scenario"),
         ([LOAD, "--manifest", "manifest.yaml", "--profile", "tiny.json", "--zipf", "many"], "--zipf must be"),
         ([LOAD, "--scenario", "none.yaml"], "none.yaml does not exist"),
@@ -69,3 +85,57 @@ def test_what_cannot_be_simulated_ends_with_2_and_says_why(
 ) -> None:
     assert main(["simulate", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def runs(path: Path) -> list[dict[str, Any]]:
+    return [run["summary"] for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+
+
+def test_a_logs_keys_fill_the_cache_unless_an_option_says_otherwise(folder: Path) -> None:
+    (folder / "log.csv").write_text("time,key\n0,a\n10,a\n20,a\n", encoding="utf-8")
+    for options, hits in (([], 2), (["--ttl", "5"], 0), (["--hit-rate", "0"], 0), (["--hit-rate", "1"], 3)):
+        assert main(["simulate", "log.csv", *PLAIN, *options, "--json", "out.json"]) == 0
+        assert runs(folder / "out.json")[0]["hits"] == hits
+
+
+def test_keys_are_of_no_use_without_a_transformer(folder: Path) -> None:
+    document = yaml.safe_load(MANIFEST)
+    del document["spec"]["transformer"]
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (folder / "log.csv").write_text("time,key\n0,a\n10,a\n", encoding="utf-8")
+    assert main(["simulate", "log.csv", *PLAIN]) == 0
+
+
+def test_four_options_replace_what_the_scenarios_file_says(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--slo-ms", "50", "--slices", "1", "--price", "3", "--seed", "4"]
+    files = ["--scenario", "cached.yaml", "--compare", "cached.yaml"]
+    assert main(["simulate", LOAD, *files, "--json", "plain.json"]) == 0
+    assert "- (give --price)" in capsys.readouterr().out
+    assert main(["simulate", LOAD, *files, *options, "--json", "out.json"]) == 0
+    shown = capsys.readouterr().out
+    assert "within 50 ms" in shown
+    first, second = runs(folder / "out.json")
+    assert first["peak_slices"] == 1
+    assert first["cost_per_million_chars"] > 0
+    assert first["hits"] == second["hits"] != runs(folder / "plain.json")[0]["hits"]
+    assert second["cost_per_million_chars"] is None
+
+
+def test_runs_with_different_objectives_and_revisions_share_a_table(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "name: two\nmanifest: manifest.yaml\nprofile: tiny.json\nslo_ms: 500\ncanary: {percent: 20}\n"
+    (folder / "two.yaml").write_text(text, encoding="utf-8")
+    assert main(["simulate", LOAD, *PLAIN, "--compare", "two.yaml", "--timeline"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("in time", "(800 ms)", "(500 ms)", "stable: P99", "canary: errors", "413", " max "):
+        assert words in shown
+
+
+def test_a_picture_that_fails_leaves_the_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "out.png").mkdir()
+    assert main(["simulate", LOAD, *PLAIN, "--json", "out.json", "--png", "out.png"]) == 2
+    assert "requests" in capsys.readouterr().out
+    assert runs(folder / "out.json")[0]["requests"] > 0

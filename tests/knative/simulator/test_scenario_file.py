@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from knative.profile import Profile, ProfiledRelease
 from knative.simulator.errors import SimulationError
 from knative.simulator.scenario import Scenario
 from knative.simulator.scenario_file import load_scenario, read_scenario
@@ -38,8 +40,12 @@ spec:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "manifest.yaml").write_text(MANIFEST, encoding="utf-8")
     for made in (profile(), profile(name="new", slots=2)):
-        (tmp_path / f"{made.name}.json").write_text(json.dumps(made.to_json()), encoding="utf-8")
+        save(tmp_path, made)
     return tmp_path
+
+
+def save(folder: Path, made: Profile) -> None:
+    (folder / f"{made.name}.json").write_text(json.dumps(made.to_json()), encoding="utf-8")
 
 
 def read(folder: Path, **fields: object) -> Scenario:
@@ -116,6 +122,10 @@ def test_a_file_names_others_relative_to_itself(folder: Path) -> None:
         ({"traffic": {"words": 3}}, "scenario.traffic has the unknown field words"),
         ({"cache": {"kind": "zipf", "exponent": "steep"}}, "scenario.cache.exponent must be a number"),
         ({"slo_ms": -1}, "scenario.slo_ms is -1"),
+        ({"slo_ms": float("nan")}, "scenario.slo_ms must be a finite number"),
+        ({"slo_ms": 10**400}, "scenario.slo_ms must be a finite number"),
+        ({"traffic": {"chars": 1e30}}, "traffic: chars must be at most 1,000,000"),
+        ({"canary": {"percent": 5, "release": "fedcba9876543210"}}, "profile tiny is of release 0123"),
         ({"canary": {"percent": 101}}, "canary.percent is 101, it must be from 0 to 100"),
     ],
 )
@@ -130,6 +140,12 @@ def test_what_makes_no_sense_is_said_with_the_field(
     ("text", "message"),
     [
         (MANIFEST.replace("maxReplicas: 8", "scaleTarget: 0"), "predictor.*target"),
+        (
+            MANIFEST.replace(
+                "Knative\n", "Knative\n    autoscaling.knative.dev/class: hpa.autoscaling.knative.dev\n"
+            ),
+            r"yiwen-predictor: class hpa\.autoscaling\.knative\.dev is not Knative's own",
+        ),
         ("kind: Deployment\n", "no InferenceService"),
         (MANIFEST.replace("  predictor:", "  predictors:"), "has no predictor"),
     ],
@@ -173,3 +189,103 @@ def test_an_overlay_is_built_with_kubectl_where_there_is_one(
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(SimulationError, match=r"run `yiwen render .* > built.yaml`, or kubectl kustomize"):
         read(folder, manifest="overlay")
+
+
+def with_limit(resource: str) -> str:
+    image = "image: example.org/yiwen-predictor"
+    return MANIFEST.replace(image, f'{image}, resources: {{limits: {{cpu: 4, {resource}: "1"}}}}')
+
+
+@pytest.mark.parametrize(
+    ("resource", "of_profile"),
+    [("nvidia.com/gpu", "full"), ("nvidia.com/mig-1g.10gb", "1g.10gb"), ("example.org/tpu", "full")],
+)
+def test_a_profile_of_the_manifests_slice_is_taken(folder: Path, resource: str, of_profile: str) -> None:
+    (folder / "manifest.yaml").write_text(with_limit(resource), encoding="utf-8")
+    save(folder, profile(slice=of_profile))
+    assert read(folder).predictors[0].profile.slice == of_profile
+
+
+@pytest.mark.parametrize(
+    ("resource", "of_profile", "message"),
+    [
+        ("nvidia.com/gpu", "1g.10gb", r"a whole GPU, or a manifest whose limit is nvidia\.com/mig-1g\.10gb"),
+        ("nvidia.com/mig-1g.10gb", "full", r"slice 1g\.10gb, or a manifest whose limit is nvidia\.com/gpu"),
+        (
+            "nvidia.com/mig-1g.10gb",
+            "1g.20gb",
+            r"asks for nvidia\.com/mig-1g\.10gb, profile tiny is of slice 1g\.20gb",
+        ),
+    ],
+)
+def test_a_profile_of_another_slice_is_refused(
+    folder: Path, resource: str, of_profile: str, message: str
+) -> None:
+    (folder / "manifest.yaml").write_text(with_limit(resource), encoding="utf-8")
+    save(folder, profile(slice=of_profile))
+    with pytest.raises(SimulationError, match=message):
+        read(folder)
+
+
+def test_a_model_server_and_a_knative_service_ask_for_slices_too(folder: Path) -> None:
+    limits = 'resources: {limits: {nvidia.com/gpu: "1"}}'
+    container = "containers: [{name: kserve-container, image: example.org/yiwen-predictor}]"
+    served = MANIFEST.replace(container, f"model: {{modelFormat: {{name: yiwen}}, {limits}}}")
+    alone = (
+        "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: alone}\n"
+        f"spec: {{template: {{spec: {{containers: [{{image: example.org/predictor, {limits}}}]}}}}}}\n"
+    )
+    save(folder, profile(slice="1g.10gb"))
+    for text in (served, alone, f"kind: List\nitems: [{json.dumps(yaml.safe_load(alone))}]\n"):
+        (folder / "manifest.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(SimulationError, match="give the profile of a whole GPU"):
+            read(folder)
+
+
+def test_a_canary_may_be_on_another_slice_than_the_manifest(folder: Path) -> None:
+    (folder / "manifest.yaml").write_text(with_limit("nvidia.com/gpu"), encoding="utf-8")
+    save(folder, profile(name="new", slots=2, slice="1g.10gb"))
+    assert len(read(folder, canary={"profile": "new.json", "percent": 5}).predictors) == 2
+    with pytest.raises(SimulationError, match="profile new is of slice"):
+        read(folder, canary={"profile": "new.json", "percent": 100})
+
+
+@pytest.mark.parametrize("percent", [5, 100])
+def test_a_canary_starts_as_fast_as_its_own_profile(folder: Path, percent: int) -> None:
+    save(folder, profile(name="new", slots=2, start_seconds=9.0))
+    canary = {"profile": "new.json", "percent": percent}
+    predictors = read(folder, slots=3, canary=canary).predictors
+    assert predictors[-1].cold_start.start_seconds == 9.0
+    assert predictors[-1].slots == 2
+    assert predictors[0].cold_start.start_seconds == (9.0 if percent == 100 else 5.0)
+    pulled = read(folder, canary=canary, cold_start={"pull_seconds": 20}).predictors[-1].cold_start
+    assert (pulled.pull_seconds, pulled.start_seconds) == (20.0, 9.0)
+    said = read(folder, canary=canary, cold_start={"start_seconds": 1}).predictors[-1].cold_start
+    assert said.start_seconds == 1.0
+
+
+def test_a_canarys_release_is_checked_if_it_names_one(folder: Path) -> None:
+    newer = ProfiledRelease("fedcba9876543210", "tiny", None)
+    save(folder, profile(name="new", slots=2, release=newer))
+    canary = {"profile": "new.json", "percent": 5}
+    assert len(read(folder, release="0123456789abcdef", canary=canary).predictors) == 2
+    assert len(read(folder, canary={**canary, "release": "fedcba9876543210"}).predictors) == 2
+    with pytest.raises(SimulationError, match="profile new is of release fedcba9876543210, not of 0123"):
+        read(folder, canary={**canary, "release": "0123456789abcdef"})
+
+
+def test_fields_may_replace_those_of_a_file(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(
+        "manifest: manifest.yaml\nprofile: tiny.json\nslo_ms: 9\n", encoding="utf-8"
+    )
+    scenario = load_scenario(folder / "mine.yaml", {"slo_ms": 500, "seed": 3})
+    assert (scenario.slo_s, scenario.seed) == (0.5, 3)
+    with pytest.raises(SimulationError, match="slo_ms is -1"):
+        load_scenario(folder / "mine.yaml", {"slo_ms": -1})
+
+
+def test_the_guides_scenarios_ask_for_what_their_profiles_are_of() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "guides" / "capacity"
+    for path in folder.glob("*.yaml"):
+        if not path.name.startswith("manifest"):
+            assert load_scenario(path).predictors

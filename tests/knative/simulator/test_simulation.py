@@ -21,7 +21,8 @@ from knative.simulator.deployment import ColdStart
 from knative.simulator.events import Status
 from knative.simulator.outcome import Outcome
 from knative.simulator.pods import TransformerModel
-from knative.simulator.scenario import PredictorService, Scenario, TransformerService
+from knative.simulator.processors import Speeds
+from knative.simulator.scenario import Node, PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
 from knative.simulator.trace import Trace
 from knative.simulator.workload import CacheModel, Traffic
@@ -30,7 +31,7 @@ from tests.knative.profiles import profile
 CONFIG = AutoscalerConfig()
 SHORT = Traffic(chars=10, spread=0.0, prompt_tokens_per_char=1.0, template_tokens=0, new_tokens_per_char=0.9)
 """10 tokens in and 10 out for every request: 112 ms alone on the tiny profile."""
-ALONE_S = 0.002 + 10 * 0.001 + 10 * 0.010
+ALONE_S = 0.002 + 0.003 + 10 * 0.001 + 10 * 0.010
 
 
 def scaling(concurrency: int = 4, **annotations: str) -> RevisionScaling:
@@ -320,3 +321,119 @@ def test_the_autoscaler_sees_the_concurrency_that_there_is() -> None:
     wanted = {m.desired for m in outcome.moments if 200 < m.time < 300}
     assert wanted <= {math.ceil(in_flight / 0.7) + d for d in (-1, 0, 1)}
     assert len(wanted) <= 2
+
+
+def far_apart(requests: int) -> Trace:
+    return at(*(0.5 + 0.5 * n for n in range(requests)))
+
+
+def test_on_a_node_of_its_own_a_request_takes_what_it_takes_anywhere() -> None:
+    alone = scenario(fixed(1), front=True)
+    shared = dataclasses.replace(alone, node=Node(cores=1))
+    assert simulate(shared, far_apart(3)).latencies == pytest.approx(simulate(alone, far_apart(3)).latencies)
+
+
+def test_predictors_on_one_core_take_turns() -> None:
+    two = scenario(fixed(2, concurrency=1), node=Node(cores=1))
+    assert simulate(two, at(0.5, 0.5)).latencies == pytest.approx([2 * ALONE_S] * 2, abs=2 * 0.004)
+    assert simulate(dataclasses.replace(two, node=Node(cores=2)), at(0.5, 0.5)).latencies == pytest.approx(
+        [ALONE_S] * 2
+    )
+
+
+def test_a_proxy_on_the_node_costs_every_hop() -> None:
+    without = scenario(fixed(1), front=True, node=Node(cores=1))
+    over = dataclasses.replace(without, node=Node(cores=1, hop_seconds=0.003))
+    more = simulate(over, far_apart(2)).latencies - simulate(without, far_apart(2)).latencies
+    assert more == pytest.approx([2 * 0.003] * 2)  # caller to transformer, transformer to predictor
+
+
+def test_slow_cores_make_a_request_take_longer() -> None:
+    slow = scenario(fixed(1), node=Node(cores=1, speeds=Speeds((1.0, 0.5), 1.0)))
+    assert simulate(slow, at(0.5, 1.5)).latencies == pytest.approx([ALONE_S, 2 * ALONE_S], rel=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rate=st.floats(1.0, 60.0),
+    pods=st.integers(1, 3),
+    cores=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_every_request_on_a_shared_node_ends_once_and_more_cores_never_serve_fewer(
+    rate: float, pods: int, cores: int, seed: int
+) -> None:
+    trace = generate_arrivals(f"poisson:rate={rate},seconds=4", seed)
+    served = []
+    for count in (cores, cores + 4):
+        shared = scenario(
+            fixed(pods, concurrency=0), front=True, timeout_s=3.0, node=Node(count, hop_seconds=0.001)
+        )
+        outcome = simulate(shared, trace)
+        assert all(status in tuple(Status) for status in statuses(outcome))
+        served.append(int(outcome.answered().sum()))
+    assert served[0] <= served[1]
+
+
+def test_a_transformer_that_cannot_keep_up_ends_every_request() -> None:
+    slow = TransformerService(fixed(1, 0), TransformerModel(0.0, 0.050))
+    outcome = simulate(
+        dataclasses.replace(scenario(fixed(4, 0), front=True, timeout_s=2.0), transformer=slow),
+        generate_arrivals("steady:rate=100,seconds=20", 0),
+    )
+    assert statuses(outcome).count(Status.TIMEOUT) > 1500
+    assert max(outcome.latencies) <= 2.0 + 1e-9
+
+
+def test_a_text_longer_than_a_slot_is_refused_at_once_and_counted() -> None:
+    long = Trace(
+        times=np.array([0.5, 0.6]),
+        seconds=2.0,
+        prompt_tokens=np.array([10, 200]),
+        new_tokens=np.array([11, 57]),
+    )
+    for front in (False, True):
+        outcome = simulate(scenario(fixed(1), front=front, overhead_s=0.004), long)
+        assert statuses(outcome) == [Status.OK, Status.TOO_LONG]
+        assert outcome.full_latencies()[1] == pytest.approx(0.004)
+        summary = outcome.summary()
+        assert (summary.served, summary.errors_413) == (1, 1)
+
+
+def test_nobody_sees_an_answer_later_than_the_timeout() -> None:
+    waits = simulate(
+        scenario(fixed(1, concurrency=1), timeout_s=3 * ALONE_S, overhead_s=0.004), at(*[0.5] * 4)
+    )
+    assert statuses(waits) == [Status.OK, Status.OK, Status.TIMEOUT, Status.TIMEOUT]
+    assert waits.full_latencies().tolist()[2:] == [pytest.approx(3 * ALONE_S)] * 2
+
+
+def test_each_of_two_revisions_has_its_own_numbers() -> None:
+    base = scenario(fixed(4), front=True, cache=CacheModel(kind="rate", rate=0.3))
+    assert simulate(base, at(0.5)).summary().revisions == ()
+    (stable,) = base.predictors
+    slow = profile(name="slow", prefill_seconds_per_token=0.05)
+    both = dataclasses.replace(
+        base,
+        predictors=(
+            dataclasses.replace(stable, share=0.75),
+            dataclasses.replace(stable, name="canary", profile=slow, share=0.25),
+        ),
+    )
+    summary = simulate(both, generate_arrivals("steady:rate=10,seconds=60", seed=0)).summary()
+    first, second = summary.revisions
+    assert (first.name, second.name) == ("predictor", "canary")
+    assert first.served + second.served == summary.served - summary.hits
+    assert second.requests == pytest.approx(0.25 * 0.7 * 600, rel=0.3)
+    assert first.p50 is not None
+    assert second.p50 is not None
+    assert second.p50 > first.p50 + 0.3
+    assert [revision["name"] for revision in summary.to_json()["revisions"]] == ["predictor", "canary"]
+
+
+def test_windows_fill_the_whole_time() -> None:
+    outcome = simulate(scenario(fixed(4)), generate_arrivals("steady:rate=10,seconds=25", seed=0))
+    for seconds in (1.0, 2.0, 3.7, 60.0):
+        windows = outcome.per_window(seconds)
+        assert windows.arrivals.tolist() == pytest.approx([10.0] * len(windows.times), abs=1.0)
+        assert windows.times[-1] < 25

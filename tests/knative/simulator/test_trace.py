@@ -69,6 +69,13 @@ def test_a_seed_decides_everything() -> None:
         ("poisson:rate=1,seconds=1,rates=2", "poisson has no parameter rates"),
         ("poisson:rate=1e9,seconds=100", "20,000,000 are the most"),
         ("step:from=1,to=2,at=9,seconds=5", "at=9 must not be after the end"),
+        ("poisson:rate=1,rate=2,seconds=5", "poisson: rate is given twice"),
+        ("poisson:rate=0.001,seconds=3600000", r"lasts 3,600,000 seconds.*are these milliseconds\?"),
+        ("diurnal:low=0,high=0,seconds=1e15", r"are these milliseconds\?"),
+        (
+            "bursts:rate=0,burst=0,every=1e-3,for=1e-4,seconds=86400",
+            "1,000,000 bursts are the most: raise every",
+        ),
         ("bursts:rate=1,burst=2,every=5,for=5,seconds=50", "for must be above 0 and below every"),
     ],
 )
@@ -115,6 +122,13 @@ def test_times_may_be_iso_8601_and_without_a_zone_they_are_utc(tmp_path: Path) -
         ("time,chars\n1,2\n3\n", "line 3: 1 cells, the header has 2"),
         ("time,chars\n1,0\n", "line 2: chars must be at least 1"),
         ("time,chars\n1,many\n", "line 2: chars must be a whole number"),
+        ("time,chars\n1,5.7\n", "line 2: chars must be a whole number"),
+        ("time,chars\n1,inf\n", "line 2: chars must be a whole number"),
+        ("time,chars\n1,99999999999999999999999\n", "line 2: chars must be at most 1,000,000,000"),
+        ("time,chars,Chars\n1,2,3\n", "the column chars more than once: drop or rename"),
+        ("", "is empty: write a header"),
+        ("time\n0\n3600000\n", r"lasts 3,600,000 seconds.*are these milliseconds\?"),
+        ("time\n1767225600000\n1767225601000\n", r"line 2: .*are these milliseconds\?"),
     ],
 )
 def test_a_log_that_breaks_a_rule_names_the_line(tmp_path: Path, text: str, message: str) -> None:
@@ -123,16 +137,57 @@ def test_a_log_that_breaks_a_rule_names_the_line(tmp_path: Path, text: str, mess
 
 
 def test_no_log_names_the_other_way(tmp_path: Path) -> None:
-    with pytest.raises(SimulationError, match="does not exist: give a file, or arrivals such as poisson"):
-        read_trace(tmp_path / "none.csv")
+    for name in ("none.csv", "none.parquet"):
+        with pytest.raises(SimulationError, match="does not exist: give a file, or arrivals such as poisson"):
+            read_trace(tmp_path / name)
 
 
-@pytest.mark.skipif("pyarrow" in sys.modules, reason="pyarrow is here")
+def test_whole_numbers_may_have_a_point(tmp_path: Path) -> None:
+    trace = read_trace(log(tmp_path, "time,chars\n0,12.0\n1,30\n"))
+    assert trace.chars is not None
+    assert trace.chars.tolist() == [12, 30]
+
+
+def test_a_log_of_one_instant_lasts_a_second(tmp_path: Path) -> None:
+    assert read_trace(log(tmp_path, "time\n7\n7\n7\n")).seconds == 1.0
+
+
+def parquet(tmp_path: Path, **columns: list[float]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as files
+
+    files.write_table(pyarrow.table(columns), tmp_path / "log.parquet")
+    return tmp_path / "log.parquet"
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    trace = read_trace(parquet(tmp_path, time=[5.0, 6.5], chars=[12.0, 30.0], key=[1, 1]))
+    assert trace.times.tolist() == [0.0, 1.5]
+    assert trace.chars is not None
+    assert trace.chars.tolist() == [12, 30]
+    assert trace.keys is not None
+    assert trace.keys[0] == trace.keys[1]
+
+
+@pytest.mark.parametrize("wrong", [5.7, float("inf"), float("nan")])
+def test_parquet_breaks_the_rules_that_csv_does(tmp_path: Path, wrong: float) -> None:
+    with pytest.raises(SimulationError, match="line 2: chars must be a whole number"):
+        read_trace(parquet(tmp_path, time=[5.0], chars=[wrong]))
+
+
+def test_a_file_that_is_not_parquet_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "log.parquet").write_text("time\n1\n", encoding="utf-8")
+    with pytest.raises(SimulationError, match=r"log\.parquet cannot be read: "):
+        read_trace(tmp_path / "log.parquet")
+
+
 def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SimulationError, match="pip install pyarrow"):
+    (tmp_path / "log.parquet").touch()
+    with pytest.raises(SimulationError, match=r"pip install 'yiwen\[parquet\]'"):
         read_trace(tmp_path / "log.parquet")
 
 
@@ -146,8 +201,20 @@ def test_lengths_follow_the_traffic() -> None:
     assert workload.chars.mean() == pytest.approx(100, rel=0.02)
     assert workload.chars.std() == pytest.approx(50, rel=0.05)
     assert workload.new_tokens.mean() == pytest.approx(1.5 + 20, rel=0.03)
-    assert (workload.prompt_tokens + workload.new_tokens <= 256).all()
+    assert (workload.too_long == (workload.prompt_tokens + workload.new_tokens > 256)).all()
     assert (workload.reserved_tokens <= 256).all()
+
+
+def test_a_text_longer_than_a_slot_is_marked_and_not_cut() -> None:
+    trace = Trace(
+        times=np.zeros(3),
+        seconds=1.0,
+        prompt_tokens=np.array([100, 156, 157]),
+        new_tokens=np.array([100] * 3),
+    )
+    workload = draw_workload(trace, Traffic(), CacheModel(), max_sequence_tokens=256, seed=0)
+    assert workload.new_tokens.tolist() == [100] * 3
+    assert workload.too_long.tolist() == [False, False, True]
 
 
 def test_a_rate_makes_so_many_hits_and_nothing_else() -> None:
