@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan and print; returns the exit code."""
     from rich.console import Console
 
-    from knative.planner.candidates import make_candidates
+    from knative.planner.candidates import check_profiles, make_candidates
     from knative.planner.errors import PlanError
     from knative.planner.models import read_model
     from knative.planner.plan import make_plan
@@ -73,7 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
         measured = [load_profile(path) for path in arguments.profile]
         model = read_model(arguments.checkpoint)
         candidates = make_candidates(model, _gpus(arguments), demand.max_sequence_tokens, measured)
-        plan = make_plan([c for c in candidates if _wanted(c, arguments)], demand)
+        candidates = tuple(candidate for candidate in candidates if _wanted(candidate, arguments))
+        check_profiles(measured, candidates, model)
+        with Console(stderr=True).status("planning") as status:
+            plan = make_plan(candidates, demand, lambda what: status.update(f"simulating {what}"))
         if arguments.write and plan.sizes:
             _write(plan, arguments)
         if arguments.json:
@@ -140,7 +144,9 @@ def _gpus(arguments: argparse.Namespace) -> list[Gpu]:
     unknown = [key for key in keys if key not in GPUS]
     if unknown:
         raise PlanError(f"{unknown[0]!r} is no GPU of the catalogue: {', '.join(GPUS)}, or all")
-    gpus = [GPUS[key] for key in keys]
+    gpus = [GPUS[key] for key in dict.fromkeys(keys)]
     if arguments.price is None:
         return gpus
+    if not 0 <= arguments.price < math.inf:
+        raise PlanError(f"--price must be a number of at least 0, not {arguments.price:g}")
     return [dataclasses.replace(gpu, price=arguments.price) for gpu in gpus]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from knative.planner.demand import Candidate
 from knative.planner.derive import Target, derive_profile, slots_that_fit
@@ -11,9 +12,9 @@ from knative.planner.gpus import GPUS, Gpu, Slice
 from knative.planner.models import WEIGHT_BYTES, ModelShape
 from knative.profile import Profile, load_profile
 
-REFERENCES = {precision: f"7b-h200-full-{precision}" for precision in WEIGHT_BYTES}
-"""The measured profile that others are derived from."""
-REFERENCE_GPU = GPUS["h200"]
+MEASURED_GPUS = ("h200", "h100")
+"""Those that a 7B model was measured on, whole and in every precision. A slice of one is derived from it as a whole,
+anything else from the first."""
 
 
 def make_candidates(
@@ -27,6 +28,9 @@ def make_candidates(
         max_sequence_tokens: tokens of a slot.
         measured: profiles of the caller's own; they take the place of a derived one where hardware, slice, precision
             and model are theirs.
+
+    Raises:
+        PlanError: the slots of one of these are shorter than ``max_sequence_tokens``.
     """
     return tuple(
         _candidate(Target(gpu, part, model), precision, max_sequence_tokens, measured)
@@ -39,25 +43,84 @@ def make_candidates(
 def _candidate(
     target: Target, precision: str, max_sequence_tokens: int, measured: Sequence[Profile]
 ) -> Candidate:
-    reference = load_profile(REFERENCES[precision])
-    slots = slots_that_fit(target, precision, reference.memory.other_bytes, max_sequence_tokens)
-    slots = min(slots, reference.slots)
-    profile = next((own for own in (*measured, reference) if _is_of(own, target, precision)), None)
+    measured_on = GPUS[target.gpu.key if target.gpu.key in MEASURED_GPUS else MEASURED_GPUS[0]]
+    reference = load_profile(f"7b-{measured_on.key}-full-{precision}")
+    own = next((profile for profile in measured if _is_of(profile, target, precision)), None)
+    if own is not None:
+        _check_slot_length(own, max_sequence_tokens)
+    profile = own or (reference if _is_of(reference, target, precision) else None)
+    other_bytes = (profile.memory.other_bytes if profile else 0) or reference.memory.other_bytes
+    slots = slots_that_fit(target, precision, other_bytes, max_sequence_tokens)
+    slots = min(slots, (profile or reference).slots)
     if profile is None and slots:
-        measured_on = Target(REFERENCE_GPU, REFERENCE_GPU.slices[-1], reference_model(reference))
         profile = derive_profile(
-            reference, measured_on, target, slots=slots, max_sequence_tokens=max_sequence_tokens
+            reference,
+            Target(measured_on, measured_on.slices[-1], reference_model(reference)),
+            target,
+            slots=slots,
+            max_sequence_tokens=max_sequence_tokens,
         )
     return Candidate(
         gpu=target.gpu,
         part=target.part,
         precision=precision,
-        profile=profile if slots else None,
+        profile=replace(profile, slots=slots, max_sequence_tokens=max_sequence_tokens)
+        if profile and slots
+        else None,
         weight_bytes=target.model.weight_bytes(precision),
         kv_bytes_per_token=target.model.kv_bytes_per_token,
         slice_bytes=target.gpu.slice_bytes(target.part),
         slots=slots,
     )
+
+
+def check_profiles(measured: Sequence[Profile], candidates: Sequence[Candidate], model: ModelShape) -> None:
+    """Refuse a profile of the caller's own that no candidate is planned with.
+
+    Args:
+        measured: the caller's own, as :func:`make_candidates` had them.
+        candidates: those that are planned with.
+        model: what is served.
+
+    Raises:
+        PlanError: one of them would not count; the message says why and what to do.
+    """
+    for number, profile in enumerate(measured):
+        reason = _why_unused(profile, candidates, model)
+        if any(_place(profile) == _place(earlier) for earlier in measured[:number]):
+            reason = "another --profile of the same hardware, slice and precision comes before it: give one of them"
+        if reason:
+            raise PlanError(f"profile {profile.name} cannot be used: {reason}")
+
+
+def _why_unused(profile: Profile, candidates: Sequence[Candidate], model: ModelShape) -> str:
+    gpu = next((gpu for gpu in GPUS.values() if gpu.name == profile.hardware), None)
+    if gpu is None:
+        names = ", ".join(gpu.name for gpu in GPUS.values())
+        return (
+            f"the catalogue has no {profile.hardware!r}; measure it with one of these as --hardware: {names}"
+        )
+    if profile.release.shape is None:
+        return "it does not say what model it is of; measure it again with --release"
+    if profile.release.shape != model.decoder:
+        return f"it is of another model, {profile.release.name or 'unnamed'}; give that one as --checkpoint"
+    if profile.precision not in WEIGHT_BYTES:
+        return f"its precision is {profile.precision}; plans have {', '.join(WEIGHT_BYTES)}"
+    slice_of(gpu, profile.slice)
+    if not any(_place(profile) == _place_of(candidate) for candidate in candidates):
+        wanted = f"--gpu {gpu.key} --slice {profile.slice} --precision {profile.precision}"
+        return f"its option is not planned with; plan it too, as with {wanted}"
+    return ""
+
+
+def _check_slot_length(profile: Profile, max_sequence_tokens: int) -> None:
+    """Refuse slots longer than those that were measured: nothing says how long their steps take."""
+    if max_sequence_tokens > profile.max_sequence_tokens:
+        raise PlanError(
+            f"profile {profile.name} cannot be used: its slots had {profile.max_sequence_tokens} tokens, and "
+            f"--max-tokens asks for {max_sequence_tokens}; measure a release with longer ones, or give --max-tokens "
+            f"{profile.max_sequence_tokens}"
+        )
 
 
 def reference_model(reference: Profile) -> ModelShape:
@@ -74,12 +137,16 @@ def reference_model(reference: Profile) -> ModelShape:
 
 
 def _is_of(profile: Profile, target: Target, precision: str) -> bool:
-    return (profile.hardware, profile.slice, profile.precision, profile.release.shape) == (
-        target.gpu.name,
-        target.part.name,
-        precision,
-        target.model.decoder,
-    )
+    place = (target.gpu.name, target.part.name, precision)
+    return _place(profile) == place and profile.release.shape == target.model.decoder
+
+
+def _place(profile: Profile) -> tuple[str, str, str]:
+    return profile.hardware, profile.slice, profile.precision
+
+
+def _place_of(candidate: Candidate) -> tuple[str, str, str]:
+    return candidate.gpu.name, candidate.part.name, candidate.precision
 
 
 def slice_of(gpu: Gpu, name: str) -> Slice:

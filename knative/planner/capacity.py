@@ -26,6 +26,8 @@ SECONDS = 10.0
 """Of one simulation, at least: a queue must have time to grow."""
 HALVINGS = 7
 """Of the interval that the rate is looked for in: to within a hundredth."""
+ABOVE_MOST = 1.1
+"""Times what busy slots can do: no capacity is as high, whatever texts were drawn."""
 BURST = 1.5
 """Most replicas over those planned."""
 PATIENCE = 20.0
@@ -50,7 +52,8 @@ def alone_seconds(profile: Profile, traffic: Traffic) -> float:
     """Latency of a long text with nothing else in the pod."""
     prompt, new = long_text(traffic)
     step = profile.step_seconds(1, prompt + new / 2)
-    return profile.request_seconds + prompt * profile.prefill_seconds_per_token + new * step
+    reading = profile.prompt_step_seconds + prompt * profile.prefill_seconds_per_token
+    return profile.request_seconds + reading + new * step
 
 
 def most_per_second(profile: Profile, traffic: Traffic) -> float:
@@ -62,19 +65,43 @@ def most_per_second(profile: Profile, traffic: Traffic) -> float:
     return 1 / (new * step / profile.slots + extra)
 
 
+def highest_rate(profile: Profile, traffic: Traffic) -> float:
+    """Requests per second that no pod's capacity comes to: where the search for it begins."""
+    return most_per_second(profile, traffic) * ABOVE_MOST
+
+
+def overhead_seconds(profile: Profile) -> float:
+    """What comes on top of the predictor: the transformer's work on a miss and the way there."""
+    service = Scenario("", (PredictorService("", fixed_scaling(1, 0), profile),))
+    return service.overhead_s + TransformerModel().miss_seconds
+
+
+def keeps_objective(profile: Profile, demand: Demand, rate: float) -> bool:
+    """Whether one pod keeps the objective at so many misses per second. One simulation."""
+    objective = demand.p99_s - overhead_seconds(profile)
+    if objective <= 0:
+        return False
+    late = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
+    return late is not None and late <= objective
+
+
+def lowest_rate(profile: Profile, traffic: Traffic) -> float:
+    """The lowest rate that a capacity is looked for at."""
+    return highest_rate(profile, traffic) / 2.0**HALVINGS
+
+
 def pod_capacity(profile: Profile, demand: Demand) -> Capacity:
     """The highest rate of misses at which one pod keeps the objective.
 
     The objective is less what comes on top of the predictor: the transformer's work and the way there.
     """
-    service = Scenario("", (PredictorService("", fixed_scaling(1, 0), profile),))
-    objective = demand.p99_s - service.overhead_s - TransformerModel().miss_seconds
-    alone = alone_seconds(profile, demand.traffic)
-    low, high = 0.0, most_per_second(profile, demand.traffic) * 1.1
+    overhead = overhead_seconds(profile)
+    objective = demand.p99_s - overhead
+    alone = alone_seconds(profile, demand.traffic) + overhead
+    low, high = 0.0, highest_rate(profile, demand.traffic)
     for _ in range(HALVINGS):
         rate = (low + high) / 2
-        late = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
-        if late is not None and late <= objective:
+        if keeps_objective(profile, demand, rate):
             low = rate
         else:
             high = rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from knative.planner.errors import PlanError
@@ -32,8 +33,8 @@ class Demand:
     def __post_init__(self) -> None:
         """Refuse what nobody can ask (PlanError)."""
         rules = (
-            (self.qps > 0, "qps must be above 0"),
-            (self.p99_s > 0, "p99 must be above 0 ms"),
+            (0 < self.qps < math.inf, "qps must be a number above 0"),
+            (0 < self.p99_s < math.inf, "p99 must be a number of ms above 0"),
             (
                 0 <= self.hit_rate < 1,
                 "hit rate must be at least 0 and below 1: without misses nothing is to plan",
@@ -41,6 +42,7 @@ class Demand:
             (self.max_sequence_tokens >= 16, "tokens of a slot must be at least 16"),
             (0 < self.load <= 1, "load must be above 0 and at most 1"),
             (self.max_gpus is None or self.max_gpus >= 1, "GPUs must be at least 1"),
+            (self.seed >= 0, "seed must be at least 0"),
         )
         for holds, rule in rules:
             if not holds:
@@ -88,12 +90,13 @@ class Capacity:
     light_s: float
     """Mean latency when as many pods as may be share that load."""
     alone_s: float
-    """Latency of a long text (99 of 100 are shorter) when nothing else runs: no load can go below it."""
+    """Latency of a long text (99 of 100 are shorter) when nothing else runs, the transformer and the way there
+    included: no load can go below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A candidate that was judged."""
+    """A candidate, judged as far as was needed."""
 
     candidate: Candidate
     reason: str
@@ -102,11 +105,13 @@ class Option:
     replicas: int = 0
     gpus: int = 0
     cost: float = 0.0
-    """Per hour."""
+    """Per hour; if it was not judged, the least that it can be."""
     replicas_band: tuple[int, int] | None = None
     """Fewest and most replicas if the profile is off by as much as it may be."""
     p99_s: float | None = None
     """Of the whole service with so many replicas, simulated; None where that was not done."""
+    judged: bool = True
+    """False where others are cheaper than it can be: it was not simulated, ``gpus`` and ``cost`` are bounds."""
 
     @property
     def feasible(self) -> bool:
@@ -123,6 +128,7 @@ class Sizes:
     min_replicas: int
     max_replicas: int
     transformer_replicas: int
+    transformer_max_replicas: int
     volume_bytes: int
     """Of the PVC: two releases with one plan each, so that a canary finds its own."""
     cache_entry_bytes: int

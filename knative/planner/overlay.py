@@ -1,7 +1,7 @@
 """A plan as a kustomize overlay on top of another one, which brings the hardware, storage and values.
 
-Only what was planned is patched: replicas, concurrency, target and slots. An overlay that asks for another slice than
-the plan's is refused, since its numbers would not hold there.
+Only what was planned is patched: replicas, concurrency, target and slots. An overlay that asks for another slice or
+another GPU than the plan's is refused, since its numbers would not hold there, and so is one whose quota is smaller.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Any
 import yaml
 
 from knative.annotations import GROUP
-from knative.planner.demand import Plan
+from knative.planner.demand import Plan, Sizes
 from knative.planner.errors import PlanError
+from knative.planner.gpus import Gpu, Slice
+from knative.planner.wording import counted
 
 GPU_PREFIX = "nvidia.com/"
+PRODUCT = "nvidia.com/gpu.product"
+"""Label of nodes."""
 SLOTS = "YIWEN_SLOTS"
 PATCH_FILE = "planned.yaml"
 UTILIZATION = GROUP + "target-utilization-percentage"
@@ -30,10 +34,17 @@ def overlay_files(plan: Plan, built: str, below: str) -> dict[str, str]:
         below: its path, relative to where the result will lie.
 
     Raises:
-        PlanError: the overlay below has no predictor, or one on another slice.
+        PlanError: the overlay below lacks a predictor or a transformer, has one on another slice or GPU, or its
+            quota is too small.
     """
-    service = _inference_service(built)
-    predictor = service["spec"]["predictor"]
+    if plan.sizes is None:
+        raise PlanError("there is no plan to write: nothing meets the objective")
+    documents = [document for document in yaml.safe_load_all(built) if isinstance(document, dict)]
+    service = _inference_service(documents)
+    spec, candidate = service["spec"], plan.options[0].candidate
+    _check_slice(_container(spec["predictor"]), candidate.part.resource)
+    _check_gpu(spec["predictor"], candidate.gpu)
+    _check_quotas(documents, candidate.part, plan.sizes.max_replicas)
     document = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -48,43 +59,60 @@ def overlay_files(plan: Plan, built: str, below: str) -> dict[str, str]:
     best, demand = plan.options[0], plan.demand
     comment = (
         f"# yiwen plan: {demand.qps:g} requests/s within {demand.p99_s * 1000:g} ms, {demand.hit_rate:.0%} hits; "
-        f"{best.replicas} pods on {best.candidate.label}.\n"
+        f"{counted(best.replicas, 'pod')} on {best.candidate.label}.\n"
     )
+    operations = [*_predictor(spec["predictor"], plan.sizes), *_transformer(spec["transformer"], plan.sizes)]
     return {
         "kustomization.yaml": comment + yaml.safe_dump(document, sort_keys=False),
-        PATCH_FILE: yaml.safe_dump(_operations(plan, predictor), sort_keys=False),
+        PATCH_FILE: yaml.safe_dump(operations, sort_keys=False),
     }
 
 
-def _inference_service(built: str) -> Mapping[str, Any]:
-    for document in yaml.safe_load_all(built):
-        found = isinstance(document, dict) and document.get("kind") == "InferenceService"
-        if found and "predictor" in (document.get("spec") or {}):
-            service: Mapping[str, Any] = document
-            return service
-    raise PlanError("the overlay has no InferenceService with a predictor: give one that has, as --on")
+def _inference_service(documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    for document in documents:
+        spec = document.get("spec") or {}
+        if document.get("kind") == "InferenceService" and {"predictor", "transformer"} <= set(spec):
+            return document
+    raise PlanError(
+        "the overlay has no InferenceService with a predictor and a transformer: give one that has, as --on"
+    )
 
 
-def _operations(plan: Plan, predictor: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """JSON patch operations; ``add`` replaces what is there."""
-    sizes, candidate = plan.sizes, plan.options[0].candidate
-    if sizes is None:
-        raise PlanError("there is no plan to write: nothing meets the objective")
-    containers: Sequence[Mapping[str, Any]] = predictor.get("containers") or [{}]
-    _check_slice(containers[0], candidate.part.resource)
+def _container(component: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one that serves."""
+    containers: Sequence[Mapping[str, Any]] = component.get("containers") or [{}]
+    return containers[0]
+
+
+def _predictor(predictor: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+    """JSON patch operations; ``add`` replaces what a mapping has."""
     annotations = "/spec/predictor/annotations"
-    operations = [
+    return [
         _add("/spec/predictor/minReplicas", sizes.min_replicas),
         _add("/spec/predictor/maxReplicas", sizes.max_replicas),
         _add("/spec/predictor/containerConcurrency", sizes.container_concurrency),
         _add("/spec/predictor/scaleTarget", sizes.scale_target),
         *([] if predictor.get("annotations") else [_add(annotations, {})]),
         _add(f"{annotations}/{UTILIZATION.replace('/', '~1')}", "100"),
-        _add("/spec/transformer/minReplicas", sizes.transformer_replicas),
+        *_slots(_container(predictor).get("env") or [], sizes.container_concurrency),
     ]
-    for index, variable in enumerate(containers[0].get("env") or []):
-        if variable.get("name") == SLOTS:
-            operations.append(_add(f"/spec/predictor/containers/0/env/{index}/value", str(candidate.slots)))
+
+
+def _slots(environment: Sequence[Mapping[str, Any]], slots: int) -> list[dict[str, Any]]:
+    """Operations that set the slots, whether there is an entry for them or not."""
+    path, entry = "/spec/predictor/containers/0/env", {"name": SLOTS, "value": str(slots)}
+    names = [variable.get("name") for variable in environment]
+    if SLOTS in names:
+        return [{"op": "replace", "path": f"{path}/{names.index(SLOTS)}", "value": entry}]
+    return [_add(f"{path}/-", entry) if names else _add(path, [entry])]
+
+
+def _transformer(transformer: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+    """Operations; a larger ``maxReplicas`` stays, and so does 0, which is no limit."""
+    most = transformer.get("maxReplicas") or 0
+    operations = [_add("/spec/transformer/minReplicas", sizes.transformer_replicas)]
+    if 0 < most < sizes.transformer_max_replicas:
+        operations.append(_add("/spec/transformer/maxReplicas", sizes.transformer_max_replicas))
     return operations
 
 
@@ -100,3 +128,48 @@ def _check_slice(container: Mapping[str, Any], wanted: str) -> None:
             f"the overlay asks for {', '.join(asked) or 'no GPU'}, the plan is for {wanted}: give an overlay with "
             "the component of that slice as --on, or plan with --gpu and --slice for the overlay's"
         )
+
+
+def _check_gpu(predictor: Mapping[str, Any], gpu: Gpu) -> None:
+    """Slices of several GPUs have one name; an overlay that does not say which GPU it wants is taken as it is."""
+    others = [label for label in _products(predictor) if not gpu.is_product(label)]
+    if others:
+        raise PlanError(
+            f"the overlay's pods may run on {', '.join(others)} ({PRODUCT}), the plan is for {gpu.name}: give an "
+            "overlay whose node affinity names that GPU alone as --on, or plan with --gpu for the overlay's"
+        )
+
+
+def _products(predictor: Mapping[str, Any]) -> list[str]:
+    """GPUs that the nodes may have, by their label; empty if it is not asked for."""
+    affinity = (predictor.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms")
+    selected = (predictor.get("nodeSelector") or {}).get(PRODUCT)
+    return [
+        *([str(selected)] if selected else []),
+        *(
+            str(value)
+            for term in terms or []
+            for expression in term.get("matchExpressions") or []
+            if (expression.get("key"), expression.get("operator")) == (PRODUCT, "In")
+            for value in expression.get("values") or []
+        ),
+    ]
+
+
+def _check_quotas(documents: Sequence[Mapping[str, Any]], part: Slice, pods: int) -> None:
+    key = f"requests.{part.resource}"
+    for document in documents:
+        hard = (document.get("spec") or {}).get("hard") or {}
+        if document.get("kind") != "ResourceQuota" or key not in hard:
+            continue
+        name, allowed = document["metadata"]["name"], str(hard[key])
+        if not allowed.isdecimal():
+            raise PlanError(f"ResourceQuota {name}: {key} is {allowed!r}; write a whole number")
+        if int(allowed) < pods:
+            gpus = int(allowed) // part.most
+            fewer = f", or plan with --max-gpus {gpus}" if gpus else ""
+            raise PlanError(
+                f"ResourceQuota {name} allows {allowed} of {part.resource}, the plan's maxReplicas are {pods}: raise "
+                f"{key} to {pods} or more{fewer}"
+            )

@@ -11,7 +11,8 @@ from rich.table import Table
 from knative.planner.demand import Demand, Option, Plan, Sizes
 from knative.planner.derive import MEMORY_FRACTION
 from knative.planner.gpus import GIB
-from knative.planner.plan import band_of
+from knative.planner.options import band_of
+from knative.planner.wording import counted, gibibytes, milliseconds
 from knative.simulator.pods import TransformerModel
 
 GB = 1e9
@@ -75,7 +76,7 @@ def _row(option: Option) -> tuple[str, ...]:
         f"{band[0]} to {band[1]}" if band else "-",
         str(option.gpus),
         f"{option.cost:.2f}",
-        "-" if option.p99_s is None else f"{option.p99_s * 1000:,.0f} ms",
+        "-" if option.p99_s is None else milliseconds(option.p99_s),
         option.reason or "best",
     )
 
@@ -88,8 +89,8 @@ def _memory(best: Option) -> Iterator[str]:
     slot = candidate.kv_bytes_per_token * profile.max_sequence_tokens
     yield (
         f"Memory of a pod ({candidate.part.resource}): {MEMORY_FRACTION:.0%} of "
-        f"{candidate.slice_bytes / GIB:.1f} GiB - {candidate.weight_bytes / GIB:.1f} GiB weights - "
-        f"{profile.memory.other_bytes / GIB:.1f} GiB workspace; "
+        f"{gibibytes(candidate.slice_bytes)} - {gibibytes(candidate.weight_bytes)} weights - "
+        f"{gibibytes(profile.memory.other_bytes)} workspace; "
         f"{candidate.kv_bytes_per_token / 1024:,.0f} KiB of K/V per token, {slot / GIB:.2f} GiB per slot: "
         f"{candidate.slots} slots used."
     )
@@ -117,7 +118,10 @@ def _sizes(sizes: Sizes, best: Option) -> Iterator[str]:
     )
     if best.replicas == 1:
         yield "One pod carries all: while it restarts, nobody is served. Take two where that matters."
-    yield f"Transformer: {sizes.transformer_replicas} replicas of one core."
+    yield (
+        f"Transformer: minReplicas {sizes.transformer_replicas}, maxReplicas {sizes.transformer_max_replicas}, one "
+        "core each."
+    )
     yield f"PVC: {sizes.volume_bytes / GB:,.0f} GB for two releases with a plan each."
     yield (
         f"Redis: {sizes.cache_entry_bytes} bytes per translation; misses add at most "
@@ -144,16 +148,19 @@ def _certainty(best: Option) -> Iterator[str]:
 
 
 def _impossible(plan: Plan) -> Iterator[str]:
-    yield f"No option meets {plan.demand.p99_s * 1000:,.0f} ms at {plan.demand.qps:g} requests/s."
+    demand, nearest = plan.demand, plan.nearest
+    yield f"No option meets {milliseconds(demand.p99_s)} at {demand.qps:g} requests/s."
     yield f"What binds: {plan.binding}."
-    nearest = plan.nearest
     if nearest is None:
         yield "Nothing near it can be met either."
         return
     best = plan.nearest_options[0]
+    fewer = nearest.qps < demand.qps and demand.max_gpus is not None
+    most = f", the most that {counted(demand.max_gpus or 0, 'GPU')} can do," if fewer else ""
     yield (
-        f"Nearest that can be met: {nearest.qps:g} requests/s within {nearest.p99_s * 1000:,.0f} ms, with "
-        f"{best.replicas} pods on {best.gpus} GPUs ({best.candidate.label}) at {best.cost:.2f} per hour."
+        f"Nearest that can be met: {nearest.qps:g} requests/s{most} within {milliseconds(nearest.p99_s)}, with "
+        f"{counted(best.replicas, 'pod')} on {counted(best.gpus, 'GPU')} ({best.candidate.label}) at {best.cost:.2f} "
+        "per hour."
     )
 
 
@@ -175,5 +182,6 @@ def _option_json(option: Option) -> dict[str, Any]:
         "gpus": option.gpus,
         "cost_per_hour": option.cost,
         "p99_s": option.p99_s,
+        "judged": option.judged,
         "reason": option.reason,
     }

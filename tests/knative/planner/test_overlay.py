@@ -58,8 +58,8 @@ def test_what_was_planned_is_patched_and_nothing_else(planned: Plan) -> None:
     assert patch == {"target": {"kind": "InferenceService", "name": "yiwen"}, "path": PATCH_FILE}
     values = {operation["path"]: operation["value"] for operation in yaml.safe_load(files[PATCH_FILE])}
     assert planned.sizes is not None
-    assert values["/spec/predictor/minReplicas"] == planned.sizes.min_replicas == 2
-    assert values["/spec/predictor/containers/0/env/1/value"] == "128"
+    assert values["/spec/predictor/minReplicas"] == planned.options[0].replicas
+    assert values["/spec/predictor/containers/0/env/1"] == {"name": "YIWEN_SLOTS", "value": "128"}
     assert values["/spec/predictor/annotations"] == {}
     utilization = "/spec/predictor/annotations/autoscaling.knative.dev~1target-utilization-percentage"
     assert values[utilization] == "100"
@@ -72,6 +72,80 @@ def test_another_slice_below_is_refused(planned: Plan) -> None:
         overlay_files(planned, below, "..")
     with pytest.raises(PlanError, match="asks for no GPU"):
         overlay_files(planned, BELOW.replace(', nvidia.com/gpu: "1"', ""), "..")
+
+
+def changes(planned: Plan, below: str) -> dict[str, object]:
+    """What is patched, by path."""
+    operations = yaml.safe_load(overlay_files(planned, below, "..")[PATCH_FILE])
+    return {operation["path"]: operation["value"] for operation in operations}
+
+
+def test_transformers_may_be_as_many_as_the_load_takes(planned: Plan) -> None:
+    assert planned.sizes is not None
+    most, path = planned.sizes.transformer_max_replicas, "/spec/transformer/maxReplicas"
+    assert most > planned.sizes.transformer_replicas >= 2
+    transformer = "transformer:\n    minReplicas: 1"
+    below = BELOW.replace(transformer, f"{transformer}\n    maxReplicas: 2")
+    assert changes(planned, below)[path] == most
+    assert path not in changes(planned, below.replace("maxReplicas: 2", "maxReplicas: 50"))
+    assert path not in changes(planned, below.replace("maxReplicas: 2", "maxReplicas: 0"))  # no limit
+
+
+def test_slots_are_set_where_the_overlay_does_not_set_them(planned: Plan) -> None:
+    entry = {"name": "YIWEN_SLOTS", "value": "128"}
+    below = BELOW.replace('      - {name: YIWEN_SLOTS, value: "8"}\n', "")
+    assert changes(planned, below)["/spec/predictor/containers/0/env/-"] == entry
+    below = below.replace("      env:\n      - {name: YIWEN_RELEASE, value: /mnt/models}\n", "")
+    assert changes(planned, below)["/spec/predictor/containers/0/env"] == [entry]
+
+
+QUOTA = """
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: gpu}
+spec:
+  hard: {requests.nvidia.com/gpu: "%s"}
+"""
+
+
+def test_a_quota_below_the_most_replicas_is_refused(planned: Plan) -> None:
+    assert planned.sizes is not None
+    most = planned.sizes.max_replicas
+    overlay_files(planned, BELOW + QUOTA % most, "..")
+    overlay_files(planned, BELOW + (QUOTA % 1).replace("nvidia.com/gpu", "nvidia.com/mig-1g.10gb"), "..")
+    message = rf"allows {most - 1} of nvidia.com/gpu, .* are {most}: .* with --max-gpus {most - 1}"
+    with pytest.raises(PlanError, match=message):
+        overlay_files(planned, BELOW + QUOTA % (most - 1), "..")
+    with pytest.raises(PlanError, match=rf"raise requests.nvidia.com/gpu to {most} or more$"):
+        overlay_files(planned, BELOW + QUOTA % 0, "..")
+    with pytest.raises(PlanError, match="'2k'; write a whole number"):
+        overlay_files(planned, BELOW + QUOTA % "2k", "..")
+
+
+def on_nodes(*products: str) -> str:
+    """The overlay below with a node affinity."""
+    values = ", ".join(products)
+    return BELOW + (
+        "    affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: ["
+        f"{{matchExpressions: [{{key: nvidia.com/gpu.product, operator: In, values: [{values}]}}]}}]}}}}}}\n"
+    )
+
+
+def test_another_gpu_below_is_refused(planned: Plan) -> None:
+    overlay_files(planned, on_nodes("NVIDIA-H200", "NVIDIA-H200-NVL"), "..")
+    message = "may run on NVIDIA-H100-80GB-HBM3 .* the plan is for NVIDIA H200: give an overlay whose"
+    for products in (["NVIDIA-H100-80GB-HBM3"], ["NVIDIA-H200", "NVIDIA-H100-80GB-HBM3"]):
+        with pytest.raises(PlanError, match=message):
+            overlay_files(planned, on_nodes(*products), "..")
+    selector = "    nodeSelector: {nvidia.com/gpu.product: NVIDIA-GH200-144G-HBM3e}\n"
+    with pytest.raises(PlanError, match="may run on NVIDIA-GH200-144G-HBM3e"):
+        overlay_files(planned, BELOW + selector, "..")
+
+
+def test_an_overlay_without_a_transformer_is_refused(planned: Plan) -> None:
+    with pytest.raises(PlanError, match="with a predictor and a transformer"):
+        overlay_files(planned, BELOW.replace("  transformer:", "  explainer:"), "..")
 
 
 def test_an_overlay_without_a_predictor_is_refused(planned: Plan) -> None:
@@ -109,6 +183,6 @@ def test_the_command_writes_an_overlay_that_builds(
     assert main([*command, "--on", str(below)]) == 0
     components = {c.role: c for c in read_components(read_manifest(out), AutoscalerConfig())}
     predictor = components["predictor"]
-    assert predictor.annotations["autoscaling.knative.dev/min-scale"] == "2"
+    assert predictor.annotations["autoscaling.knative.dev/min-scale"] in ("2", "3")
     assert predictor.container_concurrency == 128
     assert predictor.annotations["autoscaling.knative.dev/target-utilization-percentage"] == "100"

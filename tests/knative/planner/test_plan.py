@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.__main__ import main
-from knative.planner.candidates import make_candidates, slice_of
+from knative.planner import options
+from knative.planner.candidates import check_profiles, make_candidates, slice_of
 from knative.planner.capacity import alone_seconds, long_text, most_per_second, pod_capacity
-from knative.planner.demand import Demand, Plan
+from knative.planner.demand import Candidate, Demand, Plan
 from knative.planner.errors import PlanError
 from knative.planner.gpus import GPUS
 from knative.planner.models import ModelShape
-from knative.planner.plan import band_of, make_plan
-from knative.profile import Profile, load_profile
+from knative.planner.nearest import NEAR
+from knative.planner.options import VERIFIED, band_of, find_options, judge
+from knative.planner.plan import make_plan
+from knative.profile import Profile, ProfiledRelease, load_profile
 from knative.simulator.workload import Traffic
 from protocol.release import DecoderShape
 from tests.knative.planner.test_gpus import SEVEN_B
@@ -26,11 +31,18 @@ from tests.knative.profiles import profile
 LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
 
 
-def plan(demand: Demand, *keys: str, model: ModelShape = SEVEN_B, parts: Sequence[str] = ()) -> Plan:
-    """A plan with some GPUs, or with the slices of them that are named."""
+def plan(
+    demand: Demand,
+    *keys: str,
+    model: ModelShape = SEVEN_B,
+    parts: Sequence[str] = (),
+    precision: str | None = None,
+) -> Plan:
+    """A plan with some GPUs, or with the slices of them and the precision that are named."""
     gpus = [GPUS[key] for key in keys or ("h200",)]
     candidates = make_candidates(model, gpus, demand.max_sequence_tokens, ())
-    return make_plan([c for c in candidates if not parts or c.part.name in parts], demand)
+    wanted = [c for c in candidates if precision in (None, c.precision)]
+    return make_plan([c for c in wanted if not parts or c.part.name in parts], demand)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,7 @@ def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: Plan) ->
     reasons = {option.candidate.label: option.reason for option in usual.options}
     assert reasons["a100-80 1g.10gb float16"].startswith("does not fit: weights 12.9 GiB")
     assert reasons["a100-80 1g.20gb float16"].startswith("too slow: a long text alone takes")
-    assert reasons["h200 full float16"].startswith("costs")
+    assert reasons["h200 full float16"].startswith("costs at least")
     assert len(usual.options) == 2 * 7 * 2
 
 
@@ -79,6 +91,156 @@ def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> No
     assert make_plan(mine, demand).options[0].feasible
 
 
+def test_what_is_simulated_has_the_slots_that_are_printed() -> None:
+    # few slots of 16,384 tokens fit beside the weights; the profile was measured with 128
+    long_slots = make_candidates(SEVEN_B, [GPUS["h200"]], 16_384, ())
+    (whole,) = (c for c in long_slots if (c.part.name, c.precision) == ("full", "int8"))
+    assert 10 < whole.slots < 20
+    assert whole.profile is not None
+    assert (whole.profile.slots, whole.profile.max_sequence_tokens) == (whole.slots, 16_384)
+
+
+def test_a_measured_profiles_slots_are_not_exceeded() -> None:
+    own = dataclasses.replace(load_profile("7b-h200-full-int8"), name="mine", slots=16)
+    best = make_plan(own_candidates(own), Demand(qps=100, p99_s=0.8))
+    assert best.options[0].candidate.slots == 16
+    assert best.sizes is not None
+    assert best.sizes.container_concurrency == 16
+
+
+def test_a_measured_profile_with_shorter_slots_is_refused() -> None:
+    own = dataclasses.replace(load_profile("7b-h200-full-int8"), max_sequence_tokens=256)
+    with pytest.raises(PlanError, match=r"its slots had 256 tokens, .* or give --max-tokens 256"):
+        own_candidates(own)
+
+
+def own_candidates(own: Profile) -> tuple[Candidate, ...]:
+    """The one option that a profile of one's own stands for."""
+    candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, (own,))
+    return tuple(c for c in candidates if (c.part.name, c.precision) == (own.slice, own.precision))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hardware": "NVIDIA L40S"}, "the catalogue has no 'NVIDIA L40S'; measure it with one of these"),
+        ({"release": ProfiledRelease("", "7b", None)}, "measure it again with --release"),
+        (
+            {"release": ProfiledRelease("", "67b", LARGE.decoder)},
+            "it is of another model, 67b; give that one as --checkpoint",
+        ),
+        ({"precision": "float32"}, "its precision is float32; plans have float16, int8"),
+        ({"slice": "5g"}, "NVIDIA H200 has no slice 5g"),
+        ({"slice": "3g.71gb"}, "plan it too, as with --gpu h200 --slice 3g.71gb --precision int8"),
+    ],
+)
+def test_a_profile_that_no_option_takes_is_refused_with_the_reason(
+    changes: dict[str, Any], reason: str
+) -> None:
+    own = load_profile("7b-h200-full-int8")
+    candidates = own_candidates(own)
+    check_profiles((own,), candidates, SEVEN_B)
+    with pytest.raises(PlanError, match=reason):
+        check_profiles((dataclasses.replace(own, **changes),), candidates, SEVEN_B)
+
+
+def test_a_second_profile_of_one_option_is_refused() -> None:
+    own = load_profile("7b-h200-full-int8")
+    with pytest.raises(PlanError, match="another --profile of the same hardware"):
+        check_profiles((own, own), own_candidates(own), SEVEN_B)
+
+
+def test_texts_that_a_slot_would_cut_are_refused() -> None:
+    demand = Demand(qps=10, p99_s=8, traffic=Traffic(chars=1500))
+    with pytest.raises(PlanError, match=r"takes 2,228 tokens.*a slot has 512: give --max-tokens 2228"):
+        plan(demand, parts=("full",))
+    longer = plan(dataclasses.replace(demand, max_sequence_tokens=2228), parts=("full",)).options[0]
+    assert longer.p99_s is not None
+    assert longer.capacity is not None
+    assert longer.p99_s > 0.9 * longer.capacity.alone_s
+
+
+def test_more_pods_are_tried_while_the_whole_service_misses_the_objective(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    p99s = iter([0.9, None, 0.7])
+    monkeypatch.setattr(options, "service_p99", lambda _: next(p99s))
+    best = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8").options[0]
+    assert (best.p99_s, best.replicas, best.gpus) == (0.7, 3, 3)
+    assert best.cost == pytest.approx(3 * GPUS["h200"].price)
+
+
+def test_an_option_whose_whole_service_misses_the_objective_does_not_win(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options, "service_p99", lambda _: 0.9)
+    impossible = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8")
+    assert impossible.sizes is None
+    assert impossible.options[0].reason == "too slow: with 4 pods together P99 is 900 ms"
+    monkeypatch.setattr(options, "service_p99", lambda _: None)
+    impossible = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8")
+    assert impossible.options[0].reason == "too slow: with 4 pods together more than 1 of 100 fail"
+    assert impossible.nearest is None
+
+
+def test_what_cannot_be_among_the_cheapest_is_not_simulated() -> None:
+    told: list[str] = []
+    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
+    candidates = make_candidates(SEVEN_B, [GPUS["h200"], GPUS["a100-80"]], 512, ())
+    ranked = find_options(candidates, demand, told.append)
+    skipped = [option for option in ranked if not option.judged]
+    assert skipped
+    third = sorted(option.cost for option in ranked if option.feasible)[VERIFIED - 1]
+    for option in skipped:
+        assert option.cost > third
+        assert f"{option.candidate.label}: what a pod can do" not in told
+        # and rightly so: its real cost is no less than the bound
+        assert judge(option.candidate, demand).cost >= option.cost
+    assert f"{ranked[0].candidate.label}: all {ranked[0].replicas} pods" in told
+
+
+def test_most_replicas_stay_within_the_gpus_that_there_are() -> None:
+    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
+    free = plan(demand, parts=("full",), precision="int8").sizes
+    assert free is not None
+    gpus = free.min_replicas
+    assert free.max_replicas > gpus
+    bound = plan(dataclasses.replace(demand, max_gpus=gpus), parts=("full",), precision="int8").sizes
+    assert bound is not None
+    assert (bound.min_replicas, bound.max_replicas) == (gpus, gpus)
+
+
+@pytest.mark.parametrize("p99_s", [0.00001, 0.005, 0.05])
+def test_the_nearest_objective_depends_on_what_can_be_had_alone(p99_s: float) -> None:
+    impossible = plan(Demand(qps=1500, p99_s=p99_s), parts=("full",), precision="int8")
+    alone = impossible.options[0].capacity
+    assert alone is not None
+    assert impossible.nearest is not None
+    assert alone.alone_s < impossible.nearest.p99_s < 1.2 * alone.alone_s
+    shorter = dataclasses.replace(impossible.nearest, p99_s=impossible.nearest.p99_s / NEAR**2)
+    assert not plan(shorter, parts=("full",), precision="int8").options[0].feasible
+
+
+def test_few_gpus_make_the_nearest_objective_longer() -> None:
+    demand = Demand(qps=1000, p99_s=0.05, max_gpus=4)
+    impossible = plan(demand, parts=("full",), precision="int8")
+    assert impossible.nearest is not None
+    assert impossible.nearest.qps == 1000
+    assert 0.14 < impossible.nearest.p99_s < 1
+    assert impossible.nearest_options[0].gpus <= 4
+
+
+def test_where_neither_time_nor_gpus_are_enough_the_most_requests_are_named(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["plan", "--checkpoint", str(checkpoint), "--slice", "full", "--precision", "int8"]
+    assert main([*command, "--qps", "9000", "--p99-ms", "0.05", "--max-gpus", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert "No option meets 0.05 ms at 9000 requests/s." in shown
+    assert "requests/s, the most that 1 GPU can do, within " in shown
+    assert "with 1 pod on 1 GPU (h200 full int8)" in shown
+
+
 def test_an_objective_below_one_texts_own_time_binds_and_the_nearest_is_named() -> None:
     impossible = plan(Demand(qps=100, p99_s=0.05), parts=("full", "3g.71gb"))
     assert impossible.sizes is None
@@ -104,9 +266,12 @@ def test_a_model_that_fits_nowhere_binds_by_memory() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"qps": 0}, {"p99_s": 0}, {"hit_rate": 1.0}, {"load": 0}, {"max_gpus": 0}, {"max_sequence_tokens": 1}],
-)
-def test_an_impossible_demand_is_refused(wrong: dict[str, float]) -> None:
+    [
+        {"qps": 0}, {"qps": math.inf}, {"qps": math.nan}, {"p99_s": 0}, {"p99_s": math.inf}, {"hit_rate": 1.0},
+        {"load": 0}, {"max_gpus": 0}, {"max_sequence_tokens": 1}, {"seed": -1},
+    ],
+)  # fmt: skip
+def test_an_impossible_demand_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(PlanError):
         Demand(**{"qps": 1.0, "p99_s": 1.0, **wrong})  # type: ignore[arg-type]
 
@@ -139,7 +304,7 @@ def test_a_long_text_alone_takes_its_steps() -> None:
     prompt, new = long_text(dataclasses.replace(SHORT, spread=0.0))
     assert (prompt, new) == (20, 11)
     assert alone_seconds(profile(), dataclasses.replace(SHORT, spread=0.0)) == pytest.approx(
-        0.002 + 20 * 0.001 + 11 * 0.010
+        0.002 + 0.003 + 20 * 0.001 + 11 * 0.010
     )
 
 
@@ -203,6 +368,12 @@ def test_the_command_ends_with_1_and_the_nearest_plan_if_there_is_none(
         (["--hit-rate", "1"], "hit rate must be at least 0 and below 1"),
         (["--checkpoint", "nowhere"], "does not exist"),
         (["--profile", "nowhere.json"], "nowhere.json is no profile"),
+        (["--qps", "inf"], "qps must be a number above 0"),
+        (["--seed", "-1"], "seed must be at least 0"),
+        (["--price", "-1"], "--price must be a number of at least 0"),
+        (["--price", "nan"], "--price must be a number of at least 0"),
+        (["--chars", "1500"], "give --max-tokens 2228 or more"),
+        (["--profile", "7b-h200-full-int8", "--gpu", "a100-80"], "plan it too, as with --gpu h200"),
     ],
 )
 def test_the_command_ends_with_2_where_it_cannot_plan(

@@ -1,0 +1,223 @@
+"""Judges candidates and ranks them by cost, with no more simulations than the cheapest few need.
+
+An option goes through three states. At first only a bound is known, the least that it can cost if all its slots are
+always busy. Judged, it has the capacity of a pod and with it a number of pods. Verified, all those pods were
+simulated together. What is dearer by its bound alone than the third cheapest is never judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from knative.planner.capacity import (
+    alone_seconds,
+    highest_rate,
+    overhead_seconds,
+    pod_capacity,
+    service_p99,
+    whole_service,
+)
+from knative.planner.demand import Candidate, Capacity, Demand, Option
+from knative.planner.derive import BAND, MEMORY_FRACTION
+from knative.planner.wording import counted, gibibytes, milliseconds
+from knative.profile import Profile, StepTable
+from knative.simulator.pods import TransformerModel
+
+MEASURED_BAND = (0.9, 1.1)
+"""Seconds of a measured profile may be off by these factors: the shipped ones give the load over HTTP within 3 %, and
+two machines of one kind differ too."""
+VERIFIED = 3
+"""Options whose whole service is simulated, the cheapest first."""
+MORE_PODS = (0.0, 0.1, 0.2, 0.3)
+"""Of an option's pods, to add one after the other (at least one pod) while the whole service misses the objective."""
+TRANSFORMER_LOAD = 0.6
+"""Of a transformer's core, and of its connections, to plan with."""
+
+Reporter = Callable[[str], None]
+"""Told what is being simulated, before it is."""
+
+
+def silent(_: str) -> None:
+    """Reports nothing."""
+
+
+def find_options(
+    candidates: Sequence[Candidate], demand: Demand, report: Reporter = silent
+) -> tuple[Option, ...]:
+    """All candidates, the best first; the feasible ones among the first three are verified and have their band.
+
+    Args:
+        candidates: to choose from.
+        demand: what they must do.
+        report: is told of every simulation.
+    """
+    options = [_bounded(candidate, demand) for candidate in candidates]
+    while (index := _next(options)) is not None:
+        label = options[index].candidate.label
+        if options[index].judged:
+            report(f"{label}: all {counted(options[index].replicas, 'pod')}")
+            options[index] = _verified(options[index], demand)
+        else:
+            report(f"{label}: what a pod can do")
+            options[index] = judge(options[index].candidate, demand)
+    ranked = _rank(options)
+    return (*(_with_band(option, demand) for option in ranked[:VERIFIED]), *ranked[VERIFIED:])
+
+
+def _next(options: Sequence[Option]) -> int | None:
+    """Index of the option to look at next; None if the first ones are known."""
+    feasible = [index for index, option in enumerate(options) if option.feasible]
+    first = sorted(feasible, key=lambda index: _order(options[index]))[:VERIFIED]
+    limit = options[first[-1]].cost if len(first) == VERIFIED else math.inf
+    unknown = [i for i, option in enumerate(options) if not option.judged and option.cost <= limit]
+    if unknown:
+        return min(unknown, key=lambda index: options[index].cost)
+    return next((index for index in first if options[index].p99_s is None), None)
+
+
+def _bounded(candidate: Candidate, demand: Demand) -> Option:
+    """What is known without a simulation: why it cannot, or the least that it costs."""
+    profile = candidate.profile
+    if profile is None:
+        return Option(candidate, _does_not_fit(candidate, demand))
+    alone = alone_seconds(profile, demand.traffic) + overhead_seconds(profile)
+    if alone > demand.p99_s:
+        return Option(
+            candidate,
+            f"too slow: a long text alone takes {milliseconds(alone)}, the objective is "
+            f"{milliseconds(demand.p99_s)}",
+            Capacity(0.0, 0.0, 0.0, alone),
+        )
+    pods = _pods(highest_rate(profile, demand.traffic), demand)
+    gpus = math.ceil(pods / candidate.part.most)
+    return Option(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
+
+
+def judge(candidate: Candidate, demand: Demand) -> Option:
+    """An option with the capacity of its pods, and how many the load takes."""
+    known = _bounded(candidate, demand)
+    if known.judged or candidate.profile is None:
+        return known
+    capacity = pod_capacity(candidate.profile, demand)
+    if not capacity.rate:
+        return Option(candidate, "too slow: at no load do 99 of 100 keep the objective", capacity)
+    return _sized(Option(candidate, "", capacity), _pods(capacity.rate, demand), demand)
+
+
+def _sized(option: Option, pods: int, demand: Demand) -> Option:
+    """The same with so many pods, or with the reason why there cannot be as many."""
+    gpus = math.ceil(pods / option.candidate.part.most)
+    over = demand.max_gpus is not None and gpus > demand.max_gpus
+    return dataclasses.replace(
+        option,
+        replicas=0 if over else pods,
+        gpus=gpus,
+        cost=gpus * option.candidate.gpu.price,
+        reason=f"needs {counted(gpus, 'GPU')}, --max-gpus is {demand.max_gpus}" if over else option.reason,
+    )
+
+
+def _verified(option: Option, demand: Demand) -> Option:
+    """With its whole service simulated, and more pods if it needs them; infeasible if a few more do not help."""
+    profile, capacity = option.candidate.profile, option.capacity
+    if profile is None or capacity is None:
+        return option
+    transformers = transformers_for(demand, capacity)
+    p99, pods = None, option.replicas
+    for number, more in enumerate(MORE_PODS):
+        pods = option.replicas + max(number, math.ceil(option.replicas * more))
+        tried = _sized(option, pods, demand)
+        if not tried.feasible:
+            return tried
+        p99 = service_p99(whole_service(profile, demand, replicas=pods, transformers=transformers))
+        if p99 is not None and p99 <= demand.p99_s:
+            return dataclasses.replace(tried, p99_s=p99)
+    outcome = "more than 1 of 100 fail" if p99 is None else f"P99 is {milliseconds(p99)}"
+    reason = f"too slow: with {counted(pods, 'pod')} together {outcome}"
+    return dataclasses.replace(option, replicas=0, gpus=0, cost=0.0, p99_s=p99, reason=reason)
+
+
+def _pods(rate: float, demand: Demand) -> int:
+    """Pods for the load, of so many misses per second each."""
+    return math.ceil(demand.misses_per_s / (rate * demand.load))
+
+
+def transformers_for(demand: Demand, capacity: Capacity) -> int:
+    """Transformers with enough cores for all requests, and connections for all misses that are under way."""
+    model = TransformerModel()
+    work = demand.misses_per_s * model.miss_seconds + demand.qps * demand.hit_rate * model.hit_seconds
+    under_way = demand.misses_per_s * capacity.mean_s / model.max_connections
+    return max(2, math.ceil(max(work, under_way) / TRANSFORMER_LOAD))
+
+
+def _does_not_fit(candidate: Candidate, demand: Demand) -> str:
+    slot = candidate.kv_bytes_per_token * demand.max_sequence_tokens
+    return (
+        f"does not fit: weights {gibibytes(candidate.weight_bytes)}, one slot {gibibytes(slot)}, and workspace; "
+        f"{MEMORY_FRACTION:.0%} of {gibibytes(candidate.slice_bytes)} are there"
+    )
+
+
+def _rank(options: Sequence[Option]) -> tuple[Option, ...]:
+    """Feasible ones in their order, then those that were not judged by their bound, then the rest as they came.
+
+    Says of each why it is behind.
+    """
+    feasible = sorted((option for option in options if option.feasible), key=_order)
+    dearer = sorted((option for option in options if not option.judged), key=lambda option: option.cost)
+    behind = [
+        dataclasses.replace(option, reason=_behind(option, feasible[0]))
+        for option in (*feasible[1:], *dearer)
+    ]
+    return (*feasible[:1], *behind, *(option for option in options if option.judged and not option.feasible))
+
+
+def _order(option: Option) -> tuple[float, int, bool, bool, float]:
+    """By cost, pods, measured before derived, and whole GPUs before slices."""
+    profile, capacity = option.candidate.profile, option.capacity
+    derived = profile is None or profile.kind != "measured"
+    mean_s = capacity.mean_s if capacity else math.inf
+    return option.cost, option.replicas, derived, option.candidate.part.name != "full", mean_s
+
+
+def _behind(option: Option, best: Option) -> str:
+    if option.cost > best.cost:
+        at_least = "" if option.judged else "at least "
+        return f"costs {at_least}{option.cost / best.cost - 1:.0%} more"
+    if option.replicas > best.replicas:
+        return f"the same cost with {option.replicas} pods instead of {best.replicas}"
+    return "the same cost, and no better"
+
+
+def band_of(profile: Profile) -> tuple[float, float]:
+    """Factors by which a profile's seconds may be off."""
+    return MEASURED_BAND if profile.kind == "measured" else BAND
+
+
+def _with_band(option: Option, demand: Demand) -> Option:
+    """With the fewest and the most pods if its profile is off by as much as it may be."""
+    profile = option.candidate.profile
+    if profile is None or not option.feasible:
+        return option
+    rates = [pod_capacity(_scaled(profile, factor), demand).rate for factor in band_of(profile)]
+    if not all(rates):
+        return option
+    fewest, most = (_pods(rate, demand) for rate in rates)
+    return dataclasses.replace(
+        option, replicas_band=(min(fewest, option.replicas), max(most, option.replicas))
+    )
+
+
+def _scaled(profile: Profile, factor: float) -> Profile:
+    """The same with all its seconds times ``factor``."""
+    step = profile.step
+    rows = tuple(tuple(value * factor for value in row) for row in step.seconds)
+    return dataclasses.replace(
+        profile,
+        step=StepTable(step.slots, step.past, rows, step.past_seconds_per_token * factor),
+        prefill_seconds_per_token=profile.prefill_seconds_per_token * factor,
+        request_seconds=profile.request_seconds * factor,
+        prompt_step_seconds=profile.prompt_step_seconds * factor,
+    )
