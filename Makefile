@@ -2,7 +2,8 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test check check-manifests images image-test bench-engine bench-serving bench-transformer clean
+.PHONY: help demo test check check-manifests images image-test bench-engine bench-serving bench-transformer \
+	bench-prediction clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,11 @@ bench-transformer: ## Measure what the transformer costs beside a bare KServe mo
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.transformer --release var/demo-release $(ARGS)
+
+bench-prediction: ## Compare the simulator with the real service on this machine: twenty minutes, and nothing beside it
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/python -m benchmarks.prediction --release var/demo-release $(ARGS)
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -41,11 +41,22 @@ class RoundRobin:
 
     async def _pass_on(self, port: int, message: bytes) -> bytes:
         idle = self._idle[port]
+        while idle and idle[-1][0].at_eof():  # the server has closed it meanwhile
+            idle.pop()[1].close()
         upstream = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
         upstream[1].write(message)
         answer = await read_message(upstream[0])
-        idle.append(upstream)
+        if ends_connection(message) or ends_connection(answer):
+            upstream[1].close()
+        else:
+            idle.append(upstream)
         return answer
+
+
+def ends_connection(message: bytes) -> bool:
+    """Whether the server closes its connection behind this request, or behind this answer."""
+    head = message.partition(b"\r\n\r\n")[0].lower()
+    return any(line.replace(b" ", b"") == b"connection:close" for line in head.split(b"\r\n"))
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:

@@ -1,16 +1,49 @@
-"""The processes of one measurement: predictors of one thread each, a round-robin proxy, a transformer."""
+"""The processes of one measurement: predictors of one thread each, a round-robin proxy, a transformer.
+
+And what each of them has spent: processor time by thread, so that waiting for a core is not taken for work.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks.engine.service import free_port
 from benchmarks.transformer_stages.processes import Server, running_server, service_settings
+from knative.profiling import Counters, connected
 
 SLOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Processor seconds, and what the predictors did with theirs. Sums over all predictors."""
+
+    transformer_s: float
+    proxy_s: float
+    request_s: float
+    """The predictors' main threads: requests off the wire, answers onto it."""
+    step_s: float
+    """Their other threads: steps."""
+    steps: float
+    prompt_tokens: float
+    generated_tokens: float
+
+    def since(self, before: Spent) -> Spent:
+        """What was added."""
+        return Spent(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
+
+    def counters(self) -> Counters:
+        """As a predictor's metrics, with the steps' processor time for their time."""
+        return Counters(self.steps, self.step_s, self.prompt_tokens, self.generated_tokens)
+
+    @property
+    def total_s(self) -> float:
+        """Of all processes."""
+        return self.transformer_s + self.proxy_s + self.request_s + self.step_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +54,19 @@ class Stack:
     predictors: tuple[Server, ...]
     proxy: Server
 
-    def cpu_s(self) -> float:
-        """Processor time of all processes so far, seconds."""
-        return sum(server.cpu_s() for server in (self.transformer, *self.predictors, self.proxy))
+    def spent(self) -> Spent:
+        """So far."""
+        main_s = [_main_thread_s(server) for server in self.predictors]
+        counters = asyncio.run(_counters(self.predictors))
+        return Spent(
+            transformer_s=self.transformer.cpu_s(),
+            proxy_s=self.proxy.cpu_s(),
+            request_s=sum(main_s),
+            step_s=sum(server.cpu_s() for server in self.predictors) - sum(main_s),
+            steps=sum(each.steps for each in counters),
+            prompt_tokens=sum(each.prompt_tokens for each in counters),
+            generated_tokens=sum(each.generated_tokens for each in counters),
+        )
 
 
 @contextmanager
@@ -45,3 +88,16 @@ def running(release: Path, predictors: int) -> Iterator[Stack]:
         settings |= {"YIWEN_PREDICTOR_URL": proxy.url, "YIWEN_CACHE_BYTES": "0"}
         transformer = stack.enter_context(running_server("transformer", settings, front))
         yield Stack(transformer, tuple(behind), proxy)
+
+
+def _main_thread_s(server: Server) -> float:
+    (main,) = [thread for thread in server.process.threads() if thread.id == server.process.pid]
+    return float(main.user_time + main.system_time)
+
+
+async def _counters(servers: tuple[Server, ...]) -> list[Counters]:
+    found = []
+    for server in servers:
+        async with connected(server.url) as predictor:
+            found.append(await predictor.counters())
+    return found

@@ -43,7 +43,7 @@ class Generator:
         self._began = time.perf_counter()
         await (self._open_loop() if self._job.at_s else self._closed_loop())
         wall = time.perf_counter() - self._began
-        return Outcome(tuple(self._samples), wall, time.process_time() - cpu)
+        return Outcome(tuple(self._samples), wall, time.process_time() - cpu, self._began)
 
     async def _open_ahead(self) -> None:
         ports = {request.target.port for request in self._job.requests}

@@ -98,11 +98,15 @@ class Outcome:
     wall_s: float
     cpu_s: float
     """Processor time of the generator; near ``wall_s`` it was the bottleneck."""
+    began_s: float = 0.0
+    """On the machine's monotonic clock; 0 if not told."""
 
     def to_json(self) -> str:
         """The form that :func:`outcome_from_json` reads."""
         rows = [list(asdict(sample).values()) for sample in self.samples]
-        return json.dumps({"samples": rows, "wall_s": self.wall_s, "cpu_s": self.cpu_s})
+        return json.dumps(
+            {"samples": rows, "wall_s": self.wall_s, "cpu_s": self.cpu_s, "began_s": self.began_s}
+        )
 
 
 def job_from_json(text: str) -> Job:
@@ -119,7 +123,8 @@ def job_from_json(text: str) -> Job:
 def outcome_from_json(text: str) -> Outcome:
     """The outcome that :meth:`Outcome.to_json` wrote."""
     document = json.loads(text)
-    return Outcome(tuple(Sample(*row) for row in document["samples"]), document["wall_s"], document["cpu_s"])
+    samples = tuple(Sample(*row) for row in document.pop("samples"))
+    return Outcome(samples, **document)
 
 
 def _frozen(target: Target) -> tuple[int, str, tuple[tuple[str, str], ...]]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pytest
 
-from benchmarks.prediction.__main__ import Known, Texts, lengths_of, loads, markdown, predict
-from benchmarks.prediction.round_robin import RoundRobin, read_message
+from benchmarks.prediction.__main__ import loads, predict
+from benchmarks.prediction.learning import Asked, Known
+from benchmarks.prediction.report import markdown
+from benchmarks.prediction.round_robin import RoundRobin, ends_connection, read_message
+from benchmarks.prediction.speedometer import Readings, Sample
+from benchmarks.prediction.stack import Spent
+from benchmarks.prediction.texts import Texts
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.pods import TransformerModel
+from knative.simulator.processors import Speeds
+from knative.simulator.scenario import Node
 from tests.knative.profiles import profile
 
 
@@ -44,30 +54,70 @@ async def test_the_proxy_sends_requests_to_its_servers_in_turns() -> None:
     await asyncio.sleep(0)  # the handlers see their ends
 
 
+def test_a_connection_that_its_server_closes_is_not_used_again() -> None:
+    assert ends_connection(b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\nconnection: keep-alive")
+    assert not ends_connection(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nconnection: close")
+
+
 def test_loads_are_three_rates_and_a_step() -> None:
     assert loads(100, 20.0) == [
         "poisson:rate=30,seconds=20",
-        "poisson:rate=60,seconds=20",
-        "poisson:rate=90,seconds=20",
-        "step:from=20,to=80,at=10,seconds=20",
+        "poisson:rate=50,seconds=20",
+        "poisson:rate=70,seconds=20",
+        "step:from=20,to=65,at=10,seconds=20",
     ]
 
 
-def test_a_prediction_knows_each_requests_lengths() -> None:
+def known(**changes: object) -> Known:
+    made = Known(
+        profile(), TransformerModel(miss_seconds=0.002), Node(cores=1, hop_seconds=0.001), 0.003, 100.0, 0.001
+    )
+    return dataclasses.replace(made, **dict[str, Any](changes))
+
+
+def test_a_prediction_knows_each_requests_lengths_and_the_machines_speed() -> None:
     texts = Texts(("a", "b"), (10, 20), (5, 10))
-    trace = lengths_of(generate_arrivals("steady:rate=1,seconds=4", seed=0), texts)
+    trace = texts.lengths_of(generate_arrivals("steady:rate=1,seconds=4", seed=0))
     assert trace.prompt_tokens is not None
     assert np.array_equal(trace.prompt_tokens, [10, 20, 10, 20])
-    known = Known(profile(), TransformerModel(miss_seconds=0.001), 0.003)
-    figures = predict(known, trace, 2)
-    # a request, its prompt, its steps; the transformer; the way
-    waits = [0.002 + prompt * 0.001 + new * 0.010 + 0.001 + 0.003 for prompt, new in ((10, 5), (20, 10))]
-    assert np.isclose(figures.p50, np.mean(waits))
-    assert figures.failed == 0
+    foretold = predict(known(), Speeds((1.0, 0.5), 2.0), trace, 2)
+    assert foretold.failed == 0
+    # a request, its prompt, its steps; the transformer; two hops; at half speed for the last two; then the way
+    work = [
+        0.002 + 0.003 + prompt * 0.001 + new * 0.010 + 0.002 + 2 * 0.001
+        for prompt, new in ((10, 5), (20, 10))
+    ]
+    assert foretold.latencies == pytest.approx(
+        [work[0] + 0.003, work[1] + 0.003, 2 * work[0] + 0.003, 2 * work[1] + 0.003]
+    )
+
+
+def test_speed_is_that_of_the_work_in_each_bin_and_the_last_known_where_there_was_none() -> None:
+    at_s = (10.1, 10.2, 10.6, 11.6)
+    samples = [
+        Sample(at, work, 100 + at) for at, work in zip(at_s, (0.001, 0.003, 0.001, 0.004), strict=True)
+    ]
+    readings = Readings(samples)
+    assert readings.speeds(10.0, 12.0, 0.002) == Speeds((1.0, 2.0, 2.0, 0.5), 0.5)
+    assert readings.busy_cores == pytest.approx(1.0)
+    assert readings.between(10.1, 10.6).mean_work_s == pytest.approx(0.002)
+
+
+def test_processor_time_is_told_as_it_is_at_usual_speed_and_pooled_by_request() -> None:
+    spent = Spent(0.2, 0.1, 0.3, 0.4, 50.0, 100.0, 200.0)
+    slow = Asked(0.0, 1.0, 10, 0.100, 0.5, spent).at_speed(0.5)
+    assert slow.spent == Spent(0.1, 0.05, 0.15, 0.2, 50.0, 100.0, 200.0)
+    both = slow + Asked(2.0, 3.0, 30, 0.020, 0.5, spent)
+    assert both.requests == 40
+    assert both.latency_s == pytest.approx(0.040)
+    assert both.generator_s == 0.75
+    assert both.per_request_s() == pytest.approx((0.5 + 1.0) / 40)
 
 
 def test_the_table_says_how_far_off_the_prediction_was() -> None:
     real = {"per_s": 10.0, "p50": 0.010, "p99": 0.050, "failed": 0}
     foretold = real | {"p99": 0.055}
-    row = {"predictors": 1, "load": "x", "real": real, "foretold": foretold, "others_busy_cores": 0.1}
-    assert "| 1 | x | 10.0 | +0% | 10.0 | +0% | 50.0 | +10% | 0 | 0 | 0.1 |" in markdown([row])
+    row = {"predictors": 1, "load": "x", "real": real, "foretold": foretold}
+    row |= {"speeds": [0.9, 1.1], "others_busy_cores": 0.1}
+    line = "| 1 | x | 10.0 | +0% | 10.0 | +0% | 50.0 | +10% | 0 | 0 | 0.90 to 1.10 | 0.1 |"
+    assert line in markdown([row])

@@ -1,0 +1,219 @@
+"""What the simulator is told, measured in place: callers ask the whole service, one request after the other.
+
+Everything is processor time, by thread. On cores that all processes share, time on the clock is mostly waiting, and
+that is what the simulator is to foretell. The machine's speed wanders, too: a speedometer runs beside everything that
+is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import fmean
+
+from benchmarks.prediction.speedometer import running_speedometer
+from benchmarks.prediction.stack import SLOTS, Spent, Stack
+from benchmarks.prediction.texts import Texts
+from benchmarks.transformer_stages.job import Job
+from benchmarks.transformer_stages.processes import run_load
+from benchmarks.transformer_stages.setting import require_all
+from knative.fitting import Setting, make_profile
+from knative.profile import Profile
+from knative.profiling import Facts, Predictor, Run, connected, find_prompts, run_callers
+from knative.simulator.arrivals import generate_arrivals
+from knative.simulator.pods import TransformerModel
+from knative.simulator.scenario import Node
+from protocol.release import Release, load_release
+
+CALLERS = (1, 2, 4, 8, 16)
+"""Per predictor."""
+TYPICAL_CALLERS = 4
+"""Per predictor, of the measurement that tells what a request costs each process."""
+WARM_UP = 0.3
+"""Of the most answers per second: an open loop that costs what open loops cost."""
+PREFILL_TOKENS = 512
+"""As YIWEN_PREFILL_TOKENS, by default."""
+PROMPTS = (8, 64)
+"""Tokens of the prompts that tell what a prompt's token costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Some callers for a while, or an open loop."""
+
+    began_s: float
+    """On the machine's monotonic clock."""
+    ended_s: float
+    requests: int
+    latency_s: float
+    """Mean."""
+    generator_s: float
+    """Processor time of the load generator."""
+    spent: Spent
+
+    def per_request_s(self) -> float:
+        """Processor time of all processes that serve."""
+        return self.spent.total_s / self.requests
+
+    def at_speed(self, speed: float) -> Asked:
+        """The same with processor times as they are at speed 1."""
+        spent, serving = dataclasses.asdict(self.spent), ("transformer_s", "proxy_s", "request_s", "step_s")
+        spent |= {name: spent[name] * speed for name in serving}
+        return dataclasses.replace(self, generator_s=self.generator_s * speed, spent=Spent(**spent))
+
+    def __add__(self, other: Asked) -> Asked:
+        requests = self.requests + other.requests
+        latency = self.latency_s * self.requests + other.latency_s * other.requests
+        both = zip(dataclasses.astuple(self.spent), dataclasses.astuple(other.spent), strict=True)
+        return Asked(
+            self.began_s,
+            other.ended_s,
+            requests,
+            latency / requests,
+            self.generator_s + other.generator_s,
+            Spent(*(one + another for one, another in both)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the simulator is told, all of it at one speed of the machine."""
+
+    profile: Profile
+    transformer: TransformerModel
+    node: Node
+    overhead_s: float
+    """What a request alone waits beyond all processor time."""
+    most_per_s: float
+    """Answers per second to as many callers as there are slots."""
+    work_s: float
+    """Processor time of the speedometer's step meanwhile, on average: speed 1."""
+
+
+def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: float) -> Known:
+    """Measure a service.
+
+    Args:
+        stack: does nothing else meanwhile.
+        texts: what it is asked for.
+        directory: of the release that it serves.
+        rounds: of all measurements in turns; the machine's speed wanders, and each gets its share of all speeds.
+        seconds: of each measurement in each round.
+    """
+    count = len(stack.predictors)
+    by_callers: dict[int, list[Asked]] = {}
+    singles: dict[int, list[Run]] = {prompt: [] for prompt in PROMPTS}
+    with running_speedometer(directory) as readings:
+        for _ in range(rounds):
+            for callers in sorted({1, *(each * count for each in CALLERS)}):
+                by_callers.setdefault(callers, []).append(ask(stack, texts, callers, seconds))
+            for run in asyncio.run(_single_tokens(stack, seconds)):
+                singles[run.prompt_tokens].append(run)
+        open_loop = ask_by_the_clock(stack, texts, by_callers[count * SLOTS][-1], seconds * rounds)
+    work_s = readings.mean_work_s
+
+    def usual(asked: Asked) -> Asked:
+        return asked.at_speed(work_s / readings.between(asked.began_s, asked.ended_s).mean_work_s)
+
+    asked = {callers: sum(map(usual, more), usual(first)) for callers, (first, *more) in by_callers.items()}
+    single, facts = [_pooled(singles[prompt]) for prompt in PROMPTS], asyncio.run(_facts(stack))
+    return _known(asked, single, usual(open_loop), facts, load_release(directory), count, work_s)
+
+
+def ask(stack: Stack, texts: Texts, callers: int, seconds: float) -> Asked:
+    """Have callers ask one request after the other."""
+    job = Job(texts.requests(stack.transformer.infer, len(texts.texts)), callers=callers, seconds=seconds)
+    return _asked(stack, job, f"{callers} callers")
+
+
+def ask_by_the_clock(stack: Stack, texts: Texts, busy: Asked, seconds: float) -> Asked:
+    """An open loop at a third of the rate at which ``busy`` was answered: it costs the load generator more."""
+    rate = WARM_UP * SLOTS * len(stack.predictors) / busy.latency_s
+    trace = generate_arrivals(f"poisson:rate={rate:.3g},seconds={seconds:g}", seed=0)
+    requests = texts.requests(stack.transformer.infer, len(trace))
+    return _asked(stack, Job(requests, at_s=tuple(trace.times.tolist())), "the warm-up")
+
+
+def _asked(stack: Stack, job: Job, what: str) -> Asked:
+    before = stack.spent()
+    outcome = run_load(job)
+    spent = stack.spent().since(before)
+    require_all(outcome, what)
+    began, latency = outcome.began_s, fmean(sample.latency_s for sample in outcome.samples)
+    return Asked(began, began + outcome.wall_s, len(outcome.samples), latency, outcome.cpu_s, spent)
+
+
+async def _single_tokens(stack: Stack, seconds: float) -> list[Run]:
+    """Answers of one token, straight from one predictor, to short and to long prompts."""
+    async with connected(stack.predictors[0].url) as predictor:
+        await predictor.facts()
+        return [await _single_token(predictor, prompt, seconds) for prompt in PROMPTS]
+
+
+async def _single_token(predictor: Predictor, prompt: int, seconds: float) -> Run:
+    prompts = await find_prompts(predictor, prompt, 1, Random(0))
+    return await run_callers(predictor, prompts, callers=1, new_tokens=1, seconds=seconds)
+
+
+async def _facts(stack: Stack) -> Facts:
+    async with connected(stack.predictors[0].url) as predictor:
+        return await predictor.facts()
+
+
+def _pooled(runs: Sequence[Run]) -> Run:
+    """All of them as one: the mean of all speeds that the machine had."""
+    counters = [dataclasses.astuple(run.counters) for run in runs]
+    sums = (sum(column) for column in zip(*counters, strict=True))
+    return dataclasses.replace(
+        runs[0],
+        requests=sum(run.requests for run in runs),
+        seconds_per_request=fmean(run.seconds_per_request for run in runs),
+        counters=type(runs[0].counters)(*sums),
+    )
+
+
+def _known(
+    asked: Mapping[int, Asked],
+    single: Sequence[Run],
+    open_loop: Asked,
+    facts: Facts,
+    release: Release,
+    count: int,
+    work_s: float,
+) -> Known:
+    """From what was measured; ``count`` predictors."""
+    prompt, new = (
+        round(
+            sum(getattr(each.spent, name) for each in asked.values())
+            / sum(e.requests for e in asked.values())
+        )
+        for name in ("prompt_tokens", "generated_tokens")
+    )
+    runs = [
+        Run(each, prompt, new, asked[each * count].requests, 0.0, asked[each * count].spent.counters())
+        for each in CALLERS
+    ]
+    setting = Setting("in place", "this machine, one thread", "full", PREFILL_TOKENS, None, release)
+    profile = make_profile(runs, single, facts, setting)
+    typical, alone = asked[TYPICAL_CALLERS * count], asked[1]
+    profile = dataclasses.replace(
+        profile, slots=SLOTS, request_seconds=typical.spent.request_s / typical.requests
+    )
+    hops_s = typical.spent.proxy_s / typical.requests + open_loop.generator_s / open_loop.requests
+    alone_s = alone.per_request_s() + alone.generator_s / alone.requests
+    busiest = asked[SLOTS * count]
+    return Known(
+        profile=profile,
+        transformer=TransformerModel(
+            miss_seconds=typical.spent.transformer_s / typical.requests, max_connections=128
+        ),
+        node=Node(cores=len(os.sched_getaffinity(0)), hop_seconds=hops_s / 2),
+        overhead_s=max(0.0, alone.latency_s - alone_s),
+        most_per_s=SLOTS * count / busiest.latency_s,
+        work_s=work_s,
+    )

@@ -1,0 +1,127 @@
+"""How fast this machine's cores are over time: a process that takes the same decode step again and again.
+
+Others share a virtual machine's caches and the other half of its cores, so the same work takes half as long again
+from one second to the next. Processor time is counted, not time on the clock: waiting for a core is no slowness.
+
+python -m benchmarks.prediction.speedometer RELEASE    # until its standard input ends; then writes samples as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
+from itertools import cycle
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from benchmarks.engine.processes import ROOT, Usage
+from knative.simulator.processors import Speeds
+from predictor.batch import Batch
+from predictor.runners.base import execute
+from predictor.runners.onnx_runtime import OnnxRuntimeRunner
+from protocol.release import load_release
+
+PAUSE_S = 0.05
+"""Between two samples: they take a fortieth of a core."""
+PAST_TOKENS = 24
+BIN_S = 0.5
+"""Ten samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One step."""
+
+    at_s: float
+    """On the machine's monotonic clock."""
+    work_s: float
+    """Processor time."""
+    machine_s: float
+    """Processor time of everything that ever ran here."""
+
+
+@dataclass(slots=True)
+class Readings:
+    """What the process saw. Empty until it has ended."""
+
+    samples: list[Sample] = field(default_factory=list)
+
+    def between(self, began_s: float, ended_s: float) -> Readings:
+        """Those of a time on the machine's monotonic clock."""
+        return Readings([sample for sample in self.samples if began_s <= sample.at_s < ended_s])
+
+    @property
+    def mean_work_s(self) -> float:
+        """Processor time of a step, on average."""
+        return fmean(sample.work_s for sample in self.samples)
+
+    @property
+    def busy_cores(self) -> float:
+        """Whoever kept them busy, this process included."""
+        first, last = self.samples[0], self.samples[-1]
+        return (last.machine_s - first.machine_s) / (last.at_s - first.at_s)
+
+    def speeds(self, began_s: float, ended_s: float, usual_work_s: float) -> Speeds:
+        """Over a time on the machine's monotonic clock; ``usual_work_s`` is what a step takes at speed 1."""
+        values: list[float] = []
+        for number in range(max(1, int((ended_s - began_s) / BIN_S))):
+            inside = self.between(began_s + number * BIN_S, began_s + (number + 1) * BIN_S)
+            values.append(usual_work_s / inside.mean_work_s if inside.samples else [1.0, *values][-1])
+        return Speeds(tuple(values), BIN_S)
+
+
+@contextmanager
+def running_speedometer(release: Path) -> Iterator[Readings]:
+    """Have speed measured meanwhile; the readings are there afterwards."""
+    readings = Readings()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.prediction.speedometer", str(release.resolve())],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun
+        yield readings
+        written, _ = process.communicate("")
+        readings.samples.extend(Sample(*row) for row in json.loads(written))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(step: Callable[[], object], cores: Sequence[int]) -> list[Sample]:
+    """Samples from all cores in turns, until standard input ends."""
+    samples = []
+    for core in cycle(cores):
+        if select.select([sys.stdin], [], [], PAUSE_S)[0]:
+            break
+        os.sched_setaffinity(0, {core})
+        began = time.thread_time()
+        step()
+        work_s = time.thread_time() - began
+        samples.append(Sample(time.perf_counter(), work_s, Usage.now().machine_s))
+    return samples
+
+
+def main() -> int:
+    """See above."""
+    directory, cores = Path(sys.argv[1]), sorted(os.sched_getaffinity(0))
+    runner = OnnxRuntimeRunner(directory, load_release(directory), slots=1, threads=1, spin=False)
+    execute(runner, Batch.of_prompts((0,), ((1,) * PAST_TOKENS,)))
+    batch = Batch.of_tokens(np.array([0]), np.array([1]), np.array([PAST_TOKENS]))
+    print("begun", flush=True)
+    print(json.dumps([astuple(sample) for sample in measure(lambda: execute(runner, batch), cores)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Titles with their lengths in tokens: what is asked for, and what the simulator is told of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from benchmarks.transformer_stages.job import Request, Target
+from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
+from knative.simulator.trace import Trace
+from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
+from transformer.tokenizer import TextToEncode, load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Titles with their lengths in tokens. Every load takes them in order, from the first one on."""
+
+    texts: tuple[str, ...]
+    prompt_tokens: tuple[int, ...]
+    new_tokens: tuple[int, ...]
+    """The stop token included."""
+
+    def requests(self, target: Target, count: int) -> tuple[Request, ...]:
+        """So many requests for translations, one title each."""
+        return tuple(Request(target, infer_body([self.texts[n % len(self.texts)]])) for n in range(count))
+
+    def lengths_of(self, trace: Trace) -> Trace:
+        """The trace with each request's real lengths."""
+        order = np.arange(len(trace)) % len(self.texts)
+        return dataclasses.replace(
+            trace,
+            prompt_tokens=np.array(self.prompt_tokens)[order],
+            new_tokens=np.array(self.new_tokens)[order],
+        )
+
+
+def encode_titles(release: Path, count: int) -> Texts:
+    """Titles of the demo model's world, with the tokens of their prompts and of the answers that they should get."""
+    spec = load_translation_spec(release / TRANSLATION_FILE)
+    tokenizer = load_tokenizer(release, spec, load_release(release).limits.max_sequence_tokens)
+    plain = Tokenizer.from_file(str(release / TOKENIZER_DIR / "tokenizer.json"))
+    pairs = list(islice(titles(), count))
+    wanted = [TextToEncode(index, text, SOURCE, TARGET) for index, (text, _) in enumerate(pairs)]
+    prompts = tuple(len(prompt.token_ids) for prompt in tokenizer.encode(wanted, None))
+    answers = tuple(len(plain.encode(answer, add_special_tokens=False).ids) + 1 for _, answer in pairs)
+    return Texts(tuple(text for text, _ in pairs), prompts, answers)
