@@ -25,7 +25,7 @@ class Journey:
 
 
 def options_of(request: TranslateRequest) -> dict[str, str]:
-    """What of a request makes its translations what they are, for :func:`transformer.cache_key.cache_key`.
+    """What of a request makes its translations what they are, for :func:`transformer.cache.cache_key.cache_key`.
 
     A bound that cuts answers short does, none does not. A text's format does not: a segment's translation is the same
     wherever it stands.

@@ -16,12 +16,12 @@ from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
 from protocol.messages import CacheStatus
 from transformer.answers import Answer
 from transformer.attempts import Made
-from transformer.cache import Cache, CacheEntry
+from transformer.cache.leases import NOTHING_SHARED, Claim, Sharing
+from transformer.cache.memory import Cache, CacheEntry
 from transformer.errors import PredictorTooLate
 from transformer.flights import Flight, Flights, Late, Shared
 from transformer.generation import Generator
 from transformer.journey import Journey
-from transformer.leases import NOTHING_SHARED, Claim, Sharing
 from transformer.metrics import TransformerMetrics
 from transformer.segments import Job
 

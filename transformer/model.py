@@ -27,6 +27,7 @@ from protocol.release import TRANSLATION_FILE, Release, load_release, load_trans
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import Call, NamedEvent, ServedModel
+from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.client import travelling_headers
 from transformer.config import TransformerConfig
 from transformer.generation import Generator
@@ -38,7 +39,6 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors import PredictorRouter
 from transformer.streamed_generation import StreamedGenerator
 from transformer.text_stream import TextGeneration
-from transformer.tiers import TieredCache, create_tiers
 from transformer.tokenizer import load_tokenizer
 from transformer.usage import CountedPredictor
 from transformer.warming import Warming

@@ -15,12 +15,12 @@ from typing import Protocol
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
 from transformer.answers import Answer, translation_of
 from transformer.attempts import Made
-from transformer.cache import Cache, look_up
+from transformer.cache.leases import NOTHING_SHARED, Sharing
+from transformer.cache.memory import Cache, look_up
 from transformer.generation import Generator, beside
 from transformer.glossary import NO_GLOSSARIES, Glossaries
 from transformer.journey import Journey, options_of
 from transformer.languages import Languages
-from transformer.leases import NOTHING_SHARED, Sharing
 from transformer.metrics import TransformerMetrics
 from transformer.misses import Misses
 from transformer.segments import Document, Identity, Job, jobs_of, split_request

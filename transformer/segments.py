@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from protocol.errors import InvalidRequest
 from protocol.messages import TextFormat, TranslateRequest
-from transformer.cache_key import cache_key, normal_text
+from transformer.cache.cache_key import cache_key, normal_text
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.glossary import NO_GLOSSARIES, Glossaries, digest_of
 from transformer.languages import Direction, Languages

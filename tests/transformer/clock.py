@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformer.cache import CacheEntry, NullCache
+from transformer.cache.memory import CacheEntry, NullCache
 
 
 class StoppedClock:

@@ -20,7 +20,7 @@ from protocol.messages import (
 )
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
-from transformer.cache import LruCache
+from transformer.cache.memory import LruCache
 from transformer.generation import Generator
 from transformer.guards import MAX_REPEATS, Guards
 from transformer.languages import Languages

@@ -22,12 +22,12 @@ from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, echo
 from tests.transformer.redis_server import RedisServer
 from tests.transformer.replicas import Predictor, Replica, create_replica
-from transformer.cache import CacheEntry
-from transformer.cache_key import cache_key
-from transformer.entry_codec import encode_entry
+from transformer.cache.cache_key import cache_key
+from transformer.cache.entry_codec import encode_entry
+from transformer.cache.memory import CacheEntry
+from transformer.cache.redis_cache import store_key
 from transformer.errors import PredictorTooLate, TextTooLong
 from transformer.misses import LONGEST_LOOK_S
-from transformer.redis_cache import store_key
 from transformer.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED

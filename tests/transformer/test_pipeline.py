@@ -22,7 +22,7 @@ from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.test_client import Connect
-from transformer.cache import Cache, LruCache, NullCache
+from transformer.cache.memory import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
 from transformer.generation import Generator, Predictor
 from transformer.guards import Guards

@@ -1,7 +1,7 @@
 """When to leave a failing neighbour alone, and when to try it again. Pure: time and chance are arguments.
 
 A circuit is *closed* while calls are allowed, *open* while none is, and *half-open* while a single probe is under
-way. Who calls, and what a probe is, decides :mod:`transformer.redis_cache`.
+way. Who calls, and what a probe is, decides :mod:`transformer.cache.redis_cache`.
 """
 
 from __future__ import annotations

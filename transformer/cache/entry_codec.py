@@ -2,7 +2,7 @@
 
 Layout, big-endian: magic ``Y``, schema version (1 byte), CRC-32 of all that follows (4), confidence (float64), bytes
 of the release id (2), bytes of the source text (4); then release id, source text and translation in UTF-8. Where the
-bytes lie is the business of :mod:`transformer.redis_cache`.
+bytes lie is the business of :mod:`transformer.cache.redis_cache`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 import zlib
 from enum import Enum
 
-from transformer.cache import CacheEntry
+from transformer.cache.memory import CacheEntry
 from transformer.metrics import CacheTier
 
 SCHEMA = 1

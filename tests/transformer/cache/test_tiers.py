@@ -1,6 +1,6 @@
 """Memory in front of a real Redis, and the promise above both: no text ever gets another one's translation.
 
-The long run: ``TEST_COLLISIONS=100000 python -m pytest tests/transformer/test_tiers.py -k never_gets``
+The long run: ``TEST_COLLISIONS=100000 python -m pytest tests/transformer/cache/test_tiers.py -k never_gets``
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from protocol.release import TranslationSpec
 from serving.settings import SettingsError
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.redis_server import RedisServer
-from transformer.cache import CacheEntry, look_up
-from transformer.cache_key import cache_key, normal_text
+from transformer.cache.cache_key import cache_key, normal_text
+from transformer.cache.entry_codec import encode_entry
+from transformer.cache.memory import CacheEntry, look_up
+from transformer.cache.redis_cache import store_key
+from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
-from transformer.entry_codec import encode_entry
 from transformer.generation import Generator
 from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.redis_cache import store_key
-from transformer.tiers import TieredCache, create_tiers
 from transformer.tokenizer import PromptTokenizer
 
 REQUESTS = int(os.environ.get("TEST_COLLISIONS", "3000"))

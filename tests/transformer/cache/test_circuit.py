@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.circuit import Circuit, CircuitPolicy, State
 
 POLICY = CircuitPolicy(failures=3, probe_s=1.0, probe_max_s=8.0)
 CHANCE = st.floats(0.0, 1.0, exclude_max=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.transformer.redis_server import RedisServer, free_port, running_redis
-from transformer.leases import lease_key
-from transformer.redis_client import RedisStore, ScriptCall, StoreError, StoreSettings
-from transformer.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
+from transformer.cache.leases import lease_key
+from transformer.cache.redis_client import RedisStore, ScriptCall, StoreError, StoreSettings
+from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
 from transformer.redis_url import parse_redis_url
 
 Connect = Callable[..., RedisStore]

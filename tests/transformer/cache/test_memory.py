@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from transformer.cache import Cache, CacheEntry, LruCache, NullCache, create_cache, entry_bytes, look_up
+from transformer.cache.memory import (
+    Cache,
+    CacheEntry,
+    LruCache,
+    NullCache,
+    create_cache,
+    entry_bytes,
+    look_up,
+)
 from transformer.metrics import TransformerMetrics
 
 

@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
-from transformer.cache import CacheEntry
-from transformer.circuit import CircuitPolicy
-from transformer.guarded_store import GuardedStore
-from transformer.leases import REFUSED_S, Claim, Leases, lease_key
+from transformer.cache.circuit import CircuitPolicy
+from transformer.cache.guarded_store import GuardedStore
+from transformer.cache.leases import REFUSED_S, Claim, Leases, lease_key
+from transformer.cache.memory import CacheEntry
+from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, store_key
+from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.metrics import TransformerMetrics
-from transformer.redis_cache import RedisCache, RedisCachePolicy, store_key
-from transformer.redis_client import RedisStore, StoreSettings
 from transformer.redis_url import parse_redis_url
 
 CIRCUIT = CircuitPolicy(failures=3, probe_s=0.2, probe_max_s=0.4)

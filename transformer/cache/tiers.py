@@ -1,7 +1,8 @@
 """The cache a transformer has: its own memory in front and, where there is one, the shared Redis behind.
 
 What Redis knows is kept in memory as well, so the second request for it needs no network. Each tier is its own
-module (:mod:`transformer.cache`, :mod:`transformer.redis_cache`); here they are put together from the settings.
+module (:mod:`transformer.cache.memory`, :mod:`transformer.cache.redis_cache`); here they are put together from the
+settings.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from serving.settings import SettingsError
-from transformer.cache import Cache, CacheEntry, create_cache
-from transformer.circuit import CircuitPolicy
+from transformer.cache.circuit import CircuitPolicy
+from transformer.cache.leases import Claim
+from transformer.cache.memory import Cache, CacheEntry, create_cache
+from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
+from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.config import TransformerConfig
-from transformer.leases import Claim
 from transformer.metrics import CacheTier, TierMetrics, TransformerMetrics
-from transformer.redis_cache import RedisCache, RedisCachePolicy
-from transformer.redis_client import RedisStore, StoreSettings
 from transformer.redis_url import parse_redis_url
 
 
@@ -50,7 +51,7 @@ class TieredCache:
             await self._shared.put_many(entries)
 
     async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        """As :meth:`transformer.leases.Sharing.claim`; without Redis, NONE at once.
+        """As :meth:`transformer.cache.leases.Sharing.claim`; without Redis, NONE at once.
 
         What came to memory while Redis was being asked is taken from there.
         """
@@ -63,13 +64,13 @@ class TieredCache:
         return await self._verified(wanted, [found[key] or claims[key] for key in keys])
 
     async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        """As :meth:`transformer.leases.Sharing.look`."""
+        """As :meth:`transformer.cache.leases.Sharing.look`."""
         if self._shared is None:
             return [Claim.NONE] * len(wanted)
         return await self._verified(wanted, await self._shared.look([key for key, _ in wanted]))
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """As :meth:`transformer.leases.Sharing.release`."""
+        """As :meth:`transformer.cache.leases.Sharing.release`."""
         if self._shared is not None:
             self._shared.release(keys)
 

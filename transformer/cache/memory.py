@@ -1,8 +1,8 @@
 """Translations that were made before: the interface of all caches, and the one in this process' memory.
 
 An entry carries the text it translates, and :func:`look_up` compares it on every hit: should two texts ever have one
-key, the second is a miss, never the first one's translation. Nothing here makes keys (:mod:`transformer.cache_key`)
-or decides what deserves to be kept (:mod:`transformer.pipeline`).
+key, the second is a miss, never the first one's translation. Nothing here makes keys
+(:mod:`transformer.cache.cache_key`) or decides what deserves to be kept (:mod:`transformer.pipeline`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CacheEntry:
     """One finished translation."""
 
     source_text: str
-    """As :func:`transformer.cache_key.normal_text` returns it."""
+    """As :func:`transformer.cache.cache_key.normal_text` returns it."""
     text: str
     """The translation, without the outer white space of any caller's text."""
     confidence: float

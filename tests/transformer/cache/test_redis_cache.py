@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
-from transformer.cache import CacheEntry
-from transformer.circuit import CircuitPolicy, State
-from transformer.entry_codec import encode_entry
+from transformer.cache.circuit import CircuitPolicy, State
+from transformer.cache.entry_codec import encode_entry
+from transformer.cache.memory import CacheEntry
+from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, key_prefix, lifetime_ms, store_key
+from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.metrics import TransformerMetrics
-from transformer.redis_cache import RedisCache, RedisCachePolicy, key_prefix, lifetime_ms, store_key
-from transformer.redis_client import RedisStore, StoreSettings
 from transformer.redis_url import parse_redis_url
 
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(failures=3, probe_s=0.2, probe_max_s=0.4))

@@ -1,7 +1,7 @@
 """A store behind a circuit: commands that may fail, never hurt, and are not sent while the store is to be left alone.
 
-While the circuit (:mod:`transformer.circuit`) is open a background task probes, so no request ever waits for a probe.
-What is asked of the store, :mod:`transformer.redis_cache` and :mod:`transformer.leases` decide.
+While the circuit (:mod:`transformer.cache.circuit`) is open a background task probes, so no request ever waits for a
+probe. What is asked of the store, :mod:`transformer.cache.redis_cache` and :mod:`transformer.cache.leases` decide.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from transformer.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.metrics import CacheTier, TierMetrics
-from transformer.redis_client import RedisStore, StoreError
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """The only door to redis-py: many values by key, from one server, a Sentinel's primary or a cluster.
 
 It sends each command once and within a time: when to leave a failing store alone is decided by
-:mod:`transformer.redis_cache`. Nothing is connected before the first command.
+:mod:`transformer.cache.redis_cache`. Nothing is connected before the first command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
-from transformer.redis_scripts import Script
+from transformer.cache.redis_scripts import Script
 from transformer.redis_url import RedisAddress, Topology
 
 T = TypeVar("T")

@@ -2,8 +2,8 @@
 
 A lease lies beside its value, in the same cluster slot, and ends by itself when its holder dies. It saves work and
 guards nothing else: without a lease everybody generates for themselves, which is never wrong. Here a process takes,
-renews and looks at leases; they are given back with the value (:mod:`transformer.redis_cache`), and who waits for
-whom is decided in :mod:`transformer.misses`.
+renews and looks at leases; they are given back with the value (:mod:`transformer.cache.redis_cache`), and who waits
+for whom is decided in :mod:`transformer.misses`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from transformer.cache import CacheEntry
-from transformer.guarded_store import GuardedStore
+from transformer.cache.guarded_store import GuardedStore
+from transformer.cache.memory import CacheEntry
+from transformer.cache.redis_client import ScriptCall, StoreError
+from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
 from transformer.metrics import FlightMetrics
-from transformer.redis_client import ScriptCall, StoreError
-from transformer.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
 
 _log = logging.getLogger("yiwen.cache")
 

@@ -1,9 +1,10 @@
 """The cache that all replicas share. A failing Redis is a cache that has nothing, never an error and never a wait.
 
 Reads are one round trip; writes go through a bounded queue to a background task, and give back the leases
-(:mod:`transformer.leases`) that were held for what they store. When a failing Redis is left alone
-:mod:`transformer.guarded_store` knows, the commands are :mod:`transformer.redis_client`'s, the bytes
-:mod:`transformer.entry_codec`'s; whether a hit is of the right text, :func:`transformer.cache.look_up` verifies.
+(:mod:`transformer.cache.leases`) that were held for what they store. When a failing Redis is left alone
+:mod:`transformer.cache.guarded_store` knows, the commands are :mod:`transformer.cache.redis_client`'s, the bytes
+:mod:`transformer.cache.entry_codec`'s; whether a hit is of the right text, :func:`transformer.cache.memory.look_up`
+verifies.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformer.cache import CacheEntry
-from transformer.circuit import Circuit, CircuitPolicy
-from transformer.entry_codec import Unreadable, decode_entry, encode_entry
-from transformer.guarded_store import GuardedStore
-from transformer.leases import Claim, Held, Leases, finish, release
+from transformer.cache.circuit import Circuit, CircuitPolicy
+from transformer.cache.entry_codec import Unreadable, decode_entry, encode_entry
+from transformer.cache.guarded_store import GuardedStore
+from transformer.cache.leases import Claim, Held, Leases, finish, release
+from transformer.cache.memory import CacheEntry
+from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.metrics import CacheTier, TransformerMetrics
-from transformer.redis_client import RedisStore, StoreError
 
 ENTRIES_PER_WRITE = 256
 """In one pipeline: some 0.1 MB, and about 1 ms of the server's time."""
@@ -64,7 +65,7 @@ def key_prefix(release: str) -> str:
 
 
 def store_key(release: str, key: bytes) -> str:
-    """Where the entry of a :func:`transformer.cache_key.cache_key` lies. Hex, so that people can type it."""
+    """Where the entry of a :func:`transformer.cache.cache_key.cache_key` lies. Hex, so that people can type it."""
     return f"{key_prefix(release)}{key.hex()}"
 
 
@@ -102,7 +103,7 @@ class RedisCache:
         return self._store.circuit
 
     async def get_many(self, keys: Sequence[bytes]) -> list[CacheEntry | None]:
-        """As :meth:`transformer.cache.Cache.get_many`; all None while Redis is not to be used."""
+        """As :meth:`transformer.cache.memory.Cache.get_many`; all None while Redis is not to be used."""
         if not keys:
             return []
         names = self._names(keys)
