@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 
 
 class Predictor(Protocol):
-    """What is asked of :class:`transformer.client.PredictorClient`."""
+    """What is asked of :class:`transformer.predictors.client.PredictorClient`."""
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
         """Have prompts continued."""

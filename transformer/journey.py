@@ -13,7 +13,7 @@ class Journey:
     """One request under way."""
 
     headers: Mapping[str, str]
-    """What travels on to the predictor, as :func:`transformer.client.travelling_headers` makes it."""
+    """What travels on to the predictor, as :func:`transformer.predictors.client.travelling_headers` makes it."""
     max_new_tokens: int | None
     """The caller's bound for each answer, in tokens."""
     deadline: float

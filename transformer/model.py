@@ -28,7 +28,6 @@ from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import Call, NamedEvent, ServedModel
 from transformer.cache.tiers import TieredCache, create_tiers
-from transformer.client import travelling_headers
 from transformer.config import TransformerConfig
 from transformer.generation import Generator
 from transformer.glossary import Glossaries
@@ -36,12 +35,13 @@ from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.predictors import PredictorRouter
+from transformer.predictors.client import travelling_headers
+from transformer.predictors.router import PredictorRouter
+from transformer.predictors.warming import Warming
 from transformer.streamed_generation import StreamedGenerator
 from transformer.text_stream import TextGeneration
 from transformer.tokenizer import load_tokenizer
 from transformer.usage import CountedPredictor
-from transformer.warming import Warming
 
 PLATFORM = "yiwen_transformer"
 

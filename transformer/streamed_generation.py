@@ -19,10 +19,10 @@ from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation import Generator
 from transformer.journey import Journey
 from transformer.placeholders import protected
+from transformer.predictors.warming import Warming
 from transformer.segments import Job
 from transformer.tokenizer import PromptTokenizer
 from transformer.usage import StreamingPredictor
-from transformer.warming import Warming
 
 
 class Report(Protocol):

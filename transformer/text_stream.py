@@ -17,10 +17,10 @@ from transformer.attempts import Made
 from transformer.document_writer import DocumentWriter, Progress
 from transformer.journey import Journey
 from transformer.pipeline import Pipeline
+from transformer.predictors.warming import Warming
 from transformer.segments import Document, Identity, Job, jobs_of
 from transformer.streamed_generation import StreamedGenerator
 from transformer.usage import Tally, counting
-from transformer.warming import Warming
 
 _HEARD_S = 0.01
 """Until a task that was cancelled is cancelled once more."""

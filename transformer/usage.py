@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
-from transformer.warming import Warming
+from transformer.predictors.warming import Warming
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ def counting(tally: Tally) -> Iterator[None]:
 
 
 class StreamingPredictor(Protocol):
-    """What is asked of :class:`transformer.predictors.PredictorRouter`."""
+    """What is asked of :class:`transformer.predictors.router.PredictorRouter`."""
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
         """Have prompts continued."""

@@ -21,7 +21,7 @@ from protocol.messages import (
 from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
-from tests.transformer.test_client import Connect
+from tests.transformer.predictors.test_client import Connect
 from transformer.cache.memory import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
 from transformer.generation import Generator, Predictor

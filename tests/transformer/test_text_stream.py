@@ -20,9 +20,9 @@ from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, G
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from serving.model import Call, NamedEvent
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, serve
+from tests.transformer.predictors.test_client import wait_until
 from tests.transformer.release import TRANSLATION
 from tests.transformer.streaming_stand_in import StreamingStandIn
-from tests.transformer.test_client import wait_until
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.model import TranslatorModel, create_model

@@ -32,11 +32,11 @@ from protocol.codec import (
 from protocol.errors import NotReady
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
-from transformer.connections import BROKEN_OFF, Attempt, create_session, explain
 from transformer.errors import ConnectionsBusy, PredictorTooLate, PredictorUnreachable
 from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S, Answer, error_of, release_of
-from transformer.retry_budget import Retries, RetryKind
+from transformer.predictors.connections import BROKEN_OFF, Attempt, create_session, explain
+from transformer.predictors.predictor_answers import RETRY_AFTER_S, Answer, error_of, release_of
+from transformer.predictors.retry_budget import Retries, RetryKind
 
 DEADLINE_GRACE_S = 0.25
 """How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""

@@ -13,17 +13,17 @@ from protocol.errors import NotReady, Overloaded
 from protocol.messages import FinishReason, GenerationEnd, TokenDelta
 from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, breaking
 from tests.transformer.predictor_stand_in import RELEASE, echo
+from tests.transformer.predictors.test_client import HEADERS, request, wait_until
 from tests.transformer.routing import Predictors, Route, count, free_port, retried
-from tests.transformer.test_client import HEADERS, request, wait_until
 from transformer.errors import (
     NoConnection,
     PredictorUnreachable,
     StillWarming,
     TooMuchWaiting,
 )
-from transformer.predictors import PredictorRouter
-from transformer.retry_budget import BURST
-from transformer.warming import Warming
+from transformer.predictors.retry_budget import BURST
+from transformer.predictors.router import PredictorRouter
+from transformer.predictors.warming import Warming
 
 
 async def test_misses_sent_before_the_predictor_is_up_are_answered_after(

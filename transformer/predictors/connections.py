@@ -1,4 +1,4 @@
-"""The HTTP connections under :mod:`transformer.client`: how they are made, and what it means when one fails."""
+"""The HTTP connections under :mod:`transformer.predictors.client`: how they are made, and what a failure means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aiohttp
 from protocol.errors import YiwenError
 from transformer.config import TransformerConfig
 from transformer.errors import NoConnection, PredictorFault, PredictorTooLate, PredictorUnreachable
-from transformer.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
 
 BROKEN_OFF = "the connection to the predictor broke before its answer was complete; retry"
 

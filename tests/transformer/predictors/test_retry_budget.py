@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from transformer.metrics import TransformerMetrics
-from transformer.retry_budget import BURST, FLOOR_PER_S, RATIO, Retries, RetryBudget, RetryKind
+from transformer.predictors.retry_budget import BURST, FLOOR_PER_S, RATIO, Retries, RetryBudget, RetryKind
 
 EVENTS = st.lists(st.tuples(st.floats(0.0, 30.0), st.booleans(), st.integers(1, 40)), max_size=60)
 """Seconds since the event before, whether it is a retry, and how many at once."""

@@ -13,8 +13,8 @@ from protocol.codec import document_from_delta, encode_event
 from protocol.errors import NotFound
 from protocol.messages import FinishReason, GenerationEnd, TokenDelta
 from tests.transformer.predictor_stand_in import RELEASE, echo, serving_only
+from tests.transformer.predictors.test_client import HEADERS, request
 from tests.transformer.routing import OTHER, Predictors, Route, count, retried, sends
-from tests.transformer.test_client import HEADERS, request
 from transformer.errors import (
     PredictorTooLate,
     ReleaseNotServed,

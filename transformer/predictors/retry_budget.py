@@ -5,8 +5,8 @@ earns a tenth of a retry, and each retry has to be paid for (the budget that Fin
 https://finagle.github.io/blog/2016/02/08/retry-budgets/).
 
 Not paid for, since it is no second attempt at work that a predictor took on: asking whether it is up
-(:mod:`transformer.warming`), and sending to another predictor what one refused for its release
-(:mod:`transformer.release_search`).
+(:mod:`transformer.predictors.warming`), and sending to another predictor what one refused for its release
+(:mod:`transformer.predictors.release_search`).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from protocol.codec import HEARTBEAT, document_from_delta, encode_error_event, e
 from protocol.errors import DeadlineExceeded, InternalFault, Overloaded
 from protocol.messages import FinishReason, GenerateRequest, GenerationEnd, TokenDelta
 from tests.transformer.predictor_stand_in import RELEASE, StandIn
-from tests.transformer.test_client import HEADERS, wait_until
-from transformer.client import PredictorClient
+from tests.transformer.predictors.test_client import HEADERS, wait_until
 from transformer.errors import PredictorTooLate, PredictorUnreachable
+from transformer.predictors.client import PredictorClient
 
 Connect = Callable[..., Awaitable[PredictorClient]]
 SSE: Mapping[str, str] = {"content-type": "text/event-stream"}

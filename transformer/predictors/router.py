@@ -1,9 +1,9 @@
 """The way to the predictor: admitted, to the right release, once it is up. Asks like one client, is several.
 
-:mod:`transformer.client` speaks to one address. What lies around it is decided here, in this order: whether there
-is room (:mod:`transformer.admission`), whether the predictor is up (:mod:`transformer.warming`), and which address
-serves this transformer's release (:mod:`transformer.release_search`). Only texts that missed the cache come this
-far.
+:mod:`transformer.predictors.client` speaks to one address. What lies around it is decided here, in this order:
+whether there is room (:mod:`transformer.predictors.admission`), whether the predictor is up
+(:mod:`transformer.predictors.warming`), and which address serves this transformer's release
+(:mod:`transformer.predictors.release_search`). Only texts that missed the cache come this far.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import replace
 
 from protocol.errors import NotFound, NotReady, ReleaseMismatch, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
-from transformer.admission import Admission, tokens_of
-from transformer.client import PredictorClient
 from transformer.config import TransformerConfig
 from transformer.errors import (
     ConnectionsBusy,
@@ -27,10 +25,12 @@ from transformer.errors import (
     ReleaseNotServed,
 )
 from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S
-from transformer.release_search import Address, ReleaseSearch, main_address, tagged_addresses
-from transformer.retry_budget import Retries, RetryKind
-from transformer.warming import WaitingRoom, Warming
+from transformer.predictors.admission import Admission, tokens_of
+from transformer.predictors.client import PredictorClient
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
+from transformer.predictors.retry_budget import Retries, RetryKind
+from transformer.predictors.warming import WaitingRoom, Warming
 
 MOST_TURNS = 4
 """Changes of address that one request makes: to its release, back when a tag has moved, and once more."""
@@ -95,7 +95,7 @@ class PredictorRouter:
 
         Args:
             request: ``deadline_ms`` is the time that is left.
-            headers: as :func:`transformer.client.travelling_headers` makes them.
+            headers: as :func:`transformer.predictors.client.travelling_headers` makes them.
 
         Raises:
             YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
@@ -116,9 +116,9 @@ class PredictorRouter:
     ) -> AsyncGenerator[TokenDelta | Warming, None]:
         """Have prompts continued, token by token; arguments and errors as in :meth:`generate`.
 
-        While the predictor is not up, a :class:`~transformer.warming.Warming` comes about once a second, before the
-        first delta. Closing the iterator closes the connection, as in
-        :meth:`transformer.client.PredictorClient.stream`.
+        While the predictor is not up, a :class:`~transformer.predictors.warming.Warming` comes about once a second,
+        before the first delta. Closing the iterator closes the connection, as in
+        :meth:`transformer.predictors.client.PredictorClient.stream`.
         """
         with self._admission.admit(tokens_of(request)):
             # Its caller is told that it waits, so it may wait as long as it wants to.

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from serving.settings import SettingsError
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
-from transformer.release_search import Address, ReleaseSearch, main_address, tagged_addresses
+from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
 
 MAIN, LATEST, PREV = Address("main", "http://p"), Address("latest", "http://l"), Address("prev", "http://v")
 

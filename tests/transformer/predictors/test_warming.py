@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from protocol.errors import NotReady
-from tests.transformer.test_client import wait_until
+from tests.transformer.predictors.test_client import wait_until
 from transformer.errors import StillWarming, WaitingRoomFull
 from transformer.metrics import TransformerMetrics
-from transformer.warming import (
+from transformer.predictors.warming import (
     FIRST_RELEASED,
     UNKNOWN_START_S,
     WaitingRoom,

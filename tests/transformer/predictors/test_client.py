@@ -22,9 +22,9 @@ from protocol.errors import (
 from protocol.messages import GenerateRequest, GenerateResponse
 from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, NOT_HTTP, SILENT, breaking
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo
-from transformer.client import PredictorClient, travelling_headers
 from transformer.config import base_url
 from transformer.errors import PredictorTooLate, PredictorUnreachable
+from transformer.predictors.client import PredictorClient, travelling_headers
 
 Connect = Callable[..., Awaitable[PredictorClient]]
 HEADERS = {"x-request-id": "r-1"}

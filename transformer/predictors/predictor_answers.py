@@ -1,6 +1,6 @@
 """What the predictor answered, when that is not what was asked for: a status, a body and headers to an error.
 
-:mod:`transformer.client` receives; :mod:`transformer.errors` has the errors of what lies between.
+:mod:`transformer.predictors.client` receives; :mod:`transformer.errors` has the errors of what lies between.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Waiting for a predictor that is not up: one asks for all, and those who wait are let go little by little.
 
 A predictor that takes no connection or answers 503 is starting, restarting, or scaled to zero. Requests that need it
-wait here, a bounded number for a bounded time, and :mod:`transformer.predictors` sends them once it is up. Behind
-Knative's activator, which holds requests by itself, nothing of this happens: the first answer is slow, that is all.
+wait here, a bounded number for a bounded time, and :mod:`transformer.predictors.router` sends them once it is up.
+Behind Knative's activator, which holds requests by itself, nothing of this happens: the first answer is slow, that is
+all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from statistics import median
 from protocol.errors import NotReady
 from transformer.errors import StillWarming, WaitingRoomFull
 from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
 
 TICK_S = 1.0
 """Seconds between two :class:`Warming` items."""

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from protocol.messages import GenerateRequest
-from transformer.admission import (
+from transformer.errors import TooMuchWaiting
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.admission import (
     LONGEST_RETRY_AFTER_S,
     Admission,
     DrainRate,
     retry_after_s,
     tokens_of,
 )
-from transformer.errors import TooMuchWaiting
-from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
 
 NAME = "yiwen_transformer_admissions_total"
 

@@ -1,8 +1,8 @@
 """How much work for the predictor is taken on: counted in tokens, refused beyond a budget, told when to come back.
 
-Only what misses the cache comes here (:mod:`transformer.predictors`), so hits are served however full it is. A second
-attempt that a guard asked for comes through the same door: where there is no room it is dropped, and its caller gets
-the first answer with its flags.
+Only what misses the cache comes here (:mod:`transformer.predictors.router`), so hits are served however full it is. A
+second attempt that a guard asked for comes through the same door: where there is no room it is dropped, and its
+caller gets the first answer with its flags.
 
 The unit is the predictor's own, prompt plus longest answer allowed. Its queue is the first to refuse in an ordinary
 overload (``YIWEN_QUEUE_TOKENS``); this budget bounds what one transformer holds while the predictor is slow,
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from protocol.messages import GenerateRequest
 from transformer.errors import TooMuchWaiting
 from transformer.metrics import TransformerMetrics
-from transformer.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
 
 MEMORY_S = 10.0
 """Time constant of the measured rate: some seconds, as long as a few answers and shorter than a scale-up."""
