@@ -26,7 +26,7 @@ from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
 from transformer.segments import Job
 from transformer.terms import put_in_place
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 INLINE_CHARACTERS = 8_000
 """Requests up to this size are prepared on the event loop, in at most a few milliseconds; larger ones in a thread,

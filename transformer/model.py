@@ -40,7 +40,7 @@ from transformer.predictors.router import PredictorRouter
 from transformer.predictors.warming import Warming
 from transformer.streamed_generation import StreamedGenerator
 from transformer.text_stream import TextGeneration
-from transformer.tokenizer import load_tokenizer
+from transformer.tokens.tokenizer import load_tokenizer
 from transformer.usage import CountedPredictor
 
 PLATFORM = "yiwen_transformer"

@@ -27,7 +27,7 @@ from transformer.segments import Document, Identity, Job, jobs_of, split_request
 
 
 class FitsTokenizer(Protocol):
-    """What is asked of :class:`transformer.tokenizer.PromptTokenizer`."""
+    """What is asked of :class:`transformer.tokens.tokenizer.PromptTokenizer`."""
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one."""

@@ -22,7 +22,7 @@ from transformer.placeholders import without_placeholders
 from transformer.scripts import has_letters
 from transformer.sentences import split_sentences
 from transformer.terms import Term
-from transformer.tokenizer import TextToEncode
+from transformer.tokens.tokenizer import TextToEncode
 
 _WORD_END = re.compile(r"[.!?][\"')\]]*\Z")
 _WORD_START = re.compile(r"[\"'(\[]*[A-Za-z0-9\u00c0-\u024f\u0370-\u052f]")

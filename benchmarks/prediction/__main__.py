@@ -41,7 +41,7 @@ from knative.simulator.scenario import PredictorService, Scenario, TransformerSe
 from knative.simulator.simulation import simulate
 from knative.simulator.trace import Trace
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
-from transformer.tokenizer import TextToEncode, load_tokenizer
+from transformer.tokens.tokenizer import TextToEncode, load_tokenizer
 
 CALLERS, LENGTHS, NEW_TOKENS, ROUNDS = (1, 2, 4, 8, 16), (8, 24, 64), 12, 4
 GENERATOR_START_S = 0.5

@@ -18,7 +18,7 @@ from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.client import PredictorClient
 from transformer.predictors.router import PredictorRouter
-from transformer.tokenizer import PromptTokenizer, load_tokenizer
+from transformer.tokens.tokenizer import PromptTokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="session")

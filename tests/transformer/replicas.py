@@ -22,7 +22,7 @@ from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(3, 0.2, 0.4), lease_s=20.0)
 

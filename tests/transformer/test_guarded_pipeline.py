@@ -26,7 +26,7 @@ from transformer.guards import MAX_REPEATS, Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.tokenizer import PromptTokenizer, TextToEncode
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 HIT, MISS = CacheStatus.HIT, CacheStatus.MISS
 

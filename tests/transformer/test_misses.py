@@ -28,7 +28,7 @@ from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import store_key
 from transformer.errors import PredictorTooLate, TextTooLong
 from transformer.misses import LONGEST_LOOK_S
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED
 SOON_S = 5.0

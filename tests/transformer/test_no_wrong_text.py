@@ -31,7 +31,7 @@ from transformer.languages import Direction, Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.segments import Job, Segment
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = 100_000
 AT_ONCE = 200

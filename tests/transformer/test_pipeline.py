@@ -29,7 +29,7 @@ from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS
 Make = Callable[..., Pipeline]

@@ -26,7 +26,7 @@ from tests.transformer.streaming_stand_in import StreamingStandIn
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.model import TranslatorModel, create_model
-from transformer.tokenizer import PromptTokenizer, TextToEncode
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 STREAM, INFER = "/v2/models/tiny/generate_stream", "/v2/models/tiny/infer"
 

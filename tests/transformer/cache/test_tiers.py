@@ -32,7 +32,7 @@ from transformer.guards import Guards
 from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.tokenizer import PromptTokenizer
+from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = int(os.environ.get("TEST_COLLISIONS", "3000"))
 Make = Callable[..., TieredCache]

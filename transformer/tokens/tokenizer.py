@@ -18,8 +18,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from protocol.release import TOKENIZER_DIR, ReleaseError, TranslationSpec
-from transformer.detokenizer import byte_token_ids
 from transformer.errors import TextTooLong, UnusableText
+from transformer.tokens.detokenizer import byte_token_ids
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -70,7 +70,7 @@ class PromptTokenizer:
         tokenizer.encode_special_tokens = True
         self._undecodable = _undecodable(tokenizer, self._control_ids)
         self.unsettled_ids = byte_token_ids(tokenizer.get_vocab()) | self._control_ids
-        """As :class:`transformer.detokenizer.Detokenizer` needs them."""
+        """As :class:`transformer.tokens.detokenizer.Detokenizer` needs them."""
         self._tokenizer = tokenizer
 
     def encode(self, texts: Sequence[TextToEncode], max_new_tokens: int | None) -> list[Prompt]:

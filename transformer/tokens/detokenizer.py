@@ -1,7 +1,7 @@
 """Text while its tokens are still coming: pieces that add up, byte for byte, to the text of all tokens at once.
 
 A token may end inside a character, and what a tokenizer makes of some tokens depends on the next one. So text goes
-out once no later token can change it. :mod:`transformer.tokenizer` decodes; this decides what is settled.
+out once no later token can change it. :mod:`transformer.tokens.tokenizer` decodes; this decides what is settled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Detokenizer:
         """Begin an answer.
 
         Args:
-            decode: ids to text; as :meth:`transformer.tokenizer.PromptTokenizer.decode`.
+            decode: ids to text; as :meth:`transformer.tokens.tokenizer.PromptTokenizer.decode`.
             unsettled_ids: tokens after which nothing is settled, since the next one may change what they come to:
                 those of :func:`byte_token_ids`, and those that leave no trace in the text.
         """

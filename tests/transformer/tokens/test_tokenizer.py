@@ -25,7 +25,7 @@ from tests.transformer.release import (
     train_tokenizer,
 )
 from transformer.errors import TextTooLong, UnusableText
-from transformer.tokenizer import PromptTokenizer, TextToEncode, is_control_token, load_tokenizer
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode, is_control_token, load_tokenizer
 
 CONTROL = {EN, ZH, END}
 PIECES = st.one_of(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
 from tests.releases import byte_tokenizer
-from transformer.detokenizer import Detokenizer, byte_token_ids
-from transformer.tokenizer import PromptTokenizer, TextToEncode
+from transformer.tokens.detokenizer import Detokenizer, byte_token_ids
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 WORDS = ["▁a", "▁", "b", "，", "▁文", "字", "e\u0301", "𝄞", "\ufffd", "▁▁", "c▁"]
 
