@@ -37,11 +37,11 @@ from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.cache.tiers import cache_policy, store_settings
 from transformer.cache.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 from transformer.config import TransformerConfig
-from transformer.glossary import Glossaries
-from transformer.guards import Guards
-from transformer.languages import Languages, canonical_tag, resolve_tag
-from transformer.segments import Document, Job, Segment, split_request
-from transformer.sentences import split_sentences
+from transformer.texts.glossary import Glossaries
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages, canonical_tag, resolve_tag
+from transformer.texts.segments import Document, Job, Segment, split_request
+from transformer.texts.sentences import split_sentences
 
 FAILED = 1
 MISUSED = 2

@@ -1,8 +1,8 @@
 """A text's translation in pieces, in order, while its segments are still being answered. Pure.
 
-The pieces add up to what :meth:`transformer.segments.Document.restore` makes of all answers: it is asked for every
-piece, so that white space, joints and markup are decided in one place. A segment's text may grow; of one that does,
-what later text could still change is kept back.
+The pieces add up to what :meth:`transformer.texts.segments.Document.restore` makes of all answers: it is asked for
+every piece, so that white space, joints and markup are decided in one place. A segment's text may grow; of one that
+does, what later text could still change is kept back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from protocol.errors import InternalFault
-from transformer.segments import Document, Identity, Segment
+from transformer.texts.segments import Document, Identity, Segment
 
 
 @dataclass(frozen=True, slots=True)

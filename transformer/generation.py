@@ -1,7 +1,7 @@
 """Translations that the cache does not have: prompts, the predictor, text, guards, a second attempt where one helps.
 
 It neither looks anything up nor keeps anything (:mod:`transformer.pipeline`); how attempts differ
-:mod:`transformer.attempts` says, and what speaks against an answer :mod:`transformer.guards`.
+:mod:`transformer.texts.attempts` says, and what speaks against an answer :mod:`transformer.texts.guards`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from protocol.messages import (
     Generation,
     SamplingParams,
 )
-from transformer.attempts import GREEDY, Attempt, Made, best, made_of_terms, second_attempts
 from transformer.errors import PredictorFault, PredictorTooLate
-from transformer.guards import Guards
 from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
-from transformer.segments import Job
-from transformer.terms import put_in_place
+from transformer.texts.attempts import GREEDY, Attempt, Made, best, made_of_terms, second_attempts
+from transformer.texts.guards import Guards
+from transformer.texts.segments import Job
+from transformer.texts.terms import put_in_place
 from transformer.tokens.tokenizer import PromptTokenizer
 
 INLINE_CHARACTERS = 8_000

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 
 from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
 from protocol.messages import CacheStatus
-from transformer.answers import Answer
-from transformer.attempts import Made
 from transformer.cache.leases import NOTHING_SHARED, Claim, Sharing
 from transformer.cache.memory import Cache, CacheEntry
 from transformer.errors import PredictorTooLate
@@ -23,7 +21,9 @@ from transformer.flights import Flight, Flights, Late, Shared
 from transformer.generation import Generator
 from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
-from transformer.segments import Job
+from transformer.texts.answers import Answer
+from transformer.texts.attempts import Made
+from transformer.texts.segments import Job
 
 FIRST_LOOK_S = 0.005
 """Until the first look at what another replica made; a short title takes longer than that on any device."""

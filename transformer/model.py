@@ -30,9 +30,6 @@ from serving.model import Call, NamedEvent, ServedModel
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.generation import Generator
-from transformer.glossary import Glossaries
-from transformer.guards import Guards
-from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import travelling_headers
@@ -40,6 +37,9 @@ from transformer.predictors.router import PredictorRouter
 from transformer.predictors.warming import Warming
 from transformer.streamed_generation import StreamedGenerator
 from transformer.text_stream import TextGeneration
+from transformer.texts.glossary import Glossaries
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import load_tokenizer
 from transformer.usage import CountedPredictor
 

@@ -13,13 +13,13 @@ from typing import Protocol
 
 from protocol.errors import ReleaseMismatch
 from protocol.messages import Generation, GenerationEnd, TokenDelta
-from transformer.attempts import GREEDY, Attempt, Made, made_of_terms
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation import Generator
 from transformer.journey import Journey
-from transformer.placeholders import protected
 from transformer.predictors.warming import Warming
-from transformer.segments import Job
+from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms
+from transformer.texts.placeholders import protected
+from transformer.texts.segments import Job
 from transformer.tokens.detokenizer import Detokenizer
 from transformer.tokens.tokenizer import PromptTokenizer
 from transformer.usage import StreamingPredictor

@@ -17,11 +17,11 @@ from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.cache.tiers import TieredCache
 from transformer.generation import Generator
-from transformer.guards import Guards
-from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import PromptTokenizer
 
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(3, 0.2, 0.4), lease_s=20.0)

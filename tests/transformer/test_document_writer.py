@@ -10,8 +10,8 @@ from protocol.errors import InternalFault
 from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.document_writer import DocumentWriter, Progress
-from transformer.languages import Languages
-from transformer.segments import Document, Identity, split_request
+from transformer.texts.languages import Languages
+from transformer.texts.segments import Document, Identity, split_request
 
 SENTENCES = st.sampled_from(["One. ", "Two!\n\n", " 三。", "四！", "five", "\u3000Six? ", "12 ", "A (b). "])
 TEXTS = st.lists(SENTENCES, max_size=6).map("".join)

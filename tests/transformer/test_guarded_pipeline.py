@@ -22,10 +22,10 @@ from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
 from transformer.generation import Generator
-from transformer.guards import MAX_REPEATS, Guards
-from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.texts.guards import MAX_REPEATS, Guards
+from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 HIT, MISS = CacheStatus.HIT, CacheStatus.MISS

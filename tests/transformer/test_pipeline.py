@@ -25,10 +25,10 @@ from tests.transformer.predictors.test_client import Connect
 from transformer.cache.memory import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
 from transformer.generation import Generator, Predictor
-from transformer.guards import Guards
-from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS

@@ -28,10 +28,10 @@ from transformer.cache.redis_cache import store_key
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.generation import Generator
-from transformer.guards import Guards
-from transformer.languages import Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = int(os.environ.get("TEST_COLLISIONS", "3000"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.terms import Term, TermIndex, missing, put_in_place, touching, without_terms
+from transformer.texts.terms import Term, TermIndex, missing, put_in_place, touching, without_terms
 
 
 def found(text: str, *terms: str, exact: bool = False) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from protocol.glossary import normal_term
-from transformer.scripts import is_spaced_letter
+from transformer.texts.scripts import is_spaced_letter
 
 _UNEVEN_SPACE = re.compile(r"[^\S ]|  ")
 _SPACE = re.compile(r"\s+")

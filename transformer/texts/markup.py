@@ -2,7 +2,7 @@
 
 The standard library's parsers say where each thing begins; every piece is then cut out of the source itself, so that
 the pieces, joined, are the source, whatever a parser makes of it. What is translated is
-:mod:`transformer.segments`'s to decide.
+:mod:`transformer.texts.segments`'s to decide.
 """
 
 from __future__ import annotations

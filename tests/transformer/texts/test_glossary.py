@@ -11,10 +11,10 @@ from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary, normal_term
 from protocol.messages import FinishReason, Glossary
 from protocol.release import ReleaseError
-from transformer.attempts import MAX_RENDERINGS, Made, made_of_terms, second_attempts
-from transformer.glossary import NO_GLOSSARIES, ContradictionError, Entries, Glossaries, digest_of
-from transformer.placeholders import lost, masks, protected, unmask
-from transformer.terms import Term, missing
+from transformer.texts.attempts import MAX_RENDERINGS, Made, made_of_terms, second_attempts
+from transformer.texts.glossary import NO_GLOSSARIES, ContradictionError, Entries, Glossaries, digest_of
+from transformer.texts.placeholders import lost, masks, protected, unmask
+from transformer.texts.terms import Term, missing
 
 SECRET = "Mandrake"
 

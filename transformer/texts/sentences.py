@@ -1,7 +1,7 @@
 """A text's sentences, by the sentencex library's rules for its language. Pure.
 
 It cuts between characters and changes none: the parts, joined, are the text. When to cut is
-:mod:`transformer.segments`'s to decide.
+:mod:`transformer.texts.segments`'s to decide.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.release import Language, TextLimits, TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.languages import Direction, Languages, canonical_tag
-from transformer.scripts import evidence_by_script, has_letters
+from transformer.texts.languages import Direction, Languages, canonical_tag
+from transformer.texts.scripts import evidence_by_script, has_letters
 
 
 def speaking(pairs: tuple[tuple[str, str], ...] | None = None, **scripts: str) -> Languages:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import TextFormat
-from transformer.markup import MarkupError, parse_markup
+from transformer.texts.markup import MarkupError, parse_markup
 
 HTML, XML = TextFormat.HTML, TextFormat.XML
 SCRAPS = [

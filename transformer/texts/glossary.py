@@ -1,8 +1,9 @@
 """What must be translated in a given way, and what must not be translated: which entries concern a text. Pure.
 
 A request's own entries go before the release's: where one of them stands, none of the release's does. Otherwise the
-first and longest wins (:mod:`transformer.terms`). An answer is first made of the text as it is; what it did not keep
-to is masked for a second attempt, and verified again (:mod:`transformer.placeholders`, :mod:`transformer.attempts`).
+first and longest wins (:mod:`transformer.texts.terms`). An answer is first made of the text as it is; what it did not
+keep to is masked for a second attempt, and verified again (:mod:`transformer.texts.placeholders`,
+:mod:`transformer.texts.attempts`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary
 from protocol.messages import Glossary
 from protocol.release import ReleaseError
-from transformer.placeholders import settle
-from transformer.terms import Term, TermIndex
+from transformer.texts.placeholders import settle
+from transformer.texts.terms import Term, TermIndex
 
 _DIGEST_BYTES = 16
 

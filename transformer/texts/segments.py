@@ -15,13 +15,13 @@ from protocol.errors import InvalidRequest
 from protocol.messages import TextFormat, TranslateRequest
 from transformer.cache.cache_key import cache_key, normal_text
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
-from transformer.glossary import NO_GLOSSARIES, Glossaries, digest_of
-from transformer.languages import Direction, Languages
-from transformer.markup import MarkupError, Piece, escape_text, parse_markup
-from transformer.placeholders import without_placeholders
-from transformer.scripts import has_letters
-from transformer.sentences import split_sentences
-from transformer.terms import Term
+from transformer.texts.glossary import NO_GLOSSARIES, Glossaries, digest_of
+from transformer.texts.languages import Direction, Languages
+from transformer.texts.markup import MarkupError, Piece, escape_text, parse_markup
+from transformer.texts.placeholders import without_placeholders
+from transformer.texts.scripts import has_letters
+from transformer.texts.sentences import split_sentences
+from transformer.texts.terms import Term
 from transformer.tokens.tokenizer import TextToEncode
 
 _WORD_END = re.compile(r"[.!?][\"')\]]*\Z")

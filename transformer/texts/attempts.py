@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.messages import FinishReason, SamplingParams
-from transformer.placeholders import Masked, masks, unmask
-from transformer.scripts import evidence_by_script
-from transformer.terms import Term, missing
+from transformer.texts.placeholders import Masked, masks, unmask
+from transformer.texts.scripts import evidence_by_script
+from transformer.texts.terms import Term, missing
 
 GREEDY = SamplingParams()
 REDRAW = SamplingParams(temperature=0.5, top_p=0.9, seed=1)

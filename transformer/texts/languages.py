@@ -15,7 +15,7 @@ import py3langid
 
 from protocol.release import TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.scripts import READ_AS, chinese_script, evidence_by_script, has_letters
+from transformer.texts.scripts import READ_AS, chinese_script, evidence_by_script, has_letters
 
 UNDETERMINED = "und"
 """BCP 47's tag of a text that holds no language: numbers, punctuation, emoji."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, GuardSpec, ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import TRANSLATION
-from transformer.guards import (
+from transformer.texts.guards import (
     MAX_REPEATS,
     MIN_REPEATED_CHARACTERS,
     MIN_REPEATS,
@@ -19,9 +19,9 @@ from transformer.guards import (
     is_runaway,
     may_loop,
 )
-from transformer.terms import Term
+from transformer.texts.terms import Term
 
-DEMO = Path(__file__).parents[2] / "examples" / "demo_model"
+DEMO = Path(__file__).parents[3] / "examples" / "demo_model"
 STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
 
 

@@ -11,8 +11,8 @@ from protocol.errors import InvalidRequest
 from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
-from transformer.languages import Languages
-from transformer.segments import jobs_of, split_request, with_outer_space_of
+from transformer.texts.languages import Languages
+from transformer.texts.segments import jobs_of, split_request, with_outer_space_of
 
 SPACE = st.text(" \t\n\u3000\u00a0\u2003", max_size=4)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(str.strip)

@@ -1,4 +1,4 @@
-"""Which scripts a text is written in, and how much of it in each. Pure; :mod:`transformer.languages` judges by it.
+"""Which scripts a text is written in, how much of it in each. Pure; :mod:`transformer.texts.languages` judges by it.
 
 Scripts are named by ISO 15924, with ``Hani`` for Han characters whoever writes them, ``Kana`` for both Japanese
 syllabaries, and ``Zyyy`` for letters of scripts that are not in the table.

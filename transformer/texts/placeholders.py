@@ -2,8 +2,8 @@
 
 An answer is first made of the text as it is, since a model that copies codes by itself translates best what it has
 seen; :func:`lost` then verifies it. Only where something is missing the text is masked (:func:`masks`), translated
-once more, and unmasked (:func:`unmask`): :mod:`transformer.attempts` says so, and what is still lost is flagged.
-A glossary's terms are masked in the same way; their masks become what must stand in the translation.
+once more, and unmasked (:func:`unmask`): :mod:`transformer.texts.attempts` says so, and what is still lost is
+flagged. A glossary's terms are masked in the same way; their masks become what must stand in the translation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformer.terms import Term, touching
+from transformer.texts.terms import Term, touching
 
 _UNITS = (
     r"mAh|kWh|Wh|GHz|MHz|kHz|Hz|GB|TB|MB|KB|ml|mL|cl|dl|kg|mg|lbs?|oz|km|cm|mm|nm|in|ft|kW|"

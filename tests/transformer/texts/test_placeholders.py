@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.placeholders import MAX_MASKS, lost, masks, protected, unmask, without_placeholders
+from transformer.texts.placeholders import MAX_MASKS, lost, masks, protected, unmask, without_placeholders
 
 KEPT = [
     ("template", "{name}"),

@@ -1,7 +1,7 @@
 """What speaks against a finished translation, by kind. Pure: texts in, kinds out.
 
-A flagged answer is tried once more (:mod:`transformer.attempts`), and never cached. What had to survive, and whether
-it did, :mod:`transformer.placeholders` knows. Which checks a release wants, and their bounds, its
+A flagged answer is tried once more (:mod:`transformer.texts.attempts`), and never cached. What had to survive, and
+whether it did, :mod:`transformer.texts.placeholders` knows. Which checks a release wants, and their bounds, its
 ``translation.json`` says (:class:`protocol.release.GuardSpec`).
 """
 
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, TranslationSpec
-from transformer.placeholders import lost, without_placeholders
-from transformer.scripts import READ_AS, evidence_by_script
-from transformer.terms import Term, missing, without_places, without_terms
+from transformer.texts.placeholders import lost, without_placeholders
+from transformer.texts.scripts import READ_AS, evidence_by_script
+from transformer.texts.terms import Term, missing, without_places, without_terms
 
 SLACK_BYTES = 48
 """What an answer may be longer or shorter beyond the ratio: a word or two say nothing about lengths."""
 
 NEGLIGIBLE_EVIDENCE = 1.5
-"""In words, as :func:`transformer.scripts.evidence_by_script` counts: names of another script are no fault."""
+"""In words, as :func:`transformer.texts.scripts.evidence_by_script` counts: names of another script are no fault."""
 
 MIN_REPEATS = 5
 """A part that follows itself this often, over :data:`MIN_REPEATED_CHARACTERS` in all, is a loop, not a text."""

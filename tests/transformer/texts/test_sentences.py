@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.sentences import split_sentences
+from transformer.texts.sentences import split_sentences
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 PROSE = st.lists(

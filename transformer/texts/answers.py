@@ -1,6 +1,6 @@
 """What a request's texts come to, once the segments that they are made of have their answers. Pure.
 
-:mod:`transformer.segments` takes texts apart, :mod:`transformer.pipeline` has the segments answered.
+:mod:`transformer.texts.segments` takes texts apart, :mod:`transformer.pipeline` has the segments answered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protocol.messages import CacheStatus, FinishReason, Translation
-from transformer.segments import Document, Identity, Segment
+from transformer.texts.segments import Document, Identity, Segment
 
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """A text of several segments is what the first of these that one of its segments is."""
