@@ -29,7 +29,7 @@ from protocol.text_stream import TextDelta, TextEnd
 from serving.model import Call, NamedEvent, ServedModel
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
-from transformer.generation import Generator
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import travelling_headers

@@ -1,8 +1,8 @@
 """The journey of a request: languages, cache, what must be generated, cache. Values in, values out.
 
 It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.texts.segments`, what is done
-about misses in :mod:`transformer.misses`, and each neighbour that is waited for (cache, generator) is passed in. It
-knows nothing of KServe (:mod:`transformer.model`).
+about misses in :mod:`transformer.generation.misses`, and each neighbour that is waited for (cache, generator) is
+passed in. It knows nothing of KServe (:mod:`transformer.model`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Protocol
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.leases import NOTHING_SHARED, Sharing
 from transformer.cache.memory import Cache, look_up
-from transformer.generation import Generator, beside
+from transformer.generation.generator import Generator, beside
+from transformer.generation.misses import Misses
 from transformer.journey import Journey, options_of
 from transformer.metrics import TransformerMetrics
-from transformer.misses import Misses
 from transformer.texts.answers import Answer, translation_of
 from transformer.texts.attempts import Made
 from transformer.texts.glossary import NO_GLOSSARIES, Glossaries

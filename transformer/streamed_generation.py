@@ -1,8 +1,8 @@
 """Translations that the cache does not have, reported while the model still writes them.
 
-As :mod:`transformer.generation`, whose guards and second attempts it uses, in one stream from the predictor for all.
-A plain text grows token by token. One that must keep or say something (placeholders, a glossary's terms) and markup
-come whole, once that was verified and, where it failed, tried again.
+As :mod:`transformer.generation.generator`, whose guards and second attempts it uses, in one stream from the predictor
+for all. A plain text grows token by token. One that must keep or say something (placeholders, a glossary's terms) and
+markup come whole, once that was verified and, where it failed, tried again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from protocol.errors import ReleaseMismatch
 from protocol.messages import Generation, GenerationEnd, TokenDelta
 from transformer.errors import PredictorFault, PredictorTooLate
-from transformer.generation import Generator
+from transformer.generation.generator import Generator
 from transformer.journey import Journey
 from transformer.predictors.warming import Warming
 from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms

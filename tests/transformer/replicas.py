@@ -16,7 +16,7 @@ from transformer.cache.memory import LruCache
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.cache.tiers import TieredCache
-from transformer.generation import Generator
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url

@@ -21,7 +21,7 @@ from protocol.messages import (
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
-from transformer.generation import Generator
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import MAX_REPEATS, Guards

@@ -24,7 +24,7 @@ from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, 
 from tests.transformer.predictors.test_client import Connect
 from transformer.cache.memory import Cache, LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
-from transformer.generation import Generator, Predictor
+from transformer.generation.generator import Generator, Predictor
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import Guards

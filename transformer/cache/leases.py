@@ -3,7 +3,7 @@
 A lease lies beside its value, in the same cluster slot, and ends by itself when its holder dies. It saves work and
 guards nothing else: without a lease everybody generates for themselves, which is never wrong. Here a process takes,
 renews and looks at leases; they are given back with the value (:mod:`transformer.cache.redis_cache`), and who waits
-for whom is decided in :mod:`transformer.misses`.
+for whom is decided in :mod:`transformer.generation.misses`.
 """
 
 from __future__ import annotations

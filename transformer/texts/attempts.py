@@ -2,8 +2,8 @@
 
 What was lost is masked, and with it the terms of a glossary; whatever else went wrong is drawn anew, with a little
 chance. Where only terms are missing, the model is also asked what it makes of each alone: if that stands in the first
-answer, the glossary's word takes its place. :mod:`transformer.generation` carries the attempts out and chooses by
-:func:`best`.
+answer, the glossary's word takes its place. :mod:`transformer.generation.generator` carries the attempts out and
+chooses by :func:`best`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from transformer.cache.memory import CacheEntry, look_up
 from transformer.cache.redis_cache import store_key
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
-from transformer.generation import Generator
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import Guards

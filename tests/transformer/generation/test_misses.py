@@ -27,7 +27,7 @@ from transformer.cache.entry_codec import encode_entry
 from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import store_key
 from transformer.errors import PredictorTooLate, TextTooLong
-from transformer.misses import LONGEST_LOOK_S
+from transformer.generation.misses import LONGEST_LOOK_S
 from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED

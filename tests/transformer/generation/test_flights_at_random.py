@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
 
-from tests.transformer.test_flights import ticks
-from transformer.flights import Flight, Flights, Late, Shared
+from tests.transformer.generation.test_flights import ticks
+from transformer.generation.flights import Flight, Flights, Late, Shared
 from transformer.metrics import FlightMetrics
 
 KEYS = "abcde"

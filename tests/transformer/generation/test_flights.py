@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from transformer.flights import GRACE_S, Flight, Flights, Late, Shared
+from transformer.generation.flights import GRACE_S, Flight, Flights, Late, Shared
 from transformer.metrics import FlightMetrics
 
 LONG_S = 60.0

@@ -17,8 +17,8 @@ from protocol.messages import CacheStatus
 from transformer.cache.leases import NOTHING_SHARED, Claim, Sharing
 from transformer.cache.memory import Cache, CacheEntry
 from transformer.errors import PredictorTooLate
-from transformer.flights import Flight, Flights, Late, Shared
-from transformer.generation import Generator
+from transformer.generation.flights import Flight, Flights, Late, Shared
+from transformer.generation.generator import Generator
 from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
 from transformer.texts.answers import Answer
