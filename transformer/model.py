@@ -35,13 +35,13 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import travelling_headers
 from transformer.predictors.router import PredictorRouter
 from transformer.predictors.warming import Warming
-from transformer.streamed_generation import StreamedGenerator
-from transformer.text_stream import TextGeneration
+from transformer.streaming.streamed_generation import StreamedGenerator
+from transformer.streaming.text_stream import TextGeneration
+from transformer.streaming.usage import CountedPredictor
 from transformer.texts.glossary import Glossaries
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import load_tokenizer
-from transformer.usage import CountedPredictor
 
 PLATFORM = "yiwen_transformer"
 

@@ -17,12 +17,12 @@ from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.generator import Generator
 from transformer.journey import Journey
 from transformer.predictors.warming import Warming
+from transformer.streaming.usage import StreamingPredictor
 from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms
 from transformer.texts.placeholders import protected
 from transformer.texts.segments import Job
 from transformer.tokens.detokenizer import Detokenizer
 from transformer.tokens.tokenizer import PromptTokenizer
-from transformer.usage import StreamingPredictor
 
 
 class Report(Protocol):

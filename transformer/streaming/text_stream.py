@@ -12,15 +12,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 
 from protocol.messages import CacheStatus, TextFormat, TranslateRequest
 from protocol.text_stream import TextDelta, TextEnd, Usage
-from transformer.document_writer import DocumentWriter, Progress
 from transformer.journey import Journey
 from transformer.pipeline import Pipeline
 from transformer.predictors.warming import Warming
-from transformer.streamed_generation import StreamedGenerator
+from transformer.streaming.document_writer import DocumentWriter, Progress
+from transformer.streaming.streamed_generation import StreamedGenerator
+from transformer.streaming.usage import Tally, counting
 from transformer.texts.answers import Answer, translation_of
 from transformer.texts.attempts import Made
 from transformer.texts.segments import Document, Identity, Job, jobs_of
-from transformer.usage import Tally, counting
 
 _HEARD_S = 0.01
 """Until a task that was cancelled is cancelled once more."""

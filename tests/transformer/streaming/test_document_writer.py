@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protocol.errors import InternalFault
 from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
-from transformer.document_writer import DocumentWriter, Progress
+from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.texts.languages import Languages
 from transformer.texts.segments import Document, Identity, split_request
 
