@@ -30,8 +30,8 @@ from protocol.release import (
     load_translation_spec,
 )
 from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
+from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import key_prefix, lifetime_ms, store_key
 from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.cache.tiers import cache_policy, store_settings

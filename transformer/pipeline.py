@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
+from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NOTHING_SHARED, Sharing
-from transformer.cache.memory import Cache, look_up
 from transformer.generation.generator import Generator, beside
 from transformer.generation.misses import Misses
 from transformer.journey import Journey, options_of

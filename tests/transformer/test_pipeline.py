@@ -22,7 +22,8 @@ from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.predictors.test_client import Connect
-from transformer.cache.memory import Cache, LruCache, NullCache
+from transformer.cache.entries import Cache
+from transformer.cache.memory import LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
 from transformer.generation.generator import Generator, Predictor
 from transformer.metrics import TransformerMetrics

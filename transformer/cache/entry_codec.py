@@ -11,7 +11,7 @@ import struct
 import zlib
 from enum import Enum
 
-from transformer.cache.memory import CacheEntry
+from transformer.cache.entries import CacheEntry
 from transformer.metrics import CacheTier
 
 SCHEMA = 1

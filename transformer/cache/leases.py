@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from transformer.cache.entries import CacheEntry
 from transformer.cache.guarded_store import GuardedStore
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_client import ScriptCall, StoreError
 from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
 from transformer.metrics import FlightMetrics

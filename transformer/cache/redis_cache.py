@@ -3,7 +3,7 @@
 Reads are one round trip; writes go through a bounded queue to a background task, and give back the leases
 (:mod:`transformer.cache.leases`) that were held for what they store. When a failing Redis is left alone
 :mod:`transformer.cache.guarded_store` knows, the commands are :mod:`transformer.cache.redis_client`'s, the bytes
-:mod:`transformer.cache.entry_codec`'s; whether a hit is of the right text, :func:`transformer.cache.memory.look_up`
+:mod:`transformer.cache.entry_codec`'s; whether a hit is of the right text, :func:`transformer.cache.entries.look_up`
 verifies.
 """
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformer.cache.circuit import Circuit, CircuitPolicy
+from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import Unreadable, decode_entry, encode_entry
 from transformer.cache.guarded_store import GuardedStore
 from transformer.cache.leases import Claim, Held, Leases, finish, release
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.metrics import CacheTier, TransformerMetrics
 
@@ -103,7 +103,7 @@ class RedisCache:
         return self._store.circuit
 
     async def get_many(self, keys: Sequence[bytes]) -> list[CacheEntry | None]:
-        """As :meth:`transformer.cache.memory.Cache.get_many`; all None while Redis is not to be used."""
+        """As :meth:`transformer.cache.entries.Cache.get_many`; all None while Redis is not to be used."""
         if not keys:
             return []
         names = self._names(keys)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serving.settings import SettingsError
 from transformer.cache.circuit import CircuitPolicy
+from transformer.cache.entries import Cache, CacheEntry
 from transformer.cache.leases import Claim
-from transformer.cache.memory import Cache, CacheEntry, create_cache
+from transformer.cache.memory import create_cache
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.config import TransformerConfig

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
 from protocol.messages import CacheStatus
+from transformer.cache.entries import Cache, CacheEntry
 from transformer.cache.leases import NOTHING_SHARED, Claim, Sharing
-from transformer.cache.memory import Cache, CacheEntry
 from transformer.errors import PredictorTooLate
 from transformer.generation.flights import Flight, Flights, Late, Shared
 from transformer.generation.generator import Generator

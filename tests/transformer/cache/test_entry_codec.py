@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import SCHEMA, VALUE_OVERHEAD_BYTES, Unreadable, decode_entry, encode_entry
-from transformer.cache.memory import CacheEntry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 ENTRIES = st.builds(CacheEntry, TEXT, TEXT, st.floats(0.0, 1.0))

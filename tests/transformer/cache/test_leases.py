@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.circuit import CircuitPolicy
+from transformer.cache.entries import CacheEntry
 from transformer.cache.guarded_store import GuardedStore
 from transformer.cache.leases import REFUSED_S, Claim, Leases, lease_key
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, store_key
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.metrics import TransformerMetrics

@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from transformer.cache.memory import (
-    Cache,
-    CacheEntry,
-    LruCache,
-    NullCache,
-    create_cache,
-    entry_bytes,
-    look_up,
-)
+from transformer.cache.entries import Cache, CacheEntry, look_up
+from transformer.cache.memory import LruCache, NullCache, create_cache, entry_bytes
 from transformer.metrics import TransformerMetrics
 
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.circuit import CircuitPolicy, State
+from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, key_prefix, lifetime_ms, store_key
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.metrics import TransformerMetrics

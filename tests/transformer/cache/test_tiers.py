@@ -22,8 +22,8 @@ from serving.settings import SettingsError
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.cache_key import cache_key, normal_text
+from transformer.cache.entries import CacheEntry, look_up
 from transformer.cache.entry_codec import encode_entry
-from transformer.cache.memory import CacheEntry, look_up
 from transformer.cache.redis_cache import store_key
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig

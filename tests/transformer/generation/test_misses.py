@@ -23,8 +23,8 @@ from tests.transformer.predictor_stand_in import RELEASE, answer_with, echo
 from tests.transformer.redis_server import RedisServer
 from tests.transformer.replicas import Predictor, Replica, create_replica
 from transformer.cache.cache_key import cache_key
+from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
-from transformer.cache.memory import CacheEntry
 from transformer.cache.redis_cache import store_key
 from transformer.errors import PredictorTooLate, TextTooLong
 from transformer.generation.misses import LONGEST_LOOK_S
