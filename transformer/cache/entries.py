@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from transformer.metrics import CacheTier, TransformerMetrics
+from transformer.metrics import CacheTier, TierMetrics, TransformerMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,21 @@ async def look_up(
         return []
     entries = await cache.get_many([key for key, _ in wanted])
     found = [
-        entry if entry is not None and entry.source_text == text else None
+        None if entry is None else verified(entry, text, metrics.tiers)
         for entry, (_, text) in zip(entries, wanted, strict=True)
     ]
-    _count(entries, found, metrics)
+    misses = entries.count(None)
+    mismatches = found.count(None) - misses
+    hits = len(entries) - misses - mismatches
+    for result, count in (("hit", hits), ("miss", misses), ("mismatch", mismatches)):
+        if count:  # each kind at once: a counter costs more than a comparison
+            metrics.cache_lookups.labels(result).inc(count)
     return found
 
 
-def _count(
-    entries: Sequence[CacheEntry | None], verified: Sequence[CacheEntry | None], metrics: TransformerMetrics
-) -> None:
-    """Count a look-up's results, each kind at once: a counter costs more than a comparison."""
-    misses = entries.count(None)
-    mismatches = verified.count(None) - misses
-    hits = len(entries) - misses - mismatches
-    for result, count in (("hit", hits), ("miss", misses), ("mismatch", mismatches)):
-        if count:
-            metrics.cache_lookups.labels(result).inc(count)
-    if mismatches:
-        for entry, same in zip(entries, verified, strict=True):
-            if entry is not None and same is None:
-                metrics.tiers.lookups(entry.tier, "mismatch")
+def verified(entry: CacheEntry, text: str, metrics: TierMetrics) -> CacheEntry | None:
+    """``entry`` if it is of ``text``; one of another text is counted where it came from."""
+    if entry.source_text == text:
+        return entry
+    metrics.lookups(entry.tier, "mismatch")
+    return None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serving.settings import SettingsError
 from transformer.cache.circuit import CircuitPolicy
-from transformer.cache.entries import Cache, CacheEntry
+from transformer.cache.entries import Cache, CacheEntry, verified
 from transformer.cache.leases import Claim
 from transformer.cache.memory import create_cache
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
@@ -84,18 +84,13 @@ class TieredCache:
         self, wanted: Sequence[tuple[bytes, str]], found: Sequence[CacheEntry | Claim]
     ) -> list[CacheEntry | Claim]:
         """``found``, kept in memory; an entry of another text is in the way of a lease and none of ours."""
-        new: dict[bytes, CacheEntry] = {}
-        verified: list[CacheEntry | Claim] = []
-        for (key, text), each in zip(wanted, found, strict=True):
-            if isinstance(each, CacheEntry):
-                if each.source_text != text:
-                    self._metrics.lookups(each.tier, "mismatch")
-                    verified.append(Claim.NONE)
-                    continue
-                new[key] = each
-            verified.append(each)
-        await self._memory.put_many(new)
-        return verified
+        answers = [
+            each if isinstance(each, Claim) else verified(each, text, self._metrics) or Claim.NONE
+            for (_, text), each in zip(wanted, found, strict=True)
+        ]
+        rows = zip(wanted, answers, strict=True)
+        await self._memory.put_many({key: each for (key, _), each in rows if isinstance(each, CacheEntry)})
+        return answers
 
     def _count(self, *, hits: int, misses: int) -> None:
         for result, count in (("hit", hits), ("miss", misses)):
