@@ -34,10 +34,10 @@ from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import travelling_headers
 from transformer.predictors.router import PredictorRouter
+from transformer.predictors.usage import CountedPredictor
 from transformer.predictors.warming import Warming
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
-from transformer.streaming.usage import CountedPredictor
 from transformer.texts.glossary import Glossaries
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages

@@ -25,9 +25,10 @@ from tests.transformer.predictors.test_client import Connect
 from transformer.cache.entries import Cache
 from transformer.cache.memory import LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
-from transformer.generation.generator import Generator, Predictor
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.predictors.interface import Predictor
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import PromptTokenizer

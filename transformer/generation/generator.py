@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import (
@@ -22,6 +22,7 @@ from protocol.messages import (
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
+from transformer.predictors.interface import Predictor
 from transformer.texts.attempts import GREEDY, Attempt, Made, best, made_of_terms, second_attempts
 from transformer.texts.guards import Guards
 from transformer.texts.segments import Job
@@ -36,14 +37,6 @@ CHARACTERS_PER_TEXT = 40
 """What each text costs beside its characters, in characters."""
 
 _Result = TypeVar("_Result")
-
-
-class Predictor(Protocol):
-    """What is asked of :class:`transformer.predictors.client.PredictorClient`."""
-
-    async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Have prompts continued."""
-        ...
 
 
 class Generator:

@@ -16,8 +16,8 @@ from protocol.messages import Generation, GenerationEnd, TokenDelta
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.generator import Generator
 from transformer.journey import Journey
+from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.warming import Warming
-from transformer.streaming.usage import StreamingPredictor
 from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms
 from transformer.texts.placeholders import protected
 from transformer.texts.segments import Job

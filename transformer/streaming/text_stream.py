@@ -14,10 +14,10 @@ from protocol.messages import CacheStatus, TextFormat, TranslateRequest
 from protocol.text_stream import TextDelta, TextEnd, Usage
 from transformer.journey import Journey
 from transformer.pipeline import Pipeline
+from transformer.predictors.usage import Tally, counting
 from transformer.predictors.warming import Warming
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
-from transformer.streaming.usage import Tally, counting
 from transformer.texts.answers import Answer, translation_of
 from transformer.texts.attempts import Made
 from transformer.texts.segments import Document, Identity, Job, jobs_of

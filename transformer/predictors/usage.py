@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
 
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.warming import Warming
 
 
@@ -35,20 +35,6 @@ def counting(tally: Tally) -> Iterator[None]:
         yield
     finally:
         _tally.reset(token)
-
-
-class StreamingPredictor(Protocol):
-    """What is asked of :class:`transformer.predictors.router.PredictorRouter`."""
-
-    async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Have prompts continued."""
-        ...
-
-    def stream(
-        self, request: GenerateRequest, headers: Mapping[str, str]
-    ) -> AsyncGenerator[TokenDelta | Warming, None]:
-        """Have prompts continued, token by token."""
-        ...
 
 
 class CountedPredictor:
