@@ -30,18 +30,18 @@ from protocol.release import (
     load_translation_spec,
 )
 from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
-from transformer.cache import CacheEntry
+from transformer.cache.entries import CacheEntry
+from transformer.cache.entry_codec import encode_entry
+from transformer.cache.redis_cache import key_prefix, lifetime_ms, store_key
+from transformer.cache.redis_client import RedisStore, StoreError
+from transformer.cache.tiers import cache_policy, store_settings
+from transformer.cache.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 from transformer.config import TransformerConfig
-from transformer.entry_codec import encode_entry
-from transformer.glossary import Glossaries
-from transformer.guards import Guards
-from transformer.languages import Languages, canonical_tag, resolve_tag
-from transformer.redis_cache import key_prefix, lifetime_ms, store_key
-from transformer.redis_client import RedisStore, StoreError
-from transformer.segments import Document, Job, Segment, split_request
-from transformer.sentences import split_sentences
-from transformer.tiers import cache_policy, store_settings
-from transformer.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
+from transformer.texts.glossary import Glossaries
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages, canonical_tag, resolve_tag
+from transformer.texts.segments import Document, Job, Segment, split_request
+from transformer.texts.sentences import split_sentences
 
 FAILED = 1
 MISUSED = 2

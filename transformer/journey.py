@@ -13,7 +13,7 @@ class Journey:
     """One request under way."""
 
     headers: Mapping[str, str]
-    """What travels on to the predictor, as :func:`transformer.client.travelling_headers` makes it."""
+    """What travels on to the predictor, as :func:`transformer.predictors.client.travelling_headers` makes it."""
     max_new_tokens: int | None
     """The caller's bound for each answer, in tokens."""
     deadline: float
@@ -25,7 +25,7 @@ class Journey:
 
 
 def options_of(request: TranslateRequest) -> dict[str, str]:
-    """What of a request makes its translations what they are, for :func:`transformer.cache_key.cache_key`.
+    """What of a request makes its translations what they are, for :func:`transformer.cache.cache_key.cache_key`.
 
     A bound that cuts answers short does, none does not. A text's format does not: a segment's translation is the same
     wherever it stands.

@@ -27,21 +27,21 @@ from protocol.release import TRANSLATION_FILE, Release, load_release, load_trans
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import Call, NamedEvent, ServedModel
-from transformer.client import travelling_headers
+from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
-from transformer.generation import Generator
-from transformer.glossary import Glossaries
-from transformer.guards import Guards
-from transformer.languages import Languages
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.predictors import PredictorRouter
-from transformer.streamed_generation import StreamedGenerator
-from transformer.text_stream import TextGeneration
-from transformer.tiers import TieredCache, create_tiers
-from transformer.tokenizer import load_tokenizer
-from transformer.usage import CountedPredictor
-from transformer.warming import Warming
+from transformer.predictors.client import travelling_headers
+from transformer.predictors.router import PredictorRouter
+from transformer.predictors.usage import CountedPredictor
+from transformer.predictors.warming import Warming
+from transformer.streaming.streamed_generation import StreamedGenerator
+from transformer.streaming.text_stream import TextGeneration
+from transformer.texts.glossary import Glossaries
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
+from transformer.tokens.tokenizer import load_tokenizer
 
 PLATFORM = "yiwen_transformer"
 

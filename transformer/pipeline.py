@@ -1,8 +1,8 @@
 """The journey of a request: languages, cache, what must be generated, cache. Values in, values out.
 
-It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.segments`, what is done about
-misses in :mod:`transformer.misses`, and each neighbour that is waited for (cache, generator) is passed in. It knows
-nothing of KServe (:mod:`transformer.model`).
+It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.texts.segments`, what is done
+about misses in :mod:`transformer.generation.misses`, and each neighbour that is waited for (cache, generator) is
+passed in. It knows nothing of KServe (:mod:`transformer.model`).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
-from transformer.answers import Answer, translation_of
-from transformer.attempts import Made
-from transformer.cache import Cache, look_up
-from transformer.generation import Generator, beside
-from transformer.glossary import NO_GLOSSARIES, Glossaries
+from transformer.cache.entries import Cache, look_up
+from transformer.cache.leases import NOTHING_SHARED, Sharing
+from transformer.generation.generator import Generator, beside
+from transformer.generation.misses import Misses
 from transformer.journey import Journey, options_of
-from transformer.languages import Languages
-from transformer.leases import NOTHING_SHARED, Sharing
 from transformer.metrics import TransformerMetrics
-from transformer.misses import Misses
-from transformer.segments import Document, Identity, Job, jobs_of, split_request
+from transformer.texts.answers import Answer, translation_of
+from transformer.texts.attempts import Made
+from transformer.texts.glossary import NO_GLOSSARIES, Glossaries
+from transformer.texts.languages import Languages
+from transformer.texts.segments import Document, Identity, Job, jobs_of, split_request
 
 
 class FitsTokenizer(Protocol):
-    """What is asked of :class:`transformer.tokenizer.PromptTokenizer`."""
+    """What is asked of :class:`transformer.tokens.tokenizer.PromptTokenizer`."""
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one."""

@@ -1,4 +1,4 @@
-"""``YIWEN_REDIS_URL`` taken apart. Pure; connecting is :mod:`transformer.redis_client`'s.
+"""``YIWEN_REDIS_URL`` taken apart. Pure; connecting is :mod:`transformer.cache.redis_client`'s.
 
 ====================================================  ==========================================================
 ``redis://[user@]host[:6379][/db]``                   one server, or whatever stands in front of several

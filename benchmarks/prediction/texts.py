@@ -14,7 +14,7 @@ from benchmarks.transformer_stages.job import Request, Target
 from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
 from knative.simulator.trace import Trace
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
-from transformer.tokenizer import TextToEncode, load_tokenizer
+from transformer.tokens.tokenizer import TextToEncode, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

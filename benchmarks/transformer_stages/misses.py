@@ -30,7 +30,7 @@ from benchmarks.transformer_stages.setting import (
 from protocol.codec import encode_rest_request, infer_from_generate_request
 from protocol.messages import GenerateRequest
 from protocol.release import TRANSLATION_FILE, load_release, load_translation_spec
-from transformer.tokenizer import PromptTokenizer, TextToEncode, load_tokenizer
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode, load_tokenizer
 
 WARM_UP = 20
 """Pairs that are asked and not counted."""

@@ -20,7 +20,7 @@ from inferenceservices.manifests import Pod, pods
 from predictor.builder import commands
 from tests.inferenceservices.builds import documents_of
 from tests.transformer.redis_server import START_S, free_port, running_redis
-from transformer.redis_client import RedisStore, StoreError, StoreSettings
+from transformer.cache.redis_client import RedisStore, StoreError, StoreSettings
 from transformer.redis_url import parse_redis_url
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "examples" / "demo_model" / "checkpoint"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformer.cache import CacheEntry, NullCache
+from transformer.cache.entries import CacheEntry
+from transformer.cache.memory import NullCache
 
 
 class StoppedClock:

@@ -14,11 +14,11 @@ from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve, servin
 from tests.transformer.redis_server import RedisServer, running_redis
 from tests.transformer.release import MAX_SEQUENCE_TOKENS, write_release
 from tests.transformer.routing import Predictors, Route
-from transformer.client import PredictorClient
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
-from transformer.predictors import PredictorRouter
-from transformer.tokenizer import PromptTokenizer, load_tokenizer
+from transformer.predictors.client import PredictorClient
+from transformer.predictors.router import PredictorRouter
+from transformer.tokens.tokenizer import PromptTokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="session")

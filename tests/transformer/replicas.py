@@ -11,18 +11,18 @@ from prometheus_client import CollectorRegistry
 from protocol.messages import GenerateRequest, GenerateResponse, TranslateRequest, TranslateResponse
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, echo
-from transformer.cache import LruCache
-from transformer.circuit import CircuitPolicy
-from transformer.generation import Generator
-from transformer.guards import Guards
-from transformer.languages import Languages
+from transformer.cache.circuit import CircuitPolicy
+from transformer.cache.memory import LruCache
+from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
+from transformer.cache.redis_client import RedisStore, StoreSettings
+from transformer.cache.tiers import TieredCache
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.redis_cache import RedisCache, RedisCachePolicy
-from transformer.redis_client import RedisStore, StoreSettings
 from transformer.redis_url import parse_redis_url
-from transformer.tiers import TieredCache
-from transformer.tokenizer import PromptTokenizer
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
+from transformer.tokens.tokenizer import PromptTokenizer
 
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(3, 0.2, 0.4), lease_s=20.0)
 

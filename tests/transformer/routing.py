@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry
 
 from tests.transformer.predictor_stand_in import StandIn
-from transformer.predictors import PredictorRouter
+from transformer.predictors.router import PredictorRouter
 
 OTHER = "fedcba9876543210"
 Route = Callable[..., Awaitable[PredictorRouter]]

@@ -20,13 +20,13 @@ from protocol.messages import (
 )
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
-from transformer.cache import LruCache
-from transformer.generation import Generator
-from transformer.guards import MAX_REPEATS, Guards
-from transformer.languages import Languages
+from transformer.cache.memory import LruCache
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.tokenizer import PromptTokenizer, TextToEncode
+from transformer.texts.guards import MAX_REPEATS, Guards
+from transformer.texts.languages import Languages
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 HIT, MISS = CacheStatus.HIT, CacheStatus.MISS
 

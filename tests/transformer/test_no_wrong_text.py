@@ -21,17 +21,17 @@ from protocol.messages import CacheStatus, FinishReason
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
-from transformer.attempts import Made
-from transformer.cache_key import normal_text
+from transformer.cache.cache_key import normal_text
+from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorTooLate
 from transformer.journey import Journey
-from transformer.languages import Direction, Languages
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.segments import Job, Segment
-from transformer.tiers import TieredCache, create_tiers
-from transformer.tokenizer import PromptTokenizer
+from transformer.texts.attempts import Made
+from transformer.texts.languages import Direction, Languages
+from transformer.texts.segments import Job, Segment
+from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = 100_000
 AT_ONCE = 200

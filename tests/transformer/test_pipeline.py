@@ -21,15 +21,17 @@ from protocol.messages import (
 from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
-from tests.transformer.test_client import Connect
-from transformer.cache import Cache, LruCache, NullCache
+from tests.transformer.predictors.test_client import Connect
+from transformer.cache.entries import Cache
+from transformer.cache.memory import LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
-from transformer.generation import Generator, Predictor
-from transformer.guards import Guards
-from transformer.languages import Languages
+from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.tokenizer import PromptTokenizer
+from transformer.predictors.interface import Predictor
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
+from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS
 Make = Callable[..., Pipeline]

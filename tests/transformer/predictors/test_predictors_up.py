@@ -1,0 +1,195 @@
+"""The router before predictors that are not up, break, or have too much to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from protocol.codec import document_from_delta, encode_event
+from protocol.errors import NotReady, Overloaded
+from protocol.messages import FinishReason, GenerationEnd, TokenDelta
+from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, breaking
+from tests.transformer.predictor_stand_in import RELEASE, echo
+from tests.transformer.predictors.test_client import HEADERS, request, wait_until
+from tests.transformer.routing import Predictors, Route, count, free_port, retried
+from transformer.errors import (
+    NoConnection,
+    PredictorUnreachable,
+    StillWarming,
+    TooMuchWaiting,
+)
+from transformer.predictors.retry_budget import BURST
+from transformer.predictors.router import PredictorRouter
+from transformer.predictors.warming import Warming
+
+
+async def test_misses_sent_before_the_predictor_is_up_are_answered_after(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    port = free_port()
+    router = await route(f"127.0.0.1:{port}")
+    early = [asyncio.create_task(router.generate(request((0, n, 1)), HEADERS)) for n in range(5, 105)]
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in early)
+    started = predictors(port=port)
+    assert await asyncio.gather(*early) == [echo(request((0, n, 1))) for n in range(5, 105)]
+    assert len(started.requests) == 100
+    assert count(registry, "warming_waits", result="released") == 100
+    assert await router.generate(request(), HEADERS) == echo(request())
+
+
+@pytest.mark.parametrize("callers", [1, 100])
+async def test_a_predictor_that_answers_503_while_it_starts_is_waited_for(
+    route: Route, predictors: Predictors, registry: CollectorRegistry, callers: int
+) -> None:
+    main = predictors()
+    main.raw, main.ready = (503, b"no healthy upstream", {}), False
+    router = await route(main.url)
+    early = [asyncio.create_task(router.generate(request(), HEADERS)) for _ in range(callers)]
+    await wait_until(lambda: main.questions.count("/v2/models/tiny/ready") >= 2)
+    main.raw, main.ready = None, True
+    assert await asyncio.gather(*early) == [echo(request())] * callers
+    assert retried(registry, "resume") == 0  # it had said itself that it was not up
+
+
+async def test_a_503_of_a_predictor_that_says_it_is_ready_is_not_answered_with_more_load(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    main = predictors()
+    main.raw = (503, b'{"error": "too much to do"}', {"retry-after": "3"})
+    router = await route(main.url)
+    answers = await asyncio.gather(
+        *(router.generate(request(), HEADERS) for _ in range(200)), return_exceptions=True
+    )
+    assert all(isinstance(answer, NotReady) for answer in answers)
+    assert len(main.requests) <= 200 * 1.1 + BURST
+    assert count(registry, "predictor_retries", kind="resume", result="refused") > 0
+
+
+async def test_a_hold_that_is_exceeded_is_503_with_retry_after(route: Route) -> None:
+    router = await route(f"127.0.0.1:{free_port()}", warming_hold_s=0.3)
+    started = time.monotonic()
+    with pytest.raises(StillWarming) as caught:
+        await router.generate(request(), HEADERS)
+    assert 0.3 <= time.monotonic() - started < 2.0
+    assert caught.value.status == 503
+    assert caught.value.retry_after_s is not None
+
+
+async def test_a_deadline_ends_the_hold(route: Route) -> None:
+    router = await route(f"127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    with pytest.raises(StillWarming):
+        await router.generate(request(deadline_ms=300), HEADERS)
+    assert time.monotonic() - started < 2.0
+
+
+async def test_without_a_hold_it_is_said_at_once(route: Route) -> None:
+    router = await route(f"127.0.0.1:{free_port()}", warming_hold_s=0.0)
+    for _ in range(2):
+        with pytest.raises(NoConnection):
+            await router.generate(request(), HEADERS)
+
+
+async def test_the_time_waited_is_not_there_for_the_predictor(route: Route, predictors: Predictors) -> None:
+    port = free_port()
+    router = await route(f"127.0.0.1:{port}")
+    early = asyncio.create_task(router.generate(request(deadline_ms=10_000), HEADERS))
+    await asyncio.sleep(0.3)
+    started = predictors(port=port)
+    await early
+    assert 0 < (started.requests[0].deadline_ms or 0) <= 9_700
+
+
+async def test_a_stream_says_that_it_waits_beyond_the_hold(route: Route, predictors: Predictors) -> None:
+    port = free_port()
+    router = await route(f"127.0.0.1:{port}", warming_hold_s=0.2)
+    stream = router.stream(request(), HEADERS)
+    waits = [await anext(stream), await anext(stream)]
+    assert all(isinstance(item, Warming) for item in waits)
+    sent = TokenDelta(0, (4,), (-0.1,), GenerationEnd(-0.1, FinishReason.STOP, RELEASE))
+    started = predictors(port=port)
+    started.raw = (200, encode_event(document_from_delta(sent)), {"content-type": "text/event-stream"})
+    rest = [item async for item in stream]
+    assert rest[-1] == sent
+    assert all(isinstance(item, Warming) for item in rest[:-1])
+
+
+async def test_closing_ends_those_who_wait(route: Route) -> None:
+    router = await route(f"127.0.0.1:{free_port()}")
+    waiting = asyncio.create_task(router.generate(request(), HEADERS))
+    await asyncio.sleep(0.2)
+    await router.close()
+    with pytest.raises(NotReady, match="stopping"):
+        await waiting
+
+
+async def test_a_predictor_that_breaks_idle_connections_gets_a_tenth_more_and_no_flood(route: Route) -> None:
+    async with breaking(lambda connection, number: CLOSE_BEFORE if number else ANSWER) as broken:
+        router = await route(broken.url)
+        answers = [await outcome(router) for _ in range(300)]
+        assert broken.requests <= 300 * 1.1 + BURST + 5
+        assert answers.count(True) >= 150  # a connection that broke is not used again
+
+
+async def outcome(router: PredictorRouter) -> bool:
+    """Whether a request was answered."""
+    try:
+        return await router.generate(request(), HEADERS) == echo(request())
+    except PredictorUnreachable:
+        return False
+
+
+async def test_beyond_the_budget_misses_are_refused_and_room_comes_back(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    main = predictors()
+    main.delay_s = 0.3
+    router = await route(main.url, admission_tokens=440)  # ten requests of 44
+    answers = await asyncio.gather(
+        *(router.generate(request(), HEADERS) for _ in range(30)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, TooMuchWaiting)]
+    assert (len(refused), len(main.requests)) == (20, 10)
+    assert answers.count(echo(request())) == 10
+    assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 0
+    assert await router.generate(request(), HEADERS) == echo(request())
+
+
+async def test_the_predictors_own_refusal_passes_through(route: Route, predictors: Predictors) -> None:
+    main = predictors()
+    main.raw = (429, b'{"error": "the queue is full"}', {"retry-after": "7"})
+    with pytest.raises(Overloaded, match="the queue is full") as caught:
+        await (await route(main.url)).generate(request(), HEADERS)
+    assert caught.value.retry_after_s == 7
+    assert len(main.requests) == 1
+
+
+async def test_when_all_connections_are_busy_the_time_to_come_back_is_measured(
+    route: Route, predictors: Predictors
+) -> None:
+    main = predictors()
+    main.delay_s = 0.5
+    router = await route(main.url, max_connections=1, pool_timeout_s=0.6)
+    answers = await asyncio.gather(
+        *(router.generate(request(), HEADERS) for _ in range(10)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, Overloaded)]
+    assert len(refused) >= 7
+    # One answer of 44 tokens in half a second was seen by then: what waits takes some seconds.
+    assert all(1.0 < (each.retry_after_s or 0.0) < 30.0 for each in refused)
+
+
+async def test_a_stream_that_its_reader_leaves_gives_its_room_back(
+    route: Route, registry: CollectorRegistry
+) -> None:
+    router = await route(f"127.0.0.1:{free_port()}")
+    stream = router.stream(request(), HEADERS)
+    await anext(stream)
+    assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 44
+    await stream.aclose()
+    assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 0
+    assert registry.get_sample_value("yiwen_transformer_warming_waiters") == 0

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving.settings import SettingsError
+from transformer.config import TransformerConfig
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
+
+MAIN, LATEST, PREV = Address("main", "http://p"), Address("latest", "http://l"), Address("prev", "http://v")
+
+
+def config(url: str, *tagged: str) -> TransformerConfig:
+    return TransformerConfig(release=Path("r"), predictor_url=url, predictor_tagged_urls=tagged)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        (
+            "shop-predictor.shop",
+            ["http://latest-shop-predictor.shop", "http://prev-shop-predictor.shop"],
+        ),
+        ("https://p.ns.svc:8443/x/", ["https://latest-p.ns.svc:8443/x", "https://prev-p.ns.svc:8443/x"]),
+        ("127.0.0.1:8082", []),
+        ("http://[::1]:8082", []),
+    ],
+)
+def test_tags_are_looked_for_where_knative_puts_them(url: str, found: list[str]) -> None:
+    assert [address.url for address in tagged_addresses(config(url))] == found
+    assert main_address(config(url)).name == "main"
+
+
+def test_addresses_that_are_listed_are_taken_as_they_are() -> None:
+    listed = tagged_addresses(config("p.ns", "10.0.0.7:8080", "https://other/"))
+    assert listed == (Address("tagged1", "http://10.0.0.7:8080"), Address("tagged2", "https://other"))
+
+
+def test_a_listed_address_that_is_none_ends_the_start() -> None:
+    with pytest.raises(SettingsError, match="YIWEN_PREDICTOR_TAGGED_URLS must"):
+        config("p.ns", "ftp://other")
+
+
+class Cluster:
+    """Which release is served where, and how often that was asked."""
+
+    def __init__(self, metrics: TransformerMetrics, **serving: str | None) -> None:
+        self.serving = serving
+        self.asked: list[str] = []
+        self.now = 0.0
+        self.open = asyncio.Event()
+        self.open.set()
+        ask = {address: lambda name=address.name: self._ask(name) for address in (LATEST, PREV)}
+        self.search = ReleaseSearch("mine", ask, metrics, remembered_s=60.0, clock=lambda: self.now)
+
+    async def _ask(self, name: str) -> str | None:
+        self.asked.append(name)
+        await self.open.wait()
+        return self.serving[name]
+
+
+async def test_the_address_that_serves_the_release_is_found_and_remembered_for_a_while(
+    metrics: TransformerMetrics, registry: CollectorRegistry
+) -> None:
+    cluster = Cluster(metrics, latest="other", prev="mine")
+    assert cluster.search.current() is None
+    assert await cluster.search.find(MAIN) == PREV
+    cluster.now = 59.0
+    assert cluster.search.current() == PREV
+    cluster.now = 61.0
+    assert cluster.search.current() is None
+    found = registry.get_sample_value("yiwen_transformer_release_searches_total", {"result": "found"})
+    assert found == 1
+
+
+async def test_one_search_serves_all_who_need_it(metrics: TransformerMetrics) -> None:
+    cluster = Cluster(metrics, latest="mine", prev="other")
+    cluster.open.clear()
+    finds = [asyncio.create_task(cluster.search.find(MAIN)) for _ in range(100)]
+    await asyncio.sleep(0)
+    for impatient in finds[:50]:
+        impatient.cancel()
+    await asyncio.sleep(0)
+    cluster.open.set()
+    assert await asyncio.gather(*finds[50:]) == [LATEST] * 50
+    assert sorted(cluster.asked) == ["latest", "prev"]
+    assert (
+        await cluster.search.find(MAIN) == LATEST
+    )  # one that was under way meanwhile: nothing is asked again
+    assert len(cluster.asked) == 2
+
+
+async def test_a_search_in_vain_is_not_repeated_at_once(metrics: TransformerMetrics) -> None:
+    cluster = Cluster(metrics, latest="other", prev=None)
+    assert await cluster.search.find(MAIN) is None
+    cluster.serving["prev"] = "mine"
+    cluster.now = 0.9
+    assert await cluster.search.find(MAIN) is None
+    assert len(cluster.asked) == 2
+    cluster.now = 1.1
+    assert await cluster.search.find(MAIN) == PREV
+
+
+async def test_an_address_that_refuses_is_forgotten_and_the_tag_found_again(
+    metrics: TransformerMetrics,
+) -> None:
+    cluster = Cluster(metrics, latest="mine", prev="other")
+    assert await cluster.search.find(MAIN) == LATEST
+    cluster.serving = {"latest": "newer", "prev": "mine"}  # a promotion
+    assert await cluster.search.find(LATEST) == PREV
+    cluster.search.forget(LATEST)  # told late by a request that was under way
+    assert cluster.search.current() == PREV
+    cluster.search.forget(PREV)
+    assert cluster.search.current() is None
+
+
+async def test_a_slow_address_does_not_hold_up_the_right_one(metrics: TransformerMetrics) -> None:
+    never = asyncio.Event()
+
+    async def silent() -> str | None:
+        await never.wait()
+        return None
+
+    async def right() -> str | None:
+        return "mine"
+
+    search = ReleaseSearch("mine", {LATEST: silent, PREV: right}, metrics, remembered_s=1.0)
+    assert await asyncio.wait_for(search.find(MAIN), 5) == PREV

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer.texts.placeholders import MAX_MASKS, lost, masks, protected, unmask, without_placeholders
+
+KEPT = [
+    ("template", "{name}"),
+    ("template", "{}"),
+    ("template", "{0:.2f}"),
+    ("template", "{{ order.id }}"),
+    ("template", "${price}"),
+    ("template", "%s"),
+    ("template", "%(n)d"),
+    ("template", "%1$s"),
+    ("template", "%.2f"),
+    ("url", "https://shop.example.com/a?b=1&c=%20#d"),
+    ("email", "ask.us+now@shop.example.co.uk"),
+    ("code", "SKU-48213"),
+    ("code", "KJ54"),
+    ("code", "AB-1234-XY"),
+    ("code", "751324626113"),
+    ("quantity", "350ml"),
+    ("quantity", "2.5 kg"),
+    ("quantity", "350毫升"),
+]
+WORDS = st.text("abc 中文，。 ", max_size=8)
+TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([text for _, text in KEPT])), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize(("kind", "text"), KEPT)
+@pytest.mark.parametrize("frame", ["{}", "buy {} now", "订单{}。", "({})", "{}, {}"])
+def test_each_kind_is_found_whole(kind: str, text: str, frame: str) -> None:
+    found = protected(frame.replace("{}", text))
+    assert [(each.kind, each.text) for each in found] == [(kind, text)] * frame.count("{}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "50% silk",
+        "100%cotton",
+        "iPhone case",
+        "XL",
+        "USB",
+        "4K",
+        "size 42",
+        "{not a name, a set}",
+        "a@b",
+        "12345",
+    ],
+)
+def test_words_are_not_protected(text: str) -> None:
+    assert protected(text) == []
+
+
+def test_a_quantitys_unit_may_be_translated_but_its_number_stays() -> None:
+    assert not lost("Mug, 350ml", "马克杯 350毫升")
+    assert lost("Mug, 350ml", "马克杯 35毫升")
+
+
+def test_what_stands_twice_must_survive_twice() -> None:
+    assert lost("{a} and {a}", "{a}")
+    assert not lost("{a} and {a}", "{a}和{a}")
+
+
+@given(TEXTS)
+def test_masks_come_off_byte_for_byte(parts: list[tuple[str, str]]) -> None:
+    text = "".join(f"{words} {kept} " for words, kept in parts)
+    ways = masks(text)
+    assert len(ways) == 2
+    for masked in ways:
+        assert not any(each.kind in ("template", "url", "email") for each in protected(masked.text))
+        assert unmask(masked.text, masked) == text
+
+
+@given(TEXTS, st.data())
+def test_a_mask_that_is_lost_or_doubled_is_noticed(parts: list[tuple[str, str]], data: st.DataObject) -> None:
+    masked = masks("".join(f"{words} {kept} " for words, kept in parts))[0]
+    code, _ = data.draw(st.sampled_from(masked.originals))
+    assert unmask(masked.text.replace(code, ""), masked) is None
+    assert unmask(masked.text + code, masked) is None
+
+
+def test_a_mask_never_looks_like_what_the_text_holds() -> None:
+    for masked in masks("QX10 and {a} and 73910010"):
+        assert "QX10" not in dict(masked.originals)
+        assert unmask(masked.text, masked) == "QX10 and {a} and 73910010"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a}" * 30_000,
+        "{" * 90_000,
+        "%(" * 45_000,
+        "A-" * 45_000,
+        "a@" * 45_000,
+        "https://" * 12_000,
+        "1" * 90_000,
+    ],
+)
+def test_a_flood_takes_no_longer_than_its_length(text: str) -> None:
+    started = time.perf_counter()
+    spans = protected(text)
+    assert lost(text, "") == bool(spans)
+    assert time.perf_counter() - started < 2.0
+    if len(spans) > MAX_MASKS:
+        assert masks(text) == []
+
+
+def test_placeholders_are_no_words() -> None:
+    assert without_placeholders("{name} %s https://a.example.com a@b.example.com").strip() == ""
+    assert without_placeholders("red {name}") == "red "

@@ -1,0 +1,68 @@
+"""Translations that were made before: what an entry is, the interface of all caches, and the look-up that verifies.
+
+An entry carries the text it translates, and every hit is compared with it: should two texts ever have one key, the
+second is a miss, never the first one's translation. Nothing here makes keys (:mod:`transformer.cache.cache_key`) or
+decides what deserves to be kept (:mod:`transformer.pipeline`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from transformer.metrics import CacheTier, TierMetrics, TransformerMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One finished translation."""
+
+    source_text: str
+    """As :func:`transformer.cache.cache_key.normal_text` returns it."""
+    text: str
+    """The translation, without the outer white space of any caller's text."""
+    confidence: float
+    """exp of the mean token log-probability, in [0, 1]."""
+    tier: CacheTier = field(default=CacheTier.MEMORY, compare=False)
+    """Where this process got it from: a wrong text is counted there."""
+
+
+class Cache(Protocol):
+    """Entries by key. A failure of the storage behind it is a miss, never an error."""
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[CacheEntry | None]:
+        """The entry of each key, in order; None where there is none."""
+        ...
+
+    async def put_many(self, entries: Mapping[bytes, CacheEntry]) -> None:
+        """Keep these, as long as there is room."""
+        ...
+
+
+async def look_up(
+    cache: Cache, wanted: Sequence[tuple[bytes, str]], metrics: TransformerMetrics
+) -> list[CacheEntry | None]:
+    """One look-up for all of ``wanted``, (key, normal text) each; only entries of exactly that text are returned."""
+    if not wanted:
+        return []
+    entries = await cache.get_many([key for key, _ in wanted])
+    found = [
+        None if entry is None else verified(entry, text, metrics.tiers)
+        for entry, (_, text) in zip(entries, wanted, strict=True)
+    ]
+    misses = entries.count(None)
+    mismatches = found.count(None) - misses
+    hits = len(entries) - misses - mismatches
+    for result, count in (("hit", hits), ("miss", misses), ("mismatch", mismatches)):
+        if count:  # each kind at once: a counter costs more than a comparison
+            metrics.cache_lookups.labels(result).inc(count)
+    return found
+
+
+def verified(entry: CacheEntry, text: str, metrics: TierMetrics) -> CacheEntry | None:
+    """``entry`` if it is of ``text``; one of another text is counted where it came from."""
+    if entry.source_text == text:
+        return entry
+    metrics.lookups(entry.tier, "mismatch")
+    return None

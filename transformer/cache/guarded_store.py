@@ -1,0 +1,121 @@
+"""A store behind a circuit: commands that may fail, never hurt, and are not sent while the store is to be left alone.
+
+While the circuit (:mod:`transformer.cache.circuit`) is open a background task probes, so no request ever waits for a
+probe. What is asked of the store, :mod:`transformer.cache.redis_cache` and :mod:`transformer.cache.leases` decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from transformer.cache.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.redis_client import RedisStore, StoreError
+from transformer.metrics import CacheTier, TierMetrics
+
+T = TypeVar("T")
+
+_log = logging.getLogger("yiwen.cache")
+_TIER = CacheTier.REDIS
+
+
+class GuardedStore:
+    """One store and its circuit; belongs to one event loop. Its background task starts when it is first needed."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        policy: CircuitPolicy,
+        metrics: TierMetrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._chance = chance
+        self._circuit = Circuit(policy)
+        self._prober: asyncio.Task[None] | None = None
+        self._probe_keys: Sequence[str] = ()
+        """Of the command that opened the circuit: in a cluster, they lead to the node that failed."""
+
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit as it is now."""
+        return self._circuit
+
+    @property
+    def answers(self) -> bool:
+        """Whether the last command was answered, so that one more is no second wait for the same request."""
+        return self._circuit.allows and self._circuit.failures == 0
+
+    async def ask(
+        self, operation: str, keys: Sequence[str], command: Callable[[RedisStore], Awaitable[T]]
+    ) -> T | None:
+        """The command's answer; None if the store is not to be asked, or did not answer.
+
+        Args:
+            operation: ``read``, ``write`` or ``lease``, for the metrics.
+            keys: what the command is about; should it open the circuit, probes ask for them.
+            command: sends it. An error in its answer, beside other values, is no failure of the store: a server that
+                is full or a replica refuses writes but can be read.
+        """
+        if not self._circuit.allows:
+            return None
+        started = self._clock()
+        try:
+            answer = await command(self._store)
+        except StoreError as error:
+            self._failed(operation, error, keys)
+            return None
+        finally:
+            self._metrics.seconds.labels(_TIER.value, operation).observe(self._clock() - started)
+        self._circuit = self._circuit.succeeded()
+        return answer
+
+    def count_fault(self, operation: str, fault: StoreError) -> None:
+        """Count an error that stood in an answer beside other values."""
+        self._metrics.redis_errors.labels(operation, fault.kind).inc()
+
+    async def close(self) -> None:
+        """Stop probing and close all connections."""
+        if self._prober is not None:
+            self._prober.cancel()
+            await asyncio.gather(self._prober, return_exceptions=True)
+        await self._store.close()
+
+    def _failed(self, operation: str, error: StoreError, keys: Sequence[str]) -> None:
+        self.count_fault(operation, error)
+        was_allowed = self._circuit.allows
+        self._circuit = self._circuit.failed(self._clock(), self._chance())
+        if was_allowed and not self._circuit.allows:
+            _log.warning("going on without the shared cache. %s", error)
+            self._probe_keys = keys
+            self._prober = asyncio.create_task(self._probe())
+        self._show_circuit()
+
+    async def _probe(self) -> None:
+        """Try the store at the circuit's times, until it answers."""
+        while not self._circuit.allows:
+            await asyncio.sleep(max(0.0, self._circuit.probe_at - self._clock()))
+            self._circuit = self._circuit.probe_begins(self._clock())
+            if self._circuit.state is not State.HALF_OPEN:
+                continue  # woken a clock's tick too early
+            self._show_circuit()
+            try:
+                await self._store.get_many(self._probe_keys)
+            except StoreError as error:
+                self.count_fault("probe", error)
+                self._circuit = self._circuit.probe_failed(self._clock(), self._chance())
+            else:
+                self._circuit = self._circuit.probe_succeeded(self._clock())
+                _log.info("the shared cache is back")
+            self._show_circuit()
+
+    def _show_circuit(self) -> None:
+        self._metrics.redis_circuit.set(self._circuit.state.value)

@@ -1,0 +1,205 @@
+"""Who generates a translation that several replicas miss at once: whoever holds its lease in Redis.
+
+A lease lies beside its value, in the same cluster slot, and ends by itself when its holder dies. It saves work and
+guards nothing else: without a lease everybody generates for themselves, which is never wrong. Here a process takes,
+renews and looks at leases; they are given back with the value (:mod:`transformer.cache.redis_cache`), and who waits
+for whom is decided in :mod:`transformer.generation.misses`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from transformer.cache.entries import CacheEntry
+from transformer.cache.guarded_store import GuardedStore
+from transformer.cache.redis_client import ScriptCall, StoreError
+from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
+from transformer.metrics import FlightMetrics
+
+_log = logging.getLogger("yiwen.cache")
+
+RENEWALS_PER_LEASE = 3
+"""A holder may be late with two of them."""
+REFUSED_S = 60.0
+"""How long a Redis that refuses scripts is not asked to run any; its user's rights may have been changed then."""
+
+
+_REFUSALS = ("auth", "response")
+"""Kinds of fault that come of missing rights: what a script may not do, it fails of with an error of its own."""
+
+
+class Claim(str, Enum):
+    """How things stand with a key that has no value yet."""
+
+    HELD = "held"
+    """This process has the lease."""
+    BUSY = "busy"
+    """Another holder has it."""
+    FREE = "free"
+    """Nobody has it. Only a look can find that; a claim would have taken it."""
+    NONE = "none"
+    """There is no lease to be had: Redis is not used or fails, or what lies there is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease in this process' hands."""
+
+    key: str
+    """Of the value that it is about."""
+    token: bytes
+
+
+class Sharing(Protocol):
+    """What other replicas are doing about translations; ``wanted`` is (key, normal text) each, as in a look-up."""
+
+    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        """Take each one's lease, unless its translation is there by now or somebody else is at it."""
+        ...
+
+    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        """What has become of each that was BUSY."""
+        ...
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """Give back the leases that storing a translation has not given back yet; returns at once."""
+        ...
+
+
+class NothingShared:
+    """The null object for a transformer without Redis: there is nobody to wait for."""
+
+    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        return [Claim.NONE] * len(wanted)
+
+    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+        return [Claim.NONE] * len(wanted)
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        return
+
+
+NOTHING_SHARED = NothingShared()
+
+
+def lease_key(key: str) -> str:
+    """Where the lease of the value at ``key`` lies: in the same slot, since the braces hold all that is hashed."""
+    return f"{{{key}}}:lease"
+
+
+class Leases:
+    """The leases of one process; belongs to one event loop. Keys are those of the values, as the store has them."""
+
+    def __init__(
+        self,
+        store: GuardedStore,
+        lease_s: float,
+        metrics: FlightMetrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._lease_s = lease_s
+        self._lease_ms = max(1, round(lease_s * 1000))
+        self._metrics = metrics
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+        self._held: dict[str, Held] = {}
+        self._renewer: asyncio.Task[None] | None = None
+        self._refused_until = float("-inf")
+        self._told = False
+
+    async def claim(self, keys: Sequence[str]) -> list[bytes | Claim]:
+        """Take each key's lease in one round trip: HELD, BUSY or NONE, or the value that has come meanwhile."""
+        answers = None
+        if self._store.answers and self._clock() >= self._refused_until:
+            calls = [ScriptCall(CLAIM, (key, lease_key(key)), (self._holder, self._lease_ms)) for key in keys]
+            answers = await self._store.ask("lease", keys, lambda store: store.run_many(calls))
+        claims: list[bytes | Claim] = [Claim.NONE] * len(keys)
+        if answers is not None:
+            claims = list(map(self._claimed, keys, answers))
+        if self._held and (self._renewer is None or self._renewer.done()):
+            self._renewer = asyncio.create_task(self._renew())
+        for claim in claims:
+            self._metrics.claims.labels(claim.value if isinstance(claim, Claim) else "value").inc()
+        return claims
+
+    async def look(self, keys: Sequence[str]) -> list[bytes | Claim]:
+        """Each key's value, or how things stand with it: BUSY, FREE or NONE; one round trip."""
+        both = [each for key in keys for each in (key, lease_key(key))]
+        found = await self._store.ask("lease", both, lambda store: store.get_many(both))
+        if found is None:
+            return [Claim.NONE] * len(keys)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return [
+            value if value is not None else Claim.FREE if token is None else Claim.BUSY
+            for value, token in pairs
+        ]
+
+    def take(self, key: str) -> Held | None:
+        """The lease of ``key``, if held, for :func:`finish` or :func:`release`; it is renewed no more."""
+        held = self._held.pop(key, None)
+        self._show()
+        return held
+
+    async def close(self) -> None:
+        """Renew nothing any more: what is still held ends by itself."""
+        if self._renewer is not None:
+            self._renewer.cancel()
+            await asyncio.gather(self._renewer, return_exceptions=True)
+
+    def _claimed(self, key: str, answer: Any) -> bytes | Claim:  # noqa: ANN401  what a script returns
+        if isinstance(answer, StoreError):
+            self._store.count_fault("lease", answer)
+            if answer.kind in _REFUSALS:
+                self._refuse()
+            return Claim.NONE
+        state, *rest = answer
+        if state == b"value":
+            return bytes(rest[0])
+        if state == b"busy":
+            return Claim.BUSY
+        self._held[key] = Held(key, rest[0])
+        self._show()
+        return Claim.HELD
+
+    def _refuse(self) -> None:
+        self._refused_until = self._clock() + REFUSED_S
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "Redis refuses leases, so replicas may translate the same text at the same time; "
+                "give its user the rights +eval +evalsha +time ~{yiwen:*"
+            )
+
+    async def _renew(self) -> None:
+        while self._held:
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
+            held = list(self._held.values())
+            calls = [ScriptCall(RENEW, (lease_key(each.key),), (each.token, self._lease_ms)) for each in held]
+            keys = [each.key for each in held]
+            answers = await self._store.ask("lease", keys, lambda store, calls=calls: store.run_many(calls))  # type: ignore[misc]
+            for each, answer in zip(held, answers or (), strict=False):
+                if answer == 0 and self._held.get(each.key) is each:
+                    self.take(each.key)  # it had ended, and may be another's by now
+                    self._metrics.flights.labels("lost").inc()
+
+    def _show(self) -> None:
+        self._metrics.leases.set(len(self._held))
+
+
+def finish(held: Held, value: bytes, lifetime_ms: int) -> ScriptCall:
+    """Store the value and give its lease back; nothing happens if the lease has become another's."""
+    return ScriptCall(FINISH, (held.key, lease_key(held.key)), (held.token, value, lifetime_ms))
+
+
+def release(held: Held) -> ScriptCall:
+    """Give a lease back without a value."""
+    return ScriptCall(RELEASE, (lease_key(held.key),), (held.token,))

@@ -1,0 +1,66 @@
+"""What Redis does in one step for leases, as Lua; the contract of :mod:`transformer.cache.leases` with the server.
+
+Each script's keys lie in one cluster slot. A lease's value is its fencing token: the server's time in microseconds,
+so that a later lease has a later token, and the holder's name, so that no two are equal. Scripts send their effects
+to replicas, not themselves, so reading the time in them is sound (Redis 5 and later).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua source with the name that servers know it by once they ran it."""
+
+    source: str
+    sha: str
+
+
+def _script(source: str) -> Script:
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+CLAIM = _script(
+    """
+local value = redis.call('GET', KEYS[1])
+if value then return {'value', value} end
+if redis.call('EXISTS', KEYS[2]) == 1 then return {'busy'} end
+local now = redis.call('TIME')
+local token = now[1] .. string.format('%06d', now[2]) .. '-' .. ARGV[1]
+redis.call('SET', KEYS[2], token, 'PX', ARGV[2])
+return {'token', token}
+"""
+)
+"""Keys: value, lease. Arguments: holder, milliseconds. Takes the lease, unless there is a value or another holder."""
+
+RENEW = _script(
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+)
+"""Keys: lease. Arguments: token, milliseconds. 1 if the lease is still the token's."""
+
+FINISH = _script(
+    """
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then return 0 end
+if not holder and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local stored = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if holder then redis.call('DEL', KEYS[2]) end
+return stored
+"""
+)
+"""Keys: value, lease. Arguments: token, value, milliseconds. Stores and gives the lease back, even where the server
+is full. 0 if another holds the lease, or held it and is done: the token is an old one then."""
+
+RELEASE = _script(
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+)
+"""Keys: lease. Arguments: token. 1 if the lease was the token's."""

@@ -1,0 +1,132 @@
+"""How much work for the predictor is taken on: counted in tokens, refused beyond a budget, told when to come back.
+
+Only what misses the cache comes here (:mod:`transformer.predictors.router`), so hits are served however full it is. A
+second attempt that a guard asked for comes through the same door: where there is no room it is dropped, and its
+caller gets the first answer with its flags.
+
+The unit is the predictor's own, prompt plus longest answer allowed. Its queue is the first to refuse in an ordinary
+overload (``YIWEN_QUEUE_TOKENS``); this budget bounds what one transformer holds while the predictor is slow,
+starting, or behind a proxy that lets thousands wait.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from protocol.messages import GenerateRequest
+from transformer.errors import TooMuchWaiting
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
+
+MEMORY_S = 10.0
+"""Time constant of the measured rate: some seconds, as long as a few answers and shorter than a scale-up."""
+
+LONGEST_RETRY_AFTER_S = 60.0
+"""Callers are not sent away for longer: by then replicas have been added, or the measure is stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRate:
+    """Tokens a second that the predictor gets done while it has work; events return the next state.
+
+    Both sums fade with the time constant ``MEMORY_S``; their quotient is the rate. Time without work counts for
+    nothing, so a quiet hour does not look like a slow one.
+    """
+
+    tokens: float = 0.0
+    busy_s: float = 0.0
+    at: float | None = None
+    """Time of the last event, seconds."""
+
+    def observed(self, now: float, *, busy: bool, done: int = 0) -> DrainRate:
+        """The state at ``now``.
+
+        Args:
+            now: any monotonic clock, seconds.
+            busy: whether there was work since the event before.
+            done: tokens of an answer that is complete now.
+        """
+        passed_s = 0.0 if self.at is None else max(0.0, now - self.at)
+        kept = math.exp(-passed_s / MEMORY_S)
+        # The integral of the fading weight over the time that passed.
+        gained_s = MEMORY_S * (1.0 - kept) if busy else 0.0
+        return DrainRate(self.tokens * kept + done, self.busy_s * kept + gained_s, now)
+
+    @property
+    def per_s(self) -> float:
+        """Tokens a second; 0 while unknown."""
+        return self.tokens / self.busy_s if self.busy_s > 0 else 0.0
+
+
+def retry_after_s(excess_tokens: float, tokens_per_s: float) -> float:
+    """Seconds until ``excess_tokens`` have drained, in [``RETRY_AFTER_S``, ``LONGEST_RETRY_AFTER_S``].
+
+    Args:
+        excess_tokens: what there is no room for.
+        tokens_per_s: measured rate; 0 if unknown, which gives the shortest.
+    """
+    if tokens_per_s <= 0:
+        return RETRY_AFTER_S
+    return max(RETRY_AFTER_S, min(LONGEST_RETRY_AFTER_S, excess_tokens / tokens_per_s))
+
+
+def tokens_of(request: GenerateRequest) -> int:
+    """What a request may cost: its prompts and the longest answers allowed, in tokens."""
+    return sum(map(len, request.prompts)) + sum(request.max_new_tokens)
+
+
+class Admission:
+    """The work that one process has taken on and not finished."""
+
+    def __init__(
+        self, budget_tokens: int, metrics: TransformerMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.tokens = 0
+        """Under way: waiting for a connection, a start, or the predictor's answer."""
+        self._budget = budget_tokens
+        self._clock = clock
+        self._rate = DrainRate()
+        self._results = metrics.predictor.admissions
+        metrics.predictor.watch_admission(tokens=lambda: self.tokens, drain_per_s=lambda: self._rate.per_s)
+
+    @contextmanager
+    def admit(self, tokens: int) -> Iterator[None]:
+        """Take on work for as long as the block runs. What leaves it without an exception counts as drained.
+
+        One request is always taken on while nothing else is under way, however large.
+
+        Raises:
+            TooMuchWaiting: there is no room now.
+        """
+        excess = self.tokens + tokens - self._budget
+        if excess > 0 and self.tokens:
+            self._results.labels("refused").inc()
+            raise TooMuchWaiting(self.tokens, self._budget, tokens, retry_after_s=self._wait_s(excess))
+        self._results.labels("admitted").inc()
+        self._note()
+        self.tokens += tokens
+        try:
+            yield
+        except BaseException:
+            self._leave(tokens, done=0)
+            raise
+        self._leave(tokens, done=tokens)
+
+    def retry_after_s(self) -> float:
+        """Seconds until all that is under way has drained."""
+        return self._wait_s(self.tokens)
+
+    def _wait_s(self, excess: int) -> float:
+        self._note()
+        return retry_after_s(excess, self._rate.per_s)
+
+    def _leave(self, tokens: int, *, done: int) -> None:
+        self._note(done)
+        self.tokens -= tokens
+
+    def _note(self, done: int = 0) -> None:
+        self._rate = self._rate.observed(self._clock(), busy=self.tokens > 0, done=done)

@@ -1,0 +1,280 @@
+"""The predictor, over pooled HTTP: one v2 infer request in; an answer, a stream, or an error of the wire's table out.
+
+It adds what a plain HTTP client leaves open: the time that is left travels along and bounds the wait, every failure
+becomes an error that the caller's edge can send on, and a request is repeated once where that is safe. It knows
+nothing of texts or caches (:mod:`transformer.pipeline`), and the codec writes its bodies (:mod:`protocol.codec`).
+
+Cancelling a call closes its connection at once; that is how the predictor learns that nobody waits any more.
+
+aiohttp, which the KServe SDK brings along, and not httpx: one small request took 0.3 ms of CPU against 1.8 ms, and
+4 ms with 64 in flight (2 cores, Python 3.11, httpx 0.28, aiohttp 3.14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import quote
+
+import aiohttp
+
+from protocol.codec import (
+    EventDecoder,
+    decode_rest_response,
+    delta_from_event,
+    encode_rest_request,
+    generate_response_from_infer,
+    infer_from_generate_request,
+)
+from protocol.errors import NotReady
+from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from transformer.config import TransformerConfig
+from transformer.errors import ConnectionsBusy, PredictorTooLate, PredictorUnreachable
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.connections import BROKEN_OFF, Attempt, create_session, explain
+from transformer.predictors.predictor_answers import RETRY_AFTER_S, Answer, error_of, release_of
+from transformer.predictors.retry_budget import Retries, RetryKind
+
+DEADLINE_GRACE_S = 0.25
+"""How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""
+
+ASK_LIMIT_S = 5.0
+"""Seconds for a question about the predictor itself. It takes milliseconds, but a proxy may hold it while a predictor
+starts."""
+
+TRAVELLING_HEADERS = ("traceparent", "tracestate")
+
+
+class PredictorClient:
+    """Connections to one predictor's address. Belongs to the event loop that :meth:`open` ran on."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        model_name: str,
+        metrics: TransformerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        url: str | None = None,
+        retries: Retries | None = None,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            config: this service's settings.
+            model_name: in the predictor's URL.
+            metrics: of this process.
+            clock: monotonic, seconds.
+            url: base of the predictor's URLs; None takes that of the settings.
+            retries: budget of the process; None makes one of its own, which no request fills up.
+        """
+        self._config = config
+        self._model_name = model_name
+        self._metrics = metrics
+        self._clock = clock
+        self._retries = retries or Retries(metrics, clock)
+        self._model_url = f"{url or config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
+        self._url = self._model_url + "/infer"
+        self._stream_url = self._model_url + "/generate_stream"
+        self._free = asyncio.Semaphore(config.max_connections)
+        self._pooled: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the pools; connections are opened as requests come."""
+        self._pooled = create_session(self._config, pooled=True)
+        self._unpooled = create_session(self._config, pooled=False)
+
+    async def close(self) -> None:
+        """Close all connections; what is still running on them fails."""
+        sessions = (self._pooled, self._unpooled)
+        self._pooled = self._unpooled = None  # before the first wait, in which a request might come
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
+        """Have prompts continued.
+
+        Args:
+            request: ``deadline_ms`` is the time that is left.
+            headers: as :func:`travelling_headers` makes them.
+
+        Raises:
+            YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
+        """
+        body, headers = self._encode(request, headers)
+        started = self._clock()
+        try:
+            answer = await asyncio.wait_for(self._send(body, headers), _limit_s(request))
+        except asyncio.TimeoutError:
+            raise PredictorTooLate(self._clock() - started) from None
+        finally:
+            self._metrics.predictor_seconds.observe(self._clock() - started)
+        return _read(answer)
+
+    async def stream(
+        self, request: GenerateRequest, headers: Mapping[str, str]
+    ) -> AsyncGenerator[TokenDelta, None]:
+        """Have prompts continued, token by token; arguments and errors as in :meth:`generate`.
+
+        A stream that ends by itself is whole: every prompt had its end. Closing the iterator closes the connection,
+        which is how the predictor learns that nobody reads any more. Nothing is repeated: a stream takes a connection
+        of its own, since one from the pool may have been closed meanwhile.
+
+        Raises:
+            YiwenError: also in mid-stream, where the predictor says so or the connection breaks.
+        """
+        body, headers = self._encode(request, headers)
+        started = self._clock()
+        open_prompts = set(range(len(request.prompts)))
+        decoder = EventDecoder()
+        try:
+            async with self._connection():
+                limit = self._stream_limit(request, started)
+                async with await self._open_stream(body, headers, limit) as response:
+                    while part := await response.content.readany():
+                        for delta in map(delta_from_event, decoder.feed(part)):
+                            if delta.end is not None:
+                                open_prompts.discard(delta.index)
+                            yield delta
+        except aiohttp.ClientError as error:
+            raise explain(error, self._config) from error
+        except asyncio.TimeoutError:
+            raise PredictorTooLate(self._clock() - started) from None
+        if open_prompts:
+            raise PredictorUnreachable(BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+
+    async def is_ready(self) -> bool:
+        """Whether the predictor says that it takes requests; False also if it cannot be asked."""
+        answer = await self._ask(self._model_url + "/ready")
+        return answer is not None and answer.status == HTTPStatus.OK
+
+    async def serving(self) -> str | None:
+        """Id of the release that the predictor serves; None if it cannot be asked, or does not say."""
+        answer = await self._ask(self._model_url)
+        return None if answer is None else release_of(answer)
+
+    async def _ask(self, url: str) -> Answer | None:
+        if self._unpooled is None:
+            return None
+        limit = aiohttp.ClientTimeout(total=ASK_LIMIT_S)
+        try:
+            async with self._unpooled.get(
+                url, allow_redirects=False, timeout=limit, trace_request_ctx=Attempt()
+            ) as response:
+                return await _read_whole(response)
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return None
+
+    def _stream_limit(self, request: GenerateRequest, started: float) -> aiohttp.ClientTimeout:
+        """How long a whole stream may take that was asked for at ``started``.
+
+        aiohttp keeps to it, and not ``asyncio.wait_for`` around each step: that forgets a cancellation which comes
+        together with a token (before Python 3.12).
+        """
+        limit_s = _limit_s(request)
+        left_s = None if limit_s is None else max(0.001, limit_s - (self._clock() - started))
+        return aiohttp.ClientTimeout(
+            total=left_s, sock_connect=self._config.connect_timeout_s, sock_read=self._config.read_timeout_s
+        )
+
+    def _encode(self, request: GenerateRequest, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of a request."""
+        infer = infer_from_generate_request(
+            request, model_name=self._model_name, request_id=headers.get("x-request-id")
+        )
+        # Binary, measured over both sides: for one text as fast as JSON (0.26 ms), for 256 in half its time (2.8 ms).
+        body, content_headers = encode_rest_request(infer, binary=True)
+        return body, {**headers, **content_headers}
+
+    async def _open_stream(
+        self, body: bytes, headers: Mapping[str, str], limit: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """A response whose body is a stream; any other raises what it says."""
+        if self._unpooled is None:
+            raise _not_open()
+        response = await self._unpooled.post(
+            self._stream_url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=limit,
+            trace_request_ctx=Attempt(),
+        )
+        if response.status != HTTPStatus.OK:
+            async with response:
+                raise error_of(await _read_whole(response))
+        return response
+
+    async def _send(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        async with self._connection():
+            pooled, unpooled = self._pooled, self._unpooled
+            if pooled is None or unpooled is None:
+                raise _not_open()
+            attempt = Attempt()
+            try:
+                return await self._post(pooled, body, headers, attempt)
+            except aiohttp.ClientError as error:
+                may_repeat = self._pooled is not None and attempt.may_repeat(error)
+                if not (may_repeat and self._retries.allow(RetryKind.REPEAT)):
+                    raise explain(error, self._config) from error
+            try:
+                return await self._post(unpooled, body, headers, Attempt())
+            except aiohttp.ClientError as error:
+                raise explain(error, self._config) from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[None]:
+        """The right to use one of ``max_connections``."""
+        if self._free.locked():
+            try:
+                await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
+            except asyncio.TimeoutError:
+                raise ConnectionsBusy(self._config.max_connections, retry_after_s=RETRY_AFTER_S) from None
+        else:
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    async def _post(
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], attempt: Attempt
+    ) -> Answer:
+        async with session.post(
+            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+        ) as response:
+            attempt.answered = True
+            return await _read_whole(response)
+
+
+def travelling_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """What of a caller's request travels on to the predictor: its id, and the trace it belongs to."""
+    return {
+        "x-request-id": request_id,
+        **{name: headers[name] for name in TRAVELLING_HEADERS if name in headers},
+    }
+
+
+def _limit_s(request: GenerateRequest) -> float | None:
+    """Seconds to wait for the whole answer."""
+    return None if request.deadline_ms is None else request.deadline_ms / 1000 + DEADLINE_GRACE_S
+
+
+def _not_open() -> NotReady:
+    return NotReady("the transformer is starting or stopping; retry", retry_after_s=RETRY_AFTER_S)
+
+
+async def _read_whole(response: aiohttp.ClientResponse) -> Answer:
+    lower = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, lower, await response.read())
+
+
+def _read(answer: Answer) -> GenerateResponse:
+    if answer.status == HTTPStatus.OK:
+        return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
+    raise error_of(answer)

@@ -1,0 +1,81 @@
+"""The HTTP connections under :mod:`transformer.predictors.client`: how they are made, and what a failure means."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import aiohttp
+
+from protocol.errors import YiwenError
+from transformer.config import TransformerConfig
+from transformer.errors import NoConnection, PredictorFault, PredictorTooLate, PredictorUnreachable
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
+
+BROKEN_OFF = "the connection to the predictor broke before its answer was complete; retry"
+
+_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_BROKEN = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
+
+
+class Attempt:
+    """How far one try came, to know what to do when it fails."""
+
+    __slots__ = ("answered", "reused")
+
+    def __init__(self) -> None:
+        self.reused = False
+        """Whether it got a connection that an earlier request had opened."""
+        self.answered = False
+        """Whether the answer's headers arrived."""
+
+    def may_repeat(self, error: aiohttp.ClientError) -> bool:
+        """Whether a second try is safe and of use.
+
+        It is if no connection came about, and if a pooled one, opened for an earlier request, broke before the
+        answer began: then the other side had most likely closed it while it was idle. Should the predictor have been
+        at work after all, generating again costs time and changes nothing. A connection opened for this very request
+        that breaks is another matter: the request itself may be what broke the predictor.
+        """
+        if isinstance(error, _NO_CONNECTION):
+            return True
+        return self.reused and not self.answered and isinstance(error, _BROKEN)
+
+
+def create_session(config: TransformerConfig, *, pooled: bool) -> aiohttp.ClientSession:
+    """A session whose connections serve one request after the other, or (not ``pooled``) one request each.
+
+    Requests bring their :class:`Attempt` as ``trace_request_ctx``.
+    """
+    if pooled:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=config.keepalive_s)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    reuse = aiohttp.TraceConfig()
+    reuse.on_connection_reuseconn.append(_note_reuse)
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=config.connect_timeout_s, sock_read=config.read_timeout_s
+        ),
+        headers={"accept-encoding": "identity", "user-agent": "yiwen-transformer"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[reuse],
+        # trust_env stays off: a proxy for the way out of the cluster must not see the way to the predictor.
+    )
+
+
+def explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
+    """What a failed exchange means to the caller, who need not learn the predictor's address."""
+    if isinstance(error, _NO_CONNECTION):
+        return NoConnection(retry_after_s=RETRY_AFTER_S)
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return PredictorTooLate(config.read_timeout_s)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return PredictorFault("what answers at YIWEN_PREDICTOR_URL does not speak HTTP; check its port")
+    return PredictorUnreachable(BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+
+
+async def _note_reuse(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = True

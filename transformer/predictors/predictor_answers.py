@@ -1,0 +1,71 @@
+"""What the predictor answered, when that is not what was asked for: a status, a body and headers to an error.
+
+:mod:`transformer.predictors.client` receives; :mod:`transformer.errors` has the errors of what lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from protocol.errors import NotReady, Overloaded, YiwenError, error_from_status
+
+RETRY_AFTER_S = 1.0
+"""Sent where the predictor itself names no time: about what a restarted container or a new endpoint takes."""
+
+RELEASE_HEADER = "x-yiwen-release"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+def error_of(answer: Answer) -> YiwenError:
+    """The error that the predictor, or a proxy before it, answered with."""
+    document = _json_object(answer.body)
+    message = document.get("error")
+    serving = answer.headers.get(RELEASE_HEADER) or document.get("release")
+    retry_after_s = _seconds(answer.headers.get("retry-after"))
+    if retry_after_s is None and answer.status in (Overloaded.status, NotReady.status):
+        retry_after_s = RETRY_AFTER_S
+    return error_from_status(
+        answer.status,
+        message if isinstance(message, str) else f"the predictor answered with status {answer.status}",
+        retry_after_s=retry_after_s,
+        serving=serving if isinstance(serving, str) else None,
+    )
+
+
+def release_of(answer: Answer) -> str | None:
+    """Id of the release that the predictor's description of its model names; None if it is none of ours."""
+    versions = _json_object(answer.body).get("versions") if answer.status == HTTPStatus.OK else None
+    match versions:
+        case [str(release)]:
+            return release
+        case _:
+            return None
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}  # a proxy's page
+    return document if isinstance(document, dict) else {}
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None  # a date; nobody in this system sends one

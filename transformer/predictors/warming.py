@@ -1,0 +1,213 @@
+"""Waiting for a predictor that is not up: one asks for all, and those who wait are let go little by little.
+
+A predictor that takes no connection or answers 503 is starting, restarting, or scaled to zero. Requests that need it
+wait here, a bounded number for a bounded time, and :mod:`transformer.predictors.router` sends them once it is up.
+Behind Knative's activator, which holds requests by itself, nothing of this happens: the first answer is slow, that is
+all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+
+from protocol.errors import NotReady
+from transformer.errors import StillWarming, WaitingRoomFull
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.predictor_answers import RETRY_AFTER_S
+
+TICK_S = 1.0
+"""Seconds between two :class:`Warming` items."""
+
+FIRST_POLL_S = 0.1
+LONGEST_POLL_S = 0.5
+"""Seconds between two questions whether the predictor is up; from the first they double up to this."""
+
+LINGER_S = 30.0
+"""Seconds that are asked on while nobody waits: callers who were sent away come back to a known state."""
+
+FIRST_RELEASED = 4
+RELEASE_DOUBLES_S = 0.1
+"""How many are let go when the predictor comes up, and how soon that number has doubled: 1000 within 0.8 s, a
+predictor that falls over again meets few."""
+
+RELEASE_STEP_S = 0.02
+
+UNKNOWN_START_S = 5.0
+"""Retry-After while no start has been seen yet, or this one takes longer than all before."""
+
+STARTS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """A request still waits for the predictor; about one a second."""
+
+    waited_s: float
+    """Since the request began to wait."""
+    retry_after_s: float
+    """Estimated seconds until the predictor is up."""
+
+
+def released_by(passed_s: float) -> int:
+    """How many of those who wait may have been let go ``passed_s`` after the predictor came up."""
+    doublings = min(passed_s / RELEASE_DOUBLES_S, 30.0)  # beyond any number of waiters
+    return int(FIRST_RELEASED * 2.0**doublings)
+
+
+def remaining_s(past_s: Sequence[float], passed_s: float) -> float:
+    """Estimated seconds until a predictor is up: the median of the past starts that took longer than this one so far.
+
+    Args:
+        past_s: how long starts took, seconds.
+        passed_s: how long this one has taken.
+
+    Returns:
+        At least 1.
+    """
+    longer = [took for took in past_s if took > passed_s]
+    return max(1.0, median(longer) - passed_s) if longer else UNKNOWN_START_S
+
+
+class WaitingRoom:
+    """Those who wait for one predictor, and the one that asks for them. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        max_waiters: int,
+        is_up: Callable[[], Awaitable[bool]],
+        metrics: TransformerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nobody waits yet.
+
+        Args:
+            max_waiters: more are refused.
+            is_up: asks the predictor; never raises.
+            metrics: of this process.
+            clock: monotonic, seconds.
+        """
+        self.failed_polls = 0
+        """How often the predictor was asked and was not up."""
+        self._max_waiters = max_waiters
+        self._is_up = is_up
+        self._metrics = metrics.predictor
+        self._clock = clock
+        self._waiters: dict[asyncio.Future[None], None] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._down_since: float | None = None
+        self._closed = False
+        self._starts_s: deque[float] = deque(maxlen=STARTS_KEPT)
+        self._metrics.watch_warming(lambda: len(self._waiters))
+
+    @property
+    def holds(self) -> bool:
+        """Whether requests have to wait: the predictor is down, or others are being let go before them."""
+        return self._asking is not None
+
+    def note_down(self) -> None:
+        """Take in that the predictor did not take a request; whoever comes from now on waits.
+
+        Raises:
+            NotReady: this process is stopping.
+        """
+        if self._closed:
+            raise _stopping()
+        if self._down_since is None:
+            self._down_since = self._clock()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+
+    async def wait(self, since: float, until: float) -> AsyncGenerator[Warming, None]:
+        """Items about once a second until it is this request's turn.
+
+        Args:
+            since: when the request began to wait, on this room's clock.
+            until: when it gives up.
+
+        Raises:
+            WaitingRoomFull: too many wait already.
+            StillWarming: the time is up.
+            NotReady: this process is stopping.
+        """
+        if len(self._waiters) >= self._max_waiters:
+            self._metrics.waits.labels("full").inc()
+            raise WaitingRoomFull(self._max_waiters, retry_after_s=self.retry_after_s())
+        turn = asyncio.get_running_loop().create_future()
+        self._waiters[turn] = None
+        try:
+            while not turn.done():
+                now = self._clock()
+                if now >= until:
+                    self._metrics.waits.labels("given_up").inc()
+                    raise StillWarming(now - since, retry_after_s=self.retry_after_s())
+                yield Warming(now - since, self.retry_after_s())
+                await asyncio.wait({turn}, timeout=min(TICK_S, until - now))
+            turn.result()
+            self._metrics.waits.labels("released").inc()
+        finally:
+            self._waiters.pop(turn, None)
+
+    def retry_after_s(self) -> float:
+        """Estimated seconds until the predictor is up."""
+        passed_s = 0.0 if self._down_since is None else self._clock() - self._down_since
+        return remaining_s(self._starts_s, passed_s)
+
+    async def close(self) -> None:
+        """Stop asking; whoever waits is told to come back."""
+        self._closed = True
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        for turn in self._waiters:
+            turn.set_exception(_stopping())
+        self._waiters.clear()
+
+    async def _ask(self) -> None:
+        try:
+            while self._down_since is not None:
+                if not await self._comes_up():
+                    return
+                took_s = self._clock() - self._down_since
+                self._starts_s.append(took_s)
+                self._metrics.start_seconds.observe(took_s)
+                self._down_since = None
+                await self._release()
+        finally:
+            self._asking = self._down_since = None
+
+    async def _comes_up(self) -> bool:
+        """True once the predictor is up, False if nobody has waited for a while."""
+        pause_s, wanted_at = FIRST_POLL_S, self._clock()
+        while True:
+            await asyncio.sleep(pause_s)
+            if await self._is_up():
+                return True
+            self.failed_polls += 1
+            if self._waiters:
+                wanted_at = self._clock()
+            elif self._clock() - wanted_at > LINGER_S:
+                return False
+            pause_s = min(2 * pause_s, LONGEST_POLL_S)
+
+    async def _release(self) -> None:
+        """Let those who wait go, oldest first, until nobody waits or the predictor is down again."""
+        began, released = self._clock(), 0
+        while self._down_since is None:
+            due = released_by(self._clock() - began) - released
+            for turn in list(islice(self._waiters, due)):
+                del self._waiters[turn]
+                turn.set_result(None)
+                released += 1
+            if not self._waiters:
+                return  # at once: one who comes later need not wait
+            await asyncio.sleep(RELEASE_STEP_S)
+
+
+def _stopping() -> NotReady:
+    return NotReady("the transformer is stopping; retry", retry_after_s=RETRY_AFTER_S)

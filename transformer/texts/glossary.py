@@ -1,0 +1,139 @@
+"""What must be translated in a given way, and what must not be translated: which entries concern a text. Pure.
+
+A request's own entries go before the release's: where one of them stands, none of the release's does. Otherwise the
+first and longest wins (:mod:`transformer.texts.terms`). An answer is first made of the text as it is; what it did not
+keep to is masked for a second attempt, and verified again (:mod:`transformer.texts.placeholders`,
+:mod:`transformer.texts.attempts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import InvalidRequest
+from protocol.glossary import ReleaseGlossary
+from protocol.messages import Glossary
+from protocol.release import ReleaseError
+from transformer.texts.placeholders import settle
+from transformer.texts.terms import Term, TermIndex
+
+_DIGEST_BYTES = 16
+
+
+class ContradictionError(Exception):
+    """Two entries of one glossary cannot both hold. The message names them by their places, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """One glossary, made ready to be found in texts."""
+
+    index: TermIndex
+    targets: tuple[str | None, ...]
+    """Translation of each of the index' terms; None keeps it."""
+
+    @classmethod
+    def of(cls, glossary: Glossary) -> Entries:
+        """Take in a glossary.
+
+        Raises:
+            ContradictionError: a term has two translations, or one that is kept would be translated.
+        """
+        places: dict[str, int] = {}
+        for number, (source, target) in enumerate(glossary.terms):
+            first = places.setdefault(source, number)
+            if glossary.terms[first][1] != target:
+                raise ContradictionError(
+                    f"terms[{first}] and terms[{number}] are one term with two translations; leave one of them"
+                )
+        _check_kept(glossary)
+        targets = {**dict.fromkeys(glossary.keep), **dict(glossary.terms)}
+        return cls(TermIndex(list(targets)), tuple(targets.values()))
+
+    def find(self, text: str, beside: Sequence[Term] = ()) -> list[Term]:
+        """Places in ``text`` that share no character with ``beside``, and what must stand in its translation."""
+        return [
+            Term(found.start, found.end, text[found.start : found.end], self.targets[found.number])
+            for found in self.index.find(text, beside)
+        ]
+
+
+NO_ENTRIES = Entries(TermIndex([]), ())
+
+
+class Glossaries:
+    """A release's glossaries, and one request's before them. Holds no state of any text."""
+
+    def __init__(self, release: Mapping[tuple[str, str], Entries], request: Entries = NO_ENTRIES) -> None:
+        self._release = release
+        self._request = request
+
+    @classmethod
+    def of_release(cls, glossary: ReleaseGlossary) -> Glossaries:
+        """Take in a release's ``glossary.json``.
+
+        Raises:
+            ReleaseError: it contradicts itself.
+        """
+        entries = {}
+        for (source, target), each in glossary.pairs.items():
+            try:
+                entries[source, target] = Entries.of(each)
+            except ContradictionError as error:
+                raise ReleaseError(f"glossary.json, {source} to {target}: {error}") from error
+        return cls(entries)
+
+    def before(self, glossary: Glossary | None) -> Glossaries:
+        """These, behind a request's own.
+
+        Raises:
+            InvalidRequest: the request's contradicts itself.
+        """
+        if glossary is None:
+            return self
+        try:
+            return Glossaries(self._release, Entries.of(glossary))
+        except ContradictionError as error:
+            raise InvalidRequest(f"parameter glossary contradicts itself: {error}") from None
+
+    def terms(self, text: str, source: str, target: str) -> tuple[Term, ...]:
+        """What in ``text`` an entry concerns, in order and without overlap.
+
+        What lies inside a placeholder, URL or address is no term; one that holds a whole code is.
+
+        Args:
+            text: normal text.
+            source: language tag of ``text``, as the release writes it.
+            target: of its translation.
+        """
+        own = self._request.find(text)
+        found = own + self._release.get((source, target), NO_ENTRIES).find(text, own)
+        return settle(text, sorted(found, key=lambda term: term.start)) if found else ()
+
+
+NO_GLOSSARIES = Glossaries({})
+
+
+def digest_of(terms: Sequence[Term]) -> str:
+    """What tells two sets of entries apart as far as they concern one text: a part of its cache key."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=b"yiwen-terms-v1")
+    for term in terms:
+        target = term.must_stand.encode()
+        digest.update(f"{term.start} {term.end} {term.is_kept:d} {len(target)} ".encode())
+        digest.update(target)
+    return digest.hexdigest()
+
+
+def _check_kept(glossary: Glossary) -> None:
+    """Raise unless the translation of each term keeps what the term holds of ``keep``."""
+    keep = list(dict.fromkeys(glossary.keep))
+    kept = TermIndex(keep)
+    for number, (source, target) in enumerate(glossary.terms):
+        for found in kept.find(source):
+            if source[found.start : found.end] not in target:
+                raise ContradictionError(
+                    f"terms[{number}] holds keep[{glossary.keep.index(keep[found.number])}] and its translation does "
+                    "not; leave one of them, or keep it in the translation as well"
+                )

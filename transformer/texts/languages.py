@@ -1,0 +1,182 @@
+"""Language tags, and which language a text is in. Pure; knows the release's languages and nothing of its tokenizer.
+
+Detection goes by script first: a release's languages usually differ there already, and a title of three characters
+holds more script than statistics. Only among languages of one script py3langid decides, by the letters' statistics.
+The same text gets the same answer in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import py3langid
+
+from protocol.release import TranslationSpec
+from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
+from transformer.texts.scripts import READ_AS, chinese_script, evidence_by_script, has_letters
+
+UNDETERMINED = "und"
+"""BCP 47's tag of a text that holds no language: numbers, punctuation, emoji."""
+
+_LIKELY_SCRIPT = {
+    ("zh", "CN"): "Hans", ("zh", "SG"): "Hans", ("zh", "MY"): "Hans",
+    ("zh", "TW"): "Hant", ("zh", "HK"): "Hant", ("zh", "MO"): "Hant",
+}  # fmt: skip
+_OLD_NAMES = {"cmn": "zh", "iw": "he", "in": "id", "ji": "yi", "no": "nb"}
+_LANGID_NAMES = {"nb": "no", "cmn": "zh"}
+_NEGLIGIBLE_EVIDENCE = 1.5
+"""A Greek letter or two in a model number is no Greek text; less than this in a script nobody reads is overlooked."""
+_TARGET_DISCOUNT = 0.5
+"""Evidence that a text is in its target language already counts half: taken for it by mistake, the text would come
+back untranslated, while a needless translation of a mixed text does little harm."""
+_KANA_SHARE = 0.2
+"""With less kana than this among its characters, a text may still be Chinese that borrows a の."""
+
+_TAGS_KEPT = 256
+_LONGEST_KEPT = 35
+"""Tags of callers whose meaning is kept, and how long one may be: RFC 5646 (4.4.1) asks for room for 35."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """From which language a text is translated into which; both tags as the release writes them."""
+
+    source: str
+    """``und`` if the text holds no language."""
+    target: str
+    needs_model: bool
+    """False if the text is its own translation: nothing to translate, or in the target language already."""
+
+
+class Languages:
+    """What one release speaks."""
+
+    def __init__(self, spec: TranslationSpec) -> None:
+        self._spec = spec
+        self._tags = {canonical_tag(tag): tag for tag in spec.languages}
+        self._pairs = frozenset(spec.pairs)
+        self._readable = {
+            target: tuple(tag for tag in spec.languages if (tag, target) in self._pairs or tag == target)
+            for _, target in spec.pairs
+        }
+        """Languages that a text wanted in a target may be in, the target itself among them."""
+        # The texts of a request nearly always have the same languages.
+        self._resolved = lru_cache(_TAGS_KEPT)(partial(resolve_tag, known=self._tags))
+
+    def direct(self, index: int, text: str, source: str | None, target: str) -> Direction:
+        """Settle both languages of the request's text number ``index``.
+
+        Raises:
+            UnknownLanguage, UnknownPair: the release does not speak it, or does not translate this way.
+            SameLanguage: ``source`` was given and is the target.
+            UndetectedLanguage: ``source`` was not given and no candidate fits.
+        """
+        to = self._resolve(index, "target", target)
+        if to not in self._readable:
+            raise UnknownLanguage(index, "target", target, self._readable)
+        given = None if source is None else self._resolve(index, "source", source)
+        if given is not None:
+            self._check_pair(index, given, to)
+        if not has_letters(text):
+            return Direction(given or UNDETERMINED, to, needs_model=False)
+        if given is not None:
+            return Direction(given, to, needs_model=True)
+        found = self._detect(text, evidence_by_script(text), to)
+        if found is None:
+            raise UndetectedLanguage(index, self._readable[to])
+        return Direction(found, to, needs_model=found not in (to, UNDETERMINED))
+
+    def _resolve(self, index: int, role: str, tag: str) -> str:
+        known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else resolve_tag(tag, self._tags)
+        if known is None:
+            raise UnknownLanguage(index, role, tag, self._spec.languages)
+        return known
+
+    def _check_pair(self, index: int, source: str, target: str) -> None:
+        if source == target:
+            raise SameLanguage(index, target)
+        if (source, target) not in self._pairs:
+            raise UnknownPair(index, source, target, self._spec.pairs)
+
+    def _detect(self, text: str, evidence: Mapping[str, float], target: str) -> str | None:
+        """The language ``text`` is in; ``und`` if it holds next to nothing; None if the release does not read it."""
+        readers = {tag: self._scripts_of(tag) for tag in self._readable[target]}
+        sources = frozenset[str]().union(*(readers[tag] for tag in readers if tag != target))
+        weights = {
+            script: found * (1.0 if script in sources else _TARGET_DISCOUNT)
+            for script, found in evidence.items()
+            if script in sources or script in readers[target]
+        }
+        unread = max((found for script, found in evidence.items() if script not in weights), default=0.0)
+        if unread > max(_NEGLIGIBLE_EVIDENCE, *weights.values(), 0.0):
+            return None
+        if not weights:
+            return UNDETERMINED
+        best = max(weights, key=lambda script: (weights[script], script))
+        return self._choose(text, evidence, best, [tag for tag in readers if best in readers[tag]])
+
+    def _scripts_of(self, tag: str) -> frozenset[str]:
+        return READ_AS.get(self._spec.languages[tag].script, frozenset())
+
+    def _choose(self, text: str, evidence: Mapping[str, float], script: str, tags: list[str]) -> str:
+        """One of ``tags``, which all are written in ``script``."""
+        if script in ("Hani", "Kana"):
+            tags = self._narrow_han(text, evidence, tags)
+        if len(tags) == 1:
+            return tags[0]
+        order = {name: rank for rank, (name, _) in enumerate(py3langid.rank(text))}
+        return min(tags, key=lambda tag: (order.get(_langid_name(tag), len(order)), tag))
+
+    def _narrow_han(self, text: str, evidence: Mapping[str, float], tags: list[str]) -> list[str]:
+        scripts = {tag: self._spec.languages[tag].script for tag in tags}
+        kana, han = evidence.get("Kana", 0.0), evidence.get("Hani", 0.0)
+        if kana >= _KANA_SHARE * (kana + han):
+            japanese = [tag for tag in tags if scripts[tag] == "Jpan"]
+            if japanese:
+                return japanese
+        if not kana and {"Hans", "Hant"} <= set(scripts.values()):
+            unlikely = {"Hans": "Hant", "Hant": "Hans"}[chinese_script(text)]
+            return [tag for tag in tags if scripts[tag] != unlikely]
+        return tags
+
+
+def canonical_tag(tag: str) -> str:
+    """BCP 47 case and separators: language lower, script title, region upper; ``ZH_hans_cn`` -> ``zh-Hans-CN``."""
+    language, *rest = tag.strip().replace("_", "-").split("-")
+    language = _OLD_NAMES.get(language.lower(), language.lower())
+    return "-".join([language, *(_canonical_subtag(subtag) for subtag in rest)])
+
+
+def resolve_tag(tag: str, known: Mapping[str, str]) -> str | None:
+    """The release's tag for a caller's.
+
+    In this order: the tag itself; its likely script (``zh-TW`` -> ``zh-Hant``); its shorter forms (``zh-CN`` ->
+    ``zh``); for a bare language, the only longer form there is (``pt`` -> ``pt-BR``).
+
+    Args:
+        tag: as a caller wrote it.
+        known: the release's tags by their canonical form.
+    """
+    canonical = canonical_tag(tag)
+    subtags = canonical.split("-")
+    likely = _LIKELY_SCRIPT.get((subtags[0], subtags[-1]))
+    forms = [canonical, *([f"{subtags[0]}-{likely}"] if likely and len(subtags) == 2 else [])]
+    forms += ["-".join(subtags[:length]) for length in range(len(subtags) - 1, 0, -1)]
+    for form in forms:
+        if form in known:
+            return known[form]
+    longer = [name for form, name in known.items() if form.startswith(f"{canonical}-")]
+    return longer[0] if len(subtags) == 1 and len(longer) == 1 else None
+
+
+def _canonical_subtag(subtag: str) -> str:
+    if len(subtag) == 4 and subtag.isalpha():
+        return subtag.title()
+    return subtag.upper() if len(subtag) == 2 else subtag.lower()
+
+
+def _langid_name(tag: str) -> str:
+    language = canonical_tag(tag).split("-")[0]
+    return _LANGID_NAMES.get(language, language)

@@ -1,0 +1,154 @@
+"""What must survive translation byte for byte: where it stands, whether it did, and a mask for it. Pure.
+
+An answer is first made of the text as it is, since a model that copies codes by itself translates best what it has
+seen; :func:`lost` then verifies it. Only where something is missing the text is masked (:func:`masks`), translated
+once more, and unmasked (:func:`unmask`): :mod:`transformer.texts.attempts` says so, and what is still lost is
+flagged. A glossary's terms are masked in the same way; their masks become what must stand in the translation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformer.texts.terms import Term, touching
+
+_UNITS = (
+    r"mAh|kWh|Wh|GHz|MHz|kHz|Hz|GB|TB|MB|KB|ml|mL|cl|dl|kg|mg|lbs?|oz|km|cm|mm|nm|in|ft|kW|"
+    r"[gmlLVWA]|毫升|升|公斤|千克|毫克|克|厘米|毫米|公里|米|英寸|伏|瓦|毫安时"
+)
+_ENDING = r"(?![A-Za-z0-9])"
+
+_KINDS = re.compile(
+    r"(?P<template>\{\{[^{}\n]{1,64}\}\}|\$\{[^{}\n]{1,64}\}|\{[A-Za-z0-9_.:!-]{0,64}\}"
+    rf"|(?<![\d%])%(?:\(\w{{1,64}}\)|\d{{1,2}}\$)?[-+#0]?\d{{0,3}}(?:\.\d{{1,3}})?[sdifgxXeEcu@]{_ENDING})"
+    r"|(?P<url>(?:https?|ftp)://[^\s<>\"'，。；！？（）【】「」\u4e00-\u9fff]{1,2000}[^\s<>\"'，。；！？（）【】「」\u4e00-\u9fff.,;:!?)\]}])"
+    r"|(?P<email>(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8})"
+    rf"|(?P<quantity>(?<![A-Za-z0-9.])\d{{1,12}}(?:[.,]\d{{1,6}})?\s?(?:{_UNITS})(?![A-Za-z0-9]))"
+    r"|(?P<code>(?<![A-Za-z0-9])(?:[A-Z][A-Za-z]{0,15}[-_/]?(?=[A-Za-z0-9_/-]{0,24}\d\d)[A-Z0-9]{1,24}"
+    rf"(?:[-_/][A-Z0-9]{{1,24}}){{0,6}}|\d{{6,32}}){_ENDING})"
+)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_MAY_HOLD_SOME = re.compile(r"[{%@]|://")
+_NOT_WORDS = frozenset({"template", "url", "email"})
+
+_MASKS = (("QX", "ZK", "XJ"), ("739100", "584600", "261900"))
+"""Stems of two sorts of mask, model codes and order numbers: what a model copies depends on what may stand in a
+place. A stem that the text itself holds is passed over. Two digits behind it tell the masks apart."""
+MAX_MASKS = 90
+"""A text with more to keep is verified, but not masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """One stretch of a text that must survive."""
+
+    kind: str
+    start: int
+    end: int
+    text: str
+
+    @property
+    def must_survive(self) -> str:
+        """What the answer must hold. Of a quantity the number: its unit is a word, and may be translated."""
+        if self.kind == "quantity":
+            found = _NUMBER.match(self.text)
+            return found.group() if found else self.text
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A text with codes in place of what must survive."""
+
+    text: str
+    originals: tuple[tuple[str, str], ...]
+    """(mask, what it stands for), in the text's order."""
+
+
+def protected(text: str, terms: Sequence[Term] = ()) -> list[Protected]:
+    """All stretches of ``text`` that must survive and are no ``terms``, in order; they do not overlap.
+
+    Args:
+        text: any text.
+        terms: what a glossary concerns in it, as :func:`settle` returns it.
+    """
+    found = [
+        Protected(str(found.lastgroup), found.start(), found.end(), found.group())
+        for found in _KINDS.finditer(text)
+    ]
+    if not terms:
+        return found
+    narrow = [_narrowed(each, terms) for each in found]
+    return [each for each in narrow if not touching(terms, each.start, each.end)]
+
+
+def settle(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Those of ``terms`` that no placeholder of ``text`` forbids: none that lies inside one, or cuts one.
+
+    A term that holds a whole one goes before it, and so does one that holds the unit of a quantity.
+    """
+    found = [_narrowed(each, terms) for each in protected(text)]
+    cut = {
+        term
+        for each in found
+        for term in touching(terms, each.start, each.end)
+        if not term.start <= each.start <= each.end <= term.end
+    }
+    return tuple(term for term in terms if term not in cut)
+
+
+def lost(source: str, answer: str, terms: Sequence[Term] = ()) -> bool:
+    """Whether ``answer`` holds anything that must survive, and is none of ``terms``, less often than ``source``."""
+    wanted = Counter(each.must_survive for each in protected(source, terms))
+    return any(answer.count(text) < count for text, count in wanted.items())
+
+
+def without_placeholders(text: str) -> str:
+    """``text`` without what has letters but no language: placeholders, URLs, addresses."""
+    if not _MAY_HOLD_SOME.search(text):
+        return text
+    return _KINDS.sub(lambda found: "" if found.lastgroup in _NOT_WORDS else found.group(), text)
+
+
+def masks(text: str, terms: Sequence[Term] = ()) -> list[Masked]:
+    """``text`` with a short code in place of each thing to keep and each term, in one way or more, likeliest first.
+
+    Empty if there is nothing, or too much, to mask.
+    """
+    spans = [*protected(text, terms), *(Protected("term", t.start, t.end, t.must_stand) for t in terms)]
+    spans.sort(key=lambda span: span.start)
+    if not 0 < len(spans) <= MAX_MASKS:
+        return []
+    chosen = (next((stem for stem in stems if stem not in text), None) for stems in _MASKS)
+    return [_masked(text, spans, stem) for stem in chosen if stem is not None]
+
+
+def unmask(answer: str, masked: Masked) -> str | None:
+    """``answer`` with each mask replaced by what it stands for; None unless each is there exactly once."""
+    originals = dict(masked.originals)
+    if any(answer.count(code) != 1 for code in originals):
+        return None
+    codes = re.compile("|".join(re.escape(code) for code in originals))
+    return codes.sub(lambda found: originals[found.group()], answer)
+
+
+def _narrowed(each: Protected, terms: Sequence[Term]) -> Protected:
+    """Of a quantity that one of ``terms`` touches the number: its unit may be the term."""
+    if each.kind != "quantity" or not touching(terms, each.start, each.end):
+        return each
+    number = each.must_survive
+    return Protected(each.kind, each.start, each.start + len(number), number)
+
+
+def _masked(text: str, spans: Sequence[Protected], stem: str) -> Masked:
+    parts: list[str] = []
+    originals: list[tuple[str, str]] = []
+    end = 0
+    for number, span in enumerate(spans, start=10):
+        parts += [text[end : span.start], f"{stem}{number}"]
+        originals.append((f"{stem}{number}", span.text))
+        end = span.end
+    return Masked("".join([*parts, text[end:]]), tuple(originals))

@@ -1,0 +1,127 @@
+"""Which scripts a text is written in, how much of it in each. Pure; :mod:`transformer.texts.languages` judges by it.
+
+Scripts are named by ISO 15924, with ``Hani`` for Han characters whoever writes them, ``Kana`` for both Japanese
+syllabaries, and ``Zyyy`` for letters of scripts that are not in the table.
+"""
+
+from __future__ import annotations
+
+import re
+
+OTHER = "Zyyy"
+
+_BLOCKS = {
+    "Latn": r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02b8\u1d00-\u1dbf\u1e00-\u1eff\u2071\u207f"
+    r"\u2090-\u209c\u212a-\u212b\u2c60-\u2c7f\ua722-\ua787\ua78b-\ua7ff\uab30-\uab64\ufb00-\ufb06"
+    r"\uff21-\uff3a\uff41-\uff5a",
+    "Grek": r"\u0370-\u03ff\u1f00-\u1fff\u2126",
+    "Cyrl": r"\u0400-\u052f\u1c80-\u1c8f\u2de0-\u2dff\ua640-\ua69f",
+    "Armn": r"\u0530-\u058f\ufb13-\ufb17",
+    "Hebr": r"\u0590-\u05ff\ufb1d-\ufb4f",
+    "Arab": r"\u0600-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufeff",
+    "Deva": r"\u0900-\u097f\ua8e0-\ua8ff",
+    "Beng": r"\u0980-\u09ff",
+    "Guru": r"\u0a00-\u0a7f",
+    "Gujr": r"\u0a80-\u0aff",
+    "Orya": r"\u0b00-\u0b7f",
+    "Taml": r"\u0b80-\u0bff",
+    "Telu": r"\u0c00-\u0c7f",
+    "Knda": r"\u0c80-\u0cff",
+    "Mlym": r"\u0d00-\u0d7f",
+    "Sinh": r"\u0d80-\u0dff",
+    "Thai": r"\u0e00-\u0e7f",
+    "Laoo": r"\u0e80-\u0eff",
+    "Tibt": r"\u0f00-\u0fff",
+    "Mymr": r"\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f",
+    "Geor": r"\u10a0-\u10ff\u1c90-\u1cbf\u2d00-\u2d2f",
+    "Ethi": r"\u1200-\u139f\u2d80-\u2ddf\uab00-\uab2f",
+    "Khmr": r"\u1780-\u17ff",
+    "Hang": r"\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff\uffa0-\uffdc",
+    "Kana": r"\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d\U0001aff0-\U0001b16f",
+    "Hani": r"\u3005-\u3006\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f",
+}
+"""Blocks of each script (Unicode 15, Blocks.txt) as the inside of a regular expression's class; applied to letters
+only, so what else a block holds does no harm. The Latin ones hold letters alone, they are applied to whole texts."""
+
+READ_AS = {
+    **{script: frozenset({script}) for script in _BLOCKS},
+    "Hans": frozenset({"Hani"}),
+    "Hant": frozenset({"Hani"}),
+    "Jpan": frozenset({"Hani", "Kana"}),
+    "Hira": frozenset({"Kana"}),
+    "Hrkt": frozenset({"Kana"}),
+    "Kore": frozenset({"Hang"}),
+}
+"""Scripts that a text may be in, by the script that a language is said to be written in."""
+
+_UNSPACED = ("Hani", "Kana", "Hang", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
+"""Scripts whose words are not set apart, and Hangul, where particles are written to the noun."""
+_UNSPACED_LETTER = re.compile(f"[{''.join(_BLOCKS[script] for script in _UNSPACED)}]")
+_LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _BLOCKS.items()}
+_LATIN_WORDS = re.compile(f"[{_BLOCKS['Latn']}]+(?:['’][{_BLOCKS['Latn']}]+)*")
+_ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
+
+_EVIDENCE_PER_LETTER = {"Hani": 0.7, "Kana": 0.4, "Hang": 0.4, "Thai": 0.25, "Laoo": 0.25, "Khmr": 0.25}
+"""Words per letter where a letter says more, or words are not set apart. A Chinese word has about 1.5 characters."""
+_EVIDENCE_PER_OTHER_LETTER = 0.2
+_EVIDENCE_PER_NAME = 0.25
+"""Of a Latin word with a capital letter or digit in it, or of one letter: brands, models and sizes (iPhone, USB, XL)
+stand in texts of every language. A word in lower case is nearly always the text's own."""
+
+
+def evidence_by_script(text: str) -> dict[str, float]:
+    """How much speaks for each script, in words, roughly. Empty if the text has no letters.
+
+    Latin counts by word and others by letter, weighted so that ``iPhone 15 Pro Max 手机壳`` is Chinese and
+    ``how to say 谢谢`` is English.
+    """
+    evidence: dict[str, float] = {}
+    latin = sum(_word_evidence(word) for word in _LATIN_WORDS.findall(text))
+    if latin:
+        evidence["Latn"] = latin
+    if _ASCII_TEXT.fullmatch(text):
+        return evidence
+    rest = "".join(filter(str.isalpha, _LATIN_WORDS.sub("", text)))
+    for script, letters in _LETTERS.items():
+        if not rest:
+            break
+        shorter = letters.sub("", rest)
+        if len(shorter) < len(rest):
+            per_letter = _EVIDENCE_PER_LETTER.get(script, _EVIDENCE_PER_OTHER_LETTER)
+            evidence[script] = (len(rest) - len(shorter)) * per_letter
+            rest = shorter
+    if rest:
+        evidence[OTHER] = len(rest) * _EVIDENCE_PER_OTHER_LETTER
+    return evidence
+
+
+def has_letters(text: str) -> bool:
+    """Whether :func:`evidence_by_script` finds anything, without weighing it."""
+    return any(map(str.isalpha, text)) or _LATIN_WORDS.search(text) is not None
+
+
+def chinese_script(text: str) -> str:
+    """``Hans`` or ``Hant``, by which characters exist in GB 2312 or in Big5 alone; ``Hans`` if it shows no sign."""
+    simplified = traditional = 0
+    for character in text:
+        in_gb, in_big5 = _encodes(character, "gb2312"), _encodes(character, "big5")
+        simplified += in_gb and not in_big5
+        traditional += in_big5 and not in_gb
+    return "Hant" if traditional > simplified else "Hans"
+
+
+def is_spaced_letter(character: str) -> bool:
+    """Whether ``character`` is a letter or digit of a script that sets words apart."""
+    return character.isalnum() and not _UNSPACED_LETTER.match(character)
+
+
+def _word_evidence(word: str) -> float:
+    return 1.0 if len(word) > 1 and word.islower() else _EVIDENCE_PER_NAME
+
+
+def _encodes(character: str, encoding: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
