@@ -62,7 +62,8 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     _in_decades(panels[1])
     for panel in (panels[0], *panels[2:]):
         panel.set_ylim(bottom=0)
-    _in_whole_numbers(panels[2])
+    for panel in panels[2:]:
+        _in_whole_numbers(panel)
     panels[0].set_xlim(0, max(outcome.workload.seconds for outcome in outcomes))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=len(labels), fontsize=8, frameon=False)
@@ -98,8 +99,8 @@ def _in_decades(panel: Axes) -> None:
     panel.set_yscale("log")
     axis = panel.yaxis
     low, high = panel.get_ylim()
-    within_a_decade = high / low < 30
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if within_a_decade else (1.0,)))
+    few_decades = high / low < 300
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few_decades else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
 

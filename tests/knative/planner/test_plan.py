@@ -154,10 +154,6 @@ def test_texts_that_a_slot_would_cut_are_refused() -> None:
     demand = Demand(qps=10, p99_s=8, traffic=Traffic(chars=1500))
     with pytest.raises(PlanError, match=r"takes 2,228 tokens.*a slot has 512: give --max-tokens 2228"):
         plan(demand, parts=("full",))
-    longer = plan(dataclasses.replace(demand, max_sequence_tokens=2228), parts=("full",)).options[0]
-    assert longer.p99_s is not None
-    assert longer.capacity is not None
-    assert longer.p99_s > 0.9 * longer.capacity.alone_s
 
 
 def test_more_pods_are_tried_while_the_whole_service_misses_the_objective(

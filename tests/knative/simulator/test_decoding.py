@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,17 @@ arrivals = st.lists(
 )
 
 
+def run_out(clock: Clock) -> None:
+    while clock.next_time < float("inf"):
+        clock.run_until(clock.next_time)
+
+
+def pod_of(measured: Profile, clock: Clock, left: Callable[[], None], slots: int) -> PredictorPod:
+    """A pod that tells ``left`` of each answer."""
+    model = DecodingModel.of(measured, slots=slots, queue_tokens=10**9)
+    return PredictorPod(clock, lambda: OwnCore(clock), model, measured.request_seconds, lambda *_: left())
+
+
 def jumping(model: DecodingModel, given: list[Arrival]) -> Ends:
     clock, ends = Clock(), Ends()
     decoder = Decoder(
@@ -52,8 +64,7 @@ def jumping(model: DecodingModel, given: list[Arrival]) -> Ends:
         request = Request(index, a.time, a.time + a.patience, a.prompt, a.new, a.prompt + a.new, -1)
         if not decoder.submit(request):
             ends[index] = (Status.TOO_MANY, clock.now)
-    while clock.next_time < float("inf"):
-        clock.run_until(clock.next_time)
+    run_out(clock)
     return ends
 
 
@@ -159,17 +170,10 @@ def closed_loop(measured: Profile, callers: int, each: int, prompt: int, new: in
             left[0] -= 1
             pod.accept(Request(next(numbers), clock.now, 1e9, prompt, new, 0, -1))
 
-    pod = PredictorPod(
-        clock,
-        lambda: OwnCore(clock),
-        DecodingModel.of(measured, slots=measured.slots, queue_tokens=10**9),
-        measured.request_seconds,
-        lambda pod, request, status: clock.at(clock.now, ask),
-    )
+    pod = pod_of(measured, clock, lambda: clock.at(clock.now, ask), measured.slots)
     for _ in range(callers):
         ask(None)
-    while clock.next_time < float("inf"):
-        clock.run_until(clock.next_time)
+    run_out(clock)
     return callers * each * new / clock.now
 
 
@@ -177,8 +181,8 @@ OVER_HTTP = {
     "float16": {1: 269, 8: 1951, 32: 5759, 64: 8857, 128: 12_494},
     "int8": {1: 438, 8: 3154, 32: 8819, 64: 11_947, 128: 17_309},
 }
-"""docs/benchmarks/gpu/README.md, second run: tokens/s by requests in flight, 64 in, 64 out, three each. Other machines
-than those that the profiles were measured on, four days before, and nothing is fitted to it."""
+"""docs/benchmarks/gpu/README.md, second run: tokens/s by requests in flight, 64 in, 64 out, three each.
+Another machine than the one that the profiles were measured on, four days before; nothing is fitted to it."""
 
 
 @pytest.mark.parametrize("precision", OVER_HTTP)
@@ -196,9 +200,11 @@ SLOTS = {1: (269, 7.733, 15.044), 4: (1019, 2.146, 3.992), 16: (3537, 0.728, 1.1
 @pytest.mark.parametrize("slots", SLOTS)
 def test_the_h200_profile_foretells_what_fewer_slots_do(slots: int) -> None:
     tokens_per_s, p50, p99 = SLOTS[slots]
-    model = DecodingModel.of(load_profile("7b-h200-full-float16"), slots=slots, queue_tokens=10**9)
-    ends = jumping(model, [Arrival(index * 1e-6, prompt=64, new=64) for index in range(64)])
-    latencies = sorted(time for _, time in ends.values())
+    clock, latencies = Clock(), list[float]()
+    pod = pod_of(load_profile("7b-h200-full-float16"), clock, lambda: latencies.append(clock.now), slots)
+    for index in range(64):
+        pod.accept(Request(index, 0.0, 1e9, 64, 64, 0, -1))
+    run_out(clock)
     assert 64 * 64 / latencies[-1] == pytest.approx(tokens_per_s, rel=0.10)
     assert float(np.percentile(latencies, 50)) == pytest.approx(p50, rel=0.15)
     assert float(np.percentile(latencies, 99)) == pytest.approx(p99, rel=0.10)
