@@ -40,10 +40,10 @@ def fixed_scaling(pods: int, container_concurrency: int) -> RevisionScaling:
     return revision_scaling(scale, container_concurrency, AutoscalerConfig())
 
 
-def long_text(traffic: Traffic) -> tuple[int, int]:
-    """Prompt and answer, in tokens, of a text that 99 of 100 are shorter than."""
+def long_text(traffic: Traffic, share: float = 0.99) -> tuple[int, int]:
+    """Prompt and answer, in tokens, of a text that this share of all are shorter than."""
     sigma = math.sqrt(math.log1p(traffic.spread**2))
-    chars = traffic.chars * math.exp(NormalDist().inv_cdf(0.99) * sigma - sigma**2 / 2)
+    chars = traffic.chars * math.exp(NormalDist().inv_cdf(share) * sigma - sigma**2 / 2)
     prompt = traffic.template_tokens + math.ceil(chars * traffic.prompt_tokens_per_char)
     return prompt, 1 + math.ceil(chars * traffic.new_tokens_per_char)
 

@@ -74,7 +74,7 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda d: d["step"].update(seconds=[[0.1, 0.2]]), "must have 2 rows"),
         (lambda d: d["step"].update(seconds=[[0.1, 0.0], [0.1, 0.2]]), "must be above 0 everywhere"),
         (lambda d: d["step"].update(seconds=[[0.1, -1], [0.1, 0.2]]), "must hold no negative number"),
-        (lambda d: d.update(start_seconds=float("nan")), "start_seconds must be a number"),
+        (lambda d: d.update(start_seconds=float("nan")), "start_seconds must be a finite number"),
         (lambda d: d.update(request_seconds=-1), "request_seconds is -1, it must be at least 0"),
         (lambda d: d["memory"].update(weight_bytes=1.5), "weight_bytes must be a whole number"),
         (lambda d: d["release"].update(shape={"layers": 1}), "release.shape.hidden is missing"),

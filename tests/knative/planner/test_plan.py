@@ -23,7 +23,8 @@ from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
 from knative.profile import Profile, ProfiledRelease, load_profile
-from knative.simulator.workload import Traffic
+from knative.simulator.arrivals import generate_arrivals
+from knative.simulator.workload import CacheModel, Traffic, draw_workload
 from protocol.release import DecoderShape
 from tests.knative.planner.test_gpus import SEVEN_B
 from tests.knative.profiles import profile
@@ -152,8 +153,20 @@ def test_a_second_profile_of_one_option_is_refused() -> None:
 
 def test_texts_that_a_slot_would_cut_are_refused() -> None:
     demand = Demand(qps=10, p99_s=8, traffic=Traffic(chars=1500))
-    with pytest.raises(PlanError, match=r"takes 2,228 tokens.*a slot has 512: give --max-tokens 2228"):
+    with pytest.raises(PlanError, match=r"takes 2,988 tokens.*a slot has 512: give --max-tokens 2988"):
         plan(demand, parts=("full",))
+
+
+def test_with_the_slots_that_are_asked_for_next_to_no_text_is_too_long() -> None:
+    traffic = Traffic(chars=1500)
+    work = draw_workload(
+        generate_arrivals("steady:rate=100,seconds=200", 0),
+        traffic,
+        CacheModel(),
+        max_sequence_tokens=2988,
+        seed=0,
+    )
+    assert work.too_long.mean() < 0.002
 
 
 def test_more_pods_are_tried_while_the_whole_service_misses_the_objective(
@@ -368,7 +381,7 @@ def test_the_command_ends_with_1_and_the_nearest_plan_if_there_is_none(
         (["--seed", "-1"], "seed must be at least 0"),
         (["--price", "-1"], "--price must be a number of at least 0"),
         (["--price", "nan"], "--price must be a number of at least 0"),
-        (["--chars", "1500"], "give --max-tokens 2228 or more"),
+        (["--chars", "1500"], "give --max-tokens 2988 or more"),
         (["--profile", "7b-h200-full-int8", "--gpu", "a100-80"], "plan it too, as with --gpu h200"),
     ],
 )
