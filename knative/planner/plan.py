@@ -44,7 +44,7 @@ def make_plan(candidates: Sequence[Candidate], demand: Demand, report: Reporter 
 
 
 def _check_length(demand: Demand) -> None:
-    """Refuse texts that do not fit into a slot: they are refused, and 1 of 100 that fail is all an objective allows."""
+    """Refuse slots that many texts do not fit into: those fail, and an objective allows 1 of 100 to fail."""
     prompt, new = long_text(demand.traffic, FIT)
     if prompt + new > demand.max_sequence_tokens:
         raise PlanError(
