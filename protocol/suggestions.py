@@ -1,0 +1,23 @@
+"""The nearest known name to one that was mistyped, for error messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name most like ``name``; None if none is like it.
+
+    Args:
+        name: as it was written.
+        known: names that would have been right.
+        cutoff: least similarity, from 0 (any) to 1 (equal), as :func:`difflib.get_close_matches` measures it.
+    """
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """``, did you mean X?`` for the end of an error message; empty if no known name is like ``name``."""
+    near = nearest(name, known, cutoff=cutoff)
+    return "" if near is None else f", did you mean {near}?"
