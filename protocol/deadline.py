@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 GRACE_S = 0.25
 """How much longer a caller waits than the service that it calls has time.
 
-The service ends its work at the deadline by itself and then hands over what it has; this is the time for its answer to arrive.
+The service ends its work at the deadline by itself and then hands over what it has, which takes a moment to arrive.
 """
 
 
