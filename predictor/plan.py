@@ -123,7 +123,7 @@ class Plan:
     tensors: Mapping[str, PlanTensor]
     """By name; each is stored once."""
     weights: Mapping[str, str]
-    """Key of ``tensors`` by the name that :mod:`predictor.builder.layout` has for a weight: the same one, but for
+    """Key of ``tensors`` by the name that :mod:`predictor.segment_index` has for a weight: the same one, but for
     matrices that are tied. What a decoder does not have, e.g. a bias, is absent."""
     rotary: tuple[str, str]
     """Keys of the tables of cosines and sines, float32 [positions, head_dim / 2] each."""

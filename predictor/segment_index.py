@@ -28,8 +28,8 @@ keys and values, D head_dim, I intermediate, V vocab; see :class:`protocol.relea
 Matrices are multiplied in float16 or int8, the rest is used in float32; ``weights.bin`` may keep matrices in
 float32. An int8 product takes round(x * input_scale), clamped to +-127, and its y counts times output_scale.
 
-Shared by those who run the graphs (:mod:`predictor.runners`), who emit them (:mod:`predictor.builder.segments`), and
-who make engines of them (:mod:`predictor.builder.plans.build`).
+Shared by those who run the graphs (:mod:`predictor.runners`), who emit them
+(:mod:`predictor.builder.graph.segments`), and who make engines of them (:mod:`predictor.builder.plans.build`).
 """
 
 from __future__ import annotations

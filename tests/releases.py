@@ -10,8 +10,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from protocol.release import Release
 
 STOP_TOKENS = ("<|end|>", *(f"<|end-{index}|>" for index in range(8)))
@@ -108,4 +108,6 @@ def build_random_release(
     """Build a release of a random checkpoint at ``directory / name``."""
     checkpoint = write_checkpoint(directory / f"{name}-checkpoint", seed=seed, tokenizer=tokenizer)
     request = BuildRequest(checkpoint=checkpoint, out=directory / name, name=name)
-    return build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    return build_release(
+        request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter()
+    )

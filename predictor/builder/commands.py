@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from predictor.builder.errors import BuildError
-from predictor.builder.plans.commands import add_plan, run_plan
+from predictor.builder.plan_commands import add_plan, run_plan
 from protocol.release import ReleaseError
 
 PRECISIONS = (
@@ -23,7 +23,7 @@ PRECISIONS = (
     "float16",
     "int8",
     "int4",
-)  # those of predictor.builder.layout, which is not imported for a --help
+)  # those of predictor.builder.weights.decoder_matrices, which is not imported for a --help
 
 CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "sacrebleu")
 """Which an installation without the cpu extra does not have."""
@@ -102,8 +102,8 @@ def _add_show(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from predictor.builder.build import BuildRequest, build_release
     from predictor.builder.progress import reporter_for
+    from predictor.builder.release.build import BuildRequest, build_release
 
     request = BuildRequest(
         checkpoint=arguments.checkpoint,
@@ -122,8 +122,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from predictor.builder.integrity import find_faults
     from predictor.builder.progress import reporter_for
+    from predictor.builder.release.integrity import find_faults
 
     with reporter_for(sys.stderr) as reporter:
         faults = find_faults(arguments.release, reporter)
@@ -140,9 +140,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from predictor.builder.parity_report import print_report, write_report
     from predictor.builder.progress import reporter_for
-    from predictor.builder.verify import PromptChoice, choose_prompts, compare
+    from predictor.builder.verify.compare import PromptChoice, choose_prompts, compare
+    from predictor.builder.verify.parity_report import print_report, write_report
 
     choice = PromptChoice(
         count=arguments.prompts, longest=arguments.longest, seed=arguments.seed, texts=arguments.texts
@@ -164,7 +164,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from predictor.builder.show import describe, print_table
+    from predictor.builder.release.show import describe, print_table
 
     document = describe(arguments.release)
     if arguments.json:

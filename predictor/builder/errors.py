@@ -10,8 +10,8 @@
     │   └── DiskFull         too little room, found before or while writing
     ├── PrecisionUnavailable  no plan of that precision for this GPU, with this TensorRT, or of this release
     ├── EngineFailed         TensorRT built no engine
-    ├── CalibrationFailed    a quantised plan cannot be fitted to this model
-    ├── QualityTooLow        a quantised plan is not as good as was asked for: exit code 1
+    ├── CalibrationFailed    a quantized plan cannot be fitted to this model
+    ├── QualityTooLow        a quantized plan is not as good as was asked for: exit code 1
     └── VerifyFailed         a release cannot be compared (not: it was compared and differs)
 
 The command line prints the message as one line and exits with code 2. After any of them there is no release,
@@ -54,11 +54,11 @@ class EngineFailed(BuildError):
 
 
 class CalibrationFailed(BuildError):
-    """The inputs of a release's matrices cannot be measured, or none can be quantised."""
+    """The inputs of a release's matrices cannot be measured, or none can be quantized."""
 
 
 class QualityTooLow(BuildError):
-    """A quantised plan did not pass its quality gate."""
+    """A quantized plan did not pass its quality gate."""
 
 
 class VerifyFailed(BuildError):

@@ -31,11 +31,11 @@ class Reporter(Protocol):
     def advance(self, count: int, item: str = "") -> None:
         """``count`` more bytes are done; ``item`` is being worked on."""
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Something that is not counted in bytes."""
 
 
-class Silent:
+class SilentReporter:
     """Reports nothing."""
 
     def begin(self, stage: str, total_bytes: int) -> None:
@@ -44,11 +44,11 @@ class Silent:
     def advance(self, count: int, item: str = "") -> None:
         """Nothing to say."""
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Nothing to say."""
 
 
-class Lines:
+class LineReporter:
     """Plain lines, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -68,12 +68,12 @@ class Lines:
             done = f"{_mebibytes(self._done)} of {_mebibytes(self._total)}"
             print(f"{self._stage}: {done} {item}".rstrip(), file=self._stream, flush=True)
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """A line."""
         print(text, file=self._stream, flush=True)
 
 
-class Bar:
+class BarReporter:
     """A bar per stage, for people."""
 
     def __init__(self, progress: Progress) -> None:
@@ -89,7 +89,7 @@ class Bar:
         if self._task is not None:
             self._progress.update(self._task, advance=count, item=item)
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """A line above the bars."""
         self._progress.console.print(text, highlight=False, markup=False)
 
@@ -99,7 +99,7 @@ def reporter_for(stream: TextIO = sys.stderr) -> Iterator[Reporter]:
     """The reporter that fits ``stream``."""
     console = Console(file=stream)
     if not console.is_terminal:
-        yield Lines(stream)
+        yield LineReporter(stream)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -110,7 +110,7 @@ def reporter_for(stream: TextIO = sys.stderr) -> Iterator[Reporter]:
         TextColumn("{task.fields[item]}", style="dim"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Bar(progress)
+        yield BarReporter(progress)
 
 
 def _mebibytes(count: int) -> str:

@@ -23,7 +23,7 @@ INT8_LIMIT = 127
 """Codes are symmetric: -128 is not used."""
 
 
-def narrow(values: Float32s, scale: Float32s | None) -> npt.NDArray[Any]:
+def quantize(values: Float32s, scale: Float32s | None) -> npt.NDArray[Any]:
     """What a matrix is multiplied with: float16 [T, K], or int8 [T, K] where it has an input ``scale`` [K].
 
     The scale multiplies; codes are rounded half to even.
@@ -34,7 +34,7 @@ def narrow(values: Float32s, scale: Float32s | None) -> npt.NDArray[Any]:
     return codes
 
 
-def widen(product: Floats, scale: Float32s | None, bias: Float32s | None) -> Float32s:
+def dequantize(product: Floats, scale: Float32s | None, bias: Float32s | None) -> Float32s:
     """float32 [T, N]: what a product gave, times its output ``scale`` [N], plus its ``bias`` [N], if any."""
     wide = product.astype(np.float32)
     if scale is not None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from predictor.errors import StartupError
-from predictor.runners.numpy_kernels import Float32s, SlotCache, narrow, rms_norm, silu_mul, widen
+from predictor.runners.numpy_kernels import Float32s, SlotCache, dequantize, quantize, rms_norm, silu_mul
 from predictor.runners.segmented import Int32s, StepPass
 from predictor.segment_index import (
     EMBEDDING,
@@ -56,9 +56,9 @@ class Linear:
         """[rows, in] to [rows, out]."""
         if self.hook:
             self.hook(self.name, values)
-        x = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(narrow(values, self.input_scale)))
+        x = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(quantize(values, self.input_scale)))
         (y,) = self.session.run_with_ort_values(["y"], {"x": x, "weight": self.weight})
-        return widen(y.numpy(), self.output_scale, self.bias)
+        return dequantize(y.numpy(), self.output_scale, self.bias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.transformer_stages import hits, misses, report, story
 from benchmarks.transformer_stages.setting import Effort
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
 LEAST = Effort(rounds=1, closed_s=0.4, open_s=0.2, pairs=3, steps=(200, 1500), step_s=0.3)
@@ -27,7 +27,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     out = tmp_path_factory.mktemp("demo") / "demo"
     request = BuildRequest(checkpoint=CHECKPOINT, out=out, name="demo")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     return out
 
 

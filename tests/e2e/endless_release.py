@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from tests.releases import SPECIAL_TOKENS, STOP_TOKENS, write_checkpoint
 
 TOKENS = 220
@@ -33,5 +33,5 @@ def build_endless_release(directory: Path) -> Path:
     }
     (checkpoint / "translation.json").write_text(json.dumps(translation))
     request = BuildRequest(checkpoint=checkpoint, out=directory / "random", name="random")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     return directory / "random"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from protocol.codec import EventDecoder, delta_from_event
 from protocol.messages import FinishReason
 from tests.e2e.conftest import Service, running_service
@@ -43,7 +43,7 @@ def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     translation["limits"] |= {"max_source_tokens": 64, "max_new_tokens": BOUND, "extra_new_tokens": BOUND}
     (checkpoint / "translation.json").write_text(json.dumps(translation))
     request = BuildRequest(checkpoint=checkpoint, out=directory / "random", name="random")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     with running_service(directory / "random", directory / "log", YIWEN_SLOTS="8") as service:
         yield service
 

@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.conftest import Service, running_service
 from tests.releases import TRANSLATION, write_checkpoint
 from tests.transformer.process import Transformer, running_transformer
@@ -61,7 +61,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (checkpoint / "translation.json").write_text(json.dumps(translation))
     request = BuildRequest(checkpoint=checkpoint, out=directory / "random", name="random")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     return directory / "random"
 
 

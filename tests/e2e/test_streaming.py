@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 import httpx
 import pytest
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from protocol.codec import EventDecoder, delta_from_event
 from protocol.errors import DeadlineExceeded
 from protocol.messages import TokenDelta
@@ -64,7 +64,7 @@ def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         json.dumps(translation | {"stop_tokens": translation["stop_tokens"][:1]})
     )
     request = BuildRequest(checkpoint=checkpoint, out=directory / "random", name="random")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     with running_service(directory / "random", directory / "log", YIWEN_SLOTS=str(CALLERS)) as service:
         yield service
 

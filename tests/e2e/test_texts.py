@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.conftest import Service, running_service
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
@@ -21,7 +21,7 @@ CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("demo")
     request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     with running_service(directory / "demo", directory / "log") as service:
         yield service
 

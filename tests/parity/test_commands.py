@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from predictor.builder import commands, parity_report
+from predictor.builder import commands
+from predictor.builder.verify import parity_report
 from tests.parity.models import save_model
 
 

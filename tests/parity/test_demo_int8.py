@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictor.builder.build import BuildRequest, build_release
 from predictor.builder.errors import QualityTooLow
 from predictor.builder.int8 import build as int8_build
 from predictor.builder.int8.build import Int8Request, Runners, build_int8_plan
-from predictor.builder.int8.quality import Candidate, reference_opener
-from predictor.builder.int8.quality_report import Gate
+from predictor.builder.int8.quality import EvaluatedRunner, reference_opener
+from predictor.builder.int8.quality_report import QualityGate
 from predictor.builder.int8.source import Int8Source
 from predictor.builder.plans.build import PlanRequest
-from predictor.builder.plans.source import Block, TensorSpec
-from predictor.builder.progress import Silent
+from predictor.builder.plans.source import Block, PlanTensorSpec
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from predictor.plan import Plan
 from predictor.segment_index import LINEAR_ROLES, linear_shape
 from protocol.release import load_release
@@ -32,7 +32,7 @@ DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_model"
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TITLES = 12
 """Per direction to calibrate with, and as many to measure with."""
-GATE = Gate(chrf=95, logprob=0.01)
+GATE = QualityGate(chrf=95, logprob=0.01)
 """Tighter than the default: the model is sure of its titles."""
 
 
@@ -40,7 +40,7 @@ GATE = Gate(chrf=95, logprob=0.01)
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "release"
     request = BuildRequest(DEMO / "checkpoint", out, precision="float16")
-    build_release(request, built_at=AT, reporter=Silent())
+    build_release(request, built_at=AT, reporter=SilentReporter())
     return out
 
 
@@ -57,13 +57,15 @@ def titles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(demo: Path, titles: Path) -> tuple[Plan | None, dict[str, Any]]:
     """The plan, if it passed the gate, and the report of its quality."""
     runners = Runners(
-        lambda directory: Candidate(reference_opener(directory, threads=1), "reference"), plan_candidate
+        lambda directory: EvaluatedRunner(reference_opener(directory, threads=1), "reference"), plan_candidate
     )
     request = Int8Request(
         PlanRequest(demo, precision="int8", force=True), texts=titles, texts_per_pair=TITLES, gate=GATE
     )
     try:
-        plan = build_int8_plan(request, GraphsAsEngines(), GPU, runners, built_at=AT, reporter=Silent())
+        plan = build_int8_plan(
+            request, GraphsAsEngines(), GPU, runners, built_at=AT, reporter=SilentReporter()
+        )
     except QualityTooLow:
         plan = None
     document: dict[str, Any] = json.loads((demo / "reports" / "quality.json").read_text(encoding="utf-8"))
@@ -116,7 +118,7 @@ def test_int8_weighs_what_it_says(demo: Path, built: Built) -> None:
 class Sabotaged(Int8Source):
     """One layer's products count half as much again as they should."""
 
-    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+    def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         wrong = tensor.name.startswith("layers.3.") and tensor.name.endswith(".output_scale")
         for block in super().blocks(tensor):
             yield (block * np.float32(1.5)).astype(np.float32) if wrong else block

@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from predictor.batch import Batch
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from predictor.runners.reference import open_reference_runner
@@ -34,7 +34,7 @@ MOST_TOKENS = 64
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "release"
     request = BuildRequest(DEMO / "checkpoint", out, precision="float16")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=Silent())
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
     return out
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.parity_report import ParityReport
-from predictor.builder.progress import Silent
-from predictor.builder.verify import StepSession, compare
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
+from predictor.builder.verify.compare import ReleaseGenerator, compare
+from predictor.builder.verify.parity_report import ParityReport
 from tests.parity.models import (
     load_model,
     logprobs_after,
@@ -58,7 +58,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def build(checkpoint: Path, precision: str = "float32") -> Path:
     out = checkpoint.with_name(f"{checkpoint.name}-{precision}")
-    build_release(BuildRequest(checkpoint, out, precision=precision), built_at=NOW, reporter=Silent())
+    build_release(BuildRequest(checkpoint, out, precision=precision), built_at=NOW, reporter=SilentReporter())
     return out
 
 
@@ -69,7 +69,7 @@ def compared(checkpoint: Path, precision: str = "float32") -> ParityReport:
         ragged_prompts(),
         tokens=12,
         measured_at=NOW,
-        reporter=Silent(),
+        reporter=SilentReporter(),
     )
 
 
@@ -89,7 +89,7 @@ def test_ragged_rows_generate_what_hugging_face_generates_for_each_alone(tmp_pat
     checkpoint = save_model(tmp_path / "model", "Llama", num_key_value_heads=2)
     model, prompts = load_model(checkpoint), ragged_prompts(seed=1)
 
-    generated = StepSession(build(checkpoint)).generate(prompts, 10)
+    generated = ReleaseGenerator(build(checkpoint)).generate(prompts, 10)
 
     for prompt, ids, logprobs in zip(prompts, generated.ids, generated.logprobs, strict=True):
         tokens = prompt.tolist()
@@ -140,7 +140,9 @@ def test_difference_is_found_and_fails_float32(tmp_path: Path) -> None:
     weights = np.fromfile(release / "weights.bin", np.float32)
     weights[VOCAB_ROWS:] *= np.float32(1.01)
     weights.tofile(release / "weights.bin")
-    report = compare(release, checkpoint, ragged_prompts(), tokens=12, measured_at=NOW, reporter=Silent())
+    report = compare(
+        release, checkpoint, ragged_prompts(), tokens=12, measured_at=NOW, reporter=SilentReporter()
+    )
     assert not report.passed
     assert report.max_logprob_difference > 1e-3
 

@@ -119,9 +119,9 @@ class Yiwen(System):
 
 def _release_of(config: Config) -> Path:
     """Build the release of this checkpoint and precision, unless this builder did before."""
-    from predictor.builder.build import BuildRequest, build_release
     from predictor.builder.errors import BuildError
-    from predictor.builder.progress import Silent
+    from predictor.builder.progress import SilentReporter
+    from predictor.builder.release.build import BuildRequest, build_release
 
     checkpoint = Path(config.checkpoint)
     path = converted(checkpoint, Path(config.cache), f"yiwen-{config.variant}-{_builder_digest()}")
@@ -129,7 +129,7 @@ def _release_of(config: Config) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         request = BuildRequest(checkpoint=checkpoint, out=path, precision=config.variant)
         try:
-            build_release(request, built_at=datetime.now(tz=timezone.utc), reporter=Silent())
+            build_release(request, built_at=datetime.now(tz=timezone.utc), reporter=SilentReporter())
         except BuildError as error:
             raise Unavailable(f"no release could be built: {error}") from error
     return path

@@ -1,7 +1,7 @@
 """``yiwen release plan --precision int8``: calibrate, build, and publish what passes the quality gate.
 
 The order, and what the parts hand over. Float16 answers all texts first: its answers to some are read for
-calibration (:mod:`predictor.builder.int8.quantise`), those to the rest are what the finished plan is compared with
+calibration (:mod:`predictor.builder.int8.quantize`), those to the rest are what the finished plan is compared with
 (:mod:`predictor.builder.int8.quality`). Between the two lies :func:`predictor.builder.plans.build.build_plan`.
 
 What runs float16 and the plan is the caller's choice: :func:`gpu_runners`, or the CPU reference.
@@ -19,22 +19,22 @@ from pathlib import Path
 from predictor.builder.int8.prompts import PromptSplit, PromptWriter, split_prompts
 from predictor.builder.int8.quality import (
     Baseline,
-    Candidate,
+    EvaluatedRunner,
     check_quality,
     measure_baseline,
     measure_quality,
     reference_opener,
 )
-from predictor.builder.int8.quality_report import QUALITY_FILE, Gate, summary, write_json_report
-from predictor.builder.int8.quantise import (
+from predictor.builder.int8.quality_report import QUALITY_FILE, QualityGate, summary, write_json_report
+from predictor.builder.int8.quantize import (
     QUANTIZATION_FILE,
-    CalibrationRequest,
+    CalibrationConfig,
     calibration_sequences,
-    quantise_release,
+    quantize_release,
 )
 from predictor.builder.int8.source import Int8Source
 from predictor.builder.plans.build import PlanRequest, build_plan
-from predictor.builder.plans.engines import EngineBuilder, Gpu
+from predictor.builder.plans.engines import EngineBuilder, GpuInfo
 from predictor.builder.plans.source import PlanSource
 from predictor.builder.progress import Reporter
 from predictor.config import PredictorConfig
@@ -53,11 +53,11 @@ class Int8Request:
     """What to build, and how good it must be."""
 
     plan: PlanRequest
-    calibration: CalibrationRequest = field(default_factory=CalibrationRequest)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     texts: Path | None = None
     """A file of texts, see :func:`predictor.builder.int8.prompts.read_texts`; None takes the built-in ones."""
     texts_per_pair: int = TEXTS_PER_PAIR
-    gate: Gate | None = field(default_factory=Gate)
+    gate: QualityGate | None = field(default_factory=QualityGate)
     """None publishes whatever was built, unmeasured."""
 
 
@@ -65,16 +65,16 @@ class Int8Request:
 class Runners:
     """What executes the two precisions."""
 
-    float16: Callable[[Path], Candidate]
+    float16: Callable[[Path], EvaluatedRunner]
     """Given the release's directory."""
-    plan: Callable[[Path], Candidate]
+    plan: Callable[[Path], EvaluatedRunner]
     """Given a directory that is the release with the new plan and no other."""
 
 
 def build_int8_plan(
     request: Int8Request,
     engines: EngineBuilder,
-    gpu: Gpu,
+    gpu: GpuInfo,
     runners: Runners,
     *,
     built_at: datetime,
@@ -120,15 +120,15 @@ class _Build:
         self._measured: tuple[PromptSplit, Baseline] | None = None
 
     def make_source(self, directory: Path) -> PlanSource:
-        """Answer in float16, calibrate, quantise."""
+        """Answer in float16, calibrate, quantize."""
         request, stops = self._request, load_release(directory).stop_token_ids
         split = split_prompts(PromptWriter(directory), request.texts, per_pair=request.texts_per_pair)
         for pair in split.without_texts:
-            self._reporter.say(
+            self._reporter.info(
                 f"no texts in {pair[0]}, so {' to '.join(pair)} is not measured: bring --calibration"
             )
         float16 = self._runners.float16(directory)
-        self._reporter.say(f"answering texts in float16 ({float16.kind})")
+        self._reporter.info(f"answering texts in float16 ({float16.kind})")
         runner = float16.open()
         try:
             sequences = calibration_sequences(runner, split.calibration, stops, request.calibration)
@@ -136,9 +136,9 @@ class _Build:
                 self._measured = split, measure_baseline(runner, float16.kind, split.gate, stops)
         finally:
             runner.close()
-        quantisation = quantise_release(directory, sequences, request.calibration, self._reporter)
-        write_json_report(directory, QUANTIZATION_FILE, quantisation.to_json())
-        return Int8Source(directory, quantisation.input_scales)
+        quantization = quantize_release(directory, sequences, request.calibration, self._reporter)
+        write_json_report(directory, QUANTIZATION_FILE, quantization.to_json())
+        return Int8Source(directory, quantization.input_scales)
 
     def examine(self, plan: Plan, file: Path) -> None:
         """Measure the finished plan, write the report, and refuse a plan that does not pass."""
@@ -148,7 +148,7 @@ class _Build:
         split, baseline = self._measured
         with _candidate_release(directory, plan, file) as candidate_directory:
             candidate = self._runners.plan(candidate_directory)
-            self._reporter.say(f"measuring {len(split.gate)} answers of the plan ({candidate.kind})")
+            self._reporter.info(f"measuring {len(split.gate)} answers of the plan ({candidate.kind})")
             report = measure_quality(
                 directory,
                 split,
@@ -160,7 +160,7 @@ class _Build:
             )
         write_json_report(directory, QUALITY_FILE, report.to_json())
         for line in summary(report):
-            self._reporter.say(line)
+            self._reporter.info(line)
         check_quality(report)
 
 
@@ -194,7 +194,7 @@ def gpu_runners(key: PlanKey, reporter: Reporter, *, threads: int) -> Runners:
         threads: of the CPU reference.
     """
 
-    def open_plan(directory: Path, precision: str) -> Candidate:
+    def open_plan(directory: Path, precision: str) -> EvaluatedRunner:
         config = PredictorConfig(
             release=directory, backend="tensorrt", slots=GPU_SLOTS, plan_precision=precision
         )
@@ -203,15 +203,15 @@ def gpu_runners(key: PlanKey, reporter: Reporter, *, threads: int) -> Runners:
             runner, _ = create_tensorrt_runner(config, directory, load_release(directory))
             return runner
 
-        return Candidate(open_it, "tensorrt")
+        return EvaluatedRunner(open_it, "tensorrt")
 
-    def open_float16(directory: Path) -> Candidate:
+    def open_float16(directory: Path) -> EvaluatedRunner:
         if plan_json_path(directory, key).exists():
             return open_plan(directory, key.precision)
-        reporter.say(
+        reporter.info(
             "no float16 plan for this GPU, so the CPU answers in float16: minutes for a large model. Faster: "
             f"yiwen release plan {directory} --precision float16, then this again"
         )
-        return Candidate(reference_opener(directory, threads=threads), "reference")
+        return EvaluatedRunner(reference_opener(directory, threads=threads), "reference")
 
     return Runners(open_float16, lambda directory: open_plan(directory, "int8"))

@@ -31,7 +31,7 @@ PASS_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class InputStatistics:
     """Inputs of one matrix, K wide."""
 
     largest: Float32s
@@ -40,7 +40,7 @@ class Observed:
     """[n, K], some of them."""
 
 
-class Recorder:
+class InputRecorder:
     """Sees inputs by the matrix' name; keeps the same rows of every pass for every matrix."""
 
     def __init__(self, kept: frozenset[int]) -> None:
@@ -68,15 +68,17 @@ class Recorder:
         chosen = [row for row in range(len(values)) if first + row in self._kept]
         self._rows.setdefault(name, []).append(values[chosen])
 
-    def observed(self) -> dict[str, Observed]:
+    def observed(self) -> dict[str, InputStatistics]:
         """By matrix."""
         return {
-            name: Observed(largest, np.concatenate(self._rows[name]))
+            name: InputStatistics(largest, np.concatenate(self._rows[name]))
             for name, largest in self._largest.items()
         }
 
 
-def observe(directory: Path, sequences: Sequence[Tokens], *, threads: int, seed: int) -> dict[str, Observed]:
+def collect_input_statistics(
+    directory: Path, sequences: Sequence[Tokens], *, threads: int, seed: int
+) -> dict[str, InputStatistics]:
     """Run sequences through the release's segments; inputs by matrix.
 
     Args:
@@ -91,7 +93,7 @@ def observe(directory: Path, sequences: Sequence[Tokens], *, threads: int, seed:
     """
     tokens = sum(map(len, sequences))
     kept = np.random.default_rng(seed).permutation(tokens)[:KEPT_ROWS]
-    recorder = Recorder(frozenset(kept.tolist()))
+    recorder = InputRecorder(frozenset(kept.tolist()))
     decoder, cache = _open(directory, sequences, recorder, threads)
     for one in _passes(sequences):
         decoder.run(one, one.token_ids, cache)
@@ -99,7 +101,7 @@ def observe(directory: Path, sequences: Sequence[Tokens], *, threads: int, seed:
 
 
 def _open(
-    directory: Path, sequences: Sequence[Tokens], recorder: Recorder, threads: int
+    directory: Path, sequences: Sequence[Tokens], recorder: InputRecorder, threads: int
 ) -> tuple[Decoder, SlotCache]:
     release, index = load_release(directory), read_segment_index(directory)
     graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}

@@ -16,7 +16,7 @@ Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GreedyOutput:
     """What followed a prompt."""
 
     token_ids: Tokens
@@ -25,9 +25,9 @@ class Answer:
     """Of each token, given all before it."""
 
 
-def answer_greedily(
+def generate_greedily(
     runner: Runner, prompts: Sequence[Prompt], stops: Collection[int], *, most_tokens: int | None = None
-) -> list[Answer]:
+) -> list[GreedyOutput]:
     """Answer every prompt with the most likely tokens, as many prompts at a time as the runner has slots.
 
     Args:
@@ -44,7 +44,7 @@ def answer_greedily(
     def choose(index: int, answer: list[int]) -> bool:
         return len(answer) < budgets[index] and answer[-1] not in stops
 
-    answers: list[Answer] = []
+    answers: list[GreedyOutput] = []
     for rows in _groups(len(prompts), runner.slots):
         taken: dict[int, list[int]] = {index: [] for index in rows}
         logprobs: dict[int, list[float]] = {index: [] for index in rows}
@@ -57,11 +57,11 @@ def answer_greedily(
             running = [index for index in running if choose(index, taken[index])]
             if running:
                 output = execute(runner, _decoding(prompts, rows.start, running, taken))
-        answers += [Answer(tuple(taken[index]), tuple(logprobs[index])) for index in rows]
+        answers += [GreedyOutput(tuple(taken[index]), tuple(logprobs[index])) for index in rows]
     return answers
 
 
-def score_answers(runner: Runner, prompts: Sequence[Prompt], answers: Sequence[Tokens]) -> list[list[float]]:
+def score_outputs(runner: Runner, prompts: Sequence[Prompt], answers: Sequence[Tokens]) -> list[list[float]]:
     """Log-probabilities that a runner gives the tokens of somebody's answers, each given all before it.
 
     A token that is not among the runner's candidates counts as its last candidate, which is more than it has.

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
 from predictor.builder.int8.sample_texts import sample_texts
-from predictor.builder.text_files import TOKENIZER_FILE
+from predictor.builder.release.text_files import TOKENIZER_FILE
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, TranslationSpec, load_translation_spec
 
 LanguagePair = tuple[str, str]

@@ -1,7 +1,7 @@
-"""The quality gate: what a quantised plan answers, against what the release answers in float16.
+"""The quality gate: what a quantized plan answers, against what the release answers in float16.
 
 Both answer the same texts greedily, which gives chrF (Popović, 2015) and exact matches of whole answers; then the
-quantised one scores float16's answers token by token, which shows an error long before it changes a word. Either
+quantized one scores float16's answers token by token, which shows an error long before it changes a word. Either
 runs in any runner: the plan that was just built on a GPU, or the CPU reference (:func:`reference_opener`). They run
 one after the other, so that both need not fit into a GPU's memory.
 
@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from predictor.builder.errors import QualityTooLow, VerifyFailed
-from predictor.builder.int8.greedy import Answer, answer_greedily, score_answers
+from predictor.builder.int8.greedy import GreedyOutput, generate_greedily, score_outputs
 from predictor.builder.int8.prompts import LanguagePair, Prompt, PromptSplit, PromptWriter
-from predictor.builder.int8.quality_report import Gate, PairQuality, QualityReport, bootstrap
+from predictor.builder.int8.quality_report import PairQuality, QualityGate, QualityReport, bootstrap
 from predictor.builder.plans.source import PlanSource
 from predictor.runners.base import Runner
 from predictor.runners.reference import open_reference_runner
@@ -35,7 +35,7 @@ OpenRunner = Callable[[], Runner]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class EvaluatedRunner:
     """What is measured: how to open a runner, and what it is."""
 
     open: OpenRunner
@@ -47,7 +47,7 @@ class Candidate:
 class Baseline:
     """The release in float16, and what it answered to the gate's prompts."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[GreedyOutput, ...]
     kind: str
 
 
@@ -60,21 +60,21 @@ def reference_opener(
         directory: of the release.
         threads: of ONNX Runtime.
         slots: texts at a time.
-        source: of a quantised plan, whose graphs and tensors take the place of the release's; None is float16.
+        source: of a quantized plan, whose graphs and tensors take the place of the release's; None is float16.
     """
 
     def open_it() -> Runner:
         release = load_release(directory)
         if source is None:
             return open_reference_runner(directory, release, slots=slots, threads=threads)
-        parts = {part for name in source.quantised for part in (name, input_scale(name), output_scale(name))}
-        quantised = {
+        parts = {part for name in source.quantized for part in (name, input_scale(name), output_scale(name))}
+        quantized = {
             spec.name: np.concatenate(list(source.blocks(spec))).reshape(spec.shape)
             for spec in source.tensors
             if spec.name in parts
         }
         return open_reference_runner(
-            directory, release, slots=slots, threads=threads, graphs=source.graphs, tensors=quantised
+            directory, release, slots=slots, threads=threads, graphs=source.graphs, tensors=quantized
         )
 
     return open_it
@@ -84,10 +84,10 @@ def measure_quality(
     directory: Path,
     split: PromptSplit,
     baseline: Baseline,
-    candidate: Candidate,
+    candidate: EvaluatedRunner,
     *,
     precision: str,
-    gate: Gate,
+    gate: QualityGate,
     measured_at: datetime,
     seed: int = 0,
 ) -> QualityReport:
@@ -111,8 +111,8 @@ def measure_quality(
     chrf = _chrf()
     runner = candidate.open()
     try:
-        answers = answer_greedily(runner, split.gate, release.stop_token_ids)
-        scores = score_answers(runner, split.gate, [answer.token_ids for answer in baseline.answers])
+        answers = generate_greedily(runner, split.gate, release.stop_token_ids)
+        scores = score_outputs(runner, split.gate, [answer.token_ids for answer in baseline.answers])
     finally:
         runner.close()
     writer = PromptWriter(directory)
@@ -139,7 +139,7 @@ def measure_baseline(runner: Runner, kind: str, prompts: Sequence[Prompt], stops
     Raises:
         RunnerError: a step failed.
     """
-    return Baseline(tuple(answer_greedily(runner, prompts, stops)), kind)
+    return Baseline(tuple(generate_greedily(runner, prompts, stops)), kind)
 
 
 def check_quality(report: QualityReport) -> None:
@@ -168,8 +168,8 @@ class _Row:
 def _compare(
     writer: PromptWriter,
     stops: Sequence[int],
-    wanted: Answer,
-    found: Answer,
+    wanted: GreedyOutput,
+    found: GreedyOutput,
     scored: Sequence[float],
     chrf: Callable[[str, str], float],
 ) -> _Row:

@@ -1,4 +1,4 @@
-"""``reports/quality.json``: how close a quantised plan's answers are to float16's, and whether that is close enough.
+"""``reports/quality.json``: how close a quantized plan's answers are to float16's, and whether that is close enough.
 
 Only numbers and their judgement; they are measured by :mod:`predictor.builder.int8.quality`.
 """
@@ -29,7 +29,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class QualityGate:
     """What every language pair must keep."""
 
     chrf: float = GATE_CHRF
@@ -74,7 +74,7 @@ class QualityReport:
 
     release: str
     precision: str
-    gate: Gate
+    gate: QualityGate
     pairs: tuple[PairQuality, ...]
     without_texts: tuple[tuple[str, str], ...]
     """Pairs that were not measured."""
@@ -148,7 +148,7 @@ def summary(report: QualityReport) -> list[str]:
     ]
 
 
-def _failures(pair: PairQuality, gate: Gate) -> list[str]:
+def _failures(pair: PairQuality, gate: QualityGate) -> list[str]:
     lines = []
     # Written so that a figure that is not a number fails.
     if not pair.chrf.low >= gate.chrf:

@@ -13,7 +13,7 @@ off for that step to be small, and alpha, are those with the least error on inpu
 of an MLP's second matrix have tails so heavy that no rule over their moments finds a good place.
 
 Who sees inputs: :mod:`predictor.builder.int8.calibrate`. Who decides which matrices take part:
-:mod:`predictor.builder.int8.quantise`.
+:mod:`predictor.builder.int8.quantize`.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ def input_scale(largest: Float32s, factors: Float32s) -> Float32s:
     return scale
 
 
-def quantise_inputs(values: Float32s, scale: Float32s) -> Codes:
+def quantize_inputs(values: Float32s, scale: Float32s) -> Codes:
     """Codes int8 [T, K] of x [T, K]."""
     codes: Codes = np.clip(np.rint(values * scale), -LIMIT, LIMIT).astype(np.int8)
     return codes
 
 
-def quantise_weights(weights: Matrix, scale: Float32s) -> tuple[Codes, Float32s]:
+def quantize_weights(weights: Matrix, scale: Float32s) -> tuple[Codes, Float32s]:
     """Codes int8 [N, K] and output scale float32 [N] of W [N, K], whose inputs have ``scale`` [K].
 
     Rows are independent: any slice of rows gives that slice of the result. A row that holds something that is not
@@ -143,17 +143,17 @@ def best_smoothing(values: Float32s, largest: Float32s, weights: Float32s, colum
     Args:
         values: inputs that were seen, [T, K].
         largest: largest magnitude of each column over all inputs that were seen, [K].
-        weights: rows of W to measure with, [n, K]: rows are quantised one by one, so some stand for all.
+        weights: rows of W to measure with, [n, K]: rows are quantized one by one, so some stand for all.
         columns: largest magnitude of each column of the whole W, [K].
     """
     wanted = values @ weights.T
     best: Smoothing | None = None
     for alpha in ALPHAS:
         whole = input_scale(largest, smoothing_factors(largest, columns, alpha))
-        codes, output_scale = quantise_weights(weights, whole)
+        codes, output_scale = quantize_weights(weights, whole)
         scales = [whole / np.float32(clip) for clip in CLIPS]  # which changes no code of the weights
         # One product for all: threads that smooth wait for each other at every one, since BLAS takes one at a time.
-        inputs = np.concatenate([quantise_inputs(values, scale) for scale in scales])
+        inputs = np.concatenate([quantize_inputs(values, scale) for scale in scales])
         products = np.split(int8_product(inputs, codes, output_scale), len(CLIPS))
         for clip, scale, product in zip(CLIPS, scales, products, strict=True):
             error = relative_error(product * np.float32(clip), wanted)

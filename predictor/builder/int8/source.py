@@ -1,6 +1,6 @@
 """What goes into an int8 plan: the matrices that were chosen in int8 with their scales, all else as in float16.
 
-Made from a float16 or float32 release and the scales of :mod:`predictor.builder.int8.quantise`; the arithmetic is
+Made from a float16 or float32 release and the scales of :mod:`predictor.builder.int8.quantize`; the arithmetic is
 in :mod:`predictor.builder.int8.smooth`. Codes are computed while they are written, by several threads, so that
 neither the weights nor the codes are ever in memory as a whole.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from predictor.builder.ahead import computed_ahead
 from predictor.builder.errors import PrecisionUnavailable
-from predictor.builder.int8.smooth import Codes, Float32s, quantise_weights
-from predictor.builder.plans.source import Block, Float16Source, TensorSpec
-from predictor.builder.segments import emit_segment
+from predictor.builder.graph.segments import emit_segment
+from predictor.builder.int8.smooth import Codes, Float32s, quantize_weights
+from predictor.builder.parallel import run_ordered
+from predictor.builder.plans.source import Block, Float16Source, PlanTensorSpec
 from predictor.plan import engine_name
 from predictor.segment_index import (
     LAYER_ROLES,
@@ -33,7 +33,7 @@ from predictor.segment_index import (
 )
 
 BLOCK_VALUES = 1 << 22
-"""Weights that a thread quantises at a time: 16 MiB in float32, which two of its passes find in a core's cache."""
+"""Weights that a thread quantizes at a time: 16 MiB in float32, which two of its passes find in a core's cache."""
 THREADS = 8
 
 
@@ -55,7 +55,7 @@ class Int8Source:
     """A :class:`predictor.builder.plans.source.PlanSource`."""
 
     def __init__(self, release: Path, input_scales: Mapping[str, Float32s]) -> None:
-        """Prepare to quantise.
+        """Prepare to quantize.
 
         Args:
             release: directory, of float16 or float32.
@@ -72,7 +72,7 @@ class Int8Source:
         """Of the matrix whose codes were asked for last."""
         self._matrix_of = {part: name for name in input_scales for part in _parts(name)}
         roles = matrix_roles(self._index)
-        self.quantised = tuple(sorted(input_scales))
+        self.quantized = tuple(sorted(input_scales))
         self.tensors = tuple(self._specs())
         self.weights = {**self._float16.weights, **{spec.name: spec.name for spec in self.tensors}}
         self.rotary = self._float16.rotary
@@ -87,7 +87,7 @@ class Int8Source:
             if engine not in self.graphs:
                 self.graphs[engine] = emit_segment(roles[name], rows, columns, "int8")
 
-    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+    def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         """See :meth:`predictor.builder.plans.source.PlanSource.blocks`.
 
         Output scales come with the codes: asked for right after those, they cost nothing.
@@ -104,27 +104,27 @@ class Int8Source:
                 deque(self._codes(name), maxlen=0)
             yield from self._output_scales.pop(name)
 
-    def _specs(self) -> Iterator[TensorSpec]:
+    def _specs(self) -> Iterator[PlanTensorSpec]:
         for spec in self._float16.tensors:
             yield from self._int8_specs(spec.name) if spec.name in self._scales else (spec,)
         if VOCABULARY in self._scales and VOCABULARY not in self._index.tensors:
             yield from self._int8_specs(VOCABULARY)  # beside the embedding, which is looked up in float16
 
-    def _int8_specs(self, name: str) -> tuple[TensorSpec, ...]:
+    def _int8_specs(self, name: str) -> tuple[PlanTensorSpec, ...]:
         rows, columns = stored_matrix(self._index, name).shape
         shapes = ((rows, columns), (columns,), (rows,))
         dtypes = ("int8", "float32", "float32")
-        return tuple(map(TensorSpec, _parts(name), dtypes, shapes))
+        return tuple(map(PlanTensorSpec, _parts(name), dtypes, shapes))
 
     def _codes(self, name: str) -> Iterator[Codes]:
         weights = map_tensor(self._release, stored_matrix(self._index, name))
         rows, columns = weights.shape
         step, scale = max(1, BLOCK_VALUES // columns), self._scales[name]
         tasks = (
-            partial(quantise_weights, weights[first : first + step], scale) for first in range(0, rows, step)
+            partial(quantize_weights, weights[first : first + step], scale) for first in range(0, rows, step)
         )
         found: list[Float32s] = []
-        for codes, steps in computed_ahead(tasks, threads=THREADS):
+        for codes, steps in run_ordered(tasks, threads=THREADS):
             if not np.isfinite(steps).all():
                 raise PrecisionUnavailable(
                     f"{name} has values that are not finite, so this release can have no plan: "

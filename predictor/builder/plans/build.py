@@ -17,15 +17,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from predictor.builder.ahead import Digest
 from predictor.builder.errors import EngineFailed, PrecisionUnavailable
+from predictor.builder.parallel import BackgroundDigest
 from predictor.builder.plans.engines import (
     MAX_ROWS,
     MAX_TOKENS,
     OPTIMIZATION_LEVEL,
     EngineBuilder,
     EngineRequest,
-    Gpu,
+    GpuInfo,
     check_precision,
     profiles_up_to,
 )
@@ -77,7 +77,7 @@ class PlanRequest:
 def build_plan(
     request: PlanRequest,
     engines: EngineBuilder,
-    gpu: Gpu,
+    gpu: GpuInfo,
     *,
     built_at: datetime,
     reporter: Reporter,
@@ -131,7 +131,7 @@ def build_plan(
             sha256=sha256,
             built_at=built_at.isoformat(timespec="seconds"),
             build_seconds=round(clock() - started, 1),
-            quantised=tuple(source.quantised),
+            quantised=tuple(source.quantized),
         )
         if examine:
             file.flush()
@@ -181,7 +181,7 @@ class _Build:
         plans = self.request.release / PLANS_DIR
         cache = self.request.timing_cache or plans / f"timing-{self.key.gpu}-trt{self.key.tensorrt}.cache"
         if cache.is_file() and not self.engines.load_timings(cache.read_bytes()):
-            self.reporter.say(f"{cache.name} is of no use to this TensorRT: layers are timed anew")
+            self.reporter.info(f"{cache.name} is of no use to this TensorRT: layers are timed anew")
         try:
             return {name: self._engine(name, graph) for name, graph in self.source.graphs.items()}
         finally:
@@ -189,7 +189,7 @@ class _Build:
 
     def write(self, file: BinaryIO, layout: Layout, built: Mapping[str, bytes | memoryview]) -> str:
         """Write engines and tensors where ``layout`` puts them; the file's sha256."""
-        with Digest() as digest:
+        with BackgroundDigest() as digest:
             written = PlanFile(file, digest)
             for name, engine in built.items():
                 written.seek(layout.engines[name].offset)
@@ -210,7 +210,7 @@ class _Build:
             nonlocal said
             if (now := clock()) - said >= SAY_EVERY_S:
                 said = now
-                self.reporter.say(f"engine {name}: {phase}, {done} of {steps} after {now - started:.0f} s")
+                self.reporter.info(f"engine {name}: {phase}, {done} of {steps} after {now - started:.0f} s")
 
         wanted = EngineRequest(
             graph,
@@ -219,10 +219,10 @@ class _Build:
             WORKSPACE_BYTES,
             int8=not name.endswith(".float16"),
         )
-        self.reporter.say(f"engine {name}: {len(wanted.profiles)} profiles")
+        self.reporter.info(f"engine {name}: {len(wanted.profiles)} profiles")
         try:
             engine = self.engines.build(wanted, on_step=on_step)
         except PredictorError as error:
             raise EngineFailed(f"engine {name}: {error}; another --level may help") from error
-        self.reporter.say(f"engine {name}: {len(engine) / 1e6:.1f} MB in {clock() - started:.1f} s")
+        self.reporter.info(f"engine {name}: {len(engine) / 1e6:.1f} MB in {clock() - started:.1f} s")
         return engine

@@ -170,7 +170,7 @@ def _constrain_types(
 ) -> None:
     """Keep 8.6 to the graph's types: each layer that computes gets the type that the parser gave its output.
 
-    Products of dequantised values are left to the builder, which fuses the conversion into an int8 product.
+    Products of dequantized values are left to the builder, which fuses the conversion into an int8 product.
     """
     if api.strongly_typed:
         return
@@ -181,14 +181,14 @@ def _constrain_types(
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     if int8:
         config.set_flag(trt.BuilderFlag.INT8)
-    dequantised: set[str] = set()
+    dequantized: set[str] = set()
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         output = layer.get_output(0)
         sources = {layer.get_input(slot).name for slot in range(layer.num_inputs) if layer.get_input(slot)}
-        if layer.type == kinds.DEQUANTIZE or (layer.type == kinds.SHUFFLE and sources & dequantised):
-            dequantised.add(output.name)
-        if layer.type in moves or (layer.type == kinds.MATRIX_MULTIPLY and sources & dequantised):
+        if layer.type == kinds.DEQUANTIZE or (layer.type == kinds.SHUFFLE and sources & dequantized):
+            dequantized.add(output.name)
+        if layer.type in moves or (layer.type == kinds.MATRIX_MULTIPLY and sources & dequantized):
             continue
         if output.dtype in (trt.DataType.HALF, trt.DataType.FLOAT):
             layer.precision = output.dtype

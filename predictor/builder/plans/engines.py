@@ -32,7 +32,7 @@ class EngineRequest:
     """An engine to build."""
 
     graph: bytes
-    """Serialised ONNX model, without external data."""
+    """Serialized ONNX model, without external data."""
     profiles: tuple[Profile, ...]
     """Of the one dynamic dimension, which all dynamic inputs share."""
     optimization_level: int
@@ -40,7 +40,7 @@ class EngineRequest:
     workspace_bytes: int
     """Most scratch memory that one layer may use."""
     int8: bool = False
-    """The graph quantises; only TensorRT 8.6 wants to be told."""
+    """The graph quantizes; only TensorRT 8.6 wants to be told."""
 
 
 class EngineBuilder(Protocol):
@@ -69,7 +69,7 @@ class EngineBuilder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuInfo:
     """The GPU that a plan is built on, and so for."""
 
     name: str

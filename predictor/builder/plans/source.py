@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from predictor.builder.ahead import computed_ahead
 from predictor.builder.errors import PrecisionUnavailable
+from predictor.builder.parallel import run_ordered
 from predictor.plan import engine_name
 from predictor.segment_index import (
     LINEAR_ROLES,
@@ -37,7 +37,7 @@ Block = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True)
-class TensorSpec:
+class PlanTensorSpec:
     """A tensor to be written."""
 
     name: str
@@ -56,11 +56,11 @@ class PlanSource(Protocol):
 
     @property
     def graphs(self) -> Mapping[str, bytes]:
-        """Serialised ONNX by engine, see :func:`predictor.plan.engine_name`."""
+        """Serialized ONNX by engine, see :func:`predictor.plan.engine_name`."""
         ...
 
     @property
-    def tensors(self) -> Sequence[TensorSpec]:
+    def tensors(self) -> Sequence[PlanTensorSpec]:
         """In the order they are to be written; no name twice."""
         ...
 
@@ -80,11 +80,11 @@ class PlanSource(Protocol):
         ...
 
     @property
-    def quantised(self) -> tuple[str, ...]:
+    def quantized(self) -> tuple[str, ...]:
         """Names of the matrices that are not in float16, sorted."""
         ...
 
-    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+    def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         """The tensor's values in order, in arrays of its type.
 
         Raises:
@@ -97,7 +97,7 @@ class PlanSource(Protocol):
 class Float16Source:
     """Matrices in float16; norms, biases and rotary tables in float32, as the kernels take them."""
 
-    quantised: tuple[str, ...] = ()
+    quantized: tuple[str, ...] = ()
 
     def __init__(self, release: Path) -> None:
         """Read what the release says about its segments.
@@ -112,11 +112,11 @@ class Float16Source:
         self.norm_eps = self._index.traits.norm_eps
         self.weights = weight_table(self._index)
         self.tensors = tuple(
-            TensorSpec(name, self._index.step_dtype(name), stored.shape)
+            PlanTensorSpec(name, self._index.step_dtype(name), stored.shape)
             for name, stored in self._index.tensors.items()
         )
 
-    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+    def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         """See :meth:`PlanSource.blocks`."""
         return converted(self._release / WEIGHTS_FILE, self._index.tensors[tensor.name], tensor)
 
@@ -141,7 +141,7 @@ def weight_table(index: SegmentIndex) -> dict[str, str]:
     return {**{name: name for name in index.tensors}, VOCABULARY: index.vocabulary}
 
 
-def converted(path: Path, stored: StoredTensor, tensor: TensorSpec) -> Iterator[Block]:
+def converted(path: Path, stored: StoredTensor, tensor: PlanTensorSpec) -> Iterator[Block]:
     """A tensor of ``weights.bin`` in another type, block by block: threads read and convert ahead.
 
     Raises:
@@ -153,10 +153,10 @@ def converted(path: Path, stored: StoredTensor, tensor: TensorSpec) -> Iterator[
         partial(_convert, path, stored, tensor, start, min(BLOCK_VALUES, count - start))
         for start in range(0, count, BLOCK_VALUES)
     )
-    return computed_ahead(tasks, threads=THREADS)
+    return run_ordered(tasks, threads=THREADS)
 
 
-def _convert(path: Path, stored: StoredTensor, tensor: TensorSpec, start: int, count: int) -> Block:
+def _convert(path: Path, stored: StoredTensor, tensor: PlanTensorSpec, start: int, count: int) -> Block:
     """Values ``[start, start + count)`` of a tensor. numpy reads and converts without the interpreter's lock."""
     offset = stored.offset + start * np.dtype(stored.dtype).itemsize
     try:

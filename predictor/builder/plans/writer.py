@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from predictor.builder.ahead import Digest
 from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import DiskFull, TargetUnusable
-from predictor.builder.plans.source import TensorSpec
+from predictor.builder.parallel import BackgroundDigest
+from predictor.builder.plans.source import PlanTensorSpec
 from predictor.plan import Plan, PlanBlob, PlanTensor, align, plan_json_path, plan_path, write_plan
 
 ENGINES_RESERVE = 256 << 20
@@ -34,7 +34,7 @@ class Layout:
     nbytes: int
 
 
-def lay_out(engines: Mapping[str, int], tensors: Iterable[TensorSpec]) -> Layout:
+def lay_out(engines: Mapping[str, int], tensors: Iterable[PlanTensorSpec]) -> Layout:
     """Engines, then tensors, each in its order, each at a multiple of :data:`predictor.plan.ALIGNMENT`.
 
     Args:
@@ -57,7 +57,7 @@ def lay_out(engines: Mapping[str, int], tensors: Iterable[TensorSpec]) -> Layout
 class PlanFile:
     """A plan file being written from front to back."""
 
-    def __init__(self, file: BinaryIO, digest: Digest) -> None:
+    def __init__(self, file: BinaryIO, digest: BackgroundDigest) -> None:
         """Write to ``file``; ``digest`` hears of every byte."""
         self._file = file
         self._digest = digest

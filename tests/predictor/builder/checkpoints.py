@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from predictor.builder.build import BuildRequest, build_release
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from protocol.release import Release
 from tests.releases import write_checkpoint
 
@@ -22,7 +22,7 @@ WEIGHTS = "model.safetensors"
 
 def build(checkpoint: Path, out: Path, precision: str = "float32", *, force: bool = False) -> Release:
     request = BuildRequest(checkpoint, out, precision=precision, force=force)
-    return build_release(request, built_at=NOW, reporter=Silent())
+    return build_release(request, built_at=NOW, reporter=SilentReporter())
 
 
 def edit_json(path: Path, **changes: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from predictor.builder import commands
-from predictor.builder.layout import PRECISIONS
+from predictor.builder.weights.decoder_matrices import PRECISIONS
 from protocol.release import load_release
 
 ROOT = Path(__file__).parents[3]

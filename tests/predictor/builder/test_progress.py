@@ -5,14 +5,14 @@ import io
 import pytest
 
 from predictor.builder import progress
-from predictor.builder.progress import Bar, Lines, reporter_for
+from predictor.builder.progress import BarReporter, LineReporter, reporter_for
 
 
 def test_without_a_terminal_there_are_few_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_BYTES", 100 << 20)
     stream = io.StringIO()
     with reporter_for(stream) as reporter:
-        assert isinstance(reporter, Lines)
+        assert isinstance(reporter, LineReporter)
         reporter.begin("write weights.bin", 250 << 20)
         for _ in range(25):
             reporter.advance(10 << 20, "layers.0")
@@ -30,7 +30,7 @@ def test_on_a_terminal_there_is_a_bar_for_each_stage() -> None:
 
     stream = Terminal()
     with reporter_for(stream) as reporter:
-        assert isinstance(reporter, Bar)
+        assert isinstance(reporter, BarReporter)
         reporter.advance(1)  # nothing has begun: nothing to show
         reporter.begin("read checkpoint", 10)
         reporter.advance(10, "embedding")

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from predictor.runners.numpy_kernels import (
     attend,
     best_candidates,
-    narrow,
+    dequantize,
+    quantize,
     rms_norm,
     rotate,
     silu_mul,
-    widen,
 )
 
 
 def test_activations_are_half_or_codes_rounded_to_even_and_clamped() -> None:
     values = np.array([[0.25, 0.75, -1.25, 100.0, -100.0]], np.float32)
-    assert narrow(values, None).dtype == np.float16
-    codes = narrow(values, np.full(5, 2, np.float32))
+    assert quantize(values, None).dtype == np.float16
+    codes = quantize(values, np.full(5, 2, np.float32))
     assert codes.dtype == np.int8
     assert codes.tolist() == [[0, 2, -2, 127, -127]]
 
@@ -30,9 +30,9 @@ def test_products_are_scaled_before_the_bias_is_added() -> None:
         np.array([10, 1], np.float32),
         np.array([1, 2], np.float32),
     )
-    assert widen(product.astype(np.float16), None, None).tolist() == [[2, -3]]
-    assert widen(product.astype(np.float32), scale, bias).tolist() == [[21, -1]]
-    assert widen(product.astype(np.float16), None, bias).dtype == np.float32
+    assert dequantize(product.astype(np.float16), None, None).tolist() == [[2, -3]]
+    assert dequantize(product.astype(np.float32), scale, bias).tolist() == [[21, -1]]
+    assert dequantize(product.astype(np.float16), None, bias).dtype == np.float32
 
 
 def test_norm_makes_mean_squares_one() -> None:

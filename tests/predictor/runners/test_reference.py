@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from predictor.batch import Batch
-from predictor.builder.int8.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
-from predictor.builder.segments import emit_segment
+from predictor.builder.graph.segments import emit_segment
+from predictor.builder.int8.smooth import column_maxima, input_scale, quantize_weights, smoothing_factors
 from predictor.errors import RunnerError, StartupError
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
@@ -123,7 +123,7 @@ def int8_tensors(
     for name in [*layers, *({"vocabulary"} & set(roles))]:
         weights = matrix(directory, name)
         scale = input_scale(largest[name], smoothing_factors(largest[name], column_maxima(weights), 0.5))
-        codes, output_scale = quantise_weights(weights, scale)
+        codes, output_scale = quantize_weights(weights, scale)
         tensors |= {name: codes, f"{name}.input_scale": scale, f"{name}.output_scale": output_scale}
     return tensors
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from predictor.builder.int8.quality import Candidate
+from predictor.builder.int8.quality import EvaluatedRunner
 from predictor.plan import find_plans, plan_path
 from predictor.runners.reference import open_reference_runner
 from predictor.runners.segmented import SegmentedRunner
 from protocol.release import load_release
 
 
-def plan_candidate(directory: Path) -> Candidate:
+def plan_candidate(directory: Path) -> EvaluatedRunner:
     """Of the one plan in ``directory``; every tensor and every graph is the plan's."""
-    return Candidate(lambda: _open(directory), "plan")
+    return EvaluatedRunner(lambda: _open(directory), "plan")
 
 
 def _open(directory: Path) -> SegmentedRunner:

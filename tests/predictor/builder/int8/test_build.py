@@ -11,24 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from predictor.builder import int8_commands as commands
 from predictor.builder.errors import CalibrationFailed, QualityTooLow, TargetUnusable
 from predictor.builder.int8 import build as int8_build
-from predictor.builder.int8 import commands, quality_report, quantise
+from predictor.builder.int8 import quality_report, quantize
 from predictor.builder.int8.build import Int8Request, Runners, build_int8_plan, gpu_runners
-from predictor.builder.int8.quality import Candidate, reference_opener
-from predictor.builder.int8.quality_report import Gate
-from predictor.builder.int8.quantise import CalibrationRequest
+from predictor.builder.int8.quality import EvaluatedRunner, reference_opener
+from predictor.builder.int8.quality_report import QualityGate
+from predictor.builder.int8.quantize import CalibrationConfig
 from predictor.builder.int8.source import Int8Source
 from predictor.builder.plans.build import PlanRequest
-from predictor.builder.plans.source import Block, TensorSpec
-from predictor.builder.progress import Silent
+from predictor.builder.plans.source import Block, PlanTensorSpec
+from predictor.builder.progress import SilentReporter
 from predictor.errors import StartupError
 from predictor.plan import Plan, PlanKey, find_plans, plan_json_path
 from tests.predictor.builder.int8.plan_runner import plan_candidate
 from tests.predictor.builder.plans.graphs_as_engines import AT, GPU, GraphsAsEngines, Spoken, content, stored
 from tests.releases import build_random_release
 
-ANY = Gate(0.0, 100.0)
+ANY = QualityGate(0.0, 100.0)
 """Random weights make noise of noise: these tests are about the order of things. The demo's are about quality."""
 
 
@@ -39,7 +40,7 @@ def release(tmp_path: Path) -> Path:
 
 
 def request(release: Path, *, largest_error: float = 1.0, force: bool = False, **more: object) -> Int8Request:
-    calibration = CalibrationRequest(tokens=300, answer_tokens=4, largest_error=largest_error)
+    calibration = CalibrationConfig(tokens=300, answer_tokens=4, largest_error=largest_error)
     plan = PlanRequest(release, precision="int8", force=force)
     options = {"texts_per_pair": 2, "gate": ANY, **more}
     return Int8Request(plan=plan, calibration=calibration, **options)  # type: ignore[arg-type]
@@ -47,13 +48,18 @@ def request(release: Path, *, largest_error: float = 1.0, force: bool = False, *
 
 def runners() -> Runners:
     return Runners(
-        lambda directory: Candidate(reference_opener(directory, threads=1), "reference"), plan_candidate
+        lambda directory: EvaluatedRunner(reference_opener(directory, threads=1), "reference"), plan_candidate
     )
 
 
-def build(wanted: Int8Request, chosen: Runners | None = None, reporter: Silent | None = None) -> Plan:
+def build(wanted: Int8Request, chosen: Runners | None = None, reporter: SilentReporter | None = None) -> Plan:
     return build_int8_plan(
-        wanted, GraphsAsEngines(), GPU, chosen or runners(), built_at=AT, reporter=reporter or Silent()
+        wanted,
+        GraphsAsEngines(),
+        GPU,
+        chosen or runners(),
+        built_at=AT,
+        reporter=reporter or SilentReporter(),
     )
 
 
@@ -102,7 +108,7 @@ def test_a_bound_that_leaves_nothing_is_refused(release: Path) -> None:
 
 def test_a_plan_that_fails_the_gate_is_not_published_but_reported(release: Path) -> None:
     with pytest.raises(QualityTooLow, match=r"en to zh: mean \|log-probability error\| is .*, above 0;"):
-        build(request(release, gate=Gate(0.0, 0.0)))
+        build(request(release, gate=QualityGate(0.0, 0.0)))
     assert set(content(release)) == {"timing-sm90-132sm-trt8.6.0.cache"}
     assert report(release, "quality")["passed"] is False
 
@@ -110,12 +116,12 @@ def test_a_plan_that_fails_the_gate_is_not_published_but_reported(release: Path)
 def test_a_plan_that_fails_leaves_the_old_one(release: Path) -> None:
     plan = build(request(release))
     with pytest.raises(QualityTooLow):
-        build(request(release, gate=Gate(0.0, 0.0), force=True))
+        build(request(release, gate=QualityGate(0.0, 0.0), force=True))
     assert find_plans(release) == [plan]
 
 
 def test_without_a_gate_nothing_is_measured(release: Path) -> None:
-    def refuse(directory: Path) -> Candidate:
+    def refuse(directory: Path) -> EvaluatedRunner:
         raise AssertionError(f"{directory} was measured")
 
     build(request(release, gate=None), replace(runners(), plan=refuse))
@@ -126,7 +132,7 @@ def test_without_a_gate_nothing_is_measured(release: Path) -> None:
 def test_a_plan_that_is_there_is_found_before_anything_runs(release: Path) -> None:
     build(request(release))
 
-    def refuse(directory: Path) -> Candidate:
+    def refuse(directory: Path) -> EvaluatedRunner:
         raise AssertionError(f"{directory} was answered with")
 
     with pytest.raises(TargetUnusable, match="replace it with --force"):
@@ -147,8 +153,8 @@ def test_one_set_of_scales_gives_the_same_answers_in_the_plan_and_beside_it(rele
         build(request(release))
     in_plan = report(release, "quality")
 
-    def beside(_: Path) -> Candidate:
-        return Candidate(reference_opener(release, threads=1, source=sources[0]), "plan")
+    def beside(_: Path) -> EvaluatedRunner:
+        return EvaluatedRunner(reference_opener(release, threads=1, source=sources[0]), "plan")
 
     build(request(release, force=True), replace(runners(), plan=beside))
     assert report(release, "quality") == in_plan
@@ -157,7 +163,7 @@ def test_one_set_of_scales_gives_the_same_answers_in_the_plan_and_beside_it(rele
 class Sabotaged(Int8Source):
     """Scales of layer 1 are half as large again as they should be."""
 
-    def blocks(self, tensor: TensorSpec) -> Iterator[Block]:
+    def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         wrong = tensor.name.startswith("layers.1.") and tensor.name.endswith(".output_scale")
         for block in super().blocks(tensor):
             yield (block * np.float32(1.5)).astype(np.float32) if wrong else block
@@ -167,7 +173,7 @@ def test_wrong_scales_in_one_layer_show(release: Path, monkeypatch: pytest.Monke
     build(request(release))
     good = report(release, "quality")["largest_logprob_error"]
     monkeypatch.setattr(int8_build, "Int8Source", Sabotaged)
-    gate = Gate(0.0, 2 * float(good))  # type: ignore[arg-type]
+    gate = QualityGate(0.0, 2 * float(good))  # type: ignore[arg-type]
     with pytest.raises(QualityTooLow, match=r"(en to zh|zh to en): mean \|log-probability error\|"):
         build(request(release, force=True, gate=gate))
 
@@ -200,16 +206,16 @@ def parsed(*arguments: str) -> argparse.Namespace:
 
 def test_arguments_have_the_defaults_of_those_who_do_the_work() -> None:
     wanted = commands.int8_request(parsed(), PlanRequest(Path("release")), threads=3)
-    assert wanted == Int8Request(PlanRequest(Path("release")), CalibrationRequest(threads=3))
+    assert wanted == Int8Request(PlanRequest(Path("release")), CalibrationConfig(threads=3))
     assert commands.GATE_CHRF == quality_report.GATE_CHRF
-    assert commands.LARGEST_ERROR == quantise.LARGEST_ERROR
+    assert commands.LARGEST_ERROR == quantize.LARGEST_ERROR
 
 
 def test_arguments_say_what_is_wanted() -> None:
     options = "--calibration a.tsv --calibration-tokens 256 --calibration-answers 5 --int8-error 0.2"
     gate = "--gate-texts 7 --gate-chrf 91.5 --gate-logprob 0.3"
     plan = PlanRequest(Path("release"))
-    wanted = Int8Request(plan, CalibrationRequest(256, 5, 0.2, 3), Path("a.tsv"), 7, Gate(91.5, 0.3))
+    wanted = Int8Request(plan, CalibrationConfig(256, 5, 0.2, 3), Path("a.tsv"), 7, QualityGate(91.5, 0.3))
     found = parsed(*options.split(), *gate.split())
     assert commands.int8_request(found, plan, threads=3) == wanted
     assert commands.int8_request(parsed("--no-gate"), plan, threads=3).gate is None
@@ -232,8 +238,8 @@ def test_too_low_a_quality_is_exit_code_1_and_a_runner_that_fails_an_error(
     )
     arguments, plan = parsed(*options.split()), PlanRequest(release, precision="int8")
     monkeypatch.setattr(int8_build, "gpu_runners", lambda *_, **__: runners())
-    assert commands.run_int8(arguments, plan, GraphsAsEngines(), GPU, Silent()) is None
+    assert commands.run_int8(arguments, plan, GraphsAsEngines(), GPU, SilentReporter()) is None
     assert "yiwen release plan: int8 is too far from float16: en to zh: " in capsys.readouterr().err
     (release / "segments" / "down.onnx").write_bytes(b"no graph")
     with pytest.raises(CalibrationFailed, match="the release cannot be run: ONNX Runtime"):
-        commands.run_int8(arguments, plan, GraphsAsEngines(), GPU, Silent())
+        commands.run_int8(arguments, plan, GraphsAsEngines(), GPU, SilentReporter())

@@ -9,7 +9,7 @@ import pytest
 from predictor.batch import Batch
 from predictor.builder.errors import CalibrationFailed
 from predictor.builder.int8 import calibrate
-from predictor.builder.int8.calibrate import Recorder, observe
+from predictor.builder.int8.calibrate import InputRecorder, collect_input_statistics
 from predictor.runners.base import execute
 from predictor.runners.reference import open_reference_runner
 from protocol.release import load_release
@@ -40,7 +40,7 @@ def test_reading_a_sequence_shows_the_inputs_of_generating_it(
 ) -> None:
     monkeypatch.setattr(calibrate, "PASS_TOKENS", pass_tokens)
     wanted = generated(random_release_dir)
-    found = observe(random_release_dir, SEQUENCES, threads=1, seed=0)
+    found = collect_input_statistics(random_release_dir, SEQUENCES, threads=1, seed=0)
     assert set(found) == set(wanted)
     for name, inputs in found.items():
         assert inputs.rows.shape == (13, wanted[name].shape[1])
@@ -51,9 +51,9 @@ def test_reading_a_sequence_shows_the_inputs_of_generating_it(
 def test_some_rows_are_kept_and_the_maxima_of_all(
     random_release_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = observe(random_release_dir, SEQUENCES, threads=1, seed=0)
+    whole = collect_input_statistics(random_release_dir, SEQUENCES, threads=1, seed=0)
     monkeypatch.setattr(calibrate, "KEPT_ROWS", 4)
-    some = observe(random_release_dir, SEQUENCES, threads=1, seed=0)
+    some = collect_input_statistics(random_release_dir, SEQUENCES, threads=1, seed=0)
     for name, inputs in some.items():
         assert len(inputs.rows) == 4
         assert {row.tobytes() for row in inputs.rows} < {row.tobytes() for row in whole[name].rows}
@@ -61,7 +61,7 @@ def test_some_rows_are_kept_and_the_maxima_of_all(
 
 
 def test_inputs_that_are_no_numbers_are_refused_by_name() -> None:
-    recorder = Recorder(frozenset({0}))
+    recorder = InputRecorder(frozenset({0}))
     recorder("layers.0.mlp.down", np.ones((2, 3), np.float32))
     with pytest.raises(CalibrationFailed, match=r"layers\.0\.mlp\.down are not finite"):
         recorder("layers.0.mlp.down", np.array([[1, np.nan, 1]], np.float32))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predictor.batch import StepOutput
-from predictor.builder.int8.greedy import answer_greedily, score_answers
+from predictor.builder.int8.greedy import generate_greedily, score_outputs
 from predictor.builder.int8.prompts import Prompt
 from tests.predictor.conftest import STOP, VOCAB, HashRunner, answer_alone
 
@@ -22,7 +22,7 @@ def prompts() -> list[Prompt]:
 
 @pytest.mark.parametrize("slots", [1, 4, 64])
 def test_answers_are_those_of_each_prompt_alone(prompts: list[Prompt], slots: int) -> None:
-    answers = answer_greedily(HashRunner(slots), prompts, {STOP})
+    answers = generate_greedily(HashRunner(slots), prompts, {STOP})
     wanted = [answer_alone(prompt.token_ids, prompt.max_new_tokens) for prompt in prompts]
     assert [tuple(t for t in answer.token_ids if t != STOP) for answer in answers] == wanted
     assert any(answer.token_ids[-1] == STOP for answer in answers), "no answer came to its stop"
@@ -30,23 +30,23 @@ def test_answers_are_those_of_each_prompt_alone(prompts: list[Prompt], slots: in
 
 
 def test_answers_can_be_cut_short(prompts: list[Prompt]) -> None:
-    whole = answer_greedily(HashRunner(8), prompts, {STOP})
-    short = answer_greedily(HashRunner(8), prompts, {STOP}, most_tokens=3)
+    whole = generate_greedily(HashRunner(8), prompts, {STOP})
+    short = generate_greedily(HashRunner(8), prompts, {STOP}, most_tokens=3)
     assert [answer.token_ids for answer in short] == [answer.token_ids[:3] for answer in whole]
 
 
 @pytest.mark.parametrize("slots", [1, 4, 64])
 def test_a_runner_scores_its_own_answers_as_it_gave_them(prompts: list[Prompt], slots: int) -> None:
-    answers = answer_greedily(HashRunner(7), prompts, {STOP})
-    scores = score_answers(HashRunner(slots), prompts, [answer.token_ids for answer in answers])
+    answers = generate_greedily(HashRunner(7), prompts, {STOP})
+    scores = score_outputs(HashRunner(slots), prompts, [answer.token_ids for answer in answers])
     assert scores == [list(answer.logprobs) for answer in answers]
 
 
 def test_tokens_that_are_no_candidates_count_as_the_last_one(prompts: list[Prompt]) -> None:
-    answers = answer_greedily(HashRunner(7), prompts[:1], {STOP})
+    answers = generate_greedily(HashRunner(7), prompts[:1], {STOP})
     best = answers[0].token_ids[0]
     for token, logprob in ((best, -0.5), ((best + 1) % VOCAB, -1.5), ((best + 2) % VOCAB, -1.5)):
-        assert score_answers(HashRunner(7), prompts[:1], [(token,)]) == [[logprob]]
+        assert score_outputs(HashRunner(7), prompts[:1], [(token,)]) == [[logprob]]
 
 
 def test_scores_depend_on_the_tokens_before(prompts: list[Prompt]) -> None:
@@ -59,5 +59,5 @@ def test_scores_depend_on_the_tokens_before(prompts: list[Prompt]) -> None:
             return output
 
     runner = Seen(4)
-    score_answers(runner, prompts[:1], [(3, 4, 5)])
+    score_outputs(runner, prompts[:1], [(3, 4, 5)])
     assert runner.seen == [[*prompts[0].token_ids, 3, 4]]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from predictor.builder.errors import QualityTooLow
-from predictor.builder.int8.greedy import Answer, answer_greedily
+from predictor.builder.int8.greedy import GreedyOutput, generate_greedily
 from predictor.builder.int8.prompts import PromptSplit, PromptWriter
-from predictor.builder.int8.quality import Baseline, Candidate, check_quality, measure_quality
+from predictor.builder.int8.quality import Baseline, EvaluatedRunner, check_quality, measure_quality
 from predictor.builder.int8.quality_report import (
     QUALITY_FILE,
     Estimate,
-    Gate,
     PairQuality,
+    QualityGate,
     QualityReport,
     bootstrap,
     write_json_report,
@@ -31,7 +31,7 @@ GOOD = PairQuality(
     "en", "zh", 20, 200, Estimate(95, 90, 99), Estimate(0.9, 0.8, 1.0), Estimate(0.01, 0.005, 0.02)
 )
 REPORT = QualityReport(
-    "0123456789abcdef", "int8", Gate(85, 0.1), (GOOD,), (), "2026-01-01", {}, {"int8": "reference"}
+    "0123456789abcdef", "int8", QualityGate(85, 0.1), (GOOD,), (), "2026-01-01", {}, {"int8": "reference"}
 )
 
 
@@ -97,8 +97,8 @@ def test_answers_are_compared_text_by_text(random_release_dir: Path) -> None:
     writer, release = PromptWriter(random_release_dir), load_release(random_release_dir)
     prompts = [writer.write(("en", "zh"), text) for text in ("a", "bc", "def", "ghij")]
     split = PromptSplit((), tuple(prompt for prompt in prompts if prompt), ())
-    answers = answer_greedily(HashRunner(8), split.gate, release.stop_token_ids)
-    other = Answer(tuple((t + 1) % 50 for t in answers[0].token_ids), answers[0].logprobs)
+    answers = generate_greedily(HashRunner(8), split.gate, release.stop_token_ids)
+    other = GreedyOutput(tuple((t + 1) % 50 for t in answers[0].token_ids), answers[0].logprobs)
     closed: list[HashRunner] = []
 
     class Closing(HashRunner):
@@ -109,9 +109,9 @@ def test_answers_are_compared_text_by_text(random_release_dir: Path) -> None:
         random_release_dir,
         split,
         Baseline((other, *answers[1:]), "hash"),
-        Candidate(lambda: Closing(3), "hash"),
+        EvaluatedRunner(lambda: Closing(3), "hash"),
         precision="int8",
-        gate=Gate(),
+        gate=QualityGate(),
         measured_at=AT,
     )
     (pair,) = report.pairs

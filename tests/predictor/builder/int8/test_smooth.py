@@ -13,8 +13,8 @@ from predictor.builder.int8.smooth import (
     column_maxima,
     input_scale,
     int8_product,
-    quantise_inputs,
-    quantise_weights,
+    quantize_inputs,
+    quantize_weights,
     relative_error,
     smoothing_factors,
 )
@@ -74,16 +74,16 @@ def test_scales_hold_all_that_was_seen_and_folding_them_is_exact() -> None:
     weights = rng.integers(-LIMIT, LIMIT + 1, (N, K)) / columns / 64
     weights[:, 0] = LIMIT / columns[0] / 64
     scale = input_scale(largest(values), (columns / 64).astype(np.float32))
-    codes, output_scale = quantise_weights(weights.astype(np.float32), scale)
-    assert np.abs(quantise_inputs(values, scale)).max() == LIMIT
-    found = int8_product(quantise_inputs(values, scale), codes, output_scale)
+    codes, output_scale = quantize_weights(weights.astype(np.float32), scale)
+    assert np.abs(quantize_inputs(values, scale)).max() == LIMIT
+    found = int8_product(quantize_inputs(values, scale), codes, output_scale)
     np.testing.assert_allclose(found, values.astype(np.float64) @ weights.T, rtol=1e-6, atol=1e-5)
 
 
 def test_the_product_is_what_scales_and_codes_say_in_whole_numbers() -> None:
     values, weights = matrices(outliers=20)
     scale = input_scale(largest(values), smoothing_factors(largest(values), column_maxima(weights), 0.5))
-    inputs, (codes, output_scale) = quantise_inputs(values, scale), quantise_weights(weights, scale)
+    inputs, (codes, output_scale) = quantize_inputs(values, scale), quantize_weights(weights, scale)
     sums = inputs.astype(np.int32) @ codes.astype(np.int32).T
     np.testing.assert_allclose(
         int8_product(inputs, codes, output_scale), sums * 2.0**-12 * output_scale, rtol=1e-6
@@ -93,21 +93,21 @@ def test_the_product_is_what_scales_and_codes_say_in_whole_numbers() -> None:
 def test_the_error_is_within_half_a_step_of_both() -> None:
     values, weights = matrices(outliers=5)
     scale = input_scale(largest(values), smoothing_factors(largest(values), column_maxima(weights), 0.5))
-    codes, output_scale = quantise_weights(weights, scale)
-    found = int8_product(quantise_inputs(values, scale), codes, output_scale)
+    codes, output_scale = quantize_weights(weights, scale)
+    found = int8_product(quantize_inputs(values, scale), codes, output_scale)
     smoothed, factors = np.abs(values * scale), np.abs(weights.astype(np.float64) / scale)
     steps = output_scale * 2.0**-12
     bound = 0.5 * factors.sum(axis=1) + 0.5 * steps * smoothed.sum(axis=1, keepdims=True) + 0.25 * K * steps
     assert (np.abs(found - values @ weights.astype(np.float64).T) <= bound * 1.0001).all()
 
 
-def test_rows_can_be_quantised_one_by_one() -> None:
+def test_rows_can_be_quantized_one_by_one() -> None:
     values, weights = matrices()
     weights[7] = 0
     scale = input_scale(largest(values), np.ones(K, np.float32))
-    codes, steps = quantise_weights(weights, scale)
+    codes, steps = quantize_weights(weights, scale)
     for row in range(N):
-        one, step = quantise_weights(weights[row : row + 1], scale)
+        one, step = quantize_weights(weights[row : row + 1], scale)
         np.testing.assert_array_equal(one[0], codes[row])
         assert step[0] == steps[row]
     assert not codes[7].any()
@@ -117,13 +117,13 @@ def test_rows_can_be_quantised_one_by_one() -> None:
 
 def test_codes_are_symmetric_and_round_half_to_even() -> None:
     values = np.array([[0.5, 1.5, -2.5, 300, -300]], np.float32)
-    assert quantise_inputs(values, np.ones(5, np.float32)).tolist() == [[0, 2, -2, 127, -127]]
+    assert quantize_inputs(values, np.ones(5, np.float32)).tolist() == [[0, 2, -2, 127, -127]]
 
 
 def test_outliers_are_smoothed_away() -> None:
     values, weights = matrices(outliers=80)
     plain = input_scale(largest(values), np.ones(K, np.float32))
-    unsmoothed = int8_product(quantise_inputs(values, plain), *quantise_weights(weights, plain))
+    unsmoothed = int8_product(quantize_inputs(values, plain), *quantize_weights(weights, plain))
     wanted = values @ weights.astype(np.float32).T
     found = best_smoothing(values, largest(values), weights.astype(np.float32), column_maxima(weights))
     assert found.error < relative_error(unsmoothed, wanted) / 2
@@ -131,7 +131,7 @@ def test_outliers_are_smoothed_away() -> None:
 
 
 def error_of(values: np.ndarray, weights: np.ndarray, scale: np.ndarray) -> float:
-    product = int8_product(quantise_inputs(values, scale), *quantise_weights(weights, scale))
+    product = int8_product(quantize_inputs(values, scale), *quantize_weights(weights, scale))
     return relative_error(product, values @ weights.astype(np.float32).T)
 
 

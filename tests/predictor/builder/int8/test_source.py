@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from predictor.builder.errors import PrecisionUnavailable
+from predictor.builder.graph.segments import emit_segment
 from predictor.builder.int8 import source as int8_source
-from predictor.builder.int8.smooth import quantise_weights
+from predictor.builder.int8.smooth import quantize_weights
 from predictor.builder.int8.source import Int8Source, matrix_roles, stored_matrix
 from predictor.builder.plans.source import Float16Source
-from predictor.builder.segments import emit_segment
 from predictor.segment_index import map_tensor, read_segment_index
 from protocol.release import load_release
 from tests.releases import build_random_release
@@ -58,7 +58,7 @@ def test_chosen_matrices_are_codes_and_all_else_as_in_float16(
     source = Int8Source(release, chosen)
     found, float16 = content(source), content(Float16Source(release))
     for name, scale in chosen.items():
-        codes, output_scale = quantise_weights(map_tensor(release, stored_matrix(index, name)), scale)
+        codes, output_scale = quantize_weights(map_tensor(release, stored_matrix(index, name)), scale)
         np.testing.assert_array_equal(found.pop(name), codes)
         np.testing.assert_array_equal(found.pop(f"{name}.input_scale"), scale)
         np.testing.assert_array_equal(found.pop(f"{name}.output_scale"), output_scale)
@@ -66,7 +66,7 @@ def test_chosen_matrices_are_codes_and_all_else_as_in_float16(
     assert set(found) == set(float16), "the embedding stays, since it is looked up in"
     for name, values in float16.items():
         np.testing.assert_array_equal(found[name], values)
-    assert source.quantised == tuple(sorted(CHOSEN))
+    assert source.quantized == tuple(sorted(CHOSEN))
     assert source.weights["vocabulary"] == "vocabulary"
     assert source.weights["layers.0.mlp.down.input_scale"] == "layers.0.mlp.down.input_scale"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from predictor.builder.plans.build import PlanRequest, build_plan
-from predictor.builder.plans.engines import EngineRequest, Gpu, OnStep
-from predictor.builder.progress import Silent
+from predictor.builder.plans.engines import EngineRequest, GpuInfo, OnStep
+from predictor.builder.progress import SilentReporter
 from predictor.errors import RunnerError
 from predictor.plan import Plan, plan_path
 from predictor.segment_index import read_segment_index
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
-GPU = Gpu("NVIDIA H200", (9, 0), 132, "580.95")
+GPU = GpuInfo("NVIDIA H200", (9, 0), 132, "580.95")
 
 
 class GraphsAsEngines:
@@ -50,7 +50,7 @@ class GraphsAsEngines:
         return request.graph
 
 
-class Spoken(Silent):
+class Spoken(SilentReporter):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.bytes = self.total = 0
@@ -61,14 +61,14 @@ class Spoken(Silent):
     def advance(self, count: int, item: str = "") -> None:
         self.bytes += count
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         self.lines.append(text)
 
 
 def build(request: PlanRequest, engines: GraphsAsEngines | None = None, **more: object) -> Plan:
     ticks = iter(range(10**6))
     clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
-    options = {"built_at": AT, "reporter": Silent(), "clock": clock, **more}
+    options = {"built_at": AT, "reporter": SilentReporter(), "clock": clock, **more}
     return build_plan(request, engines or GraphsAsEngines(), GPU, **options)  # type: ignore[arg-type]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictor.builder.build import BuildRequest, build_release
 from predictor.builder.errors import PrecisionUnavailable
-from predictor.builder.integrity import find_faults
 from predictor.builder.plans import source as plan_source
 from predictor.builder.plans.build import PlanRequest
-from predictor.builder.progress import Silent
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
+from predictor.builder.release.integrity import find_faults
 from predictor.plan import ALIGNMENT, find_plans, plan_path
 from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
 from protocol.release import ReleaseError, load_release
@@ -82,7 +82,7 @@ def test_verify_looks_at_plans_too(release: Path) -> None:
 
 
 def find_plan_faults(release: Path) -> list[str]:
-    return [fault for fault in find_faults(release, Silent()) if ".plan" in fault]
+    return [fault for fault in find_faults(release, SilentReporter()) if ".plan" in fault]
 
 
 def test_tied_matrices_are_stored_once(release: Path) -> None:
@@ -93,7 +93,7 @@ def test_tied_matrices_are_stored_once(release: Path) -> None:
 
 def test_a_float16_release_gives_the_same_weights(release: Path, tmp_path: Path) -> None:
     half = BuildRequest(checkpoint=tmp_path / "random-checkpoint", out=tmp_path / "half", precision="float16")
-    build_release(half, built_at=AT, reporter=Silent())
+    build_release(half, built_at=AT, reporter=SilentReporter())
     from_half, from_full = build(PlanRequest(half.out)), build(PlanRequest(release))
     for name in from_full.tensors:
         np.testing.assert_array_equal(stored(half.out, from_half, name), stored(release, from_full, name))

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from predictor import tensorrt_api
-from predictor.builder.graph import TENSORRT, GraphBuilder
+from predictor.builder.graph.onnx_graph import TENSORRT, GraphBuilder
 from predictor.builder.plans.engines import EngineRequest, profiles_up_to
 from predictor.errors import StartupError
 from predictor.tensorrt_api import Api, TensorRTError
@@ -24,7 +24,7 @@ def api() -> Api:
 
 
 def product() -> bytes:
-    graph = GraphBuilder("product", dialect=TENSORRT)
+    graph = GraphBuilder("product", onnx_version=TENSORRT)
     x, weight = graph.input("x", "float16", ("tokens", 64)), graph.input("weight", "float16", (128, 64))
     graph.node("MatMul", [x, graph.node("Transpose", [weight], "weight.transposed", perm=[1, 0])], "y")
     graph.output("y", "float16", ("tokens", 128))

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from predictor.batch import Batch, StepOutput
-from predictor.builder.int8.smooth import column_maxima, input_scale, quantise_weights, smoothing_factors
-from predictor.builder.segments import emit_segment
+from predictor.builder.graph.segments import emit_segment
+from predictor.builder.int8.smooth import column_maxima, input_scale, quantize_weights, smoothing_factors
 from predictor.config import PredictorConfig
 from predictor.errors import StartupError
 from predictor.plan import Plan, PlanBlob, PlanKey, PlanTensor, Profile, align
@@ -111,7 +111,7 @@ def quantise(release_dir: Path, release: Release, names: Sequence[str]) -> dict[
     for name in names:
         weights = np.asarray(arrays.get(name, arrays["embedding"]), np.float32)
         scale = input_scale(largest[name], smoothing_factors(largest[name], column_maxima(weights), 0.5))
-        codes, output_scale = quantise_weights(weights, scale)
+        codes, output_scale = quantize_weights(weights, scale)
         tensors |= {name: codes, f"{name}.input_scale": scale, f"{name}.output_scale": output_scale}
     return tensors
 

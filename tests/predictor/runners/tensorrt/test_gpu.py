@@ -39,7 +39,7 @@ VARIANTS = (
 def release_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release with a plan for this GPU, as `yiwen release plan` makes it."""
     pytest.importorskip("tensorrt")
-    from predictor.builder.plans.commands import add_plan, run_plan
+    from predictor.builder.plan_commands import add_plan, run_plan
 
     directory = tmp_path_factory.mktemp("gpu")
     build(

@@ -1,0 +1,1 @@
+"""A Hugging Face checkpoint: its configuration, and its tensors read in slices."""

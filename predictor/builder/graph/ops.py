@@ -1,0 +1,180 @@
+"""The building blocks of a decoder step, as ONNX operators: embedding, norm, linear, attention, MLP, vocabulary.
+
+Each block takes names of values and stored tensors and returns the name of its result. They know nothing of
+checkpoints or of each other's order, which is :mod:`predictor.builder.graph.decoder`'s. Operators of com.microsoft
+run in ONNX Runtime 1.23 and later. Letters: B rows, S tokens of a row, C row capacity, H hidden, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predictor.builder.graph.onnx_graph import MICROSOFT, GraphBuilder
+from predictor.builder.weights.decoder_matrices import Matrix
+from predictor.builder.weights.file_layout import WeightTensor
+from protocol.release import DecoderShape
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStep:
+    """The values that attention of every layer shares."""
+
+    seqlens_k: str
+    """int32 [B]: valid tokens of the row after this step, less one."""
+    total_sequence_length: str
+    """int32 []: most valid tokens of a row after this step."""
+    cosines: str
+    sines: str
+    """float32 [positions, head_dim / 2]."""
+
+
+def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
+    """int64 [B, S] -> float32 [B, S, H]."""
+    if matrix.form is None or matrix.scales is None:
+        table = graph.stored(matrix.values.viewed(f"{matrix.values.name}.gathered", matrix.values.shape))
+        if matrix.values.dtype == "float32":
+            return graph.node("Gather", [table, token_ids], "embedded", axis=0)
+        rows = graph.node("Gather", [table, token_ids], "embedded.rows", axis=0)
+        return graph.cast(rows, "float32", "embedded")
+    # The same bytes as the vocabulary projection's codes; the two operators want them in different shapes.
+    flat = (matrix.rows, matrix.columns * matrix.form.bits // 8)
+    codes = matrix.values.viewed(f"{matrix.values.name}.gathered", flat)
+    scales = matrix.scales.viewed(f"{matrix.scales.name}.gathered", matrix.scales.shape)
+    return graph.node(
+        "GatherBlockQuantized",
+        [graph.stored(codes), token_ids, graph.stored(scales)],
+        "embedded",
+        domain=MICROSOFT,
+        bits=matrix.form.bits,
+        block_size=matrix.form.block,
+        gather_axis=0,
+        quantize_axis=1,
+    )
+
+
+def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, epsilon: float) -> str:
+    """Root mean square norm over the last axis."""
+    return graph.node(
+        "SimplifiedLayerNormalization",
+        [value, graph.stored(weight)],
+        output,
+        axis=-1,
+        epsilon=epsilon,
+        stash_type=1,
+    )
+
+
+def add_and_norm(
+    graph: GraphBuilder, weight: WeightTensor, value: str, residual: str, output: str, *, epsilon: float
+) -> tuple[str, str]:
+    """(norm of value + residual, value + residual), both float32 [B, S, H]."""
+    normed, _, _, total = graph.nodes(
+        "SkipSimplifiedLayerNormalization",
+        [value, residual, graph.stored(weight)],
+        [output, "", "", f"{output}.residual"],
+        domain=MICROSOFT,
+        epsilon=epsilon,
+    )
+    return normed, total
+
+
+def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accuracy_level: int = 4) -> str:
+    """float32 [..., columns] -> float32 [..., rows]."""
+    product = output if matrix.bias is None else f"{output}.product"
+    if matrix.form is None or matrix.scales is None:
+        weight = _float32_weight(graph, matrix.values)
+        graph.node("FusedMatMul", [value, weight], product, domain=MICROSOFT, transB=1)
+    else:
+        graph.node(
+            "MatMulNBits",
+            [value, graph.stored(matrix.values), graph.stored(matrix.scales)],
+            product,
+            domain=MICROSOFT,
+            N=matrix.rows,
+            K=matrix.columns,
+            bits=matrix.form.bits,
+            block_size=matrix.form.block,
+            accuracy_level=accuracy_level,
+        )
+    if matrix.bias is None:
+        return product
+    return graph.node("Add", [product, graph.stored(matrix.bias)], output)
+
+
+def head_norm(
+    graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, head_dim: int, epsilon: float
+) -> str:
+    """Norm of each head by itself: float32 [B, S, heads * head_dim] -> the same shape."""
+    heads = graph.node("Reshape", [value, graph.ints(0, 0, -1, head_dim)], f"{output}.heads")
+    normed = norm(graph, weight, heads, f"{output}.normed", epsilon=epsilon)
+    return graph.node("Reshape", [normed, graph.ints(0, 0, -1)], output)
+
+
+def split_qkv(graph: GraphBuilder, shape: DecoderShape, qkv: str, output: str) -> tuple[str, ...]:
+    """float32 [B, S, (heads + 2 kv_heads) head_dim] -> queries, keys, values."""
+    sizes = graph.ints(*(heads * shape.head_dim for heads in (shape.heads, shape.kv_heads, shape.kv_heads)))
+    return graph.nodes("Split", [qkv, sizes], [f"{output}.{part}" for part in "qkv"], axis=-1)
+
+
+def attention(
+    graph: GraphBuilder, shape: DecoderShape, qkv: tuple[str, str, str], layer: int, step: CacheStep
+) -> str:
+    """Rotary embedding, K/V cache update and attention; keys and values are "" where queries are packed QKV.
+
+    Declares past_key/value and present_key/value of ``layer``, float32 [B, kv_heads, C, head_dim], and returns
+    float32 [B, S, heads * head_dim].
+    """
+    cache = ("batch", shape.kv_heads, "capacity", shape.head_dim)
+    past = [graph.input(f"past_{part}.{layer}", "float32", cache) for part in ("key", "value")]
+    present = [f"present_{part}.{layer}" for part in ("key", "value")]
+    attended, *_ = graph.nodes(
+        "GroupQueryAttention",
+        [*qkv, *past, step.seqlens_k, step.total_sequence_length, step.cosines, step.sines],
+        [f"layers.{layer}.attended", *present],
+        domain=MICROSOFT,
+        num_heads=shape.heads,
+        kv_num_heads=shape.kv_heads,
+        do_rotary=1,
+        rotary_interleaved=0,
+    )
+    for name in present:
+        graph.output(name, "float32", cache)
+    return attended
+
+
+def gated(graph: GraphBuilder, gate_up: str, output: str) -> str:
+    """silu(gate) * up: float32 [B, S, 2 intermediate] -> float32 [B, S, intermediate]."""
+    gate, up = graph.nodes("Split", [gate_up], [f"{output}.gate", f"{output}.up"], axis=-1, num_outputs=2)
+    # x * sigmoid(alpha x); with alpha 1 it is SiLU, in one operator
+    silu = graph.node("QuickGelu", [gate], f"{output}.silu", domain=MICROSOFT, alpha=1.0)
+    return graph.node("Mul", [silu, up], output)
+
+
+def last_tokens(graph: GraphBuilder, value: str, index: str, output: str) -> str:
+    """The row's token at ``index`` (int64 [B, 1]): float32 [B, S, H] -> float32 [B, H]."""
+    return graph.node("GatherND", [value, index], output, batch_dims=1)
+
+
+def best_candidates(graph: GraphBuilder, logits: str, count: int) -> None:
+    """float32 [B, V] -> the outputs candidate_ids int32 and candidate_logprobs float32, [B, count], best first."""
+    logprobs = graph.node("LogSoftmax", [logits], "logprobs", axis=-1)
+    _, ids = graph.nodes(
+        "TopK",
+        [logprobs, graph.ints(count)],
+        ["candidate_logprobs", "best.ids"],
+        axis=-1,
+        largest=1,
+        sorted=1,
+    )
+    graph.cast(ids, "int32", "candidate_ids")
+    graph.output("candidate_ids", "int32", ("batch", count))
+    graph.output("candidate_logprobs", "float32", ("batch", count))
+
+
+def _float32_weight(graph: GraphBuilder, tensor: WeightTensor) -> str:
+    name = graph.stored(tensor)
+    if tensor.dtype == "float32":
+        return name
+    # Of a constant: ONNX Runtime converts it once, when it loads the graph.
+    return graph.cast(name, "float32", f"{name}.float32")

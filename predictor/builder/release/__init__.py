@@ -1,0 +1,1 @@
+"""A release directory: built, published whole, described, and checked."""

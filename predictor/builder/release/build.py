@@ -1,0 +1,210 @@
+"""From a checkpoint to a release directory: the order of the steps, and what they hand over.
+
+Everything that can be refused is refused before the first byte is written: config, tensors, tokenizer, room
+on the disk. Does not know how graphs are emitted (:mod:`predictor.builder.graph.decoder`,
+:mod:`predictor.builder.graph.segments`), weights laid out (:mod:`predictor.builder.weights.decoder_matrices`) or
+directories swapped (:mod:`predictor.builder.release.staging`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from predictor.builder.checkpoint.architecture import Architecture, read_architecture
+from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint, read_blocks
+from predictor.builder.errors import BrokenText, UnsupportedModel
+from predictor.builder.graph.decoder import StepOptions, emit_decoder
+from predictor.builder.graph.segments import segment_files
+from predictor.builder.progress import Reporter
+from predictor.builder.release.staging import check_target, staged
+from predictor.builder.release.text_files import TextFiles, read_text_files
+from predictor.builder.weights.decoder_matrices import PRECISIONS, DecoderMatrices
+from predictor.builder.weights.file_layout import WeightFileLayout
+from predictor.builder.weights.writer import JOURNAL_FILE, write_weights
+from protocol.glossary import GLOSSARY_FILE
+from protocol.release import (
+    DECODER_FILE,
+    RELEASE_FILE,
+    TOKENIZER_DIR,
+    TRANSLATION_FILE,
+    WEIGHTS_FILE,
+    Limits,
+    Release,
+    release_id,
+)
+
+DEFAULT_MAX_TOKENS = 4096
+"""A slot's K/V cache grows with it, and few sentences need more."""
+CANDIDATES = 32
+"""Enough for any top-k in use; more costs time in every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build."""
+
+    checkpoint: Path
+    out: Path
+    precision: str = "float32"
+    translation: Path | None = None
+    glossary: Path | None = None
+    name: str | None = None
+    max_tokens: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A build that nothing speaks against any more."""
+
+    request: BuildRequest
+    checkpoint: Checkpoint
+    architecture: Architecture
+    text: TextFiles
+    limits: Limits
+    weights: WeightFileLayout
+    graphs: dict[str, bytes]
+    """``decoder.onnx`` and, unless matrices are quantized in blocks, ``segments/``: content by path."""
+
+
+def build_release(request: BuildRequest, *, built_at: datetime, reporter: Reporter) -> Release:
+    """Build a release; it is at ``request.out``, whole, when this returns, and nothing is when this raises.
+
+    Raises:
+        BuildError: see :mod:`predictor.builder.errors`.
+        ReleaseError: translation.json or glossary.json breaks a rule.
+    """
+    target = request.out.absolute()
+    check_target(target, force=request.force)
+    plan = _plan(request)
+    reporter.begin("read checkpoint", plan.checkpoint.bytes())
+    source = plan.checkpoint.digest(reporter.advance)
+    # The graph names every tensor, its place and its form: with the source it decides every byte of weights.bin.
+    key = f"{source[:12]}-{hashlib.sha256(plan.graphs[DECODER_FILE]).hexdigest()[:12]}"
+    graph_bytes = sum(len(content) for content in plan.graphs.values())
+    needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
+    with staged(target, key, needed=needed, force=request.force) as directory:
+        return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
+
+
+def _plan(request: BuildRequest) -> _Plan:
+    architecture = read_architecture(request.checkpoint)
+    checkpoint = open_checkpoint(request.checkpoint)
+    text = read_text_files(
+        request.checkpoint, request.translation, vocab=architecture.shape.vocab, glossary=request.glossary
+    )
+    limits = Limits(
+        max_sequence_tokens=_max_tokens(architecture, text, request.max_tokens),
+        candidates=min(CANDIDATES, architecture.shape.vocab),
+    )
+    weights = WeightFileLayout(checkpoint)
+    precision = PRECISIONS[request.precision]
+    tensors = DecoderMatrices(weights, checkpoint, architecture, precision)
+    options = StepOptions(positions=limits.max_sequence_tokens, candidates=limits.candidates)
+    graphs = {DECODER_FILE: emit_decoder(architecture, tensors, options).serialized()}
+    tensors.check_all_used()
+    if precision.linear is None:
+        graphs |= segment_files(architecture, weights)
+    return _Plan(request, checkpoint, architecture, text, limits, weights, graphs)
+
+
+def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) -> int:
+    """The longest sequence: as asked, else enough for translation.json and at least the default, if the model can."""
+    if asked is not None and asked > architecture.max_positions:
+        raise UnsupportedModel(
+            f"--max-tokens {asked} exceeds the model's max_position_embeddings {architecture.max_positions}"
+        )
+    chosen = asked or min(architecture.max_positions, max(DEFAULT_MAX_TOKENS, text.longest_sequence))
+    if chosen < text.longest_sequence:
+        raise BrokenText(
+            f"{text.translation_file}: its limits and template allow sequences of {text.longest_sequence} tokens, "
+            f"but this release would take {chosen}: lower limits.max_source_tokens or max_new_tokens, "
+            f"or raise --max-tokens (the model can take {architecture.max_positions})"
+        )
+    return chosen
+
+
+def _fill(directory: Path, plan: _Plan, source: str, *, built_at: datetime, reporter: Reporter) -> Release:
+    """Write all files of the release into ``directory``."""
+    _clear_but_weights(directory)
+    files = {WEIGHTS_FILE: write_weights(plan.weights, plan.checkpoint, directory / WEIGHTS_FILE, reporter)}
+    for name, content in plan.graphs.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
+    shutil.copyfile(plan.text.translation_file, directory / TRANSLATION_FILE)
+    if plan.text.glossary_file is not None:
+        shutil.copyfile(plan.text.glossary_file, directory / GLOSSARY_FILE)
+    (directory / TOKENIZER_DIR).mkdir()
+    for path in plan.text.tokenizer_files:
+        shutil.copyfile(path, directory / TOKENIZER_DIR / path.name)
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and name not in files:
+            files[name] = file_digest(path)
+    release = _release(plan, files, _provenance(plan, source, built_at))
+    document = json.dumps(release.to_json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (directory / RELEASE_FILE).write_text(document, encoding="utf-8")
+    return release
+
+
+def _release(plan: _Plan, files: dict[str, str], provenance: dict[str, Any]) -> Release:
+    request = plan.request
+    return Release(
+        id=release_id(files, request.precision),
+        name=request.name or request.checkpoint.resolve().name,
+        family=plan.architecture.family,
+        precision=request.precision,
+        decoder=plan.architecture.shape,
+        limits=plan.limits,
+        stop_token_ids=plan.text.stop_token_ids,
+        languages=tuple(sorted(plan.text.spec.languages)),
+        provenance=provenance,
+        files=dict(sorted(files.items())),
+    )
+
+
+def _provenance(plan: _Plan, source: str, built_at: datetime) -> dict[str, Any]:
+    return {
+        "checkpoint": plan.request.checkpoint.resolve().name,
+        "checkpoint_sha256": source,
+        "checkpoint_bytes": plan.checkpoint.bytes(),
+        "built_at": built_at.isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in ("yiwen", "numpy", "onnx", "tokenizers")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"  # yiwen, run from its source tree
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    for block in read_blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _bytes(paths: tuple[Path, ...]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _clear_but_weights(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (WEIGHTS_FILE, JOURNAL_FILE):
+            os.unlink(path)

@@ -1,0 +1,146 @@
+"""A release appears whole or not at all: it is written beside the target and renamed.
+
+The directory beside the target is named after what is built, so the next build of the same thing finds what a
+killed one left and goes on; what other killed builds to that target left is removed. It is locked while a
+build lives. Does not know what is written into it (:mod:`predictor.builder.release.build`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from predictor.builder.disk import megabytes, target_error
+from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
+from protocol.release import RELEASE_FILE, ReleaseError
+
+
+@contextmanager
+def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path]:
+    """A directory to build in, that becomes ``target`` when the block ends well.
+
+    After an error it is removed; after a kill or Ctrl-C it stays, for the next build of ``key``.
+
+    Args:
+        target: absolute path of the release.
+        key: names what is built; two builds with the same one write the same bytes.
+        needed: bytes that will be written.
+        force: replace a release that is there.
+
+    Raises:
+        TargetUnusable: the target exists (with ``force``: and is no release), cannot be written, or is being built.
+        DiskFull: there is too little room for ``needed`` bytes, or writing failed for want of it.
+    """
+    check_target(target, force=force)
+    directory = target.with_name(f"{_prefix(target)}{key}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in _leftovers(target):
+            _remove_unless_locked(leftover, keep=leftover == directory)
+        directory.mkdir(exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise _target_error(target, error, needed) from error
+    try:
+        _lock(lock, directory)
+        _check_room(target, needed, directory)
+        yield directory
+        _publish(directory, target)
+    except (BuildError, ReleaseError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    except OSError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise _target_error(target, error, needed) from error
+    finally:
+        os.close(lock)
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that is in the way.
+
+    Raises:
+        TargetUnusable: it exists, and may not be replaced.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    if not force:
+        raise TargetUnusable(f"{target} exists: choose another --out, or replace it with --force")
+    if not (target / RELEASE_FILE).is_file() or target.is_symlink():
+        raise TargetUnusable(f"{target} exists and is not a release: --force replaces releases only")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Bring every file below ``directory`` and the names of all to the disk."""
+    for path in (*directory.rglob("*"), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.building-"
+
+
+def _leftovers(target: Path) -> list[Path]:
+    prefixes = (_prefix(target), f".{target.name}.replaced-")
+    return [path for path in target.parent.iterdir() if path.name.startswith(prefixes)]
+
+
+def _remove_unless_locked(directory: Path, *, keep: bool) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        if not keep:
+            shutil.rmtree(directory)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TargetUnusable(f"another build is writing {directory}: wait for it, or stop it") from error
+
+
+def _publish(directory: Path, target: Path) -> None:
+    """Rename; an old release steps aside first and is removed after."""
+    _sync_directory(directory)
+    aside = target.with_name(f".{target.name}.replaced-{os.getpid()}")
+    if target.exists():
+        target.rename(aside)
+    try:
+        directory.rename(target)
+    except OSError:
+        with suppress(FileNotFoundError):
+            aside.rename(target)
+        raise
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_room(target: Path, needed: int, directory: Path) -> None:
+    """Refuse to start what cannot end; what a killed build left in ``directory`` need not be written again."""
+    present = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    free = shutil.disk_usage(target.parent).free
+    if needed - present > free:
+        raise DiskFull(
+            f"{target.parent} has {megabytes(free)} free, but the release needs {megabytes(needed - present)}: "
+            "make room, or choose another --out"
+        )
+
+
+def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
+    needs = f"the release needs {megabytes(needed)}"
+    return target_error(target, error, needs=needs, way_out="make room, or choose another --out")

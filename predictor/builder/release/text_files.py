@@ -1,0 +1,144 @@
+"""The text side of a release: tokenizer files, ``translation.json``, a glossary, and whether they fit each other.
+
+Also says how many tokens the template adds to a text. Does not tokenize requests: that is the transformer's
+job.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from predictor.builder.errors import BrokenText
+from protocol.glossary import GLOSSARY_FILE, load_release_glossary
+from protocol.release import TRANSLATION_FILE, TranslationSpec, load_translation_spec
+
+TOKENIZER_FILE = "tokenizer.json"
+OPTIONAL_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+
+TRANSLATION_TEMPLATE = (
+    '{"schema": 1, "template": "{source}{target}{text}", '
+    '"languages": {"en": {"name": "English", "prompt": "<en>", "script": "Latn"}, '
+    '"zh": {"name": "Chinese", "prompt": "<zh>", "script": "Hans"}}, '
+    '"pairs": [["en", "zh"], ["zh", "en"]], "stop_tokens": ["</s>"], '
+    '"limits": {"max_source_tokens": 512, "max_new_tokens": 512, '
+    '"new_tokens_per_source_token": 2.0, "extra_new_tokens": 16}}'
+)
+
+_LOOKS_SPECIAL = re.compile(r"<[^<>\s]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class TextFiles:
+    """What a release takes over, checked."""
+
+    tokenizer_files: tuple[Path, ...]
+    translation_file: Path
+    glossary_file: Path | None
+    spec: TranslationSpec
+    stop_token_ids: tuple[int, ...]
+    longest_sequence: int
+    """Tokens of the longest prompt and answer that ``translation.json`` allows."""
+
+
+def read_text_files(
+    checkpoint: Path, translation: Path | None, *, vocab: int, glossary: Path | None = None
+) -> TextFiles:
+    """Find and check the text files of a release.
+
+    Args:
+        checkpoint: holds the tokenizer, and ``translation.json`` unless ``translation`` names another one.
+        translation: a ``translation.json``, or None.
+        vocab: rows of the model's embedding.
+        glossary: a ``glossary.json``; None takes the checkpoint's, if it has one.
+
+    Raises:
+        BrokenText: a file is missing or unreadable, or a token is unknown.
+        ReleaseError: ``translation.json`` or ``glossary.json`` breaks a rule.
+    """
+    tokenizer_file = checkpoint / TOKENIZER_FILE
+    tokenizer = _load_tokenizer(tokenizer_file)
+    _check_vocabulary(tokenizer, tokenizer_file, vocab)
+    path = translation or checkpoint / TRANSLATION_FILE
+    if not path.exists():
+        raise BrokenText(
+            f"{path} is missing: put one beside the checkpoint or name it with --translation; "
+            f"a template: {TRANSLATION_TEMPLATE}"
+        )
+    spec = load_translation_spec(path)
+    _check_marks(tokenizer, spec, path)
+    optional = [checkpoint / name for name in OPTIONAL_FILES if (checkpoint / name).exists()]
+    return TextFiles(
+        tokenizer_files=(tokenizer_file, *optional),
+        translation_file=path,
+        glossary_file=_glossary_file(checkpoint, glossary, spec),
+        spec=spec,
+        stop_token_ids=tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens),
+        longest_sequence=_template_tokens(tokenizer, spec)
+        + spec.limits.max_source_tokens
+        + spec.limits.max_new_tokens,
+    )
+
+
+def _glossary_file(checkpoint: Path, glossary: Path | None, spec: TranslationSpec) -> Path | None:
+    path = glossary or checkpoint / GLOSSARY_FILE
+    if not path.exists():
+        if glossary is not None:
+            raise BrokenText(f"{path} is missing: name a glossary that is there, or leave --glossary out")
+        return None
+    load_release_glossary(path, spec.pairs)
+    return path
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    if not path.exists():
+        raise BrokenText(
+            f"{path} is missing: a release needs a fast tokenizer "
+            "(save it with transformers' AutoTokenizer(...).save_pretrained)"
+        )
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception for any file that it cannot read
+        raise BrokenText(f"{path} is not a tokenizer that the tokenizers library reads: {error}") from error
+
+
+def _check_vocabulary(tokenizer: Tokenizer, path: Path, vocab: int) -> None:
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= vocab:
+        raise BrokenText(
+            f"{path} has token id {largest}, but config.json's vocab_size is {vocab}: "
+            "tokenizer and weights are of different models"
+        )
+
+
+def _token_id(tokenizer: Tokenizer, token: str, path: Path) -> int:
+    token_id = tokenizer.token_to_id(token)
+    if token_id is None:
+        raise BrokenText(f"{path}: stop token {token!r} is not in the tokenizer")
+    return int(token_id)
+
+
+def _check_marks(tokenizer: Tokenizer, spec: TranslationSpec, path: Path) -> None:
+    """A language prompt that is written like a special token must be one, or it would be split silently."""
+    for tag, language in spec.languages.items():
+        if _LOOKS_SPECIAL.fullmatch(language.prompt) and tokenizer.token_to_id(language.prompt) is None:
+            raise BrokenText(
+                f"{path}: the prompt of language {tag} is {language.prompt!r}, "
+                "which looks like a special token, but the tokenizer has no such token"
+            )
+
+
+def _template_tokens(tokenizer: Tokenizer, spec: TranslationSpec) -> int:
+    """Most tokens that a prompt has beside its text, with what the tokenizer adds by itself."""
+    parts = (spec.template_parts(source, target) for source, target in spec.pairs)
+    return max(
+        len(tokenizer.encode(before).ids) + len(tokenizer.encode(after).ids) for before, after in parts
+    )

@@ -1,0 +1,1 @@
+"""A release compared with the checkpoint it was built from."""

@@ -1,0 +1,221 @@
+"""Compares a release with its checkpoint: ONNX Runtime against Hugging Face transformers in float32.
+
+The release generates greedily for a ragged batch of prompts, in the runner that serves it: padded prefills, then
+steps with the cache in place and rows at different positions. The checkpoint then reads each prompt with the
+tokens that the release chose, and says at every position which token it would have chosen and what
+log-probabilities the release's candidates should have had.
+
+The only module of the builder that needs onnxruntime, and the only one of all that needs transformers and torch; all
+are imported when they are used. Judging and writing the numbers:
+:mod:`predictor.builder.verify.parity_report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from predictor.batch import Batch
+from predictor.builder.checkpoint.tensors import open_checkpoint
+from predictor.builder.errors import VerifyFailed
+from predictor.builder.progress import Reporter
+from predictor.builder.release.text_files import TOKENIZER_FILE
+from predictor.builder.verify.parity_report import TIE_MARGIN, Disagreement, ParityReport
+from predictor.runners.base import execute
+from protocol.release import (
+    TOKENIZER_DIR,
+    TRANSLATION_FILE,
+    Release,
+    load_release,
+    load_translation_spec,
+)
+
+Prompts = Sequence[npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedTokens:
+    """What the release generated, one row per prompt; T tokens each, stop tokens ignored."""
+
+    ids: npt.NDArray[np.int32]
+    """[B, T, K] candidates, best first; the first one was taken."""
+    logprobs: npt.NDArray[np.float32]
+    """[B, T, K]."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptChoice:
+    """Which prompts to compare on."""
+
+    count: int
+    """Prompts of random ids."""
+    longest: int
+    """Tokens of the longest one."""
+    seed: int
+    texts: Path | None = None
+    """A file with one text per line, as well."""
+
+
+class ReleaseGenerator:
+    """A release in the predictor's own runner, so that what is compared is what is served."""
+
+    def __init__(self, directory: Path, *, threads: int = 0) -> None:
+        try:
+            from predictor.runners.onnx_runtime import OnnxRuntimeRunner
+        except ImportError as error:
+            raise _missing("onnxruntime", "cpu") from error
+        self._create_runner = OnnxRuntimeRunner
+        self._directory = directory
+        self._release = load_release(directory)
+        self._threads = threads
+
+    def generate(self, prompts: Prompts, tokens: int) -> GeneratedTokens:
+        """Greedy tokens after each prompt (int64 [S], S >= 1), a slot for each, all decoding together."""
+        rows, lengths = len(prompts), np.array([len(prompt) for prompt in prompts])
+        runner = self._create_runner(
+            self._directory, self._release, slots=rows, threads=self._threads, spin=False
+        )
+        steps = [execute(runner, Batch.of_prompts(range(rows), [tuple(p.tolist()) for p in prompts]))]
+        for done in range(tokens - 1):
+            newest = steps[-1].candidate_ids[:, 0]
+            steps.append(execute(runner, Batch.of_tokens(np.arange(rows), newest, lengths + done)))
+        runner.close()
+        return GeneratedTokens(
+            np.stack([step.candidate_ids for step in steps], axis=1),
+            np.stack([step.candidate_logprobs for step in steps], axis=1),
+        )
+
+
+def compare(
+    directory: Path,
+    checkpoint: Path,
+    prompts: Prompts,
+    *,
+    tokens: int,
+    measured_at: datetime,
+    reporter: Reporter,
+) -> ParityReport:
+    """Compare the release in ``directory`` with ``checkpoint`` on ``tokens`` greedy tokens after each prompt.
+
+    Raises:
+        VerifyFailed: the release is of another checkpoint, the prompts do not fit it, or a library is missing.
+        ReleaseError, BrokenCheckpoint: one of the two cannot be read.
+    """
+    release = load_release(directory)
+    _check_source(release, checkpoint, reporter)
+    _check_prompts(release, prompts, tokens)
+    reference = _Reference(checkpoint)
+    generated = ReleaseGenerator(directory).generate(prompts, tokens)
+    differences, equal, ties, first = [], 0, 0, None
+    for number, (prompt, ids, logprobs) in enumerate(
+        zip(prompts, generated.ids, generated.logprobs, strict=True)
+    ):
+        wanted = reference.logprobs(prompt, ids[:, 0])  # [T, V]
+        differences.append(np.abs(np.take_along_axis(wanted, ids.astype(np.int64), axis=1) - logprobs))
+        margins = wanted.max(axis=1) - np.take_along_axis(wanted, ids[:, :1].astype(np.int64), axis=1)[:, 0]
+        equal += int((margins <= TIE_MARGIN).sum())
+        ties += int(((margins <= TIE_MARGIN) & (wanted.argmax(axis=1) != ids[:, 0])).sum())
+        if first is None and (margins > TIE_MARGIN).any():
+            position = int(np.argmax(margins > TIE_MARGIN))
+            first = Disagreement(number, position, float(margins[position]))
+    all_differences = np.concatenate(differences)
+    return ParityReport(
+        release=release.id,
+        precision=release.precision,
+        prompts=len(prompts),
+        tokens=len(prompts) * tokens,
+        equal_tokens=equal,
+        ties=ties,
+        max_logprob_difference=float(all_differences.max()),
+        mean_logprob_difference=float(all_differences.mean()),
+        first_disagreement=first,
+        versions={name: version(name) for name in ("numpy", "onnxruntime", "torch", "transformers")},
+        measured_at=measured_at.isoformat(timespec="seconds"),
+    )
+
+
+def choose_prompts(directory: Path, choice: PromptChoice) -> Prompts:
+    """The prompts to compare a release on; rows of a batch have different lengths.
+
+    Raises:
+        ReleaseError: the release cannot be read.
+        VerifyFailed: the file of texts cannot be read, or holds no line.
+    """
+    vocab = load_release(directory).decoder.vocab
+    rng = np.random.default_rng(choice.seed)
+    lengths = rng.integers(1, choice.longest + 1, choice.count)
+    prompts = [rng.integers(0, vocab, length) for length in lengths]
+    return prompts if choice.texts is None else [*prompts, *_text_prompts(directory, choice.texts)]
+
+
+def _text_prompts(directory: Path, texts: Path) -> Prompts:
+    """The lines of a file as prompts of the release's first language pair."""
+    try:
+        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise VerifyFailed(f"{texts} cannot be read as UTF-8 text: {error}") from error
+    if not lines:
+        raise VerifyFailed(f"{texts} holds no text: one text per line")
+    spec = load_translation_spec(directory / TRANSLATION_FILE)
+    before, after = spec.template_parts(*spec.pairs[0])
+    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_DIR / TOKENIZER_FILE))
+    encoded = (tokenizer.encode(before + line + after, add_special_tokens=False).ids for line in lines)
+    return [np.array(ids, np.int64) for ids in encoded]
+
+
+class _Reference:
+    """The checkpoint in Hugging Face transformers."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise _missing(error.name or "torch", "dev") from error
+        self._torch = torch
+        library: Any = transformers  # its functions carry no types
+        library.utils.logging.disable_progress_bar()
+        self._model = library.AutoModelForCausalLM.from_pretrained(
+            str(checkpoint), dtype=torch.float32, local_files_only=True
+        ).eval()
+
+    def logprobs(
+        self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        """float64 [T, V]: before each token of ``answer`` (int32 [T]), given the prompt and the tokens before it."""
+        torch = self._torch
+        sequence = torch.from_numpy(np.concatenate((prompt, answer[:-1].astype(np.int64))))[None]
+        with torch.no_grad():
+            logits = self._model(sequence, logits_to_keep=len(answer)).logits[0]
+        logprobs: npt.NDArray[np.float64] = torch.log_softmax(logits.double(), dim=-1).numpy()
+        return logprobs
+
+
+def _check_source(release: Release, checkpoint: Path, reporter: Reporter) -> None:
+    opened = open_checkpoint(checkpoint)
+    reporter.begin("read checkpoint", opened.bytes())
+    if opened.digest(reporter.advance) != release.provenance.get("checkpoint_sha256"):
+        raise VerifyFailed(
+            f"release {release.id} was not built from {checkpoint}: its checkpoint_sha256 is another one"
+        )
+
+
+def _check_prompts(release: Release, prompts: Prompts, tokens: int) -> None:
+    longest = max(len(prompt) for prompt in prompts) + tokens
+    if longest > release.limits.max_sequence_tokens:
+        raise VerifyFailed(
+            f"the longest prompt and {tokens} tokens make {longest}, but release {release.id} takes "
+            f"{release.limits.max_sequence_tokens}: use shorter texts or fewer --tokens"
+        )
+
+
+def _missing(name: str, extra: str) -> VerifyFailed:
+    return VerifyFailed(f"{name} is not installed: pip install 'yiwen[{extra}]'")

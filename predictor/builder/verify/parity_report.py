@@ -1,0 +1,123 @@
+"""``reports/parity.json``: how far a release's answers are from those of the checkpoint it was built from.
+
+Only numbers and their judgement; they are measured by :mod:`predictor.builder.verify.compare`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from protocol.release import REPORTS_DIR
+
+PARITY_FILE = "parity.json"
+PARITY_SCHEMA = 1
+
+LOGPROB_TOLERANCES: Mapping[str, float] = {"float32": 1e-3}
+"""Largest |log-probability difference| by precision. Rounded or quantized weights are another model: how often they
+agree is reported, and for the user to judge."""
+TIE_MARGIN = 1e-4
+"""Two tokens whose reference log-probabilities are closer than this are equally good: either counts as equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """The first token that differs."""
+
+    prompt: int
+    position: int
+    """Generated tokens before it."""
+    margin: float
+    """By how much the reference prefers its own token, in log-probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """One comparison."""
+
+    release: str
+    precision: str
+    prompts: int
+    tokens: int
+    """Generated tokens compared, over all prompts."""
+    equal_tokens: int
+    """Of them, those that the reference would have chosen too, after the same prefix."""
+    ties: int
+    """Of the equal ones, those where the reference is indifferent."""
+    max_logprob_difference: float
+    mean_logprob_difference: float
+    first_disagreement: Disagreement | None
+    versions: Mapping[str, str]
+    measured_at: str
+
+    @property
+    def tolerance(self) -> float | None:
+        """What the largest difference may be; None where nothing is promised."""
+        return LOGPROB_TOLERANCES.get(self.precision)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the release keeps what its precision promises."""
+        if self.tolerance is None:
+            return True
+        return self.equal_tokens == self.tokens and self.max_logprob_difference <= self.tolerance
+
+    def to_json(self) -> dict[str, Any]:
+        """The document."""
+        judged = {"logprob_tolerance": self.tolerance, "passed": self.passed}
+        return {"schema": PARITY_SCHEMA, **dataclasses.asdict(self), **judged}
+
+
+def write_report(report: ParityReport, directory: Path) -> Path:
+    """Write ``reports/parity.json`` of the release in ``directory``; a reader sees the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = directory / REPORTS_DIR
+    folder.mkdir(exist_ok=True)
+    path, temporary = folder / PARITY_FILE, folder / f".{PARITY_FILE}.{os.getpid()}"
+    try:
+        temporary.write_text(json.dumps(report.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def print_report(report: ParityReport, console: Console) -> None:
+    """The report as a table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    share = report.equal_tokens / max(1, report.tokens)
+    rows = [
+        ("release", f"{report.release} ({report.precision})"),
+        ("compared", f"{report.prompts} prompts, {report.tokens} tokens"),
+        ("equal tokens", f"{report.equal_tokens} ({share:.2%}), {report.ties} of them ties"),
+        ("largest |log-probability difference|", f"{report.max_logprob_difference:.2e}"),
+        ("mean |log-probability difference|", f"{report.mean_logprob_difference:.2e}"),
+        (
+            "tolerance",
+            "none promised" if report.tolerance is None else f"tokens equal, {report.tolerance:.0e}",
+        ),
+        ("result", _result(report)),
+    ]
+    if (first := report.first_disagreement) is not None:
+        where = f"prompt {first.prompt}, token {first.position}, margin {first.margin:.2e}"
+        rows.insert(3, ("first disagreement", where))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+
+
+def _result(report: ParityReport) -> str:
+    if report.tolerance is None:
+        return "measured"
+    return "passed" if report.passed else "FAILED"

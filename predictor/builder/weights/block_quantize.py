@@ -1,0 +1,87 @@
+"""Weight-only quantization, in the layout of com.microsoft ``MatMulNBits`` and ``GatherBlockQuantized``.
+
+A row's values are cut into blocks of ``block`` neighbours; a block keeps one float32 scale and unsigned codes
+of ``bits`` bits: ``value = (code - 2 ** (bits - 1)) * scale``. Blocks at a row's end are filled up with
+zeros. Pure numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint8]
+
+_SMALLEST_SCALE = np.float32(1e-37)
+"""A block below it is zero: the inverse of its scale would overflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantFormat:
+    """How a matrix is quantized."""
+
+    bits: int
+    """8 or 4."""
+    block: int
+    """Neighbours that share a scale: 16, 32, 64, 128 or 256."""
+
+    @property
+    def zero_point(self) -> int:
+        """The code of 0.0."""
+        return 1 << (self.bits - 1)
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that the codes of one block take."""
+        return self.block * self.bits // 8
+
+    def blocks(self, values: int) -> int:
+        """Blocks in a row of ``values``."""
+        return -(-values // self.block)
+
+
+def quantize_rows(rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32Array]:
+    """Quantize float32 [N, K].
+
+    Returns:
+        codes uint8 [N, blocks, block_bytes], of 4 bits the even neighbour in the low half; scales float32
+        [N, blocks].
+    """
+    count, width = rows.shape
+    blocks = form.blocks(width)
+    if blocks * form.block != width:
+        rows = np.pad(rows, ((0, 0), (0, blocks * form.block - width)))
+    values = rows.reshape(count, blocks, form.block)
+    scales = _scales(values, form)
+    inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales != 0)
+    steps = np.rint(values * inverse[..., None]) + np.float32(form.zero_point)
+    codes = np.clip(steps, 0, 2**form.bits - 1).astype(np.uint8)
+    if form.bits == 4:
+        codes = codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
+    return codes, scales
+
+
+def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width: int) -> Float32Array:
+    """The float32 [N, width] that ``codes`` and ``scales`` of :func:`quantize_rows` stand for."""
+    if form.bits == 4:
+        codes = np.stack((codes & np.uint8(15), codes >> np.uint8(4)), axis=-1).reshape(*codes.shape[:2], -1)
+    values = (codes.astype(np.float32) - np.float32(form.zero_point)) * scales[..., None]
+    rows: Float32Array = values.reshape(codes.shape[0], -1)[:, :width]
+    return rows
+
+
+def _scales(values: Float32Array, form: QuantFormat) -> Float32Array:
+    """One scale per block, such that its largest magnitude lands on the outermost code.
+
+    With few codes the asymmetry of -8..7 counts: the sign is chosen so that the largest magnitude takes the code -8.
+    """
+    low, high = values.min(axis=-1), values.max(axis=-1)
+    if form.bits == 8:
+        scales = np.maximum(-low, high) / np.float32(127)
+    else:
+        scales = np.where(-low > high, low, high) / np.float32(-form.zero_point)
+    kept: Float32Array = np.where(np.abs(scales) < _SMALLEST_SCALE, np.float32(0), scales)
+    return kept

@@ -1,0 +1,172 @@
+"""Writes ``weights.bin`` as planned, slice by slice, and picks up where a killed build stopped.
+
+Beside the file lies a journal with one line per finished entry: its end and its digest. A resumed build keeps
+the entries whose bytes still have that digest and writes the rest. Slices are read and converted by several threads
+while the ones before them are hashed and written; memory stays at these few slices whatever the size of a tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from predictor.builder.checkpoint.tensors import Checkpoint
+from predictor.builder.errors import UnsupportedModel
+from predictor.builder.parallel import BackgroundDigest, run_ordered
+from predictor.builder.progress import Reporter
+from predictor.builder.weights.block_quantize import quantize_rows
+from predictor.builder.weights.file_layout import WeightEntry, WeightFileLayout, WeightTensor
+
+JOURNAL_FILE = "weights.journal"
+THREADS = 6
+"""Each converts about 0.5 GB of float16 a second; more than these are faster than one thread hashes."""
+
+Array = npt.NDArray[np.generic]
+Slice = tuple[Array, npt.NDArray[np.float32] | None]
+"""Values to be written, and the scales of quantized ones."""
+
+
+def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, reporter: Reporter) -> str:
+    """Write the planned file to ``path``, or finish one that a killed build began.
+
+    Returns:
+        The file's sha256.
+
+    Raises:
+        BrokenCheckpoint: a source became unreadable.
+        UnsupportedModel: a number does not fit the type in which it is to be kept.
+        OSError: the file cannot be written; what was written stays for a later build.
+    """
+    journal = path.with_name(JOURNAL_FILE)
+    reporter.begin(f"write {path.name}", plan.total_bytes)
+    with path.open("r+b" if path.exists() else "w+b") as file, journal.open("a+b") as log:
+        writer = _Writer(file, log, reporter)
+        begun, kept = writer.keep_finished(plan)
+        work = [(entry, tuple(_tasks(entry, checkpoint))) for entry in plan.entries[kept:]]
+        slices = run_ordered((task for _, tasks in work for task in tasks), threads=THREADS)
+        with closing(slices), BackgroundDigest(begun) as whole:
+            for entry, tasks in work:
+                writer.write(entry, islice(slices, len(tasks)), whole)
+            sha256 = whole.hexdigest()
+    journal.unlink()
+    return sha256
+
+
+class _Writer:
+    """The file being written: its position and its journal."""
+
+    def __init__(self, file: BinaryIO, log: BinaryIO, reporter: Reporter) -> None:
+        self._file = file
+        self._log = log
+        self._reporter = reporter
+        self._position = 0
+
+    def keep_finished(self, plan: WeightFileLayout) -> tuple[hashlib._Hash, int]:
+        """Read back what the journal vouches for, and cut the file after it; its digest and number of entries."""
+        lines = _journal(self._log)
+        digest, kept = hashlib.sha256(), 0
+        for entry, line in zip(plan.entries, lines, strict=False):
+            after, data = self._read_piece(entry, digest)
+            if line != {"end": entry.end, "sha256": data}:
+                break
+            digest, self._position, kept = after, entry.end, kept + 1
+            self._reporter.advance(0, entry.name)
+        self._reporter.advance(self._position)
+        self._file.seek(self._position)
+        self._file.truncate()
+        self._log.seek(0)
+        self._log.truncate()
+        self._log.write(b"".join(_line(line) for line in lines[:kept]))
+        return digest, kept
+
+    def write(self, entry: WeightEntry, slices: Iterator[Slice], whole: BackgroundDigest) -> None:
+        """Append one entry, to the file and to its digest, and vouch for it."""
+        with BackgroundDigest() as own:
+            for stored, values in _placed(entry, slices):
+                padding = bytes(max(0, stored.offset - self._position))
+                for data in (padding, np.ascontiguousarray(values).data.cast("B")):
+                    whole.update(data)
+                    own.update(data)
+                    self._file.write(data)
+                    self._position += len(data)
+                    self._reporter.advance(len(data), entry.name)
+            sha256 = own.hexdigest()
+        if self._position != entry.end:
+            raise AssertionError(f"{entry.name} ends at {self._position}, planned was {entry.end}")
+        # No fsync between the two: a resumed build believes no line without reading the bytes it vouches for.
+        self._file.flush()
+        self._log.write(_line({"end": entry.end, "sha256": sha256}))
+        self._log.flush()
+
+    def _read_piece(self, entry: WeightEntry, before: hashlib._Hash) -> tuple[hashlib._Hash, str]:
+        """The file's digest up to the end of ``entry`` as it lies there, and the entry's own."""
+        whole, own = before.copy(), hashlib.sha256()
+        self._file.seek(self._position)
+        left = entry.end - self._position
+        while left and (data := self._file.read(min(left, 4 << 20))):
+            whole.update(data)
+            own.update(data)
+            left -= len(data)
+        return whole, own.hexdigest()
+
+
+def _journal(log: BinaryIO) -> list[dict[str, object]]:
+    log.seek(0)
+    lines: list[dict[str, object]] = []
+    with suppress(ValueError):  # the line that was being written when the build was killed
+        for line in log:
+            lines.append(json.loads(line))
+    return lines
+
+
+def _line(line: dict[str, object]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
+
+
+def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], Slice]]:
+    """What makes the content of an entry, slice by slice."""
+    if entry.table is not None:
+        yield partial(_unchanged, entry.table)
+    for source in entry.sources:
+        for read in checkpoint.reads(source):
+            yield partial(_converted, read, entry)
+
+
+def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
+    """Slices in the order of the file, each with the tensor that it belongs to."""
+    collected = []  # the scales of a whole matrix are small beside its codes, and come after them
+    for values, scales in slices:
+        yield entry.tensors[0], values
+        if scales is not None:
+            collected.append(scales)
+    if collected:
+        yield entry.tensors[1], np.concatenate(collected)
+
+
+def _unchanged(values: Array) -> Slice:
+    return values, None
+
+
+def _converted(read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry) -> Slice:
+    """What ``read`` gives, in the form in which the entry is kept; a number that would become infinite is refused."""
+    values, stored = read(), entry.tensors[0]
+    if entry.quantized is not None:
+        return quantize_rows(values, entry.quantized)
+    if stored.dtype == "float32":
+        return values, None
+    largest, limit = float(max(values.max(), -values.min())), float(np.finfo(stored.dtype).max)
+    if largest > limit:
+        raise UnsupportedModel(
+            f"tensor {stored.name} holds {largest:.6g}, and {stored.dtype} ends at {limit:.6g}: "
+            "build with --precision float32"
+        )
+    return values.astype(stored.dtype), None
