@@ -36,7 +36,7 @@ MAX_GLOSSARY_ENTRIES = 1_000
 MAX_TERM_CHARACTERS = 200
 """Of a term, and of its translation."""
 
-_SHAPE = 'it must be JSON like {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}'
+_EXAMPLE = 'it must be JSON like {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,15 @@ class ReleaseGlossary:
     pairs: Mapping[tuple[str, str], Glossary]
 
 
-class _NoGlossaryError(Exception):
+class _InvalidGlossaryError(Exception):
     """The JSON is not a glossary; the message says why, in words that fit any sender."""
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _JsonObject(list[tuple[str, Any]]):
     """A JSON object with all that was written in it, a name that stands there twice as well."""
 
 
-def read_glossary(text: str) -> Glossary:
+def parse_glossary(text: str) -> Glossary:
     """A caller's glossary.
 
     Raises:
@@ -68,7 +68,7 @@ def read_glossary(text: str) -> Glossary:
         )
     try:
         glossary = _glossary(_parsed(text))
-    except _NoGlossaryError as error:
+    except _InvalidGlossaryError as error:
         raise InvalidRequest(f"parameter glossary: {error}") from None
     entries = len(glossary.terms) + len(glossary.keep)
     if entries > MAX_GLOSSARY_ENTRIES:
@@ -79,8 +79,8 @@ def read_glossary(text: str) -> Glossary:
     return glossary
 
 
-def write_glossary(glossary: Glossary) -> str:
-    """The JSON text that :func:`read_glossary` reads back."""
+def format_glossary(glossary: Glossary) -> str:
+    """The JSON text that :func:`parse_glossary` reads back."""
     terms = ", ".join(f"{_json(source)}: {_json(target)}" for source, target in glossary.terms)
     return f'{{"terms": {{{terms}}}, "keep": {_json(list(glossary.keep))}}}'
 
@@ -103,11 +103,11 @@ def load_release_glossary(path: Path, pairs: Sequence[tuple[str, str]]) -> Relea
         raise ReleaseError(f"{path} cannot be read: {error}") from error
     try:
         return ReleaseGlossary(_by_pair(_parsed(text), pairs))
-    except _NoGlossaryError as error:
+    except _InvalidGlossaryError as error:
         raise ReleaseError(f"{path}: {error}; docs/texts.md shows one") from error
 
 
-def normal_term(text: str) -> str:
+def normalize_term(text: str) -> str:
     """``text`` in NFC with single spaces, as terms are compared."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
@@ -118,28 +118,30 @@ def _json(value: object) -> str:
 
 def _parsed(text: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(text, object_pairs_hook=_Pairs)
+        document = json.loads(text, object_pairs_hook=_JsonObject)
     except (ValueError, RecursionError):
-        raise _NoGlossaryError(f"it is not JSON; {_SHAPE}") from None
+        raise _InvalidGlossaryError(f"it is not JSON; {_EXAMPLE}") from None
     return _object(document)
 
 
 def _object(document: object) -> dict[str, Any]:
-    if not isinstance(document, _Pairs):
-        raise _NoGlossaryError(_SHAPE)
+    if not isinstance(document, _JsonObject):
+        raise _InvalidGlossaryError(_EXAMPLE)
     names = [name for name, _ in document]
     if len(set(names)) != len(names):
-        raise _NoGlossaryError("it names a part twice; name each once")
+        raise _InvalidGlossaryError("it names a part twice; name each once")
     return dict(document)
 
 
-def _glossary(document: Mapping[str, Any], *, beside: Sequence[str] = ()) -> Glossary:
-    """The glossary of an object that may hold the parts ``beside`` as well."""
-    if not document.keys() <= {"terms", "keep", *beside}:
-        raise _NoGlossaryError(f"it holds an unknown part; known are {', '.join(['terms', 'keep', *beside])}")
-    terms, keep = document.get("terms", _Pairs()), document.get("keep", [])
-    if not isinstance(terms, _Pairs) or isinstance(keep, _Pairs) or not isinstance(keep, list):
-        raise _NoGlossaryError(f"terms must be an object and keep a list; {_SHAPE}")
+def _glossary(document: Mapping[str, Any], *, other_fields: Sequence[str] = ()) -> Glossary:
+    """The glossary of an object that may hold the fields ``other_fields`` as well."""
+    if not document.keys() <= {"terms", "keep", *other_fields}:
+        raise _InvalidGlossaryError(
+            f"it holds an unknown part; known are {', '.join(['terms', 'keep', *other_fields])}"
+        )
+    terms, keep = document.get("terms", _JsonObject()), document.get("keep", [])
+    if not isinstance(terms, _JsonObject) or isinstance(keep, _JsonObject) or not isinstance(keep, list):
+        raise _InvalidGlossaryError(f"terms must be an object and keep a list; {_EXAMPLE}")
     return Glossary(
         terms=tuple(
             (_term(source, f"terms[{number}]"), _term(target, f"the translation of terms[{number}]"))
@@ -150,17 +152,17 @@ def _glossary(document: Mapping[str, Any], *, beside: Sequence[str] = ()) -> Glo
 
 
 def _term(text: object, place: str) -> str:
-    normal = normal_term(text) if isinstance(text, str) else ""
+    normal = normalize_term(text) if isinstance(text, str) else ""
     if not normal:
-        raise _NoGlossaryError(f"{place} must be a string that is not empty")
+        raise _InvalidGlossaryError(f"{place} must be a string that is not empty")
     if len(normal) > MAX_TERM_CHARACTERS:
-        raise _NoGlossaryError(
+        raise _InvalidGlossaryError(
             f"{place} has {len(normal)} characters, a term may have {MAX_TERM_CHARACTERS}; shorten or remove it"
         )
     try:
         normal.encode()
     except UnicodeEncodeError:
-        raise _NoGlossaryError(
+        raise _InvalidGlossaryError(
             f"{place} holds half of a surrogate pair; send whole Unicode characters"
         ) from None
     return normal
@@ -170,19 +172,19 @@ def _by_pair(
     document: Mapping[str, Any], known: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Glossary]:
     if document.get("schema") != GLOSSARY_SCHEMA:
-        raise _NoGlossaryError(f"its schema must be {GLOSSARY_SCHEMA}")
+        raise _InvalidGlossaryError(f"its schema must be {GLOSSARY_SCHEMA}")
     if not document.keys() <= {"schema", "keep", "pairs"}:
-        raise _NoGlossaryError("it holds an unknown part; known are schema, keep, pairs")
+        raise _InvalidGlossaryError("it holds an unknown part; known are schema, keep, pairs")
     everywhere = _glossary({"keep": document.get("keep", [])}).keep
     entries = document.get("pairs", [])
-    if isinstance(entries, _Pairs) or not isinstance(entries, list):
-        raise _NoGlossaryError("pairs must be a list of objects with source, target, terms and keep")
+    if isinstance(entries, _JsonObject) or not isinstance(entries, list):
+        raise _InvalidGlossaryError("pairs must be a list of objects with source, target, terms and keep")
     found = {pair: Glossary(keep=everywhere) for pair in known} if everywhere else {}
     own: set[tuple[str, str]] = set()
     for number, entry in enumerate(entries):
         pair, glossary = _pair(number, _object(entry))
         if pair not in known or pair in own:
-            raise _NoGlossaryError(
+            raise _InvalidGlossaryError(
                 f"pairs[{number}] must be one of the release's pairs, and stand there once"
             )
         own.add(pair)
@@ -192,7 +194,7 @@ def _by_pair(
 
 def _pair(number: int, entry: Mapping[str, Any]) -> tuple[tuple[str, str], Glossary]:
     try:
-        glossary = _glossary(entry, beside=("source", "target"))
-    except _NoGlossaryError as error:
-        raise _NoGlossaryError(f"pairs[{number}]: {error}") from None
+        glossary = _glossary(entry, other_fields=("source", "target"))
+    except _InvalidGlossaryError as error:
+        raise _InvalidGlossaryError(f"pairs[{number}]: {error}") from None
     return (str(entry.get("source")), str(entry.get("target"))), glossary

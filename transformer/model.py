@@ -38,7 +38,7 @@ from transformer.predictors.usage import CountedPredictor
 from transformer.predictors.warming import Warming
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
-from transformer.texts.glossary import Glossaries
+from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 from transformer.tokens.tokenizer import load_tokenizer
@@ -179,7 +179,9 @@ def create_model(
         sharing=cache,
         generator=generator,
         metrics=metrics,
-        glossaries=Glossaries.of_release(load_release_glossary(config.release / GLOSSARY_FILE, spec.pairs)),
+        glossaries=GlossaryMatcher.of_release(
+            load_release_glossary(config.release / GLOSSARY_FILE, spec.pairs)
+        ),
     )
     streamed = StreamedGenerator(
         release=release.id, tokenizer=tokenizer, generator=generator, predictor=predictor

@@ -21,7 +21,7 @@ from transformer.journey import Journey, options_of
 from transformer.metrics import TransformerMetrics
 from transformer.texts.answers import Answer, translation_of
 from transformer.texts.attempts import Made
-from transformer.texts.glossary import NO_GLOSSARIES, Glossaries
+from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
 from transformer.texts.segments import Document, Identity, Job, jobs_of, split_request
 
@@ -58,7 +58,7 @@ class Pipeline:
         cache: Cache,
         generator: Generator,
         metrics: TransformerMetrics,
-        glossaries: Glossaries = NO_GLOSSARIES,
+        glossaries: GlossaryMatcher = NO_GLOSSARY,
         sharing: Sharing = NOTHING_SHARED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

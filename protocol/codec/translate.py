@@ -16,7 +16,7 @@ from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.glossary import read_glossary, write_glossary
+from protocol.glossary import format_glossary, parse_glossary
 from protocol.messages import (
     CacheStatus,
     Glossary,
@@ -83,7 +83,7 @@ def infer_from_translate_request(
         "max_new_tokens": request.max_new_tokens,
         "deadline_ms": request.deadline_ms,
         "format": None if plain else request.text_format.value,
-        "glossary": None if request.glossary is None else write_glossary(request.glossary),
+        "glossary": None if request.glossary is None else format_glossary(request.glossary),
     }
     return InferRequest(
         model_name=model_name,
@@ -158,10 +158,10 @@ def glossary_of(parameters: Parameters) -> Glossary | None:
     """The parameter ``glossary``, None if it is absent.
 
     Raises:
-        InvalidRequest, TooLong: as :func:`protocol.glossary.read_glossary` says.
+        InvalidRequest, TooLong: as :func:`protocol.glossary.parse_glossary` says.
     """
     text = parameters.text("glossary")
-    return None if text is None else read_glossary(text)
+    return None if text is None else parse_glossary(text)
 
 
 def _languages(

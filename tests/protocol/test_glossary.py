@@ -12,10 +12,10 @@ from protocol.glossary import (
     MAX_GLOSSARY_CHARACTERS,
     MAX_GLOSSARY_ENTRIES,
     MAX_TERM_CHARACTERS,
+    format_glossary,
     load_release_glossary,
-    normal_term,
-    read_glossary,
-    write_glossary,
+    normalize_term,
+    parse_glossary,
 )
 from protocol.messages import Glossary
 from protocol.release import ReleaseError
@@ -25,12 +25,12 @@ SECRET = "Mandrake"
 
 
 def test_terms_are_read_in_their_order_and_in_one_form() -> None:
-    read = read_glossary('{"terms": {" T  shirt\\n": "T恤", "cafe\\u0301": "咖啡馆"}, "keep": ["AcmeCorp"]}')
+    read = parse_glossary('{"terms": {" T  shirt\\n": "T恤", "cafe\\u0301": "咖啡馆"}, "keep": ["AcmeCorp"]}')
     assert read == Glossary((("T shirt", "T恤"), ("caf\u00e9", "咖啡馆")), ("AcmeCorp",))
 
 
 def test_a_term_that_is_there_twice_is_kept_twice_for_whoever_judges() -> None:
-    assert read_glossary('{"terms": {"a": "b", "a": "c"}}').terms == (("a", "b"), ("a", "c"))
+    assert parse_glossary('{"terms": {"a": "b", "a": "c"}}').terms == (("a", "b"), ("a", "c"))
 
 
 @pytest.mark.parametrize(
@@ -59,20 +59,20 @@ def test_a_term_that_is_there_twice_is_kept_twice_for_whoever_judges() -> None:
 )
 def test_what_is_no_glossary_is_400_and_says_where(text: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as failure:
-        read_glossary(text)
+        parse_glossary(text)
     assert SECRET not in failure.value.message
     assert failure.value.message.startswith("parameter glossary")
 
 
 def test_one_that_is_too_large_is_413_and_says_the_limit() -> None:
     with pytest.raises(TooLong, match=f"at most {MAX_GLOSSARY_CHARACTERS} are taken"):
-        read_glossary('{"keep": ["' + "a" * MAX_GLOSSARY_CHARACTERS + '"]}')
+        parse_glossary('{"keep": ["' + "a" * MAX_GLOSSARY_CHARACTERS + '"]}')
     many = {"terms": {f"t{number}": "x" for number in range(MAX_GLOSSARY_ENTRIES)}, "keep": ["y"]}
     with pytest.raises(TooLong, match=f"{MAX_GLOSSARY_ENTRIES + 1} entries, at most {MAX_GLOSSARY_ENTRIES}"):
-        read_glossary(json.dumps(many))
+        parse_glossary(json.dumps(many))
 
 
-terms = st.text(min_size=1, max_size=20).map(normal_term).filter(bool)
+terms = st.text(min_size=1, max_size=20).map(normalize_term).filter(bool)
 
 
 @given(
@@ -83,7 +83,7 @@ terms = st.text(min_size=1, max_size=20).map(normal_term).filter(bool)
     )
 )
 def test_what_is_written_is_read_back(glossary: Glossary) -> None:
-    assert read_glossary(write_glossary(glossary)) == glossary
+    assert parse_glossary(format_glossary(glossary)) == glossary
 
 
 def write(directory: Path, document: object) -> Path:

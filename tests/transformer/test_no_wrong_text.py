@@ -29,7 +29,7 @@ from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.attempts import Made
-from transformer.texts.languages import Direction, Languages
+from transformer.texts.languages import LanguagePair, Languages
 from transformer.texts.segments import Job, Segment
 from transformer.tokens.tokenizer import PromptTokenizer
 
@@ -138,7 +138,7 @@ def draw(rng: random.Random) -> Wish:
 
 def job_of(wish: Wish) -> Job:
     source, target, text = wish
-    return Job((Segment(0, text, text, Direction(source, target, needs_model=True), text),))
+    return Job((Segment(0, text, text, LanguagePair(source, target, needs_model=True), text),))
 
 
 async def ask(pipeline: Pipeline, rng: random.Random, seen: Counter[str]) -> None:

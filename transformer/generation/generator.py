@@ -26,7 +26,7 @@ from transformer.predictors.interface import Predictor
 from transformer.texts.attempts import GREEDY, Attempt, Made, best, made_of_terms, second_attempts
 from transformer.texts.guards import Guards
 from transformer.texts.segments import Job
-from transformer.texts.terms import put_in_place
+from transformer.texts.terms import replace_renderings
 from transformer.tokens.tokenizer import PromptTokenizer
 
 INLINE_CHARACTERS = 8_000
@@ -106,7 +106,7 @@ class Generator:
             for attempt, made in answers
             if attempt.rendering_of is not None and made.finish_reason is FinishReason.STOP
         }
-        put = put_in_place(job.first.terms, first.text, renderings) if renderings else None
+        put = replace_renderings(job.first.terms, first.text, renderings) if renderings else None
         if put is None:
             return whole
         return [self._judged(job, put, first.confidence, first.finish_reason), *whole]

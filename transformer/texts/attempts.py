@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.messages import FinishReason, SamplingParams
-from transformer.texts.placeholders import Masked, masks, unmask
-from transformer.texts.scripts import evidence_by_script
-from transformer.texts.terms import Term, missing
+from transformer.texts.placeholders import MaskedText, masked_forms, unmask
+from transformer.texts.scripts import script_evidence
+from transformer.texts.terms import Term, missing_terms
 
 GREEDY = SamplingParams()
 REDRAW = SamplingParams(temperature=0.5, top_p=0.9, seed=1)
@@ -31,7 +31,7 @@ class Attempt:
 
     text: str
     params: SamplingParams = GREEDY
-    masked: Masked | None = None
+    masked: MaskedText | None = None
     rendering_of: str | None = None
     """The term whose rendering is asked for; its answer is none to the text."""
 
@@ -60,10 +60,10 @@ def second_attempts(text: str, first: Made, *, bounded: bool, terms: Sequence[Te
         terms: what a glossary concerns in ``text``.
     """
     if "placeholder" in first.flags or "glossary" in first.flags:
-        lacking = dict.fromkeys(term.text for term in missing(terms, first.text))
+        lacking = dict.fromkeys(term.text for term in missing_terms(terms, first.text))
         few = "placeholder" not in first.flags and len(lacking) <= MAX_RENDERINGS
         renderings = [Attempt(term, rendering_of=term) for term in lacking] if few else []
-        return renderings + [Attempt(each.text, masked=each) for each in masks(text, terms)]
+        return renderings + [Attempt(each.text, masked=each) for each in masked_forms(text, terms)]
     if not first.flags or (bounded and "length" in first.flags):
         return []
     return [Attempt(text, REDRAW)]
@@ -75,9 +75,9 @@ def made_of_terms(text: str, terms: Sequence[Term]) -> Made | None:
         return None
     (term,) = terms
     before, after = text[: term.start], text[term.end :]
-    if evidence_by_script(before + after):
+    if script_evidence(before + after):
         return None
-    return Made(f"{before}{term.must_stand}{after}", 1.0, FinishReason.STOP, ())
+    return Made(f"{before}{term.required_text}{after}", 1.0, FinishReason.STOP, ())
 
 
 def best(first: Made, others: Sequence[Made]) -> Made:

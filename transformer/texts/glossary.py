@@ -16,18 +16,18 @@ from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary
 from protocol.messages import Glossary
 from protocol.release import ReleaseError
-from transformer.texts.placeholders import settle
+from transformer.texts.placeholders import drop_conflicting_terms
 from transformer.texts.terms import Term, TermIndex
 
 _DIGEST_BYTES = 16
 
 
-class ContradictionError(Exception):
+class GlossaryConflictError(Exception):
     """Two entries of one glossary cannot both hold. The message names them by their places, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class GlossaryIndex:
     """One glossary, made ready to be found in texts."""
 
     index: TermIndex
@@ -35,43 +35,45 @@ class Entries:
     """Translation of each of the index' terms; None keeps it."""
 
     @classmethod
-    def of(cls, glossary: Glossary) -> Entries:
+    def of(cls, glossary: Glossary) -> GlossaryIndex:
         """Take in a glossary.
 
         Raises:
-            ContradictionError: a term has two translations, or one that is kept would be translated.
+            GlossaryConflictError: a term has two translations, or one that is kept would be translated.
         """
         places: dict[str, int] = {}
         for number, (source, target) in enumerate(glossary.terms):
             first = places.setdefault(source, number)
             if glossary.terms[first][1] != target:
-                raise ContradictionError(
+                raise GlossaryConflictError(
                     f"terms[{first}] and terms[{number}] are one term with two translations; leave one of them"
                 )
         _check_kept(glossary)
         targets = {**dict.fromkeys(glossary.keep), **dict(glossary.terms)}
         return cls(TermIndex(list(targets)), tuple(targets.values()))
 
-    def find(self, text: str, beside: Sequence[Term] = ()) -> list[Term]:
-        """Places in ``text`` that share no character with ``beside``, and what must stand in its translation."""
+    def find(self, text: str, taken: Sequence[Term] = ()) -> list[Term]:
+        """Places in ``text`` that share no character with ``taken``, and what must stand in its translation."""
         return [
             Term(found.start, found.end, text[found.start : found.end], self.targets[found.number])
-            for found in self.index.find(text, beside)
+            for found in self.index.find(text, taken)
         ]
 
 
-NO_ENTRIES = Entries(TermIndex([]), ())
+EMPTY_GLOSSARY = GlossaryIndex(TermIndex([]), ())
 
 
-class Glossaries:
+class GlossaryMatcher:
     """A release's glossaries, and one request's before them. Holds no state of any text."""
 
-    def __init__(self, release: Mapping[tuple[str, str], Entries], request: Entries = NO_ENTRIES) -> None:
+    def __init__(
+        self, release: Mapping[tuple[str, str], GlossaryIndex], request: GlossaryIndex = EMPTY_GLOSSARY
+    ) -> None:
         self._release = release
         self._request = request
 
     @classmethod
-    def of_release(cls, glossary: ReleaseGlossary) -> Glossaries:
+    def of_release(cls, glossary: ReleaseGlossary) -> GlossaryMatcher:
         """Take in a release's ``glossary.json``.
 
         Raises:
@@ -80,12 +82,12 @@ class Glossaries:
         entries = {}
         for (source, target), each in glossary.pairs.items():
             try:
-                entries[source, target] = Entries.of(each)
-            except ContradictionError as error:
+                entries[source, target] = GlossaryIndex.of(each)
+            except GlossaryConflictError as error:
                 raise ReleaseError(f"glossary.json, {source} to {target}: {error}") from error
         return cls(entries)
 
-    def before(self, glossary: Glossary | None) -> Glossaries:
+    def with_request(self, glossary: Glossary | None) -> GlossaryMatcher:
         """These, behind a request's own.
 
         Raises:
@@ -94,8 +96,8 @@ class Glossaries:
         if glossary is None:
             return self
         try:
-            return Glossaries(self._release, Entries.of(glossary))
-        except ContradictionError as error:
+            return GlossaryMatcher(self._release, GlossaryIndex.of(glossary))
+        except GlossaryConflictError as error:
             raise InvalidRequest(f"parameter glossary contradicts itself: {error}") from None
 
     def terms(self, text: str, source: str, target: str) -> tuple[Term, ...]:
@@ -109,18 +111,18 @@ class Glossaries:
             target: of its translation.
         """
         own = self._request.find(text)
-        found = own + self._release.get((source, target), NO_ENTRIES).find(text, own)
-        return settle(text, sorted(found, key=lambda term: term.start)) if found else ()
+        found = own + self._release.get((source, target), EMPTY_GLOSSARY).find(text, own)
+        return drop_conflicting_terms(text, sorted(found, key=lambda term: term.start)) if found else ()
 
 
-NO_GLOSSARIES = Glossaries({})
+NO_GLOSSARY = GlossaryMatcher({})
 
 
-def digest_of(terms: Sequence[Term]) -> str:
+def terms_digest(terms: Sequence[Term]) -> str:
     """What tells two sets of entries apart as far as they concern one text: a part of its cache key."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=b"yiwen-terms-v1")
     for term in terms:
-        target = term.must_stand.encode()
+        target = term.required_text.encode()
         digest.update(f"{term.start} {term.end} {term.is_kept:d} {len(target)} ".encode())
         digest.update(target)
     return digest.hexdigest()
@@ -133,7 +135,7 @@ def _check_kept(glossary: Glossary) -> None:
     for number, (source, target) in enumerate(glossary.terms):
         for found in kept.find(source):
             if source[found.start : found.end] not in target:
-                raise ContradictionError(
+                raise GlossaryConflictError(
                     f"terms[{number}] holds keep[{glossary.keep.index(keep[found.number])}] and its translation does "
                     "not; leave one of them, or keep it in the translation as well"
                 )

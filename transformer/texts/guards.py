@@ -12,15 +12,15 @@ from collections.abc import Sequence
 
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, TranslationSpec
-from transformer.texts.placeholders import lost, without_placeholders
-from transformer.texts.scripts import READ_AS, evidence_by_script
-from transformer.texts.terms import Term, missing, without_places, without_terms
+from transformer.texts.placeholders import loses_placeholder, without_placeholders
+from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
+from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
 
-SLACK_BYTES = 48
+LENGTH_TOLERANCE_BYTES = 48
 """What an answer may be longer or shorter beyond the ratio: a word or two say nothing about lengths."""
 
 NEGLIGIBLE_EVIDENCE = 1.5
-"""In words, as :func:`transformer.texts.scripts.evidence_by_script` counts: names of another script are no fault."""
+"""In words, as :func:`transformer.texts.scripts.script_evidence` counts: names of another script are no fault."""
 
 MIN_REPEATS = 5
 """A part that follows itself this often, over :data:`MIN_REPEATED_CHARACTERS` in all, is a loop, not a text."""
@@ -46,7 +46,8 @@ class Guards:
         self._bounds = spec.guards
         self._checks = frozenset(spec.guards.checks)
         self._scripts = {
-            tag: READ_AS.get(language.script, frozenset()) for tag, language in spec.languages.items()
+            tag: COMPATIBLE_SCRIPTS.get(language.script, frozenset())
+            for tag, language in spec.languages.items()
         }
         self._marks = _prompt_marks(spec)
 
@@ -73,18 +74,18 @@ class Guards:
         else:
             found = {
                 "ratio": self._is_out_of_proportion(said, written),
-                "repetition": finish_reason is FinishReason.REPETITION or is_runaway(source, answer),
+                "repetition": finish_reason is FinishReason.REPETITION or is_new_repetition(source, answer),
                 "script": is_wrong_script(without_placeholders(written), self._scripts[target]),
                 "leak": self._leaks(source, answer),
             }
         found["length"] = finish_reason is FinishReason.LENGTH
-        found["placeholder"] = lost(source, answer, terms)
-        found["glossary"] = bool(missing(terms, answer))
+        found["placeholder"] = loses_placeholder(source, answer, terms)
+        found["glossary"] = bool(missing_terms(terms, answer))
         return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
 
     def max_repeats(self, source: str) -> int:
         """How often an answer to ``source`` may repeat itself before its generation is stopped; 0 if it is not."""
-        stops = "repetition" in self._checks and not may_loop(source)
+        stops = "repetition" in self._checks and not may_repeat(source)
         return MAX_REPEATS if stops else 0
 
     @property
@@ -95,8 +96,8 @@ class Guards:
     def _is_out_of_proportion(self, source: str, answer: str) -> bool:
         # UTF-8 bytes: three for a Chinese character, one for a Latin letter, which is about what they say.
         read, written = len(source.encode()), len(answer.encode())
-        too_long = written > read * self._bounds.max_length_ratio + SLACK_BYTES
-        return too_long or written < read * self._bounds.min_length_ratio - SLACK_BYTES
+        too_long = written > read * self._bounds.max_length_ratio + LENGTH_TOLERANCE_BYTES
+        return too_long or written < read * self._bounds.min_length_ratio - LENGTH_TOLERANCE_BYTES
 
     def _leaks(self, source: str, answer: str) -> bool:
         if any(mark in answer and mark not in source for mark in self._marks):
@@ -104,12 +105,12 @@ class Guards:
         return any(form.group() not in source for form in _CONTROL_FORMS.finditer(answer))
 
 
-def is_runaway(source: str, answer: str) -> bool:
+def is_new_repetition(source: str, answer: str) -> bool:
     """Whether a part of ``answer`` follows itself again and again, as nothing in ``source`` does."""
     return _is_looping(answer) and not _is_looping(source)
 
 
-def may_loop(text: str) -> bool:
+def may_repeat(text: str) -> bool:
     """Whether a part of ``text`` follows itself, so that a good translation of it may do so too.
 
     Short parts are searched for; of parts longer than 64 characters that stand there three times in a row, some chunk
@@ -123,7 +124,7 @@ def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
     """Whether more of ``answer`` is in one other script than in all of ``scripts``; False if they are not known."""
     if not scripts:
         return False
-    evidence = evidence_by_script(answer)
+    evidence = script_evidence(answer)
     right = sum(found for script, found in evidence.items() if script in scripts)
     wrong = max((found for script, found in evidence.items() if script not in scripts), default=0.0)
     return wrong > max(right, NEGLIGIBLE_EVIDENCE)
@@ -134,7 +135,7 @@ def _beside_terms(source: str, answer: str, terms: Sequence[Term]) -> tuple[str,
     if not terms:
         return source, answer
     places = [(term.start, term.end) for term in terms]
-    return without_places(source, places), without_terms(terms, answer)
+    return without_spans(source, places), without_terms(terms, answer)
 
 
 def _is_looping(text: str) -> bool:

@@ -15,7 +15,7 @@ import py3langid
 
 from protocol.release import TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.texts.scripts import READ_AS, chinese_script, evidence_by_script, has_letters
+from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, has_letters, script_evidence
 
 UNDETERMINED = "und"
 """BCP 47's tag of a text that holds no language: numbers, punctuation, emoji."""
@@ -40,7 +40,7 @@ _LONGEST_KEPT = 35
 
 
 @dataclass(frozen=True, slots=True)
-class Direction:
+class LanguagePair:
     """From which language a text is translated into which; both tags as the release writes them."""
 
     source: str
@@ -65,7 +65,7 @@ class Languages:
         # The texts of a request nearly always have the same languages.
         self._resolved = lru_cache(_TAGS_KEPT)(partial(resolve_tag, known=self._tags))
 
-    def direct(self, index: int, text: str, source: str | None, target: str) -> Direction:
+    def resolve_pair(self, index: int, text: str, source: str | None, target: str) -> LanguagePair:
         """Settle both languages of the request's text number ``index``.
 
         Raises:
@@ -80,13 +80,13 @@ class Languages:
         if given is not None:
             self._check_pair(index, given, to)
         if not has_letters(text):
-            return Direction(given or UNDETERMINED, to, needs_model=False)
+            return LanguagePair(given or UNDETERMINED, to, needs_model=False)
         if given is not None:
-            return Direction(given, to, needs_model=True)
-        found = self._detect(text, evidence_by_script(text), to)
+            return LanguagePair(given, to, needs_model=True)
+        found = self._detect(text, script_evidence(text), to)
         if found is None:
             raise UndetectedLanguage(index, self._readable[to])
-        return Direction(found, to, needs_model=found not in (to, UNDETERMINED))
+        return LanguagePair(found, to, needs_model=found not in (to, UNDETERMINED))
 
     def _resolve(self, index: int, role: str, tag: str) -> str:
         known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else resolve_tag(tag, self._tags)
@@ -118,7 +118,7 @@ class Languages:
         return self._choose(text, evidence, best, [tag for tag in readers if best in readers[tag]])
 
     def _scripts_of(self, tag: str) -> frozenset[str]:
-        return READ_AS.get(self._spec.languages[tag].script, frozenset())
+        return COMPATIBLE_SCRIPTS.get(self._spec.languages[tag].script, frozenset())
 
     def _choose(self, text: str, evidence: Mapping[str, float], script: str, tags: list[str]) -> str:
         """One of ``tags``, which all are written in ``script``."""

@@ -66,7 +66,7 @@ class MarkupError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MarkupPiece:
     """A stretch of the source."""
 
     raw: str
@@ -75,7 +75,7 @@ class Piece:
     """What it says, without outer white space, entities resolved; None if it is to be kept as it is."""
 
 
-def parse_markup(source: str, text_format: TextFormat) -> list[Piece]:
+def parse_markup(source: str, text_format: TextFormat) -> list[MarkupPiece]:
     """The pieces of ``source``, in order; ``"".join(piece.raw ...)`` gives it back.
 
     HTML is read as browsers do, and what they could not read stays as it is; XML must be well-formed.
@@ -104,13 +104,13 @@ def _runs(source: str, starts: list[tuple[int, bool]]) -> list[tuple[str, bool]]
     return [(source[start:end], is_text) for (start, is_text), end in zip(marks, ends, strict=True)]
 
 
-def _pieces(raw: str, is_text: bool) -> list[Piece]:
+def _pieces(raw: str, is_text: bool) -> list[MarkupPiece]:
     if not is_text or _TAG_LEFT_OPEN.search(raw):
-        return [Piece(raw)] if raw else []
+        return [MarkupPiece(raw)] if raw else []
     found = _OUTER_SPACE.fullmatch(raw)
     lead, inner, tail = found.groups() if found else ("", raw, "")
     words = html.unescape(inner)
-    pieces = [Piece(lead), Piece(inner, words if words.strip() else None), Piece(tail)]
+    pieces = [MarkupPiece(lead), MarkupPiece(inner, words if words.strip() else None), MarkupPiece(tail)]
     return [piece for piece in pieces if piece.raw]
 
 

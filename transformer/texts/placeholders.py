@@ -1,9 +1,9 @@
-"""What must survive translation byte for byte: where it stands, whether it did, and a mask for it. Pure.
+"""Finds placeholders, which must survive translation byte for byte; checks that they did; masks them. Pure.
 
-An answer is first made of the text as it is, since a model that copies codes by itself translates best what it has
-seen; :func:`lost` then verifies it. Only where something is missing the text is masked (:func:`masks`), translated
-once more, and unmasked (:func:`unmask`): :mod:`transformer.texts.attempts` says so, and what is still lost is
-flagged. A glossary's terms are masked in the same way; their masks become what must stand in the translation.
+The first attempt translates the text as it is, because a model that copies codes by itself does best on what it was
+trained on. :func:`loses_placeholder` checks the answer. Only if something is missing, the text is masked
+(:func:`masked_forms`), translated once more and unmasked (:func:`unmask`); what is still lost is flagged. Terms of a
+glossary are masked in the same way. :mod:`transformer.texts.attempts` decides which attempts are made.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformer.texts.terms import Term, touching
+from transformer.texts.terms import Term, overlapping
 
 _UNITS = (
     r"mAh|kWh|Wh|GHz|MHz|kHz|Hz|GB|TB|MB|KB|ml|mL|cl|dl|kg|mg|lbs?|oz|km|cm|mm|nm|in|ft|kW|"
@@ -42,7 +42,7 @@ MAX_MASKS = 90
 
 
 @dataclass(frozen=True, slots=True)
-class Protected:
+class ProtectedSpan:
     """One stretch of a text that must survive."""
 
     kind: str
@@ -51,7 +51,7 @@ class Protected:
     text: str
 
     @property
-    def must_survive(self) -> str:
+    def required_text(self) -> str:
         """What the answer must hold. Of a quantity the number: its unit is a word, and may be translated."""
         if self.kind == "quantity":
             found = _NUMBER.match(self.text)
@@ -60,7 +60,7 @@ class Protected:
 
 
 @dataclass(frozen=True, slots=True)
-class Masked:
+class MaskedText:
     """A text with codes in place of what must survive."""
 
     text: str
@@ -68,41 +68,41 @@ class Masked:
     """(mask, what it stands for), in the text's order."""
 
 
-def protected(text: str, terms: Sequence[Term] = ()) -> list[Protected]:
+def protected_spans(text: str, terms: Sequence[Term] = ()) -> list[ProtectedSpan]:
     """All stretches of ``text`` that must survive and are no ``terms``, in order; they do not overlap.
 
     Args:
         text: any text.
-        terms: what a glossary concerns in it, as :func:`settle` returns it.
+        terms: what a glossary concerns in it, as :func:`drop_conflicting_terms` returns it.
     """
     found = [
-        Protected(str(found.lastgroup), found.start(), found.end(), found.group())
+        ProtectedSpan(str(found.lastgroup), found.start(), found.end(), found.group())
         for found in _KINDS.finditer(text)
     ]
     if not terms:
         return found
     narrow = [_narrowed(each, terms) for each in found]
-    return [each for each in narrow if not touching(terms, each.start, each.end)]
+    return [each for each in narrow if not overlapping(terms, each.start, each.end)]
 
 
-def settle(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+def drop_conflicting_terms(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
     """Those of ``terms`` that no placeholder of ``text`` forbids: none that lies inside one, or cuts one.
 
     A term that holds a whole one goes before it, and so does one that holds the unit of a quantity.
     """
-    found = [_narrowed(each, terms) for each in protected(text)]
+    found = [_narrowed(each, terms) for each in protected_spans(text)]
     cut = {
         term
         for each in found
-        for term in touching(terms, each.start, each.end)
+        for term in overlapping(terms, each.start, each.end)
         if not term.start <= each.start <= each.end <= term.end
     }
     return tuple(term for term in terms if term not in cut)
 
 
-def lost(source: str, answer: str, terms: Sequence[Term] = ()) -> bool:
+def loses_placeholder(source: str, answer: str, terms: Sequence[Term] = ()) -> bool:
     """Whether ``answer`` holds anything that must survive, and is none of ``terms``, less often than ``source``."""
-    wanted = Counter(each.must_survive for each in protected(source, terms))
+    wanted = Counter(each.required_text for each in protected_spans(source, terms))
     return any(answer.count(text) < count for text, count in wanted.items())
 
 
@@ -113,12 +113,15 @@ def without_placeholders(text: str) -> str:
     return _KINDS.sub(lambda found: "" if found.lastgroup in _NOT_WORDS else found.group(), text)
 
 
-def masks(text: str, terms: Sequence[Term] = ()) -> list[Masked]:
+def masked_forms(text: str, terms: Sequence[Term] = ()) -> list[MaskedText]:
     """``text`` with a short code in place of each thing to keep and each term, in one way or more, likeliest first.
 
     Empty if there is nothing, or too much, to mask.
     """
-    spans = [*protected(text, terms), *(Protected("term", t.start, t.end, t.must_stand) for t in terms)]
+    spans = [
+        *protected_spans(text, terms),
+        *(ProtectedSpan("term", t.start, t.end, t.required_text) for t in terms),
+    ]
     spans.sort(key=lambda span: span.start)
     if not 0 < len(spans) <= MAX_MASKS:
         return []
@@ -126,7 +129,7 @@ def masks(text: str, terms: Sequence[Term] = ()) -> list[Masked]:
     return [_masked(text, spans, stem) for stem in chosen if stem is not None]
 
 
-def unmask(answer: str, masked: Masked) -> str | None:
+def unmask(answer: str, masked: MaskedText) -> str | None:
     """``answer`` with each mask replaced by what it stands for; None unless each is there exactly once."""
     originals = dict(masked.originals)
     if any(answer.count(code) != 1 for code in originals):
@@ -135,15 +138,15 @@ def unmask(answer: str, masked: Masked) -> str | None:
     return codes.sub(lambda found: originals[found.group()], answer)
 
 
-def _narrowed(each: Protected, terms: Sequence[Term]) -> Protected:
+def _narrowed(each: ProtectedSpan, terms: Sequence[Term]) -> ProtectedSpan:
     """Of a quantity that one of ``terms`` touches the number: its unit may be the term."""
-    if each.kind != "quantity" or not touching(terms, each.start, each.end):
+    if each.kind != "quantity" or not overlapping(terms, each.start, each.end):
         return each
-    number = each.must_survive
-    return Protected(each.kind, each.start, each.start + len(number), number)
+    number = each.required_text
+    return ProtectedSpan(each.kind, each.start, each.start + len(number), number)
 
 
-def _masked(text: str, spans: Sequence[Protected], stem: str) -> Masked:
+def _masked(text: str, spans: Sequence[ProtectedSpan], stem: str) -> MaskedText:
     parts: list[str] = []
     originals: list[tuple[str, str]] = []
     end = 0
@@ -151,4 +154,4 @@ def _masked(text: str, spans: Sequence[Protected], stem: str) -> Masked:
         parts += [text[end : span.start], f"{stem}{number}"]
         originals.append((f"{stem}{number}", span.text))
         end = span.end
-    return Masked("".join([*parts, text[end:]]), tuple(originals))
+    return MaskedText("".join([*parts, text[end:]]), tuple(originals))

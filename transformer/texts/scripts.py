@@ -10,7 +10,7 @@ import re
 
 OTHER = "Zyyy"
 
-_BLOCKS = {
+_RANGES = {
     "Latn": r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02b8\u1d00-\u1dbf\u1e00-\u1eff\u2071\u207f"
     r"\u2090-\u209c\u212a-\u212b\u2c60-\u2c7f\ua722-\ua787\ua78b-\ua7ff\uab30-\uab64\ufb00-\ufb06"
     r"\uff21-\uff3a\uff41-\uff5a",
@@ -43,8 +43,8 @@ _BLOCKS = {
 """Blocks of each script (Unicode 15, Blocks.txt) as the inside of a regular expression's class; applied to letters
 only, so what else a block holds does no harm. The Latin ones hold letters alone, they are applied to whole texts."""
 
-READ_AS = {
-    **{script: frozenset({script}) for script in _BLOCKS},
+COMPATIBLE_SCRIPTS = {
+    **{script: frozenset({script}) for script in _RANGES},
     "Hans": frozenset({"Hani"}),
     "Hant": frozenset({"Hani"}),
     "Jpan": frozenset({"Hani", "Kana"}),
@@ -56,9 +56,9 @@ READ_AS = {
 
 _UNSPACED = ("Hani", "Kana", "Hang", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 """Scripts whose words are not set apart, and Hangul, where particles are written to the noun."""
-_UNSPACED_LETTER = re.compile(f"[{''.join(_BLOCKS[script] for script in _UNSPACED)}]")
-_LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _BLOCKS.items()}
-_LATIN_WORDS = re.compile(f"[{_BLOCKS['Latn']}]+(?:['’][{_BLOCKS['Latn']}]+)*")
+_UNSPACED_LETTER = re.compile(f"[{''.join(_RANGES[script] for script in _UNSPACED)}]")
+_LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _RANGES.items()}
+_LATIN_WORDS = re.compile(f"[{_RANGES['Latn']}]+(?:['’][{_RANGES['Latn']}]+)*")
 _ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
 
 _EVIDENCE_PER_LETTER = {"Hani": 0.7, "Kana": 0.4, "Hang": 0.4, "Thai": 0.25, "Laoo": 0.25, "Khmr": 0.25}
@@ -69,7 +69,7 @@ _EVIDENCE_PER_NAME = 0.25
 stand in texts of every language. A word in lower case is nearly always the text's own."""
 
 
-def evidence_by_script(text: str) -> dict[str, float]:
+def script_evidence(text: str) -> dict[str, float]:
     """How much speaks for each script, in words, roughly. Empty if the text has no letters.
 
     Latin counts by word and others by letter, weighted so that ``iPhone 15 Pro Max 手机壳`` is Chinese and
@@ -96,7 +96,7 @@ def evidence_by_script(text: str) -> dict[str, float]:
 
 
 def has_letters(text: str) -> bool:
-    """Whether :func:`evidence_by_script` finds anything, without weighing it."""
+    """Whether :func:`script_evidence` finds anything, without weighing it."""
     return any(map(str.isalpha, text)) or _LATIN_WORDS.search(text) is not None
 
 

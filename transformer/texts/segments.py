@@ -15,9 +15,9 @@ from protocol.errors import InvalidRequest
 from protocol.messages import TextFormat, TranslateRequest
 from transformer.cache.cache_key import cache_key, normal_text
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
-from transformer.texts.glossary import NO_GLOSSARIES, Glossaries, digest_of
-from transformer.texts.languages import Direction, Languages
-from transformer.texts.markup import MarkupError, Piece, escape_text, parse_markup
+from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher, terms_digest
+from transformer.texts.languages import LanguagePair, Languages
+from transformer.texts.markup import MarkupError, MarkupPiece, escape_text, parse_markup
 from transformer.texts.placeholders import without_placeholders
 from transformer.texts.scripts import has_letters
 from transformer.texts.sentences import split_sentences
@@ -41,7 +41,7 @@ class Segment:
     """As the caller means it, with entities resolved."""
     normal: str
     """In NFC, without outer white space: what is translated."""
-    direction: Direction
+    direction: LanguagePair
     raw: str
     """As it stands in the caller's text."""
     terms: tuple[Term, ...] = ()
@@ -63,7 +63,7 @@ class Document:
     index: int
     text: str
     """As the caller sent it."""
-    direction: Direction
+    direction: LanguagePair
     parts: tuple[str | Segment, ...]
     """What is kept and what is translated, in order."""
     text_format: TextFormat = TextFormat.TEXT
@@ -106,7 +106,7 @@ class _Rules:
     text_format: TextFormat
     languages: Languages
     whole: Callable[[str], bool]
-    glossaries: Glossaries
+    glossaries: GlossaryMatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Job:
         """
         source, target, text = self.first.identity
         if self.first.terms:
-            options = {**options, "glossary": digest_of(self.first.terms)}
+            options = {**options, "glossary": terms_digest(self.first.terms)}
         return cache_key(release=release, source=source, target=target, options=options, text=text)
 
     def to_encode(self, text: str | None = None) -> TextToEncode:
@@ -143,7 +143,7 @@ def split_request(
     languages: Languages,
     max_texts: int,
     whole: Callable[[str], bool] = lambda _: False,
-    glossaries: Glossaries = NO_GLOSSARIES,
+    glossaries: GlossaryMatcher = NO_GLOSSARY,
 ) -> list[Document]:
     """The request's texts, in order.
 
@@ -157,14 +157,14 @@ def split_request(
     Raises:
         InvalidRequest: the request's glossary contradicts itself.
         TooManyTexts, TooManySegments, UnusableText: the request cannot be taken as it is.
-        YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.direct`.
+        YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.resolve_pair`.
     """
     if len(request.texts) > max_texts:
         raise TooManyTexts(len(request.texts), max_texts)
     if not len(request.texts) == len(request.sources) == len(request.targets):
         raise InvalidRequest("texts, sources and targets must have the same length")
     rows = zip(request.texts, request.sources, request.targets, strict=True)
-    rules = _Rules(request.text_format, languages, whole, glossaries.before(request.glossary))
+    rules = _Rules(request.text_format, languages, whole, glossaries.with_request(request.glossary))
     documents = [_document(index, *row, rules) for index, row in enumerate(rows)]
     segments = sum(1 for document in documents for part in document.parts if isinstance(part, Segment))
     if segments > max_texts:
@@ -198,19 +198,19 @@ def _document(index: int, text: str, source: str | None, target: str, rules: _Ru
         return _plain_document(index, text, source, target, rules)
     pieces = _pieces(index, text, rules.text_format)
     prose = normal_text("\n".join(piece.text for piece in pieces if piece.text is not None))
-    direction = rules.languages.direct(index, without_placeholders(prose), source, target)
+    direction = rules.languages.resolve_pair(index, without_placeholders(prose), source, target)
     if not direction.needs_model:
         return Document(index, text, direction, (text,), rules.text_format)
     parts = tuple(part for piece in pieces for part in _parts(index, piece, direction, rules))
     if parts == (text,):  # a text that is in a language, and yet holds no piece that is
-        direction = Direction(direction.source, direction.target, needs_model=False)
+        direction = LanguagePair(direction.source, direction.target, needs_model=False)
     return Document(index, text, direction, parts, rules.text_format)
 
 
 def _plain_document(index: int, text: str, source: str | None, target: str, rules: _Rules) -> Document:
     """As :func:`_document`, of a text without markup; what most requests bring, so nothing is done twice."""
     normal = normal_text(text)
-    direction = rules.languages.direct(index, without_placeholders(normal), source, target)
+    direction = rules.languages.resolve_pair(index, without_placeholders(normal), source, target)
     if not direction.needs_model:
         return Document(index, text, direction, (text,))
     sentences = [] if rules.whole(normal) else split_sentences(text, direction.source)
@@ -218,7 +218,7 @@ def _plain_document(index: int, text: str, source: str | None, target: str, rule
         terms = rules.glossaries.terms(normal, direction.source, direction.target)
         return Document(index, text, direction, (Segment(index, text, normal, direction, text, terms),))
     parts = tuple(
-        _segment(index, Piece(sentence, sentence), normal_text(sentence), direction, rules)
+        _segment(index, MarkupPiece(sentence, sentence), normal_text(sentence), direction, rules)
         for sentence in sentences
     )
     return Document(index, text, direction, parts)
@@ -233,7 +233,7 @@ def _check_unicode(index: int, text: str) -> None:
         ) from None
 
 
-def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
+def _pieces(index: int, text: str, text_format: TextFormat) -> list[MarkupPiece]:
     try:
         return parse_markup(text, text_format)
     except MarkupError as error:
@@ -242,7 +242,7 @@ def _pieces(index: int, text: str, text_format: TextFormat) -> list[Piece]:
         ) from None
 
 
-def _parts(index: int, piece: Piece, direction: Direction, rules: _Rules) -> Iterator[str | Segment]:
+def _parts(index: int, piece: MarkupPiece, direction: LanguagePair, rules: _Rules) -> Iterator[str | Segment]:
     if piece.text is None:
         yield piece.raw
         return
@@ -253,10 +253,12 @@ def _parts(index: int, piece: Piece, direction: Direction, rules: _Rules) -> Ite
         return
     for sentence in sentences:
         raw = sentence if piece.raw == piece.text else escape_text(sentence)
-        yield _segment(index, Piece(raw, sentence), normal_text(sentence), direction, rules)
+        yield _segment(index, MarkupPiece(raw, sentence), normal_text(sentence), direction, rules)
 
 
-def _segment(index: int, piece: Piece, normal: str, direction: Direction, rules: _Rules) -> str | Segment:
+def _segment(
+    index: int, piece: MarkupPiece, normal: str, direction: LanguagePair, rules: _Rules
+) -> str | Segment:
     """What is translated of a piece; the piece itself if it holds no words."""
     if piece.text is None or not has_letters(without_placeholders(normal)):
         return piece.raw

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from protocol.glossary import normal_term
+from protocol.glossary import normalize_term
 from transformer.texts.scripts import is_spaced_letter
 
 _UNEVEN_SPACE = re.compile(r"[^\S ]|  ")
@@ -39,13 +39,13 @@ class Term:
         return self.target is None
 
     @property
-    def must_stand(self) -> str:
+    def required_text(self) -> str:
         """What the translation must hold."""
         return self.text if self.target is None else self.target
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TermMatch:
     """One place where a term stands."""
 
     start: int
@@ -58,7 +58,7 @@ class TermIndex:
     """Terms, made ready to be found in texts."""
 
     def __init__(self, terms: Sequence[str], *, exact: Sequence[bool] = ()) -> None:
-        """Take in terms as :func:`protocol.glossary.normal_term` returns them, all different.
+        """Take in terms as :func:`protocol.glossary.normalize_term` returns them, all different.
 
         Args:
             terms: what is looked for.
@@ -66,7 +66,7 @@ class TermIndex:
         """
         self._by_folded: dict[str, list[tuple[int, str | None]]] = {}
         for number, term in enumerate(terms):
-            folded = _folded(term)
+            folded = _casefold_same_length(term)
             cased = bool(exact and exact[number]) or term.lower() != term
             self._by_folded.setdefault(folded, []).append((number, term if cased else None))
         for entries in self._by_folded.values():
@@ -77,26 +77,26 @@ class TermIndex:
         self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
         self._firsts = re.compile(f"[{re.escape(''.join(lengths))}]") if lengths else None
 
-    def find(self, text: str, beside: Sequence[Term | Found] = ()) -> Iterator[Found]:
+    def find(self, text: str, taken: Sequence[Term | TermMatch] = ()) -> Iterator[TermMatch]:
         """Places in ``text``, from left to right and without overlap; the longest of those that begin at one place.
 
         A term that is written as it stands in the text goes before one that matches in any case.
 
         Args:
             text: any text.
-            beside: what is taken, in order and without overlap; no place shares a character with it.
+            taken: spans that are taken, in order and without overlap; no place shares a character with it.
         """
         if self._firsts is None:
             return
-        even, places = _evened(text)
-        folded, at = _folded(even), 0
+        even, places = _collapse_spaces(text)
+        folded, at = _casefold_same_length(even), 0
         while (first := self._firsts.search(folded, at)) is not None:
             at = first.start() + 1
             for length in self._lengths[first.group()]:
                 end = first.start() + length
                 number = self._match(even, folded, first.start(), end)
-                if number is not None and not touching(beside, places[first.start()], places[end]):
-                    yield Found(places[first.start()], places[end], number)
+                if number is not None and not overlapping(taken, places[first.start()], places[end]):
+                    yield TermMatch(places[first.start()], places[end], number)
                     at = end
                     break
 
@@ -104,13 +104,13 @@ class TermIndex:
         if end > len(even):
             return None
         for number, term in self._by_folded.get(folded[start:end], ()):
-            if term in (None, even[start:end]) and _stands_alone(even, start, end):
+            if term in (None, even[start:end]) and _is_whole_word(even, start, end):
                 return number
         return None
 
 
-class _Place(Protocol):
-    """Of a :class:`Term` or :class:`Found`."""
+class _Span(Protocol):
+    """Of a :class:`Term` or :class:`TermMatch`."""
 
     @property
     def start(self) -> int: ...
@@ -119,23 +119,23 @@ class _Place(Protocol):
     def end(self) -> int: ...
 
 
-_PlaceT = TypeVar("_PlaceT", bound=_Place)
+_SpanT = TypeVar("_SpanT", bound=_Span)
 
 
-def touching(places: Sequence[_PlaceT], start: int, end: int) -> Sequence[_PlaceT]:
+def overlapping(places: Sequence[_SpanT], start: int, end: int) -> Sequence[_SpanT]:
     """Those of ``places``, which are in order and do not overlap, that share a character with this range."""
     first = bisect_right(places, start, key=lambda place: place.end)
     return places[first : bisect_left(places, end, lo=first, key=lambda place: place.start)]
 
 
-def missing(terms: Sequence[Term], answer: str) -> list[Term]:
+def missing_terms(terms: Sequence[Term], answer: str) -> list[Term]:
     """Those of ``terms`` whose words stand in ``answer`` less often than they call for them."""
-    wanted, found, _ = _compared(terms, answer)
+    wanted, found, _ = _required_and_found(terms, answer)
     few = {text for text, count in wanted.items() if found[text] < count}
-    return [term for term in terms if normal_term(term.must_stand) in few]
+    return [term for term in terms if normalize_term(term.required_text) in few]
 
 
-def put_in_place(terms: Sequence[Term], answer: str, renderings: Mapping[str, str]) -> str | None:
+def replace_renderings(terms: Sequence[Term], answer: str, renderings: Mapping[str, str]) -> str | None:
     """``answer`` with what is missing of ``terms`` in the place of the model's own renderings of them.
 
     Args:
@@ -147,12 +147,12 @@ def put_in_place(terms: Sequence[Term], answer: str, renderings: Mapping[str, st
         None unless the renderings stand in ``answer`` just as often as something is missing. One of a single
         character may be a part of another word, and stands for nothing.
     """
-    _, found, places = _compared(terms, answer)
+    _, found, places = _required_and_found(terms, answer)
     targets: dict[str, str] = {}
     lacking: Counter[str] = Counter()
-    for term in missing(terms, answer):
-        target = normal_term(term.must_stand)
-        rendering = normal_term(renderings.get(term.text, "")).lower()
+    for term in missing_terms(terms, answer):
+        target = normalize_term(term.required_text)
+        rendering = normalize_term(renderings.get(term.text, "")).lower()
         if len(rendering) < 2 or targets.setdefault(rendering, target) != target:
             return None
         lacking[rendering] += 1
@@ -174,10 +174,10 @@ def put_in_place(terms: Sequence[Term], answer: str, renderings: Mapping[str, st
 def without_terms(terms: Sequence[Term], answer: str) -> str:
     """``answer`` without what ``terms`` call for."""
     index, _ = _index_of(terms)
-    return without_places(answer, [(each.start, each.end) for each in index.find(answer)])
+    return without_spans(answer, [(each.start, each.end) for each in index.find(answer)])
 
 
-def without_places(text: str, places: Sequence[tuple[int, int]]) -> str:
+def without_spans(text: str, places: Sequence[tuple[int, int]]) -> str:
     """``text`` without the ranges ``places``, which are in order and do not overlap."""
     starts = [0, *(end for _, end in places)]
     ends = [*(start for start, _ in places), len(text)]
@@ -188,31 +188,33 @@ def _index_of(terms: Sequence[Term]) -> tuple[TermIndex, list[str]]:
     """What ``terms`` call for, to be found in a translation."""
     exact: dict[str, bool] = {}
     for term in terms:
-        text = normal_term(term.must_stand)
+        text = normalize_term(term.required_text)
         exact[text] = exact.get(text, False) or term.is_kept
     return TermIndex(list(exact), exact=list(exact.values())), list(exact)
 
 
-def _compared(terms: Sequence[Term], answer: str) -> tuple[Counter[str], Counter[str], list[Found]]:
+def _required_and_found(
+    terms: Sequence[Term], answer: str
+) -> tuple[Counter[str], Counter[str], list[TermMatch]]:
     """How often each text that ``terms`` call for is wanted, how often it is there, and where all of them stand."""
-    wanted = Counter(normal_term(term.must_stand) for term in terms)
+    wanted = Counter(normalize_term(term.required_text) for term in terms)
     index, texts = _index_of(terms)
     places = list(index.find(answer))
     return wanted, Counter(texts[place.number] for place in places), places
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
+def _is_whole_word(text: str, start: int, end: int) -> bool:
     if end < len(text) and unicodedata.category(text[end])[0] == "M":
         return False  # the mark belongs to the last letter, which without it is another one
-    return not (_joined(text, start) or _joined(text, end))
+    return not (_is_inside_word(text, start) or _is_inside_word(text, end))
 
 
-def _joined(text: str, place: int) -> bool:
+def _is_inside_word(text: str, place: int) -> bool:
     """Whether the characters on both sides of ``place`` are of one word."""
     return 0 < place < len(text) and is_spaced_letter(text[place - 1]) and is_spaced_letter(text[place])
 
 
-def _evened(text: str) -> tuple[str, Sequence[int]]:
+def _collapse_spaces(text: str) -> tuple[str, Sequence[int]]:
     """``text`` with single spaces, and for each place in it, its end included, the place in ``text``."""
     if not _UNEVEN_SPACE.search(text):
         return text, range(len(text) + 1)
@@ -226,7 +228,7 @@ def _evened(text: str) -> tuple[str, Sequence[int]]:
     return "".join([*parts, text[at:]]), [*places, *range(at, len(text) + 1)]
 
 
-def _folded(text: str) -> str:
+def _casefold_same_length(text: str) -> str:
     """``text`` without case, of the same length."""
     folded = text.casefold()
     if len(folded) == len(text):  # no character becomes shorter, so none became longer

@@ -18,14 +18,14 @@ from predictor.builder.int8.sample_texts import sample_texts
 from predictor.builder.release.text_files import TOKENIZER_FILE
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, TranslationSpec, load_translation_spec
 
-LanguagePair = tuple[str, str]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One text, ready to be answered."""
 
-    pair: LanguagePair
+    pair: Pair
     """Source and target."""
     token_ids: tuple[int, ...]
     max_new_tokens: int
@@ -38,7 +38,7 @@ class PromptSplit:
 
     calibration: tuple[Prompt, ...]
     gate: tuple[Prompt, ...]
-    without_texts: tuple[LanguagePair, ...]
+    without_texts: tuple[Pair, ...]
     """Pairs of the release for which there is no text: nothing is known about them."""
 
 
@@ -61,7 +61,7 @@ class PromptWriter:
                 f"{path} cannot be read: {error}; check it with `yiwen release verify`"
             ) from error
 
-    def write(self, pair: LanguagePair, text: str) -> Prompt | None:
+    def write(self, pair: Pair, text: str) -> Prompt | None:
         """The prompt for a text; None where the text has more tokens than the release takes."""
         before, after = self.spec.template_parts(*pair)
         ids = self._encode(text)
@@ -91,7 +91,7 @@ def split_prompts(writer: PromptWriter, texts: Path | None, *, per_pair: int) ->
     """
     spec = writer.spec
     rows = _samples(spec) if texts is None else read_texts(texts, spec)
-    by_pair: dict[LanguagePair, list[Prompt]] = defaultdict(list)
+    by_pair: dict[Pair, list[Prompt]] = defaultdict(list)
     for pair, text in rows:
         if len(by_pair[pair]) < 2 * per_pair and (prompt := writer.write(pair, text)):
             by_pair[pair].append(prompt)
@@ -108,7 +108,7 @@ def split_prompts(writer: PromptWriter, texts: Path | None, *, per_pair: int) ->
     )
 
 
-def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[LanguagePair, str]]:
+def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[Pair, str]]:
     """The texts of a UTF-8 file, one per line: ``source⇥target⇥text``, or the text alone for the first pair.
 
     Raises:
@@ -118,7 +118,7 @@ def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[LanguagePair, st
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise BrokenText(f"{path} cannot be read as UTF-8 text: {error}") from error
-    rows: list[tuple[LanguagePair, str]] = []
+    rows: list[tuple[Pair, str]] = []
     for number, line in enumerate(lines, 1):
         source, tab, rest = line.partition("\t")
         target, second_tab, text = rest.partition("\t")
@@ -133,7 +133,7 @@ def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[LanguagePair, st
     return rows
 
 
-def _samples(spec: TranslationSpec) -> list[tuple[LanguagePair, str]]:
+def _samples(spec: TranslationSpec) -> list[tuple[Pair, str]]:
     return [(pair, text) for pair in spec.pairs for text in sample_texts(pair[0])]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from predictor.builder.errors import QualityTooLow, VerifyFailed
 from predictor.builder.int8.greedy import GreedyOutput, generate_greedily, score_outputs
-from predictor.builder.int8.prompts import LanguagePair, Prompt, PromptSplit, PromptWriter
+from predictor.builder.int8.prompts import Pair, Prompt, PromptSplit, PromptWriter
 from predictor.builder.int8.quality_report import PairQuality, QualityGate, QualityReport, bootstrap
 from predictor.builder.plans.source import PlanSource
 from predictor.runners.base import Runner
@@ -116,7 +116,7 @@ def measure_quality(
     finally:
         runner.close()
     writer = PromptWriter(directory)
-    rows: dict[LanguagePair, list[_Row]] = {}
+    rows: dict[Pair, list[_Row]] = {}
     for prompt, wanted, found, scored in zip(split.gate, baseline.answers, answers, scores, strict=True):
         rows.setdefault(prompt.pair, []).append(
             _compare(writer, release.stop_token_ids, wanted, found, scored, chrf)
@@ -182,7 +182,7 @@ def _compare(
     return _Row(100.0 if same else chrf(*texts), float(same), errors)
 
 
-def _pair(pair: LanguagePair, rows: Sequence[_Row], seed: int) -> PairQuality:
+def _pair(pair: Pair, rows: Sequence[_Row], seed: int) -> PairQuality:
     source, target = pair
     return PairQuality(
         source=source,

@@ -30,7 +30,7 @@ from protocol.codec import (
     translate_response_from_infer,
 )
 from protocol.codec.sdk import pb
-from protocol.glossary import normal_term
+from protocol.glossary import normalize_term
 from protocol.messages import (
     CacheStatus,
     FinishReason,
@@ -94,7 +94,7 @@ float32s = st.floats(-100, 0, width=32)
 token_ids = st.integers(0, 2**31 - 1)
 
 
-terms = texts.map(normal_term).filter(bool)
+terms = texts.map(normalize_term).filter(bool)
 glossaries = st.builds(
     Glossary,
     terms=st.lists(st.tuples(terms, terms), max_size=3).map(tuple),

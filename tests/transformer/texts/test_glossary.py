@@ -8,13 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.glossary import ReleaseGlossary, normal_term
+from protocol.glossary import ReleaseGlossary, normalize_term
 from protocol.messages import FinishReason, Glossary
 from protocol.release import ReleaseError
 from transformer.texts.attempts import MAX_RENDERINGS, Made, made_of_terms, second_attempts
-from transformer.texts.glossary import NO_GLOSSARIES, ContradictionError, Entries, Glossaries, digest_of
-from transformer.texts.placeholders import lost, masks, protected, unmask
-from transformer.texts.terms import Term, missing
+from transformer.texts.glossary import (
+    NO_GLOSSARY,
+    GlossaryConflictError,
+    GlossaryIndex,
+    GlossaryMatcher,
+    terms_digest,
+)
+from transformer.texts.placeholders import loses_placeholder, masked_forms, protected_spans, unmask
+from transformer.texts.terms import Term, missing_terms
 
 SECRET = "Mandrake"
 
@@ -23,8 +29,8 @@ def of(terms: dict[str, str] | None = None, keep: Sequence[str] = ()) -> Glossar
     return Glossary(tuple((terms or {}).items()), tuple(keep))
 
 
-def targets(glossaries: Glossaries, text: str, source: str = "en", target: str = "zh") -> list[str]:
-    return [f"{term.text}={term.must_stand}" for term in glossaries.terms(text, source, target)]
+def targets(glossaries: GlossaryMatcher, text: str, source: str = "en", target: str = "zh") -> list[str]:
+    return [f"{term.text}={term.required_text}" for term in glossaries.terms(text, source, target)]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_entries_that_cannot_both_hold_are_named_by_their_places(
     glossary: Glossary, places: tuple[str, str]
 ) -> None:
     with pytest.raises(InvalidRequest, match="contradicts itself") as failure:
-        NO_GLOSSARIES.before(glossary)
+        NO_GLOSSARY.with_request(glossary)
     assert all(place in failure.value.message for place in places)
     assert SECRET.lower() not in failure.value.message.lower()
 
@@ -58,17 +64,17 @@ def test_entries_that_cannot_both_hold_are_named_by_their_places(
     ],
 )
 def test_entries_that_may_both_hold_do(glossary: Glossary) -> None:
-    assert Entries.of(glossary).targets
+    assert GlossaryIndex.of(glossary).targets
 
 
 def test_a_releases_that_contradicts_itself_is_refused_when_it_is_loaded() -> None:
     release = ReleaseGlossary({("en", "zh"): Glossary((("a", "b"), ("a", "c")))})
     with pytest.raises(ReleaseError, match=r"glossary.json, en to zh: terms\[0\] and terms\[1\]"):
-        Glossaries.of_release(release)
+        GlossaryMatcher.of_release(release)
 
 
 def test_the_longest_entry_goes_first_and_a_kept_one_stays() -> None:
-    glossaries = NO_GLOSSARIES.before(of({"shirt": "衬衫", "blue shirt": "蓝衬衫"}, ["AcmeCorp"]))
+    glossaries = NO_GLOSSARY.with_request(of({"shirt": "衬衫", "blue shirt": "蓝衬衫"}, ["AcmeCorp"]))
     assert targets(glossaries, "A Blue shirt and a shirt of AcmeCorp") == [
         "Blue shirt=蓝衬衫",
         "shirt=衬衫",
@@ -77,7 +83,7 @@ def test_the_longest_entry_goes_first_and_a_kept_one_stays() -> None:
 
 
 def test_a_releases_glossary_serves_its_pair_alone() -> None:
-    glossaries = Glossaries.of_release(ReleaseGlossary({("en", "zh"): of({"shirt": "衬衫"})}))
+    glossaries = GlossaryMatcher.of_release(ReleaseGlossary({("en", "zh"): of({"shirt": "衬衫"})}))
     assert targets(glossaries, "a shirt") == ["shirt=衬衫"]
     assert targets(glossaries, "a shirt", "fr") == []
 
@@ -86,7 +92,7 @@ def test_a_requests_own_entries_go_before_the_releases_however_long() -> None:
     release = ReleaseGlossary(
         {("en", "zh"): of({"shirt": "衬衫", "blue acme shirt": "蓝衬衫", "Shoes": "鞋"})}
     )
-    both = Glossaries.of_release(release).before(of({"Shirt": "衬衣", "shoes": "鞋子"}, ["acme"]))
+    both = GlossaryMatcher.of_release(release).with_request(of({"Shirt": "衬衣", "shoes": "鞋子"}, ["acme"]))
     assert targets(both, "Shirt, shirt, blue acme shirt, Shoes") == [
         "Shirt=衬衣",
         "shirt=衬衫",
@@ -94,7 +100,7 @@ def test_a_requests_own_entries_go_before_the_releases_however_long() -> None:
         "shirt=衬衫",
         "Shoes=鞋子",
     ]
-    assert targets(Glossaries.of_release(release), "blue acme shirt") == ["blue acme shirt=蓝衬衫"]
+    assert targets(GlossaryMatcher.of_release(release), "blue acme shirt") == ["blue acme shirt=蓝衬衫"]
 
 
 @pytest.mark.parametrize(
@@ -117,20 +123,20 @@ def test_terms_and_placeholders_share_no_character(
         {"shirt": "衬衫", "acme": "顶点", "ml": "毫升", "12 ml": "一打毫升", "SKU-48213": "货号"},
         ["KJ54 Pro", "SKU-4"],
     )
-    glossaries = NO_GLOSSARIES.before(entries)
+    glossaries = NO_GLOSSARY.with_request(entries)
     terms = glossaries.terms(text, "en", "zh")
     assert targets(glossaries, text) == found
-    assert [each.must_survive for each in protected(text, terms)] == placeholders
+    assert [each.required_text for each in protected_spans(text, terms)] == placeholders
 
 
 def test_masks_stand_for_placeholders_and_translations_together() -> None:
     text = "a shirt for {user} by AcmeCorp"
-    terms = NO_GLOSSARIES.before(of({"shirt": "衬衫"}, ["AcmeCorp"])).terms(text, "en", "zh")
-    first = masks(text, terms)[0]
+    terms = NO_GLOSSARY.with_request(of({"shirt": "衬衫"}, ["AcmeCorp"])).terms(text, "en", "zh")
+    first = masked_forms(text, terms)[0]
     assert first.text == "a QX10 for QX11 by QX12"
     assert unmask("QX12给QX11的QX10", first) == "AcmeCorp给{user}的衬衫"
-    assert not lost(text, "AcmeCorp给{user}的衬衫", terms)
-    assert not missing(terms, "AcmeCorp给{user}的衬衫")
+    assert not loses_placeholder(text, "AcmeCorp给{user}的衬衫", terms)
+    assert not missing_terms(terms, "AcmeCorp给{user}的衬衫")
 
 
 def test_a_lost_term_asks_for_its_rendering_and_for_masks() -> None:
@@ -147,7 +153,7 @@ def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
     def renderings(answer: str, count: int) -> list[str | None]:
         text = " ".join(f"t{number}" for number in range(count))
         entries = of({f"t{number}": f"译{number}。" for number in range(count)})
-        terms = NO_GLOSSARIES.before(entries).terms(text, "en", "zh")
+        terms = NO_GLOSSARY.with_request(entries).terms(text, "en", "zh")
         first = Made(answer, 0.5, FinishReason.STOP, ("glossary",))
         attempts = second_attempts(text, first, bounded=False, terms=terms)
         return [each.rendering_of for each in attempts if each.rendering_of is not None]
@@ -165,7 +171,7 @@ def test_a_placeholder_that_is_lost_as_well_is_brought_back_by_masks_alone() -> 
 
 
 def test_a_text_that_is_one_term_needs_no_model() -> None:
-    entries = NO_GLOSSARIES.before(of({"shirt": "衬衫"}, ["AcmeCorp"]))
+    entries = NO_GLOSSARY.with_request(of({"shirt": "衬衫"}, ["AcmeCorp"]))
     made = made_of_terms("Shirt!", entries.terms("Shirt!", "en", "zh"))
     assert made is not None
     assert (made.text, made.confidence, made.finish_reason, made.flags) == (
@@ -188,12 +194,12 @@ def test_a_digest_tells_apart_what_must_stand_and_where() -> None:
         [Term(0, 1, "a", "b"), Term(2, 3, "a", "b")],
         [Term(0, 1, "a", "b 2 3 0 1 b")],
     ]
-    digests = {digest_of(terms) for terms in lists}
+    digests = {terms_digest(terms) for terms in lists}
     assert len(digests) == len(lists)
-    assert digest_of(lists[0]) == digest_of([Term(0, 1, "a", "b")])
+    assert terms_digest(lists[0]) == terms_digest([Term(0, 1, "a", "b")])
 
 
-words = st.text("abAB 衬", min_size=1, max_size=4).map(normal_term).filter(bool)
+words = st.text("abAB 衬", min_size=1, max_size=4).map(normalize_term).filter(bool)
 glossaries = st.builds(
     Glossary,
     terms=st.lists(st.tuples(words, words), max_size=4).map(tuple),
@@ -212,8 +218,8 @@ def test_a_contradiction_is_found_wherever_it_stands(glossary: Glossary) -> None
         word == source and word not in target for word in glossary.keep for source, target in glossary.terms
     )
     try:
-        Entries.of(glossary)
-    except ContradictionError:
+        GlossaryIndex.of(glossary)
+    except GlossaryConflictError:
         return
     assert not two_targets
     assert not loses
@@ -221,27 +227,27 @@ def test_a_contradiction_is_found_wherever_it_stands(glossary: Glossary) -> None
 
 @given(own=glossaries, text=st.lists(words | st.sampled_from(["{a}", "12 ml", "SKU-4821"]), max_size=6))
 def test_what_holds_all_that_must_stand_passes(own: Glossary, text: list[str]) -> None:
-    joined = normal_term(" ".join(text))
+    joined = normalize_term(" ".join(text))
     try:
-        entries = NO_GLOSSARIES.before(own)
+        entries = NO_GLOSSARY.with_request(own)
     except InvalidRequest:
         return
     terms = entries.terms(joined, "en", "zh")
     assert [term.start for term in terms] == sorted(term.start for term in terms)
     assert all(joined[term.start : term.end] == term.text for term in terms)
-    for masked in masks(joined, terms):
+    for masked in masked_forms(joined, terms):
         put = unmask(masked.text, masked)
         assert put is not None
-        assert not lost(joined, put, terms)
+        assert not loses_placeholder(joined, put, terms)
 
 
 def test_a_flood_of_placeholders_and_terms_takes_no_time() -> None:
     text = "{a} shirt 12 ml " * 5000
-    entries = NO_GLOSSARIES.before(of({"shirt": "衬衫", "ml": "毫升"}))
+    entries = NO_GLOSSARY.with_request(of({"shirt": "衬衫", "ml": "毫升"}))
     started = time.monotonic()
     terms = entries.terms(text, "en", "zh")
     assert len(terms) == 10_000
-    assert lost(text, "", terms)
-    assert missing(terms, "")
-    assert masks(text, terms) == []
+    assert loses_placeholder(text, "", terms)
+    assert missing_terms(terms, "")
+    assert masked_forms(text, terms) == []
     assert time.monotonic() - started < 5

@@ -16,8 +16,8 @@ from transformer.texts.guards import (
     MIN_REPEATED_CHARACTERS,
     MIN_REPEATS,
     Guards,
-    is_runaway,
-    may_loop,
+    is_new_repetition,
+    may_repeat,
 )
 from transformer.texts.terms import Term
 
@@ -167,11 +167,11 @@ def test_no_loop_of_a_text_is_overlooked(before: str, part: str, times: int, aft
     loop = part * times
     text = before + loop + after
     if len(loop) >= MIN_REPEATED_CHARACTERS:
-        assert may_loop(text)
-        assert is_runaway("red shoes", text)
-    assert not is_runaway(text, text)
+        assert may_repeat(text)
+        assert is_new_repetition("red shoes", text)
+    assert not is_new_repetition(text, text)
 
 
 @given(part=st.text(st.characters(codec="utf-8"), min_size=65, max_size=200), times=st.integers(3, 5))
 def test_no_loop_of_a_long_part_is_overlooked(part: str, times: int) -> None:
-    assert may_loop("before" + part * times)
+    assert may_repeat("before" + part * times)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.release import Language, TextLimits, TranslationSpec
 from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.texts.languages import Direction, Languages, canonical_tag
-from transformer.texts.scripts import evidence_by_script, has_letters
+from transformer.texts.languages import LanguagePair, Languages, canonical_tag
+from transformer.texts.scripts import has_letters, script_evidence
 
 
 def speaking(pairs: tuple[tuple[str, str], ...] | None = None, **scripts: str) -> Languages:
@@ -92,12 +92,12 @@ Kids' toy
 
 @pytest.mark.parametrize("text", CHINESE)
 def test_titles_with_latin_brands_are_chinese(text: str) -> None:
-    assert DEMO.direct(0, text, None, "en") == Direction("zh", "en", needs_model=True)
+    assert DEMO.resolve_pair(0, text, None, "en") == LanguagePair("zh", "en", needs_model=True)
 
 
 @pytest.mark.parametrize("text", ENGLISH)
 def test_titles_with_some_other_letters_are_english(text: str) -> None:
-    assert DEMO.direct(0, text, None, "zh") == Direction("en", "zh", needs_model=True)
+    assert DEMO.resolve_pair(0, text, None, "zh") == LanguagePair("en", "zh", needs_model=True)
 
 
 def test_held_out_titles_are_told_apart() -> None:
@@ -106,22 +106,22 @@ def test_held_out_titles_are_told_apart() -> None:
         (text, language)
         for language, texts in HELD_OUT.items()
         for text in texts
-        if DEMO.direct(0, text, None, other[language]).source != language
+        if DEMO.resolve_pair(0, text, None, other[language]).source != language
     ]
     assert len(wrong) <= 1, wrong
 
 
 @pytest.mark.parametrize("text", ["", "12-34", "￥199.00", "!?…", "🙂👍🏽", "①", "100%", "+86 138-0013-8000"])
 def test_texts_without_letters_need_no_model(text: str) -> None:
-    assert DEMO.direct(0, text, None, "zh") == Direction("und", "zh", needs_model=False)
-    assert DEMO.direct(0, text, "en", "zh") == Direction("en", "zh", needs_model=False)
+    assert DEMO.resolve_pair(0, text, None, "zh") == LanguagePair("und", "zh", needs_model=False)
+    assert DEMO.resolve_pair(0, text, "en", "zh") == LanguagePair("en", "zh", needs_model=False)
 
 
 @pytest.mark.parametrize(
     ("text", "target"), [("red shoes", "en"), ("红色的鞋", "zh"), ("iPhone 手机壳套装", "zh")]
 )
 def test_texts_in_the_target_language_need_no_model(text: str, target: str) -> None:
-    assert DEMO.direct(0, text, None, target) == Direction(target, target, needs_model=False)
+    assert DEMO.resolve_pair(0, text, None, target) == LanguagePair(target, target, needs_model=False)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_texts_in_the_target_language_need_no_model(text: str, target: str) -> N
     ],
 )
 def test_script_decides_first_and_letters_within_a_script(text: str, expected: str) -> None:
-    assert MANY.direct(0, text, None, "en").source == expected
+    assert MANY.resolve_pair(0, text, None, "en").source == expected
 
 
 @pytest.mark.parametrize("text", ["Привет мир", "안녕하세요 여러분", "สวัสดีชาวโลก", "ありがとうございます"])
 def test_a_language_the_release_does_not_read_is_refused_without_quoting_the_text(text: str) -> None:
     with pytest.raises(UndetectedLanguage, match="text 3: its language is none of en, zh") as caught:
-        DEMO.direct(3, text, None, "zh")
+        DEMO.resolve_pair(3, text, None, "zh")
     assert text not in str(caught.value)
 
 
 def test_one_foreign_letter_is_no_language() -> None:
-    assert DEMO.direct(0, "α", None, "zh") == Direction("und", "zh", needs_model=False)
+    assert DEMO.resolve_pair(0, "α", None, "zh") == LanguagePair("und", "zh", needs_model=False)
 
 
 @pytest.mark.parametrize(
@@ -179,55 +179,55 @@ def test_tags_get_their_canonical_form(tag: str, canonical: str) -> None:
     ],
 )
 def test_a_callers_tag_finds_the_releases(scripts: dict[str, str], tag: str, expected: str) -> None:
-    assert speaking(None, **scripts).direct(0, "text", "en", tag).target == expected
+    assert speaking(None, **scripts).resolve_pair(0, "text", "en", tag).target == expected
 
 
 @pytest.mark.parametrize("tag", ["fr", "zh-Hant-x", "e", "", "pt-BR", "zhongwen"])
 def test_an_unknown_language_is_answered_with_those_there_are(tag: str) -> None:
     if tag == "zh-Hant-x":  # its shorter forms are tried
-        assert DEMO.direct(0, "text", "en", tag).target == "zh"
+        assert DEMO.resolve_pair(0, "text", "en", tag).target == "zh"
         return
     with pytest.raises(UnknownLanguage, match=r"text 2: target language .* speaks: en, zh"):
-        DEMO.direct(2, "text", None, tag)
+        DEMO.resolve_pair(2, "text", None, tag)
 
 
 def test_a_tag_too_long_to_be_kept_means_what_a_short_one_means() -> None:
     for tag in ("zh-Hans-CN", "zh-Hans-CN-x-" + "-".join(["private"] * 6)):
-        assert [DEMO.direct(0, "text", "en", tag).target for _ in range(2)] == ["zh", "zh"]
+        assert [DEMO.resolve_pair(0, "text", "en", tag).target for _ in range(2)] == ["zh", "zh"]
 
 
 @given(st.text())
 def test_a_text_has_letters_where_anything_speaks_for_a_script(text: str) -> None:
-    assert has_letters(text) == bool(evidence_by_script(text))
+    assert has_letters(text) == bool(script_evidence(text))
 
 
 @pytest.mark.parametrize("text", ["", "12 ½ ²", "\uab5b", "ªº", "\u1d2b", "ة", "𠮷", "_", "ⅷ", "①"])
 def test_rare_characters_are_letters_or_not_as_their_evidence_says(text: str) -> None:
-    assert has_letters(text) == bool(evidence_by_script(text))
+    assert has_letters(text) == bool(script_evidence(text))
 
 
 def test_a_sentence_sent_as_a_language_is_not_quoted() -> None:
     with pytest.raises(UnknownLanguage) as caught:
-        DEMO.direct(0, "text", "my secret text", "zh")
+        DEMO.resolve_pair(0, "text", "my secret text", "zh")
     assert "secret" not in str(caught.value)
 
 
 def test_a_bare_language_with_two_longer_forms_is_ambiguous() -> None:
     with pytest.raises(UnknownLanguage):
-        speaking(en="Latn", zh_Hans="Hans", zh_Hant="Hant").direct(0, "text", "en", "zh")
+        speaking(en="Latn", zh_Hans="Hans", zh_Hant="Hant").resolve_pair(0, "text", "en", "zh")
 
 
 def test_pairs_the_release_was_not_trained_for_are_refused_with_those_it_was() -> None:
     one_way = speaking(pairs=(("en", "zh"),), en="Latn", zh="Hans")
     with pytest.raises(UnknownLanguage, match="speaks: zh"):
-        one_way.direct(0, "手机", None, "en")
+        one_way.resolve_pair(0, "手机", None, "en")
     three = speaking(pairs=(("en", "zh"), ("zh", "en"), ("fr", "en")), en="Latn", zh="Hans", fr="Latn")
     with pytest.raises(
         UnknownPair, match="does not translate fr to zh; it translates en to zh, zh to en, fr to en"
     ):
-        three.direct(0, "texte", "fr", "zh")
+        three.resolve_pair(0, "texte", "fr", "zh")
 
 
 def test_a_source_that_is_the_target_is_refused() -> None:
     with pytest.raises(SameLanguage, match="text 1: source and target are both 'zh'"):
-        DEMO.direct(1, "手机", "zh-CN", "zh")
+        DEMO.resolve_pair(1, "手机", "zh-CN", "zh")

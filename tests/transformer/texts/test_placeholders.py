@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.texts.placeholders import MAX_MASKS, lost, masks, protected, unmask, without_placeholders
+from transformer.texts.placeholders import (
+    MAX_MASKS,
+    loses_placeholder,
+    masked_forms,
+    protected_spans,
+    unmask,
+    without_placeholders,
+)
 
 KEPT = [
     ("template", "{name}"),
@@ -35,7 +42,7 @@ TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([text for _, text in KEPT])), 
 @pytest.mark.parametrize(("kind", "text"), KEPT)
 @pytest.mark.parametrize("frame", ["{}", "buy {} now", "订单{}。", "({})", "{}, {}"])
 def test_each_kind_is_found_whole(kind: str, text: str, frame: str) -> None:
-    found = protected(frame.replace("{}", text))
+    found = protected_spans(frame.replace("{}", text))
     assert [(each.kind, each.text) for each in found] == [(kind, text)] * frame.count("{}")
 
 
@@ -55,39 +62,39 @@ def test_each_kind_is_found_whole(kind: str, text: str, frame: str) -> None:
     ],
 )
 def test_words_are_not_protected(text: str) -> None:
-    assert protected(text) == []
+    assert protected_spans(text) == []
 
 
 def test_a_quantitys_unit_may_be_translated_but_its_number_stays() -> None:
-    assert not lost("Mug, 350ml", "马克杯 350毫升")
-    assert lost("Mug, 350ml", "马克杯 35毫升")
+    assert not loses_placeholder("Mug, 350ml", "马克杯 350毫升")
+    assert loses_placeholder("Mug, 350ml", "马克杯 35毫升")
 
 
 def test_what_stands_twice_must_survive_twice() -> None:
-    assert lost("{a} and {a}", "{a}")
-    assert not lost("{a} and {a}", "{a}和{a}")
+    assert loses_placeholder("{a} and {a}", "{a}")
+    assert not loses_placeholder("{a} and {a}", "{a}和{a}")
 
 
 @given(TEXTS)
 def test_masks_come_off_byte_for_byte(parts: list[tuple[str, str]]) -> None:
     text = "".join(f"{words} {kept} " for words, kept in parts)
-    ways = masks(text)
+    ways = masked_forms(text)
     assert len(ways) == 2
     for masked in ways:
-        assert not any(each.kind in ("template", "url", "email") for each in protected(masked.text))
+        assert not any(each.kind in ("template", "url", "email") for each in protected_spans(masked.text))
         assert unmask(masked.text, masked) == text
 
 
 @given(TEXTS, st.data())
 def test_a_mask_that_is_lost_or_doubled_is_noticed(parts: list[tuple[str, str]], data: st.DataObject) -> None:
-    masked = masks("".join(f"{words} {kept} " for words, kept in parts))[0]
+    masked = masked_forms("".join(f"{words} {kept} " for words, kept in parts))[0]
     code, _ = data.draw(st.sampled_from(masked.originals))
     assert unmask(masked.text.replace(code, ""), masked) is None
     assert unmask(masked.text + code, masked) is None
 
 
 def test_a_mask_never_looks_like_what_the_text_holds() -> None:
-    for masked in masks("QX10 and {a} and 73910010"):
+    for masked in masked_forms("QX10 and {a} and 73910010"):
         assert "QX10" not in dict(masked.originals)
         assert unmask(masked.text, masked) == "QX10 and {a} and 73910010"
 
@@ -106,11 +113,11 @@ def test_a_mask_never_looks_like_what_the_text_holds() -> None:
 )
 def test_a_flood_takes_no_longer_than_its_length(text: str) -> None:
     started = time.perf_counter()
-    spans = protected(text)
-    assert lost(text, "") == bool(spans)
+    spans = protected_spans(text)
+    assert loses_placeholder(text, "") == bool(spans)
     assert time.perf_counter() - started < 2.0
     if len(spans) > MAX_MASKS:
-        assert masks(text) == []
+        assert masked_forms(text) == []
 
 
 def test_placeholders_are_no_words() -> None:

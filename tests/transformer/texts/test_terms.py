@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.texts.terms import Term, TermIndex, missing, put_in_place, touching, without_terms
+from transformer.texts.terms import (
+    Term,
+    TermIndex,
+    missing_terms,
+    overlapping,
+    replace_renderings,
+    without_terms,
+)
 
 
 def found(text: str, *terms: str, exact: bool = False) -> list[str]:
@@ -105,7 +112,7 @@ def translated(text: str, target: str) -> Term:
     ],
 )
 def test_what_an_answer_does_not_hold_is_missing(terms: list[Term], answer: str, lacks: bool) -> None:
-    assert bool(missing(terms, answer)) is lacks
+    assert bool(missing_terms(terms, answer)) is lacks
 
 
 @pytest.mark.parametrize(
@@ -158,7 +165,7 @@ def test_what_an_answer_does_not_hold_is_missing(terms: list[Term], answer: str,
 def test_a_term_takes_the_place_of_the_models_own_rendering(
     terms: list[Term], answer: str, renderings: dict[str, str], put: str | None
 ) -> None:
-    assert put_in_place(terms, answer, renderings) == put
+    assert replace_renderings(terms, answer, renderings) == put
 
 
 RENDERINGS = {"a": "xx", "b": "xx yy", "c": "马克杯", "d": "杯子"}
@@ -170,8 +177,8 @@ def test_every_missing_term_is_put_in_its_place(places: list[str]) -> None:
     terms = [translated(place, TARGETS[place]) for place in places if place in TARGETS]
     answer = ", ".join(RENDERINGS.get(place, place) for place in places)
     wanted = ", ".join(TARGETS.get(place, place) for place in places)
-    assert put_in_place(terms, answer, RENDERINGS) == wanted
-    assert not missing(terms, wanted)
+    assert replace_renderings(terms, answer, RENDERINGS) == wanted
+    assert not missing_terms(terms, wanted)
 
 
 def test_what_is_left_without_the_terms() -> None:
@@ -180,10 +187,10 @@ def test_what_is_left_without_the_terms() -> None:
 
 def test_terms_that_touch_a_range() -> None:
     terms = [Term(start, start + 3, "abc", None) for start in (0, 5, 10)]
-    assert [term.start for term in touching(terms, 3, 5)] == []
-    assert [term.start for term in touching(terms, 2, 6)] == [0, 5]
-    assert [term.start for term in touching(terms, 6, 11)] == [5, 10]
-    assert [term.start for term in touching([], 0, 9)] == []
+    assert [term.start for term in overlapping(terms, 3, 5)] == []
+    assert [term.start for term in overlapping(terms, 2, 6)] == [0, 5]
+    assert [term.start for term in overlapping(terms, 6, 11)] == [5, 10]
+    assert [term.start for term in overlapping([], 0, 9)] == []
 
 
 def test_many_terms_in_a_long_text_take_no_time() -> None:
