@@ -37,7 +37,7 @@ from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.cache.tiers import cache_policy, store_settings
 from transformer.cache.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 from transformer.config import TransformerConfig
-from transformer.texts.glossary import Glossaries
+from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages, canonical_tag, resolve_tag
 from transformer.texts.segments import Document, Job, Segment, split_request
@@ -77,7 +77,7 @@ class Memory:
     """Its id."""
     spec: TranslationSpec
     languages: Languages
-    glossaries: Glossaries
+    glossaries: GlossaryMatcher
     guards: Guards
     """Of form alone: they judge which sentence is whose, not people's work."""
     source: str
@@ -100,7 +100,7 @@ class Memory:
             release=release,
             spec=spec,
             languages=Languages(spec),
-            glossaries=Glossaries.of_release(glossary),
+            glossaries=GlossaryMatcher.of_release(glossary),
             guards=Guards(dataclasses.replace(spec, guards=form)),
             source=source,
             target=target,
