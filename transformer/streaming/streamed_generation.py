@@ -19,7 +19,7 @@ from transformer.journey import Journey
 from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.warming import Warming
 from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms
-from transformer.texts.placeholders import protected
+from transformer.texts.placeholders import protected_spans
 from transformer.texts.segments import Job
 from transformer.tokens.detokenizer import Detokenizer
 from transformer.tokens.tokenizer import PromptTokenizer
@@ -82,7 +82,7 @@ class StreamedGenerator:
 
     def _detokenizer(self, job: Job) -> Detokenizer | None:
         """What makes text of a job's tokens as they come; None if it must be verified first."""
-        if job.first.terms or protected(job.first.normal):
+        if job.first.terms or protected_spans(job.first.normal):
             return None
         return Detokenizer(self._tokenizer.decode, self._tokenizer.unsettled_ids)
 
