@@ -126,7 +126,7 @@ from predictor.builder.checkpoint.tensors import open_checkpoint
 from predictor.builder.errors import UnsupportedModel
 from predictor.builder.progress import SilentReporter
 from predictor.builder.weights.writer import write_weights
-from tests.predictor.builder.test_writer import planned
+from tests.predictor.builder.weights.test_writer import planned
 source = open_checkpoint(Path({str(checkpoint)!r}))
 try:
     write_weights(planned(source), source, Path({str(tmp_path / "weights.bin")!r}), SilentReporter())
