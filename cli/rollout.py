@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from inferenceservices.cluster import Cluster
-    from inferenceservices.manifests import Document
     from inferenceservices.rollout import Plan
     from inferenceservices.rollout_state import ComponentState, RolloutState
     from inferenceservices.slices import Room
+    from protocol.kubernetes.documents import Document
 
     Planner = Callable[[Document], Plan]
 
@@ -127,9 +127,9 @@ def show_status(cluster: Cluster, arguments: argparse.Namespace) -> int:
     """Print revisions and slices."""
     from rich.console import Console
 
-    from inferenceservices.manifests import InferenceService
     from inferenceservices.rollout_state import read_state
     from inferenceservices.slices import find_room
+    from protocol.kubernetes.inference_service import InferenceService
 
     document = cluster.inference_service(arguments.name)
     state = read_state(document)
@@ -148,9 +148,9 @@ def show_status(cluster: Cluster, arguments: argparse.Namespace) -> int:
 
 def _with_room(cluster: Cluster, planner: Planner, allow_pending: bool) -> Planner:
     """``planner``, that refuses to start pods for which there is no room."""
-    from inferenceservices.manifests import InferenceService
     from inferenceservices.rollout import merge
     from inferenceservices.slices import check_room
+    from protocol.kubernetes.inference_service import InferenceService
 
     def plan(document: Document) -> Plan:
         step = planner(document)

@@ -19,10 +19,11 @@ import yaml
 from inferenceservices.combinations import combinations, write_kustomization
 from inferenceservices.knative_service import knative_services
 from inferenceservices.kustomize import BuildFailed, build, kustomize_command
-from inferenceservices.manifests import KNATIVE, Document, inference_services, load_manifests, mapping
 from inferenceservices.rules import Cluster, Finding, check
 from inferenceservices.rules.features import knative_configuration
 from inferenceservices.schemas import Kind, Schemas, load_schemas, validate
+from protocol.kubernetes.documents import Document, load_manifests, mapping
+from protocol.kubernetes.inference_service import KNATIVE, inference_services
 
 ROOT = Path(__file__).resolve().parent
 SCHEMAS_VARIABLE = "CRD_SCHEMAS"

@@ -19,11 +19,11 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from inferenceservices.manifests import Document, mapping
 from inferenceservices.release_change import release_of
 from inferenceservices.rollout import Plan
 from inferenceservices.rollout_state import revision_names
 from inferenceservices.slices import Capacity
+from protocol.kubernetes.documents import Document, mapping
 
 KSERVE = "serving.kserve.io"
 SERVICES = (KSERVE, "v1beta1", "inferenceservices")

@@ -1,8 +1,8 @@
 """The Knative Services that KServe's controller makes of an InferenceService, to be checked before it makes them.
 
-Ported from ``createKnativeService`` in ``ksvc_reconciler.go``, ``SetAutoScalingAnnotations`` in
-``pkg/controller/v1alpha1/utils/utils.go`` and ``transformer_custom.go`` of kserve/kserve aaac4e29, for a service that
-was never deployed (so without a split of traffic). What comes from the cluster's configuration is left out.
+Ported from ``createKnativeService`` in ``ksvc_reconciler.go`` and ``transformer_custom.go`` of kserve/kserve
+aaac4e29, for a service that was never deployed (so without a traffic split). What comes from the cluster's
+configuration is left out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inferenceservices.manifests import (
+from protocol.kubernetes.documents import Document, objects, strings
+from protocol.kubernetes.inference_service import (
     SERVING_CONTAINER,
-    Component,
-    Document,
     InferenceService,
-    objects,
-    strings,
+    ServiceComponent,
+    revision_annotations,
 )
 
 _OWN_FIELDS = frozenset({
@@ -25,7 +24,6 @@ _OWN_FIELDS = frozenset({
     "deploymentStrategy", "model", "workerSpec", "name", "storageContainerName",
 })  # fmt: skip
 """Fields of a component that are no fields of a pod."""
-_SCALE = "autoscaling.knative.dev/"
 _OF_THE_SERVICE = ("serving.knative.dev/rollout-duration",)
 """Annotations that belong to the Knative Service, not to its revisions."""
 _NOT_FOR_REVISIONS = ("networking.knative.dev/visibility",)
@@ -37,28 +35,28 @@ def knative_services(service: InferenceService) -> tuple[Document, ...]:
     return tuple(_service(component) for component in service.components)
 
 
-def _service(component: Component) -> Document:
+def _service(component: ServiceComponent) -> Document:
     service = component.service
-    annotations = {**component.annotations, **_scaling_annotations(component.written)}
+    annotations = revision_annotations(component)
     labels = {
         **_labels(service.document),
-        **_labels({"metadata": component.written}),
+        **_labels({"metadata": component.declared}),
         "serving.kserve.io/inferenceservice": service.name,
         "component": component.name,
     }
-    timeout = component.written.get("timeout")
+    timeout = component.declared.get("timeout")
     revision = {
         **{key: value for key, value in component.spec.items() if key not in _OWN_FIELDS},
         "containers": _containers(component),
         "timeoutSeconds": timeout,
         "responseStartTimeoutSeconds": timeout,
-        "containerConcurrency": component.written.get("containerConcurrency"),
+        "containerConcurrency": component.declared.get("containerConcurrency"),
     }
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
         "metadata": {
-            "name": f"{service.name}-{component.name}",
+            "name": component.knative_service_name,
             "namespace": service.namespace,
             "labels": labels,
             "annotations": {key: annotations[key] for key in _OF_THE_SERVICE if key in annotations},
@@ -76,7 +74,7 @@ def _service(component: Component) -> Document:
     }
 
 
-def appended_arguments(component: Component) -> tuple[str, ...]:
+def appended_arguments(component: ServiceComponent) -> tuple[str, ...]:
     """What KServe appends to a transformer's arguments: those that it does not have already."""
     service = component.service
     given = strings(component.pod.containers[0].get("args")) if component.pod.containers else ()
@@ -85,13 +83,13 @@ def appended_arguments(component: Component) -> tuple[str, ...]:
         ("--predictor_host", f"{service.name}-predictor.{service.namespace}"),
         ("--http_port", _HTTP_PORT),
     ]
-    if component.written.get("containerConcurrency") is not None:
-        wanted.append(("--workers", str(component.written["containerConcurrency"])))
+    if component.declared.get("containerConcurrency") is not None:
+        wanted.append(("--workers", str(component.declared["containerConcurrency"])))
     missing = [pair for pair in wanted if not any(argument.startswith(pair[0]) for argument in given)]
     return tuple(part for pair in missing for part in pair)
 
 
-def _containers(component: Component) -> list[Mapping[str, Any]]:
+def _containers(component: ServiceComponent) -> list[Mapping[str, Any]]:
     first, *others = objects(component.spec, "containers") or ({},)
     environment = [
         *objects(first, "env"),
@@ -101,18 +99,6 @@ def _containers(component: Component) -> list[Mapping[str, Any]]:
     if component.name == "transformer":
         changed["args"] = [*strings(first.get("args")), *appended_arguments(component)]
     return [changed, *others]
-
-
-def _scaling_annotations(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Annotations that KServe makes of fields; the class is only set where none was chosen."""
-    made = {"min-scale": str(spec.get("minReplicas", 1))}
-    if spec.get("maxReplicas"):
-        made["max-scale"] = str(spec["maxReplicas"])
-    if "scaleTarget" in spec:
-        made["target"] = str(spec["scaleTarget"])
-    if "scaleMetric" in spec:
-        made["metric"] = str(spec["scaleMetric"])
-    return {_SCALE + key: value for key, value in made.items()}
 
 
 def _labels(document: Document) -> Mapping[str, str]:

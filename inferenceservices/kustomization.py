@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from inferenceservices.kustomize_edits import RenderFailed, Resource, apply_patch, apply_replacement
-from inferenceservices.manifests import YAML_LOADER, load_manifests, mapping, objects, strings, texts
+from protocol.kubernetes.documents import YAML_LOADER, load_manifests, mapping, objects, string_map, strings
 
 LOCAL = "config.kubernetes.io/local-config"
 _KNOWN = frozenset(
@@ -49,7 +49,7 @@ def build_kustomization(directory: Path, before_replacing: Edit = lambda resourc
     generated: set[str] = set()
     _accumulate(directory, resources, generated, before_replacing)
     _name_by_digest(resources, generated)
-    shown = [r for r in resources if texts(r, "metadata", "annotations").get(LOCAL) != "true"]
+    shown = [r for r in resources if string_map(r, "metadata", "annotations").get(LOCAL) != "true"]
     return sorted(shown, key=_order)
 
 

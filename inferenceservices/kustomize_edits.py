@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from inferenceservices.manifests import mapping, objects, texts, title
+from protocol.kubernetes.documents import kind_and_name, mapping, objects, string_map
 
 Resource: TypeAlias = dict[str, Any]
 DELETE = "$patch"
@@ -36,7 +36,7 @@ def select(resources: Iterable[Resource], selector: Mapping[str, Any]) -> list[R
         for resource in resources
         if selector.get("kind") in (None, resource["kind"])
         and re.fullmatch(str(selector.get("name", ".*")), resource["metadata"]["name"])
-        and all(texts(resource, "metadata", "annotations").get(key) == value for key, _, value in pairs)
+        and all(string_map(resource, "metadata", "annotations").get(key) == value for key, _, value in pairs)
     ]
 
 
@@ -59,7 +59,7 @@ def apply_patch(resources: list[Resource], patch: object, target: Mapping[str, A
         wanted = {"kind": patch.get("kind"), "name": re.escape(str(mapping(patch, "metadata").get("name")))}
         found = select(resources, wanted)
         if not found:
-            raise RenderFailed(f"there is no {title(patch)} to patch")
+            raise RenderFailed(f"there is no {kind_and_name(patch)} to patch")
     else:
         found = select(resources, target)
     for resource in found:
@@ -108,10 +108,10 @@ def apply_operation(document: Resource, operation: Mapping[str, Any]) -> None:
         key: Any = int(last) if isinstance(place, list) else last
         present = place[key]
     except (KeyError, IndexError, ValueError, TypeError):
-        raise RenderFailed(f"{title(document)} has no {path}, which a patch is for") from None
+        raise RenderFailed(f"{kind_and_name(document)} has no {path}, which a patch is for") from None
     if kind == "test":
         if present != operation.get("value"):
-            raise RenderFailed(f"{path} of {title(document)} is not what a patch expects")
+            raise RenderFailed(f"{path} of {kind_and_name(document)} is not what a patch expects")
     elif kind == "remove":
         del place[key]
     elif kind == "replace":
@@ -149,12 +149,14 @@ def apply_replacement(resources: list[Resource], replacement: Mapping[str, Any])
             for field_path in target["fieldPaths"]:
                 found = list(_fields(resource, field_path, create=bool(options.get("create"))))
                 if not found:
-                    raise RenderFailed(f"{title(resource)} has no {field_path}, which a replacement is for")
+                    raise RenderFailed(
+                        f"{kind_and_name(resource)} has no {field_path}, which a replacement is for"
+                    )
                 for place, key, present in found:
                     if present is None and isinstance(values[0], str) and not values[0][:1].isalpha():
                         # kustomize would read it anew, and take 3 for a number.
                         raise RenderFailed(
-                            f"give {field_path} a value in the manifest: {title(resource)} has none"
+                            f"give {field_path} a value in the manifest: {kind_and_name(resource)} has none"
                         )
                     place[key] = _replaced(present, values[0], options)
 

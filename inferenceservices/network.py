@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferenceservices.manifests import Document, mapping, objects, strings
+from protocol.kubernetes.documents import Document, mapping, objects, strings
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 

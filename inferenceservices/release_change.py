@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferenceservices.manifests import SERVING_CONTAINER, environment, mapping, objects
 from inferenceservices.rollout_state import MOVED, PREDICTOR, RolloutRefused
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.inference_service import SERVING_CONTAINER
+from protocol.kubernetes.pods import environment
 
 RELEASE_VARIABLE = "YIWEN_RELEASE"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

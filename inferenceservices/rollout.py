@@ -20,10 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferenceservices.manifests import Document, mapping, texts
 from inferenceservices.release_change import Change, change_components
 from inferenceservices.rollout_state import MOVED, PERCENT, RolloutRefused, RolloutState, read_state
 from inferenceservices.rules.scaling import TAG_ROUTING
+from protocol.kubernetes.documents import Document, mapping, string_map
 
 STAMP = "yiwen/rollout"
 """Annotation of the InferenceService, handed on to both components' revisions: a digest of what they run."""
@@ -182,7 +182,7 @@ def _move(document: Document, state: RolloutState, percent: int) -> Plan:
         )
     if all(component.percent == percent for component in state.components):
         return Plan({}, f"the canary of {state.name} has {percent} % already")
-    if texts(document, "metadata", "annotations").get(TAG_ROUTING) != "true":
+    if string_map(document, "metadata", "annotations").get(TAG_ROUTING) != "true":
         raise RolloutRefused(
             f"{state.name} lacks the annotation {TAG_ROUTING}, without which transformers do not find the predictor "
             f"of their release: start the canary with yiwen rollout set {state.name} --release, which sets it"

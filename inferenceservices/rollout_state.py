@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inferenceservices.manifests import KNATIVE, Document, inference_services, mapping, objects
+from protocol.kubernetes.documents import Document, mapping, objects
+from protocol.kubernetes.inference_service import KNATIVE, inference_services
 
 PREDICTOR, TRANSFORMER = "predictor", "transformer"
 MOVED = (PREDICTOR, TRANSFORMER)

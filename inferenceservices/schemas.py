@@ -17,8 +17,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from inferenceservices.manifests import YAML_LOADER, Document, mapping, objects, title
 from inferenceservices.rules.findings import Finding
+from protocol.kubernetes.documents import YAML_LOADER, Document, kind_and_name, mapping, objects
 
 Kind: TypeAlias = tuple[str, str]
 """apiVersion and kind."""
@@ -116,4 +116,4 @@ def _validators(definition: Document) -> dict[Kind, jsonschema.Draft4Validator]:
 
 def _finding(document: Document, error: jsonschema.ValidationError) -> Finding:
     path = ".".join(str(part) for part in error.path) or "the document"
-    return Finding(RULE, title(document), f"{path}: {error.message[:300]}")
+    return Finding(RULE, kind_and_name(document), f"{path}: {error.message[:300]}")

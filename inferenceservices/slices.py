@@ -12,18 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inferenceservices.manifests import (
-    Component,
-    Document,
-    InferenceService,
-    mapping,
-    objects,
-    strings,
-    texts,
-)
 from inferenceservices.network import selects
+from inferenceservices.resources import gpu_resources, is_gpu
 from inferenceservices.rollout_state import RolloutRefused
-from inferenceservices.rules.quantities import gpu_resources, is_gpu, limits, quantity, requests
+from protocol.kubernetes.documents import Document, mapping, objects, string_map, strings
+from protocol.kubernetes.inference_service import InferenceService, ServiceComponent
+from protocol.kubernetes.pods import limits, requests
+from protocol.kubernetes.quantities import quantity_or_zero
 
 INITIAL_SCALE = "autoscaling.knative.dev/initial-scale"
 _OURS = frozenset({"NotTerminating", "NotBestEffort"})
@@ -46,7 +41,7 @@ class Capacity:
 class Demand:
     """Pods that a new revision of one component starts with."""
 
-    component: Component
+    component: ServiceComponent
     pods: int
     devices: Mapping[str, int]
     """GPU resources of one pod."""
@@ -137,7 +132,7 @@ def check_room(service: InferenceService, capacity: Capacity, *, allow_pending: 
     if rooms and (capacity.nodes is None or capacity.pods is None):
         notes.append("no right to list nodes and pods: that devices are free was not checked")
     if any(
-        "model" in component.written and "containers" not in component.spec
+        "model" in component.declared and "containers" not in component.spec
         for component in service.components
     ):
         notes.append("the predictor's ServingRuntime could not be read: its devices are not known")
@@ -151,7 +146,7 @@ def demands(service: InferenceService) -> tuple[Demand, ...]:
     """
     found = []
     for component in service.components:
-        fewest = component.written.get("minReplicas", 1)
+        fewest = component.declared.get("minReplicas", 1)
         initial = component.annotations.get(INITIAL_SCALE, "1")
         pods = max(fewest if isinstance(fewest, int) else 1, int(initial) if initial.isdecimal() else 1)
         devices = pod_devices(component.spec)
@@ -172,7 +167,7 @@ def pod_devices(spec: Mapping[str, Any]) -> dict[str, int]:
 
 def _devices(container: Mapping[str, Any]) -> dict[str, int]:
     asked = {**limits(container), **requests(container)}
-    return {resource: int(quantity(asked[resource])) for resource in gpu_resources(container)}
+    return {resource: int(quantity_or_zero(asked[resource])) for resource in gpu_resources(container)}
 
 
 def _tightest_quota(resource: str, capacity: Capacity) -> tuple[str, int | None]:
@@ -181,7 +176,8 @@ def _tightest_quota(resource: str, capacity: Capacity) -> tuple[str, int | None]
         hard = mapping(quota, "spec", "hard").get(f"requests.{resource}")
         if hard is not None and _holds_for_us(quota):
             used = mapping(quota, "status", "used").get(f"requests.{resource}", 0)
-            rests.append((int(quantity(hard) - quantity(used)), str(mapping(quota, "metadata").get("name"))))
+            rest = int(quantity_or_zero(hard) - quantity_or_zero(used))
+            rests.append((rest, str(mapping(quota, "metadata").get("name"))))
     if not rests:
         return "", None
     rest, name = min(rests)
@@ -217,7 +213,7 @@ def _used_by_node(pods: Iterable[Document]) -> dict[str, Counter[str]]:
 
 def _allocatable(node: Document) -> Counter[str]:
     known = mapping(node, "status", "allocatable")
-    return Counter({name: int(quantity(value)) for name, value in known.items() if is_gpu(name)})
+    return Counter({name: int(quantity_or_zero(value)) for name, value in known.items() if is_gpu(name)})
 
 
 def _may_run(pod: Mapping[str, Any], node: Document) -> bool:
@@ -228,8 +224,8 @@ def _may_run(pod: Mapping[str, Any], node: Document) -> bool:
     )
     if not ready or mapping(node, "spec").get("unschedulable"):
         return False
-    labels = texts(node, "metadata", "labels")
-    if any(labels.get(key) != value for key, value in texts(pod, "nodeSelector").items()):
+    labels = string_map(node, "metadata", "labels")
+    if any(labels.get(key) != value for key, value in string_map(pod, "nodeSelector").items()):
         return False
     terms = objects(mapping(pod, "affinity", "nodeAffinity", _REQUIRED), "nodeSelectorTerms")
     if terms and not any(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from knative.errors import ConfigError
-from knative.quantities import is_whole_seconds, parse_bool, parse_duration, parse_float, parse_int32
+from knative.quantities import parse_bool, parse_duration, parse_float, parse_int32
+from protocol.kubernetes.durations import is_whole_seconds
 
 CONFIG_NAME = "config-autoscaler"
 EXAMPLE_KEY = "_example"

@@ -1,8 +1,7 @@
 """What the manifests of a deployment say about scaling: the ConfigMap, Knative Services and InferenceServices.
 
 Texts come in, frozen values go out. For an InferenceService the result is what KServe would put on the Knative
-Service that it makes of each component (KServe's ``pkg/controller/v1alpha1/utils/utils.go`` and
-``pkg/controller/v1beta1/inferenceservice/components``).
+Service that it makes of each component.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-import yaml
-
 from knative.annotations import GROUP
-from knative.config import CONFIG_NAME, EXAMPLE_KEY, KPA_CLASS, AutoscalerConfig
+from knative.config import CONFIG_NAME, EXAMPLE_KEY, AutoscalerConfig
 from knative.errors import ConfigError
+from protocol.kubernetes.documents import Document, DocumentError, load_documents
+from protocol.kubernetes.inference_service import (
+    DEPLOYMENT_MODE,
+    KNATIVE,
+    InferenceService,
+    ServiceComponent,
+    revision_annotations,
+)
 
 EXAMPLE_CHECKSUM_KEY = "knative.dev/example-checksum"
-DEPLOYMENT_MODE_KEY = "serving.kserve.io/deploymentMode"
 COMPONENTS = ("predictor", "transformer")
-DEFAULT_MIN_REPLICAS = 1
-"""KServe's, for a component without ``minReplicas``."""
-INITIAL_SCALE_KEY = GROUP + "initial-scale"
-DROPPED = frozenset({GROUP + "min-scale", GROUP + "max-scale"})
-"""Annotations that KServe does not pass on: it writes them itself from ``minReplicas`` and ``maxReplicas``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,62 +126,38 @@ def _knative_service(document: Mapping[str, Any]) -> Component:
 def _inference_service(document: Mapping[str, Any], config: AutoscalerConfig) -> Iterator[Component]:
     metadata = _mapping(document, "metadata")
     name = _name(metadata)
-    annotations = _strings(metadata, "annotations")
-    mode = annotations.get(DEPLOYMENT_MODE_KEY, "Knative")
-    if mode not in ("Knative", "Serverless"):
+    _strings(metadata, "annotations")
+    service = InferenceService(document, {})
+    if service.mode not in ("", KNATIVE):
         raise ConfigError(
-            f"InferenceService {name} is deployed as {mode}, where Knative does not scale it; "
-            f'set the annotation {DEPLOYMENT_MODE_KEY}: "Knative", or name another manifest'
+            f"InferenceService {name} is deployed as {service.mode}, where Knative does not scale it; "
+            f'set the annotation {DEPLOYMENT_MODE}: "Knative", or name another manifest'
         )
-    if not _keeps_initial_scale(annotations.get(INITIAL_SCALE_KEY), config):
-        annotations = {key: value for key, value in annotations.items() if key != INITIAL_SCALE_KEY}
     spec = _mapping(document, "spec")
-    for role in COMPONENTS:
-        if role in spec:
-            yield _component(name, role, annotations, _mapping(spec, role))
+    for component in service.components:
+        if component.name in COMPONENTS:
+            yield _component(component, _mapping(spec, component.name), config)
 
 
-def _keeps_initial_scale(value: str | None, config: AutoscalerConfig) -> bool:
-    """KServe silently drops one at the InferenceService that is no number, or a 0 that is not allowed."""
-    if value is None or not re.fullmatch(r"[+-]?[0-9]+", value):
-        return False
-    return int(value) != 0 or config.allow_zero_initial_scale
-
-
-def _component(name: str, role: str, inherited: Mapping[str, str], spec: Mapping[str, Any]) -> Component:
-    own = _strings(spec, "annotations")
-    annotations = {key: value for key, value in {**inherited, **own}.items() if key not in DROPPED}
-    annotations.setdefault(GROUP + "class", KPA_CLASS)
-    if (target := _whole(spec, "scaleTarget")) is not None:
-        annotations[GROUP + "target"] = str(target)
-    if (metric := spec.get("scaleMetric")) is not None:
-        annotations[GROUP + "metric"] = str(metric)
-    replicas = _whole(spec, "minReplicas")
-    annotations[GROUP + "min-scale"] = str(DEFAULT_MIN_REPLICAS if replicas is None else replicas)
-    if most := _whole(spec, "maxReplicas"):
-        annotations[GROUP + "max-scale"] = str(most)
-    middle = f"-{spec['name']}" if role == "predictor" and spec.get("name") else ""
+def _component(component: ServiceComponent, spec: Mapping[str, Any], config: AutoscalerConfig) -> Component:
+    _strings(spec, "annotations")
+    for field in ("scaleTarget", "minReplicas", "maxReplicas"):
+        _whole(spec, field)
     return Component(
-        name=f"{name}{middle}-{role}",
-        role=role,
-        annotations=annotations,
+        name=component.knative_service_name,
+        role=component.name,
+        annotations=revision_annotations(component, allow_zero_initial_scale=config.allow_zero_initial_scale),
         container_concurrency=_whole(spec, "containerConcurrency") or 0,
         timeout_seconds=_whole(spec, "timeout"),
         canary_traffic_percent=_whole(spec, "canaryTrafficPercent"),
     )
 
 
-def _documents(text: str) -> Iterator[Mapping[str, Any]]:
+def _documents(text: str) -> tuple[Document, ...]:
     try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
-        raise ConfigError(f"this is not YAML{where}; check the indentation and the quotes there") from None
-    for document in documents:
-        if isinstance(document, dict):
-            items = document.get("items") if document.get("kind") == "List" else [document]
-            yield from (item for item in items or [] if isinstance(item, dict))
+        return load_documents(text)
+    except DocumentError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _name(metadata: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """How Go reads a number, a duration or a boolean that a ConfigMap or an annotation holds as text.
 
-Ported from ``strconv`` and ``time.ParseDuration`` of Go, as Knative calls them. Stricter in one point: NaN,
+Ported from Go's ``strconv``, as Knative calls it. Stricter in one point: NaN,
 infinities and hexadecimal floats, which Go takes, are refused: no setting of Knative means anything with them.
 """
 
@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 
 from knative.errors import ConfigError
+from protocol.kubernetes import durations
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-NANOSECONDS = 1_000_000_000
 
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INT = re.compile(r"[+-]?[0-9]+")
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": NANOSECONDS,
-    "m": 60 * NANOSECONDS,
-    "h": 3600 * NANOSECONDS,
-}
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -58,16 +46,11 @@ def parse_bool(key: str, text: str) -> bool:
 
 
 def parse_duration(key: str, text: str) -> float:
-    """Seconds in a Go duration such as ``60s``, ``1m30s`` or ``1.5h``; ConfigError if it is none.
-
-    Exact to the nanosecond, as in Go, so that the checks for whole seconds see what Go's see.
-    """
-    nanoseconds = _nanoseconds(text)
-    if nanoseconds is None or abs(nanoseconds) >= 2**63:
-        raise ConfigError(
-            f'{key} = "{text}" is not a duration; write one with its unit, like "60s" or "1m30s"'
-        )
-    return nanoseconds / NANOSECONDS
+    """Seconds in a Go duration such as ``60s``, ``1m30s`` or ``1.5h``; ConfigError if it is none."""
+    try:
+        return durations.parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{key} = {error}") from None
 
 
 def parse_not_negative(key: str, text: str) -> int:
@@ -95,26 +78,6 @@ def between(
 def whole_seconds(key: str, text: str, low: float, high: float, hint: str) -> float:
     """Seconds in a duration within [low, high]; ConfigError if it has parts of a second."""
     value = between(parse_duration, low, high, hint)(key, text)
-    if not is_whole_seconds(value):
+    if not durations.is_whole_seconds(value):
         raise ConfigError(f'{key} = "{text}" must be whole seconds; write one like "60s"')
     return value
-
-
-def is_whole_seconds(seconds: float) -> bool:
-    """Whether a duration has at most second precision."""
-    return seconds == int(seconds)
-
-
-def _nanoseconds(text: str) -> int | None:
-    sign = -1 if text.startswith("-") else 1
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return 0
-    total, position = 0, 0
-    while position < len(rest):
-        part = _PART.match(rest, position)
-        if part is None:
-            return None
-        total += int(Decimal(part[1]) * _UNITS[part[2]])
-        position = part.end()
-    return sign * total if rest else None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from inferenceservices.manifests import Component, Document, inference_services, pods, title
 from inferenceservices.rules import (
     containers,
     features,
@@ -23,6 +22,8 @@ from inferenceservices.rules import (
     webhook,
 )
 from inferenceservices.rules.findings import Faults, Finding, RuleBook
+from protocol.kubernetes.documents import Document, kind_and_name
+from protocol.kubernetes.inference_service import ServiceComponent, inference_services, pod_templates
 
 T = TypeVar("T")
 
@@ -63,11 +64,11 @@ def check(documents: Iterable[Document], cluster: Cluster) -> list[Finding]:
     book = rule_book(cluster)
     findings: list[Finding] = []
     for service in inference_services(documents):
-        findings += _apply(book.services, service, title(service.document))
+        findings += _apply(book.services, service, kind_and_name(service.document))
         for component in service.components:
-            findings += _apply(book.components, component, component.pod.where)
-    for pod in pods(documents):
-        findings += _apply(book.pods, pod, pod.where)
+            findings += _apply(book.components, component, component.pod.location)
+    for pod in pod_templates(documents):
+        findings += _apply(book.pods, pod, pod.location)
     findings += _apply(book.sets, documents, "manifests")
     return findings
 
@@ -78,10 +79,10 @@ def _apply(rules: Mapping[str, Callable[[T], Faults]], subject: T, where: str) -
             yield Finding(name, where, message)
 
 
-def _of_services(rule: Callable[[Component], Faults]) -> Callable[[Component], Faults]:
+def _of_services(rule: Callable[[ServiceComponent], Faults]) -> Callable[[ServiceComponent], Faults]:
     """The rule for components that are services of ours; an explainer is none."""
 
-    def only_ours(component: Component) -> Faults:
+    def only_ours(component: ServiceComponent) -> Faults:
         if component.name != "explainer":
             yield from rule(component)
 

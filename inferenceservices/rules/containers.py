@@ -9,25 +9,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from inferenceservices.manifests import (
+from inferenceservices.resources import GPU_RESOURCES, MIG_PREFIX, is_extended
+from inferenceservices.rules.findings import ComponentRule, Faults, PodRule, ServiceRule, quoted
+from protocol.kubernetes.documents import objects
+from protocol.kubernetes.inference_service import (
     SERVING_CONTAINER,
     TRANSFORMER_CONTAINER,
-    Component,
     InferenceService,
-    Pod,
-    arguments,
-    environment,
-    objects,
+    ServiceComponent,
 )
-from inferenceservices.rules.findings import ComponentRule, Faults, PodRule, ServiceRule, quoted
-from inferenceservices.rules.quantities import (
-    GPU_RESOURCES,
-    MIG_PREFIX,
-    is_extended,
-    limits,
-    parse_quantity,
-    requests,
-)
+from protocol.kubernetes.pods import PodTemplate, arguments, environment, limits, requests
+from protocol.kubernetes.quantities import parse_quantity
 
 GPU_TYPES = "serving.kserve.io/gpu-resource-types"
 GKE_ACCELERATOR = "serving.kserve.io/gke-accelerator"
@@ -35,7 +27,7 @@ NAME_OF_THE_SERVICE = "{{.Name}}"
 """What a ServingRuntime writes where the controller puts the InferenceService's name."""
 
 
-def container_name(component: Component) -> Faults:
+def container_name(component: ServiceComponent) -> Faults:
     """The serving container comes first and has KServe's name; a single one may leave the name to KServe."""
     names = [str(container.get("name", "")) for container in component.pod.containers]
     if len(names) > 1 and names[0] != SERVING_CONTAINER:
@@ -45,7 +37,7 @@ def container_name(component: Component) -> Faults:
         )
 
 
-def protocol_variable(component: Component) -> Faults:
+def protocol_variable(component: ServiceComponent) -> Faults:
     """PROTOCOL on the first container is v1 or v2; grpc-v2 is refused."""
     for container in component.pod.containers[:1]:
         protocol = environment(container).get("PROTOCOL")
@@ -53,7 +45,7 @@ def protocol_variable(component: Component) -> Faults:
             yield "the variable PROTOCOL must be v1 or v2, or be left away"
 
 
-def workers(component: Component) -> Faults:
+def workers(component: ServiceComponent) -> Faults:
     """One worker, said explicitly: KServe derives --workers from containerConcurrency otherwise."""
     for container in _serving_containers(component):
         if arguments(container).get("--workers") != "1":
@@ -63,7 +55,7 @@ def workers(component: Component) -> Faults:
             )
 
 
-def model_name(component: Component) -> Faults:
+def model_name(component: ServiceComponent) -> Faults:
     """Both components answer under the InferenceService's name; KServe tells a predictor nothing."""
     for container in _serving_containers(component):
         if arguments(container).get("--model_name") not in (component.service.name, NAME_OF_THE_SERVICE):
@@ -73,7 +65,7 @@ def model_name(component: Component) -> Faults:
             )
 
 
-def requests_and_limits(component: Component) -> Faults:
+def requests_and_limits(component: ServiceComponent) -> Faults:
     """CPU and memory in requests and in limits: KServe fills what is missing with 1 CPU and 2Gi."""
     for container in component.pod.containers[:1]:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
@@ -85,7 +77,7 @@ def requests_and_limits(component: Component) -> Faults:
                 )
 
 
-def requests_within_limits(pod: Pod) -> Faults:
+def requests_within_limits(pod: PodTemplate) -> Faults:
     """No request above its limit, and no amount that is none."""
     for container in pod.all_containers:
         for resource, amount in requests(container).items():
@@ -100,7 +92,7 @@ def requests_within_limits(pod: Pod) -> Faults:
                 yield f"{container.get('name')}, {resource}: {error}"
 
 
-def device_resources(pod: Pod) -> Faults:
+def device_resources(pod: PodTemplate) -> Faults:
     """Resources of device plugins (GPUs, MIG slices) are whole numbers, the same in requests and limits."""
     for container in pod.all_containers:
         names = {name for name in {*requests(container), *limits(container)} if is_extended(name)}
@@ -113,7 +105,7 @@ def device_resources(pod: Pod) -> Faults:
                 )
 
 
-def grpc_port(component: Component) -> Faults:
+def grpc_port(component: ServiceComponent) -> Faults:
     """A gRPC port is named h2c, or else it is spoken to in HTTP/1."""
     for container in component.pod.containers:
         for port in objects(container, "ports"):
@@ -149,7 +141,7 @@ def gke_accelerator(service: InferenceService) -> Faults:
                 )
 
 
-def collocated_ports(component: Component) -> Faults:
+def collocated_ports(component: ServiceComponent) -> Faults:
     """With the transformer in the predictor's pod, only the transformer's container has ports."""
     if _collocated(component) is None:
         return
@@ -158,7 +150,7 @@ def collocated_ports(component: Component) -> Faults:
             yield f"{container.get('name')} must have no ports: {TRANSFORMER_CONTAINER} is what callers reach"
 
 
-def collocated_arguments(component: Component) -> Faults:
+def collocated_arguments(component: ServiceComponent) -> Faults:
     """Two servers in one pod listen on ports of their own, and the transformer finds the other by localhost."""
     transformer = _collocated(component)
     if transformer is None:
@@ -191,14 +183,14 @@ def collocated_storage(service: InferenceService) -> Faults:
                 yield f"{TRANSFORMER_CONTAINER} must not set STORAGE_URI: KServe mounts the predictor's model there"
 
 
-def _serving_containers(component: Component) -> tuple[Mapping[str, Any], ...]:
+def _serving_containers(component: ServiceComponent) -> tuple[Mapping[str, Any], ...]:
     """The containers that run a service of ours: the first one, and a transformer beside it."""
     containers = component.pod.containers
     beside = tuple(c for c in containers[1:] if c.get("name") == TRANSFORMER_CONTAINER)
     return (*containers[:1], *beside)
 
 
-def _collocated(component: Component) -> Mapping[str, Any] | None:
+def _collocated(component: ServiceComponent) -> Mapping[str, Any] | None:
     containers = component.pod.containers
     return next((c for c in containers if c.get("name") == TRANSFORMER_CONTAINER), None)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from inferenceservices.manifests import KNATIVE, Component, Pod, mapping, objects
 from inferenceservices.rules.findings import ComponentRule, Faults, quoted
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent
+from protocol.kubernetes.pods import PodTemplate
 
 POD = "kubernetes.podspec-"
 ADD_CAPABILITIES = "kubernetes.containerspec-addcapabilities"
@@ -64,7 +66,7 @@ VOLUMES = {
 """Kinds of volumes and the flag of each; secret, configMap and projected need none."""
 
 
-def needed_features(pod: Pod) -> dict[str, str]:
+def needed_features(pod: PodTemplate) -> dict[str, str]:
     """The flags that a pod needs, each with the field that needs it."""
     needed: dict[str, str] = {}
     for source in (_of_fields, _of_volumes, _of_containers):
@@ -73,7 +75,7 @@ def needed_features(pod: Pod) -> dict[str, str]:
     return needed
 
 
-def missing_features(pod: Pod, features: Mapping[str, str]) -> dict[str, str]:
+def missing_features(pod: PodTemplate, features: Mapping[str, str]) -> dict[str, str]:
     """As :func:`needed_features`, without what ``features``, the data of config-features, turns on."""
     settings = {**DEFAULTS, **{key: str(value).lower() for key, value in features.items()}}
 
@@ -87,7 +89,7 @@ def missing_features(pod: Pod, features: Mapping[str, str]) -> dict[str, str]:
 def feature_flags(features: Mapping[str, str]) -> ComponentRule:
     """The rule that ``features``, the data of config-features, turn on what a component's pods need."""
 
-    def rule(component: Component) -> Faults:
+    def rule(component: ServiceComponent) -> Faults:
         if component.service.mode != KNATIVE:
             return
         for flag, field in missing_features(component.pod, features).items():
@@ -108,7 +110,7 @@ def knative_configuration(known: Mapping[str, frozenset[str]]) -> Callable[[Mapp
     return rule
 
 
-def _of_fields(pod: Pod) -> Iterator[tuple[str, str]]:
+def _of_fields(pod: PodTemplate) -> Iterator[tuple[str, str]]:
     for field, flag in FIELDS.items():
         if pod.spec.get(field):
             yield POD + flag, field
@@ -116,7 +118,7 @@ def _of_fields(pod: Pod) -> Iterator[tuple[str, str]]:
         yield "multi-container", "a second container"
 
 
-def _of_volumes(pod: Pod) -> Iterator[tuple[str, str]]:
+def _of_volumes(pod: PodTemplate) -> Iterator[tuple[str, str]]:
     for name, volume in pod.volumes.items():
         for kind in VOLUMES:
             if kind in volume:
@@ -129,7 +131,7 @@ def _of_volumes(pod: Pod) -> Iterator[tuple[str, str]]:
             )
 
 
-def _of_containers(pod: Pod) -> Iterator[tuple[str, str]]:
+def _of_containers(pod: PodTemplate) -> Iterator[tuple[str, str]]:
     for container in pod.all_containers:
         name = container.get("name")
         for entry in objects(container, "env"):

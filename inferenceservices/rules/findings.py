@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from inferenceservices.manifests import Component, Document, InferenceService, Pod
+from protocol.kubernetes.documents import Document
+from protocol.kubernetes.inference_service import InferenceService, ServiceComponent
+from protocol.kubernetes.pods import PodTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Finding:
 Faults: TypeAlias = Iterator[str]
 """Messages that say what is wrong and how to mend it."""
 ServiceRule: TypeAlias = Callable[[InferenceService], Faults]
-ComponentRule: TypeAlias = Callable[[Component], Faults]
-PodRule: TypeAlias = Callable[[Pod], Faults]
+ComponentRule: TypeAlias = Callable[[ServiceComponent], Faults]
+PodRule: TypeAlias = Callable[[PodTemplate], Faults]
 SetRule: TypeAlias = Callable[[tuple[Document, ...]], Faults]
 
 

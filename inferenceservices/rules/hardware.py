@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inferenceservices.manifests import Pod, mapping, objects, strings
+from inferenceservices.resources import MIG_PREFIX, gpu_resources
 from inferenceservices.rules.findings import Faults, PodRule
-from inferenceservices.rules.quantities import MIG_PREFIX, gpu_resources, limits, requests
+from protocol.kubernetes.documents import mapping, objects, strings
+from protocol.kubernetes.pods import PodTemplate, limits, requests
 
 TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
 """Key of the taint that GPU nodes of a maker usually have."""
@@ -19,7 +20,7 @@ PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.produ
 STRATEGY, STATE = "nvidia.com/mig.strategy", "nvidia.com/mig.config.state"
 
 
-def resource_limits(pod: Pod) -> Faults:
+def resource_limits(pod: PodTemplate) -> Faults:
     """CPU, memory and disk of every container are asked for and bounded."""
     for container in pod.all_containers:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
@@ -28,7 +29,7 @@ def resource_limits(pod: Pod) -> Faults:
                     yield f"{container.get('name')} must state {resource} in resources.{side}"
 
 
-def gpu_toleration(pod: Pod) -> Faults:
+def gpu_toleration(pod: PodTemplate) -> Faults:
     """A pod that uses a GPU tolerates the taint of GPU nodes."""
     for maker in sorted({resource.partition("/")[0] for resource in _gpus(pod)}):
         taint = TAINTS.get(maker)
@@ -36,7 +37,7 @@ def gpu_toleration(pod: Pod) -> Faults:
             yield f"add a toleration of {taint}: GPU nodes are tainted with it"
 
 
-def gpu_affinity(pod: Pod) -> Faults:
+def gpu_affinity(pod: PodTemplate) -> Faults:
     """A pod that uses a GPU says which: a plan fits one product, and slices of one name differ between products."""
     for resource in sorted(_gpus(pod)):
         label = PRODUCT.get(resource.partition("/")[0])
@@ -44,7 +45,7 @@ def gpu_affinity(pod: Pod) -> Faults:
             yield f"require {label} with the operator In in nodeAffinity: {resource} is not the same on every GPU"
 
 
-def mig_affinity(pod: Pod) -> Faults:
+def mig_affinity(pod: PodTemplate) -> Faults:
     """A slice comes from a node that is done partitioning, under the strategy that gives slices their own names."""
     for resource in sorted(_gpus(pod)):
         if resource == "nvidia.com/gpu" and not all(_whole_gpus(term) for term in _terms(pod)):
@@ -60,7 +61,7 @@ def mig_affinity(pod: Pod) -> Faults:
                 yield f"require {resource}.count Exists in nodeAffinity"
 
 
-def _gpus(pod: Pod) -> set[str]:
+def _gpus(pod: PodTemplate) -> set[str]:
     return {resource for container in pod.all_containers for resource in gpu_resources(container)}
 
 
@@ -70,7 +71,7 @@ def _tolerates(toleration: Mapping[str, Any], taint: str) -> bool:
     return (key == taint or (key is None and exists)) and toleration.get("effect") in (None, "NoSchedule")
 
 
-def _terms(pod: Pod) -> tuple[Mapping[str, Any], ...]:
+def _terms(pod: PodTemplate) -> tuple[Mapping[str, Any], ...]:
     """The alternatives of the required node affinity; one empty alternative if there is no requirement."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     terms = objects(mapping(pod.spec, "affinity", "nodeAffinity", required), "nodeSelectorTerms")

@@ -9,8 +9,9 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inferenceservices.manifests import KNATIVE, Component, mapping, objects
 from inferenceservices.rules.findings import ComponentRule, Faults
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent
 
 FORBIDDEN = (
     "terminationGracePeriodSeconds",
@@ -59,7 +60,7 @@ WRITABLE = ("emptyDir", "persistentVolumeClaim", "ephemeral")
 _STANDARD = "Standard mode allows it"
 
 
-def forbidden_fields(component: Component) -> Faults:
+def forbidden_fields(component: ServiceComponent) -> Faults:
     """Fields that Knative decides itself."""
     for field in FORBIDDEN:
         if field in component.spec:
@@ -73,7 +74,7 @@ def forbidden_fields(component: Component) -> Faults:
                 yield f"remove {field} from {container.get('name')}: Knative refuses it ({_STANDARD})"
 
 
-def container_security(component: Component) -> Faults:
+def container_security(component: ServiceComponent) -> Faults:
     """A container's securityContext: no privileges, and no negative user."""
     for container in component.pod.all_containers:
         context = mapping(container, "securityContext")
@@ -86,20 +87,20 @@ def container_security(component: Component) -> Faults:
     yield from _negative(mapping(component.spec, "securityContext"), "the pod")
 
 
-def token_mount(component: Component) -> Faults:
+def token_mount(component: ServiceComponent) -> Faults:
     """``automountServiceAccountToken`` may be false only."""
     if component.spec.get("automountServiceAccountToken") is True:
         yield "automountServiceAccountToken must be false or left away: Knative refuses true"
 
 
-def resource_claims(component: Component) -> Faults:
+def resource_claims(component: ServiceComponent) -> Faults:
     """Devices come from device plugins, not from dynamic resource allocation."""
     for container in component.pod.all_containers:
         if "claims" in mapping(container, "resources"):
             yield f"remove resources.claims from {container.get('name')}: Knative knows device plugins only"
 
 
-def one_port(component: Component) -> Faults:
+def one_port(component: ServiceComponent) -> Faults:
     """One port over all containers, with a name Knative knows and a number that is free."""
     ports = [port for container in component.pod.containers for port in objects(container, "ports")]
     if len(ports) > 1:
@@ -113,7 +114,7 @@ def one_port(component: Component) -> Faults:
             yield "the port must be TCP, without hostPort and hostIP"
 
 
-def mounts(component: Component) -> Faults:
+def mounts(component: ServiceComponent) -> Faults:
     """Where volumes may be mounted, and how."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
@@ -131,7 +132,7 @@ def mounts(component: Component) -> Faults:
             yield from _mounted_as_allowed(where, mount, volumes.get(str(mount.get("name"))))
 
 
-def unmounted_volumes(component: Component) -> Faults:
+def unmounted_volumes(component: ServiceComponent) -> Faults:
     """Every volume is mounted somewhere."""
     used = {str(m.get("name")) for c in component.pod.all_containers for m in objects(c, "volumeMounts")}
     for name in component.pod.volumes:
@@ -139,7 +140,7 @@ def unmounted_volumes(component: Component) -> Faults:
             yield f"mount the volume {name} or remove it: Knative refuses volumes that nothing mounts"
 
 
-def reserved_variables(component: Component) -> Faults:
+def reserved_variables(component: ServiceComponent) -> Faults:
     """Variables that Knative sets."""
     for container in component.pod.all_containers:
         for entry in objects(container, "env"):
@@ -147,7 +148,7 @@ def reserved_variables(component: Component) -> Faults:
                 yield f"{container.get('name')} must not set {entry.get('name')}: Knative does"
 
 
-def probes(component: Component) -> Faults:
+def probes(component: ServiceComponent) -> Faults:
     """Probes as Knative takes and rewrites them."""
     for container in component.pod.init_containers:
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
@@ -165,7 +166,7 @@ def probes(component: Component) -> Faults:
         yield from _liveness_port(container)
 
 
-def spread(component: Component) -> Faults:
+def spread(component: ServiceComponent) -> Faults:
     """Any affinity switches Knative's own soft spreading over nodes off."""
     if not component.spec.get("affinity"):
         return
@@ -225,7 +226,7 @@ _RULES: dict[str, ComponentRule] = {
 
 
 def _in_knative_mode(rule: ComponentRule) -> ComponentRule:
-    def only_there(component: Component) -> Faults:
+    def only_there(component: ServiceComponent) -> Faults:
         if component.service.mode == KNATIVE:
             yield from rule(component)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inferenceservices.manifests import STANDARD, Component, InferenceService, mapping, objects
 from inferenceservices.rules.findings import ComponentRule, Faults, ServiceRule
-from inferenceservices.rules.quantities import quantity
 from inferenceservices.rules.webhook import AUTOSCALER_CLASS
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.inference_service import STANDARD, InferenceService, ServiceComponent
+from protocol.kubernetes.quantities import quantity_or_zero
 
 CLASS = "autoscaling.knative.dev/class"
 HPA_CLASS = "hpa.autoscaling.knative.dev"
@@ -19,16 +20,16 @@ TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 _METRIC_OF_TYPE = {"Resource": "resource", "External": "external", "PodMetric": "podmetric"}
 
 
-def scaling(component: Component) -> Faults:
+def scaling(component: ServiceComponent) -> Faults:
     """Metrics and targets that the chosen autoscaler takes."""
     if component.service.mode == STANDARD:
         rule = {"hpa": _hpa, "keda": _keda}.get(component.service.annotations.get(AUTOSCALER_CLASS, ""))
         if rule is not None:
-            yield from rule(component.written)
+            yield from rule(component.declared)
     elif component.service.annotations.get(CLASS) == HPA_CLASS:
-        yield from _hpa(component.written)
+        yield from _hpa(component.declared)
     else:
-        yield from _kpa(component.written)
+        yield from _kpa(component.declared)
 
 
 def _kpa(spec: Mapping[str, Any]) -> Faults:
@@ -79,22 +80,22 @@ def _keda_resource(number: int, source: Mapping[str, Any]) -> Faults:
     elif resource == "memory":
         if kind not in ("AverageValue", "Utilization"):
             yield f"autoScaling.metrics[{number}]: the target of memory must be AverageValue or Utilization"
-        if kind == "AverageValue" and quantity(target.get("averageValue")) < 2**20:
+        if kind == "AverageValue" and quantity_or_zero(target.get("averageValue")) < 2**20:
             yield f"autoScaling.metrics[{number}]: the target of memory must be 1Mi or more"
     else:
         yield f"autoScaling.metrics[{number}]: the resource must be cpu or memory"
 
 
-def canary_percent(component: Component) -> Faults:
+def canary_percent(component: ServiceComponent) -> Faults:
     """KServe checks nothing here; Knative then refuses the Service it makes."""
-    percent = component.written.get("canaryTrafficPercent")
+    percent = component.declared.get("canaryTrafficPercent")
     if isinstance(percent, int) and not 0 <= percent <= 100:
         yield "canaryTrafficPercent must be from 0 to 100"
 
 
 def canary_together(service: InferenceService) -> Faults:
     """Transformer and predictor draw apart, so a canary of one release moves both alike, with a URL for each."""
-    shares = {c.name: c.written.get("canaryTrafficPercent") for c in service.components}
+    shares = {c.name: c.declared.get("canaryTrafficPercent") for c in service.components}
     if any(share != next(iter(shares.values())) for share in shares.values()):
         yield "set the same canaryTrafficPercent on predictor and transformer: both belong to one release"
     if any(share is not None for share in shares.values()):

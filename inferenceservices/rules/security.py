@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from inferenceservices.manifests import Document, Pod, environment, mapping, objects, strings, title
 from inferenceservices.rules.findings import Faults, PodRule, SetRule
+from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
+from protocol.kubernetes.pods import PodTemplate, environment
 
 _CREDENTIAL = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 LOWEST_ID = 10_000
@@ -20,7 +21,7 @@ _NOT_ITSELF = re.compile(r"_(FILE|PATH|NAME|TOKENS)$|TOKENS", re.IGNORECASE)
 """A path to a credential is none, and neither is a number of tokens."""
 
 
-def run_as_non_root(pod: Pod) -> Faults:
+def run_as_non_root(pod: PodTemplate) -> Faults:
     """Every container has a user that is not root, enforced by the kubelet."""
     for container in pod.all_containers:
         name = container.get("name")
@@ -32,14 +33,14 @@ def run_as_non_root(pod: Pod) -> Faults:
                 yield f"{name} must have securityContext.{field} of {LOWEST_ID} or more: lower ones may be the node's"
 
 
-def read_only_root(pod: Pod) -> Faults:
+def read_only_root(pod: PodTemplate) -> Faults:
     """Nothing is written outside of volumes."""
     for container in pod.all_containers:
         if mapping(container, "securityContext").get("readOnlyRootFilesystem") is not True:
             yield f"{container.get('name')} must have securityContext.readOnlyRootFilesystem: true"
 
 
-def read_only_secrets(pod: Pod) -> Faults:
+def read_only_secrets(pod: PodTemplate) -> Faults:
     """What comes from Secrets and ConfigMaps is mounted read-only."""
     for container in pod.all_containers:
         for mount in objects(container, "volumeMounts"):
@@ -48,7 +49,7 @@ def read_only_secrets(pod: Pod) -> Faults:
                 yield f"{container.get('name')}: the mount of {mount.get('name')} must have readOnly: true"
 
 
-def privileges(pod: Pod) -> Faults:
+def privileges(pod: PodTemplate) -> Faults:
     """No way to more rights than the container starts with."""
     for container in pod.all_containers:
         context = mapping(container, "securityContext")
@@ -59,7 +60,7 @@ def privileges(pod: Pod) -> Faults:
             yield f"{container.get('name')} must drop the capabilities [ALL] and add none"
 
 
-def seccomp(pod: Pod) -> Faults:
+def seccomp(pod: PodTemplate) -> Faults:
     """The runtime's system call filter is on."""
     for container in pod.all_containers:
         profile = _effective(pod, container, "seccompProfile")
@@ -67,7 +68,7 @@ def seccomp(pod: Pod) -> Faults:
             yield f"{container.get('name')} must have securityContext.seccompProfile.type: RuntimeDefault"
 
 
-def host_access(pod: Pod) -> Faults:
+def host_access(pod: PodTemplate) -> Faults:
     """Nothing of the node is in the pod."""
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(field):
@@ -77,7 +78,7 @@ def host_access(pod: Pod) -> Faults:
             yield f"volume {name} must not be a directory of the node (hostPath)"
 
 
-def service_account(pod: Pod) -> Faults:
+def service_account(pod: PodTemplate) -> Faults:
     """An identity of its own, and no token for the Kubernetes API, which nothing here calls."""
     if pod.spec.get("serviceAccountName", "default") == "default":
         yield "set serviceAccountName: the namespace's default account is everybody's"
@@ -85,7 +86,7 @@ def service_account(pod: Pod) -> Faults:
         yield "set automountServiceAccountToken: false"
 
 
-def literal_credential(pod: Pod) -> Faults:
+def literal_credential(pod: PodTemplate) -> Faults:
     """Credentials come from Secrets, best as files; environments end up in dumps."""
     for container in pod.all_containers:
         for name, value in environment(container).items():
@@ -98,10 +99,10 @@ def secret_in_manifest(documents: tuple[Document, ...]) -> Faults:
     """No Secret has its content here."""
     for document in documents:
         if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
-            yield f"{title(document)} must not be in a manifest: make it with kubectl create secret"
+            yield f"{kind_and_name(document)} must not be in a manifest: make it with kubectl create secret"
 
 
-def _effective(pod: Pod, container: Mapping[str, Any], field: str) -> object:
+def _effective(pod: PodTemplate, container: Mapping[str, Any], field: str) -> object:
     own = mapping(container, "securityContext").get(field)
     return own if own is not None else mapping(pod.spec, "securityContext").get(field)
 

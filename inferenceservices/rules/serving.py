@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from inferenceservices.manifests import KNATIVE, STANDARD, Component, environment, mapping, objects
 from inferenceservices.rules.findings import ComponentRule, Faults
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.durations import is_whole_seconds, parse_duration
+from protocol.kubernetes.inference_service import KNATIVE, STANDARD, ServiceComponent
+from protocol.kubernetes.pods import environment
 
 RELEASE = "YIWEN_RELEASE"
 DEADLINE_MS, DRAIN_S, READ_TIMEOUT_S = "YIWEN_MAX_DEADLINE_MS", "YIWEN_DRAIN_S", "YIWEN_READ_TIMEOUT_S"
@@ -17,14 +19,13 @@ PROGRESS_DEADLINE_S = 600
 """Knative's default of the annotation, in seconds."""
 STARTUP_S = 900
 """Seconds that a predictor may take to load its plan."""
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 LOST_NODE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 """Taints of a node that is gone."""
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
-def read_only_release(component: Component) -> Faults:
+def read_only_release(component: ServiceComponent) -> Faults:
     """The release is mounted read-only, by the mount and by the volume."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
@@ -43,18 +44,18 @@ def read_only_release(component: Component) -> Faults:
         yield "remove the annotation storage.kserve.io/readonly: a release never changes"
 
 
-def release_mounted(component: Component) -> Faults:
+def release_mounted(component: ServiceComponent) -> Faults:
     """The release that a service is told to serve lies on a volume that it has."""
     for container in component.pod.containers[:1]:
         release = environment(container).get(RELEASE, "")
         places = [str(mount.get("mountPath")) for mount in objects(container, "volumeMounts")]
-        if mapping(component.written, "model").get("storageUri"):
+        if mapping(component.declared, "model").get("storageUri"):
             places.append("/mnt/models")
         if not any(release == place or release.startswith(f"{place}/") for place in places):
             yield f"set {RELEASE} to a directory below one of the mounts of {container.get('name')}"
 
 
-def health_probes(component: Component) -> Faults:
+def health_probes(component: ServiceComponent) -> Faults:
     """All three probes, on the routes that tell the truth, with a time limit each."""
     for container in component.pod.containers[:1]:
         for name in _PROBES:
@@ -67,7 +68,7 @@ def health_probes(component: Component) -> Faults:
                 yield f"give the {name} timeoutSeconds: Kubernetes' default of 1 s kills a service that is busy"
 
 
-def startup_time(component: Component) -> Faults:
+def startup_time(component: ServiceComponent) -> Faults:
     """A predictor gets 15 minutes to load, and Knative waits longer than the startup probe does."""
     for container in component.pod.containers[:1]:
         probe = mapping(container, "startupProbe")
@@ -76,7 +77,7 @@ def startup_time(component: Component) -> Faults:
             yield f"the startupProbe gives up after {seconds} s: a plan may take {STARTUP_S} s to load"
         if component.service.mode != KNATIVE:
             continue
-        deadline = _seconds(component.annotations.get(PROGRESS_DEADLINE, f"{PROGRESS_DEADLINE_S}s"))
+        deadline = _whole_seconds(component.annotations.get(PROGRESS_DEADLINE, f"{PROGRESS_DEADLINE_S}s"))
         if deadline is None or deadline <= seconds:
             yield (
                 f"the annotation {PROGRESS_DEADLINE} must be longer than the startupProbe's {seconds} s, in whole "
@@ -84,9 +85,9 @@ def startup_time(component: Component) -> Faults:
             )
 
 
-def request_timeout(component: Component) -> Faults:
+def request_timeout(component: ServiceComponent) -> Faults:
     """The timeout outlives the longest deadline, so that a stream ends by our hand, with our error."""
-    timeout = component.written.get("timeout")
+    timeout = component.declared.get("timeout")
     if not isinstance(timeout, int):
         yield "set timeout: Knative cuts requests after 300 s, and an HTTPRoute of KServe's after 60 s"
         return
@@ -104,8 +105,8 @@ def request_timeout(component: Component) -> Faults:
 def timeout_limit(longest_s: int) -> ComponentRule:
     """The rule that a timeout is within Knative's ``max-revision-timeout-seconds``, which is ``longest_s``."""
 
-    def rule(component: Component) -> Faults:
-        timeout = component.written.get("timeout", 0)
+    def rule(component: ServiceComponent) -> Faults:
+        timeout = component.declared.get("timeout", 0)
         if component.service.mode == KNATIVE and isinstance(timeout, int) and timeout > longest_s:
             yield (
                 f"timeout {timeout} exceeds max-revision-timeout-seconds {longest_s} of Knative's config-defaults "
@@ -115,7 +116,7 @@ def timeout_limit(longest_s: int) -> ComponentRule:
     return rule
 
 
-def drain_time(component: Component) -> Faults:
+def drain_time(component: ServiceComponent) -> Faults:
     """Running requests may finish before the kubelet kills the pod."""
     is_standard = component.service.mode == STANDARD
     field = (
@@ -135,7 +136,7 @@ def drain_time(component: Component) -> Faults:
             yield f"{field} must be {before_s} s longer than {DRAIN_S}, or the pod is killed while it drains"
 
 
-def lost_nodes(component: Component) -> Faults:
+def lost_nodes(component: ServiceComponent) -> Faults:
     """How long a pod stays on a node that nobody can reach is said, not left to Kubernetes' 300 seconds."""
     tolerated = {str(toleration.get("key")) for toleration in objects(component.spec, "tolerations")}
     for key in LOST_NODE:
@@ -156,12 +157,13 @@ def _number(container: Mapping[str, Any], name: str, default: int) -> Decimal | 
         return None
 
 
-def _seconds(duration: str) -> int | None:
-    match = _DURATION.fullmatch(str(duration))
-    if match is None or not any(match.groups()):
+def _whole_seconds(duration: str) -> int | None:
+    """Seconds in a Go duration; None if it is none, or has a fraction of a second."""
+    try:
+        seconds = parse_duration(duration)
+    except ValueError:
         return None
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    return int(seconds) if is_whole_seconds(seconds) else None
 
 
 def components(longest_timeout_s: int) -> dict[str, ComponentRule]:

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from inferenceservices.manifests import (
+from inferenceservices.network import selects
+from inferenceservices.resources import is_extended
+from inferenceservices.rules.findings import Faults, SetRule
+from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
+from protocol.kubernetes.inference_service import (
     KNATIVE,
     STANDARD,
-    Component,
-    Document,
+    ServiceComponent,
     inference_services,
-    mapping,
-    objects,
-    pods,
-    strings,
-    title,
+    pod_templates,
 )
-from inferenceservices.network import selects
-from inferenceservices.rules.findings import Faults, SetRule
-from inferenceservices.rules.quantities import is_extended, quantity, requests
+from protocol.kubernetes.pods import requests
+from protocol.kubernetes.quantities import quantity_or_zero
 
 MESH_KINDS = ("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy", "DestinationRule")
 SIDECAR = "sidecar.istio.io/inject"
@@ -28,7 +26,7 @@ SIDECAR = "sidecar.istio.io/inject"
 
 def default_deny(documents: tuple[Document, ...]) -> Faults:
     """In every namespace with pods of ours, nothing is allowed that no policy allows."""
-    for namespace in sorted({pod.namespace for pod in pods(documents)}):
+    for namespace in sorted({pod.namespace for pod in pod_templates(documents)}):
         if not any(_denies_everything(document, namespace) for document in documents):
             yield (
                 f"add a NetworkPolicy to the namespace {namespace} that selects all pods for Ingress and Egress and "
@@ -38,7 +36,7 @@ def default_deny(documents: tuple[Document, ...]) -> Faults:
 
 def selectors(documents: tuple[Document, ...]) -> Faults:
     """Policies, budgets and monitors select pods that exist here."""
-    existing = tuple(pods(documents))
+    existing = tuple(pod_templates(documents))
     for document in documents:
         spec = mapping(document, "spec")
         key = {
@@ -53,7 +51,7 @@ def selectors(documents: tuple[Document, ...]) -> Faults:
             pod for pod in existing if pod.namespace == namespace and selects(mapping(spec, key), pod.labels)
         ]
         if not found:
-            yield f"{title(document)} selects no pod of these manifests: compare its labels with theirs"
+            yield f"{kind_and_name(document)} selects no pod of these manifests: compare its labels with theirs"
 
 
 def disruption_budget(documents: tuple[Document, ...]) -> Faults:
@@ -61,11 +59,14 @@ def disruption_budget(documents: tuple[Document, ...]) -> Faults:
     budgets = [document for document in documents if document.get("kind") == "PodDisruptionBudget"]
     for budget in budgets:
         if mapping(budget, "spec").get("maxUnavailable") in (None, 0, "0", "0%"):
-            yield f"{title(budget)} must have maxUnavailable of 1 or more: with minAvailable one pod blocks a drain"
+            yield (
+                f"{kind_and_name(budget)} must have maxUnavailable of 1 or more: with minAvailable one pod blocks "
+                "a drain"
+            )
     for component in _components(documents):
         labels = component.pod.labels
         if not any(selects(mapping(budget, "spec", "selector"), labels) for budget in budgets):
-            yield f"{component.pod.where} has no PodDisruptionBudget"
+            yield f"{component.pod.location} has no PodDisruptionBudget"
 
 
 def claim_access(documents: tuple[Document, ...]) -> Faults:
@@ -77,17 +78,17 @@ def claim_access(documents: tuple[Document, ...]) -> Faults:
     }
     for document in claims.values():
         if not mapping(document, "spec").get("accessModes"):
-            yield f"{title(document)} needs accessModes: add components/storage-rwx or storage-rwo"
+            yield f"{kind_and_name(document)} needs accessModes: add components/storage-rwx or storage-rwo"
     for component in _components(documents):
         for volume in component.pod.volumes.values():
             if "persistentVolumeClaim" not in volume:
                 continue
             name = str(mapping(volume, "persistentVolumeClaim").get("claimName"))
             if name not in claims:
-                yield f"{component.pod.where} mounts the claim {name}, which is not here"
+                yield f"{component.pod.location} mounts the claim {name}, which is not here"
             elif _one_node(claims[name]) and not _kept_together(component):
                 yield (
-                    f"{component.pod.where} needs a required podAffinity on kubernetes.io/hostname: "
+                    f"{component.pod.location} needs a required podAffinity on kubernetes.io/hostname: "
                     f"one node at a time can mount the claim {name}"
                 )
 
@@ -98,22 +99,22 @@ def same_node(documents: tuple[Document, ...]) -> Faults:
         kept = [component for component in service.components if _kept_together(component)]
         taints = [sorted(str(t) for t in objects(component.spec, "tolerations")) for component in kept]
         if any(other != taints[0] for other in taints[1:]):
-            yield f"{title(service.document)}: give all components the same tolerations: they share a node"
+            yield f"{kind_and_name(service.document)}: give all components the same tolerations: they share a node"
 
 
 def canary_quota(documents: tuple[Document, ...]) -> Faults:
     """Where devices are limited and a canary runs, there is room for both revisions."""
     for component in _components(documents):
-        replicas = component.written.get("minReplicas", 1)
-        if "canaryTrafficPercent" not in component.written or not isinstance(replicas, int):
+        replicas = component.declared.get("minReplicas", 1)
+        if "canaryTrafficPercent" not in component.declared or not isinstance(replicas, int):
             continue
         for resource, needed in _devices(component, 2 * max(replicas, 1)).items():
             for quota in (document for document in documents if document.get("kind") == "ResourceQuota"):
                 most = mapping(quota, "spec", "hard").get(f"requests.{resource}")
-                if most is not None and quantity(most) < needed:
+                if most is not None and quantity_or_zero(most) < needed:
                     yield (
-                        f"{title(quota)} allows {most} of {resource}, and {component.pod.where} needs {needed} while "
-                        "a canary runs: both revisions keep their pods"
+                        f"{kind_and_name(quota)} allows {most} of {resource}, and {component.pod.location} needs "
+                        f"{needed} while a canary runs: both revisions keep their pods"
                     )
 
 
@@ -122,20 +123,23 @@ def mesh(documents: tuple[Document, ...]) -> Faults:
     kinds = {str(document.get("kind")) for document in documents} & {*MESH_KINDS}
     for component in _components(documents):
         if kinds and component.pod.labels.get(SIDECAR) != "true":
-            yield f'{component.pod.where} needs the label {SIDECAR}: "true" (components/istio)'
+            yield f'{component.pod.location} needs the label {SIDECAR}: "true" (components/istio)'
         is_guarded = "AuthorizationPolicy" in kinds and component.name == "predictor"
         knative = component.service.mode == KNATIVE
         behind = component.annotations.get("autoscaling.knative.dev/target-burst-capacity", "211")
-        if is_guarded and knative and (component.written.get("minReplicas", 1) == 0 or str(behind) != "0"):
+        if is_guarded and knative and (component.declared.get("minReplicas", 1) == 0 or str(behind) != "0"):
             yield (
-                f"{component.pod.where} must keep minReplicas of 1 or more and target-burst-capacity 0: through the "
-                "activator a request comes under the activator's identity, which AuthorizationPolicy refuses"
+                f"{component.pod.location} must keep minReplicas of 1 or more and target-burst-capacity 0: through "
+                "the activator a request comes under the activator's identity, which AuthorizationPolicy refuses"
             )
         if "DestinationRule" in kinds and component.service.mode != STANDARD:
-            yield f"{component.pod.where}: DestinationRules find no pods behind Knative's Services; use Standard mode"
+            yield (
+                f"{component.pod.location}: DestinationRules find no pods behind Knative's Services; "
+                "use Standard mode"
+            )
 
 
-def _components(documents: tuple[Document, ...]) -> Iterator[Component]:
+def _components(documents: tuple[Document, ...]) -> Iterator[ServiceComponent]:
     for service in inference_services(documents):
         yield from service.components
 
@@ -156,18 +160,18 @@ def _one_node(claim: Document) -> bool:
     return {*strings(mapping(claim, "spec").get("accessModes"))} <= {"ReadWriteOnce", "ReadWriteOncePod"}
 
 
-def _kept_together(component: Component) -> bool:
+def _kept_together(component: ServiceComponent) -> bool:
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     terms: tuple[Mapping[str, Any], ...] = objects(component.spec, "affinity", "podAffinity", required)
     return any(term.get("topologyKey") == "kubernetes.io/hostname" for term in terms)
 
 
-def _devices(component: Component, replicas: int) -> dict[str, Decimal]:
+def _devices(component: ServiceComponent, replicas: int) -> dict[str, Decimal]:
     needed: dict[str, Decimal] = {}
     for container in component.pod.containers:
         for resource, amount in requests(container).items():
             if is_extended(resource):
-                needed[resource] = needed.get(resource, Decimal(0)) + quantity(amount) * replicas
+                needed[resource] = needed.get(resource, Decimal(0)) + quantity_or_zero(amount) * replicas
     return needed
 
 

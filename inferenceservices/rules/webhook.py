@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inferenceservices.manifests import MODE, STANDARD, InferenceService, mapping, objects
+from inferenceservices.resources import GPU_RESOURCES, is_extended
 from inferenceservices.rules.findings import Faults, ServiceRule, quoted
-from inferenceservices.rules.quantities import GPU_RESOURCES, is_extended, limits, requests
+from protocol.kubernetes.documents import mapping, objects
+from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, STANDARD, InferenceService
+from protocol.kubernetes.pods import limits, requests
 
 AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
 AUTOSCALERS = ("hpa", "external", "keda", "none")
@@ -38,7 +40,7 @@ def name(service: InferenceService) -> Faults:
 def deployment_mode(service: InferenceService) -> Faults:
     """The mode is said, or it depends on what the cluster's administrator chose; it cannot be changed later."""
     if service.mode not in ("Knative", "Standard", "ModelMesh"):
-        yield f"set the annotation {MODE} to Knative or Standard: clusters differ in their default"
+        yield f"set the annotation {DEPLOYMENT_MODE} to Knative or Standard: clusters differ in their default"
 
 
 def autoscaler_class(service: InferenceService) -> Faults:
@@ -93,7 +95,7 @@ def model_container_name(service: InferenceService) -> Faults:
 def storage_uris(service: InferenceService) -> Faults:
     """Several sources of files: each has a place of its own, and they share a directory below the root."""
     for component in service.components:
-        uris = objects(component.written, "storageUris")
+        uris = objects(component.declared, "storageUris")
         single = any(framework.get("storageUri") for _, framework in _frameworks(service))
         if uris and component.name == "predictor" and single:
             yield "use storageUri or storageUris, not both"
@@ -149,10 +151,10 @@ def replica_bounds(service: InferenceService) -> Faults:
     """Replicas and concurrency are not negative, and the bounds hold something."""
     for component in service.components:
         for key in ("minReplicas", "maxReplicas", "containerConcurrency"):
-            value = component.written.get(key, 0)
+            value = component.declared.get(key, 0)
             if isinstance(value, int) and value < 0:
                 yield f"{component.name}.{key} must not be negative"
-        low, high = component.written.get("minReplicas", 1), component.written.get("maxReplicas", 0)
+        low, high = component.declared.get("minReplicas", 1), component.declared.get("maxReplicas", 0)
         if isinstance(low, int) and isinstance(high, int) and 0 < high < low:
             yield f"{component.name}.minReplicas {low} exceeds maxReplicas {high} (0 is unlimited, none is 1)"
 
@@ -160,9 +162,9 @@ def replica_bounds(service: InferenceService) -> Faults:
 def logger(service: InferenceService) -> Faults:
     """A request logger says what it logs, and all of where to."""
     for component in service.components:
-        if "logger" not in component.written:
+        if "logger" not in component.declared:
             continue
-        settings = mapping(component.written, "logger")
+        settings = mapping(component.declared, "logger")
         if settings.get("mode", "all") not in ("all", "request", "response"):
             yield f"{component.name}.logger.mode must be all, request or response"
         if "storage" in settings:

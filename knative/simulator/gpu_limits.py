@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from knative.profile import Profile
 from knative.simulator.errors import SimulationError
+from protocol.kubernetes.documents import Document, load_documents, mapping, objects
+from protocol.kubernetes.pods import limits
 
 VENDOR = "nvidia.com/"
 WHOLE = VENDOR + "gpu"
@@ -35,13 +35,13 @@ def check_limits(manifest: str, text: str, profiles: Sequence[Profile]) -> None:
     Raises:
         SimulationError: none of the profiles is of that slice.
     """
-    limits = sorted(set(_gpu_limits(text)))
+    limited = sorted(set(_gpu_limits(text)))
     wanted = [resource_of(profile) for profile in profiles]
-    if not limits or set(limits) & set(wanted):
+    if not limited or set(limited) & set(wanted):
         return
     raise SimulationError(
-        f"the predictor of {manifest} asks for {limits[0]}, profile {profiles[0].name} is of slice "
-        f"{profiles[0].slice}: give the profile of {_slice_of(limits[0])}, or a manifest whose limit is {wanted[0]}"
+        f"the predictor of {manifest} asks for {limited[0]}, profile {profiles[0].name} is of slice "
+        f"{profiles[0].slice}: give the profile of {_slice_of(limited[0])}, or a manifest whose limit is {wanted[0]}"
     )
 
 
@@ -51,27 +51,17 @@ def _slice_of(resource: str) -> str:
 
 def _gpu_limits(text: str) -> Iterator[str]:
     """Resources of the vendor that the predictor's containers are limited to, above 0."""
-    for document in yaml.safe_load_all(text):
-        items = _at(document, "items") if _at(document, "kind") == "List" else [document]
-        for item in items or []:
-            for container in _containers(item):
-                limits = _at(container, "resources", "limits")
-                for name, value in limits.items() if isinstance(limits, Mapping) else ():
-                    if str(name).startswith(VENDOR) and str(value) != "0":
-                        yield str(name)
+    for document in load_documents(text):
+        for container in _containers(document):
+            for name, value in limits(container).items():
+                if str(name).startswith(VENDOR) and str(value) != "0":
+                    yield str(name)
 
 
-def _containers(document: object) -> Iterator[object]:
+def _containers(document: Document) -> Iterator[Mapping[str, Any]]:
     """Of an InferenceService's predictor, its model server included, or of a Knative Service of its own."""
-    if _at(document, "kind") == "InferenceService":
-        yield _at(document, "spec", "predictor", "model")
-        yield from _at(document, "spec", "predictor", "containers") or []
-    elif _at(document, "kind") == "Service":
-        yield from _at(document, "spec", "template", "spec", "containers") or []
-
-
-def _at(document: object, *path: str) -> Any:  # noqa: ANN401
-    """What is at a path; None where a part of it is missing."""
-    for name in path:
-        document = document.get(name) if isinstance(document, Mapping) else None
-    return document
+    if document.get("kind") == "InferenceService":
+        yield mapping(document, "spec", "predictor", "model")
+        yield from objects(document, "spec", "predictor", "containers")
+    elif document.get("kind") == "Service":
+        yield from objects(document, "spec", "template", "spec", "containers")

@@ -23,7 +23,8 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from inferenceservices.knative_service import knative_services
-from inferenceservices.manifests import InferenceService, mapping
+from protocol.kubernetes.documents import mapping
+from protocol.kubernetes.inference_service import InferenceService
 
 Json = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"

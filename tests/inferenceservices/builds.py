@@ -12,9 +12,9 @@ import pytest
 
 from inferenceservices.check import ROOT, cluster_of, schema_directory
 from inferenceservices.kustomize import build, kustomize_command
-from inferenceservices.manifests import Document, load_manifests
 from inferenceservices.rules import Cluster
 from inferenceservices.schemas import Schemas, load_schemas
+from protocol.kubernetes.documents import Document, load_manifests
 
 OVERLAYS = ("laptop", "production", "runtime", "staging", "standard")
 RELEASE_JOBS = ("laptop", "production", "staging", "standard")

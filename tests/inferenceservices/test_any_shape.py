@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferenceservices.knative_service import knative_services
-from inferenceservices.manifests import inference_services
 from inferenceservices.network import Peer, may_connect
 from inferenceservices.rules import check
+from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.documents import (
     CLUSTER,
     Documents,

@@ -12,10 +12,10 @@ import pytest
 
 import cli.rollout
 from inferenceservices.check import ROOT
-from inferenceservices.manifests import mapping
 from inferenceservices.release_change import Change
 from inferenceservices.rollout import merge, plan_promote, plan_rollback, plan_set
 from inferenceservices.schemas import validate
+from protocol.kubernetes.documents import mapping
 from tests.inferenceservices.builds import documents_of, our_schemas
 from tests.inferenceservices.rollouts import carry_out, deployed, service_document
 

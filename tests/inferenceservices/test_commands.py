@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from inferenceservices.manifests import Pod, pods
 from predictor.builder import commands
+from protocol.kubernetes.inference_service import pod_templates
+from protocol.kubernetes.pods import PodTemplate
 from tests.inferenceservices.builds import documents_of
 from tests.transformer.redis_server import START_S, free_port, running_redis
 from transformer.cache.redis_client import RedisStore, StoreError, StoreSettings
@@ -27,8 +28,8 @@ CHECKPOINT = Path(__file__).resolve().parents[2] / "examples" / "demo_model" / "
 BIN = Path(sys.executable).parent
 
 
-def _pod(name: str, kind: str) -> Pod:
-    (pod,) = (pod for pod in pods(documents_of(name)) if pod.where.startswith(f"{kind}/"))
+def _pod(name: str, kind: str) -> PodTemplate:
+    (pod,) = (pod for pod in pod_templates(documents_of(name)) if pod.location.startswith(f"{kind}/"))
     return pod
 
 
@@ -105,7 +106,9 @@ def test_on_a_gpu_the_last_step_plans_with_the_predictors_resources(overlay: str
     assert plan["command"][0] == "yiwen"
     parsed = parser.parse_args(plan["command"][1:])
     assert str(parsed.release) == "/mnt/models/releases/qwen3-1-7b"
-    (predictor,) = (p for p in pods(documents_of(f"overlays/{overlay}")) if p.where.endswith(" predictor"))
+    (predictor,) = (
+        p for p in pod_templates(documents_of(f"overlays/{overlay}")) if p.location.endswith(" predictor")
+    )
     assert plan["resources"] == predictor.containers[0]["resources"]
     assert pod.spec["affinity"]["nodeAffinity"] == predictor.spec["affinity"]["nodeAffinity"]
     assert pod.spec["tolerations"] == predictor.spec["tolerations"]
@@ -115,7 +118,9 @@ def test_a_predictor_verifies_the_release_that_it_serves(volume: Path) -> None:
     steps = _steps(volume)
     for step in ("fetch", "build"):
         assert _run(steps[step], home=str(volume)).returncode == 0
-    (predictor,) = (p for p in pods(documents_of("overlays/production")) if p.where.endswith(" predictor"))
+    (predictor,) = (
+        p for p in pod_templates(documents_of("overlays/production")) if p.location.endswith(" predictor")
+    )
     (verify,) = predictor.init_containers
     environment = {entry["name"]: entry.get("value") for entry in predictor.containers[0]["env"]}
     assert verify["command"][-1] == environment["YIWEN_RELEASE"]

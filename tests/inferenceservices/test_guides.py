@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from cli.__main__ import main
 from inferenceservices.check import ROOT
-from inferenceservices.manifests import mapping, title
 from predictor.metrics import PredictorMetrics
+from protocol.kubernetes.documents import kind_and_name, mapping
 from tests.inferenceservices.builds import documents_of
 from transformer.errors import ReleaseNotServed
 from transformer.metrics import TransformerMetrics
@@ -48,7 +48,7 @@ def test_kubectl_asks_for_what_is_applied(command: str) -> None:
         label, _, component = words[words.index("-l") + 1].partition("=")
         assert mapping(service, "spec", component)["labels"][label] == component
     else:
-        assert f"{words[2]}/{words[3]}" in {title(each).lower() for each in documents}
+        assert f"{words[2]}/{words[3]}" in {kind_and_name(each).lower() for each in documents}
     if "-c" in words:
         (container,) = mapping(service, "spec", "predictor")["containers"]
         assert container["name"] == words[words.index("-c") + 1]

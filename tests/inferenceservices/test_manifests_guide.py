@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from inferenceservices.check import ROOT
-from inferenceservices.manifests import mapping, title
 from inferenceservices.rules import rule_book
+from protocol.kubernetes.documents import kind_and_name, mapping
 from tests.inferenceservices.builds import documents_of
 from tests.inferenceservices.documents import CLUSTER
 
@@ -53,7 +53,7 @@ def test_what_is_applied_can_be_built(command: str) -> None:
 def test_what_is_waited_for_is_applied(command: str) -> None:
     kind, name = command.split()[-1].split("/")
     where = "release-jobs/production" if kind == "job" else "overlays/production"
-    applied = {title(d).lower(): mapping(d, "metadata").get("namespace") for d in documents_of(where)}
+    applied = {kind_and_name(d).lower(): mapping(d, "metadata").get("namespace") for d in documents_of(where)}
     assert applied[f"{kind}/{name}"] == command.split(" -n ")[1].split()[0]
 
 

@@ -14,20 +14,14 @@ from inferenceservices.check import ROOT, examine, examine_knative
 from inferenceservices.combinations import HARDWARE, STORAGE, Combination, combinations, write_kustomization
 from inferenceservices.knative_service import appended_arguments, knative_services
 from inferenceservices.kustomize import BuildFailed, build
-from inferenceservices.manifests import (
-    KNATIVE,
-    Component,
-    arguments,
-    environment,
-    inference_services,
-    load_manifests,
-    objects,
-)
 from knative.annotations import RevisionScaling, revision_scaling
 from knative.config import AutoscalerConfig
 from knative.manifests import read_components
 from predictor.config import PredictorConfig
 from predictor.metrics import PredictorMetrics
+from protocol.kubernetes.documents import load_manifests, objects
+from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inference_services
+from protocol.kubernetes.pods import arguments, environment
 from serving.metrics import RequestMetrics
 from serving.settings import read_settings
 from tests.inferenceservices.builds import (
@@ -65,7 +59,7 @@ def test_every_overlay_and_release_job_is_tested() -> None:
     assert directories == sorted(BUILDS)
 
 
-def _components(name: str) -> list[Component]:
+def _components(name: str) -> list[ServiceComponent]:
     return [c for service in inference_services(documents_of(name)) for c in service.components]
 
 

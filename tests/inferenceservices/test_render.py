@@ -16,8 +16,8 @@ from inferenceservices.combinations import Combination, write_kustomization
 from inferenceservices.kustomization import build_kustomization
 from inferenceservices.kustomize import BuildFailed, build
 from inferenceservices.kustomize_edits import RenderFailed
-from inferenceservices.manifests import load_manifests
 from inferenceservices.render import render
+from protocol.kubernetes.documents import load_manifests
 from tests.inferenceservices.builds import OVERLAYS, RELEASE_JOBS, need_kustomize
 
 BUILDS = [f"overlays/{name}" for name in OVERLAYS] + [f"release-jobs/{name}" for name in RELEASE_JOBS]

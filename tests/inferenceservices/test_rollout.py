@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferenceservices.manifests import inference_services
 from inferenceservices.release_change import Change
 from inferenceservices.rollout import STAMP, Plan, merge, plan_promote, plan_rollback, plan_set
 from inferenceservices.rollout_state import MOVED, RolloutRefused, read_state
 from inferenceservices.rules.scaling import canary_percent, canary_together
 from inferenceservices.schemas import validate
+from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.api_server import Controller
 from tests.inferenceservices.builds import documents_of, our_schemas
 from tests.inferenceservices.rollouts import carry_out, deployed, releases, service_document, traffic

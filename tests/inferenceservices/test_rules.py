@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from inferenceservices.manifests import environment, inference_services, load_manifests
 from inferenceservices.rules import check, rule_book
-from inferenceservices.rules.quantities import parse_quantity
 from inferenceservices.rules.webhook import check_update
+from protocol.kubernetes.inference_service import inference_services
+from protocol.kubernetes.pods import environment
 from tests.inferenceservices import broken
 from tests.inferenceservices.broken import (
     KNATIVE,
@@ -170,37 +170,6 @@ def test_the_predictors_name_changes_only_with_its_model() -> None:
     edit(wanted, broken.PRE + "model|storageUri", "pvc://models/releases/b")
     (after,) = inference_services(wanted)
     assert list(check_update(before, after)) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1", 1),
-        ("500m", 0.5),
-        ("16Gi", 16 * 2**30),
-        ("1.5k", 1500),
-        ("2e3", 2000),
-        ("100n", 1e-7),
-        (3, 3),
-        (".5", 0.5),
-    ],
-)
-def test_quantities(text: object, value: float) -> None:
-    assert float(parse_quantity(text)) == pytest.approx(value, rel=1e-12)
-
-
-@pytest.mark.parametrize("text", ["", "1 Gi", "Gi", "1GB", "1Gi1", None, True])
-def test_what_is_no_quantity(text: object) -> None:
-    with pytest.raises(ValueError, match="no quantity"):
-        parse_quantity(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["- 1\n", "kind: A\n", "apiVersion: v1\nkind: A\n", "apiVersion: v1\nkind: A\nmetadata: 3\n"]
-)
-def test_what_is_no_manifest(text: str) -> None:
-    with pytest.raises(ValueError, match="document 1"):
-        load_manifests(text)
 
 
 @pytest.mark.parametrize(

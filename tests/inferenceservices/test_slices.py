@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from inferenceservices.manifests import inference_services
 from inferenceservices.rollout_state import RolloutRefused
 from inferenceservices.slices import Capacity, Room, check_room, demands, find_room, pod_devices
+from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.builds import documents_of
 from tests.inferenceservices.rollouts import RESOURCE, service_document
 
