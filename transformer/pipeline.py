@@ -1,8 +1,8 @@
-"""The journey of a request: languages, cache, what must be generated, cache. Values in, values out.
+"""The context of a request: languages, cache, what must be generated, cache. Values in, values out.
 
 It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.texts.segments`, what is done
-about misses in :mod:`transformer.generation.misses`, and each neighbour that is waited for (cache, generator) is
-passed in. It knows nothing of KServe (:mod:`transformer.model`).
+about misses in :mod:`transformer.generation.miss_coordinator`, and each neighbour that is waited for (cache,
+generator) is passed in. It knows nothing of KServe (:mod:`transformer.model`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocol.deadline import Deadline
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NOTHING_SHARED, Sharing
-from transformer.generation.generator import Generator, beside
-from transformer.generation.misses import Misses
-from transformer.journey import Journey, options_of
+from transformer.generation.generator import Generator, run_in_thread
+from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
+from transformer.request_context import RequestContext, options_of
 from transformer.texts.answers import Answer, translation_of
-from transformer.texts.attempts import Made
+from transformer.texts.attempts import GenerationResult
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
 from transformer.texts.segments import Document, Identity, Job, jobs_of, split_request
@@ -67,8 +68,8 @@ class Pipeline:
         self._languages = languages
         self._tokenizer = tokenizer
         self._cache = cache
-        self._misses = Misses(
-            release=release, cache=cache, generator=generator, metrics=metrics, sharing=sharing, clock=clock
+        self._misses = MissCoordinator(
+            release=release, cache=cache, generator=generator, metrics=metrics, sharing=sharing
         )
         self._metrics = metrics
         self._glossaries = glossaries
@@ -84,9 +85,9 @@ class Pipeline:
         Raises:
             YiwenError: the request is not one for this release, or the predictor could not answer it in time.
         """
-        journey = self.begin(request, headers)
+        context = self.begin(request, headers)
         documents = await self.split(request)
-        answers = await self.answers(jobs_of(documents), journey)
+        answers = await self.answers(jobs_of(documents), context)
         translations = tuple(translation_of(document, answers) for document in documents)
         self.count(documents, translations)
         return TranslateResponse(translations, self._release)
@@ -95,12 +96,13 @@ class Pipeline:
         """End what is still under way; requests that wait for it fail with 503."""
         await self._misses.close()
 
-    def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> Journey:
-        """The journey of a request that has just arrived."""
-        deadline_ms = min(request.deadline_ms or self._bounds.max_deadline_ms, self._bounds.max_deadline_ms)
-        allowed_s = deadline_ms / 1000
-        deadline = self._clock() + allowed_s
-        return Journey(headers, request.max_new_tokens, deadline, allowed_s, options_of(request))
+    def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> RequestContext:
+        """The context of a request that has just arrived."""
+        limit_ms = self._bounds.max_deadline_ms
+        deadline = Deadline.of_request(
+            request.deadline_ms, default_ms=limit_ms, max_ms=limit_ms, clock=self._clock
+        )
+        return RequestContext(headers, request.max_new_tokens, deadline, options_of(request))
 
     async def split(self, request: TranslateRequest) -> list[Document]:
         """The request's texts, taken apart.
@@ -108,43 +110,43 @@ class Pipeline:
         Raises:
             YiwenError: the request is not one for this release.
         """
-        return await beside(
+        return await run_in_thread(
             request.texts,
             lambda: split_request(
                 request, self._languages, self._bounds.max_texts, self._whole, self._glossaries
             ),
         )
 
-    async def look_up(self, jobs: Sequence[Job], journey: Journey) -> list[Answer | None]:
+    async def look_up(self, jobs: Sequence[Job], context: RequestContext) -> list[Answer | None]:
         """What the cache has for each job, in order; at most one round trip."""
-        wanted = [(job.key(self._release, journey.options), job.first.normal) for job in jobs]
+        wanted = [(job.key(self._release, context.options), job.first.normal) for job in jobs]
         found = await look_up(self._cache, wanted, self._metrics)
         return [
             None if entry is None else Answer(entry.text, entry.confidence, CacheStatus.HIT)
             for entry in found
         ]
 
-    def under_way(self, job: Job, journey: Journey) -> bool:
+    def in_progress(self, job: Job, context: RequestContext) -> bool:
         """Whether ``job`` is being generated, so that :meth:`answers` would wait for that."""
-        return self._misses.under_way(job, journey)
+        return self._misses.in_progress(job, context)
 
-    async def answers(self, jobs: Sequence[Job], journey: Journey) -> dict[Identity, Answer]:
+    async def answers(self, jobs: Sequence[Job], context: RequestContext) -> dict[Identity, Answer]:
         """Each job's answer, by what its segments have in common.
 
         Raises:
             YiwenError: the predictor could not answer all of them in time.
         """
-        found = await self.look_up(jobs, journey)
+        found = await self.look_up(jobs, context)
         missing = [job for job, answer in zip(jobs, found, strict=True) if answer is None]
-        made = iter(await self._misses.answer(missing, journey) if missing else ())
+        made = iter(await self._misses.answer(missing, context) if missing else ())
         return {
             job.first.identity: next(made) if answer is None else answer
             for job, answer in zip(jobs, found, strict=True)
         }
 
-    async def remember(self, made: Sequence[tuple[Job, Made]], journey: Journey) -> None:
+    async def store(self, made: Sequence[tuple[Job, GenerationResult]], context: RequestContext) -> None:
         """Cache what no guard objects to of what was generated for this release."""
-        await self._misses.remember(made, journey)
+        await self._misses.store(made, context)
 
     def _whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""

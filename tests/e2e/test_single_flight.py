@@ -141,25 +141,26 @@ async def metric(transformer: Transformer, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} "))
 
 
-async def flights_of(transformer: Transformer) -> dict[str, float]:
-    kinds = ("led", "joined", "fetched", "taken_over", "lost")
-    return {
-        kind: await metric(transformer, f'yiwen_transformer_flights_total{{kind="{kind}"}}') for kind in kinds
+async def single_flight_of(transformer: Transformer) -> dict[str, float]:
+    series = {
+        **{role: f'single_flight_total{{role="{role}"}}' for role in ("leader", "follower", "remote")},
+        **{event: f'single_flight_events_total{{event="{event}"}}' for event in ("taken_over", "lease_lost")},
     }
+    return {kind: await metric(transformer, f"yiwen_transformer_{name}") for kind, name in series.items()}
 
 
-async def joined(pair: Pair) -> float:
+async def followers(pair: Pair) -> float:
     """How many requests have waited for another one's generation in their own process."""
-    name = 'yiwen_transformer_flights_total{kind="joined"}'
+    name = 'yiwen_transformer_single_flight_total{role="follower"}'
     return sum([await metric(each, name) for each in pair.transformers])
 
 
-async def leader_of(pair: Pair, waiting: int, joined_before: float) -> int:
+async def leader_of(pair: Pair, waiting: int, followers_before: float) -> int:
     """Which transformer holds the lease, once all callers wait."""
     end = time.monotonic() + 30.0
     while time.monotonic() < end:
         held = [await metric(each, "yiwen_transformer_leases_held") for each in pair.transformers]
-        if sorted(held) == [0, 1] and await joined(pair) == joined_before + waiting - 2:
+        if sorted(held) == [0, 1] and await followers(pair) == followers_before + waiting - 2:
             return held.index(1)
     raise AssertionError("nobody leads")
 
@@ -169,9 +170,9 @@ async def test_a_thousand_equal_requests_are_one_generation(pair: Pair) -> None:
     before = pair.sequences
     await callers.run()
     total = callers.answered[0] + callers.answered[1]
-    flights = [await flights_of(each) for each in pair.transformers]
-    print(f"{dict(total)} {flights}")
-    assert pair.sequences - before == 1, flights
+    counts = [await single_flight_of(each) for each in pair.transformers]
+    print(f"{dict(total)} {counts}")
+    assert pair.sequences - before == 1, counts
     assert set(total) <= {"miss", "shared", "hit"}
     assert total["miss"] == 1
     assert total.total() == REQUESTS
@@ -185,7 +186,7 @@ async def test_when_the_leader_is_killed_the_others_are_answered_within_its_leas
     await Callers(pair, "How long does one take", 1).run()
     generation_s = time.monotonic() - started
     callers = Callers(pair, "Another title", 100)
-    before = await joined(pair)
+    before = await followers(pair)
     with paused(pair.predictor):
         asking = asyncio.create_task(callers.run())
         leader = await leader_of(pair, 100, before)

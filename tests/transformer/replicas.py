@@ -59,7 +59,12 @@ class Replica:
         return asyncio.create_task(self.pipeline.translate(request, {}))
 
     def count(self, kind: str) -> float:
-        return self.registry.get_sample_value("yiwen_transformer_flights_total", {"kind": kind}) or 0.0
+        series = (("single_flight_total", "role"), ("single_flight_events_total", "event"))
+        values = (
+            self.registry.get_sample_value(f"yiwen_transformer_{name}", {label: kind})
+            for name, label in series
+        )
+        return next((value for value in values if value is not None), 0.0)
 
     def claims(self, result: str) -> float:
         name = "yiwen_transformer_lease_claims_total"

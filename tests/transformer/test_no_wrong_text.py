@@ -1,4 +1,4 @@
-"""The promise above flights, leases and caches: whatever fails, is cut or left, no text gets another one's answer.
+"""Single flight, leases and caches: whatever fails, is cut or cancelled, no text gets the answer of another.
 
 100,000 requests over texts and options that are made to collide, many at once, against a dictionary. The generator is
 a stand-in that is fast and often at fault; all between it and the request is real.
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from protocol.deadline import Deadline
 from protocol.errors import InvalidRequest, NotReady, YiwenError
 from protocol.messages import CacheStatus, FinishReason
 from protocol.release import TranslationSpec
@@ -25,10 +26,10 @@ from transformer.cache.cache_key import normal_text
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorTooLate
-from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.texts.attempts import Made
+from transformer.request_context import RequestContext
+from transformer.texts.attempts import GenerationResult
 from transformer.texts.languages import LanguagePair, Languages
 from transformer.texts.segments import Job, Segment
 from transformer.tokens.tokenizer import PromptTokenizer
@@ -67,8 +68,8 @@ class Faulty:
         self.jobs = 0
         self.at_work: Counter[tuple[Wish, str]] = Counter()
 
-    async def generate(self, jobs: Sequence[Job], journey: Journey) -> list[Made | None]:
-        options = dict(journey.options)
+    async def generate(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
+        options = dict(context.options)
         names = [(job.first.identity, str(sorted(options.items()))) for job in jobs]
         self.jobs += len(jobs)
         self.at_work.update(names)
@@ -85,12 +86,12 @@ class Faulty:
         finally:
             self.at_work.subtract(names)
 
-    def _made(self, job: Job, options: dict[str, str]) -> Made | None:
+    def _made(self, job: Job, options: dict[str, str]) -> GenerationResult | None:
         chance = self._rng.random()
         if chance < 0.02:
             return None
         flags = ("ratio",) if chance < 0.05 else ()
-        return Made(truth(job.first.identity, options), 0.5, FinishReason.STOP, flags)
+        return GenerationResult(truth(job.first.identity, options), 0.5, FinishReason.STOP, flags)
 
 
 @pytest.fixture
@@ -145,10 +146,9 @@ async def ask(pipeline: Pipeline, rng: random.Random, seen: Counter[str]) -> Non
     """One request: its answers are those of the dictionary, or it has none."""
     wishes = list({draw(rng): None for _ in range(rng.choice((1, 1, 1, 1, 2)))})
     options = rng.choice(OPTIONS)
-    deadline = asyncio.get_running_loop().time() + 60.0
-    journey = Journey({}, None, deadline, 60.0, options)
+    context = RequestContext({}, None, Deadline.after(60.0), options)
     try:
-        answers = await pipeline.answers([job_of(wish) for wish in wishes], journey)
+        answers = await pipeline.answers([job_of(wish) for wish in wishes], context)
     except YiwenError as error:
         seen[type(error).__name__] += 1
         return

@@ -55,7 +55,7 @@ class Circuit:
         return replace(self, failures=0) if self.failures and self.allows else self
 
     def failed(self, now: float, chance: float) -> Circuit:
-        """A call failed. Late failures of calls made before it opened do not lengthen the wait.
+        """A call failed. DeadlinePassed failures of calls made before it opened do not lengthen the wait.
 
         Args:
             now: any monotonic clock, seconds.

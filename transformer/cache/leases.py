@@ -3,7 +3,7 @@
 A lease lies beside its value, in the same cluster slot, and ends by itself when its holder dies. It saves work and
 guards nothing else: without a lease everybody generates for themselves, which is never wrong. Here a process takes,
 renews and looks at leases; they are given back with the value (:mod:`transformer.cache.redis_cache`), and who waits
-for whom is decided in :mod:`transformer.generation.misses`.
+for whom is decided in :mod:`transformer.generation.miss_coordinator`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformer.cache.entries import CacheEntry
 from transformer.cache.guarded_store import GuardedStore
 from transformer.cache.redis_client import ScriptCall, StoreError
 from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
-from transformer.metrics import FlightMetrics
+from transformer.metrics import SingleFlightMetrics
 
 _log = logging.getLogger("yiwen.cache")
 
@@ -101,7 +101,7 @@ class Leases:
         self,
         store: GuardedStore,
         lease_s: float,
-        metrics: FlightMetrics,
+        metrics: SingleFlightMetrics,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -189,7 +189,7 @@ class Leases:
             for each, answer in zip(held, answers or (), strict=False):
                 if answer == 0 and self._held.get(each.key) is each:
                     self.take(each.key)  # it had ended, and may be another's by now
-                    self._metrics.flights.labels("lost").inc()
+                    self._metrics.events.labels("lease_lost").inc()
 
     def _show(self) -> None:
         self._metrics.leases.set(len(self._held))

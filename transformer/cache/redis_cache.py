@@ -87,7 +87,7 @@ class RedisCache:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = GuardedStore(store, policy.circuit, metrics.tiers, chance=chance)
-        self._leases = Leases(self._store, policy.lease_s, metrics.flights)
+        self._leases = Leases(self._store, policy.lease_s, metrics.single_flight)
         self._release = release
         self._policy = policy
         self._metrics = metrics.tiers

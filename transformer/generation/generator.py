@@ -20,10 +20,17 @@ from protocol.messages import (
     SamplingParams,
 )
 from transformer.errors import PredictorFault, PredictorTooLate
-from transformer.journey import Journey
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.interface import Predictor
-from transformer.texts.attempts import GREEDY, Attempt, Made, best, made_of_terms, second_attempts
+from transformer.request_context import RequestContext
+from transformer.texts.attempts import (
+    GREEDY,
+    Attempt,
+    GenerationResult,
+    best,
+    second_attempts,
+    translation_by_glossary,
+)
 from transformer.texts.guards import Guards
 from transformer.texts.segments import Job
 from transformer.texts.terms import replace_renderings
@@ -59,37 +66,39 @@ class Generator:
         self._metrics = metrics
         self._clock = clock
 
-    async def generate(self, jobs: Sequence[Job], journey: Journey) -> list[Made | None]:
+    async def generate(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
         """What each job comes to, in order; None for one that the deadline cut.
 
         Raises:
             YiwenError: the predictor could not answer, or a text cannot be put to it.
         """
-        ready = [made_of_terms(job.first.normal, job.first.terms) for job in jobs]
+        ready = [translation_by_glossary(job.first.normal, job.first.terms) for job in jobs]
         asked = [job for job, made in zip(jobs, ready, strict=True) if made is None]
-        answers = iter(await self._ask(asked, journey) if asked else ())
+        answers = iter(await self._ask(asked, context) if asked else ())
         return [next(answers) if made is None else made for made in ready]
 
-    async def _ask(self, jobs: Sequence[Job], journey: Journey) -> list[Made | None]:
+    async def _ask(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
         """What the model makes of each job."""
-        first = await self._attempt([(job, Attempt(job.first.normal)) for job in jobs], GREEDY, journey)
-        return await self.mend(list(zip(jobs, first, strict=True)), journey)
+        first = await self._attempt([(job, Attempt(job.first.normal)) for job in jobs], GREEDY, context)
+        return await self.retry_flagged(list(zip(jobs, first, strict=True)), context)
 
-    async def mend(self, made: Sequence[tuple[Job, Made | None]], journey: Journey) -> list[Made | None]:
+    async def retry_flagged(
+        self, made: Sequence[tuple[Job, GenerationResult | None]], context: RequestContext
+    ) -> list[GenerationResult | None]:
         """``made``, with a second attempt in place of each flagged one that it helped."""
         wanted: list[tuple[int, Job, Attempt]] = []
         for number, (job, each) in enumerate(made):
             if each is not None and self._guards.retries:
-                bounded = journey.max_new_tokens is not None
+                bounded = context.max_new_tokens is not None
                 attempts = second_attempts(job.first.normal, each, bounded=bounded, terms=job.first.terms)
                 # One that masks made too long would fail the call, and with it those of all other texts.
                 fitting = (attempt for attempt in attempts if self._tokenizer.fits(attempt.text))
                 wanted += [(number, job, attempt) for attempt in fitting]
-        others: dict[int, list[tuple[Attempt, Made]]] = {}
+        others: dict[int, list[tuple[Attempt, GenerationResult]]] = {}
         for params in {attempt.params: None for _, _, attempt in wanted}:
             some = [each for each in wanted if each[2].params == params]
             asked = {_purpose(*each): each[1:] for each in some}
-            answers = dict(zip(asked, await self._once_more([*asked.values()], params, journey), strict=True))
+            answers = dict(zip(asked, await self._once_more([*asked.values()], params, context), strict=True))
             for number, job, attempt in some:
                 answer = answers[_purpose(number, job, attempt)]
                 others.setdefault(number, []).extend([(attempt, answer)] if answer is not None else [])
@@ -98,7 +107,9 @@ class Generator:
             for number, (job, each) in enumerate(made)
         ]
 
-    def _others(self, job: Job, first: Made, answers: Sequence[tuple[Attempt, Made]]) -> list[Made]:
+    def _others(
+        self, job: Job, first: GenerationResult, answers: Sequence[tuple[Attempt, GenerationResult]]
+    ) -> list[GenerationResult]:
         """What second attempts come to, the one that leaves most of the first answer as it is before the others."""
         whole = [made for attempt, made in answers if attempt.rendering_of is None]
         renderings = {
@@ -112,24 +123,24 @@ class Generator:
         return [self._judged(job, put, first.confidence, first.finish_reason), *whole]
 
     async def _once_more(
-        self, wanted: Sequence[tuple[Job, Attempt]], params: SamplingParams, journey: Journey
-    ) -> Sequence[Made | None]:
+        self, wanted: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
+    ) -> Sequence[GenerationResult | None]:
         """As :meth:`_attempt`; a failure is none of the caller's, who has an answer already, if a flagged one."""
         try:
-            return await self._attempt(wanted, params, journey)
+            return await self._attempt(wanted, params, context)
         except YiwenError:
             return [None] * len(wanted)
 
     async def _attempt(
-        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, journey: Journey
-    ) -> list[Made | None]:
+        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
+    ) -> list[GenerationResult | None]:
         """What attempts that share ``params`` come to, in one call; None for those that the deadline cut."""
-        response = await self._call(await self.request(attempts, params, journey), journey)
+        response = await self._call(await self.request(attempts, params, context), context)
         rows = zip(attempts, response.generations, strict=True)
         return [self.made(job, attempt, generation) for (job, attempt), generation in rows]
 
     async def request(
-        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, journey: Journey
+        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
     ) -> GenerateRequest:
         """What the predictor is asked for attempts that share ``params``.
 
@@ -138,24 +149,24 @@ class Generator:
         """
         started = self._clock()
         texts = [job.to_encode(attempt.text) for job, attempt in attempts]
-        prompts = await beside(
-            [text.text for text in texts], lambda: self._tokenizer.encode(texts, journey.max_new_tokens)
+        prompts = await run_in_thread(
+            [text.text for text in texts], lambda: self._tokenizer.encode(texts, context.max_new_tokens)
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        left_ms = int((journey.deadline - self._clock()) * 1000)
-        if left_ms < 1:
-            raise PredictorTooLate(journey.allowed_s)
+        remaining_ms = context.deadline.remaining_ms()
+        if remaining_ms < 1:
+            raise PredictorTooLate(context.deadline.timeout_s)
         return GenerateRequest(
             prompts=tuple(prompt.token_ids for prompt in prompts),
             max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
             params=params,
             release=self._release,
-            deadline_ms=left_ms,
+            deadline_ms=remaining_ms,
             max_repeats=tuple(self._guards.max_repeats(job.first.normal) for job, _ in attempts),
         )
 
-    async def _call(self, request: GenerateRequest, journey: Journey) -> GenerateResponse:
-        response = await self._predictor.generate(request, journey.headers)
+    async def _call(self, request: GenerateRequest, context: RequestContext) -> GenerateResponse:
+        response = await self._predictor.generate(request, context.headers)
         if response.release != self._release:
             raise ReleaseMismatch(
                 f"the predictor answered for release {response.release}, this transformer has {self._release}",
@@ -168,16 +179,18 @@ class Generator:
             )
         return response
 
-    def made(self, job: Job, attempt: Attempt, generation: Generation) -> Made | None:
+    def made(self, job: Job, attempt: Attempt, generation: Generation) -> GenerationResult | None:
         """What an attempt came to; None if the deadline left it incomplete."""
         if generation.finish_reason is FinishReason.DEADLINE:
             return None
         written = self._tokenizer.decode(generation.token_ids).strip()
         if attempt.rendering_of is not None:
-            return Made(written, generation.confidence, generation.finish_reason, ())
+            return GenerationResult(written, generation.confidence, generation.finish_reason, ())
         return self._judged(job, attempt.read(written), generation.confidence, generation.finish_reason)
 
-    def _judged(self, job: Job, text: str | None, confidence: float, finish_reason: FinishReason) -> Made:
+    def _judged(
+        self, job: Job, text: str | None, confidence: float, finish_reason: FinishReason
+    ) -> GenerationResult:
         """An answer and its flags; None as ``text`` is one that lost what it had to keep."""
         _, target, normal = job.first.identity
         flags: tuple[str, ...] = ("placeholder",)
@@ -185,7 +198,7 @@ class Generator:
             flags = self._guards.flags(normal, text, target, finish_reason, job.first.terms)
         for kind in flags:
             self._metrics.guard_failures.labels(kind).inc()
-        return Made(text or "", confidence, finish_reason, flags)
+        return GenerationResult(text or "", confidence, finish_reason, flags)
 
 
 def _purpose(number: int, job: Job, attempt: Attempt) -> tuple[str | int, ...]:
@@ -195,7 +208,7 @@ def _purpose(number: int, job: Job, attempt: Attempt) -> tuple[str | int, ...]:
     return number, attempt.text
 
 
-async def beside(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:
+async def run_in_thread(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:
     """Run ``work`` on ``texts`` here if it is small, else in a thread."""
     if sum(map(len, texts)) + CHARACTERS_PER_TEXT * len(texts) <= INLINE_CHARACTERS:
         return work()

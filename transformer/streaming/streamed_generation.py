@@ -15,10 +15,10 @@ from protocol.errors import ReleaseMismatch
 from protocol.messages import Generation, GenerationEnd, TokenDelta
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.generator import Generator
-from transformer.journey import Journey
 from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.warming import Warming
-from transformer.texts.attempts import GREEDY, Attempt, Made, made_of_terms
+from transformer.request_context import RequestContext
+from transformer.texts.attempts import GREEDY, Attempt, GenerationResult, translation_by_glossary
 from transformer.texts.placeholders import protected_spans
 from transformer.texts.segments import Job
 from transformer.tokens.detokenizer import Detokenizer
@@ -34,7 +34,7 @@ class Report(Protocol):
     def grown(self, job: Job, text: str) -> None:
         """``text`` is how ``job``'s translation begins."""
 
-    async def made(self, job: Job, made: Made) -> None:
+    async def made(self, job: Job, made: GenerationResult) -> None:
         """``job`` is done."""
 
 
@@ -54,12 +54,14 @@ class StreamedGenerator:
         self._generator = generator
         self._predictor = predictor
 
-    async def generate(self, jobs: Sequence[Job], journey: Journey, report: Report, *, live: bool) -> None:
+    async def generate(
+        self, jobs: Sequence[Job], context: RequestContext, report: Report, *, live: bool
+    ) -> None:
         """Report what each job comes to.
 
         Args:
             jobs: distinct.
-            journey: the request.
+            context: the request.
             report: is told.
             live: whether texts may be reported while they grow.
 
@@ -68,15 +70,15 @@ class StreamedGenerator:
         """
         asked = []
         for job in jobs:
-            made = made_of_terms(job.first.normal, job.first.terms)
+            made = translation_by_glossary(job.first.normal, job.first.terms)
             if made is None:
                 asked.append(_Answer(job, self._detokenizer(job) if live else None))
             else:
                 await report.made(job, made)
         if asked:
-            flagged = await self._read(asked, journey, report)
-            mended = await self._generator.mend(flagged, journey) if flagged else []
-            for (job, _), made in zip(flagged, mended, strict=True):
+            flagged = await self._read(asked, context, report)
+            retried = await self._generator.retry_flagged(flagged, context) if flagged else []
+            for (job, _), made in zip(flagged, retried, strict=True):
                 if made is not None:
                     await report.made(job, made)
 
@@ -87,13 +89,13 @@ class StreamedGenerator:
         return Detokenizer(self._tokenizer.decode, self._tokenizer.unsettled_ids)
 
     async def _read(
-        self, answers: Sequence[_Answer], journey: Journey, report: Report
-    ) -> list[tuple[Job, Made]]:
+        self, answers: Sequence[_Answer], context: RequestContext, report: Report
+    ) -> list[tuple[Job, GenerationResult]]:
         """Report all that the predictor says, but for the returned: those that a second attempt may help."""
         flagged = []
         attempts = [(answer.job, Attempt(answer.job.first.normal)) for answer in answers]
-        request = await self._generator.request(attempts, GREEDY, journey)
-        async with aclosing(self._predictor.stream(request, journey.headers)) as items:
+        request = await self._generator.request(attempts, GREEDY, context)
+        async with aclosing(self._predictor.stream(request, context.headers)) as items:
             async for item in items:
                 if isinstance(item, Warming):
                     report.warming(item)
@@ -101,7 +103,7 @@ class StreamedGenerator:
                 answer = _answer_of(item, answers)
                 answer.take(item)
                 if item.end is not None:
-                    made = self._made(answer, item.end, journey)
+                    made = self._made(answer, item.end, context)
                     if made.flags and answer.detokenizer is None:
                         flagged.append((answer.job, made))
                     else:
@@ -110,7 +112,7 @@ class StreamedGenerator:
                     report.grown(answer.job, answer.text)
         return flagged
 
-    def _made(self, answer: _Answer, end: GenerationEnd, journey: Journey) -> Made:
+    def _made(self, answer: _Answer, end: GenerationEnd, context: RequestContext) -> GenerationResult:
         if end.release != self._release:
             raise ReleaseMismatch(
                 f"the predictor answered for release {end.release}, this transformer has {self._release}",
@@ -119,7 +121,7 @@ class StreamedGenerator:
         generation = Generation(tuple(answer.token_ids), end.logprob, end.finish_reason)
         made = self._generator.made(answer.job, Attempt(answer.job.first.normal), generation)
         if made is None:
-            raise PredictorTooLate(journey.allowed_s)
+            raise PredictorTooLate(context.deadline.timeout_s)
         return made
 
 

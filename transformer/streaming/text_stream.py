@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 
 from protocol.messages import CacheStatus, TextFormat, TranslateRequest
 from protocol.text_stream import TextDelta, TextEnd, Usage
-from transformer.journey import Journey
 from transformer.pipeline import Pipeline
 from transformer.predictors.usage import Tally, counting
 from transformer.predictors.warming import Warming
+from transformer.request_context import RequestContext
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.texts.answers import Answer, translation_of
-from transformer.texts.attempts import Made
+from transformer.texts.attempts import GenerationResult
 from transformer.texts.segments import Document, Identity, Job, jobs_of
 
 _HEARD_S = 0.01
@@ -44,11 +44,11 @@ class TextGeneration:
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate`.
         """
-        journey = self._pipeline.begin(request, headers)
+        context = self._pipeline.begin(request, headers)
         (document,) = await self._pipeline.split(request)
         tally = Tally()
         with counting(tally):
-            answers = await self._pipeline.answers(jobs_of([document]), journey)
+            answers = await self._pipeline.answers(jobs_of([document]), context)
         return self._end(document, answers, tally)
 
     async def stream(
@@ -59,11 +59,11 @@ class TextGeneration:
         Pieces add up to the whole answer, unless a guard objects to a sentence that is out already: then the last
         piece has its flags, where the whole answer may come from a second attempt.
         """
-        journey = self._pipeline.begin(request, headers)
+        context = self._pipeline.begin(request, headers)
         (document,) = await self._pipeline.split(request)
-        board = _Board(lambda job, made: self._pipeline.remember([(job, made)], journey))
+        board = _Board(lambda job, made: self._pipeline.store([(job, made)], context))
         tally = Tally()
-        tasks = await self._start(document, journey, board, tally)
+        tasks = await self._start(document, context, board, tally)
         try:
             writer = DocumentWriter(document)
             finished = False
@@ -87,29 +87,29 @@ class TextGeneration:
             await _drop(tasks)
 
     async def _start(
-        self, document: Document, journey: Journey, board: _Board, tally: Tally
+        self, document: Document, context: RequestContext, board: _Board, tally: Tally
     ) -> list[asyncio.Task[None]]:
         """What is to be waited for, once the cache has been asked."""
         jobs = jobs_of([document])
-        found = await self._pipeline.look_up(jobs, journey)
+        found = await self._pipeline.look_up(jobs, context)
         own, shared = [], []
         for job, answer in zip(jobs, found, strict=True):
             if answer is not None:
                 board.take(job.first.identity, answer)
-            elif self._pipeline.under_way(job, journey):
+            elif self._pipeline.in_progress(job, context):
                 shared.append(job)
             else:
                 own.append(job)
         live = document.text_format is TextFormat.TEXT
         work = []
         if own:
-            work.append(self._generator.generate(own, journey, board, live=live))
+            work.append(self._generator.generate(own, context, board, live=live))
         if shared:
-            work.append(self._wait_for(shared, journey, board))
+            work.append(self._wait_for(shared, context, board))
         return [board.watch(asyncio.create_task(_counted(each, tally))) for each in work]
 
-    async def _wait_for(self, jobs: Sequence[Job], journey: Journey, board: _Board) -> None:
-        for identity, answer in (await self._pipeline.answers(jobs, journey)).items():
+    async def _wait_for(self, jobs: Sequence[Job], context: RequestContext, board: _Board) -> None:
+        for identity, answer in (await self._pipeline.answers(jobs, context)).items():
             board.take(identity, answer)
 
     def _end(
@@ -133,7 +133,7 @@ class TextGeneration:
 class _Board:
     """Where the tasks of one stream put what they know, and its writer reads it."""
 
-    def __init__(self, remember: Callable[[Job, Made], Awaitable[None]]) -> None:
+    def __init__(self, remember: Callable[[Job, GenerationResult], Awaitable[None]]) -> None:
         self.changed = asyncio.Event()
         self.news: Warming | None = None
         self.progress: dict[Identity, Progress] = {}
@@ -159,7 +159,7 @@ class _Board:
         self.progress[job.first.identity] = Progress(text, complete=False)
         self.changed.set()
 
-    async def made(self, job: Job, made: Made) -> None:
+    async def made(self, job: Job, made: GenerationResult) -> None:
         await self._remember(job, made)
         first, generated = job.first, CacheStatus.MISS
         self.take(

@@ -17,7 +17,7 @@ from transformer.texts.scripts import script_evidence
 from transformer.texts.terms import Term, missing_terms
 
 GREEDY = SamplingParams()
-REDRAW = SamplingParams(temperature=0.5, top_p=0.9, seed=1)
+RETRY_SAMPLING = SamplingParams(temperature=0.5, top_p=0.9, seed=1)
 """Of a second attempt at the same text: warm enough to leave a loop, cool enough to stay a translation. The seed is
 fixed, so that the same text has the same answer every time."""
 
@@ -41,7 +41,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GenerationResult:
     """What came of one attempt."""
 
     text: str
@@ -50,7 +50,9 @@ class Made:
     flags: tuple[str, ...]
 
 
-def second_attempts(text: str, first: Made, *, bounded: bool, terms: Sequence[Term] = ()) -> list[Attempt]:
+def second_attempts(
+    text: str, first: GenerationResult, *, bounded: bool, terms: Sequence[Term] = ()
+) -> list[Attempt]:
     """What may help a text whose first answer is ``first``; empty if nothing would, or nothing is wrong.
 
     Args:
@@ -66,10 +68,10 @@ def second_attempts(text: str, first: Made, *, bounded: bool, terms: Sequence[Te
         return renderings + [Attempt(each.text, masked=each) for each in masked_forms(text, terms)]
     if not first.flags or (bounded and "length" in first.flags):
         return []
-    return [Attempt(text, REDRAW)]
+    return [Attempt(text, RETRY_SAMPLING)]
 
 
-def made_of_terms(text: str, terms: Sequence[Term]) -> Made | None:
+def translation_by_glossary(text: str, terms: Sequence[Term]) -> GenerationResult | None:
     """The translation of a text that is one term of the glossary; None of any other, which the model translates."""
     if len(terms) != 1:
         return None
@@ -77,9 +79,9 @@ def made_of_terms(text: str, terms: Sequence[Term]) -> Made | None:
     before, after = text[: term.start], text[term.end :]
     if script_evidence(before + after):
         return None
-    return Made(f"{before}{term.required_text}{after}", 1.0, FinishReason.STOP, ())
+    return GenerationResult(f"{before}{term.required_text}{after}", 1.0, FinishReason.STOP, ())
 
 
-def best(first: Made, others: Sequence[Made]) -> Made:
+def best(first: GenerationResult, others: Sequence[GenerationResult]) -> GenerationResult:
     """The first of ``others`` that no guard objects to, else ``first``."""
     return next((made for made in others if not made.flags), first)

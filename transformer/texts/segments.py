@@ -124,8 +124,8 @@ class Job:
 
         Args:
             release: id of the release that answers.
-            options: the request's, as :func:`transformer.journey.options_of` returns them. What the glossary has
-                for the segment comes to them; one that does not concern it leaves the key as it is.
+            options: the request's, as :func:`transformer.request_context.options_of` returns them. What the glossary
+                has for the segment comes to them; one that does not concern it leaves the key as it is.
         """
         source, target, text = self.first.identity
         if self.first.terms:

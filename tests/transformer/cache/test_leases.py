@@ -1,4 +1,4 @@
-"""Leases in a real Redis: taken, renewed, given back, lost, refused. Who waits for whom is in test_misses.py."""
+"""Leases in a real Redis: acquired, renewed, released, lost, refused. Waiting is in test_miss_coordinator.py."""
 
 from __future__ import annotations
 
@@ -177,8 +177,8 @@ async def test_a_holder_learns_that_its_lease_is_lost(
     await cache.claim([KEY])
     redis.command("SET", lease_key(NAME), "another")
     await until(lambda: registry.get_sample_value("yiwen_transformer_leases_held") == 0)
-    labels = {"kind": "lost"}
-    assert registry.get_sample_value("yiwen_transformer_flights_total", labels) == 1
+    labels = {"event": "lease_lost"}
+    assert registry.get_sample_value("yiwen_transformer_single_flight_events_total", labels) == 1
     assert redis.command("GET", lease_key(NAME)) == b"$7\r\nanother\r\n"
 
 
@@ -236,7 +236,7 @@ async def test_rights_that_were_given_later_are_used(
     redis.command("ACL", "SETUSER", "shop", "on", ">geheim", *rights)
     now = 100.0
     store = GuardedStore(store_of(redis, "shop@", tmp_path / "password"), CIRCUIT, metrics.tiers)
-    leases = Leases(store, 5.0, metrics.flights, clock=lambda: now)
+    leases = Leases(store, 5.0, metrics.single_flight, clock=lambda: now)
     assert await leases.claim([NAME]) == [NONE]
     redis.command("ACL", "SETUSER", "shop", "+eval", "+evalsha", "+time")
     assert await leases.claim([NAME]) == [NONE]

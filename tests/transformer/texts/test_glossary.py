@@ -11,7 +11,12 @@ from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary, normalize_term
 from protocol.messages import FinishReason, Glossary
 from protocol.release import ReleaseError
-from transformer.texts.attempts import MAX_RENDERINGS, Made, made_of_terms, second_attempts
+from transformer.texts.attempts import (
+    MAX_RENDERINGS,
+    GenerationResult,
+    second_attempts,
+    translation_by_glossary,
+)
 from transformer.texts.glossary import (
     NO_GLOSSARY,
     GlossaryConflictError,
@@ -141,7 +146,7 @@ def test_masks_stand_for_placeholders_and_translations_together() -> None:
 
 def test_a_lost_term_asks_for_its_rendering_and_for_masks() -> None:
     terms = (Term(2, 7, "shirt", "衬衫"),)
-    first = Made("一件衬衣", 0.5, FinishReason.STOP, ("glossary",))
+    first = GenerationResult("一件衬衣", 0.5, FinishReason.STOP, ("glossary",))
     rendering, *masked = second_attempts("a shirt", first, bounded=True, terms=terms)
     assert (rendering.text, rendering.rendering_of) == ("shirt", "shirt")
     assert [attempt.text for attempt in masked] == ["a QX10", "a 73910010"]
@@ -154,7 +159,7 @@ def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
         text = " ".join(f"t{number}" for number in range(count))
         entries = of({f"t{number}": f"译{number}。" for number in range(count)})
         terms = NO_GLOSSARY.with_request(entries).terms(text, "en", "zh")
-        first = Made(answer, 0.5, FinishReason.STOP, ("glossary",))
+        first = GenerationResult(answer, 0.5, FinishReason.STOP, ("glossary",))
         attempts = second_attempts(text, first, bounded=False, terms=terms)
         return [each.rendering_of for each in attempts if each.rendering_of is not None]
 
@@ -165,14 +170,14 @@ def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
 
 def test_a_placeholder_that_is_lost_as_well_is_brought_back_by_masks_alone() -> None:
     terms = (Term(2, 7, "shirt", "衬衫"),)
-    first = Made("", 0.5, FinishReason.STOP, ("placeholder", "glossary"))
+    first = GenerationResult("", 0.5, FinishReason.STOP, ("placeholder", "glossary"))
     attempts = second_attempts("a shirt {x}", first, bounded=False, terms=terms)
     assert [attempt.text for attempt in attempts] == ["a QX10 QX11", "a 73910010 73910011"]
 
 
 def test_a_text_that_is_one_term_needs_no_model() -> None:
     entries = NO_GLOSSARY.with_request(of({"shirt": "衬衫"}, ["AcmeCorp"]))
-    made = made_of_terms("Shirt!", entries.terms("Shirt!", "en", "zh"))
+    made = translation_by_glossary("Shirt!", entries.terms("Shirt!", "en", "zh"))
     assert made is not None
     assert (made.text, made.confidence, made.finish_reason, made.flags) == (
         "衬衫!",
@@ -181,7 +186,7 @@ def test_a_text_that_is_one_term_needs_no_model() -> None:
         (),
     )
     for text in ("a shirt", "AcmeCorp shirt", "blouse"):
-        assert made_of_terms(text, entries.terms(text, "en", "zh")) is None
+        assert translation_by_glossary(text, entries.terms(text, "en", "zh")) is None
 
 
 def test_a_digest_tells_apart_what_must_stand_and_where() -> None:

@@ -46,7 +46,7 @@ iPhone 15 Pro Max
 XL
 I love 北京
 What does 你好 mean?
-Made in China 中国
+GenerationResult in China 中国
 the Great Wall (长城) of China
 café au lait
 α7 IV

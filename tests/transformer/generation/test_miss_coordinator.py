@@ -27,7 +27,7 @@ from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
 from transformer.cache.redis_cache import store_key
 from transformer.errors import PredictorTooLate, TextTooLong
-from transformer.generation.misses import LONGEST_LOOK_S
+from transformer.generation.miss_coordinator import MAX_POLL_S
 from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED
@@ -76,7 +76,7 @@ async def leading(
 ) -> asyncio.Task[TranslateResponse]:
     """A request of ``one``'s that the predictor is at, under leases."""
     task = one.ask(*texts, deadline_ms=deadline_ms)
-    await until(lambda: one.count("led") == len(texts))
+    await until(lambda: one.count("leader") == len(texts))
     return task
 
 
@@ -97,7 +97,7 @@ async def test_equal_misses_of_two_replicas_are_generated_once(replica: Make, pr
     one, other = replica(), replica()
     tasks = [each.ask("red shoes") for _ in range(50) for each in (one, other)]
     await predictor.asked.wait()
-    await until(lambda: one.count("joined") == other.count("joined") == 49)
+    await until(lambda: one.count("follower") == other.count("follower") == 49)
     predictor.go.set()
     statuses = [caches(await soon(task)) for task in tasks]
     assert predictor.sequences == 1
@@ -117,7 +117,7 @@ async def test_what_both_want_is_waited_for_and_the_rest_generated_meanwhile(
     answer = await soon(second)
     assert texts(answer) == ["green shoes", "blue shoes"]
     assert caches(answer) == [MISS, SHARED]
-    assert other.count("fetched") == 1
+    assert other.count("remote") == 1
     assert predictor.sequences == 3
 
 
@@ -132,7 +132,7 @@ async def test_a_follower_looks_once_for_all_its_texts_and_not_all_the_time(
     await asyncio.sleep(1.0)
     calls = redis.command("INFO", "commandstats").decode()
     looks = int(calls.split("cmdstat_mget:calls=")[1].split(",")[0])
-    assert 2 <= looks <= 2 + 8 + 1.0 / (LONGEST_LOOK_S / 2)
+    assert 2 <= looks <= 2 + 8 + 1.0 / (MAX_POLL_S / 2)
     predictor.go.set()
     await soon(first)
     assert caches(await soon(second)) == [SHARED] * 10

@@ -1,9 +1,8 @@
-"""A machine that joins, leaves, lands and fails flights at random, and looks whether anybody is forgotten."""
+"""A state machine that joins, cancels, resolves and fails calls at random, and checks that nobody is forgotten."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from hypothesis import settings
@@ -11,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
 
-from tests.transformer.generation.test_flights import ticks
-from transformer.generation.flights import Flight, Flights, Late, Shared
-from transformer.metrics import FlightMetrics
+from protocol.deadline import Deadline
+from tests.transformer.generation.test_single_flight import ticks
+from transformer.generation.single_flight import DeadlinePassed, SharedCall, SharedResult, SingleFlight
+from transformer.metrics import SingleFlightMetrics
 
 KEYS = "abcde"
 
@@ -21,10 +21,10 @@ KEYS = "abcde"
 class _Run:
     """One run of the work in the machine, told what to do from outside; slow to end."""
 
-    def __init__(self, keys: Sequence[str], flight: Flight[str, str]) -> None:
+    def __init__(self, keys: Sequence[str], call: SharedCall[str, str]) -> None:
         self.keys = keys
-        self.flight = flight
-        self.landed: set[str] = set()
+        self.call = call
+        self.resolved: set[str] = set()
         self.over = asyncio.get_running_loop().create_future()
         self.cancelled = False
         self.active = True
@@ -40,25 +40,25 @@ class _Run:
             self.active = False
 
     def open_keys(self) -> list[str]:
-        return [key for key in self.keys if key not in self.landed]
+        return [key for key in self.keys if key not in self.resolved]
 
 
-class SharedFlights(RuleBasedStateMachine):
+class SingleFlightMachine(RuleBasedStateMachine):
     """Callers come, leave and wait; runs land, fail, refuse and end. After every step all is settled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.flights: Flights[str, str] = Flights(FlightMetrics(CollectorRegistry()))
+        self.single_flight: SingleFlight[str, str] = SingleFlight(SingleFlightMetrics(CollectorRegistry()))
         self.runs: list[_Run] = []
         self.twice: set[str] = set()
         """Keys that two runs were at in one moment."""
-        self.callers: dict[asyncio.Task[list[Shared[str]]], tuple[str, ...]] = {}
+        self.callers: dict[asyncio.Task[list[SharedResult[str]]], tuple[str, ...]] = {}
 
-    async def _work(self, keys: Sequence[str], flight: Flight[str, str]) -> None:
+    async def _work(self, keys: Sequence[str], call: SharedCall[str, str]) -> None:
         busy = {key for run in self.runs if run.active for key in run.open_keys()}
         self.twice |= busy & set(keys)
-        run = _Run(keys, flight)
+        run = _Run(keys, call)
         self.runs.append(run)
         await run.until_over()
 
@@ -72,7 +72,7 @@ class SharedFlights(RuleBasedStateMachine):
                 if task.cancelled():
                     continue
                 if task.exception() is not None:
-                    assert isinstance(task.exception(), (ValueError, Late))
+                    assert isinstance(task.exception(), (ValueError, DeadlinePassed))
                 else:
                     assert [each.value for each in task.result()] == [key.upper() for key in keys]
 
@@ -82,7 +82,7 @@ class SharedFlights(RuleBasedStateMachine):
     @rule(keys=st.lists(st.sampled_from(KEYS), min_size=1, unique=True), times=st.integers(1, 3))
     def come(self, keys: list[str], times: int) -> None:
         for _ in range(times):
-            work = self.flights.share(keys, time.monotonic() + 60.0, self._work)
+            work = self.single_flight.run(keys, Deadline.after(60.0), self._work)
             self.callers[self.loop.create_task(work)] = tuple(keys)
         self._settle()
 
@@ -98,12 +98,12 @@ class SharedFlights(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(number=st.integers(0, 99), key=st.integers(0, 99))
-    def land(self, number: int, key: int) -> None:
+    def resolve(self, number: int, key: int) -> None:
         run = self._of(number)
         if run.open_keys():
-            landed = run.open_keys()[key % len(run.open_keys())]
-            run.landed.add(landed)
-            run.flight.land(landed, landed.upper())
+            resolved = run.open_keys()[key % len(run.open_keys())]
+            run.resolved.add(resolved)
+            run.call.resolve(resolved, resolved.upper())
         self._settle()
 
     @precondition(lambda self: self.runs)
@@ -114,11 +114,11 @@ class SharedFlights(RuleBasedStateMachine):
             run.over.set_exception(ValueError("raised"))
         else:
             if how == "fail":
-                run.flight.fail(run.open_keys(), ValueError("failed"))
+                run.call.fail(run.open_keys(), ValueError("failed"))
             elif how == "refuse":
-                run.flight.refuse(run.open_keys(), ValueError("refused"))
+                run.call.fail_leader(run.open_keys(), ValueError("refused"))
             run.over.set_result(None)
-        run.landed.update(run.keys)
+        run.resolved.update(run.keys)
         self._settle()
 
     @invariant()
@@ -130,7 +130,7 @@ class SharedFlights(RuleBasedStateMachine):
         for run in self.runs:
             waited_for = {key for keys in self.callers.values() for key in keys}
             assert not run.open_keys() or set(run.open_keys()) & waited_for, "work without a caller"
-        assert {key for key in KEYS if self.flights.under_way(key)} == set(at_work)
+        assert {key for key in KEYS if self.single_flight.in_progress(key)} == set(at_work)
 
     def teardown(self) -> None:
         while self.runs:
@@ -139,5 +139,5 @@ class SharedFlights(RuleBasedStateMachine):
         self.loop.close()
 
 
-SharedFlights.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
-test_flights_under_random_use = SharedFlights.TestCase
+SingleFlightMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+test_single_flight_under_random_use = SingleFlightMachine.TestCase
