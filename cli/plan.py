@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from knative.planner.demand import Candidate, Demand, Plan
-    from knative.planner.gpus import Gpu
+    from knative.planner.demand import CapacityPlan, Demand, PlanCandidate
+    from knative.planner.gpus import GpuModel
 
 IMPOSSIBLE = 1
 MISUSED = 2
@@ -112,12 +112,12 @@ def _demand(arguments: argparse.Namespace) -> Demand:
     )
 
 
-def _wanted(candidate: Candidate, arguments: argparse.Namespace) -> bool:
-    slices = arguments.slice.split(",") if arguments.slice else [candidate.part.name]
-    return candidate.part.name in slices and arguments.precision in (None, candidate.precision)
+def _wanted(candidate: PlanCandidate, arguments: argparse.Namespace) -> bool:
+    slices = arguments.slice.split(",") if arguments.slice else [candidate.gpu_slice.name]
+    return candidate.gpu_slice.name in slices and arguments.precision in (None, candidate.precision)
 
 
-def _write(plan: Plan, arguments: argparse.Namespace) -> None:
+def _write(plan: CapacityPlan, arguments: argparse.Namespace) -> None:
     from knative.planner.errors import PlanError
     from knative.planner.overlay import overlay_files
     from knative.simulator.scenario_file import read_manifest
@@ -136,7 +136,7 @@ def _write(plan: Plan, arguments: argparse.Namespace) -> None:
         (arguments.write / name).write_text(text, encoding="utf-8")
 
 
-def _gpus(arguments: argparse.Namespace) -> list[Gpu]:
+def _gpus(arguments: argparse.Namespace) -> list[GpuModel]:
     from knative.planner.errors import PlanError
     from knative.planner.gpus import GPUS
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from knative.profile import Profile
+    from knative.profile import PredictorProfile
 
 FAILED = 1
 DEFAULT_URL = "http://127.0.0.1:8082"
@@ -73,16 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _measure(arguments: argparse.Namespace) -> Profile:
+async def _measure(arguments: argparse.Namespace) -> PredictorProfile:
     from rich.console import Console
     from rich.progress import track
 
-    from knative.fitting import Setting, fit_profile
-    from knative.profiling import Effort, connected, measure
+    from knative.fitting import ProfileMetadata, fit_profile
+    from knative.profiling import ProfilingConfig, connected, measure
     from protocol.release import load_release
 
     release = load_release(arguments.release) if arguments.release else None
-    setting = Setting(
+    metadata = ProfileMetadata(
         arguments.name,
         arguments.hardware,
         arguments.slice,
@@ -90,7 +90,7 @@ async def _measure(arguments: argparse.Namespace) -> Profile:
         arguments.start_seconds,
         release,
     )
-    effort = Effort(
+    config = ProfilingConfig(
         arguments.callers,
         arguments.lengths,
         arguments.new_tokens,
@@ -100,10 +100,10 @@ async def _measure(arguments: argparse.Namespace) -> Profile:
     )
     progress = partial(track, description="measuring", console=Console(stderr=True))
     async with connected(arguments.url) as predictor:
-        return fit_profile(await measure(predictor, effort, progress), setting)
+        return fit_profile(await measure(predictor, config, progress), metadata)
 
 
-def _show(profile: Profile) -> None:
+def _show(profile: PredictorProfile) -> None:
     from rich.console import Console
     from rich.table import Table
 

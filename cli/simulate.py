@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from knative.simulator.outcome import Moment, Outcome
+    from knative.simulator.result import SimulationResult, Snapshot
     from knative.simulator.scenario import Scenario
-    from knative.simulator.simulation import Watch
+    from knative.simulator.simulation import SnapshotCallback
     from knative.simulator.trace import Trace
 
 MISUSED = 2
@@ -106,8 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.scenario:
             scenarios[0] = _with_keys(scenarios[0], trace, arguments)
         _check_losses(scenarios, trace)
-        outcomes = _simulate(scenarios, trace, console if arguments.live else None)
-        _show(outcomes, arguments, console)
+        results = _simulate(scenarios, trace, console if arguments.live else None)
+        _show(results, arguments, console)
     except (SimulationError, OSError) as error:
         print(f"yiwen simulate: {error}", file=sys.stderr)
         return MISUSED
@@ -128,7 +128,7 @@ def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
     return [first, *(load_scenario(path, of_all_runs) for path in arguments.compare)]
 
 
-def _simulate(scenarios: Sequence[Scenario], trace: Trace, console: Console | None) -> list[Outcome]:
+def _simulate(scenarios: Sequence[Scenario], trace: Trace, console: Console | None) -> list[SimulationResult]:
     """All runs, one after the other, drawn as they go on if there is a console."""
     from rich.live import Live
 
@@ -140,29 +140,29 @@ def _simulate(scenarios: Sequence[Scenario], trace: Trace, console: Console | No
         return [simulate(scenario, trace, _shown(live, scenario.name)) for scenario in scenarios]
 
 
-def _show(outcomes: Sequence[Outcome], arguments: argparse.Namespace, console: Console) -> None:
+def _show(results: Sequence[SimulationResult], arguments: argparse.Namespace, console: Console) -> None:
     """The picture last: should it fail, the numbers are there."""
     from knative.simulator.plot import draw
     from knative.simulator.report import summary_table, timeline
 
-    console.print(summary_table(outcomes))
+    console.print(summary_table(results))
     if arguments.timeline:
-        for outcome in outcomes:
-            console.print(outcome.scenario.name, *timeline(outcome), sep="\n", highlight=False)
+        for result in results:
+            console.print(result.scenario.name, *timeline(result), sep="\n", highlight=False)
     if arguments.json:
-        document = {"trace": arguments.trace, "runs": [outcome.to_json() for outcome in outcomes]}
+        document = {"trace": arguments.trace, "runs": [result.to_json() for result in results]}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if arguments.png:
-        draw(outcomes, arguments.png)
+        draw(results, arguments.png)
 
 
-def _shown(live: Live, name: str) -> Watch:
+def _shown(live: Live, name: str) -> SnapshotCallback:
     """Draws a run as it goes on, ten simulated seconds at a time."""
     from knative.simulator.report import so_far
 
-    def show(moments: Sequence[Moment]) -> None:
-        if len(moments) % 10 == 0:
-            live.update(so_far(name, moments), refresh=True)
+    def show(snapshots: Sequence[Snapshot]) -> None:
+        if len(snapshots) % 10 == 0:
+            live.update(so_far(name, snapshots), refresh=True)
 
     return show
 

@@ -150,13 +150,13 @@ def population_mean_sample_size(population: int) -> int:
     return math.ceil(population * SAMPLE_SIZE / (population + SAMPLE_SIZE - 1))
 
 
-def scrape_pods(old: Sequence[Stat], young: Sequence[Stat], chance: Random) -> Stat | None:
+def scrape_pods(old: Sequence[Stat], young: Sequence[Stat], rng: Random) -> Stat | None:
     """One stat that stands for all pods: a sample's sum, scaled up. None without pods.
 
     Args:
         old: reports of the ready pods that are older than the stable window; they are preferred.
         young: reports of the other ready pods.
-        chance: draws the sample.
+        rng: draws the sample.
     """
     total = len(old) + len(young)
     if total == 0:
@@ -165,9 +165,9 @@ def scrape_pods(old: Sequence[Stat], young: Sequence[Stat], chance: Random) -> S
     if size == total:
         sample: Iterable[Stat] = (*old, *young)
     elif len(old) >= size:
-        sample = chance.sample(old, size)
+        sample = rng.sample(old, size)
     else:
-        sample = (*old, *chance.sample(young, size - len(old)))
+        sample = (*old, *rng.sample(young, size - len(old)))
     return _scaled_sum(sample, size, total)
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from knative.profile import Memory, Profile, ProfiledRelease, StepTable
-from knative.profiling import Facts, Measurement, ProfilingError, Run
+from knative.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
+from knative.profiling import Measurement, MeasurementRun, PredictorInfo, ProfilingError
 from protocol.release import Release
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ProfileMetadata:
     """What the predictor does not tell about itself."""
 
     name: str
@@ -26,7 +26,7 @@ class Setting:
     """Measured elsewhere; None: not known."""
     release: Release | None
     """None: its shape and limits are not known."""
-    memory: Memory | None = None
+    memory: MemoryProfile | None = None
     """Measured elsewhere; None: from the shape, and from what the process tells."""
     request_seconds: float | None = None
     """Measured elsewhere; None: what a single caller waits beyond its steps, its own work included."""
@@ -41,27 +41,27 @@ FITTING_ROUNDS = 8
 """Each moves the result by less than a tenth of what the one before moved it."""
 
 
-def fit_profile(measurement: Measurement, setting: Setting) -> Profile:
+def fit_profile(measurement: Measurement, metadata: ProfileMetadata) -> PredictorProfile:
     """A profile from all rounds of a measurement.
 
     Args:
         measurement: of :func:`knative.profiling.measure`.
-        setting: what the predictor does not tell.
+        metadata: what the predictor does not tell.
 
     Raises:
         ProfilingError: see :func:`make_profile`.
     """
     runs, single = least_disturbed(measurement.grid), least_disturbed(measurement.single)
-    return make_profile(runs, single, measurement.facts, setting, full=least_disturbed(measurement.full)[0])
+    return make_profile(runs, single, measurement.info, metadata, full=least_disturbed(measurement.full)[0])
 
 
-def least_disturbed(runs: Sequence[Run]) -> list[Run]:
+def least_disturbed(runs: Sequence[MeasurementRun]) -> list[MeasurementRun]:
     """Of the runs of one kind the one with the fastest steps: whatever else a machine does only slows them down.
 
     Returns:
         One of each kind, in the order of the first ones.
     """
-    best: dict[tuple[int, int, int], Run] = {}
+    best: dict[tuple[int, int, int], MeasurementRun] = {}
     for run in runs:
         kind = (run.callers, run.prompt_tokens, run.new_tokens)
         if kind not in best or _seconds_per_step(run) < _seconds_per_step(best[kind]):
@@ -70,63 +70,63 @@ def least_disturbed(runs: Sequence[Run]) -> list[Run]:
 
 
 def make_profile(
-    runs: Sequence[Run],
-    single: Sequence[Run],
-    facts: Facts,
-    setting: Setting,
+    runs: Sequence[MeasurementRun],
+    single: Sequence[MeasurementRun],
+    info: PredictorInfo,
+    metadata: ProfileMetadata,
     *,
-    full: Run | None = None,
-) -> Profile:
+    full: MeasurementRun | None = None,
+) -> PredictorProfile:
     """A profile.
 
     Args:
         runs: one for every number of callers and every length, on a grid.
         single: one caller, answers of one token: the shortest prompts, then the longest.
-        facts: what the predictor says of itself.
-        setting: the rest.
+        info: what the predictor says of itself.
+        metadata: the rest.
         full: steps full of prompts, answers of one token. None: a prompt's token is taken to cost what it costs
             alone, and a step with prompts nothing beside them.
 
     Raises:
         ProfilingError: the runs are no grid, or the release is another one than the predictor's.
     """
-    release = setting.release
-    if release is not None and release.id != facts.release:
+    release = metadata.release
+    if release is not None and release.id != info.release:
         raise ProfilingError(
-            f"the predictor serves release {facts.release}, {release.name} is {release.id}: give the directory of "
+            f"the predictor serves release {info.release}, {release.name} is {release.id}: give the directory of "
             "the one that it serves"
         )
-    prompts = Prompts(prompt_token_seconds(single[0], single[-1]), 0.0)
+    prompts = PrefillCost(prompt_token_seconds(single[0], single[-1]), 0.0)
     if full is not None:
-        prompts = fit_prompts(runs, single[0], full, prompts)
+        prompts = fit_prefill_cost(runs, single[0], full, prompts)
     table = step_table(runs, prompts)
     longest = table.past[-1] + max(run.new_tokens for run in runs)
-    return Profile(
-        name=setting.name,
+    return PredictorProfile(
+        name=metadata.name,
         kind="measured",
         rule="",
-        hardware=setting.hardware,
-        slice=setting.slice,
-        release=ProfiledRelease(facts.release, facts.model, release.decoder if release else None),
-        precision=facts.precision,
-        slots=min(facts.slots, 2 * table.slots[-1]),
+        hardware=metadata.hardware,
+        slice=metadata.slice,
+        release=ProfiledRelease(info.release, info.model, release.decoder if release else None),
+        precision=info.precision,
+        slots=min(info.slots, 2 * table.slots[-1]),
         max_sequence_tokens=release.limits.max_sequence_tokens if release else longest,
-        prefill_tokens=setting.prefill_tokens,
+        prefill_tokens=metadata.prefill_tokens,
         step=table,
         prefill_seconds_per_token=_rounded(prompts.token_seconds),
         request_seconds=_rounded(
             request_seconds(single[0], table, prompts)
-            if setting.request_seconds is None
-            else setting.request_seconds
+            if metadata.request_seconds is None
+            else metadata.request_seconds
         ),
-        start_seconds=START_SECONDS if setting.start_seconds is None else setting.start_seconds,
-        memory=setting.memory or _memory(facts, release, longest),
-        provenance=_provenance(runs, facts, setting, full),
+        start_seconds=START_SECONDS if metadata.start_seconds is None else metadata.start_seconds,
+        memory=metadata.memory or _memory(info, release, longest),
+        provenance=_provenance(runs, info, metadata, full),
         prompt_step_seconds=_rounded(prompts.step_seconds),
     )
 
 
-def prompt_token_seconds(short: Run, long: Run) -> float:
+def prompt_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
     """What a prompt token adds to the step that reads it; both runs have one caller and answers of one token.
 
     Raises:
@@ -139,7 +139,7 @@ def prompt_token_seconds(short: Run, long: Run) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PrefillCost:
     """What prompts add to a step."""
 
     token_seconds: float
@@ -148,7 +148,9 @@ class Prompts:
     """However few they are."""
 
 
-def fit_prompts(runs: Sequence[Run], light: Run, full: Run, first: Prompts) -> Prompts:
+def fit_prefill_cost(
+    runs: Sequence[MeasurementRun], light: MeasurementRun, full: MeasurementRun, first: PrefillCost
+) -> PrefillCost:
     """What prompts add to a step that is full of them, and what a single short one adds beside its tokens.
 
     The decode step below comes from ``runs``, less what prompts took there: so it is repeated until it stays.
@@ -165,18 +167,18 @@ def fit_prompts(runs: Sequence[Run], light: Run, full: Run, first: Prompts) -> P
         beside = _seconds_per_step(full) - table.at(_filling(full), full.prompt_tokens) - prompts.step_seconds
         per_token = max(0.0, beside / _prompt_tokens_per_step(full))
         alone = _seconds_per_step(light) - table.at(1, light.prompt_tokens)
-        prompts = Prompts(per_token, max(0.0, alone - per_token * light.prompt_tokens))
+        prompts = PrefillCost(per_token, max(0.0, alone - per_token * light.prompt_tokens))
     return prompts
 
 
-def request_seconds(single: Run, table: StepTable, prompts: Prompts) -> float:
+def request_seconds(single: MeasurementRun, table: StepTable, prompts: PrefillCost) -> float:
     """What a caller waits beyond its steps."""
     reading = prompts.step_seconds + single.prompt_tokens * prompts.token_seconds
     steps = table.at(1, single.prompt_tokens) * single.new_tokens + reading
     return max(0.0, single.seconds_per_request - steps)
 
 
-def step_table(runs: Sequence[Run], prompts: Prompts) -> StepTable:
+def step_table(runs: Sequence[MeasurementRun], prompts: PrefillCost) -> StepTable:
     """Seconds of a step by sequences in it and tokens that each holds in the middle of its answer.
 
     A run's steps are those that its metrics count, less what its prompts took. Callers that wait for the network make
@@ -197,7 +199,7 @@ def step_table(runs: Sequence[Run], prompts: Prompts) -> StepTable:
     return StepTable(slots, pasts, rows, _rounded(float(slope)))
 
 
-def _column(runs: Sequence[Run], slots: Sequence[int], prompts: Prompts) -> list[float]:
+def _column(runs: Sequence[MeasurementRun], slots: Sequence[int], prompts: PrefillCost) -> list[float]:
     """Seconds of a step by sequences in it, from runs of one length."""
     points = sorted((_filling(run), _decode_seconds(run, prompts)) for run in runs)
     fillings, seconds = zip(*points, strict=True)
@@ -208,20 +210,20 @@ def _column(runs: Sequence[Run], slots: Sequence[int], prompts: Prompts) -> list
     return [float(value) for value in column]
 
 
-def _filling(run: Run) -> float:
+def _filling(run: MeasurementRun) -> float:
     """Mean sequences in a step."""
     return run.counters.generated_tokens / run.counters.steps
 
 
-def _prompt_tokens_per_step(run: Run) -> float:
+def _prompt_tokens_per_step(run: MeasurementRun) -> float:
     return run.counters.prompt_tokens / run.counters.steps
 
 
-def _past(run: Run) -> int:
+def _past(run: MeasurementRun) -> int:
     return run.prompt_tokens + run.new_tokens // 2
 
 
-def _seconds_per_step(run: Run) -> float:
+def _seconds_per_step(run: MeasurementRun) -> float:
     if not run.counters.steps:
         raise ProfilingError(
             "the predictor's metrics counted no step: does it share its port with another one?"
@@ -229,22 +231,22 @@ def _seconds_per_step(run: Run) -> float:
     return run.counters.step_seconds / run.counters.steps
 
 
-def _decode_seconds(run: Run, prompts: Prompts) -> float:
+def _decode_seconds(run: MeasurementRun, prompts: PrefillCost) -> float:
     """Mean step without its prompts; half of it at the least, should the prompts' share be overrated."""
     whole, counters = _seconds_per_step(run), run.counters
     taken = counters.prompt_tokens * prompts.token_seconds + counters.prompt_steps * prompts.step_seconds
     return max(whole / 2, whole - taken / counters.steps)
 
 
-def _memory(facts: Facts, release: Release | None, longest: int) -> Memory:
-    tokens = facts.slots * (release.limits.max_sequence_tokens if release else longest)
-    kv_per_token = facts.kv_bytes // tokens if tokens else 0
+def _memory(info: PredictorInfo, release: Release | None, longest: int) -> MemoryProfile:
+    tokens = info.slots * (release.limits.max_sequence_tokens if release else longest)
+    kv_per_token = info.kv_bytes // tokens if tokens else 0
     if release is not None:
-        width = 2 if facts.backend == "tensorrt" else 4
+        width = 2 if info.backend == "tensorrt" else 4
         kv_per_token = release.decoder.kv_values_per_token * width
-    weights = _weight_bytes(release, facts.precision) if release else 0
-    other = max(0, facts.resident_bytes - weights - facts.kv_bytes)
-    return Memory(weights, kv_per_token, GPU_OTHER_BYTES if facts.backend == "tensorrt" else other)
+    weights = _weight_bytes(release, info.precision) if release else 0
+    other = max(0, info.resident_bytes - weights - info.kv_bytes)
+    return MemoryProfile(weights, kv_per_token, GPU_OTHER_BYTES if info.backend == "tensorrt" else other)
 
 
 WEIGHT_BYTES: Mapping[str, float] = {"float32": 4.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
@@ -257,7 +259,12 @@ def _weight_bytes(release: Release, precision: str) -> int:
     return int((layers + d.vocab * d.hidden) * WEIGHT_BYTES.get(precision, 4.0))
 
 
-def _provenance(runs: Sequence[Run], facts: Facts, setting: Setting, full: Run | None) -> dict[str, str]:
+def _provenance(
+    runs: Sequence[MeasurementRun],
+    info: PredictorInfo,
+    metadata: ProfileMetadata,
+    full: MeasurementRun | None,
+) -> dict[str, str]:
     asked = sum(run.requests for run in runs)
     return {
         "step": f"measured: {asked} requests over HTTP, steps by the predictor's metrics",
@@ -269,22 +276,22 @@ def _provenance(runs: Sequence[Run], facts: Facts, setting: Setting, full: Run |
         if full
         else "assumed: nothing",
         "request_seconds": "measured: one caller's wait, less its steps"
-        if setting.request_seconds is None
+        if metadata.request_seconds is None
         else "measured: by whoever gave it",
         "prefill_tokens": "assumed: as given to yiwen profile",
         "start_seconds": "assumed: nobody said"
-        if setting.start_seconds is None
+        if metadata.start_seconds is None
         else "measured: by whoever gave it",
-        "memory": _memory_provenance(setting, facts),
+        "memory": _memory_provenance(metadata, info),
     }
 
 
-def _memory_provenance(setting: Setting, facts: Facts) -> str:
-    if setting.memory:
+def _memory_provenance(metadata: ProfileMetadata, info: PredictorInfo) -> str:
+    if metadata.memory:
         return "measured: by whoever gave it"
-    if facts.backend == "tensorrt":
+    if info.backend == "tensorrt":
         return "assumed: weights and K/V by shape, and what others of its kind take beside them"
-    if setting.release:
+    if metadata.release:
         return "measured: resident bytes of the process and its K/V; weights by shape"
     return "assumed: K/V alone, since the release was not given"
 

@@ -123,11 +123,11 @@ class KPA:
         self.metrics.record(now, stat)
         return self._desired == 0 and stat.average_concurrent_requests != 0
 
-    def observe_pods(self, now: float, old: Sequence[Stat], young: Sequence[Stat], chance: Random) -> None:
+    def observe_pods(self, now: float, old: Sequence[Stat], young: Sequence[Stat], rng: Random) -> None:
         """Take the ready pods' reports, ``old`` of those older than the stable window. Due each second."""
         if not self.metrics.scraped:
             return
-        stat = scrape_pods(old, young, chance)
+        stat = scrape_pods(old, young, rng)
         if stat is not None:
             self.metrics.record(now, stat)
 

@@ -29,7 +29,7 @@ COMPONENTS = ("predictor", "transformer")
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class ScalableComponent:
     """One Knative Service, as far as scaling and its queue are concerned."""
 
     name: str
@@ -61,7 +61,7 @@ def read_autoscaler_config(text: str) -> AutoscalerConfig:
     raise ConfigError(f"there is no ConfigMap {CONFIG_NAME} in it; name the file that has it")
 
 
-def read_components(text: str, config: AutoscalerConfig) -> tuple[Component, ...]:
+def read_components(text: str, config: AutoscalerConfig) -> tuple[ScalableComponent, ...]:
     """The Knative Services that the YAML documents of ``text`` come to; other kinds are passed over.
 
     Args:
@@ -71,7 +71,7 @@ def read_components(text: str, config: AutoscalerConfig) -> tuple[Component, ...
     Raises:
         ConfigError: there are none, or one cannot be scaled by Knative; the message says why and what to write.
     """
-    components: list[Component] = []
+    components: list[ScalableComponent] = []
     for document in _documents(text):
         group = str(document.get("apiVersion", "")).partition("/")[0]
         if (group, document.get("kind")) == ("serving.knative.dev", "Service"):
@@ -102,7 +102,7 @@ def _check_example(data: Mapping[str, str], annotations: Mapping[str, str]) -> N
         )
 
 
-def _knative_service(document: Mapping[str, Any]) -> Component:
+def _knative_service(document: Mapping[str, Any]) -> ScalableComponent:
     metadata = _mapping(document, "metadata")
     name = _name(metadata)
     for key in _strings(metadata, "annotations"):
@@ -113,7 +113,7 @@ def _knative_service(document: Mapping[str, Any]) -> Component:
             )
     template = _mapping(_mapping(document, "spec"), "template")
     spec = _mapping(template, "spec")
-    return Component(
+    return ScalableComponent(
         name=name,
         role="service",
         annotations=_strings(_mapping(template, "metadata"), "annotations"),
@@ -123,7 +123,7 @@ def _knative_service(document: Mapping[str, Any]) -> Component:
     )
 
 
-def _inference_service(document: Mapping[str, Any], config: AutoscalerConfig) -> Iterator[Component]:
+def _inference_service(document: Mapping[str, Any], config: AutoscalerConfig) -> Iterator[ScalableComponent]:
     metadata = _mapping(document, "metadata")
     name = _name(metadata)
     _strings(metadata, "annotations")
@@ -139,11 +139,11 @@ def _inference_service(document: Mapping[str, Any], config: AutoscalerConfig) ->
             yield _component(component, _mapping(spec, component.name), config)
 
 
-def _component(component: ServiceComponent, spec: Mapping[str, Any], config: AutoscalerConfig) -> Component:
+def _component(component: ServiceComponent, spec: Mapping[str, Any], config: AutoscalerConfig) -> ScalableComponent:
     _strings(spec, "annotations")
     for field in ("scaleTarget", "minReplicas", "maxReplicas"):
         _whole(spec, field)
-    return Component(
+    return ScalableComponent(
         name=component.knative_service_name,
         role=component.name,
         annotations=revision_annotations(component, allow_zero_initial_scale=config.allow_zero_initial_scale),

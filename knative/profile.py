@@ -69,7 +69,7 @@ class StepTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryProfile:
     """Bytes on the device, or resident on a CPU."""
 
     weight_bytes: int
@@ -89,7 +89,7 @@ class ProfiledRelease:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class PredictorProfile:
     """One predictor on one device, or on one slice of one."""
 
     name: str
@@ -115,7 +115,7 @@ class Profile:
     """What a request costs beside its tokens: off the wire, checked, answered. Added to the step it joins."""
     start_seconds: float
     """Start of the process to ready, files in the page cache."""
-    memory: Memory
+    memory: MemoryProfile
     provenance: Mapping[str, str]
     """By field: ``measured``, ``fitted``, ``derived`` or ``assumed``, a colon, and where it is from."""
     prompt_step_seconds: float = 0.0
@@ -130,7 +130,7 @@ class Profile:
         return {"schema": PROFILE_SCHEMA, **dataclasses.asdict(self)}
 
 
-def load_profile(name: str | Path) -> Profile:
+def load_profile(name: str | Path) -> PredictorProfile:
     """Read a profile by path, or one of those in :data:`SHIPPED` by name.
 
     Raises:
@@ -156,11 +156,11 @@ def shipped_profiles() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
 
 
-def read_profile(document: object, place: str) -> Profile:
+def read_profile(document: object, place: str) -> PredictorProfile:
     """A profile from its JSON document.
 
     Args:
-        document: what :meth:`Profile.to_json` makes.
+        document: what :meth:`PredictorProfile.to_json` makes.
         place: where it is from, for messages.
 
     Raises:
@@ -180,8 +180,8 @@ def read_profile(document: object, place: str) -> Profile:
     return profile
 
 
-def _profile(fields: Fields) -> Profile:
-    return Profile(
+def _profile(fields: Fields) -> PredictorProfile:
+    return PredictorProfile(
         name=fields.text("name"),
         kind=fields.choice("kind", KINDS),
         rule=fields.text("rule"),
@@ -215,9 +215,9 @@ def _release(fields: Fields) -> ProfiledRelease:
     return release
 
 
-def _memory(fields: Fields) -> Memory:
-    names = [field.name for field in dataclasses.fields(Memory)]
-    memory = Memory(**{name: fields.integer(name, least=0) for name in names})
+def _memory(fields: Fields) -> MemoryProfile:
+    names = [field.name for field in dataclasses.fields(MemoryProfile)]
+    memory = MemoryProfile(**{name: fields.integer(name, least=0) for name in names})
     fields.finish()
     return memory
 
@@ -244,7 +244,7 @@ def _step_table(fields: Fields) -> StepTable:
     return table
 
 
-def _check(profile: Profile, place: str) -> None:
+def _check(profile: PredictorProfile, place: str) -> None:
     if profile.kind == "derived" and not profile.rule:
         raise FieldsError(f"{place}: rule must say how a derived profile was derived, and from which")
     if profile.kind == "measured" and profile.rule:

@@ -47,7 +47,7 @@ class ProfilingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class MetricCounters:
     """The predictor's metrics at one moment, those that grow."""
 
     steps: float
@@ -57,9 +57,9 @@ class Counters:
     prompt_steps: float = 0.0
     """Steps that read prompts; 0 where the predictor does not tell them apart, as it does on TensorRT."""
 
-    def since(self, before: Counters) -> Counters:
+    def since(self, before: MetricCounters) -> MetricCounters:
         """What was added."""
-        return Counters(
+        return MetricCounters(
             self.steps - before.steps,
             self.step_seconds - before.step_seconds,
             self.prompt_tokens - before.prompt_tokens,
@@ -69,7 +69,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PredictorInfo:
     """What the predictor says of itself."""
 
     model: str
@@ -83,7 +83,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridPoint:
     """What one run is about."""
 
     callers: int
@@ -94,7 +94,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class ProfilingConfig:
     """What to measure, and for how long."""
 
     callers: tuple[int, ...]
@@ -111,12 +111,12 @@ class Effort:
     """As the predictor's ``YIWEN_PREFILL_TOKENS``: the prompt tokens that fill a step."""
 
 
-Watch = Callable[[Sequence[Cell]], Iterable[Cell]]
+Watch = Callable[[Sequence[GridPoint]], Iterable[GridPoint]]
 """Is given what will be measured and gives it back, one after the other: a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MeasurementRun:
     """Some callers for a while."""
 
     callers: int
@@ -127,23 +127,23 @@ class Run:
     requests: int
     seconds_per_request: float
     """As callers saw it, the median."""
-    counters: Counters
+    counters: MetricCounters
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """All runs of a predictor, every round's."""
 
-    facts: Facts
-    single: tuple[Run, ...]
+    info: PredictorInfo
+    single: tuple[MeasurementRun, ...]
     """One caller, answers of one token, the shortest and the longest prompts."""
-    full: tuple[Run, ...]
+    full: tuple[MeasurementRun, ...]
     """As many callers as fill steps with the longest prompts, answers of one token."""
-    grid: tuple[Run, ...]
+    grid: tuple[MeasurementRun, ...]
     """Every number of callers with every length."""
 
 
-class Predictor:
+class ProfiledPredictor:
     """A predictor, as its callers see it."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
@@ -151,7 +151,7 @@ class Predictor:
         self._http = http
         self._model = ""
 
-    async def facts(self) -> Facts:
+    async def info(self) -> PredictorInfo:
         """Ask what it is.
 
         Raises:
@@ -169,7 +169,7 @@ class Predictor:
                 f"{self._url}/metrics has no {PREFIX}runner_info: give the predictor's own address, not the "
                 "transformer's; in a cluster `kubectl port-forward` to one of its pods"
             )
-        return Facts(
+        return PredictorInfo(
             model=self._model,
             release=str(versions[0]),
             precision=info.get("precision", ""),
@@ -179,11 +179,11 @@ class Predictor:
             resident_bytes=int(_sum(samples, "process_resident_memory_bytes")),
         )
 
-    async def counters(self) -> Counters:
+    async def counters(self) -> MetricCounters:
         """Its metrics now."""
         samples = await self._samples()
         tokens, launches = f"{PREFIX}tokens_total", f"{PREFIX}graph_launches_total"
-        return Counters(
+        return MetricCounters(
             steps=_sum(samples, f"{PREFIX}step_seconds_count"),
             step_seconds=_sum(samples, f"{PREFIX}step_seconds_sum"),
             prompt_tokens=_sum(samples, tokens, kind="prompt"),
@@ -233,7 +233,7 @@ class Predictor:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Predictor]:
+async def connected(url: str) -> AsyncIterator[ProfiledPredictor]:
     """A predictor at a URL.
 
     Raises:
@@ -243,7 +243,7 @@ async def connected(url: str) -> AsyncIterator[Predictor]:
     connector = aiohttp.TCPConnector(limit=0)
     try:
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
-            yield Predictor(url, http)
+            yield ProfiledPredictor(url, http)
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         raise ProfilingError(
             f"{url}: {error or type(error).__name__}; start a predictor there with `yiwen serve` or "
@@ -251,50 +251,50 @@ async def connected(url: str) -> AsyncIterator[Predictor]:
         ) from error
 
 
-async def measure(predictor: Predictor, effort: Effort, watch: Watch = iter) -> Measurement:
+async def measure(predictor: ProfiledPredictor, config: ProfilingConfig, watch: Watch = iter) -> Measurement:
     """Measure a predictor that has nothing else to do.
 
     Args:
         predictor: from :func:`connected`.
-        effort: what, and for how long.
+        config: what, and for how long.
         watch: sees each cell before it is measured.
 
     Raises:
         ProfilingError: it refuses, no random prompt is answered with as many tokens, or these are fewer than two.
     """
-    if effort.new_tokens < 2:
+    if config.new_tokens < 2:
         raise ProfilingError("answers of one token have no decode steps: give --new-tokens 2 or more")
-    slots = (await predictor.facts()).slots
-    chance, shortest, longest = Random(0), effort.lengths[0], effort.lengths[-1]
+    slots = (await predictor.info()).slots
+    rng, shortest, longest = Random(0), config.lengths[0], config.lengths[-1]
     prompts = {
-        length: await find_prompts(predictor, length, effort.new_tokens, chance) for length in effort.lengths
+        length: await find_prompts(predictor, length, config.new_tokens, rng) for length in config.lengths
     }
-    single = [Cell(1, shortest, 1), Cell(1, longest, 1)]
-    full = Cell(min(slots, 2 * -(-effort.prefill_tokens // longest)), longest, 1)
-    callers = [count for count in effort.callers if count <= slots]
-    grid = [Cell(count, length, effort.new_tokens) for count in callers for length in effort.lengths]
-    cells = [*single, full, *grid]
+    single = [GridPoint(1, shortest, 1), GridPoint(1, longest, 1)]
+    full = GridPoint(min(slots, 2 * -(-config.prefill_tokens // longest)), longest, 1)
+    callers = [count for count in config.callers if count <= slots]
+    grid = [GridPoint(count, length, config.new_tokens) for count in callers for length in config.lengths]
+    points = [*single, full, *grid]
     runs = [
         await run_callers(
             predictor,
-            prompts[cell.prompt_tokens],
-            callers=cell.callers,
-            new_tokens=cell.new_tokens,
-            seconds=effort.seconds / effort.rounds,
+            prompts[point.prompt_tokens],
+            callers=point.callers,
+            new_tokens=point.new_tokens,
+            seconds=config.seconds / config.rounds,
         )
-        for cell in watch(cells * effort.rounds)
+        for point in watch(points * config.rounds)
     ]
-    firsts = range(0, len(runs), len(cells))
+    firsts = range(0, len(runs), len(points))
     return Measurement(
-        await predictor.facts(),  # now that its memory is all taken
+        await predictor.info(),  # now that its memory is all taken
         tuple(run for first in firsts for run in runs[first : first + 2]),
         tuple(runs[first + 2] for first in firsts),
-        tuple(run for first in firsts for run in runs[first + 3 : first + len(cells)]),
+        tuple(run for first in firsts for run in runs[first + 3 : first + len(points)]),
     )
 
 
 async def find_prompts(
-    predictor: Predictor, length: int, new_tokens: int, chance: Random
+    predictor: ProfiledPredictor, length: int, new_tokens: int, rng: Random
 ) -> list[tuple[int, ...]]:
     """Random prompts of ``length`` tokens whose answers reach ``new_tokens``.
 
@@ -302,7 +302,7 @@ async def find_prompts(
         ProfilingError: there are none among those tried.
     """
     tried = [
-        tuple(chance.randint(LOWEST_ID, HIGHEST_ID) for _ in range(length)) for _ in range(CANDIDATE_PROMPTS)
+        tuple(rng.randint(LOWEST_ID, HIGHEST_ID) for _ in range(length)) for _ in range(CANDIDATE_PROMPTS)
     ]
     sizes = await asyncio.gather(*(predictor.generate(prompt, new_tokens) for prompt in tried))
     found = [prompt for prompt, size in zip(tried, sizes, strict=True) if size >= new_tokens]
@@ -315,14 +315,14 @@ async def find_prompts(
 
 
 async def run_callers(
-    predictor: Predictor,
+    predictor: ProfiledPredictor,
     prompts: Sequence[tuple[int, ...]],
     *,
     callers: int,
     new_tokens: int,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
-) -> Run:
+) -> MeasurementRun:
     """Have callers ask one request after the other, at least two each.
 
     Args:
@@ -349,7 +349,9 @@ async def run_callers(
     await _all(call() for _ in range(callers))
     counted = (await predictor.counters()).since(before)
     latencies.sort()
-    return Run(callers, len(prompts[0]), new_tokens, len(latencies), latencies[len(latencies) // 2], counted)
+    return MeasurementRun(
+        callers, len(prompts[0]), new_tokens, len(latencies), latencies[len(latencies) // 2], counted
+    )
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:

@@ -18,16 +18,16 @@ from random import Random
 from typing import Any
 
 from benchmarks.gpu_stages import load, setting
-from knative.fitting import Setting, fit_profile
+from knative.fitting import ProfileMetadata, fit_profile
 from knative.planner.gpus import GPUS
-from knative.profile import Memory, Profile
+from knative.profile import MemoryProfile, PredictorProfile
 from knative.profiling import (
-    Cell,
-    Counters,
-    Effort,
-    Facts,
+    GridPoint,
     Measurement,
-    Run,
+    MeasurementRun,
+    MetricCounters,
+    PredictorInfo,
+    ProfilingConfig,
     connected,
     find_prompts,
     measure,
@@ -35,7 +35,7 @@ from knative.profiling import (
 )
 from protocol.release import DecoderShape, Limits, Release, load_release
 
-EFFORT = Effort(
+EFFORT = ProfilingConfig(
     callers=(1, 2, 4, 8, 16, 32, 64, 128),
     lengths=(32, 128, 384),
     new_tokens=96,
@@ -44,15 +44,26 @@ EFFORT = Effort(
     prefill_tokens=setting.PREFILL_TOKENS,
 )
 """Long answers: at 128 callers a prompt's time is then not many times that of the steps that are wanted."""
-PROMPTS_ALONE = (Cell(1, 128, 1), Cell(16, 128, 1), Cell(32, 128, 1), Cell(16, 384, 1), Cell(32, 384, 1))
+PROMPTS_ALONE = (
+    GridPoint(1, 128, 1),
+    GridPoint(16, 128, 1),
+    GridPoint(32, 128, 1),
+    GridPoint(16, 384, 1),
+    GridPoint(32, 384, 1),
+)
 """Steps that do little but read prompts, one at a time and as many as a step takes in."""
-SHORT_ANSWERS = (Cell(32, 128, 24), Cell(128, 32, 24), Cell(128, 128, 24), Cell(32, 384, 24))
+SHORT_ANSWERS = (
+    GridPoint(32, 128, 24),
+    GridPoint(128, 32, 24),
+    GridPoint(128, 128, 24),
+    GridPoint(32, 384, 24),
+)
 """What short answers would have shown of the same steps."""
 STARTS = 3
 """The first fills the page cache and compiles kernels; the others count."""
 
 
-def measure_profile(release: Path, precision: str, effort: Effort = EFFORT) -> dict[str, Any]:
+def measure_profile(release: Path, precision: str, effort: ProfilingConfig = EFFORT) -> dict[str, Any]:
     """All that was measured, and the profile that comes of it."""
     slots = max(effort.callers)
     before = used_bytes()
@@ -76,7 +87,7 @@ def measure_profile(release: Path, precision: str, effort: Effort = EFFORT) -> d
         "weight_bytes": weight_bytes(release, precision),
         "prefill_tokens": setting.PREFILL_TOKENS,
         "release": load_release(release).to_json() | {"files": {}, "provenance": {}},
-        "facts": dataclasses.asdict(measurement.facts),
+        "facts": dataclasses.asdict(measurement.info),
         **{
             name: [dataclasses.asdict(run) for run in runs]
             for name, runs in (
@@ -120,13 +131,13 @@ def event_loop_seconds(burst: Mapping[str, Any]) -> float:
     return float(coming + going) / callers
 
 
-async def _measure(url: str, effort: Effort) -> tuple[Measurement, list[Run]]:
+async def _measure(url: str, effort: ProfilingConfig) -> tuple[Measurement, list[MeasurementRun]]:
     async with connected(url) as predictor:
         measurement = await measure(predictor, effort)
         cells = [cell for cell in (*PROMPTS_ALONE, *SHORT_ANSWERS) if cell.callers <= max(effort.callers)]
-        chance, more = Random(1), []
+        rng, more = Random(1), []
         for cell in cells:
-            prompts = await find_prompts(predictor, cell.prompt_tokens, cell.new_tokens, chance)
+            prompts = await find_prompts(predictor, cell.prompt_tokens, cell.new_tokens, rng)
             more.append(
                 await run_callers(
                     predictor, prompts, callers=cell.callers, new_tokens=cell.new_tokens, seconds=0.7
@@ -135,29 +146,29 @@ async def _measure(url: str, effort: Effort) -> tuple[Measurement, list[Run]]:
     return measurement, more
 
 
-def fitted(figures: Mapping[str, Any], source: str) -> Profile:
+def fitted(figures: Mapping[str, Any], source: str) -> PredictorProfile:
     """The profile of what :func:`measure_profile` returned.
 
     Args:
         figures: of one precision.
         source: where the figures are to be found, for the profile's provenance.
     """
-    facts = Facts(**figures["facts"])
+    info = PredictorInfo(**figures["facts"])
     release = _release(figures["release"])
     kv_bytes_per_token = 2 * release.decoder.kv_values_per_token  # float16
-    taken = figures["weight_bytes"] + facts.kv_bytes
+    taken = figures["weight_bytes"] + info.kv_bytes
     key, hardware = hardware_of(figures["gpu"])
     name = f"7b-{key}-full-{figures['precision']}"
     profile = fit_profile(
-        Measurement(facts, *(_runs(figures[name]) for name in ("single", "full", "grid"))),
-        Setting(
+        Measurement(info, *(_runs(figures[name]) for name in ("single", "full", "grid"))),
+        ProfileMetadata(
             name=name,
             hardware=hardware,
             slice="full",
             prefill_tokens=figures["prefill_tokens"],
             start_seconds=round(max(figures["starts_s"][1:]), 1),
             release=release,
-            memory=Memory(
+            memory=MemoryProfile(
                 figures["weight_bytes"], kv_bytes_per_token, max(0, figures["device_bytes"] - taken)
             ),
             request_seconds=event_loop_seconds(figures["burst"]),
@@ -181,8 +192,8 @@ def _release(document: Mapping[str, Any]) -> Release:
     return Release(**{**fields, **shapes})
 
 
-def _runs(rows: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
-    return tuple(Run(**{**row, "counters": Counters(**row["counters"])}) for row in rows)
+def _runs(rows: Iterable[Mapping[str, Any]]) -> tuple[MeasurementRun, ...]:
+    return tuple(MeasurementRun(**{**row, "counters": MetricCounters(**row["counters"])}) for row in rows)
 
 
 def hardware_of(gpu: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from benchmarks.transformer_stages.job import Job
 from benchmarks.transformer_stages.processes import run_load
 from knative.planner.capacity import fixed_scaling
 from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.processors import Speeds
+from knative.simulator.processors import CoreSpeeds
 from knative.simulator.scenario import PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
 from knative.simulator.trace import Trace
@@ -56,7 +56,7 @@ class Try:
 class Meanwhile:
     """The machine during a load."""
 
-    speeds: Speeds
+    speeds: CoreSpeeds
     """Of its cores, beside when the service was learnt."""
     others_busy_cores: float
     """Kept busy by what is no part of the measurement."""
@@ -128,7 +128,7 @@ def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Pat
     return Try(answered, len(outcome.samples) - len(answered), outcome.wall_s), meanwhile
 
 
-def predict(known: Known, speeds: Speeds, trace: Trace, predictors: int) -> Try:
+def predict(known: Known, speeds: CoreSpeeds, trace: Trace, predictors: int) -> Try:
     """The simulated one, straight to the predictors in turns."""
     scaling = dataclasses.replace(fixed_scaling(predictors, 0), target_burst_capacity=0.0)
     front = dataclasses.replace(fixed_scaling(1, 0), target_burst_capacity=0.0)
@@ -143,7 +143,7 @@ def predict(known: Known, speeds: Speeds, trace: Trace, predictors: int) -> Try:
         ),
         trace,
     )
-    answered, latencies = outcome.answered(), outcome.full_latencies()
+    answered, latencies = outcome.answered(), outcome.caller_latencies()
     return Try(latencies[answered].tolist(), int((~answered).sum()), float((trace.times + latencies).max()))
 
 

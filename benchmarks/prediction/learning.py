@@ -22,9 +22,16 @@ from benchmarks.prediction.texts import Texts
 from benchmarks.transformer_stages.job import Job
 from benchmarks.transformer_stages.processes import run_load
 from benchmarks.transformer_stages.setting import require_all
-from knative.fitting import Setting, make_profile
-from knative.profile import Profile
-from knative.profiling import Facts, Predictor, Run, connected, find_prompts, run_callers
+from knative.fitting import ProfileMetadata, make_profile
+from knative.profile import PredictorProfile
+from knative.profiling import (
+    MeasurementRun,
+    PredictorInfo,
+    ProfiledPredictor,
+    connected,
+    find_prompts,
+    run_callers,
+)
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.pods import TransformerModel
 from knative.simulator.scenario import Node
@@ -84,7 +91,7 @@ class Asked:
 class Known:
     """What the simulator is told, all of it at one speed of the machine."""
 
-    profile: Profile
+    profile: PredictorProfile
     transformer: TransformerModel
     node: Node
     overhead_s: float
@@ -107,7 +114,7 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
     """
     count = len(stack.predictors)
     by_callers: dict[int, list[Asked]] = {}
-    singles: dict[int, list[Run]] = {prompt: [] for prompt in PROMPTS}
+    singles: dict[int, list[MeasurementRun]] = {prompt: [] for prompt in PROMPTS}
     with running_speedometer(directory) as readings:
         for _ in range(rounds):
             for callers in sorted({1, *(each * count for each in CALLERS)}):
@@ -121,8 +128,8 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
         return asked.at_speed(work_s / readings.between(asked.began_s, asked.ended_s).mean_work_s)
 
     asked = {callers: sum(map(usual, more), usual(first)) for callers, (first, *more) in by_callers.items()}
-    single, facts = [_pooled(singles[prompt]) for prompt in PROMPTS], asyncio.run(_facts(stack))
-    return _known(asked, single, usual(open_loop), facts, load_release(directory), count, work_s)
+    single, info = [_pooled(singles[prompt]) for prompt in PROMPTS], asyncio.run(_facts(stack))
+    return _known(asked, single, usual(open_loop), info, load_release(directory), count, work_s)
 
 
 def ask(stack: Stack, texts: Texts, callers: int, seconds: float) -> Asked:
@@ -148,24 +155,24 @@ def _asked(stack: Stack, job: Job, what: str) -> Asked:
     return Asked(began, began + outcome.wall_s, len(outcome.samples), latency, outcome.cpu_s, spent)
 
 
-async def _single_tokens(stack: Stack, seconds: float) -> list[Run]:
+async def _single_tokens(stack: Stack, seconds: float) -> list[MeasurementRun]:
     """Answers of one token, straight from one predictor, to short and to long prompts."""
     async with connected(stack.predictors[0].url) as predictor:
-        await predictor.facts()
+        await predictor.info()
         return [await _single_token(predictor, prompt, seconds) for prompt in PROMPTS]
 
 
-async def _single_token(predictor: Predictor, prompt: int, seconds: float) -> Run:
+async def _single_token(predictor: ProfiledPredictor, prompt: int, seconds: float) -> MeasurementRun:
     prompts = await find_prompts(predictor, prompt, 1, Random(0))
     return await run_callers(predictor, prompts, callers=1, new_tokens=1, seconds=seconds)
 
 
-async def _facts(stack: Stack) -> Facts:
+async def _facts(stack: Stack) -> PredictorInfo:
     async with connected(stack.predictors[0].url) as predictor:
-        return await predictor.facts()
+        return await predictor.info()
 
 
-def _pooled(runs: Sequence[Run]) -> Run:
+def _pooled(runs: Sequence[MeasurementRun]) -> MeasurementRun:
     """All of them as one: the mean of all speeds that the machine had."""
     counters = [dataclasses.astuple(run.counters) for run in runs]
     sums = (sum(column) for column in zip(*counters, strict=True))
@@ -179,9 +186,9 @@ def _pooled(runs: Sequence[Run]) -> Run:
 
 def _known(
     asked: Mapping[int, Asked],
-    single: Sequence[Run],
+    single: Sequence[MeasurementRun],
     open_loop: Asked,
-    facts: Facts,
+    info: PredictorInfo,
     release: Release,
     count: int,
     work_s: float,
@@ -195,11 +202,13 @@ def _known(
         for name in ("prompt_tokens", "generated_tokens")
     )
     runs = [
-        Run(each, prompt, new, asked[each * count].requests, 0.0, asked[each * count].spent.counters())
+        MeasurementRun(
+            each, prompt, new, asked[each * count].requests, 0.0, asked[each * count].spent.counters()
+        )
         for each in CALLERS
     ]
-    setting = Setting("in place", "this machine, one thread", "full", PREFILL_TOKENS, None, release)
-    profile = make_profile(runs, single, facts, setting)
+    setting = ProfileMetadata("in place", "this machine, one thread", "full", PREFILL_TOKENS, None, release)
+    profile = make_profile(runs, single, info, setting)
     typical, alone = asked[TYPICAL_CALLERS * count], asked[1]
     profile = dataclasses.replace(
         profile, slots=SLOTS, request_seconds=typical.spent.request_s / typical.requests

@@ -24,7 +24,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.engine.processes import ROOT, Usage
-from knative.simulator.processors import Speeds
+from knative.simulator.processors import CoreSpeeds
 from predictor.batch import Batch
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
@@ -70,13 +70,13 @@ class Readings:
         first, last = self.samples[0], self.samples[-1]
         return (last.machine_s - first.machine_s) / (last.at_s - first.at_s)
 
-    def speeds(self, began_s: float, ended_s: float, usual_work_s: float) -> Speeds:
+    def speeds(self, began_s: float, ended_s: float, usual_work_s: float) -> CoreSpeeds:
         """Over a time on the machine's monotonic clock; ``usual_work_s`` is what a step takes at speed 1."""
         values: list[float] = []
         for number in range(max(1, int((ended_s - began_s) / BIN_S))):
             inside = self.between(began_s + number * BIN_S, began_s + (number + 1) * BIN_S)
             values.append(usual_work_s / inside.mean_work_s if inside.samples else [1.0, *values][-1])
-        return Speeds(tuple(values), BIN_S)
+        return CoreSpeeds(tuple(values), BIN_S)
 
 
 @contextmanager

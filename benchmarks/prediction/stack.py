@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.engine.service import free_port
 from benchmarks.transformer_stages.processes import Server, running_server, service_settings
-from knative.profiling import Counters, connected
+from knative.profiling import MetricCounters, connected
 
 SLOTS = 16
 
@@ -36,9 +36,9 @@ class Spent:
         """What was added."""
         return Spent(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
 
-    def counters(self) -> Counters:
+    def counters(self) -> MetricCounters:
         """As a predictor's metrics, with the steps' processor time for their time."""
-        return Counters(self.steps, self.step_s, self.prompt_tokens, self.generated_tokens)
+        return MetricCounters(self.steps, self.step_s, self.prompt_tokens, self.generated_tokens)
 
     @property
     def total_s(self) -> float:
@@ -95,7 +95,7 @@ def _main_thread_s(server: Server) -> float:
     return float(main.user_time + main.system_time)
 
 
-async def _counters(servers: tuple[Server, ...]) -> list[Counters]:
+async def _counters(servers: tuple[Server, ...]) -> list[MetricCounters]:
     found = []
     for server in servers:
         async with connected(server.url) as predictor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from knative.planner.demand import Candidate
-from knative.planner.derive import Target, derive_profile, slots_that_fit
+from knative.planner.demand import PlanCandidate
+from knative.planner.derive import DerivationTarget, derive_profile, slots_that_fit
 from knative.planner.errors import PlanError
-from knative.planner.gpus import GPUS, Gpu, Slice
+from knative.planner.gpus import GPUS, GpuModel, GpuSlice
 from knative.planner.models import WEIGHT_BYTES, ModelShape
-from knative.profile import Profile, load_profile
+from knative.profile import PredictorProfile, load_profile
 
 MEASURED_GPUS = ("h200", "h100")
 """Those that a 7B model was measured on, whole and in every precision. A slice of one is derived from it as a whole,
@@ -18,8 +18,11 @@ anything else from the first."""
 
 
 def make_candidates(
-    model: ModelShape, gpus: Iterable[Gpu], max_sequence_tokens: int, measured: Sequence[Profile]
-) -> tuple[Candidate, ...]:
+    model: ModelShape,
+    gpus: Iterable[GpuModel],
+    max_sequence_tokens: int,
+    measured: Sequence[PredictorProfile],
+) -> tuple[PlanCandidate, ...]:
     """All slices of some GPUs, in every precision.
 
     Args:
@@ -33,16 +36,16 @@ def make_candidates(
         PlanError: the slots of one of these are shorter than ``max_sequence_tokens``.
     """
     return tuple(
-        _candidate(Target(gpu, part, model), precision, max_sequence_tokens, measured)
+        _candidate(DerivationTarget(gpu, gpu_slice, model), precision, max_sequence_tokens, measured)
         for gpu in gpus
-        for part in gpu.slices
+        for gpu_slice in gpu.slices
         for precision in WEIGHT_BYTES
     )
 
 
 def _candidate(
-    target: Target, precision: str, max_sequence_tokens: int, measured: Sequence[Profile]
-) -> Candidate:
+    target: DerivationTarget, precision: str, max_sequence_tokens: int, measured: Sequence[PredictorProfile]
+) -> PlanCandidate:
     measured_on = GPUS[target.gpu.key if target.gpu.key in MEASURED_GPUS else MEASURED_GPUS[0]]
     reference = load_profile(f"7b-{measured_on.key}-full-{precision}")
     own = next((profile for profile in measured if _is_of(profile, target, precision)), None)
@@ -55,26 +58,28 @@ def _candidate(
     if profile is None and slots:
         profile = derive_profile(
             reference,
-            Target(measured_on, measured_on.slices[-1], reference_model(reference)),
+            DerivationTarget(measured_on, measured_on.slices[-1], reference_model(reference)),
             target,
             slots=slots,
             max_sequence_tokens=max_sequence_tokens,
         )
-    return Candidate(
+    return PlanCandidate(
         gpu=target.gpu,
-        part=target.part,
+        gpu_slice=target.gpu_slice,
         precision=precision,
         profile=replace(profile, slots=slots, max_sequence_tokens=max_sequence_tokens)
         if profile and slots
         else None,
         weight_bytes=target.model.weight_bytes(precision),
         kv_bytes_per_token=target.model.kv_bytes_per_token,
-        slice_bytes=target.gpu.slice_bytes(target.part),
+        slice_bytes=target.gpu.slice_bytes(target.gpu_slice),
         slots=slots,
     )
 
 
-def check_profiles(measured: Sequence[Profile], candidates: Sequence[Candidate], model: ModelShape) -> None:
+def check_profiles(
+    measured: Sequence[PredictorProfile], candidates: Sequence[PlanCandidate], model: ModelShape
+) -> None:
     """Refuse a profile of the caller's own that no candidate is planned with.
 
     Args:
@@ -93,7 +98,7 @@ def check_profiles(measured: Sequence[Profile], candidates: Sequence[Candidate],
             raise PlanError(f"profile {profile.name} cannot be used: {reason}")
 
 
-def _why_unused(profile: Profile, candidates: Sequence[Candidate], model: ModelShape) -> str:
+def _why_unused(profile: PredictorProfile, candidates: Sequence[PlanCandidate], model: ModelShape) -> str:
     gpu = next((gpu for gpu in GPUS.values() if gpu.name == profile.hardware), None)
     if gpu is None:
         names = ", ".join(gpu.name for gpu in GPUS.values())
@@ -113,7 +118,7 @@ def _why_unused(profile: Profile, candidates: Sequence[Candidate], model: ModelS
     return ""
 
 
-def _check_slot_length(profile: Profile, max_sequence_tokens: int) -> None:
+def _check_slot_length(profile: PredictorProfile, max_sequence_tokens: int) -> None:
     """Refuse slots longer than those that were measured: nothing says how long their steps take."""
     if max_sequence_tokens > profile.max_sequence_tokens:
         raise PlanError(
@@ -123,7 +128,7 @@ def _check_slot_length(profile: Profile, max_sequence_tokens: int) -> None:
         )
 
 
-def reference_model(reference: Profile) -> ModelShape:
+def reference_model(reference: PredictorProfile) -> ModelShape:
     """The model that a reference was measured with.
 
     Raises:
@@ -136,26 +141,28 @@ def reference_model(reference: Profile) -> ModelShape:
     return ModelShape(reference.release.name, reference.release.shape, tied=False)
 
 
-def _is_of(profile: Profile, target: Target, precision: str) -> bool:
-    place = (target.gpu.name, target.part.name, precision)
+def _is_of(profile: PredictorProfile, target: DerivationTarget, precision: str) -> bool:
+    place = (target.gpu.name, target.gpu_slice.name, precision)
     return _place(profile) == place and profile.release.shape == target.model.decoder
 
 
-def _place(profile: Profile) -> tuple[str, str, str]:
+def _place(profile: PredictorProfile) -> tuple[str, str, str]:
     return profile.hardware, profile.slice, profile.precision
 
 
-def _place_of(candidate: Candidate) -> tuple[str, str, str]:
-    return candidate.gpu.name, candidate.part.name, candidate.precision
+def _place_of(candidate: PlanCandidate) -> tuple[str, str, str]:
+    return candidate.gpu.name, candidate.gpu_slice.name, candidate.precision
 
 
-def slice_of(gpu: Gpu, name: str) -> Slice:
+def slice_of(gpu: GpuModel, name: str) -> GpuSlice:
     """A GPU's slice by its name.
 
     Raises:
         PlanError: it has none of that name.
     """
-    for part in gpu.slices:
-        if part.name == name:
-            return part
-    raise PlanError(f"{gpu.name} has no slice {name}: it has {', '.join(part.name for part in gpu.slices)}")
+    for gpu_slice in gpu.slices:
+        if gpu_slice.name == name:
+            return gpu_slice
+    raise PlanError(
+        f"{gpu.name} has no slice {name}: it has {', '.join(gpu_slice.name for gpu_slice in gpu.slices)}"
+    )

@@ -9,12 +9,12 @@ import numpy as np
 
 from knative.annotations import GROUP, RevisionScaling, revision_scaling
 from knative.config import AutoscalerConfig
-from knative.planner.demand import Capacity, Demand
-from knative.profile import Profile
+from knative.planner.demand import Demand, PodCapacity
+from knative.profile import PredictorProfile
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.events import Status
-from knative.simulator.outcome import Outcome, percentile
 from knative.simulator.pods import TransformerModel
+from knative.simulator.result import SimulationResult, percentile
 from knative.simulator.scenario import PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
 from knative.simulator.trace import Floats
@@ -48,7 +48,7 @@ def long_text(traffic: Traffic, share: float = 0.99) -> tuple[int, int]:
     return prompt, 1 + math.ceil(chars * traffic.new_tokens_per_char)
 
 
-def alone_seconds(profile: Profile, traffic: Traffic) -> float:
+def alone_seconds(profile: PredictorProfile, traffic: Traffic) -> float:
     """Latency of a long text with nothing else in the pod."""
     prompt, new = long_text(traffic)
     step = profile.step_seconds(1, prompt + new / 2)
@@ -56,7 +56,7 @@ def alone_seconds(profile: Profile, traffic: Traffic) -> float:
     return profile.request_seconds + reading + new * step
 
 
-def most_per_second(profile: Profile, traffic: Traffic) -> float:
+def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
     """Requests per second of a pod whose slots are all busy: no objective allows more."""
     prompt = traffic.template_tokens + traffic.chars * traffic.prompt_tokens_per_char
     new = 1 + traffic.chars * traffic.new_tokens_per_char
@@ -65,32 +65,32 @@ def most_per_second(profile: Profile, traffic: Traffic) -> float:
     return 1 / (new * step / profile.slots + extra)
 
 
-def highest_rate(profile: Profile, traffic: Traffic) -> float:
+def max_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
     """Requests per second that no pod's capacity comes to: where the search for it begins."""
-    return most_per_second(profile, traffic) * ABOVE_MOST
+    return max_throughput(profile, traffic) * ABOVE_MOST
 
 
-def overhead_seconds(profile: Profile) -> float:
+def overhead_seconds(profile: PredictorProfile) -> float:
     """What comes on top of the predictor: the transformer's work on a miss and the way there."""
     service = Scenario("", (PredictorService("", fixed_scaling(1, 0), profile),))
     return service.overhead_s + TransformerModel().miss_seconds
 
 
-def keeps_objective(profile: Profile, demand: Demand, rate: float) -> bool:
+def keeps_objective(profile: PredictorProfile, demand: Demand, rate: float) -> bool:
     """Whether one pod keeps the objective at so many misses per second. One simulation."""
     objective = demand.p99_s - overhead_seconds(profile)
     if objective <= 0:
         return False
-    late = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
-    return late is not None and late <= objective
+    latency_s = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
+    return latency_s is not None and latency_s <= objective
 
 
-def lowest_rate(profile: Profile, traffic: Traffic) -> float:
+def min_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
     """The lowest rate that a capacity is looked for at."""
-    return highest_rate(profile, traffic) / 2.0**HALVINGS
+    return max_search_rate(profile, traffic) / 2.0**HALVINGS
 
 
-def pod_capacity(profile: Profile, demand: Demand) -> Capacity:
+def pod_capacity(profile: PredictorProfile, demand: Demand) -> PodCapacity:
     """The highest rate of misses at which one pod keeps the objective.
 
     The objective is less what comes on top of the predictor: the transformer's work and the way there.
@@ -98,7 +98,7 @@ def pod_capacity(profile: Profile, demand: Demand) -> Capacity:
     overhead = overhead_seconds(profile)
     objective = demand.p99_s - overhead
     alone = alone_seconds(profile, demand.traffic) + overhead
-    low, high = 0.0, highest_rate(profile, demand.traffic)
+    low, high = 0.0, max_search_rate(profile, demand.traffic)
     for _ in range(HALVINGS):
         rate = (low + high) / 2
         if keeps_objective(profile, demand, rate):
@@ -106,12 +106,14 @@ def pod_capacity(profile: Profile, demand: Demand) -> Capacity:
         else:
             high = rate
     if not low:
-        return Capacity(0.0, 0.0, 0.0, alone)
+        return PodCapacity(0.0, 0.0, 0.0, alone)
     planned, light = (_alone(profile, demand, low * demand.load / burst, objective) for burst in (1.0, BURST))
-    return Capacity(low, float(planned.mean()), float(light.mean()), alone)
+    return PodCapacity(low, float(planned.mean()), float(light.mean()), alone)
 
 
-def whole_service(profile: Profile, demand: Demand, *, replicas: int, transformers: int) -> Outcome:
+def whole_service(
+    profile: PredictorProfile, demand: Demand, *, replicas: int, transformers: int
+) -> SimulationResult:
     """The service as planned, all its pods, under the whole load."""
     seconds = max(SECONDS, REQUESTS / demand.qps)
     service = Scenario(
@@ -127,14 +129,14 @@ def whole_service(profile: Profile, demand: Demand, *, replicas: int, transforme
     return simulate(service, generate_arrivals(f"poisson:rate={demand.qps},seconds={seconds}", demand.seed))
 
 
-def service_p99(outcome: Outcome) -> float | None:
+def service_p99(result: SimulationResult) -> float | None:
     """P99 of all requests, those that failed counted as never answered; None if more than 1 % did."""
-    latencies = np.where(outcome.answered(), outcome.full_latencies(), np.inf)
+    latencies = np.where(result.answered(), result.caller_latencies(), np.inf)
     value = float(np.percentile(latencies, 99, method="higher"))
     return value if math.isfinite(value) else None
 
 
-def _alone(profile: Profile, demand: Demand, rate: float, objective: float) -> Floats:
+def _alone(profile: PredictorProfile, demand: Demand, rate: float, objective: float) -> Floats:
     """Latencies of one pod without a limit of its own; what fails counts as late as can be."""
     seconds = max(SECONDS, REQUESTS / rate)
     service = Scenario(
@@ -146,5 +148,5 @@ def _alone(profile: Profile, demand: Demand, rate: float, objective: float) -> F
         overhead_s=0.0,
         seed=demand.seed,
     )
-    outcome = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", demand.seed))
-    return np.where(outcome.statuses == Status.OK, outcome.latencies, service.timeout_s)
+    result = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", demand.seed))
+    return np.where(result.statuses == Status.OK, result.latencies, service.timeout_s)

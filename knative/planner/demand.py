@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from knative.planner.errors import PlanError
-from knative.planner.gpus import Gpu, Slice
-from knative.profile import Profile
+from knative.planner.gpus import GpuModel, GpuSlice
+from knative.profile import PredictorProfile
 from knative.simulator.workload import Traffic
 
 
@@ -60,13 +60,13 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PlanCandidate:
     """One way to serve: a slice and a precision, with the profile it has or would have."""
 
-    gpu: Gpu
-    part: Slice
+    gpu: GpuModel
+    gpu_slice: GpuSlice
     precision: str
-    profile: Profile | None
+    profile: PredictorProfile | None
     """None if not one slot fits."""
     weight_bytes: int
     kv_bytes_per_token: int
@@ -76,11 +76,11 @@ class Candidate:
     @property
     def label(self) -> str:
         """For tables."""
-        return f"{self.gpu.key} {self.part.name} {self.precision}"
+        return f"{self.gpu.key} {self.gpu_slice.name} {self.precision}"
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class PodCapacity:
     """What one pod can do within the objective."""
 
     rate: float
@@ -95,13 +95,13 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class PlanOption:
     """A candidate, judged as far as was needed."""
 
-    candidate: Candidate
+    candidate: PlanCandidate
     reason: str
     """Why it cannot, or why it is not the first; empty for the first."""
-    capacity: Capacity | None = None
+    capacity: PodCapacity | None = None
     replicas: int = 0
     gpus: int = 0
     cost: float = 0.0
@@ -120,7 +120,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizing:
     """What the rest of the deployment needs."""
 
     container_concurrency: int
@@ -138,15 +138,15 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CapacityPlan:
     """Every option, the best first, and what goes with the best."""
 
     demand: Demand
-    options: tuple[Option, ...]
-    sizes: Sizes | None
+    options: tuple[PlanOption, ...]
+    sizes: Sizing | None
     """None if nothing is feasible."""
     binding: str = ""
     """If nothing is feasible: what stands in the way."""
     nearest: Demand | None = None
     """If nothing is feasible: the closest demand that is, with its own options first in ``nearest_options``."""
-    nearest_options: tuple[Option, ...] = ()
+    nearest_options: tuple[PlanOption, ...] = ()

@@ -22,9 +22,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from knative.planner.gpus import Gpu, Slice
+from knative.planner.gpus import GpuModel, GpuSlice
 from knative.planner.models import ModelShape
-from knative.profile import Memory, Profile, ProfiledRelease, StepTable
+from knative.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
 
 MEMORY_FRACTION = 0.92
 """As ``YIWEN_GPU_MEMORY_FRACTION``."""
@@ -45,15 +45,17 @@ PROVENANCE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DerivationTarget:
     """What a profile is wanted for."""
 
-    gpu: Gpu
-    part: Slice
+    gpu: GpuModel
+    gpu_slice: GpuSlice
     model: ModelShape
 
 
-def slots_that_fit(target: Target, precision: str, other_bytes: int, max_sequence_tokens: int) -> int:
+def slots_that_fit(
+    target: DerivationTarget, precision: str, other_bytes: int, max_sequence_tokens: int
+) -> int:
     """Slots that the memory holds beside weights and workspace, as the predictor's start counts them; 0 if none.
 
     Args:
@@ -62,14 +64,19 @@ def slots_that_fit(target: Target, precision: str, other_bytes: int, max_sequenc
         other_bytes: workspace, buffers and what CUDA takes.
         max_sequence_tokens: tokens of a slot.
     """
-    available = target.gpu.slice_bytes(target.part) * MEMORY_FRACTION
+    available = target.gpu.slice_bytes(target.gpu_slice) * MEMORY_FRACTION
     left = available - target.model.weight_bytes(precision) - other_bytes
     return max(0, int(left // (target.model.kv_bytes_per_token * max_sequence_tokens)))
 
 
 def derive_profile(
-    reference: Profile, measured_on: Target, target: Target, *, slots: int, max_sequence_tokens: int
-) -> Profile:
+    reference: PredictorProfile,
+    measured_on: DerivationTarget,
+    target: DerivationTarget,
+    *,
+    slots: int,
+    max_sequence_tokens: int,
+) -> PredictorProfile:
     """A profile by the rules above.
 
     Args:
@@ -86,24 +93,28 @@ def derive_profile(
     start = reference.start_seconds * weights / measured_on.model.weight_bytes(precision)
     return dataclasses.replace(
         reference,
-        name=f"{model.name}-{target.gpu.key}-{target.part.name}-{precision}",
+        name=f"{model.name}-{target.gpu.key}-{target.gpu_slice.name}-{precision}",
         kind="derived",
         rule=f"from {reference.name}, by bytes read, bandwidth and arithmetic: knative/planner/derive.py",
         hardware=target.gpu.name,
-        slice=target.part.name,
+        slice=target.gpu_slice.name,
         release=_release(reference, measured_on, target),
         slots=slots,
         max_sequence_tokens=max_sequence_tokens,
         step=_steps(reference, measured_on, target, (slots, max_sequence_tokens), prefill),
         prefill_seconds_per_token=_rounded(prefill),
         start_seconds=_rounded(start),
-        memory=Memory(weights, model.kv_bytes_per_token, reference.memory.other_bytes),
+        memory=MemoryProfile(weights, model.kv_bytes_per_token, reference.memory.other_bytes),
         provenance=PROVENANCE,
     )
 
 
 def _steps(
-    reference: Profile, measured_on: Target, target: Target, most: tuple[int, int], prefill: float
+    reference: PredictorProfile,
+    measured_on: DerivationTarget,
+    target: DerivationTarget,
+    most: tuple[int, int],
+    prefill: float,
 ) -> StepTable:
     """Steps up to ``most`` slots and tokens of past, none faster than ``prefill`` seconds per sequence."""
     slower = bandwidth(measured_on) / bandwidth(target)
@@ -128,21 +139,23 @@ def _steps(
     )
 
 
-def bandwidth(target: Target) -> float:
+def bandwidth(target: DerivationTarget) -> float:
     """Bytes per second that a slice reads: its share of memory slices, or of compute slices if that is less."""
-    return target.gpu.bandwidth * min(target.part.memory_share, target.part.compute_share)
+    return target.gpu.bandwidth * min(target.gpu_slice.memory_share, target.gpu_slice.compute_share)
 
 
-def flops(target: Target) -> float:
+def flops(target: DerivationTarget) -> float:
     """Operations per second of a slice's multiprocessors."""
-    return target.gpu.flops * target.part.compute_share
+    return target.gpu.flops * target.gpu_slice.compute_share
 
 
 def _read(model: ModelShape, precision: str, count: int, past: int) -> float:
     return model.read_bytes(precision) + count * past * model.kv_bytes_per_token
 
 
-def _release(reference: Profile, measured_on: Target, target: Target) -> ProfiledRelease:
+def _release(
+    reference: PredictorProfile, measured_on: DerivationTarget, target: DerivationTarget
+) -> ProfiledRelease:
     if target.model == measured_on.model:
         return reference.release
     return ProfiledRelease("", target.model.name, target.model.decoder)

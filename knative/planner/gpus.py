@@ -20,7 +20,7 @@ with 11008 MiB (NVIDIA/dcgm-exporter issue 397). Others have up to 0.99."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class GpuSlice:
     """A MIG profile, or a whole GPU."""
 
     name: str
@@ -29,7 +29,7 @@ class Slice:
     """Compute slices it takes, of 7."""
     memory: int
     """Memory slices it takes, of 8."""
-    most: int
+    max_per_gpu: int
     """Instances that fit on one GPU."""
 
     @property
@@ -45,7 +45,7 @@ class Slice:
     @property
     def idle_compute(self) -> int:
         """Compute slices that nobody can use when a GPU is cut into these alone."""
-        return COMPUTE_SLICES - self.most * self.compute
+        return COMPUTE_SLICES - self.max_per_gpu * self.compute
 
     @property
     def resource(self) -> str:
@@ -54,7 +54,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuModel:
     """One GPU."""
 
     key: str
@@ -65,7 +65,7 @@ class Gpu:
     """Bytes per second."""
     flops: float
     """Dense 16-bit operations per second."""
-    slices: tuple[Slice, ...]
+    slices: tuple[GpuSlice, ...]
     price: float
     """Per hour in USD: an assumption, near what clouds asked on demand in 2025. ``--price`` says yours."""
     product: str
@@ -75,21 +75,21 @@ class Gpu:
         """Whether a node's ``nvidia.com/gpu.product`` is this GPU."""
         return re.fullmatch(f"(NVIDIA-)?{self.product}(-.*)?", label) is not None
 
-    def slice_bytes(self, part: Slice) -> int:
+    def slice_bytes(self, gpu_slice: GpuSlice) -> int:
         """Memory that CUDA calls total on a slice."""
-        ratio = 1.0 if part.name == "full" else part.memory_share * MIG_MEMORY
+        ratio = 1.0 if gpu_slice.name == "full" else gpu_slice.memory_share * MIG_MEMORY
         return int(self.memory_gib * ratio * GIB)
 
 
-def _slices(single: int, double: int, half: int, whole: int) -> tuple[Slice, ...]:
+def _slices(single: int, double: int, half: int, whole: int) -> tuple[GpuSlice, ...]:
     return (
-        Slice(f"1g.{single}gb", 1, 1, 7),
-        Slice(f"1g.{double}gb", 1, 2, 4),
-        Slice(f"2g.{double}gb", 2, 2, 3),
-        Slice(f"3g.{half}gb", 3, 4, 2),
-        Slice(f"4g.{half}gb", 4, 4, 1),
-        Slice(f"7g.{whole}gb", 7, 8, 1),
-        Slice("full", 7, 8, 1),
+        GpuSlice(f"1g.{single}gb", 1, 1, 7),
+        GpuSlice(f"1g.{double}gb", 1, 2, 4),
+        GpuSlice(f"2g.{double}gb", 2, 2, 3),
+        GpuSlice(f"3g.{half}gb", 3, 4, 2),
+        GpuSlice(f"4g.{half}gb", 4, 4, 1),
+        GpuSlice(f"7g.{whole}gb", 7, 8, 1),
+        GpuSlice("full", 7, 8, 1),
     )
 
 
@@ -102,8 +102,8 @@ def _gpu(
     price: float,
     sizes: tuple[int, ...],
     product: str,
-) -> Gpu:
-    return Gpu(key, name, memory_gib, tb_per_s * 1e12, tflops * 1e12, _slices(*sizes), price, product)
+) -> GpuModel:
+    return GpuModel(key, name, memory_gib, tb_per_s * 1e12, tflops * 1e12, _slices(*sizes), price, product)
 
 
 GPUS = {
@@ -123,10 +123,10 @@ GPUS = {
 """By key."""
 
 
-def fits_together(parts: tuple[Slice, ...]) -> bool:
+def fits_together(parts: tuple[GpuSlice, ...]) -> bool:
     """Whether slices fit on one GPU by their units; where they may lie is the driver's to say."""
     return (
-        sum(part.compute for part in parts) <= COMPUTE_SLICES
-        and sum(part.memory for part in parts) <= MEMORY_SLICES
-        and all(parts.count(part) <= part.most for part in parts)
+        sum(gpu_slice.compute for gpu_slice in parts) <= COMPUTE_SLICES
+        and sum(gpu_slice.memory for gpu_slice in parts) <= MEMORY_SLICES
+        and all(parts.count(gpu_slice) <= gpu_slice.max_per_gpu for gpu_slice in parts)
     )

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from knative.planner.capacity import alone_seconds, highest_rate, keeps_objective, lowest_rate
-from knative.planner.demand import Candidate, Demand, Option
+from knative.planner.capacity import alone_seconds, keeps_objective, max_search_rate, min_search_rate
+from knative.planner.demand import Demand, PlanCandidate, PlanOption
 from knative.planner.options import Reporter, find_options
 from knative.planner.wording import milliseconds
 
@@ -21,11 +21,11 @@ USEFUL = 2.0
 RETRIES = (1.0, 1.05, 1.1, 1.25)
 """An objective is relaxed by these until whole services keep it too; a load is divided by them."""
 
-Nearest: TypeAlias = "tuple[Demand | None, tuple[Option, ...]]"
+Nearest: TypeAlias = "tuple[Demand | None, tuple[PlanOption, ...]]"
 
 
 def find_nearest(
-    candidates: Sequence[Candidate], options: Sequence[Option], demand: Demand, report: Reporter
+    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], demand: Demand, report: Reporter
 ) -> Nearest:
     """A demand that can be met with its options, or nothing where the model fits nowhere.
 
@@ -52,7 +52,7 @@ def find_nearest(
 
 
 def _shortest(
-    candidates: Sequence[Candidate], demand: Demand, alone_s: float, report: Reporter
+    candidates: Sequence[PlanCandidate], demand: Demand, alone_s: float, report: Reporter
 ) -> float | None:
     """Seconds of the shortest objective that can be met, within :data:`NEAR`; None if a hundredfold is none.
 
@@ -82,16 +82,16 @@ def _shortest(
     return high
 
 
-def _meets(candidate: Candidate, demand: Demand) -> bool:
+def _meets(candidate: PlanCandidate, demand: Demand) -> bool:
     """Whether a pod keeps the objective at the load that the GPUs leave it, or at any. One simulation at most."""
     profile = candidate.profile
     if profile is None or alone_seconds(profile, demand.traffic) > demand.p99_s:
         return False
-    rate = lowest_rate(profile, demand.traffic)
+    rate = min_search_rate(profile, demand.traffic)
     if demand.max_gpus is not None:
-        pods = demand.max_gpus * candidate.part.most
+        pods = demand.max_gpus * candidate.gpu_slice.max_per_gpu
         rate = max(rate, demand.misses_per_s / (pods * demand.load))
-    return rate <= highest_rate(profile, demand.traffic) and keeps_objective(profile, demand, rate)
+    return rate <= max_search_rate(profile, demand.traffic) and keeps_objective(profile, demand, rate)
 
 
 def _longer(demand: Demand, shortest: float) -> Iterable[Demand]:
@@ -99,11 +99,13 @@ def _longer(demand: Demand, shortest: float) -> Iterable[Demand]:
 
 
 def _fewer(
-    candidates: Sequence[Candidate], options: Sequence[Option], demand: Demand, report: Reporter
+    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], demand: Demand, report: Reporter
 ) -> Nearest:
     """The most requests that the GPUs do within the objective."""
     rates = [
-        option.candidate.part.most * option.capacity.rate for option in options if option.capacity is not None
+        option.candidate.gpu_slice.max_per_gpu * option.capacity.rate
+        for option in options
+        if option.capacity is not None
     ]
     most = max(rates, default=0.0) * (demand.max_gpus or 0) * demand.load / (1 - demand.hit_rate)
     if not most:
@@ -115,7 +117,7 @@ def _fewer(
     return _settle(candidates, loads, report)
 
 
-def _settle(candidates: Sequence[Candidate], demands: Iterable[Demand], report: Reporter) -> Nearest:
+def _settle(candidates: Sequence[PlanCandidate], demands: Iterable[Demand], report: Reporter) -> Nearest:
     """The first of some demands that whole services meet."""
     for demand in demands:
         options = find_options(candidates, demand, report)

@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 
 from knative.planner.capacity import (
     alone_seconds,
-    highest_rate,
+    max_search_rate,
     overhead_seconds,
     pod_capacity,
     service_p99,
     whole_service,
 )
-from knative.planner.demand import Candidate, Capacity, Demand, Option
+from knative.planner.demand import Demand, PlanCandidate, PlanOption, PodCapacity
 from knative.planner.derive import BAND, MEMORY_FRACTION
 from knative.planner.wording import counted, gibibytes, milliseconds
-from knative.profile import Profile, StepTable
+from knative.profile import PredictorProfile, StepTable
 from knative.simulator.pods import TransformerModel
 
 MEASURED_BAND = (0.9, 1.1)
@@ -44,8 +44,8 @@ def silent(_: str) -> None:
 
 
 def find_options(
-    candidates: Sequence[Candidate], demand: Demand, report: Reporter = silent
-) -> tuple[Option, ...]:
+    candidates: Sequence[PlanCandidate], demand: Demand, report: Reporter = silent
+) -> tuple[PlanOption, ...]:
     """All candidates, the best first; the feasible ones among the first three are verified and have their band.
 
     Args:
@@ -66,7 +66,7 @@ def find_options(
     return (*(_with_band(option, demand) for option in ranked[:VERIFIED]), *ranked[VERIFIED:])
 
 
-def _next(options: Sequence[Option]) -> int | None:
+def _next(options: Sequence[PlanOption]) -> int | None:
     """Index of the option to look at next; None if the first ones are known."""
     feasible = [index for index, option in enumerate(options) if option.feasible]
     first = sorted(feasible, key=lambda index: _order(options[index]))[:VERIFIED]
@@ -77,38 +77,38 @@ def _next(options: Sequence[Option]) -> int | None:
     return next((index for index in first if options[index].p99_s is None), None)
 
 
-def _bounded(candidate: Candidate, demand: Demand) -> Option:
+def _bounded(candidate: PlanCandidate, demand: Demand) -> PlanOption:
     """What is known without a simulation: why it cannot, or the least that it costs."""
     profile = candidate.profile
     if profile is None:
-        return Option(candidate, _does_not_fit(candidate, demand))
+        return PlanOption(candidate, _does_not_fit(candidate, demand))
     alone = alone_seconds(profile, demand.traffic) + overhead_seconds(profile)
     if alone > demand.p99_s:
-        return Option(
+        return PlanOption(
             candidate,
             f"too slow: a long text alone takes {milliseconds(alone)}, the objective is "
             f"{milliseconds(demand.p99_s)}",
-            Capacity(0.0, 0.0, 0.0, alone),
+            PodCapacity(0.0, 0.0, 0.0, alone),
         )
-    pods = _pods(highest_rate(profile, demand.traffic), demand)
-    gpus = math.ceil(pods / candidate.part.most)
-    return Option(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
+    pods = _pods(max_search_rate(profile, demand.traffic), demand)
+    gpus = math.ceil(pods / candidate.gpu_slice.max_per_gpu)
+    return PlanOption(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
 
 
-def judge(candidate: Candidate, demand: Demand) -> Option:
+def judge(candidate: PlanCandidate, demand: Demand) -> PlanOption:
     """An option with the capacity of its pods, and how many the load takes."""
     known = _bounded(candidate, demand)
     if known.judged or candidate.profile is None:
         return known
     capacity = pod_capacity(candidate.profile, demand)
     if not capacity.rate:
-        return Option(candidate, "too slow: at no load do 99 of 100 keep the objective", capacity)
-    return _sized(Option(candidate, "", capacity), _pods(capacity.rate, demand), demand)
+        return PlanOption(candidate, "too slow: at no load do 99 of 100 keep the objective", capacity)
+    return _sized(PlanOption(candidate, "", capacity), _pods(capacity.rate, demand), demand)
 
 
-def _sized(option: Option, pods: int, demand: Demand) -> Option:
+def _sized(option: PlanOption, pods: int, demand: Demand) -> PlanOption:
     """The same with so many pods, or with the reason why there cannot be as many."""
-    gpus = math.ceil(pods / option.candidate.part.most)
+    gpus = math.ceil(pods / option.candidate.gpu_slice.max_per_gpu)
     over = demand.max_gpus is not None and gpus > demand.max_gpus
     return dataclasses.replace(
         option,
@@ -119,7 +119,7 @@ def _sized(option: Option, pods: int, demand: Demand) -> Option:
     )
 
 
-def _verified(option: Option, demand: Demand) -> Option:
+def _verified(option: PlanOption, demand: Demand) -> PlanOption:
     """With its whole service simulated, and more pods if it needs them; infeasible if a few more do not help."""
     profile, capacity = option.candidate.profile, option.capacity
     if profile is None or capacity is None:
@@ -144,7 +144,7 @@ def _pods(rate: float, demand: Demand) -> int:
     return math.ceil(demand.misses_per_s / (rate * demand.load))
 
 
-def transformers_for(demand: Demand, capacity: Capacity) -> int:
+def transformers_for(demand: Demand, capacity: PodCapacity) -> int:
     """Transformers with enough cores for all requests, and connections for all misses that are under way."""
     model = TransformerModel()
     work = demand.misses_per_s * model.miss_seconds + demand.qps * demand.hit_rate * model.hit_seconds
@@ -152,7 +152,7 @@ def transformers_for(demand: Demand, capacity: Capacity) -> int:
     return max(2, math.ceil(max(work, under_way) / TRANSFORMER_LOAD))
 
 
-def _does_not_fit(candidate: Candidate, demand: Demand) -> str:
+def _does_not_fit(candidate: PlanCandidate, demand: Demand) -> str:
     slot = candidate.kv_bytes_per_token * demand.max_sequence_tokens
     return (
         f"does not fit: weights {gibibytes(candidate.weight_bytes)}, one slot {gibibytes(slot)}, and workspace; "
@@ -160,7 +160,7 @@ def _does_not_fit(candidate: Candidate, demand: Demand) -> str:
     )
 
 
-def _rank(options: Sequence[Option]) -> tuple[Option, ...]:
+def _rank(options: Sequence[PlanOption]) -> tuple[PlanOption, ...]:
     """Feasible ones in their order, then those that were not judged by their bound, then the rest as they came.
 
     Says of each why it is behind.
@@ -174,15 +174,15 @@ def _rank(options: Sequence[Option]) -> tuple[Option, ...]:
     return (*feasible[:1], *behind, *(option for option in options if option.judged and not option.feasible))
 
 
-def _order(option: Option) -> tuple[float, int, bool, bool, float]:
+def _order(option: PlanOption) -> tuple[float, int, bool, bool, float]:
     """By cost, pods, measured before derived, and whole GPUs before slices."""
     profile, capacity = option.candidate.profile, option.capacity
     derived = profile is None or profile.kind != "measured"
     mean_s = capacity.mean_s if capacity else math.inf
-    return option.cost, option.replicas, derived, option.candidate.part.name != "full", mean_s
+    return option.cost, option.replicas, derived, option.candidate.gpu_slice.name != "full", mean_s
 
 
-def _behind(option: Option, best: Option) -> str:
+def _behind(option: PlanOption, best: PlanOption) -> str:
     if option.cost > best.cost:
         at_least = "" if option.judged else "at least "
         return f"costs {at_least}{option.cost / best.cost - 1:.0%} more"
@@ -191,12 +191,12 @@ def _behind(option: Option, best: Option) -> str:
     return "the same cost, and no better"
 
 
-def band_of(profile: Profile) -> tuple[float, float]:
+def band_of(profile: PredictorProfile) -> tuple[float, float]:
     """Factors by which a profile's seconds may be off."""
     return MEASURED_BAND if profile.kind == "measured" else BAND
 
 
-def _with_band(option: Option, demand: Demand) -> Option:
+def _with_band(option: PlanOption, demand: Demand) -> PlanOption:
     """With the fewest and the most pods if its profile is off by as much as it may be."""
     profile = option.candidate.profile
     if profile is None or not option.feasible:
@@ -210,7 +210,7 @@ def _with_band(option: Option, demand: Demand) -> Option:
     )
 
 
-def _scaled(profile: Profile, factor: float) -> Profile:
+def _scaled(profile: PredictorProfile, factor: float) -> PredictorProfile:
     """The same with all its seconds times ``factor``."""
     step = profile.step
     rows = tuple(tuple(value * factor for value in row) for row in step.seconds)

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from knative.annotations import GROUP
-from knative.planner.demand import Plan, Sizes
+from knative.planner.demand import CapacityPlan, Sizing
 from knative.planner.errors import PlanError
-from knative.planner.gpus import Gpu, Slice
+from knative.planner.gpus import GpuModel, GpuSlice
 from knative.planner.wording import counted
 
 GPU_PREFIX = "nvidia.com/"
@@ -25,7 +25,7 @@ PATCH_FILE = "planned.yaml"
 UTILIZATION = GROUP + "target-utilization-percentage"
 
 
-def overlay_files(plan: Plan, built: str, below: str) -> dict[str, str]:
+def overlay_files(plan: CapacityPlan, built: str, below: str) -> dict[str, str]:
     """The files, by name, that apply a plan.
 
     Args:
@@ -42,9 +42,9 @@ def overlay_files(plan: Plan, built: str, below: str) -> dict[str, str]:
     documents = [document for document in yaml.safe_load_all(built) if isinstance(document, dict)]
     service = _inference_service(documents)
     spec, candidate = service["spec"], plan.options[0].candidate
-    _check_slice(_container(spec["predictor"]), candidate.part.resource)
+    _check_slice(_container(spec["predictor"]), candidate.gpu_slice.resource)
     _check_gpu(spec["predictor"], candidate.gpu)
-    _check_quotas(documents, candidate.part, plan.sizes.max_replicas)
+    _check_quotas(documents, candidate.gpu_slice, plan.sizes.max_replicas)
     document = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -84,7 +84,7 @@ def _container(component: Mapping[str, Any]) -> Mapping[str, Any]:
     return containers[0]
 
 
-def _predictor(predictor: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+def _predictor(predictor: Mapping[str, Any], sizes: Sizing) -> list[dict[str, Any]]:
     """JSON patch operations; ``add`` replaces what a mapping has."""
     annotations = "/spec/predictor/annotations"
     return [
@@ -107,7 +107,7 @@ def _slots(environment: Sequence[Mapping[str, Any]], slots: int) -> list[dict[st
     return [_add(f"{path}/-", entry) if names else _add(path, [entry])]
 
 
-def _transformer(transformer: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+def _transformer(transformer: Mapping[str, Any], sizes: Sizing) -> list[dict[str, Any]]:
     """Operations; a larger ``maxReplicas`` stays, and so does 0, which is no limit."""
     most = transformer.get("maxReplicas") or 0
     operations = [_add("/spec/transformer/minReplicas", sizes.transformer_replicas)]
@@ -130,7 +130,7 @@ def _check_slice(container: Mapping[str, Any], wanted: str) -> None:
         )
 
 
-def _check_gpu(predictor: Mapping[str, Any], gpu: Gpu) -> None:
+def _check_gpu(predictor: Mapping[str, Any], gpu: GpuModel) -> None:
     """Slices of several GPUs have one name; an overlay that does not say which GPU it wants is taken as it is."""
     others = [label for label in _products(predictor) if not gpu.is_product(label)]
     if others:
@@ -157,8 +157,8 @@ def _products(predictor: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _check_quotas(documents: Sequence[Mapping[str, Any]], part: Slice, pods: int) -> None:
-    key = f"requests.{part.resource}"
+def _check_quotas(documents: Sequence[Mapping[str, Any]], gpu_slice: GpuSlice, pods: int) -> None:
+    key = f"requests.{gpu_slice.resource}"
     for document in documents:
         hard = (document.get("spec") or {}).get("hard") or {}
         if document.get("kind") != "ResourceQuota" or key not in hard:
@@ -167,9 +167,9 @@ def _check_quotas(documents: Sequence[Mapping[str, Any]], part: Slice, pods: int
         if not allowed.isdecimal():
             raise PlanError(f"ResourceQuota {name}: {key} is {allowed!r}; write a whole number")
         if int(allowed) < pods:
-            gpus = int(allowed) // part.most
+            gpus = int(allowed) // gpu_slice.max_per_gpu
             fewer = f", or plan with --max-gpus {gpus}" if gpus else ""
             raise PlanError(
-                f"ResourceQuota {name} allows {allowed} of {part.resource}, the plan's maxReplicas are {pods}: raise "
-                f"{key} to {pods} or more{fewer}"
+                f"ResourceQuota {name} allows {allowed} of {gpu_slice.resource}, the plan's maxReplicas are {pods}: "
+                f"raise {key} to {pods} or more{fewer}"
             )

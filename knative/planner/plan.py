@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from knative.planner.capacity import BURST, long_text
-from knative.planner.demand import Candidate, Demand, Option, Plan, Sizes
+from knative.planner.demand import CapacityPlan, Demand, PlanCandidate, PlanOption, Sizing
 from knative.planner.errors import PlanError
 from knative.planner.nearest import find_nearest
 from knative.planner.options import Reporter, find_options, silent, transformers_for
@@ -22,7 +22,7 @@ MAKE_ROOM = 1.2
 """Volume over what is known to lie on it."""
 
 
-def make_plan(candidates: Sequence[Candidate], demand: Demand, report: Reporter = silent) -> Plan:
+def make_plan(candidates: Sequence[PlanCandidate], demand: Demand, report: Reporter = silent) -> CapacityPlan:
     """Judge and rank.
 
     Args:
@@ -38,9 +38,9 @@ def make_plan(candidates: Sequence[Candidate], demand: Demand, report: Reporter 
     _check_length(demand)
     options = find_options(candidates, demand, report)
     if options[0].feasible:
-        return Plan(demand, options, _sizes(options[0], demand))
+        return CapacityPlan(demand, options, _sizes(options[0], demand))
     nearest, nearest_options = find_nearest(candidates, options, demand, report)
-    return Plan(demand, options, None, _binding(options, demand), nearest, nearest_options)
+    return CapacityPlan(demand, options, None, _binding(options, demand), nearest, nearest_options)
 
 
 def _check_length(demand: Demand) -> None:
@@ -54,7 +54,7 @@ def _check_length(demand: Demand) -> None:
         )
 
 
-def _sizes(best: Option, demand: Demand) -> Sizes | None:
+def _sizes(best: PlanOption, demand: Demand) -> Sizing | None:
     candidate, capacity = best.candidate, best.capacity
     if capacity is None:
         return None
@@ -63,7 +63,7 @@ def _sizes(best: Option, demand: Demand) -> Sizes | None:
     per_pod = demand.misses_per_s / best.replicas * capacity.light_s
     entry = int(2 * BYTES_PER_CHAR * demand.traffic.chars) + ENTRY_OVERHEAD
     transformers = transformers_for(demand, capacity)
-    return Sizes(
+    return Sizing(
         container_concurrency=candidate.slots,
         scale_target=max(1, min(candidate.slots, math.floor(per_pod))),
         min_replicas=best.replicas,
@@ -76,20 +76,20 @@ def _sizes(best: Option, demand: Demand) -> Sizes | None:
     )
 
 
-def _most_pods(best: Option, demand: Demand) -> int:
+def _most_pods(best: PlanOption, demand: Demand) -> int:
     """Those planned and more for bursts, as far as there are GPUs."""
     wanted = math.ceil(best.replicas * BURST)
     if demand.max_gpus is None:
         return wanted
-    return min(wanted, demand.max_gpus * best.candidate.part.most)
+    return min(wanted, demand.max_gpus * best.candidate.gpu_slice.max_per_gpu)
 
 
-def _release_bytes(candidate: Candidate) -> int:
+def _release_bytes(candidate: PlanCandidate) -> int:
     """A release's own weights beside the plan: 16 bits, whatever the plan's precision."""
     return candidate.weight_bytes if candidate.precision == "float16" else 2 * candidate.weight_bytes
 
 
-def _binding(options: Sequence[Option], demand: Demand) -> str:
+def _binding(options: Sequence[PlanOption], demand: Demand) -> str:
     """What stands in the way, of the candidate that comes closest."""
     if all(option.capacity is None for option in options):
         smallest = min(options, key=lambda option: option.candidate.weight_bytes)

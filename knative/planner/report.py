@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from knative.planner.demand import Demand, Option, Plan, Sizes
+from knative.planner.demand import CapacityPlan, Demand, PlanOption, Sizing
 from knative.planner.derive import MEMORY_FRACTION
 from knative.planner.gpus import GIB
 from knative.planner.options import band_of
@@ -18,7 +18,7 @@ from knative.simulator.pods import TransformerModel
 GB = 1e9
 
 
-def ranking(options: tuple[Option, ...]) -> Table:
+def ranking(options: tuple[PlanOption, ...]) -> Table:
     """All options, the best first."""
     table = Table()
     for name in (
@@ -38,7 +38,7 @@ def ranking(options: tuple[Option, ...]) -> Table:
     return table
 
 
-def details(plan: Plan) -> Iterator[str]:
+def details(plan: CapacityPlan) -> Iterator[str]:
     """Lines about the best option, or about what stands in the way of any."""
     if plan.sizes is None:
         yield from _impossible(plan)
@@ -50,7 +50,7 @@ def details(plan: Plan) -> Iterator[str]:
     yield from _certainty(best)
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
+def to_json(plan: CapacityPlan) -> dict[str, Any]:
     """The plan for programs; profiles by name."""
     return {
         "demand": dataclasses.asdict(plan.demand),
@@ -62,7 +62,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _row(option: Option) -> tuple[str, ...]:
+def _row(option: PlanOption) -> tuple[str, ...]:
     candidate = option.candidate
     kind = candidate.profile.kind if candidate.profile else "-"
     if not option.feasible:
@@ -81,27 +81,27 @@ def _row(option: Option) -> tuple[str, ...]:
     )
 
 
-def _memory(best: Option) -> Iterator[str]:
+def _memory(best: PlanOption) -> Iterator[str]:
     candidate = best.candidate
     profile = candidate.profile
     if profile is None:
         return
     slot = candidate.kv_bytes_per_token * profile.max_sequence_tokens
     yield (
-        f"Memory of a pod ({candidate.part.resource}): {MEMORY_FRACTION:.0%} of "
+        f"Memory of a pod ({candidate.gpu_slice.resource}): {MEMORY_FRACTION:.0%} of "
         f"{gibibytes(candidate.slice_bytes)} - {gibibytes(candidate.weight_bytes)} weights - "
         f"{gibibytes(profile.memory.other_bytes)} workspace; "
         f"{candidate.kv_bytes_per_token / 1024:,.0f} KiB of K/V per token, {slot / GIB:.2f} GiB per slot: "
         f"{candidate.slots} slots used."
     )
-    if candidate.part.idle_compute:
+    if candidate.gpu_slice.idle_compute:
         yield (
-            f"{candidate.part.most} x {candidate.part.name} leave {candidate.part.idle_compute} of 7 compute "
-            "slices of each GPU idle."
+            f"{candidate.gpu_slice.max_per_gpu} x {candidate.gpu_slice.name} leave "
+            f"{candidate.gpu_slice.idle_compute} of 7 compute slices of each GPU idle."
         )
 
 
-def _load(best: Option, demand: Demand) -> Iterator[str]:
+def _load(best: PlanOption, demand: Demand) -> Iterator[str]:
     if best.capacity is None:
         return
     yield (
@@ -110,7 +110,7 @@ def _load(best: Option, demand: Demand) -> Iterator[str]:
     )
 
 
-def _sizes(sizes: Sizes, best: Option) -> Iterator[str]:
+def _sizes(sizes: Sizing, best: PlanOption) -> Iterator[str]:
     yield (
         f"Predictor: minReplicas {sizes.min_replicas}, maxReplicas {sizes.max_replicas}, containerConcurrency "
         f"{sizes.container_concurrency}, scaleTarget {sizes.scale_target} with target-utilization-percentage 100, "
@@ -130,7 +130,7 @@ def _sizes(sizes: Sizes, best: Option) -> Iterator[str]:
     )
 
 
-def _certainty(best: Option) -> Iterator[str]:
+def _certainty(best: PlanOption) -> Iterator[str]:
     profile = best.candidate.profile
     if profile is None:
         return
@@ -147,7 +147,7 @@ def _certainty(best: Option) -> Iterator[str]:
     )
 
 
-def _impossible(plan: Plan) -> Iterator[str]:
+def _impossible(plan: CapacityPlan) -> Iterator[str]:
     demand, nearest = plan.demand, plan.nearest
     yield f"No option meets {milliseconds(demand.p99_s)} at {demand.qps:g} requests/s."
     yield f"What binds: {plan.binding}."
@@ -164,11 +164,11 @@ def _impossible(plan: Plan) -> Iterator[str]:
     )
 
 
-def _option_json(option: Option) -> dict[str, Any]:
+def _option_json(option: PlanOption) -> dict[str, Any]:
     candidate = option.candidate
     return {
         "gpu": candidate.gpu.key,
-        "slice": candidate.part.name,
+        "slice": candidate.gpu_slice.name,
         "precision": candidate.precision,
         "slots": candidate.slots,
         "weight_bytes": candidate.weight_bytes,

@@ -23,7 +23,7 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class RateSegment:
     """A time with one rate."""
 
     start: float
@@ -60,16 +60,16 @@ def generate_arrivals(spec: str, seed: int) -> Trace:
     return Trace(times=times, seconds=segments[-1].end)
 
 
-def _steady(p: Parameters) -> list[Segment]:
-    return [Segment(0.0, p["seconds"], p["rate"])]
+def _steady(p: Parameters) -> list[RateSegment]:
+    return [RateSegment(0.0, p["seconds"], p["rate"])]
 
 
-def _step(p: Parameters) -> list[Segment]:
+def _step(p: Parameters) -> list[RateSegment]:
     at = _within(p, "at", p["seconds"])
-    return [Segment(0.0, at, p["from"]), Segment(at, p["seconds"], p["to"])]
+    return [RateSegment(0.0, at, p["from"]), RateSegment(at, p["seconds"], p["to"])]
 
 
-def _bursts(p: Parameters) -> list[Segment]:
+def _bursts(p: Parameters) -> list[RateSegment]:
     """``burst`` requests per second for ``for`` seconds, every ``every`` seconds, from ``every`` on."""
     every, length = p["every"], p["for"]
     if not 0 < length < every:
@@ -82,22 +82,22 @@ def _bursts(p: Parameters) -> list[Segment]:
     for number in range(1, math.ceil(p["seconds"] / every)):
         begin = number * every
         end = min(begin + length, p["seconds"])
-        segments += [Segment(start, begin, p["rate"]), Segment(begin, end, p["burst"])]
+        segments += [RateSegment(start, begin, p["rate"]), RateSegment(begin, end, p["burst"])]
         start = end
     if start < p["seconds"]:
-        segments.append(Segment(start, p["seconds"], p["rate"]))
+        segments.append(RateSegment(start, p["seconds"], p["rate"]))
     return segments
 
 
-def _diurnal(p: Parameters) -> list[Segment]:
+def _diurnal(p: Parameters) -> list[RateSegment]:
     """A day's cosine between ``low`` (at the start) and ``high`` (half a ``period`` later), a rate per second."""
     edges = np.minimum(np.arange(math.ceil(p["seconds"]) + 1, dtype=float), p["seconds"])
     middles = (edges[:-1] + edges[1:]) / 2
     rates = p["low"] + (p["high"] - p["low"]) * (1 - np.cos(2 * np.pi * middles / p["period"])) / 2
-    return [Segment(*map(float, row)) for row in zip(edges[:-1], edges[1:], rates, strict=True)]
+    return [RateSegment(*map(float, row)) for row in zip(edges[:-1], edges[1:], rates, strict=True)]
 
 
-KINDS: Mapping[str, tuple[Mapping[str, float | None], Callable[[Parameters], list[Segment]]]] = {
+KINDS: Mapping[str, tuple[Mapping[str, float | None], Callable[[Parameters], list[RateSegment]]]] = {
     "poisson": ({"rate": None, "seconds": None}, _steady),
     "steady": ({"rate": None, "seconds": None}, _steady),
     "step": ({"from": None, "to": None, "at": None, "seconds": None}, _step),
@@ -153,7 +153,7 @@ def _within(p: Parameters, name: str, most: float) -> float:
     return p[name]
 
 
-def _poisson(segments: list[Segment], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _poisson(segments: list[RateSegment], rng: np.random.Generator) -> npt.NDArray[np.float64]:
     starts = np.array([s.start for s in segments])
     lengths = np.array([s.end - s.start for s in segments])
     counts = rng.poisson(lengths * np.array([s.rate for s in segments]))
@@ -164,7 +164,7 @@ def _poisson(segments: list[Segment], rng: np.random.Generator) -> npt.NDArray[n
     return times
 
 
-def _evenly(segments: list[Segment]) -> npt.NDArray[np.float64]:
+def _evenly(segments: list[RateSegment]) -> npt.NDArray[np.float64]:
     (segment,) = segments
     count = int(segment.rate * (segment.end - segment.start))
     return np.asarray((np.arange(count) + 0.5) / max(segment.rate, 1e-9), dtype=np.float64)

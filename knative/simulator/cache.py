@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from knative.simulator.events import Request, Status
+from knative.simulator.events import SimulatedRequest, Status
 
 ALWAYS = -2
 """Key of a request that is a hit whatever was asked before."""
 
 
-class Cache:
+class SimulatedCache:
     """Answers by text, and who waits for which."""
 
     def __init__(self, ttl_s: float, warm: Iterable[int]) -> None:
         """A cache that holds ``warm`` for ``ttl_s`` seconds from the start, as everything later."""
         self._ttl_s = ttl_s
         self._until = dict.fromkeys(warm, ttl_s)
-        self._leaders: dict[int, Request] = {}
+        self._leaders: dict[int, SimulatedRequest] = {}
 
-    def is_hit(self, request: Request, now: float) -> bool:
+    def is_hit(self, request: SimulatedRequest, now: float) -> bool:
         """Whether its answer is cached."""
         key = request.key
         return key == ALWAYS or (key >= 0 and self._until.get(key, 0.0) > now)
 
-    def follows(self, request: Request) -> bool:
+    def follows(self, request: SimulatedRequest) -> bool:
         """Have a request wait for an equal one in flight; False, if there is none: then it leads."""
         if request.key < 0:
             return False
@@ -36,7 +36,7 @@ class Cache:
         leader.followers.append(request)
         return True
 
-    def ended(self, request: Request, status: Status, now: float) -> list[Request]:
+    def finish(self, request: SimulatedRequest, status: Status, now: float) -> list[SimulatedRequest]:
         """A request has left its pod; returns those that waited for its answer, or its failure."""
         if self._leaders.get(request.key) is not request:
             return []

@@ -13,17 +13,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from knative.profile import Profile
-from knative.simulator.events import Clock, Request, Status
+from knative.profile import PredictorProfile
+from knative.simulator.events import Clock, EndCallback, SimulatedRequest, Status
 from knative.simulator.processors import Processor
 
 PAST_GRAIN = 16
 """Tokens of past per entry of the table of steps: finer than any profile was measured."""
-
-Ended = Callable[[Request, Status], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class DecodingModel:
     """[sequences][past // PAST_GRAIN] seconds of a step."""
 
     @classmethod
-    def of(cls, profile: Profile, *, slots: int, queue_tokens: int) -> DecodingModel:
+    def of(cls, profile: PredictorProfile, *, slots: int, queue_tokens: int) -> DecodingModel:
         """From a profile.
 
         Args:
@@ -62,15 +59,15 @@ class DecodingModel:
         )
 
 
-class Decoder:
+class SimulatedDecoder:
     """One pod's predictor."""
 
     __slots__ = (
         "_clock",
-        "_ended",
         "_first_step_end",
         "_jump_end_step",
         "_model",
+        "_on_end",
         "_past",
         "_processor",
         "_running",
@@ -83,7 +80,7 @@ class Decoder:
         "waiting_tokens",
     )
 
-    def __init__(self, clock: Clock, processor: Processor, model: DecodingModel, ended: Ended) -> None:
+    def __init__(self, clock: Clock, processor: Processor, model: DecodingModel, on_end: EndCallback) -> None:
         """An idle predictor.
 
         Args:
@@ -91,20 +88,20 @@ class Decoder:
                 processor to itself.
             processor: what its steps take their time of.
             model: what it can do.
-            ended: is told each request's end, never from within :meth:`submit`.
+            on_end: is told each request's end, never from within :meth:`submit`.
         """
         self._clock = clock
         self._processor = processor
         self._model = model
-        self._ended = ended
-        self.waiting: deque[Request] = deque()
+        self._on_end = on_end
+        self.waiting: deque[SimulatedRequest] = deque()
         self.waiting_tokens = 0
         self.busy_seconds = 0.0
         self.steps = 0
         """Steps that are done."""
-        self._running: list[tuple[int, int, Request]] = []
+        self._running: list[tuple[int, int, SimulatedRequest]] = []
         """A heap by the step that ends each."""
-        self._running_order: deque[Request] = deque()
+        self._running_order: deque[SimulatedRequest] = deque()
         """The running in the order they were let in, some of them ended already."""
         self._past = 0
         """Sum of the tokens in the slots."""
@@ -121,7 +118,7 @@ class Decoder:
         """Sequences in slots."""
         return len(self._running)
 
-    def submit(self, request: Request) -> bool:
+    def submit(self, request: SimulatedRequest) -> bool:
         """Take a request in; False if the queue has no room for it."""
         if self.waiting_tokens + request.reserved > self._model.queue_tokens:
             return False
@@ -130,15 +127,15 @@ class Decoder:
         if not self._jump_end_step:
             self._begin()
         elif len(self.waiting) == 1 and len(self._running) < self._model.slots:
-            self._cut()
+            self._shorten_jump()
         return True
 
-    def lose(self) -> list[Request]:
+    def kill(self) -> list[SimulatedRequest]:
         """The pod is gone; returns what was in it."""
         lost = [*self.waiting, *(request for *_, request in self._running if request.status is None)]
         self.waiting.clear()
         self._running.clear()
-        self._processor.stop()
+        self._processor.cancel()
         self._jump_end_step = 0
         return lost
 
@@ -148,16 +145,16 @@ class Decoder:
         while waiting and waiting[0].deadline <= now:
             request = waiting.popleft()
             self.waiting_tokens -= request.reserved
-            self._ended(request, Status.TIMEOUT)
+            self._on_end(request, Status.TIMEOUT)
 
-    def _cut(self) -> None:
+    def _shorten_jump(self) -> None:
         """End the jump with the step that runs now."""
         since = self._processor.now - self._first_step_end
         more = 0 if since < 0 else math.floor(since / self._step_seconds) + 1
         end = self.steps + 1 + more
         if end < self._jump_end_step:
             self._jump_end_step = end
-            self._processor.work_until(self._first_step_end + more * self._step_seconds, self._jumped)
+            self._processor.call_at(self._first_step_end + more * self._step_seconds, self._jumped)
 
     def _jumped(self, _: object) -> None:
         done = self._jump_end_step - self.steps
@@ -167,7 +164,7 @@ class Decoder:
         self.busy_seconds += self._processor.now - self._step
         running = self._running
         # Slots first, callers after: who is told of an end may bring the next request at once.
-        over: list[tuple[Request, Status]] = []
+        over: list[tuple[SimulatedRequest, Status]] = []
         while running and running[0][0] <= self.steps:
             request = heapq.heappop(running)[2]
             self._past -= request.prompt + request.new
@@ -176,21 +173,21 @@ class Decoder:
         while late and (late[0].ends_at <= self.steps or late[0].deadline <= now):
             request = late.popleft()
             if request.ends_at > self.steps:
-                self._drop(request)
+                self._abort(request)
                 over.append((request, Status.TIMEOUT))
         for request, status in over:
-            self._ended(request, status)
+            self._on_end(request, status)
         self.expire(now)
         self._begin()
 
-    def _drop(self, request: Request) -> None:
+    def _abort(self, request: SimulatedRequest) -> None:
         self._running = [entry for entry in self._running if entry[2] is not request]
         heapq.heapify(self._running)
         self._past -= request.prompt + request.new - (request.ends_at - self.steps)
 
     def _begin(self) -> None:
         """Let prompts in and start the next jump, if there is anything to do."""
-        prompt_tokens = self._let_in()
+        prompt_tokens = self._admit_prefills()
         count = len(self._running)
         if not count:
             self._jump_end_step = 0
@@ -205,15 +202,15 @@ class Decoder:
         first = seconds
         if prompt_tokens:
             first += model.prompt_step_seconds + prompt_tokens * model.prefill_seconds_per_token
-        left = self._running_order[0].deadline - self._clock.now
-        if left < first + (steps - 1) * seconds:
-            steps = min(steps, 1 + max(0, math.ceil((left - first) / seconds)))
+        remaining_s = self._running_order[0].deadline - self._clock.now
+        if remaining_s < first + (steps - 1) * seconds:
+            steps = min(steps, 1 + max(0, math.ceil((remaining_s - first) / seconds)))
         self._step = now
         self._first_step_end = now + first
         self._jump_end_step = self.steps + steps
-        self._processor.work_until(now + first + (steps - 1) * seconds, self._jumped)
+        self._processor.call_at(now + first + (steps - 1) * seconds, self._jumped)
 
-    def _let_in(self) -> int:
+    def _admit_prefills(self) -> int:
         """Move waiting prompts into slots; returns their tokens."""
         model, running, waiting = self._model, self._running, self.waiting
         tokens = count = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knative.simulator.events import Clock
-from knative.simulator.pods import Phase, Pod, PredictorPod
+from knative.simulator.pods import Phase, PredictorPod, SimulatedPod
 from knative.simulator.revision import Revision
 
 
@@ -35,7 +35,7 @@ class ColdStart:
         return self.schedule_seconds + self.pull_seconds + self.start_seconds
 
 
-class Slices:
+class SlicePool:
     """What pods run on: MIG slices or whole GPUs, and the time that they are held."""
 
     def __init__(self, clock: Clock, available: int | None) -> None:
@@ -51,9 +51,9 @@ class Slices:
         self.seconds = 0.0
         """Taken slices over time, up to the last change."""
         self._changed = 0.0
-        self._wanted: deque[tuple[Pod, Callable[[Pod], None]]] = deque()
+        self._wanted: deque[tuple[SimulatedPod, Callable[[SimulatedPod], None]]] = deque()
 
-    def take(self, pod: Pod, started: Callable[[Pod], None]) -> None:
+    def acquire(self, pod: SimulatedPod, started: Callable[[SimulatedPod], None]) -> None:
         """Have ``started(pod)`` called once there is a slice for it, unless it is gone by then."""
         pod.phase = Phase.PENDING
         self._wanted.append((pod, started))
@@ -69,7 +69,7 @@ class Slices:
         self._change(-1)
         self._hand_out()
 
-    def settle(self) -> float:
+    def held_seconds(self) -> float:
         """Seconds that slices were held until now."""
         self._change(0)
         return self.seconds
@@ -93,8 +93,8 @@ class Deployment:
     """The pods of one revision."""
 
     def __init__(
-        self, clock: Clock, revision: Revision, slices: Slices, cold_start: ColdStart, make: Callable[[], Pod],
-        ready_changed: Callable[[], None],
+        self, clock: Clock, revision: Revision, slices: SlicePool, cold_start: ColdStart,
+        make_pod: Callable[[], SimulatedPod], ready_changed: Callable[[], None],
     ) -> None:  # fmt: skip
         """No pods.
 
@@ -103,43 +103,43 @@ class Deployment:
             revision: gets the pods that are ready.
             slices: what the pods run on.
             cold_start: how long a start takes.
-            make: a new pod.
+            make_pod: a new pod.
             ready_changed: called when a pod became ready, or died; not for what :meth:`scale` does.
         """
         self._clock = clock
         self._revision = revision
         self._slices = slices
         self._cold_start = cold_start
-        self._make = make
+        self._make_pod = make_pod
         self._ready_changed = ready_changed
-        self.pods: list[Pod] = []
+        self.pods: list[SimulatedPod] = []
         """All that count as replicas: pending, starting, ready."""
-        self._leaving: list[Pod] = []
+        self._leaving: list[SimulatedPod] = []
 
     @property
     def leaving(self) -> int:
         """Pods that finish what they have."""
         return len(self._leaving)
 
-    def begin(self, replicas: int) -> None:
+    def start_ready(self, replicas: int) -> None:
         """Have so many pods ready at once, as a service has that ran before."""
         for _ in range(replicas):
-            pod = self._make()
+            pod = self._make_pod()
             self.pods.append(pod)
-            self._slices.take(pod, self._become_ready if self._slices.free else self._start)
+            self._slices.acquire(pod, self._become_ready if self._slices.free else self._start)
 
     def scale(self, replicas: int) -> None:
         """Make or take away pods until there are so many."""
         while len(self.pods) < replicas:
-            pod = self._make()
+            pod = self._make_pod()
             self.pods.append(pod)
-            self._slices.take(pod, self._start)
+            self._slices.acquire(pod, self._start)
         if len(self.pods) > replicas:
             order = sorted(self.pods, key=_keeps_rank, reverse=True)
             for pod in order[: len(self.pods) - replicas]:
                 self._take_away(pod)
 
-    def lose(self) -> None:
+    def kill_oldest_pod(self) -> None:
         """The oldest ready pod dies, and with it all that was in it; the Deployment makes another one."""
         pod = next((p for p in self._revision.ready if isinstance(p, PredictorPod)), None)
         if pod is None:
@@ -148,7 +148,7 @@ class Deployment:
         self.pods.remove(pod)
         self._revision.remove(pod)
         pod.phase = Phase.GONE
-        self._revision.fail(pod, pod.lose())
+        self._revision.fail(pod, pod.kill())
         self._slices.release()
         self.scale(replicas)
         self._ready_changed()
@@ -157,17 +157,17 @@ class Deployment:
         """Look after the pods that leave; due now and then."""
         for pod in [p for p in self._leaving if not p.in_use and not p.queue]:
             self._leaving.remove(pod)
-            self._clock.at(self._clock.now + self._cold_start.drain_seconds, self._gone, pod)
+            self._clock.call_at(self._clock.now + self._cold_start.drain_seconds, self._gone, pod)
 
-    def _start(self, pod: Pod) -> None:
-        self._clock.at(self._clock.now + self._cold_start.total, self._become_ready, pod)
+    def _start(self, pod: SimulatedPod) -> None:
+        self._clock.call_at(self._clock.now + self._cold_start.total, self._become_ready, pod)
 
-    def _become_ready(self, pod: Pod) -> None:
+    def _become_ready(self, pod: SimulatedPod) -> None:
         if pod.phase is Phase.STARTING:
             self._revision.add(pod)
             self._ready_changed()
 
-    def _take_away(self, pod: Pod) -> None:
+    def _take_away(self, pod: SimulatedPod) -> None:
         self.pods.remove(pod)
         if pod.phase is Phase.READY:
             self._revision.remove(pod)
@@ -179,11 +179,11 @@ class Deployment:
         if holds_a_slice:
             self._slices.release()
 
-    def _gone(self, pod: Pod) -> None:
+    def _gone(self, pod: SimulatedPod) -> None:
         pod.phase = Phase.GONE
         self._slices.release()
 
 
-def _keeps_rank(pod: Pod) -> tuple[bool, bool, float]:
+def _keeps_rank(pod: SimulatedPod) -> tuple[bool, bool, float]:
     """Lowest for what Kubernetes keeps longest: ready before starting before pending, each the oldest first."""
     return (pod.phase is not Phase.READY, pod.phase is Phase.PENDING, pod.created)

@@ -38,7 +38,7 @@ class Clock:
         self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._number = 0
 
-    def at(self, time: float, what: Callable[[Any], None], argument: object = None) -> None:
+    def call_at(self, time: float, what: Callable[[Any], None], argument: object = None) -> None:
         """Have ``what(argument)`` happen at ``time``, which must not be past."""
         self._number += 1
         heapq.heappush(self._heap, (time, self._number, what, argument))
@@ -57,7 +57,7 @@ class Clock:
         self.now = end
 
 
-class Request:
+class SimulatedRequest:
     """One request under way."""
 
     __slots__ = (
@@ -99,5 +99,9 @@ class Request:
         """The transformer's pod that holds it."""
         self.backend: Any = None
         """The predictor's pod that holds it."""
-        self.followers: list[Request] | None = None
+        self.followers: list[SimulatedRequest] | None = None
         """Equal requests that wait for its answer."""
+
+
+EndCallback = Callable[[SimulatedRequest, Status], None]
+"""Called when a request ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from knative.profile import Profile
+from knative.profile import PredictorProfile
 from knative.simulator.errors import SimulationError
 from protocol.kubernetes.documents import Document, load_documents, mapping, objects
 from protocol.kubernetes.pods import limits
@@ -17,12 +17,12 @@ FULL = "full"
 """A profile's name for a whole GPU."""
 
 
-def resource_of(profile: Profile) -> str:
+def resource_of(profile: PredictorProfile) -> str:
     """The extended resource that pods ask for to get what the profile was measured on."""
     return WHOLE if profile.slice == FULL else SLICE + profile.slice
 
 
-def check_limits(manifest: str, text: str, profiles: Sequence[Profile]) -> None:
+def check_limits(manifest: str, text: str, profiles: Sequence[PredictorProfile]) -> None:
     """Refuse profiles of another slice than the manifest's.
 
     Args:

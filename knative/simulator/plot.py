@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knative.simulator.errors import SimulationError
-from knative.simulator.outcome import Outcome
+from knative.simulator.result import SimulationResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def check_drawable(path: Path) -> None:
         raise SimulationError("a PNG needs matplotlib: pip install 'yiwen[plot]', or take --json")
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+def draw(results: Sequence[SimulationResult], path: Path) -> None:
     """Four panels over one time axis, one colour per run.
 
     Raises:
@@ -45,11 +45,11 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(PANELS, 1, figsize=(9, 10), sharex=True)
-    for outcome, color in zip(outcomes, COLORS * len(outcomes), strict=False):
-        _draw_run(panels, outcome, color)
-    first = outcomes[0].per_window(max(1.0, outcomes[0].workload.seconds / WINDOWS))
+    for result, color in zip(results, COLORS * len(results), strict=False):
+        _draw_run(panels, result, color)
+    first = results[0].time_series(max(1.0, results[0].workload.seconds / WINDOWS))
     panels[0].plot(first.times, first.arrivals, color=INK, linestyle=":", label="arrivals")
-    objective = outcomes[0].scenario.slo_s
+    objective = results[0].scenario.slo_s
     panels[1].axhline(objective * 1000, color=INK, linestyle=":")
     titles = (
         f"Answers within {objective * 1000:g} ms, per second (dotted: requests)",
@@ -64,7 +64,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         panel.set_ylim(bottom=0)
     for panel in panels[2:]:
         _in_whole_numbers(panel)
-    panels[0].set_xlim(0, max(outcome.workload.seconds for outcome in outcomes))
+    panels[0].set_xlim(0, max(result.workload.seconds for result in results))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=len(labels), fontsize=8, frameon=False)
     panels[-1].set_xlabel("seconds", color=INK, fontsize=9)
@@ -73,23 +73,23 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _draw_run(panels: Sequence[Axes], outcome: Outcome, color: str) -> None:
-    windows = outcome.per_window(max(1.0, outcome.workload.seconds / WINDOWS))
-    moments = [moment for moment in outcome.moments if moment.time <= outcome.workload.seconds]
-    times = [moment.time for moment in moments]
-    name = outcome.scenario.name
-    panels[0].plot(windows.times, windows.good, color=color, label=name)
+def _draw_run(panels: Sequence[Axes], result: SimulationResult, color: str) -> None:
+    windows = result.time_series(max(1.0, result.workload.seconds / WINDOWS))
+    snapshots = [snapshot for snapshot in result.snapshots if snapshot.time <= result.workload.seconds]
+    times = [snapshot.time for snapshot in snapshots]
+    name = result.scenario.name
+    panels[0].plot(windows.times, windows.within_slo, color=color, label=name)
     panels[1].plot(windows.times, windows.p99 * 1000, color=color, label=name)
-    panels[2].plot(times, [m.ready for m in moments], color=color, drawstyle="steps-post")
+    panels[2].plot(times, [m.ready for m in snapshots], color=color, drawstyle="steps-post")
     panels[2].plot(
         times,
-        [m.desired for m in moments],
+        [m.desired for m in snapshots],
         color=color,
         linestyle="--",
         linewidth=0.8,
         drawstyle="steps-post",
     )
-    panels[3].plot(times, [m.queued for m in moments], color=color)
+    panels[3].plot(times, [m.queued for m in snapshots], color=color)
 
 
 def _in_decades(panel: Axes) -> None:

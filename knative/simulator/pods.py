@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from knative.simulator.cache import Cache
-from knative.simulator.decoding import Decoder, DecodingModel
-from knative.simulator.events import Clock, Request, Status
+from knative.simulator.cache import SimulatedCache
+from knative.simulator.decoding import DecodingModel, SimulatedDecoder
+from knative.simulator.events import Clock, SimulatedRequest, Status
 from knative.simulator.processors import Processor
 
 
@@ -31,7 +31,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class Pod(ABC):
+class SimulatedPod(ABC):
     """What both services' pods have in common."""
 
     def __init__(self, created: float) -> None:
@@ -39,11 +39,11 @@ class Pod(ABC):
         self.phase = Phase.STARTING
         self.in_use = 0
         """Requests in the container."""
-        self.queue: deque[Request] = deque()
+        self.queue: deque[SimulatedRequest] = deque()
         """The queue-proxy's, behind its breaker."""
 
     @abstractmethod
-    def accept(self, request: Request) -> None:
+    def accept(self, request: SimulatedRequest) -> None:
         """Begin to work on a request."""
 
     @abstractmethod
@@ -56,19 +56,24 @@ class Pod(ABC):
         return 0
 
 
-Left = Callable[["Pod", Request, Status], None]
+LeaveCallback = Callable[["SimulatedPod", SimulatedRequest, Status], None]
 """Told of each request that leaves a pod's container."""
-Threads = Callable[[], Processor]
+ThreadFactory = Callable[[], Processor]
 """Makes the processor of a new thread."""
-Errand = tuple[Request, Status]
+Completion = tuple[SimulatedRequest, Status]
 """What an event loop carries from one place to the next."""
 
 
-class PredictorPod(Pod):
+class PredictorPod(SimulatedPod):
     """A pod that decodes."""
 
     def __init__(
-        self, clock: Clock, threads: Threads, model: DecodingModel, request_seconds: float, left: Left
+        self,
+        clock: Clock,
+        threads: ThreadFactory,
+        model: DecodingModel,
+        request_seconds: float,
+        on_leave: LeaveCallback,
     ) -> None:
         """An idle pod.
 
@@ -77,38 +82,38 @@ class PredictorPod(Pod):
             threads: for its event loop and its decoder.
             model: what its decoder can do.
             request_seconds: of its event loop per request, half of them on the way in.
-            left: is told of requests that leave.
+            on_leave: is told of requests that leave.
         """
         super().__init__(clock.now)
         self._loop = threads().event_loop()
         self._way_seconds = request_seconds / 2
-        self._left = left
-        self.decoder = Decoder(clock, threads(), model, self._answer)
+        self._on_leave = on_leave
+        self.decoder = SimulatedDecoder(clock, threads(), model, self._answer)
 
-    def accept(self, request: Request) -> None:
+    def accept(self, request: SimulatedRequest) -> None:
         request.backend = self
-        self._loop.do(self._way_seconds, self._submit, (request, Status.OK))
+        self._loop.submit(self._way_seconds, self._submit, (request, Status.OK))
 
     def expire(self, now: float) -> None:
         self.decoder.expire(now)
 
-    def lose(self) -> list[Request]:
+    def kill(self) -> list[SimulatedRequest]:
         """The pod dies; returns what was in its container."""
-        return [*(request for request, _ in self._loop.drop()), *self.decoder.lose()]
+        return [*(request for request, _ in self._loop.cancel_all()), *self.decoder.kill()]
 
     @property
     def waiting_inside(self) -> int:
         return len(self.decoder.waiting)
 
-    def _submit(self, errand: Errand) -> None:
-        if not self.decoder.submit(errand[0]):
-            self._answer(errand[0], Status.TOO_MANY)
+    def _submit(self, completion: Completion) -> None:
+        if not self.decoder.submit(completion[0]):
+            self._answer(completion[0], Status.TOO_MANY)
 
-    def _answer(self, request: Request, status: Status) -> None:
-        self._loop.do(self._way_seconds, self._answered, (request, status))
+    def _answer(self, request: SimulatedRequest, status: Status) -> None:
+        self._loop.submit(self._way_seconds, self._answered, (request, status))
 
-    def _answered(self, errand: Errand) -> None:
-        self._left(self, *errand)
+    def _answered(self, completion: Completion) -> None:
+        self._on_leave(self, *completion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +136,12 @@ class TransformerModel:
     """Start of the process to ready."""
 
 
-class TransformerPod(Pod):
+class TransformerPod(SimulatedPod):
     """A pod that looks up, encodes and asks."""
 
     def __init__(
-        self, clock: Clock, processor: Processor, model: TransformerModel, cache: Cache,
-        ask: Callable[[Request], None], left: Left,
+        self, clock: Clock, processor: Processor, model: TransformerModel, cache: SimulatedCache,
+        ask: Callable[[SimulatedRequest], None], on_leave: LeaveCallback,
     ) -> None:  # fmt: skip
         """An idle pod.
 
@@ -146,37 +151,37 @@ class TransformerPod(Pod):
             model: what it costs.
             cache: shared by all pods.
             ask: has the predictor answer a request; the answer comes as :meth:`answered`.
-            left: is told of requests that leave.
+            on_leave: is told of requests that leave.
         """
         super().__init__(clock.now)
         self._clock = clock
         self._model = model
         self._cache = cache
         self._ask = ask
-        self._left = left
+        self._on_leave = on_leave
         self._loop = processor.event_loop()
         self._asking = 0
         self._asks_next = False
-        self._pool: deque[tuple[float, Request]] = deque()
+        self._pool: deque[tuple[float, SimulatedRequest]] = deque()
         """Requests that wait for a connection, and when they give up."""
 
-    def accept(self, request: Request) -> None:
+    def accept(self, request: SimulatedRequest) -> None:
         request.front = self
         if self._cache.is_hit(request, self._clock.now):
-            self._loop.do(self._model.hit_seconds, self._hit, request)
+            self._loop.submit(self._model.hit_seconds, self._hit, request)
         else:
-            self._loop.do(self._model.miss_seconds / 2, self._miss, request)
+            self._loop.submit(self._model.miss_seconds / 2, self._miss, request)
 
-    def answered(self, request: Request, status: Status) -> None:
+    def answered(self, request: SimulatedRequest, status: Status) -> None:
         """The predictor is done with a request of this pod."""
         self._asking -= 1
-        self._loop.do(self._model.miss_seconds / 2, self._answer, (request, status))
+        self._loop.submit(self._model.miss_seconds / 2, self._answer, (request, status))
         if not self._asks_next:
             self._ask_next()
 
-    def end(self, request: Request, status: Status) -> None:
+    def end(self, request: SimulatedRequest, status: Status) -> None:
         """A request that is in this pod has ended."""
-        self._left(self, request, status)
+        self._on_leave(self, request, status)
 
     def expire(self, now: float) -> None:
         pool = self._pool
@@ -187,13 +192,13 @@ class TransformerPod(Pod):
     def waiting_inside(self) -> int:
         return len(self._pool)
 
-    def _answer(self, errand: Errand) -> None:
-        self.end(*errand)
+    def _answer(self, completion: Completion) -> None:
+        self.end(*completion)
 
-    def _hit(self, request: Request) -> None:
+    def _hit(self, request: SimulatedRequest) -> None:
         self.end(request, Status.HIT)
 
-    def _miss(self, request: Request) -> None:
+    def _miss(self, request: SimulatedRequest) -> None:
         now = self._clock.now
         if request.deadline <= now:
             self.end(request, Status.TIMEOUT)
@@ -214,5 +219,5 @@ class TransformerPod(Pod):
             self._ask(self._pool.popleft()[1])
         self._asks_next = False
 
-    def _give_up(self, request: Request) -> None:
+    def _give_up(self, request: SimulatedRequest) -> None:
         self.end(request, Status.TIMEOUT if request.deadline <= self._clock.now else Status.TOO_MANY)

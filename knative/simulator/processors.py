@@ -28,11 +28,11 @@ class EventLoop(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def do(self, seconds: float, what: Callback, argument: object = None) -> None:
+    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
         """Have ``seconds`` of processor time spent, then ``what(argument)`` called."""
 
     @abstractmethod
-    def drop(self) -> list[Any]:
+    def cancel_all(self) -> list[Any]:
         """Forget all there is to do; returns the arguments."""
 
 
@@ -47,14 +47,14 @@ class Processor(ABC):
         """Seconds of processor time that the thread has had."""
 
     @abstractmethod
-    def work_until(self, time: float, what: Callback, argument: object = None) -> None:
+    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
         """Work until :attr:`now` is ``time``, then call ``what(argument)``, which may give more work.
 
         Work that was given before and is not done is forgotten.
         """
 
     @abstractmethod
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """Work no more, and call nobody."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Processor(ABC):
         """An event loop that has this processor to itself."""
 
 
-class OwnCore(Processor):
+class DedicatedCore(Processor):
     """A core that nobody else uses. Its clock also runs while the thread has nothing to do."""
 
     __slots__ = ("_clock", "_number")
@@ -76,15 +76,15 @@ class OwnCore(Processor):
     def now(self) -> float:
         return self._clock.now
 
-    def work_until(self, time: float, what: Callback, argument: object = None) -> None:
+    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
         self._number += 1
-        self._clock.at(time, self._done, (self._number, what, argument))
+        self._clock.call_at(time, self._done, (self._number, what, argument))
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         self._number += 1
 
     def event_loop(self) -> EventLoop:
-        return _OwnLoop(self._clock)
+        return _DedicatedEventLoop(self._clock)
 
     def _done(self, work: tuple[int, Callback, object]) -> None:
         number, what, argument = work
@@ -92,7 +92,7 @@ class OwnCore(Processor):
             what(argument)
 
 
-class _OwnLoop(EventLoop):
+class _DedicatedEventLoop(EventLoop):
     """On a core of its own everything's end is known when it comes. Most events of most simulations are these."""
 
     __slots__ = ("_clock", "_drops", "_free_at", "_todo")
@@ -104,13 +104,13 @@ class _OwnLoop(EventLoop):
         self._drops = 0
         """What was dropped leaves its events behind; they know the number before."""
 
-    def do(self, seconds: float, what: Callback, argument: object = None) -> None:
+    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
         now = self._clock.now
         self._free_at = (self._free_at if self._free_at > now else now) + seconds
         self._todo.append((what, argument))
-        self._clock.at(self._free_at, self._did, self._drops)
+        self._clock.call_at(self._free_at, self._did, self._drops)
 
-    def drop(self) -> list[Any]:
+    def cancel_all(self) -> list[Any]:
         arguments = [argument for _, argument in self._todo]
         self._drops += 1
         self._todo.clear()
@@ -124,7 +124,7 @@ class _OwnLoop(EventLoop):
 
 
 @dataclass(frozen=True, slots=True)
-class Speeds:
+class CoreSpeeds:
     """How fast cores are over time, beside those that work was measured on: others share a virtual machine's."""
 
     values: tuple[float, ...] = (1.0,)
@@ -137,10 +137,10 @@ class Speeds:
         return self.values[min(int(time / self.seconds), len(self.values) - 1)]
 
 
-class Cores:
+class CorePool:
     """Some cores, and the threads that wait for one."""
 
-    def __init__(self, clock: Clock, count: int, slice_seconds: float, speeds: Speeds) -> None:
+    def __init__(self, clock: Clock, count: int, slice_seconds: float, speeds: CoreSpeeds) -> None:
         """Idle cores.
 
         Args:
@@ -153,13 +153,13 @@ class Cores:
         self._idle = count
         self._slice_seconds = slice_seconds
         self._speeds = speeds
-        self._waiting: deque[SharedCore] = deque()
+        self._waiting: deque[SharedCoreThread] = deque()
 
-    def thread(self) -> SharedCore:
+    def thread(self) -> SharedCoreThread:
         """A new thread without work."""
-        return SharedCore(self)
+        return SharedCoreThread(self)
 
-    def enter(self, thread: SharedCore) -> None:
+    def enter(self, thread: SharedCoreThread) -> None:
         """Give a thread a core, now or when its turn comes."""
         if self._idle:
             self._idle -= 1
@@ -178,7 +178,7 @@ class Cores:
         """Seconds of work that a core does in a second now."""
         return self._speeds.at(self.clock.now)
 
-    def forget(self, thread: SharedCore) -> None:
+    def forget(self, thread: SharedCoreThread) -> None:
         """A thread does not wait any more."""
         self._waiting.remove(thread)
 
@@ -195,7 +195,7 @@ class _State(Enum):
     """Its work is done, and who is told of it may give more."""
 
 
-class SharedCore(Processor):
+class SharedCoreThread(Processor):
     """A thread on shared cores. Its clock stands still while it waits for one, and goes at its core's speed."""
 
     __slots__ = (
@@ -210,7 +210,7 @@ class SharedCore(Processor):
         "_work",
     )
 
-    def __init__(self, cores: Cores) -> None:
+    def __init__(self, cores: CorePool) -> None:
         self._cores = cores
         self._state = _State.IDLE
         self._used = 0.0
@@ -231,7 +231,7 @@ class SharedCore(Processor):
         running = self._cores.clock.now - self._since if self._state is _State.RUNNING else 0.0
         return self._used + running * self._speed
 
-    def work_until(self, time: float, what: Callback, argument: object = None) -> None:
+    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
         self._work, self._done_at = (what, argument), time
         if self._state is _State.IDLE:
             self._state = _State.WAITING
@@ -240,7 +240,7 @@ class SharedCore(Processor):
             self._count()
             self._go_on()
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         self._work = None
         if self._state is _State.WAITING:
             self._cores.forget(self)
@@ -250,7 +250,7 @@ class SharedCore(Processor):
             self._leave(_State.IDLE)
 
     def event_loop(self) -> EventLoop:
-        return _SharedLoop(self)
+        return _SharedEventLoop(self)
 
     def run(self, slice_ends: float) -> None:
         """Work until then at least; it is this thread's turn."""
@@ -263,7 +263,7 @@ class SharedCore(Processor):
         self._number += 1
         self._speed = self._cores.speed
         done = self._since + max(0.0, self._done_at - self._used) / self._speed
-        self._cores.clock.at(min(done, self._slice_ends), self._pause, self._number)
+        self._cores.clock.call_at(min(done, self._slice_ends), self._pause, self._number)
 
     def _pause(self, number: int) -> None:
         """The work is done, or the slice is over."""
@@ -303,7 +303,7 @@ class SharedCore(Processor):
         self._cores.leave()
 
 
-class _SharedLoop(EventLoop):
+class _SharedEventLoop(EventLoop):
     """When something ends is known once its turn has come."""
 
     __slots__ = ("_processor", "_todo")
@@ -312,19 +312,19 @@ class _SharedLoop(EventLoop):
         self._processor = processor
         self._todo: deque[tuple[float, Callback, object]] = deque()
 
-    def do(self, seconds: float, what: Callback, argument: object = None) -> None:
+    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
         self._todo.append((seconds, what, argument))
         if len(self._todo) == 1:
             self._begin()
 
-    def drop(self) -> list[Any]:
+    def cancel_all(self) -> list[Any]:
         arguments = [argument for *_, argument in self._todo]
         self._todo.clear()
-        self._processor.stop()
+        self._processor.cancel()
         return arguments
 
     def _begin(self) -> None:
-        self._processor.work_until(self._processor.now + self._todo[0][0], self._did)
+        self._processor.call_at(self._processor.now + self._todo[0][0], self._did)
 
     def _did(self, _: object) -> None:
         _, what, argument = self._todo.popleft()

@@ -1,4 +1,4 @@
-"""Runs as a table, one column each, and a run's timeline as lines: for people. JSON is :meth:`Outcome.to_json`."""
+"""Simulation results for people: a table with a column per run, and a run's timeline as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from knative.simulator.outcome import Moment, Outcome, RevisionSummary, Summary
+from knative.simulator.result import RevisionSummary, SimulationResult, Snapshot, Summary
 
 BARS = " ▁▂▃▄▅▆▇█"
 IN_TIME = "in time"
@@ -15,30 +15,30 @@ REVISIONS = ("stable", "canary")
 """As their rows are called."""
 
 
-def summary_table(outcomes: Sequence[Outcome]) -> Table:
+def summary_table(results: Sequence[SimulationResult]) -> Table:
     """Numbers of several runs, side by side."""
     table = Table()
     table.add_column("")
-    summaries = [outcome.summary() for outcome in outcomes]
+    summaries = [result.summary() for result in results]
     for summary in summaries:
         table.add_column(summary.name, justify="right", overflow="fold")
-    objectives = {outcome.scenario.slo_s for outcome in outcomes}
+    objectives = {result.scenario.slo_s for result in results}
     in_time = f"within {_objective(objectives.pop())}" if len(objectives) == 1 else IN_TIME
-    rows = [_cells(summary, outcome, in_time) for summary, outcome in zip(summaries, outcomes, strict=True)]
+    rows = [_cells(summary, result, in_time) for summary, result in zip(summaries, results, strict=True)]
     for label in dict.fromkeys(itertools.chain(*rows)):
         table.add_row(label, *(row.get(label, "-") for row in rows))
     return table
 
 
-def timeline(outcome: Outcome, width: int = 60) -> list[str]:
+def timeline(result: SimulationResult, width: int = 60) -> list[str]:
     """A run over time: requests per second, pods and queue, a bar each per window."""
-    windows = outcome.per_window(max(1.0, outcome.workload.seconds / width))
-    moments = outcome.moments
-    step = windows.times[1] if len(windows.times) > 1 else outcome.workload.seconds
-    in_window = [[m for m in moments if start < m.time <= start + step] for start in windows.times.tolist()]
+    windows = result.time_series(max(1.0, result.workload.seconds / width))
+    snapshots = result.snapshots
+    step = windows.times[1] if len(windows.times) > 1 else result.workload.seconds
+    in_window = [[m for m in snapshots if start < m.time <= start + step] for start in windows.times.tolist()]
     rows = {
         "requests/s": windows.arrivals.tolist(),
-        "in time/s": windows.good.tolist(),
+        "in time/s": windows.within_slo.tolist(),
         "failed/s": windows.failed.tolist(),
         "pods ready": [max((m.ready for m in inside), default=0) for inside in in_window],
         "queue": [max((m.queued for m in inside), default=0) for inside in in_window],
@@ -46,9 +46,9 @@ def timeline(outcome: Outcome, width: int = 60) -> list[str]:
     return [f"{name:>10} {_bars(values)} max {max(values):,.0f}" for name, values in rows.items()]
 
 
-def so_far(name: str, moments: Sequence[Moment], width: int = 60) -> str:
+def so_far(name: str, snapshots: Sequence[Snapshot], width: int = 60) -> str:
     """The last minutes of a run that goes on, as lines."""
-    last = moments[-width:]
+    last = snapshots[-width:]
     rows = {
         "pods wanted": [m.desired for m in last],
         "pods ready": [m.ready for m in last],
@@ -59,12 +59,12 @@ def so_far(name: str, moments: Sequence[Moment], width: int = 60) -> str:
     return "\n".join([f"{name}, second {last[-1].time:,.0f}", *lines])
 
 
-def _cells(summary: Summary, outcome: Outcome, in_time: str) -> dict[str, str]:
+def _cells(summary: Summary, result: SimulationResult, in_time: str) -> dict[str, str]:
     """By label.
 
     Args:
         summary: the run in numbers.
-        outcome: the run.
+        result: the run.
         in_time: label of the objective's row; :data:`IN_TIME` if the runs have different ones.
     """
     goodput = f"{summary.goodput:.1%}"
@@ -81,13 +81,13 @@ def _cells(summary: Summary, outcome: Outcome, in_time: str) -> dict[str, str]:
         "P95": _ms(summary.p95),
         "P99": _ms(summary.p99),
         "P99 of misses": _ms(summary.p99_miss),
-        in_time: f"{goodput} ({_objective(outcome.scenario.slo_s)})" if in_time == IN_TIME else goodput,
+        in_time: f"{goodput} ({_objective(result.scenario.slo_s)})" if in_time == IN_TIME else goodput,
         "peak queue": f"{summary.peak_queue:,}",
         "peak slices": f"{summary.peak_slices}",
         "slice-hours": f"{summary.slice_hours:.2f}",
     }
-    cells["cost per million characters"] = _cost(summary, outcome.scenario.price_per_slice_hour)
-    profiles = dict.fromkeys(f"{p.profile.name} ({p.profile.kind})" for p in outcome.scenario.predictors)
+    cells["cost per million characters"] = _cost(summary, result.scenario.price_per_slice_hour)
+    profiles = dict.fromkeys(f"{p.profile.name} ({p.profile.kind})" for p in result.scenario.predictors)
     cells["profile"] = ", ".join(profiles)
     for role, revision in zip(REVISIONS, summary.revisions, strict=False):
         cells |= {f"{role}: {label}": text for label, text in _revision_cells(revision).items()}

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from knative.concurrency import FIRST_REQUEST, Stat, without_first_request
-from knative.simulator.events import Clock, Request, Status
-from knative.simulator.pods import Phase, Pod
+from knative.simulator.events import Clock, EndCallback, SimulatedRequest, Status
+from knative.simulator.pods import Phase, SimulatedPod
 
 ACTIVATOR_QUEUE = 10_000
 QUEUE_PROXY_FACTOR = 10
@@ -32,26 +32,26 @@ class Revision:
         self,
         clock: Clock,
         container_concurrency: int,
-        chance: Random,
-        ended: Callable[[Request, Status], None],
+        rng: Random,
+        on_end: EndCallback,
     ) -> None:
         """A revision without pods.
 
         Args:
             clock: the simulation's.
             container_concurrency: requests a pod takes at a time; 0: any number.
-            chance: draws two pods.
-            ended: is told each request's end.
+            rng: draws two pods.
+            on_end: is told each request's end.
         """
         self._clock = clock
         self._unlimited = container_concurrency == 0
         self._limit = container_concurrency or NO_LIMIT
-        self._chance = chance
-        self._ended = ended
-        self.ready: list[Pod] = []
-        self.proxying = True
+        self._rng = rng
+        self._on_end = on_end
+        self.ready: list[SimulatedPod] = []
+        self.activator_in_path = True
         """Whether the activator is in the path."""
-        self.waiting: deque[Request] = deque()
+        self.waiting: deque[SimulatedRequest] = deque()
         """In the activator, for a pod with room."""
         self.in_flight = 0
         """Requests anywhere between the ingress and the answer."""
@@ -59,14 +59,14 @@ class Revision:
         """Called when a request comes to a revision without any, as an activator tells the autoscaler."""
         self._first = False
         self._turn = 0
-        self._room = 0
+        self._free_capacity = 0
         """Requests that the ready pods could take now."""
         self._reported = 0.0
         self._integral = 0.0
         """Of the requests in flight over time, less in_flight times now."""
         self._arrivals = 0
 
-    def arrive(self, request: Request) -> None:
+    def arrive(self, request: SimulatedRequest) -> None:
         """A request comes."""
         now = self._clock.now
         if not self.in_flight and not self.ready:
@@ -75,32 +75,32 @@ class Revision:
         self.in_flight += 1
         self._integral -= now
         self._arrivals += 1
-        if self.proxying or not self.ready:
-            self._activate(request)
+        if self.activator_in_path or not self.ready:
+            self._enter_activator(request)
         else:
-            self._queue(request)
+            self._enter_queue_proxy(request)
 
-    def left(self, pod: Pod, request: Request, status: Status) -> None:
+    def leave(self, pod: SimulatedPod, request: SimulatedRequest, status: Status) -> None:
         """A pod's container is done with a request."""
         pod.in_use -= 1
         if pod.phase is Phase.READY:
-            self._room += 1
+            self._free_capacity += 1
         self._end(request, status)
         self._refill(pod)
 
-    def add(self, pod: Pod) -> None:
+    def add(self, pod: SimulatedPod) -> None:
         """A pod became ready."""
         pod.phase = Phase.READY
         self.ready.append(pod)
-        self._room += self._limit - pod.in_use
+        self._free_capacity += self._limit - pod.in_use
         self._refill(pod)
 
-    def remove(self, pod: Pod) -> None:
+    def remove(self, pod: SimulatedPod) -> None:
         """A ready pod takes nothing new any more."""
         self.ready.remove(pod)
-        self._room -= self._limit - pod.in_use
+        self._free_capacity -= self._limit - pod.in_use
 
-    def fail(self, pod: Pod, inside: Sequence[Request]) -> None:
+    def fail(self, pod: SimulatedPod, inside: Sequence[SimulatedRequest]) -> None:
         """A pod died: what was inside it and in its queue gets 503."""
         for request in (*inside, *pod.queue):
             self._end(request, Status.UNAVAILABLE)
@@ -132,14 +132,14 @@ class Revision:
         """Requests that wait, wherever."""
         return len(self.waiting) + sum(len(pod.queue) + pod.waiting_inside for pod in self.ready)
 
-    def _end(self, request: Request, status: Status) -> None:
+    def _end(self, request: SimulatedRequest, status: Status) -> None:
         self.in_flight -= 1
         self._integral += self._clock.now
-        self._ended(request, status)
+        self._on_end(request, status)
 
-    def _activate(self, request: Request) -> None:
-        if not self.waiting and self._room > 0:
-            self._give(self._choose(), request)
+    def _enter_activator(self, request: SimulatedRequest) -> None:
+        if not self.waiting and self._free_capacity > 0:
+            self._dispatch(self._pick_pod(), request)
             return
         if len(self.waiting) >= ACTIVATOR_QUEUE:
             _expire(self.waiting, self._clock.now, self._end)
@@ -148,44 +148,44 @@ class Revision:
         else:
             self.waiting.append(request)
 
-    def _choose(self) -> Pod:
+    def _pick_pod(self) -> SimulatedPod:
         """The activator's choice; there is a pod with room."""
         ready = self.ready
         if self._unlimited:
             if len(ready) == 1:
                 return ready[0]
-            first = int(self._chance.random() * len(ready))
-            second = (first + 1 + int(self._chance.random() * (len(ready) - 1))) % len(ready)
+            first = int(self._rng.random() * len(ready))
+            second = (first + 1 + int(self._rng.random() * (len(ready) - 1))) % len(ready)
             one, other = ready[first], ready[second]
             return one if one.in_use <= other.in_use else other
         if self._limit <= FIRST_AVAILABLE_UP_TO:
             return next(pod for pod in ready if pod.in_use < self._limit)
-        return self._next(room=True)
+        return self._round_robin(with_capacity=True)
 
-    def _next(self, *, room: bool) -> Pod:
+    def _round_robin(self, *, with_capacity: bool) -> SimulatedPod:
         """Go round; with ``room``, among the pods that have some."""
         ready = self.ready
         while True:
             self._turn = (self._turn + 1) % len(ready)
             pod = ready[self._turn]
-            if not room or pod.in_use < self._limit:
+            if not with_capacity or pod.in_use < self._limit:
                 return pod
 
-    def _queue(self, request: Request) -> None:
-        pod = self._next(room=False)
+    def _enter_queue_proxy(self, request: SimulatedRequest) -> None:
+        pod = self._round_robin(with_capacity=False)
         if pod.in_use < self._limit:
-            self._give(pod, request)
+            self._dispatch(pod, request)
         elif len(pod.queue) < QUEUE_PROXY_FACTOR * self._limit:
             pod.queue.append(request)
         else:
             self._end(request, Status.UNAVAILABLE)
 
-    def _give(self, pod: Pod, request: Request) -> None:
+    def _dispatch(self, pod: SimulatedPod, request: SimulatedRequest) -> None:
         pod.in_use += 1
-        self._room -= pod.phase is Phase.READY
+        self._free_capacity -= pod.phase is Phase.READY
         pod.accept(request)
 
-    def _refill(self, pod: Pod) -> None:
+    def _refill(self, pod: SimulatedPod) -> None:
         """Give a pod with room what waits for it."""
         now = self._clock.now
         while pod.in_use < self._limit and pod.phase in (Phase.READY, Phase.TERMINATING):
@@ -198,9 +198,11 @@ class Revision:
             if request.deadline <= now:
                 self._end(request, Status.TIMEOUT)
             else:
-                self._give(pod, request)
+                self._dispatch(pod, request)
 
 
-def _expire(queue: deque[Request], now: float, end: Callable[[Request, Status], None]) -> None:
+def _expire(
+    queue: deque[SimulatedRequest], now: float, end: Callable[[SimulatedRequest, Status], None]
+) -> None:
     while queue and queue[0].deadline <= now:
         end(queue.popleft(), Status.TIMEOUT)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from knative.annotations import RevisionScaling
 from knative.config import AutoscalerConfig
-from knative.profile import Profile
+from knative.profile import PredictorProfile
 from knative.simulator.deployment import ColdStart
 from knative.simulator.errors import SimulationError
 from knative.simulator.pods import TransformerModel
-from knative.simulator.processors import Speeds
+from knative.simulator.processors import CoreSpeeds
 from knative.simulator.workload import CacheModel, Traffic
 
 QUEUE_TOKENS = 131_072
@@ -23,7 +23,7 @@ class PredictorService:
 
     name: str
     scaling: RevisionScaling
-    profile: Profile
+    profile: PredictorProfile
     share: float = 1.0
     """Of the requests: below 1 for a canary and what it is to replace."""
     slots: int = 0
@@ -65,7 +65,7 @@ class Node:
     """How long a thread keeps its core while others wait: a tick of Linux with CONFIG_HZ=250."""
     hop_seconds: float = 0.0
     """CPU time that a hop costs a proxy there, both ways: caller to transformer, transformer to predictor."""
-    speeds: Speeds = field(default_factory=Speeds)
+    speeds: CoreSpeeds = field(default_factory=CoreSpeeds)
     """Of the cores over time, 1 being that of whatever the profile was measured on."""
 
     def __post_init__(self) -> None:

@@ -36,8 +36,8 @@ from knative.config import AutoscalerConfig
 from knative.errors import ConfigError
 from knative.fields import Fields, FieldsError
 from knative.kpa import KPA
-from knative.manifests import Component, read_autoscaler_config, read_components
-from knative.profile import Profile, ProfileError, load_profile
+from knative.manifests import ScalableComponent, read_autoscaler_config, read_components
+from knative.profile import PredictorProfile, ProfileError, load_profile
 from knative.simulator.deployment import ColdStart
 from knative.simulator.errors import SimulationError
 from knative.simulator.gpu_limits import check_limits
@@ -163,7 +163,7 @@ def _scenario(fields: Fields, base: Path, name: str) -> Scenario:
 
 
 def _predictors(
-    fields: Fields, base: Path, component: Component, config: AutoscalerConfig
+    fields: Fields, base: Path, component: ScalableComponent, config: AutoscalerConfig
 ) -> tuple[PredictorService, ...]:
     stable = _predictor(fields, base, component, config)
     percent: float = component.canary_traffic_percent or 0
@@ -192,7 +192,7 @@ def _predictors(
 
 
 def _predictor(
-    fields: Fields, base: Path, component: Component, config: AutoscalerConfig
+    fields: Fields, base: Path, component: ScalableComponent, config: AutoscalerConfig
 ) -> PredictorService:
     profile = _profile(fields, base)
     _check_release(fields, profile)
@@ -207,7 +207,7 @@ def _predictor(
     )
 
 
-def _check_release(fields: Fields, profile: Profile) -> None:
+def _check_release(fields: Fields, profile: PredictorProfile) -> None:
     """Refuse a profile of another release than the field beside it names, if there is one."""
     if fields.has("release") and fields.text("release") != profile.release.id:
         raise SimulationError(
@@ -217,12 +217,14 @@ def _check_release(fields: Fields, profile: Profile) -> None:
         )
 
 
-def _cold_start(fields: Fields, profile: Profile) -> ColdStart:
+def _cold_start(fields: Fields, profile: PredictorProfile) -> ColdStart:
     """A process starts as fast as its profile says, unless the scenario does."""
     return _numbers(fields, "cold_start", ColdStart(start_seconds=profile.start_seconds))
 
 
-def _transformer(fields: Fields, component: Component, config: AutoscalerConfig) -> TransformerService:
+def _transformer(
+    fields: Fields, component: ScalableComponent, config: AutoscalerConfig
+) -> TransformerService:
     model = _numbers(fields, "transformer", TransformerModel())
     return TransformerService(
         scaling=_scaling(component, config),
@@ -245,12 +247,12 @@ def _node(fields: Fields) -> Node | None:
     return node
 
 
-def _profile(fields: Fields, base: Path) -> Profile:
+def _profile(fields: Fields, base: Path) -> PredictorProfile:
     name = fields.text("profile")
     return load_profile(base / name if (base / name).exists() else name)
 
 
-def _scaling(component: Component, config: AutoscalerConfig) -> RevisionScaling:
+def _scaling(component: ScalableComponent, config: AutoscalerConfig) -> RevisionScaling:
     try:
         scaling = revision_scaling(component.annotations, component.container_concurrency, config)
         KPA(config, scaling, now=0.0)  # refuses a class that is not Knative's own
@@ -259,7 +261,7 @@ def _scaling(component: Component, config: AutoscalerConfig) -> RevisionScaling:
         raise SimulationError(f"{component.name}: {error}") from error
 
 
-def _timeout(fields: Fields, components: list[Component]) -> float:
+def _timeout(fields: Fields, components: list[ScalableComponent]) -> float:
     """What ends a wait first: the caller, or a revision's own limit."""
     limits = [float(c.timeout_seconds) for c in components if c.timeout_seconds]
     return min([fields.number("timeout_s", default=30.0), *limits])

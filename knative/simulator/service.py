@@ -9,17 +9,16 @@ from knative.annotations import RevisionScaling
 from knative.concurrency import REPORT_INTERVAL, Stat
 from knative.config import AutoscalerConfig
 from knative.kpa import KPA, Decision
-from knative.simulator.deployment import ColdStart, Deployment, Slices
-from knative.simulator.events import Clock, Request, Status
-from knative.simulator.pods import Pod
+from knative.simulator.deployment import ColdStart, Deployment, SlicePool
+from knative.simulator.events import Clock, EndCallback
+from knative.simulator.pods import SimulatedPod
 from knative.simulator.revision import Revision
 
-Ended = Callable[[Request, Status], None]
 TICK_REPORTS = 2
 """Reports per decision of the autoscaler."""
 
 
-class Service:
+class SimulatedService:
     """One Knative Service with one revision.
 
     All pods' and the activator's loads go to the autoscaler as one report each second, exact where Knative samples
@@ -27,10 +26,10 @@ class Service:
     """
 
     def __init__(
-        self, clock: Clock, scaling: RevisionScaling, config: AutoscalerConfig, *, slices: Slices,
-        cold_start: ColdStart, chance: Random, make: Callable[[], Pod], ended: Ended,
+        self, clock: Clock, scaling: RevisionScaling, config: AutoscalerConfig, *, slices: SlicePool,
+        cold_start: ColdStart, rng: Random, make_pod: Callable[[], SimulatedPod], on_end: EndCallback,
     ) -> None:  # fmt: skip
-        """A service without pods; :meth:`begin` makes the first ones.
+        """A service without pods; :meth:`start` makes the first ones.
 
         Args:
             clock: the simulation's.
@@ -38,13 +37,13 @@ class Service:
             config: the cluster's autoscaler.
             slices: what its pods run on.
             cold_start: how long a pod takes to start.
-            chance: for the load balancing.
-            make: a new pod, that is ready when the cluster says so.
-            ended: is told of each request's end.
+            rng: for the load balancing.
+            make_pod: a new pod, that is ready when the cluster says so.
+            on_end: is told of each request's end.
         """
         self._clock = clock
-        self.revision = Revision(clock, scaling.container_concurrency, chance, ended)
-        self.deployment = Deployment(clock, self.revision, slices, cold_start, make, self._reconcile)
+        self.revision = Revision(clock, scaling.container_concurrency, rng, on_end)
+        self.deployment = Deployment(clock, self.revision, slices, cold_start, make_pod, self._reconcile)
         self._scaling = scaling
         self._reports = 0
         # An autoscaler that ran before is not panicking, as a new one over several pods would be.
@@ -52,7 +51,7 @@ class Service:
         self.decision: Decision | None = None
         self.revision.on_first_request = self._first_request
 
-    def begin(self, initial: int | None) -> None:
+    def start(self, initial: int | None) -> None:
         """Have the first pods ready, and the autoscaler at work.
 
         Args:
@@ -60,12 +59,12 @@ class Service:
         """
         fewest = max(self._scaling.min_scale, self._scaling.initial_scale)
         self.kpa.replicas = fewest if initial is None else initial
-        self.deployment.begin(self.kpa.replicas)
+        self.deployment.start_ready(self.kpa.replicas)
         if not self.kpa.replicas:  # an autoscaler that went to zero has seen that nobody asks
             self.kpa.observe(self._clock.now, Stat())
             self.kpa.tick(self._clock.now, ready=0)
-        self._follow(self.kpa.reconcile(self._clock.now, self.ready))
-        self._clock.at(self._clock.now + REPORT_INTERVAL, self._report)
+        self._apply(self.kpa.reconcile(self._clock.now, self.ready))
+        self._clock.call_at(self._clock.now + REPORT_INTERVAL, self._report)
 
     @property
     def ready(self) -> int:
@@ -92,18 +91,18 @@ class Service:
             self.kpa.observe(now, stat)
         self._reports += 1
         if self._reports % TICK_REPORTS == 0:
-            self._follow(self.kpa.tick(now, self.ready))
-        self._clock.at(now + REPORT_INTERVAL, self._report)
+            self._apply(self.kpa.tick(now, self.ready))
+        self._clock.call_at(now + REPORT_INTERVAL, self._report)
 
     def _first_request(self, stat: Stat) -> None:
         if self.kpa.observe(self._clock.now, stat):
-            self._follow(self.kpa.tick(self._clock.now, self.ready))
+            self._apply(self.kpa.tick(self._clock.now, self.ready))
 
     def _reconcile(self) -> None:
         if self.decision is not None:
-            self._follow(self.kpa.reconcile(self._clock.now, self.ready))
+            self._apply(self.kpa.reconcile(self._clock.now, self.ready))
 
-    def _follow(self, decision: Decision) -> None:
+    def _apply(self, decision: Decision) -> None:
         self.decision = decision
-        self.revision.proxying = decision.activator_in_path
+        self.revision.activator_in_path = decision.activator_in_path
         self.deployment.scale(decision.replicas)

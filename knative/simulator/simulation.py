@@ -9,15 +9,15 @@ from random import Random
 
 import numpy as np
 
-from knative.simulator.cache import Cache
+from knative.simulator.cache import SimulatedCache
 from knative.simulator.decoding import DecodingModel
-from knative.simulator.deployment import Slices
-from knative.simulator.events import Clock, Request, Status
-from knative.simulator.outcome import Moment, Outcome
-from knative.simulator.pods import Pod, PredictorPod, TransformerPod
-from knative.simulator.processors import Cores, EventLoop, OwnCore, Processor
+from knative.simulator.deployment import SlicePool
+from knative.simulator.events import Clock, EndCallback, SimulatedRequest, Status
+from knative.simulator.pods import PredictorPod, SimulatedPod, TransformerPod
+from knative.simulator.processors import CorePool, DedicatedCore, EventLoop, Processor
+from knative.simulator.result import SimulationResult, Snapshot
 from knative.simulator.scenario import PredictorService, Scenario, TransformerService
-from knative.simulator.service import Ended, Service
+from knative.simulator.service import SimulatedService
 from knative.simulator.trace import Trace
 from knative.simulator.workload import Workload, draw_workload, warm_keys
 
@@ -25,24 +25,26 @@ SAMPLE_SECONDS = 1.0
 """Seconds between two moments of the timeline."""
 
 
-Watch = Callable[[Sequence[Moment]], None]
+SnapshotCallback = Callable[[Sequence[Snapshot]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
     """A predictor's service and the share of requests up to it."""
 
-    service: Service
+    service: SimulatedService
     up_to: float
 
 
-def simulate(scenario: Scenario, trace: Trace, watch: Watch | None = None) -> Outcome:
+def simulate(
+    scenario: Scenario, trace: Trace, on_snapshot: SnapshotCallback | None = None
+) -> SimulationResult:
     """Run a trace through a scenario.
 
     Args:
         scenario: what serves.
         trace: who asks.
-        watch: is shown the timeline so far, after every simulated second.
+        on_snapshot: is shown the timeline so far, after every simulated second.
 
     Raises:
         SimulationError: the scenario's cache needs keys that the trace lacks.
@@ -54,48 +56,50 @@ def simulate(scenario: Scenario, trace: Trace, watch: Watch | None = None) -> Ou
         max_sequence_tokens=scenario.max_sequence_tokens,
         seed=scenario.seed,
     )
-    return _Simulation(scenario, workload, watch).run()
+    return _Simulation(scenario, workload, on_snapshot).run()
 
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
     """A way from one service to the next, and back."""
 
-    pass_on: Callable[[Request], None]
-    pass_back: Ended
+    pass_on: Callable[[SimulatedRequest], None]
+    pass_back: EndCallback
 
     def over(self, proxy: EventLoop, seconds: float) -> _Hop:
         """The same way over a proxy, which takes so much processor time for a request and its answer together."""
 
-        def pass_on(request: Request) -> None:
-            proxy.do(seconds / 2, self.pass_on, request)
+        def pass_on(request: SimulatedRequest) -> None:
+            proxy.submit(seconds / 2, self.pass_on, request)
 
-        def pass_back(request: Request, status: Status) -> None:
-            proxy.do(seconds / 2, lambda _: self.pass_back(request, status))
+        def pass_back(request: SimulatedRequest, status: Status) -> None:
+            proxy.submit(seconds / 2, lambda _: self.pass_back(request, status))
 
         return _Hop(pass_on, pass_back)
 
 
 class _Simulation:
-    def __init__(self, scenario: Scenario, workload: Workload, watch: Watch | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, workload: Workload, on_snapshot: SnapshotCallback | None = None
+    ) -> None:
         self._scenario = scenario
-        self._watch = watch
+        self._on_snapshot = on_snapshot
         self._workload = workload
         self._clock = Clock()
-        self._chance = Random(scenario.seed)
+        self._rng = Random(scenario.seed)
         node = scenario.node
-        self._cores = Cores(self._clock, node.cores, node.slice_seconds, node.speeds) if node else None
-        self._slices = Slices(self._clock, scenario.slices)
-        self._cache = Cache(scenario.cache.ttl_s, warm_keys(workload, scenario.cache).tolist())
+        self._cores = CorePool(self._clock, node.cores, node.slice_seconds, node.speeds) if node else None
+        self._slices = SlicePool(self._clock, scenario.slices)
+        self._cache = SimulatedCache(scenario.cache.ttl_s, warm_keys(workload, scenario.cache).tolist())
         self._latencies = array("d", bytes(8 * len(workload)))
         self._statuses = array("h", bytes(2 * len(workload)))
-        self._left = len(workload)
-        self._moments: list[Moment] = []
-        self._to_transformer = self._hop(self._enter, self._record)
+        self._unfinished = len(workload)
+        self._snapshots: list[Snapshot] = []
+        self._to_transformer = self._hop(self._route_to_service, self._record)
         self._to_predictor = (
-            self._hop(self._route, self._decoded)
+            self._hop(self._route_to_predictor, self._predictor_done)
             if scenario.transformer
-            else _Hop(self._route, self._finished)
+            else _Hop(self._route_to_predictor, self._service_done)
         )
         up_to = 0.0
         self._predictors: list[_Routed] = []
@@ -104,36 +108,36 @@ class _Simulation:
             self._predictors.append(_Routed(self._predictor(predictor), up_to))
         self._front = self._transformer(scenario.transformer) if scenario.transformer else None
         for time in scenario.losses:
-            self._clock.at(time, lambda _: self._predictors[0].service.deployment.lose())
-        self._clock.at(SAMPLE_SECONDS, self._sample)
+            self._clock.call_at(time, lambda _: self._predictors[0].service.deployment.kill_oldest_pod())
+        self._clock.call_at(SAMPLE_SECONDS, self._sample)
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationResult:
         """All requests to their end, then the sums."""
         self._arrive_all()
         clock, end = self._clock, self._workload.seconds
         if clock.now < end:
             clock.run_until(end)
-        held = self._slices.settle()
+        held = self._slices.held_seconds()
         self._wait_for_all()
-        return Outcome(
+        return SimulationResult(
             scenario=self._scenario,
             workload=self._workload,
             latencies=np.frombuffer(self._latencies, np.float64),
             statuses=np.frombuffer(self._statuses, np.int16),
-            moments=tuple(self._moments),
+            snapshots=tuple(self._snapshots),
             slice_seconds=held,
         )
 
     def _wait_for_all(self) -> None:
         """Whoever still waits for a predictor ends at the deadline at the latest; the next report sweeps it up."""
         clock, patience = self._clock, self._scenario.timeout_s + 3 * SAMPLE_SECONDS
-        left, since = self._left, clock.now
-        while self._left:
+        unfinished, since = self._unfinished, clock.now
+        while self._unfinished:
             clock.run_until(clock.now + SAMPLE_SECONDS)
-            if self._left != left:
-                left, since = self._left, clock.now
+            if self._unfinished != unfinished:
+                unfinished, since = self._unfinished, clock.now
             elif clock.now - since > patience:
-                raise AssertionError(f"{left} requests never ended, or ended twice")
+                raise AssertionError(f"{unfinished} requests never ended, or ended twice")
 
     def _arrive_all(self) -> None:
         workload, scenario, first = self._workload, self._scenario, self._to_transformer.pass_on
@@ -146,57 +150,57 @@ class _Simulation:
         run_until = self._clock.run_until
         for index, (time, prompt, new, reserved, key, too_long) in enumerate(rows):
             run_until(time)
-            request = Request(index, time, time + patience, prompt, new, reserved, key)
+            request = SimulatedRequest(index, time, time + patience, prompt, new, reserved, key)
             if too_long:
                 self._record(request, Status.TOO_LONG)
             else:
                 first(request)
 
     def _thread(self) -> Processor:
-        return self._cores.thread() if self._cores else OwnCore(self._clock)
+        return self._cores.thread() if self._cores else DedicatedCore(self._clock)
 
-    def _hop(self, onward: Callable[[Request], None], back: Ended) -> _Hop:
+    def _hop(self, onward: Callable[[SimulatedRequest], None], back: EndCallback) -> _Hop:
         node, hop = self._scenario.node, _Hop(onward, back)
         return hop.over(self._thread().event_loop(), node.hop_seconds) if node and node.hop_seconds else hop
 
-    def _predictor(self, predictor: PredictorService) -> Service:
+    def _predictor(self, predictor: PredictorService) -> SimulatedService:
         slots = predictor.slots or predictor.profile.slots
         model = DecodingModel.of(predictor.profile, slots=slots, queue_tokens=predictor.queue_tokens)
 
-        def make() -> Pod:
+        def make() -> SimulatedPod:
             return PredictorPod(
-                self._clock, self._thread, model, predictor.profile.request_seconds, service.revision.left
+                self._clock, self._thread, model, predictor.profile.request_seconds, service.revision.leave
             )
 
-        service = Service(
+        service = SimulatedService(
             self._clock, predictor.scaling, self._scenario.autoscaler, slices=self._slices,
-            cold_start=predictor.cold_start, chance=self._chance, make=make,
-            ended=self._to_predictor.pass_back,
+            cold_start=predictor.cold_start, rng=self._rng, make_pod=make,
+            on_end=self._to_predictor.pass_back,
         )  # fmt: skip
-        service.begin(predictor.initial)
+        service.start(predictor.initial)
         return service
 
-    def _transformer(self, transformer: TransformerService) -> Service:
-        def make() -> Pod:
+    def _transformer(self, transformer: TransformerService) -> SimulatedService:
+        def make() -> SimulatedPod:
             return TransformerPod(
                 self._clock, self._thread(), transformer.model, self._cache,
-                self._to_predictor.pass_on, service.revision.left,
+                self._to_predictor.pass_on, service.revision.leave,
             )  # fmt: skip
 
-        service = Service(
-            self._clock, transformer.scaling, self._scenario.autoscaler, slices=Slices(self._clock, None),
-            cold_start=transformer.cold_start, chance=self._chance, make=make, ended=self._finished,
+        service = SimulatedService(
+            self._clock, transformer.scaling, self._scenario.autoscaler, slices=SlicePool(self._clock, None),
+            cold_start=transformer.cold_start, rng=self._rng, make_pod=make, on_end=self._service_done,
         )  # fmt: skip
-        service.begin(transformer.initial)
+        service.start(transformer.initial)
         return service
 
-    def _enter(self, request: Request) -> None:
+    def _route_to_service(self, request: SimulatedRequest) -> None:
         if self._front:
             self._front.revision.arrive(request)
         else:
-            self._route(request)
+            self._route_to_predictor(request)
 
-    def _route(self, request: Request) -> None:
+    def _route_to_predictor(self, request: SimulatedRequest) -> None:
         if len(self._predictors) == 1:
             self._predictors[0].service.revision.arrive(request)
             return
@@ -206,30 +210,30 @@ class _Simulation:
                 routed.service.revision.arrive(request)
                 return
 
-    def _decoded(self, request: Request, status: Status) -> None:
+    def _predictor_done(self, request: SimulatedRequest, status: Status) -> None:
         request.front.answered(request, status)
 
-    def _finished(self, request: Request, status: Status) -> None:
+    def _service_done(self, request: SimulatedRequest, status: Status) -> None:
         if request.key >= 0:
-            for follower in self._cache.ended(request, status, self._clock.now):
+            for follower in self._cache.finish(request, status, self._clock.now):
                 follower.front.end(follower, Status.SHARED if status is Status.OK else status)
         self._to_transformer.pass_back(request, status)
 
-    def _record(self, request: Request, status: Status) -> None:
+    def _record(self, request: SimulatedRequest, status: Status) -> None:
         now = self._clock.now
         if now > request.deadline:
             status, now = Status.TIMEOUT, request.deadline  # that is when the caller left
         request.status = status
         self._latencies[request.index] = now - request.arrived
         self._statuses[request.index] = status
-        self._left -= 1
+        self._unfinished -= 1
 
     def _sample(self, _: object) -> None:
         first, front = self._predictors[0].service, self._front
         services = [routed.service for routed in self._predictors]
         decision = first.decision
-        self._moments.append(
-            Moment(
+        self._snapshots.append(
+            Snapshot(
                 time=self._clock.now,
                 desired=sum(service.replicas for service in services),
                 ready=sum(service.ready for service in services),
@@ -238,9 +242,9 @@ class _Simulation:
                 in_flight=sum(service.revision.in_flight for service in services),
                 transformers=front.ready if front else 0,
                 panicking=any(service.panicking for service in services),
-                proxying=decision is not None and decision.activator_in_path,
+                activator_in_path=decision is not None and decision.activator_in_path,
             )
         )
-        if self._watch is not None:
-            self._watch(self._moments)
-        self._clock.at(self._clock.now + SAMPLE_SECONDS, self._sample)
+        if self._on_snapshot is not None:
+            self._on_snapshot(self._snapshots)
+        self._clock.call_at(self._clock.now + SAMPLE_SECONDS, self._sample)

@@ -173,9 +173,9 @@ def _seconds(value: object, line: int, path: Path) -> float:
     return number
 
 
-def _since_epoch(moment: datetime) -> float:
+def _since_epoch(snapshot: datetime) -> float:
     """A time without a zone is taken for UTC: the result must not depend on the machine's own zone."""
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return (snapshot if snapshot.tzinfo else snapshot.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _positive(values: Sequence[Any], name: str, path: Path) -> Integers:

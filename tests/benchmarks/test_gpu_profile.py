@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_stages import load, profile, setting, tables
-from knative.profile import Profile, load_profile, read_profile
-from knative.profiling import Cell, Effort
+from knative.profile import PredictorProfile, load_profile, read_profile
+from knative.profiling import GridPoint, ProfilingConfig
 
-LEAST = Effort(
+LEAST = ProfilingConfig(
     callers=(1, 4),
     lengths=(8, 40),
     new_tokens=6,
@@ -40,8 +40,8 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "used_bytes", lambda: next(used))
     monkeypatch.setattr(profile, "device_name", lambda: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(profile, "weight_bytes", lambda release, precision: 10 * MIB)
-    monkeypatch.setattr(profile, "PROMPTS_ALONE", (Cell(4, 40, 1),))
-    monkeypatch.setattr(profile, "SHORT_ANSWERS", (Cell(4, 8, 2),))
+    monkeypatch.setattr(profile, "PROMPTS_ALONE", (GridPoint(4, 40, 1),))
+    monkeypatch.setattr(profile, "SHORT_ANSWERS", (GridPoint(4, 8, 2),))
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_a_profile_is_measured_and_can_be_fitted_again(random_release_dir: Path,
     release = tmp_path / "release"
     shutil.copytree(random_release_dir, release)
     figures = json.loads(json.dumps(profile.measure_profile(release, "float16", LEAST)))
-    found: Profile = read_profile(figures["profile"], "figures")
+    found: PredictorProfile = read_profile(figures["profile"], "figures")
     assert (found.name, found.hardware) == ("7b-h100-full-float16", "NVIDIA H100 80GB")
     assert found.step.slots == (1, 4)
     assert found.step.past == (11, 43)

@@ -19,7 +19,7 @@ from benchmarks.prediction.stack import Spent
 from benchmarks.prediction.texts import Texts
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.pods import TransformerModel
-from knative.simulator.processors import Speeds
+from knative.simulator.processors import CoreSpeeds
 from knative.simulator.scenario import Node
 from tests.knative.profiles import profile
 
@@ -80,7 +80,7 @@ def test_a_prediction_knows_each_requests_lengths_and_the_machines_speed() -> No
     trace = texts.lengths_of(generate_arrivals("steady:rate=1,seconds=4", seed=0))
     assert trace.prompt_tokens is not None
     assert np.array_equal(trace.prompt_tokens, [10, 20, 10, 20])
-    foretold = predict(known(), Speeds((1.0, 0.5), 2.0), trace, 2)
+    foretold = predict(known(), CoreSpeeds((1.0, 0.5), 2.0), trace, 2)
     assert foretold.failed == 0
     # a request, its prompt, its steps; the transformer; two hops; at half speed for the last two; then the way
     work = [
@@ -98,7 +98,7 @@ def test_speed_is_that_of_the_work_in_each_bin_and_the_last_known_where_there_wa
         Sample(at, work, 100 + at) for at, work in zip(at_s, (0.001, 0.003, 0.001, 0.004), strict=True)
     ]
     readings = Readings(samples)
-    assert readings.speeds(10.0, 12.0, 0.002) == Speeds((1.0, 2.0, 2.0, 0.5), 0.5)
+    assert readings.speeds(10.0, 12.0, 0.002) == CoreSpeeds((1.0, 2.0, 2.0, 0.5), 0.5)
     assert readings.busy_cores == pytest.approx(1.0)
     assert readings.between(10.1, 10.6).mean_work_s == pytest.approx(0.002)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from knative.profile import Memory, Profile, ProfiledRelease, StepTable
+from knative.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
 
 
-def profile(**changes: object) -> Profile:
+def profile(**changes: object) -> PredictorProfile:
     """Four slots; a step takes 10 ms for one sequence and 16 ms for four, whatever they hold."""
-    made = Profile(
+    made = PredictorProfile(
         name="tiny",
         kind="measured",
         rule="",
@@ -26,7 +26,7 @@ def profile(**changes: object) -> Profile:
         prompt_step_seconds=0.003,
         request_seconds=0.002,
         start_seconds=5.0,
-        memory=Memory(1000, 10, 100),
+        memory=MemoryProfile(1000, 10, 100),
         provenance={"step": "assumed: round numbers"},
     )
     return dataclasses.replace(made, **dict[str, Any](changes))

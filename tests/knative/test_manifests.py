@@ -9,7 +9,7 @@ import yaml
 from knative.annotations import GROUP, revision_scaling
 from knative.config import KPA_CLASS, AutoscalerConfig, unknown_keys
 from knative.errors import ConfigError
-from knative.manifests import Component, example_checksum, read_autoscaler_config, read_components
+from knative.manifests import ScalableComponent, example_checksum, read_autoscaler_config, read_components
 
 CONFIG = AutoscalerConfig()
 
@@ -105,7 +105,7 @@ def test_a_value_without_quotes_is_refused_as_kubernetes_does() -> None:
 
 def test_an_inference_service_comes_to_one_knative_service_per_component() -> None:
     predictor, transformer = read_components(INFERENCE_SERVICE, CONFIG)
-    assert predictor == Component(
+    assert predictor == ScalableComponent(
         name="yiwen-predictor",
         role="predictor",
         annotations={
@@ -173,7 +173,7 @@ spec: {predictor: {}}
 
 def test_a_knative_service_is_read_from_its_template() -> None:
     (service,) = read_components(SERVICE, CONFIG)
-    assert service == Component("gateway", "service", {GROUP + "max-scale": "3"}, 4, 20, None)
+    assert service == ScalableComponent("gateway", "service", {GROUP + "max-scale": "3"}, 4, 20, None)
 
 
 def test_items_of_a_list_are_read_and_other_kinds_passed_over() -> None:

@@ -17,15 +17,15 @@ import pytest
 from cli.__main__ import main
 from knative.fitting import (
     GPU_OTHER_BYTES,
-    Prompts,
-    Setting,
+    PrefillCost,
+    ProfileMetadata,
     least_disturbed,
     make_profile,
     prompt_token_seconds,
     step_table,
 )
-from knative.profile import Memory, load_profile
-from knative.profiling import Counters, Facts, ProfilingError, Run
+from knative.profile import MemoryProfile, load_profile
+from knative.profiling import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
 from protocol.release import load_release
 from tests.transformer.process import ROOT, environment
 
@@ -131,12 +131,12 @@ def test_no_predictor_is_said_with_the_way_to_start_one(
 
 def made_up(
     callers: int, prompt: int, new: int, *, step: float, requests: int = 100, filling: float | None = None
-) -> Run:
+) -> MeasurementRun:
     """A run whose decode step takes ``step`` and whose prompt tokens take 10 us each."""
     tokens = requests * new
     steps = tokens / (filling or callers)
-    counted = Counters(steps, steps * step + requests * prompt * 1e-5, requests * prompt, tokens)
-    return Run(callers, prompt, new, requests, new * step + prompt * 1e-5 + 0.002, counted)
+    counted = MetricCounters(steps, steps * step + requests * prompt * 1e-5, requests * prompt, tokens)
+    return MeasurementRun(callers, prompt, new, requests, new * step + prompt * 1e-5 + 0.002, counted)
 
 
 GRID = [
@@ -145,8 +145,8 @@ GRID = [
     for prompt in (10, 110)
 ]
 SINGLE = [made_up(1, 10, 1, step=0.002), made_up(1, 110, 1, step=0.002)]
-FACTS = Facts("tiny", "0123456789abcdef", "float32", "onnxruntime", 8, 1_000_000, 5_000_000)
-SETTING = Setting("made-up", "paper", "full", 512, None, None)
+FACTS = PredictorInfo("tiny", "0123456789abcdef", "float32", "onnxruntime", 8, 1_000_000, 5_000_000)
+SETTING = ProfileMetadata("made-up", "paper", "full", 512, None, None)
 
 
 def test_the_parts_of_made_up_runs_are_found_again() -> None:
@@ -177,8 +177,8 @@ def test_what_prompts_take_is_found_in_steps_that_are_full_of_them() -> None:
 
 
 def test_steps_that_had_prompts_are_told_from_those_that_had_none() -> None:
-    counted = Counters(100, 100 * 0.005 + 20 * 0.002 + 200 * 1e-5, 200, 100, prompt_steps=20)
-    table = step_table([Run(1, 10, 5, 20, 0.03, counted)], Prompts(1e-5, 0.002))
+    counted = MetricCounters(100, 100 * 0.005 + 20 * 0.002 + 200 * 1e-5, 200, 100, prompt_steps=20)
+    table = step_table([MeasurementRun(1, 10, 5, 20, 0.03, counted)], PrefillCost(1e-5, 0.002))
     assert table.seconds == ((pytest.approx(0.005),),)
 
 
@@ -188,9 +188,9 @@ def test_without_such_steps_a_prompt_is_what_it_is_alone() -> None:
 
 
 def test_what_was_measured_elsewhere_is_taken_as_it_is() -> None:
-    memory = Memory(1, 2, 3)
-    setting = dataclasses.replace(SETTING, memory=memory, request_seconds=0.0007)
-    found = make_profile(GRID, SINGLE, FACTS, setting)
+    memory = MemoryProfile(1, 2, 3)
+    metadata = dataclasses.replace(SETTING, memory=memory, request_seconds=0.0007)
+    found = make_profile(GRID, SINGLE, FACTS, metadata)
     assert (found.memory, found.request_seconds) == (memory, 0.0007)
     assert found.provenance["memory"].startswith("measured")
     on_a_gpu = make_profile(GRID, SINGLE, dataclasses.replace(FACTS, backend="tensorrt"), SETTING)
@@ -204,7 +204,7 @@ def test_steps_that_were_not_full_are_put_where_they_belong() -> None:
         for count, filling in ((1, 1.0), (4, 3.5), (8, 6.0))
         for prompt in (10, 110)
     ]
-    table = step_table(runs, Prompts(1e-5, 0.0))
+    table = step_table(runs, PrefillCost(1e-5, 0.0))
     assert [row[0] for row in table.seconds] == [pytest.approx(0.001 * (1 + n), rel=1e-3) for n in (1, 4, 8)]
 
 
@@ -219,20 +219,20 @@ def test_noise_never_makes_more_work_faster() -> None:
         made_up(1, 10, 20, step=0.005), made_up(1, 110, 20, step=0.004),
         made_up(2, 10, 20, step=0.004), made_up(2, 110, 20, step=0.006),
     ]  # fmt: skip
-    assert step_table(runs, Prompts(1e-5, 0.0)).seconds == ((0.005, 0.005), (0.005, 0.006))
+    assert step_table(runs, PrefillCost(1e-5, 0.0)).seconds == ((0.005, 0.005), (0.005, 0.006))
 
 
 def test_runs_that_are_no_grid_are_refused() -> None:
     with pytest.raises(ProfilingError, match="every number of callers must be measured with every length"):
-        step_table(GRID[:-1], Prompts(0.0, 0.0))
+        step_table(GRID[:-1], PrefillCost(0.0, 0.0))
     with pytest.raises(ProfilingError, match="needs two lengths"):
         prompt_token_seconds(SINGLE[0], SINGLE[0])
 
 
 def test_a_release_that_is_not_served_is_refused(random_release_dir: Path) -> None:
-    setting = Setting("made-up", "paper", "full", 512, None, load_release(random_release_dir))
+    metadata = ProfileMetadata("made-up", "paper", "full", 512, None, load_release(random_release_dir))
     with pytest.raises(ProfilingError, match="the predictor serves release 0123456789abcdef"):
-        make_profile(GRID, SINGLE, FACTS, setting)
+        make_profile(GRID, SINGLE, FACTS, metadata)
 
 
 def test_a_written_profile_is_json_with_its_provenance(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from knative.planner.derive import (
     BAND,
     LAUNCH_SECONDS,
     MEMORY_FRACTION,
-    Target,
+    DerivationTarget,
     derive_profile,
     slots_that_fit,
 )
@@ -47,15 +47,15 @@ def test_every_gpu_has_nvidias_profiles(line: str) -> None:
     key, *sizes = line.split()
     units = ("1g", "1g", "2g", "3g", "4g", "7g")
     wanted = [f"{unit}.{size}" for unit, size in zip(units, sizes, strict=True)]
-    assert [f"{part.name}*{part.most}" for part in GPUS[key].slices[:-1]] == wanted
+    assert [f"{gpu_slice.name}*{gpu_slice.max_per_gpu}" for gpu_slice in GPUS[key].slices[:-1]] == wanted
     assert GPUS[key].slices[-1].name == "full"
 
 
 def test_a_count_never_exceeds_the_units_and_one_more_never_fits() -> None:
     for gpu in GPUS.values():
-        for part in gpu.slices:
-            assert fits_together((part,) * part.most)
-            assert not fits_together((part,) * (part.most + 1))
+        for gpu_slice in gpu.slices:
+            assert fits_together((gpu_slice,) * gpu_slice.max_per_gpu)
+            assert not fits_together((gpu_slice,) * (gpu_slice.max_per_gpu + 1))
 
 
 def test_memory_slices_bind_where_compute_slices_would_not() -> None:
@@ -63,16 +63,16 @@ def test_memory_slices_bind_where_compute_slices_would_not() -> None:
     assert fits_together((one, one, two, three))  # all-balanced
     assert not fits_together((three, three, one))  # seven compute slices, nine of memory
     assert double.idle_compute == 3  # four equal slices
-    assert [part.idle_compute for part in (one, two, three, four)] == [0, 1, 1, 3]
+    assert [gpu_slice.idle_compute for gpu_slice in (one, two, three, four)] == [0, 1, 1, 3]
 
 
 def test_real_memory_is_below_nominal() -> None:
     nvl = GPUS["h100-nvl"]
     assert nvl.slice_bytes(nvl.slices[0]) <= 11008 * 2**20  # what dcgm-exporter issue 397 reports
     for gpu in GPUS.values():
-        for part in gpu.slices[:-1]:
-            nominal = int(part.name.partition(".")[2].removesuffix("gb"))
-            assert gpu.slice_bytes(part) < nominal * 1e9
+        for gpu_slice in gpu.slices[:-1]:
+            nominal = int(gpu_slice.name.partition(".")[2].removesuffix("gb"))
+            assert gpu.slice_bytes(gpu_slice) < nominal * 1e9
 
 
 def test_a_slice_is_asked_for_by_its_resource() -> None:
@@ -119,14 +119,17 @@ def test_slots_are_counted_as_the_predictor_counts_them() -> None:
     shape = SEVEN_B.decoder
     per_slot = slot_bytes(layers=shape.layers, kv_heads=shape.kv_heads, head_dim=shape.head_dim, capacity=512)
     gpu = GPUS["h200"]
-    for part in (part for part in gpu.slices if part.compute >= 2):
-        total = gpu.slice_bytes(part)
+    for gpu_slice in (gpu_slice for gpu_slice in gpu.slices if gpu_slice.compute >= 2):
+        total = gpu.slice_bytes(gpu_slice)
         needs = Needs(weights=SEVEN_B.weight_bytes("int8"), scratch=OTHER_BYTES, buffers=0)
         planned = plan_memory(
             free=total, total=total, fraction=MEMORY_FRACTION, needs=needs, bytes_per_slot=per_slot,
             wanted_slots=10_000,
         )  # fmt: skip
-        assert slots_that_fit(Target(gpu, part, SEVEN_B), "int8", OTHER_BYTES, 512) == planned.slots
+        assert (
+            slots_that_fit(DerivationTarget(gpu, gpu_slice, SEVEN_B), "int8", OTHER_BYTES, 512)
+            == planned.slots
+        )
 
 
 def test_67_billion_parameters_fit_no_slice_and_no_v100() -> None:
@@ -134,7 +137,9 @@ def test_67_billion_parameters_fit_no_slice_and_no_v100() -> None:
     large = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
     assert large.parameters == pytest.approx(67.4e9, rel=0.01)
     gpu = GPUS["a100-80"]
-    assert not any(slots_that_fit(Target(gpu, p, large), "int8", OTHER_BYTES, 512) for p in gpu.slices[:-2])
+    assert not any(
+        slots_that_fit(DerivationTarget(gpu, p, large), "int8", OTHER_BYTES, 512) for p in gpu.slices[:-2]
+    )
     assert large.weight_bytes("int8") > 32e9  # a V100's memory, twice over
     assert large.weight_bytes("int8") // 2 > 32e9  # and in four bits still
 
@@ -186,9 +191,9 @@ def test_no_config_is_said(tmp_path: Path) -> None:
         read_model(tmp_path / "config.json")
 
 
-def target(key: str, part: str) -> Target:
+def target(key: str, gpu_slice: str) -> DerivationTarget:
     gpu = GPUS[key]
-    return Target(gpu, next(p for p in gpu.slices if p.name == part), SEVEN_B)
+    return DerivationTarget(gpu, next(p for p in gpu.slices if p.name == gpu_slice), SEVEN_B)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +211,8 @@ def test_shipped_derived_profiles_are_what_the_rules_give(name: str) -> None:
 
 def test_reading_takes_as_much_longer_as_a_slice_has_less_bandwidth() -> None:
     reference, on = load_profile("7b-h200-full-float16"), target("h200", "full")
-    for part, slower in (("4g.71gb", 2.0), ("3g.71gb", 7 / 3), ("2g.35gb", 4.0), ("1g.35gb", 7.0)):
-        derived = derive_profile(reference, on, target("h200", part), slots=64, max_sequence_tokens=512)
+    for gpu_slice, slower in (("4g.71gb", 2.0), ("3g.71gb", 7 / 3), ("2g.35gb", 4.0), ("1g.35gb", 7.0)):
+        derived = derive_profile(reference, on, target("h200", gpu_slice), slots=64, max_sequence_tokens=512)
         for count in (1, 8, 64):
             launches = 30 * LAUNCH_SECONDS
             reading, before = (p.step_seconds(count, 256) - launches for p in (derived, reference))
@@ -219,7 +224,9 @@ def test_a_model_of_half_the_bytes_takes_half_the_time() -> None:
     reference, on = load_profile("7b-h200-full-float16"), target("h200", "full")
     shape = DecoderShape(15, 4096, 32, 32, 128, 11008, 51_200)
     half = ModelShape("half", shape, tied=False)
-    derived = derive_profile(reference, on, Target(on.gpu, on.part, half), slots=32, max_sequence_tokens=512)
+    derived = derive_profile(
+        reference, on, DerivationTarget(on.gpu, on.gpu_slice, half), slots=32, max_sequence_tokens=512
+    )
     assert derived.step_seconds(8, 256) == pytest.approx(reference.step_seconds(8, 256) / 2, rel=0.01)
     assert derived.prefill_seconds_per_token == pytest.approx(
         reference.prefill_seconds_per_token / 2, rel=0.01
@@ -281,7 +288,7 @@ def test_the_h100_as_derived_is_near_the_h100_as_measured(precision: str) -> Non
 
 def test_a_gpu_that_was_measured_is_planned_with_what_was_measured() -> None:
     candidates = {
-        (candidate.part.name, candidate.precision): candidate.profile
+        (candidate.gpu_slice.name, candidate.precision): candidate.profile
         for candidate in make_candidates(SEVEN_B, [GPUS["h100"]], 512, ())
     }
     assert candidates["full", "int8"] == load_profile("7b-h100-full-int8")

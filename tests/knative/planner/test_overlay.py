@@ -13,7 +13,7 @@ from cli.__main__ import main
 from knative.config import AutoscalerConfig
 from knative.manifests import read_components
 from knative.planner.candidates import make_candidates
-from knative.planner.demand import Demand, Plan
+from knative.planner.demand import CapacityPlan, Demand
 from knative.planner.errors import PlanError
 from knative.planner.gpus import GPUS
 from knative.planner.overlay import PATCH_FILE, overlay_files
@@ -44,13 +44,13 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def planned() -> Plan:
+def planned() -> CapacityPlan:
     demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
     candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, ())
-    return make_plan([c for c in candidates if (c.part.name, c.precision) == ("full", "int8")], demand)
+    return make_plan([c for c in candidates if (c.gpu_slice.name, c.precision) == ("full", "int8")], demand)
 
 
-def test_what_was_planned_is_patched_and_nothing_else(planned: Plan) -> None:
+def test_what_was_planned_is_patched_and_nothing_else(planned: CapacityPlan) -> None:
     files = overlay_files(planned, BELOW, "../production")
     overlay = yaml.safe_load(files["kustomization.yaml"])
     assert overlay["resources"] == ["../production"]
@@ -66,7 +66,7 @@ def test_what_was_planned_is_patched_and_nothing_else(planned: Plan) -> None:
     assert len(values) == 8
 
 
-def test_another_slice_below_is_refused(planned: Plan) -> None:
+def test_another_slice_below_is_refused(planned: CapacityPlan) -> None:
     below = BELOW.replace("nvidia.com/gpu", "nvidia.com/mig-1g.10gb")
     with pytest.raises(PlanError, match=r"asks for nvidia.com/mig-1g.10gb, the plan is for nvidia.com/gpu"):
         overlay_files(planned, below, "..")
@@ -74,13 +74,13 @@ def test_another_slice_below_is_refused(planned: Plan) -> None:
         overlay_files(planned, BELOW.replace(', nvidia.com/gpu: "1"', ""), "..")
 
 
-def changes(planned: Plan, below: str) -> dict[str, object]:
+def changes(planned: CapacityPlan, below: str) -> dict[str, object]:
     """What is patched, by path."""
     operations = yaml.safe_load(overlay_files(planned, below, "..")[PATCH_FILE])
     return {operation["path"]: operation["value"] for operation in operations}
 
 
-def test_transformers_may_be_as_many_as_the_load_takes(planned: Plan) -> None:
+def test_transformers_may_be_as_many_as_the_load_takes(planned: CapacityPlan) -> None:
     assert planned.sizes is not None
     most, path = planned.sizes.transformer_max_replicas, "/spec/transformer/maxReplicas"
     assert most > planned.sizes.transformer_replicas >= 2
@@ -91,7 +91,7 @@ def test_transformers_may_be_as_many_as_the_load_takes(planned: Plan) -> None:
     assert path not in changes(planned, below.replace("maxReplicas: 2", "maxReplicas: 0"))  # no limit
 
 
-def test_slots_are_set_where_the_overlay_does_not_set_them(planned: Plan) -> None:
+def test_slots_are_set_where_the_overlay_does_not_set_them(planned: CapacityPlan) -> None:
     entry = {"name": "YIWEN_SLOTS", "value": "128"}
     below = BELOW.replace('      - {name: YIWEN_SLOTS, value: "8"}\n', "")
     assert changes(planned, below)["/spec/predictor/containers/0/env/-"] == entry
@@ -109,7 +109,7 @@ spec:
 """
 
 
-def test_a_quota_below_the_most_replicas_is_refused(planned: Plan) -> None:
+def test_a_quota_below_the_most_replicas_is_refused(planned: CapacityPlan) -> None:
     assert planned.sizes is not None
     most = planned.sizes.max_replicas
     overlay_files(planned, BELOW + QUOTA % most, "..")
@@ -132,7 +132,7 @@ def on_nodes(*products: str) -> str:
     )
 
 
-def test_another_gpu_below_is_refused(planned: Plan) -> None:
+def test_another_gpu_below_is_refused(planned: CapacityPlan) -> None:
     overlay_files(planned, on_nodes("NVIDIA-H200", "NVIDIA-H200-NVL"), "..")
     message = "may run on NVIDIA-H100-80GB-HBM3 .* the plan is for NVIDIA H200: give an overlay whose"
     for products in (["NVIDIA-H100-80GB-HBM3"], ["NVIDIA-H200", "NVIDIA-H100-80GB-HBM3"]):
@@ -143,12 +143,12 @@ def test_another_gpu_below_is_refused(planned: Plan) -> None:
         overlay_files(planned, BELOW + selector, "..")
 
 
-def test_an_overlay_without_a_transformer_is_refused(planned: Plan) -> None:
+def test_an_overlay_without_a_transformer_is_refused(planned: CapacityPlan) -> None:
     with pytest.raises(PlanError, match="with a predictor and a transformer"):
         overlay_files(planned, BELOW.replace("  transformer:", "  explainer:"), "..")
 
 
-def test_an_overlay_without_a_predictor_is_refused(planned: Plan) -> None:
+def test_an_overlay_without_a_predictor_is_refused(planned: CapacityPlan) -> None:
     with pytest.raises(PlanError, match="has no InferenceService with a predictor"):
         overlay_files(planned, "kind: ConfigMap\n", "..")
 

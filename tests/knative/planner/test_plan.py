@@ -14,15 +14,15 @@ import pytest
 from cli.__main__ import main
 from knative.planner import options
 from knative.planner.candidates import check_profiles, make_candidates, slice_of
-from knative.planner.capacity import alone_seconds, long_text, most_per_second, pod_capacity
-from knative.planner.demand import Candidate, Demand, Plan
+from knative.planner.capacity import alone_seconds, long_text, max_throughput, pod_capacity
+from knative.planner.demand import CapacityPlan, Demand, PlanCandidate
 from knative.planner.errors import PlanError
 from knative.planner.gpus import GPUS
 from knative.planner.models import ModelShape
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.profile import Profile, ProfiledRelease, load_profile
+from knative.profile import PredictorProfile, ProfiledRelease, load_profile
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.workload import CacheModel, Traffic, draw_workload
 from protocol.release import DecoderShape
@@ -38,20 +38,20 @@ def plan(
     model: ModelShape = SEVEN_B,
     parts: Sequence[str] = (),
     precision: str | None = None,
-) -> Plan:
+) -> CapacityPlan:
     """A plan with some GPUs, or with the slices of them and the precision that are named."""
     gpus = [GPUS[key] for key in keys or ("h200",)]
     candidates = make_candidates(model, gpus, demand.max_sequence_tokens, ())
     wanted = [c for c in candidates if precision in (None, c.precision)]
-    return make_plan([c for c in wanted if not parts or c.part.name in parts], demand)
+    return make_plan([c for c in wanted if not parts or c.gpu_slice.name in parts], demand)
 
 
 @pytest.fixture(scope="module")
-def usual() -> Plan:
+def usual() -> CapacityPlan:
     return plan(Demand(qps=1500, p99_s=0.8, hit_rate=0.35), "h200", "a100-80")
 
 
-def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: Plan) -> None:
+def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: CapacityPlan) -> None:
     feasible = [option for option in usual.options if option.feasible]
     assert [option.cost for option in feasible] == sorted(option.cost for option in feasible)
     assert usual.options[0].reason == ""
@@ -63,7 +63,7 @@ def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: Plan) ->
     assert len(usual.options) == 2 * 7 * 2
 
 
-def test_the_best_keeps_the_objective_when_all_of_it_is_simulated(usual: Plan) -> None:
+def test_the_best_keeps_the_objective_when_all_of_it_is_simulated(usual: CapacityPlan) -> None:
     best = usual.options[0]
     assert best.p99_s is not None
     assert best.p99_s <= 0.8
@@ -71,7 +71,7 @@ def test_the_best_keeps_the_objective_when_all_of_it_is_simulated(usual: Plan) -
     assert best.replicas_band[0] <= best.replicas <= best.replicas_band[1]
 
 
-def test_the_best_says_what_goes_with_it(usual: Plan) -> None:
+def test_the_best_says_what_goes_with_it(usual: CapacityPlan) -> None:
     assert usual.sizes is not None
     assert usual.sizes.min_replicas == usual.options[0].replicas
     assert usual.sizes.scale_target <= usual.sizes.container_concurrency
@@ -95,7 +95,7 @@ def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> No
 def test_what_is_simulated_has_the_slots_that_are_printed() -> None:
     # few slots of 16,384 tokens fit beside the weights; the profile was measured with 128
     long_slots = make_candidates(SEVEN_B, [GPUS["h200"]], 16_384, ())
-    (whole,) = (c for c in long_slots if (c.part.name, c.precision) == ("full", "int8"))
+    (whole,) = (c for c in long_slots if (c.gpu_slice.name, c.precision) == ("full", "int8"))
     assert 10 < whole.slots < 20
     assert whole.profile is not None
     assert (whole.profile.slots, whole.profile.max_sequence_tokens) == (whole.slots, 16_384)
@@ -115,10 +115,10 @@ def test_a_measured_profile_with_shorter_slots_is_refused() -> None:
         own_candidates(own)
 
 
-def own_candidates(own: Profile) -> tuple[Candidate, ...]:
+def own_candidates(own: PredictorProfile) -> tuple[PlanCandidate, ...]:
     """The one option that a profile of one's own stands for."""
     candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, (own,))
-    return tuple(c for c in candidates if (c.part.name, c.precision) == (own.slice, own.precision))
+    return tuple(c for c in candidates if (c.gpu_slice.name, c.precision) == (own.slice, own.precision))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_capacity_lies_below_what_busy_slots_can_do_and_grows_with_patience() ->
         pod_capacity(profile(), Demand(qps=10, p99_s=seconds, traffic=SHORT)).rate
         for seconds in (0.5, 1.0, 5.0)
     ]
-    assert 0 < rates[0] < rates[1] < rates[2] <= 1.1 * most_per_second(profile(), SHORT)
+    assert 0 < rates[0] < rates[1] < rates[2] <= 1.1 * max_throughput(profile(), SHORT)
 
 
 def test_hits_let_the_misses_be_later() -> None:
@@ -318,7 +318,7 @@ def test_a_long_text_alone_takes_its_steps() -> None:
 
 
 def test_what_was_measured_has_the_narrower_band() -> None:
-    def width(measured: Profile) -> float:
+    def width(measured: PredictorProfile) -> float:
         low, high = band_of(measured)
         return high / low
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knative.profile import Profile, load_profile
-from knative.simulator.decoding import PAST_GRAIN, Decoder, DecodingModel
-from knative.simulator.events import Clock, Request, Status
+from knative.profile import PredictorProfile, load_profile
+from knative.simulator.decoding import PAST_GRAIN, DecodingModel, SimulatedDecoder
+from knative.simulator.events import Clock, SimulatedRequest, Status
 from knative.simulator.pods import PredictorPod
-from knative.simulator.processors import OwnCore
+from knative.simulator.processors import DedicatedCore
 from tests.knative.profiles import profile
 
 Ends = dict[int, tuple[Status, float]]
@@ -48,20 +48,22 @@ def run_out(clock: Clock) -> None:
         clock.run_until(clock.next_time)
 
 
-def pod_of(measured: Profile, clock: Clock, left: Callable[[], None], slots: int) -> PredictorPod:
+def pod_of(measured: PredictorProfile, clock: Clock, left: Callable[[], None], slots: int) -> PredictorPod:
     """A pod that tells ``left`` of each answer."""
     model = DecodingModel.of(measured, slots=slots, queue_tokens=10**9)
-    return PredictorPod(clock, lambda: OwnCore(clock), model, measured.request_seconds, lambda *_: left())
+    return PredictorPod(
+        clock, lambda: DedicatedCore(clock), model, measured.request_seconds, lambda *_: left()
+    )
 
 
 def jumping(model: DecodingModel, given: list[Arrival]) -> Ends:
     clock, ends = Clock(), Ends()
-    decoder = Decoder(
-        clock, OwnCore(clock), model, lambda r, status: ends.update({r.index: (status, clock.now)})
+    decoder = SimulatedDecoder(
+        clock, DedicatedCore(clock), model, lambda r, status: ends.update({r.index: (status, clock.now)})
     )
     for index, a in enumerate(sorted(given, key=lambda a: a.time)):
         clock.run_until(a.time)
-        request = Request(index, a.time, a.time + a.patience, a.prompt, a.new, a.prompt + a.new, -1)
+        request = SimulatedRequest(index, a.time, a.time + a.patience, a.prompt, a.new, a.prompt + a.new, -1)
         if not decoder.submit(request):
             ends[index] = (Status.TOO_MANY, clock.now)
     run_out(clock)
@@ -147,30 +149,30 @@ def test_whoever_waits_too_long_frees_the_slot_or_never_gets_one() -> None:
 
 def test_a_lost_pod_hands_over_what_it_held_and_says_no_more() -> None:
     clock, ends = Clock(), Ends()
-    decoder = Decoder(
+    decoder = SimulatedDecoder(
         clock,
-        OwnCore(clock),
+        DedicatedCore(clock),
         DecodingModel.of(profile(), slots=2, queue_tokens=10**9),
         lambda r, status: ends.update({r.index: (status, clock.now)}),
     )
-    requests = [Request(i, 0.0, 1e9, 10, 10 + i, 20, -1) for i in range(3)]
+    requests = [SimulatedRequest(i, 0.0, 1e9, 10, 10 + i, 20, -1) for i in range(3)]
     assert all(decoder.submit(request) for request in requests)
     clock.run_until(0.05)
-    assert sorted(r.index for r in decoder.lose()) == [0, 1, 2]
+    assert sorted(r.index for r in decoder.kill()) == [0, 1, 2]
     clock.run_until(10.0)
     assert ends == {}
 
 
-def closed_loop(measured: Profile, callers: int, each: int, prompt: int, new: int) -> float:
+def closed_loop(measured: PredictorProfile, callers: int, each: int, prompt: int, new: int) -> float:
     """Tokens per second of callers that ask one request after the other."""
     clock, numbers, left = Clock(), itertools.count(), [callers * each]
 
     def ask(_: object) -> None:
         if left[0]:
             left[0] -= 1
-            pod.accept(Request(next(numbers), clock.now, 1e9, prompt, new, 0, -1))
+            pod.accept(SimulatedRequest(next(numbers), clock.now, 1e9, prompt, new, 0, -1))
 
-    pod = pod_of(measured, clock, lambda: clock.at(clock.now, ask), measured.slots)
+    pod = pod_of(measured, clock, lambda: clock.call_at(clock.now, ask), measured.slots)
     for _ in range(callers):
         ask(None)
     run_out(clock)
@@ -203,7 +205,7 @@ def test_the_h200_profile_foretells_what_fewer_slots_do(slots: int) -> None:
     clock, latencies = Clock(), list[float]()
     pod = pod_of(load_profile("7b-h200-full-float16"), clock, lambda: latencies.append(clock.now), slots)
     for index in range(64):
-        pod.accept(Request(index, 0.0, 1e9, 64, 64, 0, -1))
+        pod.accept(SimulatedRequest(index, 0.0, 1e9, 64, 64, 0, -1))
     run_out(clock)
     assert 64 * 64 / latencies[-1] == pytest.approx(tokens_per_s, rel=0.10)
     assert float(np.percentile(latencies, 50)) == pytest.approx(p50, rel=0.15)

@@ -10,7 +10,7 @@ from knative.planner.candidates import make_candidates
 from knative.planner.gpus import GPUS
 from knative.planner.models import read_model
 from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.outcome import Summary
+from knative.simulator.result import Summary
 from knative.simulator.scenario_file import load_scenario
 from knative.simulator.simulation import simulate
 
@@ -44,5 +44,5 @@ def test_a_late_start_costs_some_requests_and_the_planned_number_none(summaries:
 
 def test_sixty_seven_billion_parameters_fit_one_whole_a100_in_int8_alone() -> None:
     candidates = make_candidates(read_model(FOLDER / "67b"), [GPUS["a100-80"]], 512, ())
-    fitting = {(c.part.name, c.precision): c.slots for c in candidates if c.slots}
+    fitting = {(c.gpu_slice.name, c.precision): c.slots for c in candidates if c.slots}
     assert fitting == {("full", "int8"): 45, ("7g.80gb", "int8"): 13}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knative.simulator.events import Clock
-from knative.simulator.processors import Cores, OwnCore, Processor, Speeds
+from knative.simulator.processors import CorePool, CoreSpeeds, DedicatedCore, Processor
 
 SLICE = 0.004
 
@@ -29,24 +29,24 @@ class Ends(dict[str, float]):
         self[name] = pytest.approx(self._clock.now)
 
 
-def shared(count: int, speeds: Speeds | None = None) -> tuple[Clock, Cores, Ends]:
+def shared(count: int, speeds: CoreSpeeds | None = None) -> tuple[Clock, CorePool, Ends]:
     clock = Clock()
-    return clock, Cores(clock, count, SLICE, speeds or Speeds()), Ends(clock)
+    return clock, CorePool(clock, count, SLICE, speeds or CoreSpeeds()), Ends(clock)
 
 
 def test_two_threads_take_turns_on_one_core() -> None:
     clock, cores, ends = shared(1)
     for name in "ab":
-        cores.thread().work_until(0.010, ends.note, name)
+        cores.thread().call_at(0.010, ends.note, name)
     run_out(clock)
     assert ends == {"a": 0.018, "b": 0.020}  # a b a b a b, 4 ms each, then what is left
 
 
 def test_a_thread_that_wakes_waits_for_the_running_slice_and_no_longer() -> None:
     clock, cores, ends = shared(1)
-    cores.thread().work_until(0.100, ends.note, "long")
+    cores.thread().call_at(0.100, ends.note, "long")
     clock.run_until(0.005)  # in the middle of its second slice
-    cores.thread().work_until(0.001, ends.note, "short")
+    cores.thread().call_at(0.001, ends.note, "short")
     run_out(clock)
     assert ends == {"short": 0.009, "long": 0.101}
 
@@ -54,7 +54,7 @@ def test_a_thread_that_wakes_waits_for_the_running_slice_and_no_longer() -> None
 def test_threads_with_a_core_each_do_not_notice_each_other() -> None:
     clock, cores, ends = shared(2)
     for name in "ab":
-        cores.thread().work_until(0.010, ends.note, name)
+        cores.thread().call_at(0.010, ends.note, name)
     run_out(clock)
     assert ends == {"a": 0.010, "b": 0.010}
 
@@ -62,8 +62,8 @@ def test_threads_with_a_core_each_do_not_notice_each_other() -> None:
 def test_a_threads_clock_stands_still_while_it_waits() -> None:
     clock, cores, ends = shared(1)
     one, other = cores.thread(), cores.thread()
-    one.work_until(0.006, ends.note, "one")
-    other.work_until(0.002, ends.note, "other")
+    one.call_at(0.006, ends.note, "one")
+    other.call_at(0.002, ends.note, "other")
     clock.run_until(0.003)
     assert (one.now, other.now) == (pytest.approx(0.003), 0.0)
     clock.run_until(0.005)
@@ -75,10 +75,10 @@ def test_work_that_was_done_may_give_more_without_giving_up_the_core() -> None:
     one = cores.thread()
 
     def more(_: object) -> None:
-        one.work_until(one.now + 0.001, ends.note, "more")
+        one.call_at(one.now + 0.001, ends.note, "more")
 
-    one.work_until(0.001, more)
-    cores.thread().work_until(0.001, ends.note, "other")
+    one.call_at(0.001, more)
+    cores.thread().call_at(0.001, ends.note, "other")
     run_out(clock)
     assert ends == {"more": 0.002, "other": 0.003}
 
@@ -87,11 +87,11 @@ def test_work_that_was_done_may_give_more_without_giving_up_the_core() -> None:
 def test_new_work_takes_the_place_of_old(waiting: bool) -> None:
     clock, cores, ends = shared(1)
     if waiting:
-        cores.thread().work_until(0.002, ends.note, "first")
+        cores.thread().call_at(0.002, ends.note, "first")
     one = cores.thread()
-    one.work_until(0.010, ends.note, "old")
+    one.call_at(0.010, ends.note, "old")
     clock.run_until(0.001)
-    one.work_until(0.005, ends.note, "new")
+    one.call_at(0.005, ends.note, "new")
     run_out(clock)
     assert ends == ({"first": 0.002, "new": 0.007} if waiting else {"new": 0.005})
 
@@ -100,23 +100,23 @@ def test_new_work_takes_the_place_of_old(waiting: bool) -> None:
 def test_a_thread_that_stops_leaves_its_core_to_others(at: float) -> None:
     clock, cores, ends = shared(1)
     one = cores.thread()
-    one.work_until(0.010, ends.note, "one")
-    cores.thread().work_until(0.010, ends.note, "other")
+    one.call_at(0.010, ends.note, "one")
+    cores.thread().call_at(0.010, ends.note, "other")
     clock.run_until(at)
-    one.stop()
+    one.cancel()
     run_out(clock)
     assert ends == {"other": 0.010 + min(at, SLICE)}
 
 
 def test_slow_cores_take_longer_from_their_next_slice_on() -> None:
-    clock, cores, ends = shared(1, Speeds((1.0, 0.5), 0.008))
-    cores.thread().work_until(0.010, ends.note, "a")
+    clock, cores, ends = shared(1, CoreSpeeds((1.0, 0.5), 0.008))
+    cores.thread().call_at(0.010, ends.note, "a")
     run_out(clock)
     assert ends == {"a": 0.008 + 0.002 / 0.5}
 
 
 def test_the_last_speed_goes_on() -> None:
-    assert [Speeds((1.0, 0.5), 2.0).at(time) for time in (0.0, 1.9, 2.0, 100.0)] == [1.0, 1.0, 0.5, 0.5]
+    assert [CoreSpeeds((1.0, 0.5), 2.0).at(time) for time in (0.0, 1.9, 2.0, 100.0)] == [1.0, 1.0, 0.5, 0.5]
 
 
 works = st.lists(
@@ -130,7 +130,7 @@ def test_cores_lose_no_time_and_make_none(given: list[tuple[float, float]], coun
     clock, cores, ends = shared(count)
     threads = [cores.thread() for _ in given]
     for index, (arrival, _) in enumerate(given):
-        clock.at(arrival, lambda i: threads[i].work_until(given[i][1], ends.note, str(i)), index)
+        clock.call_at(arrival, lambda i: threads[i].call_at(given[i][1], ends.note, str(i)), index)
     run_out(clock)
     assert len(ends) == len(given)
     assert [thread.now for thread in threads] == pytest.approx([seconds for _, seconds in given])
@@ -143,18 +143,20 @@ def test_cores_lose_no_time_and_make_none(given: list[tuple[float, float]], coun
 @pytest.fixture(params=["own", "shared"])
 def processor(request: pytest.FixtureRequest) -> tuple[Clock, Processor]:
     clock = Clock()
-    return clock, OwnCore(clock) if request.param == "own" else Cores(clock, 1, SLICE, Speeds()).thread()
+    return clock, DedicatedCore(clock) if request.param == "own" else CorePool(
+        clock, 1, SLICE, CoreSpeeds()
+    ).thread()
 
 
 def test_an_event_loop_does_one_thing_after_the_other(processor: tuple[Clock, Processor]) -> None:
     clock, core = processor
     loop, ends = core.event_loop(), Ends(clock)
     clock.run_until(1.0)
-    loop.do(0.002, ends.note, "a")
-    loop.do(0.003, lambda _: loop.do(0.001, ends.note, "from b"))
-    loop.do(0.005, ends.note, "c")
+    loop.submit(0.002, ends.note, "a")
+    loop.submit(0.003, lambda _: loop.submit(0.001, ends.note, "from b"))
+    loop.submit(0.005, ends.note, "c")
     clock.run_until(1.5)
-    loop.do(0.001, ends.note, "d")
+    loop.submit(0.001, ends.note, "d")
     run_out(clock)
     assert ends == {"a": 1.002, "c": 1.010, "from b": 1.011, "d": 1.501}
     assert list(ends) == ["a", "c", "from b", "d"]
@@ -166,12 +168,12 @@ def test_an_event_loop_that_is_emptied_says_what_it_held_and_calls_nobody(
     clock, core = processor
     loop, ends = core.event_loop(), Ends(clock)
     for name in "abc":
-        loop.do(0.002, ends.note, name)
+        loop.submit(0.002, ends.note, name)
     clock.run_until(0.003)
-    assert loop.drop() == ["b", "c"]
+    assert loop.cancel_all() == ["b", "c"]
     run_out(clock)
     assert ends == {"a": 0.002}
     began = clock.now
-    loop.do(0.001, ends.note, "later")
+    loop.submit(0.001, ends.note, "later")
     run_out(clock)
     assert ends["later"] == began + 0.001

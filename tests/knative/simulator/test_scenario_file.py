@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from knative.profile import Profile, ProfiledRelease
+from knative.profile import PredictorProfile, ProfiledRelease
 from knative.simulator.errors import SimulationError
 from knative.simulator.scenario import Scenario
 from knative.simulator.scenario_file import load_scenario, read_scenario
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def save(folder: Path, made: Profile) -> None:
+def save(folder: Path, made: PredictorProfile) -> None:
     (folder / f"{made.name}.json").write_text(json.dumps(made.to_json()), encoding="utf-8")
 
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from knative.annotations import GROUP, RevisionScaling, revision_scaling
 from knative.config import AutoscalerConfig
-from knative.profile import Profile, load_profile
+from knative.profile import PredictorProfile, load_profile
 from knative.simulator.arrivals import generate_arrivals
 from knative.simulator.deployment import ColdStart
 from knative.simulator.events import Status
-from knative.simulator.outcome import Outcome
 from knative.simulator.pods import TransformerModel
-from knative.simulator.processors import Speeds
+from knative.simulator.processors import CoreSpeeds
+from knative.simulator.result import SimulationResult
 from knative.simulator.scenario import Node, PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
 from knative.simulator.trace import Trace
@@ -65,122 +65,122 @@ def at(*times: float, seconds: float = 0.0) -> Trace:
     return Trace(times=np.array(times), seconds=seconds or max(times) + 1.0)
 
 
-def statuses(outcome: Outcome) -> list[int]:
-    return outcome.statuses.tolist()
+def statuses(result: SimulationResult) -> list[int]:
+    return result.statuses.tolist()
 
 
 def test_one_request_takes_what_the_profile_says() -> None:
-    outcome = simulate(scenario(fixed(1), overhead_s=0.005), at(0.5))
-    assert statuses(outcome) == [Status.OK]
-    assert outcome.full_latencies().tolist() == [pytest.approx(ALONE_S + 0.005)]
+    result = simulate(scenario(fixed(1), overhead_s=0.005), at(0.5))
+    assert statuses(result) == [Status.OK]
+    assert result.caller_latencies().tolist() == [pytest.approx(ALONE_S + 0.005)]
 
 
 def test_the_activator_holds_what_the_pods_have_no_room_for() -> None:
-    outcome = simulate(scenario(fixed(1, concurrency=1)), at(0.5, 0.5, 0.5))
-    assert outcome.latencies.tolist() == [pytest.approx(n * ALONE_S) for n in (1, 2, 3)]
+    result = simulate(scenario(fixed(1, concurrency=1)), at(0.5, 0.5, 0.5))
+    assert result.latencies.tolist() == [pytest.approx(n * ALONE_S) for n in (1, 2, 3)]
 
 
 def test_a_pod_without_a_limit_batches_what_comes() -> None:
-    outcome = simulate(scenario(fixed(1, concurrency=0)), at(0.5, 0.501, 0.502))
-    assert max(outcome.latencies) < 2 * ALONE_S
+    result = simulate(scenario(fixed(1, concurrency=0)), at(0.5, 0.501, 0.502))
+    assert max(result.latencies) < 2 * ALONE_S
 
 
 def test_beyond_the_activators_queue_the_answer_is_503() -> None:
-    outcome = simulate(scenario(fixed(1, concurrency=1), timeout_s=5.0), at(*[0.5] * 10_100))
-    assert statuses(outcome).count(Status.UNAVAILABLE) == 10_100 - 1 - 10_000
-    assert statuses(outcome).count(Status.TIMEOUT) > 9_000
+    result = simulate(scenario(fixed(1, concurrency=1), timeout_s=5.0), at(*[0.5] * 10_100))
+    assert statuses(result).count(Status.UNAVAILABLE) == 10_100 - 1 - 10_000
+    assert statuses(result).count(Status.TIMEOUT) > 9_000
 
 
 def test_past_the_activator_a_queue_proxy_holds_ten_times_its_concurrency() -> None:
     # target-burst-capacity 0: the activator is out of the path while there are pods
-    outcome = simulate(
+    result = simulate(
         scenario(fixed(1, concurrency=1, target_burst_capacity="0")), at(*[4.5] * 20, seconds=9.0)
     )
-    assert outcome.moments[3].proxying is False
-    assert statuses(outcome).count(Status.UNAVAILABLE) == 20 - 1 - 10
-    assert statuses(outcome).count(Status.OK) == 11
+    assert result.snapshots[3].activator_in_path is False
+    assert statuses(result).count(Status.UNAVAILABLE) == 20 - 1 - 10
+    assert statuses(result).count(Status.OK) == 11
 
 
 def test_the_predictors_own_queue_answers_429() -> None:
-    outcome = simulate(
+    result = simulate(
         scenario(fixed(1, concurrency=0), predictor={"queue_tokens": 65, "slots": 1}), at(*[0.5] * 5)
     )
     # reserved: 10 and 2 * 11, as answers may be twice as long
-    assert sorted(statuses(outcome)) == [Status.OK, Status.OK, Status.OK, Status.TOO_MANY, Status.TOO_MANY]
+    assert sorted(statuses(result)) == [Status.OK, Status.OK, Status.OK, Status.TOO_MANY, Status.TOO_MANY]
 
 
 def test_a_caller_that_waited_long_enough_gets_504_at_that_moment() -> None:
-    outcome = simulate(scenario(fixed(1, concurrency=1), timeout_s=0.25), at(0.5, 0.5, 0.5, 0.5))
-    assert statuses(outcome)[:2] == [Status.OK, Status.OK]
-    assert statuses(outcome)[2:] == [Status.TIMEOUT, Status.TIMEOUT]
-    assert outcome.latencies.tolist()[2:] == [pytest.approx(0.25)] * 2
-    assert outcome.summary().errors_504 == 2
+    result = simulate(scenario(fixed(1, concurrency=1), timeout_s=0.25), at(0.5, 0.5, 0.5, 0.5))
+    assert statuses(result)[:2] == [Status.OK, Status.OK]
+    assert statuses(result)[2:] == [Status.TIMEOUT, Status.TIMEOUT]
+    assert result.latencies.tolist()[2:] == [pytest.approx(0.25)] * 2
+    assert result.summary().errors_504 == 2
 
 
 def test_a_service_at_zero_starts_a_pod_for_its_first_request() -> None:
     service = scenario(scaling(min_scale="0"), predictor={"initial": 0})
-    outcome = simulate(service, at(100.5))
-    (latency,) = outcome.latencies
+    result = simulate(service, at(100.5))
+    (latency,) = result.latencies
     assert latency == pytest.approx(1.0 + 2.0 + 5.0 + ALONE_S, abs=0.01)
-    assert statuses(outcome) == [Status.OK]
+    assert statuses(result) == [Status.OK]
 
 
 def test_a_gap_in_the_trace_lets_the_service_go_to_zero_and_come_back() -> None:
-    outcome = simulate(scenario(scaling(min_scale="0")), at(0.5, 300.5))
-    ready = {moment.time: moment.ready for moment in outcome.moments}
+    result = simulate(scenario(scaling(min_scale="0")), at(0.5, 300.5))
+    ready = {snapshot.time: snapshot.ready for snapshot in result.snapshots}
     assert (ready[30.0], ready[290.0]) == (1, 0)
-    first, second = outcome.latencies
+    first, second = result.latencies
     assert first == pytest.approx(ALONE_S)
     assert second == pytest.approx(1.0 + 2.0 + 5.0 + ALONE_S, abs=0.01)  # a tick at once, and a cold start
     # 60 s stable window and 30 s grace, then 10 s of drain, of 301.5 s; and the second pod's start and work
-    assert outcome.slice_seconds < 130
+    assert result.slice_seconds < 130
 
 
 def test_more_load_makes_more_pods_after_a_cold_start() -> None:
-    outcome = simulate(
+    result = simulate(
         scenario(scaling(max_scale="10")),
         generate_arrivals("step:from=5,to=100,at=30,seconds=90", seed=1),
     )
-    before = [m for m in outcome.moments if m.time <= 30]
+    before = [m for m in result.snapshots if m.time <= 30]
     assert {m.ready for m in before} == {1}
-    wanted = next(m.time for m in outcome.moments if m.desired > 1)
-    grown = next(m.time for m in outcome.moments if m.ready > 1)
+    wanted = next(m.time for m in result.snapshots if m.desired > 1)
+    grown = next(m.time for m in result.snapshots if m.ready > 1)
     assert 8.0 <= grown - wanted <= 9.0
-    assert max(m.ready for m in outcome.moments) <= 10
-    assert any(m.panicking for m in outcome.moments)
+    assert max(m.ready for m in result.snapshots) <= 10
+    assert any(m.panicking for m in result.snapshots)
 
 
 def test_pods_wait_for_slices_that_others_hold() -> None:
-    outcome = simulate(
+    result = simulate(
         scenario(scaling(max_scale="10"), slices=3), generate_arrivals("poisson:rate=100,seconds=60", seed=1)
     )
-    assert max(m.slices for m in outcome.moments) == 3
-    assert max(m.ready for m in outcome.moments) == 3
-    assert max(m.desired for m in outcome.moments) == 10
+    assert max(m.slices for m in result.snapshots) == 3
+    assert max(m.ready for m in result.snapshots) == 3
+    assert max(m.desired for m in result.snapshots) == 10
 
 
 def test_a_pod_that_leaves_keeps_its_slice_until_it_has_drained() -> None:
     service = scenario(scaling(min_scale="1"), predictor={"initial": 3})
-    outcome = simulate(service, at(0.5, seconds=200.0))
-    fewer = next(m.time for m in outcome.moments if m.ready == 1)
-    held = next(m.time for m in outcome.moments if m.slices == 1)
+    result = simulate(service, at(0.5, seconds=200.0))
+    fewer = next(m.time for m in result.snapshots if m.ready == 1)
+    held = next(m.time for m in result.snapshots if m.slices == 1)
     assert 9.0 <= held - fewer <= 13.0
 
 
 def test_a_lost_pod_costs_what_was_in_it_and_comes_back() -> None:
     service = scenario(fixed(2), losses=(10.02,))
-    outcome = simulate(service, generate_arrivals("steady:rate=20,seconds=30", seed=1))
-    lost = statuses(outcome).count(Status.UNAVAILABLE)
+    result = simulate(service, generate_arrivals("steady:rate=20,seconds=30", seed=1))
+    lost = statuses(result).count(Status.UNAVAILABLE)
     assert 1 <= lost <= 4
-    ready = {moment.time: moment.ready for moment in outcome.moments}
+    ready = {snapshot.time: snapshot.ready for snapshot in result.snapshots}
     assert (ready[10.0], ready[12.0], ready[20.0]) == (2, 1, 2)
 
 
 def test_hits_need_no_predictor() -> None:
     cache = CacheModel(kind="rate", rate=1.0)
-    outcome = simulate(scenario(fixed(1), front=True, cache=cache), at(0.5, 0.6))
-    assert statuses(outcome) == [Status.HIT, Status.HIT]
-    assert outcome.summary().hits == 2
+    result = simulate(scenario(fixed(1), front=True, cache=cache), at(0.5, 0.6))
+    assert statuses(result) == [Status.HIT, Status.HIT]
+    assert result.summary().hits == 2
 
 
 def keyed(*keys: int, times: tuple[float, ...]) -> Trace:
@@ -190,9 +190,9 @@ def keyed(*keys: int, times: tuple[float, ...]) -> Trace:
 def test_an_answer_is_cached_for_its_time_and_equal_requests_share_one() -> None:
     cache = CacheModel(kind="keys", ttl_s=2.0)
     trace = keyed(1, 1, 2, 1, 1, times=(0.5, 0.55, 0.55, 1.0, 3.0))
-    outcome = simulate(scenario(fixed(1), front=True, cache=cache), trace)
-    assert statuses(outcome) == [Status.OK, Status.SHARED, Status.OK, Status.HIT, Status.OK]
-    first, shared = outcome.latencies[:2]
+    result = simulate(scenario(fixed(1), front=True, cache=cache), trace)
+    assert statuses(result) == [Status.OK, Status.SHARED, Status.OK, Status.HIT, Status.OK]
+    first, shared = result.latencies[:2]
     assert shared == pytest.approx(first - 0.05)
 
 
@@ -207,8 +207,8 @@ def test_a_transformer_takes_one_request_after_the_other() -> None:
         scenario(fixed(1), front=True, cache=CacheModel(kind="rate", rate=1.0)),
         transformer=TransformerService(fixed(1, 0), TransformerModel(hit_seconds=0.1)),
     )
-    outcome = simulate(service, at(0.5, 0.5, 0.5))
-    assert outcome.latencies.tolist() == [pytest.approx(n * 0.1) for n in (1, 2, 3)]
+    result = simulate(service, at(0.5, 0.5, 0.5))
+    assert result.latencies.tolist() == [pytest.approx(n * 0.1) for n in (1, 2, 3)]
 
 
 def test_requests_that_find_no_connection_to_the_predictor_get_429_in_time() -> None:
@@ -216,8 +216,8 @@ def test_requests_that_find_no_connection_to_the_predictor_get_429_in_time() -> 
     service = dataclasses.replace(
         scenario(fixed(1), front=True), transformer=TransformerService(fixed(1, 0), model)
     )
-    outcome = simulate(service, at(0.5, 0.5, 0.5, 0.5))
-    assert sorted(statuses(outcome)) == [Status.OK, Status.OK, Status.TOO_MANY, Status.TOO_MANY]
+    result = simulate(service, at(0.5, 0.5, 0.5, 0.5))
+    assert sorted(statuses(result)) == [Status.OK, Status.OK, Status.TOO_MANY, Status.TOO_MANY]
 
 
 def test_a_canary_gets_its_share_and_its_own_pods() -> None:
@@ -228,9 +228,9 @@ def test_a_canary_gets_its_share_and_its_own_pods() -> None:
         dataclasses.replace(stable, name="canary", share=0.1, profile=slow),
     )
     service = dataclasses.replace(scenario(fixed(1)), predictors=both)
-    outcome = simulate(service, generate_arrivals("poisson:rate=2,seconds=500", seed=1))
-    assert (outcome.latencies > 1.0).mean() == pytest.approx(0.1, abs=0.03)
-    assert outcome.moments[0].ready == 2
+    result = simulate(service, generate_arrivals("poisson:rate=2,seconds=500", seed=1))
+    assert (result.latencies > 1.0).mean() == pytest.approx(0.1, abs=0.03)
+    assert result.snapshots[0].ready == 2
 
 
 def test_the_numbers_of_a_run_add_up() -> None:
@@ -238,18 +238,18 @@ def test_the_numbers_of_a_run_add_up() -> None:
         scaling(max_scale="3"), front=True, timeout_s=3.0, price_per_slice_hour=2.0,
         cache=CacheModel(kind="zipf", texts=200, exponent=1.0), slo_s=0.5,
     )  # fmt: skip
-    outcome = simulate(service, generate_arrivals("poisson:rate=80,seconds=60", seed=2))
-    summary = outcome.summary()
+    result = simulate(service, generate_arrivals("poisson:rate=80,seconds=60", seed=2))
+    summary = result.summary()
     failed = summary.errors_429 + summary.errors_503 + summary.errors_504
-    assert summary.requests == summary.served + failed == len(outcome.workload)
+    assert summary.requests == summary.served + failed == len(result.workload)
     assert summary.p50 is not None
     assert summary.p99 is not None
     assert summary.p50 <= summary.p99 <= 3.0
-    assert summary.goodput == pytest.approx(outcome.good().mean())
-    windows = outcome.per_window(5.0)
+    assert summary.goodput == pytest.approx(result.within_slo().mean())
+    windows = result.time_series(5.0)
     assert (windows.arrivals * 5).sum() == pytest.approx(summary.requests)
     assert (windows.failed * 5).sum() == pytest.approx(failed)
-    assert (windows.good * 5).sum() == pytest.approx(outcome.good().sum())
+    assert (windows.within_slo * 5).sum() == pytest.approx(result.within_slo().sum())
     assert summary.cost_per_million_chars == pytest.approx(
         summary.slice_hours * 2.0 / (summary.served * 10) * 1e6
     )
@@ -289,36 +289,34 @@ def test_every_request_ends_once_and_in_time(
         cache=CacheModel(kind="rate", rate=share),
         losses=(7.0,),
     )
-    outcome = simulate(
-        service, generate_arrivals(f"bursts:rate={rate},burst=200,every=6,for=1,seconds=20", 1)
-    )
-    assert set(statuses(outcome)) <= {0, 200, 429, 503, 504}
-    assert (outcome.latencies <= timeout + 1e-6).all()
-    assert ((outcome.latencies > 0) | (outcome.statuses != Status.OK)).all()
-    assert all(m.ready <= max(most, pods) for m in outcome.moments)
+    result = simulate(service, generate_arrivals(f"bursts:rate={rate},burst=200,every=6,for=1,seconds=20", 1))
+    assert set(statuses(result)) <= {0, 200, 429, 503, 504}
+    assert (result.latencies <= timeout + 1e-6).all()
+    assert ((result.latencies > 0) | (result.statuses != Status.OK)).all()
+    assert all(m.ready <= max(most, pods) for m in result.snapshots)
 
 
 def test_a_million_requests_take_seconds() -> None:
     # A sixth of a million here: it takes 0.6 s where this was written, and the goal is 30 s for all of them.
-    measured: Profile = load_profile("7b-h200-full-float16")
+    measured: PredictorProfile = load_profile("7b-h200-full-float16")
     service = scenario(
         fixed(4, concurrency=128), front=True, predictor={"profile": measured}, traffic=Traffic()
     )
     trace = generate_arrivals("poisson:rate=1500,seconds=111", seed=1)
     started = time.process_time()
-    outcome = simulate(service, trace)
+    result = simulate(service, trace)
     assert time.process_time() - started < 5.0
-    assert outcome.summary().served == len(trace)
+    assert result.summary().served == len(trace)
 
 
 def test_the_autoscaler_sees_the_concurrency_that_there_is() -> None:
     # Little's law: requests in flight are their rate times their time.
-    outcome = simulate(
+    result = simulate(
         scenario(scaling(4, target="1")), generate_arrivals("steady:rate=30,seconds=300", seed=1)
     )
-    late = outcome.workload.times > 200
-    in_flight = 30 * float(outcome.latencies[late].mean())
-    wanted = {m.desired for m in outcome.moments if 200 < m.time < 300}
+    late = result.workload.times > 200
+    in_flight = 30 * float(result.latencies[late].mean())
+    wanted = {m.desired for m in result.snapshots if 200 < m.time < 300}
     assert wanted <= {math.ceil(in_flight / 0.7) + d for d in (-1, 0, 1)}
     assert len(wanted) <= 2
 
@@ -349,7 +347,7 @@ def test_a_proxy_on_the_node_costs_every_hop() -> None:
 
 
 def test_slow_cores_make_a_request_take_longer() -> None:
-    slow = scenario(fixed(1), node=Node(cores=1, speeds=Speeds((1.0, 0.5), 1.0)))
+    slow = scenario(fixed(1), node=Node(cores=1, speeds=CoreSpeeds((1.0, 0.5), 1.0)))
     assert simulate(slow, at(0.5, 1.5)).latencies == pytest.approx([ALONE_S, 2 * ALONE_S], rel=0.01)
 
 
@@ -375,12 +373,12 @@ def test_every_request_on_a_shared_node_ends_once_and_cores_for_all_threads_are_
 
 def test_a_transformer_that_cannot_keep_up_ends_every_request() -> None:
     slow = TransformerService(fixed(1, 0), TransformerModel(0.0, 0.050))
-    outcome = simulate(
+    result = simulate(
         dataclasses.replace(scenario(fixed(4, 0), front=True, timeout_s=2.0), transformer=slow),
         generate_arrivals("steady:rate=100,seconds=20", 0),
     )
-    assert statuses(outcome).count(Status.TIMEOUT) > 1500
-    assert max(outcome.latencies) <= 2.0 + 1e-9
+    assert statuses(result).count(Status.TIMEOUT) > 1500
+    assert max(result.latencies) <= 2.0 + 1e-9
 
 
 def test_a_text_longer_than_a_slot_is_refused_at_once_and_counted() -> None:
@@ -391,10 +389,10 @@ def test_a_text_longer_than_a_slot_is_refused_at_once_and_counted() -> None:
         new_tokens=np.array([11, 57]),
     )
     for front in (False, True):
-        outcome = simulate(scenario(fixed(1), front=front, overhead_s=0.004), long)
-        assert statuses(outcome) == [Status.OK, Status.TOO_LONG]
-        assert outcome.full_latencies()[1] == pytest.approx(0.004)
-        summary = outcome.summary()
+        result = simulate(scenario(fixed(1), front=front, overhead_s=0.004), long)
+        assert statuses(result) == [Status.OK, Status.TOO_LONG]
+        assert result.caller_latencies()[1] == pytest.approx(0.004)
+        summary = result.summary()
         assert (summary.served, summary.errors_413) == (1, 1)
 
 
@@ -403,7 +401,7 @@ def test_nobody_sees_an_answer_later_than_the_timeout() -> None:
         scenario(fixed(1, concurrency=1), timeout_s=3 * ALONE_S, overhead_s=0.004), at(*[0.5] * 4)
     )
     assert statuses(waits) == [Status.OK, Status.OK, Status.TIMEOUT, Status.TIMEOUT]
-    assert waits.full_latencies().tolist()[2:] == [pytest.approx(3 * ALONE_S)] * 2
+    assert waits.caller_latencies().tolist()[2:] == [pytest.approx(3 * ALONE_S)] * 2
 
 
 def test_each_of_two_revisions_has_its_own_numbers() -> None:
@@ -430,8 +428,8 @@ def test_each_of_two_revisions_has_its_own_numbers() -> None:
 
 
 def test_windows_fill_the_whole_time() -> None:
-    outcome = simulate(scenario(fixed(4)), generate_arrivals("steady:rate=10,seconds=25", seed=0))
+    result = simulate(scenario(fixed(4)), generate_arrivals("steady:rate=10,seconds=25", seed=0))
     for seconds in (1.0, 2.0, 3.7, 60.0):
-        windows = outcome.per_window(seconds)
+        windows = result.time_series(seconds)
         assert windows.arrivals.tolist() == pytest.approx([10.0] * len(windows.times), abs=1.0)
         assert windows.times[-1] < 25

@@ -16,7 +16,7 @@ from knative.simulator.workload import Booleans, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Snapshot:
     """The service at one time."""
 
     time: float
@@ -33,7 +33,7 @@ class Moment:
     transformers: int
     """Ready transformer pods."""
     panicking: bool
-    proxying: bool
+    activator_in_path: bool
     """Whether the activator is in the path."""
 
 
@@ -95,14 +95,14 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class SimulationResult:
     """One run."""
 
     scenario: Scenario
     workload: Workload
     latencies: Floats  # [N] seconds, without what the scenario adds to all
     statuses: npt.NDArray[np.int16]  # [N] of Status
-    moments: tuple[Moment, ...]
+    snapshots: tuple[Snapshot, ...]
     slice_seconds: float
     """Slices held over time, to the end of the arrivals."""
 
@@ -110,18 +110,18 @@ class Outcome:
         """[N] whether each request was served."""
         return np.isin(self.statuses, SERVED)
 
-    def full_latencies(self) -> Floats:
+    def caller_latencies(self) -> Floats:
         """[N] seconds as the caller sees them."""
         return self.latencies + self.scenario.overhead_s
 
-    def good(self) -> Booleans:
+    def within_slo(self) -> Booleans:
         """[N] whether each was served within the objective."""
-        return self.answered() & (self.full_latencies() <= self.scenario.slo_s)
+        return self.answered() & (self.caller_latencies() <= self.scenario.slo_s)
 
     def summary(self) -> Summary:
         """The run in numbers."""
-        answered, latencies, statuses = self.answered(), self.full_latencies(), self.statuses
-        served, good = latencies[answered], int(self.good().sum())
+        answered, latencies, statuses = self.answered(), self.caller_latencies(), self.statuses
+        served, within_slo = latencies[answered], int(self.within_slo().sum())
         count = len(self.workload)
         hours = self.slice_seconds / 3600
         chars = int(self.workload.chars[answered].sum())
@@ -141,11 +141,11 @@ class Outcome:
             p95=percentile(served, 95),
             p99=percentile(served, 99),
             p99_miss=percentile(latencies[statuses == Status.OK], 99),
-            goodput=good / count if count else 0.0,
-            goodput_per_s=good / self.workload.seconds,
+            goodput=within_slo / count if count else 0.0,
+            goodput_per_s=within_slo / self.workload.seconds,
             slice_hours=hours,
-            peak_slices=max((moment.slices for moment in self.moments), default=0),
-            peak_queue=max((moment.queued for moment in self.moments), default=0),
+            peak_slices=max((snapshot.slices for snapshot in self.snapshots), default=0),
+            peak_queue=max((snapshot.queued for snapshot in self.snapshots), default=0),
             cost_per_million_chars=cost / chars * 1e6 if cost and chars else None,
             revisions=self._revisions(),
         )
@@ -163,7 +163,7 @@ class Outcome:
         )
 
     def _revision(self, name: str, asked: Booleans) -> RevisionSummary:
-        served = self.full_latencies()[asked & self.answered()]
+        served = self.caller_latencies()[asked & self.answered()]
         requests = int(asked.sum())
         return RevisionSummary(
             name=name,
@@ -176,35 +176,35 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Summary and timeline, for programs."""
-        timeline = [{name: getattr(m, name) for name in m.__slots__} for m in self.moments]
+        timeline = [{name: getattr(m, name) for name in m.__slots__} for m in self.snapshots]
         return {"summary": self.summary().to_json(), "timeline": timeline}
 
-    def per_window(self, seconds: float) -> Windows:
+    def time_series(self, seconds: float) -> TimeSeries:
         """Requests by the time they arrived, in equal windows of about ``seconds``, which fill the whole time."""
         count = max(1, round(self.workload.seconds / seconds))
         seconds = self.workload.seconds / count
         windows = np.minimum((self.workload.times / seconds).astype(np.int64), count - 1)
         answered = self.answered()
-        latencies = np.where(answered, self.full_latencies(), self.scenario.timeout_s)
+        latencies = np.where(answered, self.caller_latencies(), self.scenario.timeout_s)
         starts = np.searchsorted(windows, np.arange(count + 1))
         p99 = [percentile(latencies[a:b], 99) for a, b in itertools.pairwise(starts)]
-        return Windows(
+        return TimeSeries(
             times=np.arange(count, dtype=np.float64) * np.float64(seconds),
             arrivals=np.bincount(windows, minlength=count) / seconds,
             failed=np.bincount(windows, weights=~answered, minlength=count) / seconds,
-            good=np.bincount(windows, weights=self.good(), minlength=count) / seconds,
+            within_slo=np.bincount(windows, weights=self.within_slo(), minlength=count) / seconds,
             p99=np.array([np.nan if value is None else value for value in p99]),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Windows:
+class TimeSeries:
     """A run over time. All arrays have one length, the number of windows."""
 
     times: Floats  # [W] seconds, when each begins
     arrivals: Floats  # [W] per second
     failed: Floats  # [W] per second
-    good: Floats  # [W] per second
+    within_slo: Floats  # [W] per second
     p99: Floats  # [W] seconds, what failed counted as the timeout; NaN where nobody asked
 
 
