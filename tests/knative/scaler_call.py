@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from knative.annotations import GROUP, revision_scaling
 from knative.config import AutoscalerConfig
@@ -31,9 +32,9 @@ def scaled(
     path: ActivatorPath = SERVING,
     reachability: Reachability = Reachability.UNKNOWN,
     initialized: bool = False,
-    **config: object,
+    **config: Any,  # noqa: ANN401
 ) -> Scaled:
-    cluster = replace(CONFIG, **config)  # type: ignore[arg-type]
+    cluster = replace(CONFIG, **config)
     named = {key if "/" in key else GROUP + key: value for key, value in (annotations or {}).items()}
     return scale(
         desired,

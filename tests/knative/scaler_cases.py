@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from knative.annotations import PROGRESS_DEADLINE_KEY
 from knative.scaler import Scaled
@@ -19,7 +20,7 @@ from tests.knative.scaler_call import (
     scaled,
 )
 
-KEEP_120 = {"scale_to_zero_pod_retention_period": 2 * GRACE}
+KEEP_120: dict[str, Any] = {"scale_to_zero_pod_retention_period": 2 * GRACE}
 PROXIED = replace(SERVING, proxy_mode=True)
 UNREACHABLE = Reachability.UNREACHABLE
 

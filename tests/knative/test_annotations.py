@@ -11,7 +11,7 @@ from knative.errors import ConfigError
 CONFIG = AutoscalerConfig()
 
 
-def read(config: AutoscalerConfig = CONFIG, **annotations: str) -> RevisionScaling:
+def read(config: AutoscalerConfig = CONFIG, /, **annotations: str) -> RevisionScaling:
     named = {GROUP + name.replace("_", "-"): value for name, value in annotations.items()}
     return revision_scaling(named, 0, config)
 

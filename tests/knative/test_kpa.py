@@ -241,11 +241,15 @@ def test_replicas_never_fall_while_it_panics(loads: list[float], start_s: int) -
             assert after.replicas >= before.replicas
 
 
+def constant(load: float) -> Callable[[int], float]:
+    return lambda _: load
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0, 200), st.floats(0, 200), st.integers(0, 10))
 def test_a_larger_steady_load_never_ends_with_fewer_pods(load: float, more: float, start_s: int) -> None:
     ends = [
-        drive(revision(), lambda _, load=level: load, start_s=start_s, ready=1).run(0, 240)[-1][2].replicas
+        drive(revision(), constant(level), start_s=start_s, ready=1).run(0, 240)[-1][2].replicas
         for level in (load, load + more)
     ]
     assert ends[0] <= ends[1]

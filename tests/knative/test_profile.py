@@ -52,7 +52,7 @@ def test_steps_never_get_faster_with_more_in_them(
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    document = copy.deepcopy(json.loads(json.dumps(profile().to_json())))
+    document: dict[str, Any] = copy.deepcopy(json.loads(json.dumps(profile().to_json())))
     change(document)
     return document
 

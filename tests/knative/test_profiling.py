@@ -27,6 +27,7 @@ from knative.fitting import (
 from knative.profile import MemoryProfile, load_profile
 from knative.profiling import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
 from protocol.release import load_release
+from tests.knative.approx import approx
 from tests.transformer.process import ROOT, environment
 
 
@@ -179,12 +180,12 @@ def test_what_prompts_take_is_found_in_steps_that_are_full_of_them() -> None:
 def test_steps_that_had_prompts_are_told_from_those_that_had_none() -> None:
     counted = MetricCounters(100, 100 * 0.005 + 20 * 0.002 + 200 * 1e-5, 200, 100, prompt_steps=20)
     table = step_table([MeasurementRun(1, 10, 5, 20, 0.03, counted)], PrefillCost(1e-5, 0.002))
-    assert table.seconds == ((pytest.approx(0.005),),)
+    assert table.seconds == ((approx(0.005),),)
 
 
 def test_without_such_steps_a_prompt_is_what_it_is_alone() -> None:
     found = make_profile(GRID, SINGLE, FACTS, SETTING)
-    assert (found.prefill_seconds_per_token, found.prompt_step_seconds) == (pytest.approx(1e-5), 0.0)
+    assert (found.prefill_seconds_per_token, found.prompt_step_seconds) == (approx(1e-5), 0.0)
 
 
 def test_what_was_measured_elsewhere_is_taken_as_it_is() -> None:

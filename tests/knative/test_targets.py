@@ -11,6 +11,7 @@ from knative.annotations import GROUP, revision_scaling
 from knative.autoscaler import excess_burst_capacity
 from knative.config import AutoscalerConfig
 from knative.targets import MetricTarget, make_decider, resolve_metric_target, resolve_panic_window
+from tests.knative.approx import approx
 
 CONFIG = AutoscalerConfig()
 
@@ -73,7 +74,7 @@ FULL = {"container_concurrency_target_fraction": 1.0}
 )
 def test_golden_resolve_metric_target(arguments: dict[str, str], target: float, total: float) -> None:
     result = resolved(**arguments)  # type: ignore[arg-type]
-    assert (result.target, result.total) == (pytest.approx(target, rel=1e-15), total)
+    assert (result.target, result.total) == (approx(target, rel=1e-15), total)
 
 
 def test_golden_one_steady_request_asks_for_two_pods_of_container_concurrency_one() -> None:
@@ -83,7 +84,7 @@ def test_golden_one_steady_request_asks_for_two_pods_of_container_concurrency_on
 
 
 def test_golden_eight_per_pod_aims_at_5_6_and_keeps_the_activator_below_27_pods() -> None:
-    assert resolved(8) == MetricTarget(target=pytest.approx(5.6, rel=1e-15), total=8.0)
+    assert resolved(8) == MetricTarget(target=approx(5.6, rel=1e-15), total=8.0)
     spec = make_decider(revision_scaling({}, 8, CONFIG), CONFIG)
     assert excess_burst_capacity(spec, 26, 0.0) == -3
     assert excess_burst_capacity(spec, 27, 0.0) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,10 @@ from knative.windows import (
 T0 = 1_700_000_000.4
 
 
-def filled(buckets: TimedFloat64Buckets, values: list[float], start: float = T0) -> TimedFloat64Buckets:
+Buckets = TypeVar("Buckets", bound=TimedFloat64Buckets)
+
+
+def filled(buckets: Buckets, values: list[float], start: float = T0) -> Buckets:
     for second, value in enumerate(values):
         buckets.record(start + second, value)
     return buckets

@@ -17,6 +17,7 @@ from knative.simulator.decoding import PAST_GRAIN, DecodingModel, SimulatedDecod
 from knative.simulator.events import Clock, SimulatedRequest, Status
 from knative.simulator.pods import PredictorPod
 from knative.simulator.processors import DedicatedCore
+from tests.knative.approx import approx
 from tests.knative.profiles import profile
 
 Ends = dict[int, tuple[Status, float]]
@@ -113,7 +114,7 @@ def test_jumps_end_every_request_when_single_steps_would(given: list[Arrival]) -
 def test_one_request_takes_its_prompt_and_one_step_per_token() -> None:
     model = DecodingModel.of(profile(), slots=4, queue_tokens=10**9)
     assert jumping(model, [Arrival(0.0, prompt=20, new=5)]) == {
-        0: (Status.OK, pytest.approx(0.003 + 20 * 0.001 + 5 * 0.010))
+        0: (Status.OK, approx(0.003 + 20 * 0.001 + 5 * 0.010))
     }
 
 
@@ -144,7 +145,7 @@ def test_whoever_waits_too_long_frees_the_slot_or_never_gets_one() -> None:
     assert ends[0][0] is Status.TIMEOUT
     assert ends[0][1] == pytest.approx(0.5, abs=0.011)  # the end of the step in which the deadline lies
     assert ends[1][0] is Status.TIMEOUT
-    assert ends[2] == (Status.OK, pytest.approx(ends[0][1] + 0.003 + 0.010 + 10 * 0.010))
+    assert ends[2] == (Status.OK, approx(ends[0][1] + 0.003 + 0.010 + 10 * 0.010))
 
 
 def test_a_lost_pod_hands_over_what_it_held_and_says_no_more() -> None:

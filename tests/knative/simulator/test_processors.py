@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from knative.simulator.events import Clock
 from knative.simulator.processors import CorePool, CoreSpeeds, DedicatedCore, Processor
+from tests.knative.approx import approx
 
 SLICE = 0.004
 
@@ -26,7 +27,7 @@ class Ends(dict[str, float]):
 
     def note(self, name: str) -> None:
         assert name not in self
-        self[name] = pytest.approx(self._clock.now)
+        self[name] = approx(self._clock.now)
 
 
 def shared(count: int, speeds: CoreSpeeds | None = None) -> tuple[Clock, CorePool, Ends]:
@@ -65,9 +66,9 @@ def test_a_threads_clock_stands_still_while_it_waits() -> None:
     one.call_at(0.006, ends.note, "one")
     other.call_at(0.002, ends.note, "other")
     clock.run_until(0.003)
-    assert (one.now, other.now) == (pytest.approx(0.003), 0.0)
+    assert (one.now, other.now) == (approx(0.003), 0.0)
     clock.run_until(0.005)
-    assert (one.now, other.now) == (pytest.approx(0.004), pytest.approx(0.001))
+    assert (one.now, other.now) == (approx(0.004), approx(0.001))
 
 
 def test_work_that_was_done_may_give_more_without_giving_up_the_core() -> None:

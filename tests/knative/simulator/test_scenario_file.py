@@ -14,6 +14,7 @@ from knative.profile import PredictorProfile, ProfiledRelease
 from knative.simulator.errors import SimulationError
 from knative.simulator.scenario import Scenario
 from knative.simulator.scenario_file import load_scenario, read_scenario
+from tests.knative.approx import approx
 from tests.knative.profiles import profile
 
 MANIFEST = """
@@ -81,7 +82,7 @@ def test_a_canary_of_the_manifest_takes_another_profile(folder: Path) -> None:
     (folder / "manifest.yaml").write_text(text, encoding="utf-8")
     stable, canary = read(folder, canary={"profile": "new.json"}).predictors
     assert (stable.profile.name, canary.profile.name) == ("tiny", "new")
-    assert (stable.share, canary.share) == (pytest.approx(0.8), pytest.approx(0.2))
+    assert (stable.share, canary.share) == (approx(0.8), approx(0.2))
 
 
 def test_a_canary_may_be_tried_without_touching_the_manifest(folder: Path) -> None:

@@ -66,7 +66,8 @@ def at(*times: float, seconds: float = 0.0) -> Trace:
 
 
 def statuses(result: SimulationResult) -> list[int]:
-    return result.statuses.tolist()
+    values: list[int] = result.statuses.tolist()
+    return values
 
 
 def test_one_request_takes_what_the_profile_says() -> None:
@@ -258,7 +259,9 @@ def test_the_numbers_of_a_run_add_up() -> None:
 def test_equal_inputs_give_equal_outcomes_and_another_seed_others() -> None:
     def run(seed: int) -> list[float]:
         service = scenario(scaling(0, max_scale="4"), seed=seed, traffic=Traffic())
-        return simulate(service, generate_arrivals("poisson:rate=40,seconds=30", seed=5)).latencies.tolist()
+        result = simulate(service, generate_arrivals("poisson:rate=40,seconds=30", seed=5))
+        latencies: list[float] = result.latencies.tolist()
+        return latencies
 
     assert run(1) == run(1)
     assert run(1) != run(2)
