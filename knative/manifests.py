@@ -139,7 +139,9 @@ def _inference_service(document: Mapping[str, Any], config: AutoscalerConfig) ->
             yield _component(component, _mapping(spec, component.name), config)
 
 
-def _component(component: ServiceComponent, spec: Mapping[str, Any], config: AutoscalerConfig) -> ScalableComponent:
+def _component(
+    component: ServiceComponent, spec: Mapping[str, Any], config: AutoscalerConfig
+) -> ScalableComponent:
     _strings(spec, "annotations")
     for field in ("scaleTarget", "minReplicas", "maxReplicas"):
         _whole(spec, field)
