@@ -30,7 +30,7 @@ from protocol.errors import InvalidRequest, ReleaseMismatch
 from protocol.messages import GenerateRequest, TokenDelta
 from protocol.release import Release
 from protocol.tensors import GENERATE_INPUTS, GENERATE_OUTPUTS
-from serving.model import Call, ServedModel
+from serving.model import RequestInfo, ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class PredictorModel(ServedModel):
     def is_healthy(self) -> bool:
         return self._engine.is_healthy
 
-    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
+    async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         message = generate_request_from_infer(request)
         check_request(message, self._release)
         future = self._engine.submit(message, deadline=self._deadline(message))
@@ -78,14 +78,14 @@ class PredictorModel(ServedModel):
         response = await asyncio.wrap_future(future)
         return infer_from_generate_response(response, request)
 
-    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object], None]:
+    async def stream(self, body: bytes, info: RequestInfo) -> AsyncGenerator[dict[str, object], None]:
         """Token ids as they are generated; ``body`` is that of an inference request."""
-        message = generate_request_from_infer(decode_rest_request(body, call.headers, self.name))
+        message = generate_request_from_infer(decode_rest_request(body, info.headers, self.name))
         async with aclosing(self._deltas(message)) as deltas:
             async for delta in deltas:
                 yield document_from_delta(delta)
 
-    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
         """As :meth:`stream`, in the messages of ``yiwen.v1.TokenGeneration``."""
         asked = decode_token_stream_request(message)
         self.check_address(asked.model_name, asked.model_version)

@@ -35,17 +35,20 @@ class Deadline:
         *,
         default_ms: int,
         max_ms: int,
+        received_at: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Deadline:
-        """The deadline of a request that arrives now.
+        """The deadline of a request.
 
         Args:
             deadline_ms: what the caller asks for, milliseconds from arrival; None takes ``default_ms``.
             default_ms: for requests that name none, milliseconds.
             max_ms: the longest that a request may ask for, milliseconds; longer ones are shortened to it.
+            received_at: when the request's headers arrived, on ``clock``, seconds; None for now.
             clock: monotonic, seconds.
         """
-        return cls.after(min(deadline_ms or default_ms, max_ms) / 1000, clock)
+        timeout_s = min(deadline_ms or default_ms, max_ms) / 1000
+        return cls((clock() if received_at is None else received_at) + timeout_s, timeout_s, clock)
 
     @property
     def has_passed(self) -> bool:

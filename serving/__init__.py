@@ -1,5 +1,5 @@
-"""The KServe edge that both services stand on: settings, a served model, one server for REST and gRPC.
+"""The server of both services: settings, the model interface, REST and gRPC over the KServe SDK.
 
-It repairs what the KServe SDK 0.21 gets wrong at its edges (errors, health, drain, cancellation, logs; see
-docs/architecture.md) and knows neither text nor token ids. It imports :mod:`protocol` and no other room.
+It replaces the parts of the KServe SDK 0.21 that do not fit (errors, health, drain, cancellation, logs; see
+docs/architecture.md) and knows neither text nor token ids. It imports :mod:`protocol` and no other package of ours.
 """

@@ -1,7 +1,7 @@
-"""Notice a REST caller that leaves, and cancel the work done for it.
+"""Cancellation of a REST request whose client disconnects.
 
-HTTP says nothing when a caller gives up, but the server sees the connection close. ASGI reports that through
-``receive``, so somebody has to listen while the work runs. gRPC does this by itself.
+ASGI reports a closed connection as a message of ``receive``, so a task awaits ``receive`` while the request is
+handled. gRPC cancels handlers by itself.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from protocol.errors import CallerGone
 T = TypeVar("T")
 
 _LISTEN_AFTER_S = 0.005
-"""Most answers come sooner than this, and then nobody has to listen at all."""
+"""Delay before ``receive`` is awaited. Most responses are ready earlier and need no listener task."""
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Result of ``work``, which is cancelled as soon as the caller's connection closes.
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``, and cancel it when the client disconnects.
 
     Args:
-        receive: the request's, after its body was read.
+        receive: the request's ASGI ``receive``, after its body was read.
         work: runs in the current task.
 
     Raises:
-        CallerGone: the caller left first.
+        CallerGone: the client disconnected first.
     """
-    listener = _Listener(receive)
+    listener = _DisconnectListener(receive)
     try:
         return await work
     except asyncio.CancelledError:
-        if not listener.gone:
+        if not listener.disconnected:
             raise
-        listener.forgive()
+        listener.uncancel()
         raise CallerGone("the caller closed the connection") from None
     finally:
         listener.close()
 
 
-class _Listener:
-    """Cancels the task it is made in when ``receive`` says that the connection closed."""
+class _DisconnectListener:
+    """Cancels the task that made it when ``receive`` returns ``http.disconnect``."""
 
     def __init__(self, receive: Receive) -> None:
-        self.gone = False
+        self.disconnected = False
         self._receive = receive
         self._work = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -58,8 +58,8 @@ class _Listener:
         if self._task is not None:
             self._task.cancel()
 
-    def forgive(self) -> None:
-        """Take the cancellation back, so that later timeouts in the same task do not trip over it (3.11)."""
+    def uncancel(self) -> None:
+        """Withdraw the cancellation (Python 3.11), so that a later ``asyncio.timeout`` in this task works."""
         uncancel = getattr(self._work, "uncancel", None)
         if uncancel is not None:
             uncancel()
@@ -70,6 +70,6 @@ class _Listener:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self.disconnected = True
         if self._work is not None:
             self._work.cancel()

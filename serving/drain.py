@@ -1,7 +1,7 @@
-"""Who is inside, and whether anybody else may come in: the gate that both surfaces pass.
+"""Graceful shutdown: counts running requests of REST and gRPC, and refuses new ones while draining.
 
-While it drains, readiness is false, newcomers are turned away, and those inside finish. Signals and sockets are
-:mod:`serving.server`'s.
+While the server drains, readiness is false, new requests get 503, and running ones finish. Signals and sockets are
+handled by :mod:`serving.server`.
 """
 
 from __future__ import annotations
@@ -11,52 +11,51 @@ import asyncio
 from protocol.errors import NotReady
 
 RETRY_AFTER_S = 1.0
-"""What a caller that is turned away is told to wait: another replica can take it at once."""
+"""Retry-After of refused requests: another replica can serve a retry at once."""
+
+_CANCEL_S = 1.0
+"""Seconds that cancelled requests get to send their 503."""
 
 
-_CUT_S = 1.0
-"""Seconds that cancelled requests get to say so."""
-
-
-class Gate:
-    """Counts running requests by their task."""
+class DrainGate:
+    """The set of running requests, by their task, and whether new ones are admitted."""
 
     def __init__(self) -> None:
         self.draining = False
-        self.cut = False
-        """True once running requests were cancelled because their time to finish was up."""
+        self.cancelled_requests = False
+        """True once :meth:`drain` has cancelled requests that took too long."""
         self._running: set[asyncio.Task[object]] = set()
         self._empty = asyncio.Event()
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         """Raise NotReady while draining."""
         if self.draining:
             raise NotReady("the server is shutting down; try again", retry_after_s=RETRY_AFTER_S)
 
     def enter(self, task: asyncio.Task[object]) -> None:
-        """``task`` works on a request from now on."""
+        """Count the request that ``task`` handles as running."""
         self._running.add(task)
 
     def leave(self, task: asyncio.Task[object]) -> None:
-        """``task`` is done with its request."""
+        """Count the request that ``task`` handled as finished."""
         self._running.discard(task)
         if not self._running:
             self._empty.set()
 
     async def drain(self, seconds: float) -> bool:
-        """Let nobody in, and wait until all are out; cancel those that take longer than ``seconds``.
+        """Refuse new requests and wait for the running ones; cancel those that take longer than ``seconds``.
 
         Returns:
-            Whether all finished by themselves.
+            Whether all requests finished without being cancelled.
         """
         self.draining = True
         if await self._wait(seconds):
             return True
-        self.cut = True
+        self.cancelled_requests = True
         for task in self._running:
             task.cancel()
-        # Tasks answer 503 on their way out; one that ignores its cancellation must not hold the process.
-        await self._wait(_CUT_S)
+        # Cancelled requests answer 503; one that ignores its cancellation must not block the shutdown.
+        await self._wait(_CANCEL_S)
         return False
 
     async def _wait(self, seconds: float) -> bool:

@@ -1,7 +1,7 @@
-"""The v1 and v2 routes beside inference: probes and metadata that tell the truth, and clear refusals.
+"""The v1 and v2 REST routes other than inference: probes, metadata, and refusals of what is not served.
 
-They are registered before the SDK's own, which therefore never run: its ``/v2/health/ready`` is always true, its
-``unload`` lets anybody take the model away, and its ``:predict`` decodes what this server cannot answer.
+They are registered before the SDK's routes and take their place. The SDK's ``/v2/health/ready`` is always true, its
+``unload`` lets any client unload the model, and its ``:predict`` accepts requests that this server cannot answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from protocol.errors import NotFound, NotReady
 from serving.drain import RETRY_AFTER_S
-from serving.health import TruthfulDataPlane
+from serving.health import ModelDataPlane
 
 if TYPE_CHECKING:
     from fastapi.exceptions import RequestValidationError
@@ -36,13 +36,13 @@ def json_response(document: object, status: int = 200, headers: Mapping[str, str
 
 
 class Endpoints:
-    """Handlers over one data plane."""
+    """Route handlers over one data plane."""
 
-    def __init__(self, dataplane: TruthfulDataPlane) -> None:
+    def __init__(self, dataplane: ModelDataPlane) -> None:
         self._dataplane = dataplane
 
     def routes(self) -> list[BaseRoute]:
-        """Every route, most used first."""
+        """All routes; the first match wins."""
         model = "/v2/models/{model}"
         version = model + "/versions/{version}"
         return [
@@ -66,61 +66,61 @@ class Endpoints:
         ]
 
     async def alive(self, request: Request) -> Response:
-        """The SDK's liveness document, which its v1 clients ask for."""
+        """Liveness in the SDK's v1 form."""
         return json_response({"status": "alive"})
 
     async def live(self, request: Request) -> Response:
-        """The process answers."""
+        """Liveness: 200 while the process responds."""
         return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """200 while requests are taken, else 503."""
+        """Readiness: 200 while requests are admitted, else 503."""
         if not await self._dataplane.ready():
             raise NotReady("the server is not ready", retry_after_s=RETRY_AFTER_S)
         return json_response({"ready": True})
 
     async def model_ready(self, request: Request) -> Response:
-        """As :meth:`ready`, and 404 for another model."""
+        """Readiness of one model; 404 for an unknown model."""
         model = self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
         if not await self._dataplane.model_ready(model.name):
             raise NotReady(f"{model.name} is not ready", retry_after_s=RETRY_AFTER_S)
         return json_response({"name": model.name, "ready": True})
 
     async def models(self, request: Request) -> Response:
-        """Names of the models served: one."""
+        """Names of the served models; there is one."""
         return json_response({"models": list(self._dataplane.model_registry.get_models())})
 
     async def model_metadata(self, request: Request) -> Response:
-        """Tables, platform and releases."""
+        """Metadata of a model: tensors, platform and versions."""
         model = self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
         return json_response(model.model_metadata())
 
     async def metadata(self, request: Request) -> Response:
-        """Name, version and extensions of the server."""
+        """Server metadata: name, version and extensions."""
         return json_response(self._dataplane.metadata())
 
     async def other_model(self, request: Request) -> Response:
-        """Inference on a model that is not here; ours is answered before any route is looked up."""
+        """404 for inference on an unknown model; :mod:`serving.rest` handles the served one before routing."""
         self._dataplane.require(request.path_params["model"])
         raise NotFound("inference is at /v2/models/{model}/infer, without anything in front")
 
     async def versioned_infer(self, request: Request) -> Response:
-        """One release is served; a canary is addressed by its own URL, not by a version."""
+        """404 for inference by version: a canary is addressed by its own URL."""
         name = self._dataplane.require(request.path_params["model"]).name
         raise NotFound(f"releases are not addressed by version: POST to /v2/models/{name}/infer")
 
     async def repository(self, request: Request) -> Response:
-        """Loading and unloading by request is refused."""
+        """403 for loading and unloading models."""
         return json_response({"error": LOAD_REFUSED}, 403)
 
     async def v1(self, request: Request) -> Response:
-        """The v1 protocol has no typed tensors, so it is refused with the way to the other."""
+        """404 for v1 inference, which has no typed tensors; the message names the v2 path."""
         (name,) = self._dataplane.model_registry.get_models()
         raise NotFound(f"the v1 protocol is not served: POST to /v2/models/{name}/infer")
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:
-    """Errors of the framework (no such path, wrong method) in our shape."""
+    """Errors of the framework (unknown path, wrong method) in the form of all errors."""
     detail = str(error.detail)
     if error.status_code == 404 and detail == "Not Found":
         detail = "no such path: GET /openapi.json lists what is served"
@@ -131,10 +131,10 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 
 async def validation_error(request: Request, error: RequestValidationError) -> Response:
-    """What a typed route finds wrong with its input, without the input."""
+    """Validation errors of a typed route, without the values that the client sent."""
     faults = []
     for fault in error.errors():
-        # The last part of the place of an extra field is a name that the caller chose.
+        # The last part of the location of an extra field is a name that the client chose.
         place = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
         faults.append(f"{'.'.join(map(str, place))}: {fault['msg']}")
     return json_response({"error": "; ".join(faults)}, 400)

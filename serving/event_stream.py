@@ -1,8 +1,8 @@
-"""An answer that is sent piece by piece, as server-sent events.
+"""A streamed response: server-sent events over ASGI, with heartbeats.
 
-The status line waits for the first event or heartbeat, so that a failure at the door is still an ordinary error. One
-that comes later is the stream's last event. Admission, failures' names and callers that leave are
-:mod:`serving.rest`'s.
+The status line is sent with the first event or heartbeat, so that an error before it becomes an ordinary error
+response. A later error becomes the stream's last event. Admission, error mapping and disconnects are handled by
+:mod:`serving.rest`.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from protocol.errors import YiwenError
 from serving.model import NamedEvent
 
 HEARTBEAT_S = 10.0
-"""Seconds of silence after which a comment is sent: below the idle timeout of common proxies."""
+"""Seconds without an event after which a comment is sent: below the idle timeout of common proxies."""
 
 _HEADERS = (
     (b"content-type", EVENT_STREAM.encode()),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would collect events before it passes them on
+    (b"x-accel-buffering", b"no"),  # nginx would buffer events
 )
 
 
 class EventStream:
-    """One answer on its way out over ASGI."""
+    """The sender of one streamed response."""
 
     def __init__(
         self, send: Send, headers: Sequence[tuple[bytes, bytes]], *, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
-        """Nothing is sent yet.
+        """Prepare a response; nothing is sent yet.
 
         Args:
-            send: the request's.
-            headers: beside those that every stream has.
-            heartbeat_s: seconds of silence after which a comment is sent.
+            send: the request's ASGI ``send``.
+            headers: sent in addition to those of every event stream.
+            heartbeat_s: seconds without an event after which a comment is sent.
         """
         self.started = False
-        """Whether the status line is out."""
+        """Whether the status line was sent."""
         self._send = send
         self._headers = [*_HEADERS, *headers]
         self._heartbeat_s = heartbeat_s
         self._sending = asyncio.Lock()
-        """Held while a frame goes out: heartbeats come from a task of their own."""
-        self._silent = True
+        """Held while a frame is sent: heartbeats are sent by another task."""
+        self._idle = True
 
     async def relay(self, events: AsyncGenerator[Mapping[str, object] | NamedEvent, None]) -> None:
-        """Send every item of ``events`` as it comes, and heartbeats while none does.
+        """Send each item of ``events`` when it is produced, and heartbeats in between.
 
         Raises:
-            Exception: what ``events`` raises; it is closed in any case.
+            Exception: whatever ``events`` raises; ``events`` is closed in any case.
         """
-        heart = asyncio.create_task(self._beat())
+        heartbeats = asyncio.create_task(self._send_heartbeats())
         try:
             async with aclosing(events):
                 async for event in events:
-                    self._silent = False
+                    self._idle = False
                     await self._write(_encode(event))
         finally:
-            heart.cancel()
+            heartbeats.cancel()
 
     async def end(self, fault: YiwenError | None) -> None:
-        """Close the answer, with an error event if it is not whole."""
+        """End the response, with an error event if ``fault`` is given."""
         await self._write(b"" if fault is None else encode_error_event(fault), more=False)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
-            self._silent = True
+            self._idle = True
             await asyncio.sleep(self._heartbeat_s)
-            if self._silent:
+            if self._idle:
                 await self._write(HEARTBEAT)
 
     async def _write(self, frame: bytes, *, more: bool = True) -> None:

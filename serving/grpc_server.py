@@ -1,9 +1,9 @@
-"""The gRPC surface: the SDK's service definition with our error table, limits and cancellation.
+"""The gRPC server: the SDK's service definition with our error table, limits and cancellation.
 
-Beside it, on the same port, stands the model's own service, if it streams (``protocol/proto``).
+A model that streams has a second service on the same port (``protocol/proto``).
 
-A failure becomes its status code and message; ``retry-after``, ``x-request-id`` and ``x-yiwen-release`` travel as
-trailing metadata. A caller that leaves, or whose deadline passes, cancels the work (gRPC does that by itself).
+An error becomes a status code and message; ``retry-after``, ``x-request-id`` and ``x-yiwen-release`` are trailing
+metadata. gRPC cancels a handler whose client cancels or whose deadline passes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from grpc import StatusCode, aio, method_handlers_generic_handler, unary_stream_
 from protocol.codec import STREAM_METHOD, decode_grpc_request, encode_grpc_response
 from protocol.errors import CallerGone, DeadlineExceeded, YiwenError
 from serving.endpoints import LOAD_REFUSED
-from serving.health import TruthfulDataPlane
-from serving.requests import Desk, Record, error_headers, new_call
+from serving.health import ModelDataPlane
+from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
 from serving.sdk import InferenceServicer, add_GRPCInferenceServiceServicer_to_server, pb
 from serving.settings import ServerSettings, SettingsError
 
@@ -31,69 +31,73 @@ _REQUEST_ID = "x-request-id"
 class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
     """``inference.GRPCInferenceService`` over one model."""
 
-    def __init__(self, dataplane: TruthfulDataPlane, desk: Desk) -> None:
+    def __init__(self, dataplane: ModelDataPlane, serving: ServingContext) -> None:
         super().__init__(dataplane, None)
         self._dataplane = dataplane
-        self._desk = desk
+        self._serving = serving
 
     async def ModelInfer(  # noqa: N802  # named by the service definition
         self, request: pb.ModelInferRequest, context: aio.ServicerContext
     ) -> pb.ModelInferResponse:
         """Inference."""
-        return await self._answer(context, lambda record: self._infer(request, record))
+        return await self._answer(context, lambda request_scope: self._infer(request, request_scope))
 
     async def GenerateStream(self, message: bytes, context: aio.ServicerContext) -> None:  # noqa: N802
-        """One request of the model's own service, answered message by message."""
+        """One streaming request of the model's own service."""
 
-        async def send(record: Record) -> None:
-            self._desk.admit()
-            # Writing, and not yielding: a call that is cancelled while a message goes out ends here, in order.
-            async with aclosing(self._desk.model.stream_messages(message, record.call)) as answer:
+        async def send(request_scope: RequestScope) -> None:
+            self._serving.admit()
+            # Written, not yielded: a call that is cancelled while a message is sent ends in this coroutine.
+            async with aclosing(self._serving.model.stream_messages(message, request_scope.info)) as answer:
                 async for part in answer:
                     await context.write(part)
 
         await self._answer(context, send)
 
-    async def _answer(self, context: aio.ServicerContext, work: Callable[[Record], Awaitable[T]]) -> T:
-        """What ``work`` comes to; its failure ends the call."""
+    async def _answer(self, context: aio.ServicerContext, work: Callable[[RequestScope], Awaitable[T]]) -> T:
+        """Result of ``work`` within a request scope; an error aborts the call."""
         headers = {name.lower(): value for name, value in context.invocation_metadata() or ()}
-        call = new_call({name: value for name, value in headers.items() if isinstance(value, str)}, "grpc")
-        context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
-        with self._desk.request(call) as record:
+        info = new_request_info(
+            {name: value for name, value in headers.items() if isinstance(value, str)}, "grpc"
+        )
+        context.set_trailing_metadata(((_REQUEST_ID, info.request_id),))
+        with self._serving.request(info) as request_scope:
             try:
-                return await work(record)
+                return await work(request_scope)
             except asyncio.CancelledError as error:
-                fault = record.fail(_why_cancelled(context, self._desk, error))
-            # The outermost edge: whatever a model raises must become a status that says something.
+                fault = request_scope.fail(_why_cancelled(context, self._serving, error))
+            # The outermost handler: whatever a model raises must become a status with a message.
             except Exception as error:  # noqa: BLE001
-                fault = record.fail(error)
-        trailing = (*error_headers(fault).items(), (_REQUEST_ID, call.request_id))
+                fault = request_scope.fail(error)
+        trailing = (*error_headers(fault).items(), (_REQUEST_ID, info.request_id))
         return await _abort(context, fault, trailing)
 
-    async def _infer(self, message: pb.ModelInferRequest, record: Record) -> pb.ModelInferResponse:
-        self._desk.admit()
+    async def _infer(
+        self, message: pb.ModelInferRequest, request_scope: RequestScope
+    ) -> pb.ModelInferResponse:
+        self._serving.admit()
         model = self._dataplane.require(message.model_name, message.model_version)
         request = decode_grpc_request(message)
-        response = await model.infer(request, record.call)
+        response = await model.infer(request, request_scope.info)
         return encode_grpc_response(response, request)
 
     async def ServerReady(  # noqa: N802
         self, request: pb.ServerReadyRequest, context: aio.ServicerContext
     ) -> pb.ServerReadyResponse:
-        """Whether requests are taken."""
+        """Whether requests are admitted."""
         return pb.ServerReadyResponse(ready=await self._dataplane.ready())
 
     async def ModelReady(  # noqa: N802
         self, request: pb.ModelReadyRequest, context: aio.ServicerContext
     ) -> pb.ModelReadyResponse:
-        """Whether requests to that model are taken; NOT_FOUND for another."""
+        """Whether requests to a model are admitted; NOT_FOUND for an unknown model."""
         ready = await _or_abort(context, lambda: self._dataplane.model_ready(request.name))
         return pb.ModelReadyResponse(ready=ready)
 
     async def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, context: aio.ServicerContext
     ) -> pb.ModelMetadataResponse:
-        """Tables, platform and releases; NOT_FOUND for another model or version."""
+        """Metadata of a model; NOT_FOUND for an unknown model or version."""
 
         async def find() -> pb.ModelMetadataResponse:
             model = self._dataplane.require(request.name, request.version)
@@ -104,13 +108,13 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
     async def RepositoryModelLoad(  # noqa: N802
         self, request: pb.RepositoryModelLoadRequest, context: aio.ServicerContext
     ) -> None:
-        """Refused."""
+        """PERMISSION_DENIED: models are not loaded or unloaded by request."""
         await context.abort(StatusCode.PERMISSION_DENIED, LOAD_REFUSED)
 
     async def RepositoryModelUnload(  # noqa: N802
         self, request: pb.RepositoryModelUnloadRequest, context: aio.ServicerContext
     ) -> None:
-        """Refused."""
+        """PERMISSION_DENIED: models are not loaded or unloaded by request."""
         await context.abort(StatusCode.PERMISSION_DENIED, LOAD_REFUSED)
 
 
@@ -120,9 +124,9 @@ def new_grpc_server(
     """A server that is bound but not started.
 
     Args:
-        servicer: what answers.
+        servicer: handles the requests.
         settings: port and limits.
-        stream_service: as :attr:`serving.model.ServedModel.stream_service`.
+        stream_service: :attr:`serving.model.ServedModel.stream_service`.
 
     Raises:
         SettingsError: the port is taken.
@@ -131,7 +135,7 @@ def new_grpc_server(
         options=(
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # otherwise a second process would silently share the port
+            ("grpc.so_reuseport", 0),  # else a second process would silently share the port
         )
     )
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
@@ -151,17 +155,19 @@ def new_grpc_server(
     return server
 
 
-def _why_cancelled(context: aio.ServicerContext, desk: Desk, error: asyncio.CancelledError) -> BaseException:
-    """Who cancelled the work: our drain (which the desk knows), the caller's deadline, the caller, or a bug.
+def _why_cancelled(
+    context: aio.ServicerContext, serving: ServingContext, error: asyncio.CancelledError
+) -> BaseException:
+    """The reason of a cancellation: our drain, the client's deadline, the client, or a bug.
 
-    The context itself learns of a cancellation only after the handler ended.
+    The gRPC context reports a cancellation only after the handler has ended.
     """
-    if desk.gate.cut:
+    if serving.gate.cancelled_requests:
         return error
     remaining = context.time_remaining()
     if remaining is not None and remaining <= 0:
         return DeadlineExceeded("the caller's deadline passed")
-    # Python 3.10 cannot tell a cancelled task from one whose work leaked somebody else's cancellation.
+    # Python 3.10 cannot tell a cancelled task from a CancelledError that leaked out of the model's code.
     cancelling = getattr(asyncio.current_task(), "cancelling", None)
     if cancelling is None or cancelling():
         return CallerGone("the caller cancelled the call")

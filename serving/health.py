@@ -1,4 +1,4 @@
-"""One truth about readiness and metadata for both surfaces, in the place where the SDK looks for it."""
+"""Readiness and metadata of the server, for REST and gRPC, as the SDK's data plane."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from importlib import metadata
 from typing import Any
 
 from serving.model import ServedModel
-from serving.requests import Desk
+from serving.requests import ServingContext
 from serving.sdk import DataPlane, ModelServer
 
 SERVER_NAME = "yiwen"
 EXTENSIONS = ("binary_tensor_data",)
 
 
-class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
-    """The SDK's data plane, asked by its gRPC servicer and its v1 routes; it says ready only when that is so."""
+class ModelDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
+    """The SDK's data plane with readiness that follows the model's health and the drain."""
 
-    def __init__(self, server: ModelServer, desk: Desk) -> None:
+    def __init__(self, server: ModelServer, serving: ServingContext) -> None:
         super().__init__(server.registered_models)
-        self._desk = desk
+        self._serving = serving
 
     async def ready(self) -> bool:
-        """Whether requests are taken."""
-        return self._desk.is_ready
+        """Whether requests are admitted."""
+        return self._serving.is_ready
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
         """As :meth:`ready`; raises NotFound for another model."""
         self.require(model_name)
-        return self._desk.is_ready
+        return self._serving.is_ready
 
     def metadata(self) -> dict[str, Any]:
         """The document of ``GET /v2``."""
@@ -38,12 +38,12 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
         return self.require(model_name).model_metadata()
 
     def require(self, model_name: str, version: str | None = None) -> ServedModel:
-        """The model, if that is its name and ``version``, where given, is one it serves.
+        """The served model.
 
         Raises:
-            NotFound: it is not.
+            NotFound: it has another name, or does not serve ``version``.
         """
-        model = self._desk.model
+        model = self._serving.model
         model.check_address(model_name, version)
         return model
 

@@ -1,8 +1,8 @@
-"""Structured logs on stderr: one JSON object (or one line of text) per event, and never a caller's words.
+"""Structured logs on stderr: one JSON object, or one line of text, per event, without any request's text.
 
-An exception is logged as its type and the places it passed, without its message: messages of foreign exceptions
-quote values, and values are people's texts. The SDK's and uvicorn's own loggers go through the same handler;
-their access and trace lines are off, since :mod:`serving.requests` writes one line per request.
+An exception is logged as its type and stack frames, without its message: messages of other libraries' exceptions may
+quote a request's text. The loggers of the SDK and of uvicorn use the same handler; their access and trace logs are
+off, since :mod:`serving.requests` logs one line per request.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from pathlib import Path
 
 import orjson
 
-_LOUDEST = {"kserve": logging.WARNING, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
-_SILENT = ("kserve.trace", "uvicorn.access")
+_MIN_LEVELS = {"kserve": logging.WARNING, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
+_DISABLED = ("kserve.trace", "uvicorn.access")
 _FRAMES = 12
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Send every logger's records to stderr in ``log_format`` (json or text), from ``level`` (a name) up."""
+    """Log to stderr.
+
+    Args:
+        level: name of the least severe level that is logged.
+        log_format: ``json`` or ``text``.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.captureWarnings(True)
@@ -32,16 +37,16 @@ def configure_logging(level: str, log_format: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
-    # The SDK configures logging by itself if its logger has no handler.
+    # The SDK configures logging itself if its logger has no handler.
     logging.getLogger("kserve").addHandler(logging.NullHandler())
-    for name, loudest in _LOUDEST.items():
-        logging.getLogger(name).setLevel(max(loudest, root.level))
-    for name in _SILENT:
+    for name, level_number in _MIN_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level_number, root.level))
+    for name in _DISABLED:
         logging.getLogger(name).disabled = True
 
 
 def describe_exception(error: BaseException) -> list[str]:
-    """Types and places of ``error`` and its causes, innermost frame last; no messages, since they may quote."""
+    """Types and stack frames of ``error`` and its causes, innermost frame last, without their messages."""
     lines: list[str] = []
     current: BaseException | None = error
     while current is not None and len(lines) < 4 * _FRAMES:
@@ -55,12 +60,12 @@ def describe_exception(error: BaseException) -> list[str]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record; ``extra={"fields": {...}}`` adds members."""
+    """Formats a record as one JSON object; ``extra={"fields": {...}}`` adds members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        time = datetime.fromtimestamp(record.created, timezone.utc)
         document: dict[str, object] = {
-            "ts": moment.isoformat(timespec="milliseconds"),
+            "ts": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -72,12 +77,12 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One readable line per record, and the places of an exception below it."""
+    """Formats a record as one line of text, followed by the stack frames of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         facts = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{moment} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{facts}"
+        line = f"{time} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{facts}"
         if record.exc_info and record.exc_info[1]:
             line = "\n    ".join([line, *describe_exception(record.exc_info[1])])
         return line

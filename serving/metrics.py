@@ -1,4 +1,4 @@
-"""What is counted of every request, on both surfaces. Rooms add metrics of their own beside these."""
+"""Prometheus metrics of requests over REST and gRPC. The services add metrics of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class RequestMetrics:
-    """Counts of one model's requests. Statuses are HTTP's on both surfaces, so one dashboard reads both."""
+    """Request metrics of one model. Both REST and gRPC are labelled with HTTP statuses."""
 
     def __init__(self, model: str, registry: CollectorRegistry = REGISTRY) -> None:
         self._model = model
@@ -29,16 +29,22 @@ class RequestMetrics:
             "yiwen_requests_in_flight", "Requests being answered now", ("model",), registry=registry
         )
         self._in_flight = in_flight.labels(model)
-        # labels() locks and hashes; these few children are asked for with every request.
+        # labels() locks and hashes, so the few children that every request needs are kept.
         self._counters: dict[tuple[str, int], Counter] = {}
         self._histograms = {surface: self._seconds.labels(model, surface) for surface in ("rest", "grpc")}
 
     def started(self) -> None:
-        """A request came in."""
+        """Count a request that has started."""
         self._in_flight.inc()
 
     def finished(self, surface: str, status: int, seconds: float) -> None:
-        """A request was answered with ``status`` after ``seconds``."""
+        """Count a request that was answered.
+
+        Args:
+            surface: ``rest`` or ``grpc``.
+            status: HTTP status.
+            seconds: from its headers to the end of its response.
+        """
         self._in_flight.dec()
         counter = self._counters.get((surface, status))
         if counter is None:

@@ -1,12 +1,13 @@
-"""What a service gives to the server: a KServe model with one asynchronous ``infer`` and a truthful health.
+"""The interface between a service and the server: a KServe model with an asynchronous ``infer`` and its health.
 
-A service of one text or stream gives it ``generate``, ``stream`` and ``stream_messages`` as well.
+A service that also generates one text or streams implements ``generate``, ``stream`` and ``stream_messages``.
 
-Decoding, errors, logs, cancellation and draining are the server's; tensors and their meaning are the service's.
+The server decodes, maps errors, logs, cancels and drains; the service knows the tensors and their meaning.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -20,34 +21,39 @@ from serving.sdk import Model
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What is known of one request besides its tensors."""
+class RequestInfo:
+    """A request's metadata: all that a service is given besides the body."""
 
     request_id: str
-    """The caller's ``x-request-id`` or a fresh one; echoed in the answer."""
+    """The client's ``x-request-id``, or a new one; sent back in the response."""
     headers: Mapping[str, str]
     """HTTP headers or gRPC metadata, names in lower case."""
     surface: str
     """``rest`` or ``grpc``."""
-    notes: dict[str, object] = field(default_factory=dict)
-    """Facts a service adds for the request's log line: counts and ids, never text."""
+    log_fields: dict[str, object] = field(default_factory=dict)
+    """Fields that the service adds to the request's log line: counts and ids, never text."""
+    received_at: float = field(default_factory=time.monotonic)
+    """When its headers arrived, seconds of ``time.monotonic``; deadlines count from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """An event of a stream beside its answer."""
+    """A server-sent event that is not part of the answer, such as a notice."""
 
     name: str
-    """Its kind; ``message`` and ``error`` are taken."""
+    """The event's type; ``message`` and ``error`` are reserved."""
     document: Mapping[str, object]
 
 
 class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
-    """A model that is loaded when it is made. :meth:`open` and :meth:`close` frame its time on the event loop."""
+    """Base of a service's model, which is loaded when constructed.
+
+    :meth:`open` runs before the first request, :meth:`close` after the last one.
+    """
 
     stream_service: ClassVar[str | None] = None
-    """Full name of the gRPC service whose :data:`protocol.codec.STREAM_METHOD` is :meth:`stream_messages`;
-    None if there is none."""
+    """Full name of the gRPC service whose method :data:`protocol.codec.STREAM_METHOD` is :meth:`stream_messages`;
+    None if the model has none."""
 
     def __init__(
         self,
@@ -58,51 +64,59 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         *,
         versions: Sequence[str] = (),
     ) -> None:
+        """Describe the model.
+
+        Args:
+            name: in the URLs.
+            inputs: table of its input tensors.
+            outputs: table of its output tensors.
+            platform: what runs it, for its metadata, e.g. ``yiwen_onnxruntime``.
+            versions: ids of the served releases, for its metadata; at most one.
+        """
         super().__init__(name)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.platform = platform
-        """What runs the model, for its metadata: e.g. ``yiwen_onnxruntime``."""
         self.versions = tuple(versions)
-        """Ids of the releases served, for its metadata; at most one."""
         self.ready = True  # the SDK registers a model only if it is ready before the server starts
 
     @abstractmethod
-    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
-        """Answer one request.
+    async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
+        """Handle one inference request.
 
-        Being cancelled means that the caller is gone: free the work.
+        It is cancelled when the client disconnects or its deadline passes.
 
         Raises:
-            YiwenError: the expected failure that both surfaces send.
+            YiwenError: an expected error, sent as its HTTP or gRPC status.
         """
 
-    async def generate(self, body: bytes, call: Call) -> Mapping[str, object]:
-        """Answer one request of the protocol's generate extension with a JSON document.
+    async def generate(self, body: bytes, info: RequestInfo) -> Mapping[str, object]:
+        """Handle one request of the protocol's generate extension; returns a JSON document.
 
-        The body is the model's own to decode. Being cancelled means what it does in :meth:`infer`.
+        The model decodes the body. Cancellation is as in :meth:`infer`.
 
         Raises:
             YiwenError: as :meth:`infer`.
         """
         raise NotFound(f"{self.name} does not answer /generate: POST to /v2/models/{self.name}/infer")
 
-    def stream(self, body: bytes, call: Call) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
-        """Answer one request piece by piece: each item becomes one server-sent event.
+    def stream(
+        self, body: bytes, info: RequestInfo
+    ) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
+        """Handle one streaming request: each item becomes one server-sent event.
 
-        The body is the model's own to decode. Closing the iterator, or being cancelled in it, means that the caller
-        is gone: free the work.
+        The model decodes the body. The generator is cancelled or closed when the client disconnects.
 
         Raises:
-            YiwenError: as :meth:`infer`; before the first item it becomes the answer's status, later an event.
+            YiwenError: as :meth:`infer`; before the first item it becomes the response's status, later an event.
         """
         raise NotFound(f"{self.name} does not stream: POST to /v2/models/{self.name}/infer")
 
-    def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
-        """As :meth:`stream`, over gRPC: a request of :attr:`stream_service`, and each message of its answer.
+    def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
+        """Handle one streaming request over gRPC: a message of :attr:`stream_service` in, messages out.
 
         Raises:
-            YiwenError: as :meth:`infer`; NotFound if :meth:`check_address` says so of the request's address.
+            YiwenError: as :meth:`infer`; NotFound where :meth:`check_address` raises it.
         """
         raise NotFound(f"{self.name} does not stream: call ModelInfer")
 
@@ -115,14 +129,14 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
 
     @abstractmethod
     def is_healthy(self) -> bool:
-        """Whether requests can be answered now; decides readiness, so it must be cheap."""
+        """Whether requests can be answered now. Every readiness probe asks, so it must be cheap."""
 
     async def open(self) -> None:
-        """Start what needs the event loop; runs before the first request."""
+        """Start what needs the event loop; called before the first request."""
         return
 
     async def close(self) -> None:
-        """Stop what :meth:`open` started; runs after the last request."""
+        """Stop what :meth:`open` started; called after the last request."""
         return
 
     async def healthy(self) -> bool:
@@ -130,11 +144,11 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         return self.is_healthy()
 
     def load(self) -> bool:
-        """Report health. The SDK calls this on the event loop for each request to an unhealthy model."""
+        """Return the health. The SDK calls this on the event loop for each request to an unhealthy model."""
         return self.is_healthy()
 
     def start(self) -> None:
-        """Nothing: the model was ready when it was made."""
+        """Do nothing: the model is ready once constructed."""
 
     def get_input_types(self) -> list[dict[str, object]]:
         """Input table for the v2 metadata."""
@@ -147,12 +161,12 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
     async def __call__(
         self, body: object, headers: Mapping[str, str] | None = None, verb: object = None
     ) -> tuple[InferResponse, dict[str, str]]:
-        """The SDK's way in, for callers that hold the model as a plain KServe model."""
+        """The SDK's entry point, for code that uses the model as a plain KServe model."""
         if not isinstance(body, InferRequest):
             raise InvalidRequest("this model takes v2 inference requests only")
         known = dict(headers or {})
-        call = Call(known.get("x-request-id") or uuid.uuid4().hex, known, "rest")
-        return await self.infer(body, call), {}
+        info = RequestInfo(known.get("x-request-id") or uuid.uuid4().hex, known, "rest")
+        return await self.infer(body, info), {}
 
     def model_metadata(self) -> dict[str, Any]:
         """The document of ``GET /v2/models/{model}``."""

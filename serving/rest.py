@@ -1,8 +1,8 @@
-"""The REST surface: an ASGI application in front of the SDK's, which it uses for what it need not touch.
+"""The REST server: an ASGI application in front of the SDK's.
 
-Inference, whole or streamed, is answered here, without a framework in between. Other POSTs (routes a service adds)
-go to the SDK's application with the same treatment around them: request id, size limit, drain, error table, one log
-line. GETs go there as they are; :mod:`serving.endpoints` tells the truth on them.
+Inference, unary or streamed, is handled here without a framework. Other POSTs (routes that a service adds) are
+delegated to the SDK's application within the same request scope: request id, size limit, drain, error table, one log
+line. GETs are passed on unchanged to the routes of :mod:`serving.endpoints`.
 """
 
 from __future__ import annotations
@@ -19,131 +19,133 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.codec import decode_rest_request, encode_rest_response
 from protocol.errors import CallerGone, ReleaseMismatch, TooLong, YiwenError
-from serving.disconnect import unless_gone
+from serving.disconnect import cancel_on_disconnect
 from serving.event_stream import HEARTBEAT_S, EventStream
-from serving.model import Call
-from serving.requests import Desk, Record, error_headers, new_call
+from serving.model import RequestInfo
+from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
 
-_RECORD = "yiwen_record"
+_REQUEST_SCOPE = "yiwen_request_scope"
 REQUEST_ID = "x-request-id"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
+class RestResponse:
+    """A complete response."""
 
     status: int
     body: bytes
     headers: Mapping[str, str]
 
 
-def error_reply(error: YiwenError) -> Reply:
-    """``error`` as every REST endpoint sends it: ``{"error": ...}``, and the release that answered a 409."""
+def error_response(error: YiwenError) -> RestResponse:
+    """The response of every REST endpoint to an error: ``{"error": ...}``, and for a 409 the served release."""
     document = {"error": error.message}
     if isinstance(error, ReleaseMismatch):
         document["release"] = error.serving
     headers = {"content-type": "application/json", **error_headers(error)}
-    return Reply(error.status, orjson.dumps(document), headers)
+    return RestResponse(error.status, orjson.dumps(document), headers)
 
 
-def call_of(request: Request) -> Call:
-    """The :class:`serving.model.Call` of a POST to a route that a service adds."""
-    record: Record = request.scope["state"][_RECORD]
-    return record.call
+def request_info_of(request: Request) -> RequestInfo:
+    """The metadata of a POST to a route that a service adds."""
+    request_scope: RequestScope = request.scope["state"][_REQUEST_SCOPE]
+    return request_scope.info
 
 
-class Edge:
-    """What uvicorn calls."""
+class InferenceApp:
+    """The ASGI application that uvicorn runs."""
 
     def __init__(
-        self, app: ASGIApp, desk: Desk, max_body_bytes: int, *, heartbeat_s: float = HEARTBEAT_S
+        self, app: ASGIApp, serving: ServingContext, max_body_bytes: int, *, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
         self._app = app
-        self._desk = desk
+        self._serving = serving
         self._limit = max_body_bytes
         self._heartbeat_s = heartbeat_s
-        path = f"/v2/models/{desk.model.name}"
+        path = f"/v2/models/{serving.model.name}"
         self._stream_path = path + "/generate_stream"
-        self._whole: dict[str, Callable[[bytes, Call], Coroutine[Any, Any, Reply]]] = {
+        self._unary: dict[str, Callable[[bytes, RequestInfo], Coroutine[Any, Any, RestResponse]]] = {
             path + "/infer": self._infer,
             path + "/generate": self._generate,
         }
-        """What answers in one piece, by path."""
+        """Handlers that send one complete response, by path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with self._desk.request(new_call(headers, "rest")) as record:
-            answer = self._whole.get(scope["path"])
-            if answer is not None:
-                await self._answer(answer, record, receive, send)
+        with self._serving.request(new_request_info(headers, "rest")) as request_scope:
+            handler = self._unary.get(scope["path"])
+            if handler is not None:
+                await self._handle(handler, request_scope, receive, send)
             elif scope["path"] == self._stream_path:
-                await self._stream(record, receive, send)
+                await self._stream(request_scope, receive, send)
             else:
-                await self._delegate(record, scope, receive, send)
+                await self._delegate(request_scope, scope, receive, send)
 
-    async def _answer(
+    async def _handle(
         self,
-        answer: Callable[[bytes, Call], Coroutine[Any, Any, Reply]],
-        record: Record,
+        handler: Callable[[bytes, RequestInfo], Coroutine[Any, Any, RestResponse]],
+        request_scope: RequestScope,
         receive: Receive,
         send: Send,
     ) -> None:
         try:
-            self._desk.admit()
-            body = await self._read(record.call, receive)
-            reply = await unless_gone(receive, answer(body, record.call))
-        # The outermost edge: whatever a model raises must become an answer, or the connection breaks.
+            self._serving.admit()
+            body = await self._read(request_scope.info, receive)
+            response = await cancel_on_disconnect(receive, handler(body, request_scope.info))
+        # The outermost handler: whatever a model raises must become a response, or the connection breaks.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-            reply = error_reply(record.fail(error))
-        await self._send(record, reply, send)
+            response = error_response(request_scope.fail(error))
+        await self._send(request_scope, response, send)
 
-    async def _infer(self, body: bytes, call: Call) -> Reply:
-        request = decode_rest_request(body, call.headers, self._desk.model.name)
-        response = await self._desk.model.infer(request, call)
-        return Reply(200, *encode_rest_response(response, request))
+    async def _infer(self, body: bytes, info: RequestInfo) -> RestResponse:
+        request = decode_rest_request(body, info.headers, self._serving.model.name)
+        response = await self._serving.model.infer(request, info)
+        return RestResponse(200, *encode_rest_response(response, request))
 
-    async def _generate(self, body: bytes, call: Call) -> Reply:
-        document = await self._desk.model.generate(body, call)
-        return Reply(200, orjson.dumps(document), {"content-type": "application/json"})
+    async def _generate(self, body: bytes, info: RequestInfo) -> RestResponse:
+        document = await self._serving.model.generate(body, info)
+        return RestResponse(200, orjson.dumps(document), {"content-type": "application/json"})
 
-    async def _stream(self, record: Record, receive: Receive, send: Send) -> None:
-        call = record.call
-        answer = EventStream(send, self._extra_headers(call), heartbeat_s=self._heartbeat_s)
+    async def _stream(self, request_scope: RequestScope, receive: Receive, send: Send) -> None:
+        info = request_scope.info
+        stream = EventStream(send, self._extra_headers(info), heartbeat_s=self._heartbeat_s)
         fault = None
         try:
-            self._desk.admit()
-            body = await self._read(call, receive)
-            await unless_gone(receive, answer.relay(self._desk.model.stream(body, call)))
-        # The outermost edge, as in _answer.
+            self._serving.admit()
+            body = await self._read(info, receive)
+            await cancel_on_disconnect(receive, stream.relay(self._serving.model.stream(body, info)))
+        # The outermost handler, as in _handle.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-            fault = record.fail(error)
-        if fault is not None and not answer.started:
-            await self._send(record, error_reply(fault), send)
+            fault = request_scope.fail(error)
+        if fault is not None and not stream.started:
+            await self._send(request_scope, error_response(fault), send)
         elif not isinstance(fault, CallerGone):
-            await answer.end(fault)
+            await stream.end(fault)
 
-    async def _delegate(self, record: Record, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})[_RECORD] = record
+    async def _delegate(
+        self, request_scope: RequestScope, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope.setdefault("state", {})[_REQUEST_SCOPE] = request_scope
         try:
-            self._desk.admit()
-            self._check_announced(record.call)
+            self._serving.admit()
+            self._check_announced(request_scope.info)
         except YiwenError as error:
-            await self._send(record, error_reply(record.fail(error)), send)
+            await self._send(request_scope, error_response(request_scope.fail(error)), send)
             return
-        watched = _Watched(record, receive, send, self._limit)
-        await self._app(scope, watched.receive, watched.send)
+        channels = _DelegatedChannels(request_scope, receive, send, self._limit)
+        await self._app(scope, channels.receive, channels.send)
 
-    def _check_announced(self, call: Call) -> None:
-        announced = call.headers.get("content-length", "")
+    def _check_announced(self, info: RequestInfo) -> None:
+        announced = info.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._limit:
             raise TooLong(_too_long(self._limit))
 
-    async def _read(self, call: Call, receive: Receive) -> bytes:
-        """The body, refused as soon as it is known to be too long."""
-        self._check_announced(call)
+    async def _read(self, info: RequestInfo, receive: Receive) -> bytes:
+        """Read the body; raises TooLong as soon as it is known to be too long."""
+        self._check_announced(info)
         parts, size = [], 0
         while True:
             message = await receive()
@@ -157,28 +159,27 @@ class Edge:
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _send(self, record: Record, reply: Reply, send: Send) -> None:
-        if reply.status == CallerGone.status:
+    async def _send(self, request_scope: RequestScope, response: RestResponse, send: Send) -> None:
+        if response.status == CallerGone.status:
             return
-        await _send(reply, send, self._extra_headers(record.call))
+        await _send(response, send, self._extra_headers(request_scope.info))
 
-    def _extra_headers(self, call: Call) -> list[tuple[bytes, bytes]]:
-        extra = [(REQUEST_ID.encode(), call.request_id.encode())]
-        if self._desk.gate.draining:
-            extra.append((b"connection", b"close"))  # the caller's next request should find another replica
+    def _extra_headers(self, info: RequestInfo) -> list[tuple[bytes, bytes]]:
+        extra = [(REQUEST_ID.encode(), info.request_id.encode())]
+        if self._serving.gate.draining:
+            extra.append((b"connection", b"close"))  # the client's next request should reach another replica
         return extra
 
 
-class Guard:
-    """Middleware of the SDK's application that turns exceptions into answers.
+class ErrorMiddleware:
+    """Middleware of the SDK's application that turns exceptions into responses.
 
-    It stands inside the framework's own error handler, which closes the connection after every exception that
-    reaches it.
+    The framework's own error handler, outside of it, closes the connection after every exception.
     """
 
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+    def __init__(self, app: ASGIApp, serving: ServingContext) -> None:
         self._app = app
-        self._desk = desk
+        self._serving = serving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -193,54 +194,56 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_on)
-        # The outermost edge, as in Edge._answer.
+        # The outermost handler, as in InferenceApp._handle.
         except (Exception, asyncio.CancelledError) as error:
-            record: Record | None = scope.get("state", {}).get(_RECORD)
-            if record is None:
-                record = Record(self._desk, new_call({}, "rest"))  # a GET, which keeps no record
-            reply = error_reply(record.fail(error))
+            request_scope: RequestScope | None = scope.get("state", {}).get(_REQUEST_SCOPE)
+            if request_scope is None:
+                request_scope = RequestScope(
+                    self._serving, new_request_info({}, "rest")
+                )  # a GET, which has no scope
+            response = error_response(request_scope.fail(error))
             if started:
-                raise  # half an answer is out: only a broken connection can say that it is not whole
-            if reply.status != CallerGone.status:
-                await _send(reply, send)
+                raise  # the response has begun: only closing the connection shows that it is incomplete
+            if response.status != CallerGone.status:
+                await _send(response, send)
 
 
-class _Watched:
-    """``receive`` and ``send`` of a delegated request: limit the body, note status and departure."""
+class _DelegatedChannels:
+    """``receive`` and ``send`` of a delegated request: limits the body, records status and disconnect."""
 
-    def __init__(self, record: Record, receive: Receive, send: Send, limit: int) -> None:
-        self._record = record
+    def __init__(self, request_scope: RequestScope, receive: Receive, send: Send, limit: int) -> None:
+        self._request_scope = request_scope
         self._receive = receive
         self._send = send
-        self._left = limit
+        self._remaining_bytes = limit
         self._limit = limit
         self._complete = False
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
-            self._record.status = CallerGone.status
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            # The framework hides any other exception that comes up while it reads a body.
+            self._request_scope.status = CallerGone.status
+        self._remaining_bytes -= len(message.get("body", b""))
+        if self._remaining_bytes < 0:
+            # The framework hides any other exception that is raised while it reads a body.
             raise HTTPException(TooLong.status, _too_long(self._limit))
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._record.status = message["status"]
-            request_id = (REQUEST_ID.encode(), self._record.call.request_id.encode())
+            self._request_scope.status = message["status"]
+            request_id = (REQUEST_ID.encode(), self._request_scope.info.request_id.encode())
             message = {**message, "headers": [*message.get("headers", ()), request_id]}
         elif not message.get("more_body", False):
             self._complete = True
         await self._send(message)
 
 
-async def _send(reply: Reply, send: Send, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    headers += [(b"content-length", b"%d" % len(reply.body)), *extra]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+async def _send(response: RestResponse, send: Send, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    headers += [(b"content-length", b"%d" % len(response.body)), *extra]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def _too_long(limit: int) -> str:

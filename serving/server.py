@@ -1,9 +1,8 @@
-"""One process that serves one model over REST and gRPC until it is told to stop.
+"""A process that serves one model over REST and gRPC until SIGTERM or SIGINT.
 
-Built on ``kserve.ModelServer``, whose registry, REST application and event loop handling it keeps. It takes over
-the signals: the SDK closes the REST listener at once, stays ready, and drops gRPC calls. Here SIGTERM or SIGINT turns
-readiness off, running requests finish, then the listeners close and the process ends with status 0. A second signal
-ends it at once.
+Built on ``kserve.ModelServer``, whose registry and REST application it keeps. Signals are handled differently: the
+SDK closes the REST listener at once, stays ready, and drops gRPC calls. Here the first signal turns readiness off,
+running requests finish, the listeners close and the process exits with status 0. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serving.drain import Gate
+from serving.drain import DrainGate
 from serving.endpoints import Endpoints, http_error, validation_error
 from serving.grpc_server import Servicer, new_grpc_server
-from serving.health import TruthfulDataPlane
+from serving.health import ModelDataPlane
 from serving.logs import configure_logging
 from serving.metrics import RequestMetrics
 from serving.model import ServedModel
-from serving.requests import Desk
-from serving.rest import Edge, Guard
+from serving.requests import ServingContext
+from serving.rest import ErrorMiddleware, InferenceApp
 from serving.sdk import ModelServer, RESTServer, app
 from serving.settings import ServerSettings, SettingsError
 
@@ -38,18 +37,18 @@ _log = logging.getLogger("yiwen.server")
 
 _BACKLOG = 2048
 _CLOSE_S = 2
-"""Seconds that connections get to close once every request is answered."""
+"""Seconds for connections to close once every request is answered."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_server(model: ServedModel, settings: ServerSettings, *, routes: Sequence[APIRouter] = ()) -> None:
-    """Serve ``model`` until SIGTERM or SIGINT, and return when it is drained and closed.
+    """Serve ``model`` until SIGTERM or SIGINT; returns when it is drained and closed.
 
     Args:
-        model: loaded; its name decides the URLs.
+        model: loaded; its name is part of the URLs.
         settings: ports, limits, logs.
-        routes: further REST routes. A POST among them passes the same gate, size limit, error table and log as
-            inference; :func:`serving.rest.call_of` gives its :class:`serving.model.Call`.
+        routes: further REST routes. POSTs among them have the same admission, size limit, error table and log as
+            inference; :func:`serving.rest.request_info_of` returns their :class:`serving.model.RequestInfo`.
 
     Raises:
         SettingsError: a port is taken.
@@ -59,7 +58,7 @@ def run_server(model: ServedModel, settings: ServerSettings, *, routes: Sequence
 
 
 class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
-    """A ModelServer with our edge in front; made once per process, since the SDK's application is global."""
+    """A ModelServer behind our REST and gRPC servers; one per process, since the SDK's application is global."""
 
     def __init__(self, model: ServedModel, settings: ServerSettings, routes: Sequence[APIRouter]) -> None:
         super().__init__(
@@ -71,18 +70,20 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         )
         self._model = model
         self._settings = settings
-        self._gate = Gate()
-        desk = Desk(model, self._gate, RequestMetrics(model.name))
-        self.dataplane = TruthfulDataPlane(self, desk)
-        self._edge = Edge(app, desk, settings.max_body_bytes, heartbeat_s=settings.heartbeat_s)
-        self._servicer = Servicer(self.dataplane, desk)
+        self._gate = DrainGate()
+        serving = ServingContext(model, self._gate, RequestMetrics(model.name))
+        self.dataplane = ModelDataPlane(self, serving)
+        self._inference_app = InferenceApp(
+            app, serving, settings.max_body_bytes, heartbeat_s=settings.heartbeat_s
+        )
+        self._servicer = Servicer(self.dataplane, serving)
         app.router.routes.extend(Endpoints(self.dataplane).routes())
         for router in routes:
             app.include_router(router)
-        app.add_middleware(Guard, desk=desk)
+        app.add_middleware(ErrorMiddleware, serving=serving)
         app.add_exception_handler(HTTPException, http_error)
         app.add_exception_handler(RequestValidationError, validation_error)
-        self.register_exception_handler(_log_stray)
+        self.register_exception_handler(_log_unhandled)
 
     def start(self, models: list[ServedModel]) -> None:
         """Serve until drained."""
@@ -97,7 +98,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         stop = asyncio.Event()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number, stop)
-        rest = _RestServer(self, self._edge, listener)
+        rest = _RestServer(self, self._inference_app, listener)
         grpc_server = None
         if self._settings.grpc_port:
             grpc_server = new_grpc_server(self._servicer, self._settings, self._model.stream_service)
@@ -113,11 +114,11 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         _log.info("stopped")
 
     async def _serve_until(self, stop: asyncio.Event, rest: _RestServer) -> None:
-        # All that is loaded by now stays; collections need not walk it again and again.
+        # Everything loaded by now stays; garbage collections need not traverse it again.
         gc.freeze()
         serving = asyncio.create_task(rest.start())
         stopping = asyncio.create_task(stop.wait())
-        _log.info("serving", extra={"fields": self._facts()})
+        _log.info("serving", extra={"fields": self._start_fields()})
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         finished = await self._gate.drain(self._settings.drain_s)
@@ -135,17 +136,17 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         stop.set()
         _log.info("draining", extra={"fields": {"signal": name, "drain_s": self._settings.drain_s}})
 
-    def _facts(self) -> dict[str, object]:
+    def _start_fields(self) -> dict[str, object]:
         settings = self._settings
         return {"model": self._model.name, "http_port": settings.http_port, "grpc_port": settings.grpc_port}
 
 
 class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
-    """The SDK's REST server with our edge as its application, on a socket that is bound already."""
+    """The SDK's REST server with our ASGI application, on a socket that is already bound."""
 
-    def __init__(self, server: Server, edge: Edge, listener: socket.socket) -> None:
+    def __init__(self, server: Server, app: InferenceApp, listener: socket.socket) -> None:
         super().__init__(
-            edge,
+            app,
             server.dataplane,
             server.model_repository_extension,
             server.http_port,
@@ -156,10 +157,10 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
         )
         self.config.access_log = False
         self._listener = listener
-        self._server.capture_signals = contextlib.nullcontext  # the signals are Server's
+        self._server.capture_signals = contextlib.nullcontext  # Server handles signals
 
     def _add_middlewares(self, application: object) -> None:
-        """None: the SDK's writes two log lines per request, and ours are in front or in :class:`Guard`."""
+        """Add none: the SDK's log two lines per request."""
 
     async def start(self) -> None:
         """Serve until :meth:`stop`."""
@@ -167,15 +168,15 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
         await self._server.serve(sockets=[self._listener])
 
     def stop(self) -> None:
-        """Close the listener, then idle connections, and let :meth:`start` return."""
+        """Close the listener and idle connections, and let :meth:`start` return."""
         self._server.should_exit = True
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A TCP socket on ``host`` and ``port`` that does not listen yet, so a taken port is found before loading."""
+    """A bound TCP socket that does not listen yet, so that a taken port is found early."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # TCP by name: asyncio turns Nagle's algorithm off for such sockets only, and with it on an answer, which is sent
-    # in two parts, may wait 40 ms for the other side's delayed acknowledgement. (uvloop turns it off anyway.)
+    # IPPROTO_TCP: asyncio sets TCP_NODELAY for such sockets only. Without it the second part of a response may wait
+    # 40 ms for the client's delayed acknowledgement. (uvloop sets it anyway.)
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -199,21 +200,21 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    """What ``asyncio.Runner`` does, which Python 3.10 lacks."""
+    """Run ``main`` on a new event loop, as ``asyncio.Runner`` of Python 3.11 does."""
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(main)
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
 
 
-def _log_stray(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Exceptions nobody awaited; the loop's own message is kept, the exception's is not (it may quote)."""
+def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception that no task awaited, without its message, which may quote a request's text."""
     _log.error("%s", context.get("message", "stray exception"), exc_info=context.get("exception"))

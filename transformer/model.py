@@ -26,7 +26,7 @@ from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.release import TRANSLATION_FILE, Release, load_release, load_translation_spec
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
-from serving.model import Call, NamedEvent, ServedModel
+from serving.model import NamedEvent, RequestInfo, ServedModel
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.generation.generator import Generator
@@ -67,45 +67,45 @@ class TranslatorModel(ServedModel):
         self._cache = cache
         self._open = False
 
-    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
+    async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         """Translate the request's texts.
 
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
         """
         wanted = translate_request_from_infer(request)
-        call.notes["texts"] = len(wanted.texts)
-        answer = await self._pipeline.translate(wanted, travelling_headers(call.request_id, call.headers))
-        call.notes.update(_counts(answer))
+        info.log_fields["texts"] = len(wanted.texts)
+        answer = await self._pipeline.translate(wanted, travelling_headers(info.request_id, info.headers))
+        info.log_fields.update(_counts(answer))
         return infer_from_translate_response(answer, request)
 
-    async def generate(self, body: bytes, call: Call) -> Mapping[str, object]:
+    async def generate(self, body: bytes, info: RequestInfo) -> Mapping[str, object]:
         """Translate the request's one text.
 
         Raises:
             YiwenError: as :meth:`infer`.
         """
         wanted = translate_request_from_generate(body)
-        text, end = await self._texts.whole(wanted, travelling_headers(call.request_id, call.headers))
-        _note(end, call)
+        text, end = await self._texts.whole(wanted, travelling_headers(info.request_id, info.headers))
+        _note(end, info)
         return document_from_text(text, end, self.name)
 
     async def stream(
-        self, body: bytes, call: Call
+        self, body: bytes, info: RequestInfo
     ) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
         """As :meth:`generate`, in pieces. While the predictor is being started, an event ``warming`` says so."""
-        async with aclosing(self._stream(translate_request_from_generate(body), call)) as items:
+        async with aclosing(self._stream(translate_request_from_generate(body), info)) as items:
             async for item in items:
                 if isinstance(item, Warming):
                     yield NamedEvent("warming", {"waited_s": round(item.waited_s, 3)})
                 else:
                     yield document_from_text_delta(item, self.name)
 
-    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
         """As :meth:`stream`, in the messages of ``yiwen.v1.TextGeneration``."""
         asked = decode_text_stream_request(message)
         self.check_address(asked.model_name, asked.model_version)
-        async with aclosing(self._stream(asked.request, call)) as items:
+        async with aclosing(self._stream(asked.request, info)) as items:
             async for item in items:
                 if isinstance(item, Warming):
                     yield encode_warming(item.waited_s)
@@ -113,13 +113,13 @@ class TranslatorModel(ServedModel):
                     yield encode_text_delta(item)
 
     async def _stream(
-        self, wanted: TranslateRequest, call: Call
+        self, wanted: TranslateRequest, info: RequestInfo
     ) -> AsyncGenerator[TextDelta | Warming, None]:
-        headers = travelling_headers(call.request_id, call.headers)
+        headers = travelling_headers(info.request_id, info.headers)
         async with aclosing(self._texts.stream(wanted, headers)) as items:
             async for item in items:
                 if isinstance(item, TextDelta) and item.end is not None:
-                    _note(item.end, call)
+                    _note(item.end, info)
                 yield item
 
     def is_healthy(self) -> bool:
@@ -197,7 +197,7 @@ def _counts(answer: TranslateResponse) -> dict[str, int]:
     return counts
 
 
-def _note(end: TextEnd, call: Call) -> None:
+def _note(end: TextEnd, info: RequestInfo) -> None:
     """What the log line of one text says."""
-    call.notes.update(texts=1, segments=end.usage.segments, generated_tokens=end.usage.generated_tokens)
-    call.notes[end.cache.value] = 1
+    info.log_fields.update(texts=1, segments=end.usage.segments, generated_tokens=end.usage.generated_tokens)
+    info.log_fields[end.cache.value] = 1

@@ -32,6 +32,11 @@ def test_the_default_is_bounded_by_the_maximum(clock: ManualClock) -> None:
     assert Deadline.of_request(None, default_ms=30_000, max_ms=2_000, clock=clock).timeout_s == 2.0
 
 
+def test_the_time_counts_from_the_requests_arrival(clock: ManualClock) -> None:
+    deadline = Deadline.of_request(5_000, default_ms=1, max_ms=60_000, received_at=98.0, clock=clock)
+    assert (deadline.at, deadline.timeout_s, deadline.remaining_s()) == (103.0, 5.0, 3.0)
+
+
 def test_time_runs_out(clock: ManualClock) -> None:
     deadline = Deadline.after(1.5, clock)
     clock.now += 1.0

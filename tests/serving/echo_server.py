@@ -31,9 +31,9 @@ from protocol.codec import (
 from protocol.messages import CacheStatus, TranslateResponse, Translation
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
-from serving.disconnect import unless_gone
-from serving.model import Call, NamedEvent, ServedModel
-from serving.rest import call_of
+from serving.disconnect import cancel_on_disconnect
+from serving.model import NamedEvent, RequestInfo, ServedModel
+from serving.rest import request_info_of
 from serving.server import run_server
 from serving.settings import (
     ServerSettings,
@@ -64,23 +64,25 @@ class EchoModel(ServedModel):
     async def close(self) -> None:
         print("closed", flush=True)
 
-    async def infer(self, request: InferRequest, call: Call) -> InferResponse:
+    async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         texts = translate_request_from_infer(request).texts
-        call.notes["texts"] = len(texts)
+        info.log_fields["texts"] = len(texts)
         confidence = 1.0
         if texts[0].startswith("!"):
             confidence = await self._obey(texts[0])
         answers = tuple(Translation(text, "en", confidence, CacheStatus.MISS) for text in texts)
         return infer_from_translate_response(TranslateResponse(answers, RELEASE), request)
 
-    async def generate(self, body: bytes, call: Call) -> dict[str, object]:
+    async def generate(self, body: bytes, info: RequestInfo) -> dict[str, object]:
         order = json.loads(body)
         await self.sleep(order["pause_s"])
         if order.get("error"):
             raise make_error(*order["error"].split())
         return {"n": order["events"]}
 
-    async def stream(self, body: bytes, call: Call) -> AsyncGenerator[dict[str, object] | NamedEvent, None]:
+    async def stream(
+        self, body: bytes, info: RequestInfo
+    ) -> AsyncGenerator[dict[str, object] | NamedEvent, None]:
         order = json.loads(body)
         if order.get("named"):
             yield NamedEvent(order["named"], {"n": -1})
@@ -94,11 +96,11 @@ class EchoModel(ServedModel):
         if order.get("error"):
             raise make_error(*order["error"].split())
 
-    async def stream_messages(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
         """The text is the order, as :meth:`stream` has it; each event becomes a message."""
         asked = pb.TextStreamRequest.FromString(message)
         self.check_address(asked.model_name, asked.model_version)
-        async with aclosing(self.stream(asked.text_input.encode(), call)) as events:
+        async with aclosing(self.stream(asked.text_input.encode(), info)) as events:
             async for event in events:
                 text = json.dumps(event) + asked.source
                 yield pb.TextStreamResponse(text_output=text).SerializeToString()
@@ -152,8 +154,8 @@ def test_routes(model: EchoModel) -> APIRouter:
 
     @router.post("/test/order")
     async def order(body: Order, request: Request) -> dict[str, str]:
-        await unless_gone(request.receive, model._obey(body.order))
-        return {"request_id": call_of(request).request_id}
+        await cancel_on_disconnect(request.receive, model._obey(body.order))
+        return {"request_id": request_info_of(request).request_id}
 
     @router.post("/test/raw")
     async def raw(request: Request) -> dict[str, int]:

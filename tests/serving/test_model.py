@@ -7,8 +7,8 @@ import pytest
 from protocol.codec import InferRequest, infer_from_translate_request
 from protocol.errors import CallerGone, InvalidRequest, NotReady
 from protocol.messages import TranslateRequest
-from serving.disconnect import unless_gone
-from serving.drain import Gate
+from serving.disconnect import cancel_on_disconnect
+from serving.drain import DrainGate
 from tests.serving.echo_server import EchoModel
 
 
@@ -38,7 +38,7 @@ async def test_a_caller_that_leaves_cancels_only_its_work() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(CallerGone):
-        await unless_gone(receive, asyncio.sleep(30))
+        await cancel_on_disconnect(receive, asyncio.sleep(30))
     await asyncio.wait_for(asyncio.sleep(0.01), 5)  # the task itself can go on
 
 
@@ -49,7 +49,7 @@ async def test_a_caller_that_stays_gets_the_result() -> None:
         await never.wait()
         raise AssertionError("nobody leaves")
 
-    assert await unless_gone(receive, asyncio.sleep(0.02, "done")) == "done"
+    assert await cancel_on_disconnect(receive, asyncio.sleep(0.02, "done")) == "done"
 
 
 async def test_cancelling_the_task_itself_is_no_departure() -> None:
@@ -57,7 +57,7 @@ async def test_cancelling_the_task_itself_is_no_departure() -> None:
         await asyncio.sleep(30)
         return {"type": "http.disconnect"}
 
-    task = asyncio.ensure_future(unless_gone(receive, asyncio.sleep(30)))
+    task = asyncio.ensure_future(cancel_on_disconnect(receive, asyncio.sleep(30)))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -65,18 +65,18 @@ async def test_cancelling_the_task_itself_is_no_departure() -> None:
 
 
 async def test_a_draining_gate_lets_out_but_not_in() -> None:
-    gate = Gate()
-    gate.check()
+    gate = DrainGate()
+    gate.check_open()
     inside = asyncio.ensure_future(asyncio.sleep(0.05))
     gate.enter(inside)
     inside.add_done_callback(gate.leave)
     drained = asyncio.ensure_future(gate.drain(5))
     await asyncio.sleep(0)
     with pytest.raises(NotReady):
-        gate.check()
+        gate.check_open()
     assert await drained
-    assert not gate.cut
+    assert not gate.cancelled_requests
 
 
 async def test_an_empty_gate_drains_at_once() -> None:
-    assert await asyncio.wait_for(Gate().drain(30), 1)
+    assert await asyncio.wait_for(DrainGate().drain(30), 1)

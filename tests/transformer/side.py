@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.codec import decode_rest_request, encode_rest_response
 from protocol.release import load_release
-from serving.model import Call
+from serving.model import RequestInfo
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.model import TranslatorModel, create_model
@@ -29,7 +29,7 @@ class Side:
         tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
         body = orjson.dumps({"inputs": [tensor], "parameters": {"source": "en", "target": "zh"}})
         request = decode_rest_request(body, {"content-type": "application/json"}, self.model.name)
-        response = await self.model.infer(request, Call("id", {}, "rest"))
+        response = await self.model.infer(request, RequestInfo("id", {}, "rest"))
         document = orjson.loads(encode_rest_response(response, request)[0])
         assert document["parameters"]["release"] == self.release
         outputs = {output["name"]: output["data"] for output in document["outputs"]}

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from protocol.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded, ReleaseMismatch
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
-from serving.model import Call, NamedEvent
+from serving.model import NamedEvent, RequestInfo
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, serve
 from tests.transformer.predictors.test_client import wait_until
 from tests.transformer.release import TRANSLATION
@@ -63,8 +63,8 @@ async def opened(directory: Path, url: str, **settings: object) -> AsyncIterator
         await made.close()
 
 
-def call() -> Call:
-    return Call("r-1", {}, "rest")
+def call() -> RequestInfo:
+    return RequestInfo("r-1", {}, "rest")
 
 
 def body(text: str, **parameters: object) -> bytes:
