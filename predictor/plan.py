@@ -21,7 +21,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from predictor.errors import StartupError
+from protocol.files import write_atomically
 from protocol.release import PLANS_DIR
 
 PLAN_FORMAT = 1
@@ -181,12 +181,7 @@ def write_plan(directory: Path, plan: Plan) -> None:
         OSError: it cannot be written.
     """
     path = plan_json_path(directory, plan.key)
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(json.dumps(plan.to_json(), indent=1, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(plan.to_json(), indent=1, sort_keys=True) + "\n")
 
 
 def read_plan(json_path: Path) -> Plan:

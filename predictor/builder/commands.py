@@ -25,7 +25,7 @@ PRECISIONS = (
     "int4",
 )  # those of predictor.builder.weights.decoder_matrices, which is not imported for a --help
 
-CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "sacrebleu")
+CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "sacrebleu", "safetensors")
 """Which an installation without the cpu extra does not have."""
 
 Commands = argparse._SubParsersAction  # the type that add_subparsers returns has no public name

@@ -1,11 +1,10 @@
 """A Hugging Face checkpoint's tensors, read in slices: safetensors files, whole or sharded.
 
 Headers are checked against the files when the checkpoint is opened, so a missing or cut shard is found before
-a byte is written. Tensors are read with plain reads of a few rows at a time, not through a memory map: what
-was read once would stay in the process's resident memory. Does not know which tensors a decoder needs
-(:mod:`predictor.builder.weights.decoder_matrices`).
+a byte is written. Each slice opens its file anew and copies its rows: a memory map that stayed open would keep the
+whole checkpoint in the process's resident memory.
 
-Format of a file: https://huggingface.co/docs/safetensors (8 bytes length, JSON header, data).
+The tensors that a decoder needs are listed in :mod:`predictor.builder.weights.decoder_matrices`.
 """
 
 from __future__ import annotations
@@ -17,34 +16,31 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy, which safetensors looks for
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 READ_BYTES = 8 << 20
-"""One slice, in float32: large enough for the disk's full speed, and a dozen at a time need little memory."""
-
-_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-_HEADER_LIMIT = 100 << 20  # the format's own limit
+"""Size of a slice in float32: large enough for the disk's full speed, and a dozen at a time need little memory."""
+DTYPES = ("F32", "F16", "BF16")
 
 Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointTensor:
-    """Where one tensor lies."""
+    """Where a tensor is stored."""
 
     path: Path
     dtype: str
-    """F32, F16 or BF16; others are refused when the tensor is asked for."""
+    """safetensors' name. Others than :data:`DTYPES` are refused when the tensor is asked for."""
     shape: tuple[int, ...]
-    offset: int
-    """Byte of the file at which its data begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Checkpoint:
                 f"{entry.path.name}: tensor {name} has shape {list(entry.shape)}, "
                 f"but config.json calls for {list(shape)}"
             )
-        if entry.dtype not in _ITEM_BYTES:
+        if entry.dtype not in DTYPES:
             raise UnsupportedModel(
                 f"{entry.path.name}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
             )
@@ -157,68 +153,37 @@ def _open_sharded(directory: Path, index: Path) -> Checkpoint:
 
 
 def _read_header(path: Path) -> dict[str, CheckpointTensor]:
+    size = path.stat().st_size
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-                raise BrokenCheckpoint(
-                    f"{path} is no safetensors file, or is cut short ({size} bytes): fetch it again"
-                )
-            header = json.loads(file.read(length))
-        entries = {
-            name: _entry(path, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"
-        }
-        ends = [8 + length + header[name]["data_offsets"][1] for name in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise BrokenCheckpoint(f"{path} has an unreadable safetensors header: {error!r}") from error
-    wanted = max(ends, default=8 + length)
-    if wanted != size:
-        raise BrokenCheckpoint(f"{path} has {size} bytes, but its header calls for {wanted}: fetch it again")
-    return entries
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {
+                name: CheckpointTensor(path, str(entry.get_dtype()), tuple(entry.get_shape()))
+                for name, entry in slices.items()
+            }
+    except (OSError, SafetensorError) as error:
+        raise BrokenCheckpoint(_header_fault(path, size, str(error))) from error
 
 
-def _entry(path: Path, entry: Mapping[str, Any], data_start: int) -> CheckpointTensor:
-    dtype, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
-    begin, end = (int(offset) for offset in entry["data_offsets"])
-    item = _ITEM_BYTES.get(dtype)
-    if begin < 0 or end < begin or (item is not None and end - begin != item * math.prod(shape)):
-        raise BrokenCheckpoint(f"{path} has a tensor whose bytes do not fit its shape: fetch it again")
-    return CheckpointTensor(path, dtype, shape, data_start + begin)
+def _header_fault(path: Path, size: int, reason: str) -> str:
+    """The message for a file that safetensors refuses with ``reason``."""
+    if any(text in reason for text in ("header too", "invalid header length")):
+        return f"{path} is no safetensors file, or is cut short ({size} bytes): fetch it again"
+    if "not fully covered" in reason:
+        return f"{path} has {size} bytes, but its header calls for another number: fetch it again"
+    return f"{path} has an unreadable safetensors header: {reason}; fetch it again"
 
 
 def _read_rows(name: str, entry: CheckpointTensor, first: int, rows: int) -> Float32Array:
     """Rows ``[first, first + rows)`` of a tensor."""
-    row_shape = entry.shape[1:]
-    row_bytes = math.prod(row_shape) * _ITEM_BYTES[entry.dtype]
     try:
-        with entry.path.open("rb", buffering=0) as file:
-            file.seek(entry.offset + first * row_bytes)
-            raw = _read_exactly(file.readinto, rows * row_bytes)
-    except (OSError, EOFError) as error:
-        raise BrokenCheckpoint(f"{entry.path} cannot be read: {error}; fetch it again") from error
-    values = _float32(raw, entry.dtype)
+        with safe_open(entry.path, framework="numpy") as file:
+            stored = file.get_slice(name)[first : first + rows]
+    except (OSError, SafetensorError) as error:
+        raise BrokenCheckpoint(
+            f"{entry.path} cannot be read: it ends too early, or was replaced ({error}); fetch it again"
+        ) from error
+    values: Float32Array = stored.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise BrokenCheckpoint(f"{entry.path}: tensor {name} holds NaN or infinity")
-    return values.reshape(rows, *row_shape)
-
-
-def _read_exactly(readinto: Callable[[memoryview], int | None], size: int) -> npt.NDArray[np.uint8]:
-    raw = np.empty(size, np.uint8)
-    view = raw.data.cast("B")
-    while view:
-        count = readinto(view)
-        if not count:
-            raise EOFError("it ends too early")
-        view = view[count:]
-    return raw
-
-
-def _float32(raw: npt.NDArray[np.uint8], dtype: str) -> Float32Array:
-    if dtype == "F32":
-        return raw.view("<f4")
-    if dtype == "F16":
-        return raw.view("<f2").astype(np.float32)
-    # bfloat16 is the upper half of a float32
-    widened: Float32Array = (raw.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return widened
+    return values

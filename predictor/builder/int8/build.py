@@ -25,7 +25,7 @@ from predictor.builder.int8.quality import (
     measure_quality,
     reference_opener,
 )
-from predictor.builder.int8.quality_report import QUALITY_FILE, QualityGate, summary, write_json_report
+from predictor.builder.int8.quality_report import QUALITY_FILE, QualityGate, summary
 from predictor.builder.int8.quantize import (
     QUANTIZATION_FILE,
     CalibrationConfig,
@@ -37,6 +37,7 @@ from predictor.builder.plans.build import PlanRequest, build_plan
 from predictor.builder.plans.engines import EngineBuilder, GpuInfo
 from predictor.builder.plans.source import PlanSource
 from predictor.builder.progress import Reporter
+from predictor.builder.reports import write_json_report
 from predictor.config import PredictorConfig
 from predictor.plan import Plan, PlanKey, plan_json_path, write_plan
 from predictor.runners.base import Runner

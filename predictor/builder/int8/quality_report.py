@@ -6,16 +6,11 @@ Only numbers and their judgement; they are measured by :mod:`predictor.builder.i
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from protocol.release import REPORTS_DIR
 
 QUALITY_FILE = "quality.json"
 QUALITY_SCHEMA = 1
@@ -119,23 +114,6 @@ def bootstrap(values: Sequence[float], *, seed: int) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(array[drawn].mean(axis=1), (tail, 1 - tail))
     return Estimate(float(array.mean()), float(low), float(high))
-
-
-def write_json_report(directory: Path, name: str, document: Mapping[str, Any]) -> Path:
-    """Write ``reports/NAME`` of a release whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    folder = directory / REPORTS_DIR
-    folder.mkdir(exist_ok=True)
-    path, temporary = folder / name, folder / f".{name}.{os.getpid()}"
-    try:
-        temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def summary(report: QualityReport) -> list[str]:

@@ -36,12 +36,12 @@ from predictor.builder.plans.writer import (
     check_absent,
     lay_out,
     publish,
-    replace_file,
     staged_plan,
 )
 from predictor.builder.progress import Reporter
 from predictor.errors import PredictorError
 from predictor.plan import Plan, PlanKey, Profile, plan_path
+from protocol.files import write_atomically
 from protocol.release import PLANS_DIR, load_release
 
 WORKSPACE_BYTES = 1 << 30
@@ -185,7 +185,7 @@ class _Build:
         try:
             return {name: self._engine(name, graph) for name, graph in self.source.graphs.items()}
         finally:
-            replace_file(cache, self.engines.timings())
+            write_atomically(cache, self.engines.timings())
 
     def write(self, file: BinaryIO, layout: Layout, built: Mapping[str, bytes | memoryview]) -> str:
         """Write engines and tensors where ``layout`` puts them; the file's sha256."""

@@ -127,22 +127,6 @@ def publish(directory: Path, plan: Plan, file: BinaryIO) -> None:
     plan_json_path(directory, plan.key).unlink(missing_ok=True)
     os.replace(_partial(path), path)
     write_plan(directory, plan)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    partial = _partial(path)
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _partial(path: Path) -> Path:

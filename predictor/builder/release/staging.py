@@ -16,6 +16,7 @@ from pathlib import Path
 
 from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
+from protocol.files import sync
 from protocol.release import RELEASE_FILE, ReleaseError
 
 
@@ -77,11 +78,7 @@ def check_target(target: Path, *, force: bool) -> None:
 def _sync_directory(directory: Path) -> None:
     """Bring every file below ``directory`` and the names of all to the disk."""
     for path in (*directory.rglob("*"), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 def _prefix(target: Path) -> str:
@@ -122,11 +119,7 @@ def _publish(directory: Path, target: Path) -> None:
         with suppress(FileNotFoundError):
             aside.rename(target)
         raise
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -6,8 +6,6 @@ Only numbers and their judgement; they are measured by :mod:`predictor.builder.v
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from protocol.release import REPORTS_DIR
+from predictor.builder.reports import write_json_report
 
 PARITY_FILE = "parity.json"
 PARITY_SCHEMA = 1
@@ -77,20 +75,12 @@ class ParityReport:
 
 
 def write_report(report: ParityReport, directory: Path) -> Path:
-    """Write ``reports/parity.json`` of the release in ``directory``; a reader sees the old one or the new one.
+    """Write ``reports/parity.json`` of the release in ``directory``, atomically; its path.
 
     Raises:
         OSError: it cannot be written.
     """
-    folder = directory / REPORTS_DIR
-    folder.mkdir(exist_ok=True)
-    path, temporary = folder / PARITY_FILE, folder / f".{PARITY_FILE}.{os.getpid()}"
-    try:
-        temporary.write_text(json.dumps(report.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_json_report(directory, PARITY_FILE, report.to_json())
 
 
 def print_report(report: ParityReport, console: Console) -> None:

@@ -21,8 +21,8 @@ from predictor.builder.int8.quality_report import (
     QualityGate,
     QualityReport,
     bootstrap,
-    write_json_report,
 )
+from predictor.builder.reports import write_json_report
 from protocol.release import load_release
 from tests.predictor.builder.plans.graphs_as_engines import AT
 from tests.predictor.conftest import HashRunner

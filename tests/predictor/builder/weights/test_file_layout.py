@@ -14,7 +14,7 @@ from predictor.builder.weights.file_layout import ALIGNMENT, WeightFileLayout
 def checkpoint_of(**shapes: tuple[int, ...]) -> Checkpoint:
     path = Path("model.safetensors")
     return Checkpoint(
-        Path(), (path,), {name: CheckpointTensor(path, "F32", shape, 0) for name, shape in shapes.items()}
+        Path(), (path,), {name: CheckpointTensor(path, "F32", shape) for name, shape in shapes.items()}
     )
 
 

@@ -1,0 +1,44 @@
+"""Atomic replacement of files: a reader finds the old content or the new one, after a crash too."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file: write a temporary file beside it, flush it to the disk, rename it.
+
+    Args:
+        path: the file; its directory must exist.
+        content: bytes, or text that is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; an old file is unchanged, and no temporary file stays.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a directory's entries, to the disk.
+
+    Raises:
+        OSError: it cannot be opened or flushed.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
