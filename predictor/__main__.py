@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from predictor.config import PredictorConfig
 from predictor.errors import StartupError
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.model import PredictorModel
 from predictor.runners.select import create_runner
 from protocol.release import ReleaseError, load_release
@@ -61,7 +61,7 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: f
         "reason": chosen.reason,
     }
     logger.info("runner chosen", extra={"fields": {"release": release.id, **facts}})
-    metrics = PredictorMetrics(release.id)
+    metrics = EngineMetrics(release.id)
     metrics.runner_chosen(**facts)
     engine = LLMEngine(
         chosen.runner,

@@ -21,12 +21,12 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from concurrent.futures import Future, InvalidStateError
 
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.pipeline import StepFailed, StepPipeline
 from predictor.repetition import RepetitionDetector
 from predictor.runners.base import Runner
 from predictor.scheduler import Scheduler, Step
-from predictor.sequence import Request, Sequence, Subscriber
+from predictor.sequence import RequestState, Sequence, Subscriber
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse
 from protocol.release import Release
@@ -50,7 +50,7 @@ class LLMEngine:
         *,
         prefill_tokens: int,
         queue_tokens: int,
-        metrics: PredictorMetrics,
+        metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
@@ -149,7 +149,7 @@ class LLMEngine:
                 return 0
             step = self._scheduler.schedule(now)
         self._observe_queue(step, now)
-        self._end(step.left)
+        self._end(step.aborted)
         if not step.batch:
             return 0
         self._pipeline.launch(step)
@@ -203,8 +203,8 @@ class LLMEngine:
 
     def _request_from_message(
         self, message: GenerateRequest, deadline: float | None, subscriber: Subscriber | None
-    ) -> Request:
-        entry = Request(message, deadline, future=Future(), subscriber=subscriber)
+    ) -> RequestState:
+        entry = RequestState(message, deadline, future=Future(), subscriber=subscriber)
         now = self._clock()
         repeats = message.max_repeats or (0,) * len(message.prompts)
         rows = zip(message.prompts, message.max_new_tokens, repeats, strict=True)
@@ -227,7 +227,7 @@ class LLMEngine:
             if all(s.finish_reason is not None for s in entry.sequences):
                 self._resolve(entry)
 
-    def _resolve(self, entry: Request) -> None:
+    def _resolve(self, entry: RequestState) -> None:
         generations = tuple(sequence.generation() for sequence in entry.sequences)
         if all(g.finish_reason is FinishReason.DEADLINE for g in generations):
             _settle(
@@ -273,7 +273,7 @@ class LLMEngine:
         self._metrics.waiting_sequences.set(len(self._scheduler.waiting))
         self._metrics.waiting_tokens.set(self._scheduler.waiting_tokens)
         self._metrics.kv_bytes.set(self._runner.kv_bytes)
-        self._metrics.kv_bytes_used.set(self._scheduler.held_tokens * self._runner.kv_bytes_per_token)
+        self._metrics.kv_bytes_used.set(self._scheduler.kv_tokens_in_use * self._runner.kv_bytes_per_token)
         self._metrics.count_launches(self._runner.launches)
 
 

@@ -18,7 +18,7 @@ _STEP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1
 _WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-class PredictorMetrics:
+class EngineMetrics:
     """All of them, bound to one release."""
 
     def __init__(self, release: str, registry: CollectorRegistry = REGISTRY) -> None:

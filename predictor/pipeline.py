@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from predictor.batch import StepOutput
 from predictor.errors import RunnerError
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.runners.base import Runner
 from predictor.sampler import sample
 from predictor.scheduler import Step
@@ -46,7 +46,7 @@ class ReadStep:
 class StepPipeline:
     """Launched steps that nobody has read yet. Used by one thread."""
 
-    def __init__(self, runner: Runner, metrics: PredictorMetrics, clock: Callable[[], float]) -> None:
+    def __init__(self, runner: Runner, metrics: EngineMetrics, clock: Callable[[], float]) -> None:
         self._runner = runner
         self._metrics = metrics
         self._clock = clock

@@ -91,7 +91,7 @@ class PlanBlob:
     nbytes: int
 
 
-class Profile(NamedTuple):
+class OptimizationProfile(NamedTuple):
     """Range of an engine's dynamic dimension that one optimisation profile covers, both ends included."""
 
     min: int
@@ -101,7 +101,7 @@ class Profile(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TensorRTPlan:
     """``NAME.plan.json``."""
 
     key: PlanKey
@@ -116,7 +116,7 @@ class Plan:
     """Most rows of one pass through the vocabulary."""
     norm_eps: float
     """Of every RMS norm."""
-    profiles: Mapping[str, tuple[Profile, ...]]
+    profiles: Mapping[str, tuple[OptimizationProfile, ...]]
     """By engine, ascending, without gaps from 1 to ``max_tokens``, of the vocabulary's to ``max_rows``."""
     engines: Mapping[str, PlanBlob]
     """By role and type of the weights: see :func:`engine_name`."""
@@ -174,7 +174,7 @@ def plan_json_path(directory: Path, key: PlanKey) -> Path:
     return directory / PLANS_DIR / f"{key.name}.plan.json"
 
 
-def write_plan(directory: Path, plan: Plan) -> None:
+def write_plan(directory: Path, plan: TensorRTPlan) -> None:
     """Write ``NAME.plan.json``, whole or not at all. The plan file must be in place before.
 
     Raises:
@@ -184,7 +184,7 @@ def write_plan(directory: Path, plan: Plan) -> None:
     write_atomically(path, json.dumps(plan.to_json(), indent=1, sort_keys=True) + "\n")
 
 
-def read_plan(json_path: Path) -> Plan:
+def read_plan(json_path: Path) -> TensorRTPlan:
     """Read a ``NAME.plan.json`` and check that the plan file beside it fits; the file's digest is not computed.
 
     Raises:
@@ -211,7 +211,7 @@ def read_plan(json_path: Path) -> Plan:
     return plan
 
 
-def find_plans(directory: Path) -> list[Plan]:
+def find_plans(directory: Path) -> list[TensorRTPlan]:
     """The plans of a release that can be read, by name.
 
     One that cannot is logged and passed over: another GPU's broken plan keeps no one from serving.
@@ -228,7 +228,7 @@ def find_plans(directory: Path) -> list[Plan]:
     return plans
 
 
-def _plan(document: Mapping[str, Any]) -> Plan:
+def _plan(document: Mapping[str, Any]) -> TensorRTPlan:
     fields = {name: value for name, value in document.items() if name != "format"}
     key = document["key"]
     major, minor = key["compute_capability"]
@@ -236,7 +236,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
     fields |= {
         "key": PlanKey(**{**key, "compute_capability": (int(major), int(minor))}),
         "profiles": {
-            name: tuple(Profile(*profile) for profile in profiles)
+            name: tuple(OptimizationProfile(*profile) for profile in profiles)
             for name, profiles in document["profiles"].items()
         },
         "engines": {name: PlanBlob(**blob) for name, blob in document["engines"].items()},
@@ -247,10 +247,10 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         "rotary": (str(cosines), str(sines)),
         "quantised": tuple(document["quantised"]),
     }
-    return Plan(**fields)
+    return TensorRTPlan(**fields)
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: TensorRTPlan) -> None:
     """What a loader relies on, so that it may copy without asking.
 
     Raises:

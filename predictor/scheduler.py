@@ -18,7 +18,7 @@ from itertools import chain
 
 from predictor.batch import Batch
 from predictor.kv_cache import KVCacheManager
-from predictor.sequence import Request, Sequence
+from predictor.sequence import RequestState, Sequence
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
 
@@ -33,7 +33,7 @@ class Step:
     """Whose prompts it reads."""
     decodes: tuple[Sequence, ...]
     """Who gets one more token."""
-    left: tuple[Sequence, ...]
+    aborted: tuple[Sequence, ...]
     """Who left without it: those whose deadline passed, with that reason, and those whose caller left, with none."""
 
     @property
@@ -67,11 +67,11 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     @property
-    def held_tokens(self) -> int:
+    def kv_tokens_in_use(self) -> int:
         """Tokens in the K/V cache once the steps in flight are done."""
         return sum(sequence.cached_tokens for sequence in self.running)
 
-    def admit(self, request: Request, *, tokens_per_s: float) -> None:
+    def admit(self, request: RequestState, *, tokens_per_s: float) -> None:
         """Let all of a request's sequences wait for slots, or none.
 
         Args:
@@ -95,11 +95,11 @@ class Scheduler:
 
     def schedule(self, now: float) -> Step:
         """Decide the next step, which counts as launched from here on."""
-        left = self._drop_abandoned_and_late(now)
+        aborted = self._drop_abandoned_and_late(now)
         decodes = tuple(sequence for sequence in self.running if sequence.wants_more)
-        prefills = tuple(self._let_in())
+        prefills = tuple(self._admit_prefills())
         self.running.extend(prefills)
-        step = Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(left))
+        step = Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(aborted))
         for row, sequence in enumerate(step.sequences):
             sequence.launch(row)
         return step
@@ -135,7 +135,7 @@ class Scheduler:
         self.waiting_tokens = 0
         return everything
 
-    def _refuse_what_never_fits(self, request: Request) -> None:
+    def _refuse_what_never_fits(self, request: RequestState) -> None:
         longest = max(sequence.cost_tokens for sequence in request.sequences)
         if longest > self._max_sequence_tokens:
             raise TooLong(
@@ -154,17 +154,17 @@ class Scheduler:
         over = {request for request in requests if request.abandoned or _is_late(request, now)}
         if not over:
             return []
-        left = [s for s in chain(self.running, self.waiting) if s.request in over]
-        for sequence in left:
+        aborted = [s for s in chain(self.running, self.waiting) if s.request in over]
+        for sequence in aborted:
             if not sequence.request.abandoned:
                 sequence.finish_reason = FinishReason.DEADLINE
-        gone = set(left)
-        self._remove_running([s for s in left if s.is_running])
+        gone = set(aborted)
+        self._remove_running([s for s in aborted if s.is_running])
         self.waiting = deque(s for s in self.waiting if s not in gone)
         self.waiting_tokens = sum(s.cost_tokens for s in self.waiting)
-        return left
+        return aborted
 
-    def _let_in(self) -> list[Sequence]:
+    def _admit_prefills(self) -> list[Sequence]:
         """Oldest first, never overtaking: a long prompt is not starved by short ones behind it."""
         let_in: list[Sequence] = []
         budget = self._prefill_tokens
@@ -185,5 +185,5 @@ class Scheduler:
         self.running = [s for s in self.running if s.is_running]
 
 
-def _is_late(request: Request, now: float) -> bool:
+def _is_late(request: RequestState, now: float) -> bool:
     return request.deadline is not None and now >= request.deadline

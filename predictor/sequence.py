@@ -29,7 +29,7 @@ class Subscriber(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class RequestState:
     """A :class:`GenerateRequest` inside the engine: its sequences end one by one, its future when all have."""
 
     request: GenerateRequest
@@ -63,7 +63,7 @@ class Sequence:
 
     prompt: tuple[int, ...]
     max_new_tokens: int
-    request: Request
+    request: RequestState
     stop_token_ids: frozenset[int]
     arrived: float
     """Monotonic seconds."""

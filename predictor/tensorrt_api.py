@@ -69,7 +69,7 @@ class Api:
         self._first_error = ""
         self._held: list[str] | None = None
 
-    def deserialize(self, engine: Buffer) -> Engine:
+    def deserialize(self, engine: Buffer) -> TensorRTEngine:
         """Load an engine; ``engine`` may be released afterwards.
 
         Raises:
@@ -80,7 +80,7 @@ class Api:
         loaded = runtime.deserialize_cuda_engine(engine)
         if loaded is None:
             raise self.failure("the engine cannot be loaded")
-        return Engine(self, runtime, loaded)
+        return TensorRTEngine(self, runtime, loaded)
 
     @contextmanager
     def errors_held(self) -> Iterator[list[str]]:
@@ -108,7 +108,7 @@ class Api:
         return True
 
 
-class Engine:
+class TensorRTEngine:
     """An engine on the device. Its contexts own no device memory: the caller gives each one some."""
 
     def __init__(self, api: Api, runtime: trt.Runtime, engine: trt.ICudaEngine) -> None:
@@ -129,7 +129,7 @@ class Engine:
         """How many profiles it was built with."""
         return int(self._engine.num_optimization_profiles)
 
-    def create_context(self) -> Context:
+    def create_context(self) -> ExecutionContext:
         """A context, for one execution at a time.
 
         Raises:
@@ -144,13 +144,13 @@ class Engine:
             context = self._engine.create_execution_context_without_device_memory()
         if context is None:
             raise self._api.failure("no execution context could be created")
-        return Context(self._api, self, context)
+        return ExecutionContext(self._api, self, context)
 
 
-class Context:
-    """One execution at a time of an :class:`Engine`. All methods raise :class:`TensorRTError` on refusal."""
+class ExecutionContext:
+    """One execution at a time of an :class:`TensorRTEngine`. All methods raise :class:`TensorRTError` on refusal."""
 
-    def __init__(self, api: Api, engine: Engine, context: trt.IExecutionContext) -> None:
+    def __init__(self, api: Api, engine: TensorRTEngine, context: trt.IExecutionContext) -> None:
         self._api = api
         self._engine = engine
         """Must outlive the context."""
@@ -161,7 +161,7 @@ class Context:
 
         Args:
             address: on the device, a multiple of 256; two contexts may share it if they never run at once.
-            nbytes: at least :attr:`Engine.memory_bytes`.
+            nbytes: at least :attr:`TensorRTEngine.memory_bytes`.
         """
         if self._api.strongly_typed:
             self._context.set_device_memory(address, nbytes)

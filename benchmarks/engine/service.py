@@ -35,7 +35,7 @@ from prometheus_client import CollectorRegistry
 from cli.serve import is_ready
 from predictor.config import PredictorConfig
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.runners.select import create_runner
 from protocol.codec import (
     decode_rest_response,
@@ -189,7 +189,7 @@ def offline_engine(directory: Path, release: Release, threads: int) -> Iterator[
     """The engine in this process, with the predictor's own settings."""
     config = PredictorConfig(release=directory, threads=threads)
     runner = create_runner(config, directory, release).runner
-    metrics = PredictorMetrics(release.id, CollectorRegistry())
+    metrics = EngineMetrics(release.id, CollectorRegistry())
     engine = LLMEngine(
         runner,
         release,

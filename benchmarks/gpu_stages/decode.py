@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.gpu_stages import setting
 from predictor.batch import Batch
-from predictor.plan import Plan
+from predictor.plan import TensorRTPlan
 from predictor.runners.base import MAX_IN_FLIGHT, Runner, execute
 from predictor.runners.tensorrt import cuda_api
 
@@ -63,14 +63,14 @@ def copy_bandwidth() -> float:
     return best
 
 
-def read_bytes(plan: Plan) -> int:
+def read_bytes(plan: TensorRTPlan) -> int:
     """Bytes of weights that a decode step reads: all but the tables that it looks single rows up in."""
     tied = "vocabulary" not in plan.tensors
     tables = {"rotary.cos", "rotary.sin"} | (set() if tied else {"embedding"})
     return sum(tensor.nbytes for name, tensor in plan.tensors.items() if name not in tables)
 
 
-def fill(runner: Runner, plan: Plan) -> None:
+def fill(runner: Runner, plan: TensorRTPlan) -> None:
     """Read a random prompt of 256 tokens into every slot."""
     rng = np.random.default_rng(1)
     vocabulary = plan.tensors["embedding"].shape[0]

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from benchmarks.engine.service import free_port, wait_until_ready
 from predictor.config import PredictorConfig
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
-from predictor.plan import Plan, find_plans
+from predictor.metrics import EngineMetrics
+from predictor.plan import TensorRTPlan, find_plans
 from predictor.runners.base import Runner
 from predictor.runners.select import create_runner
 from protocol.release import load_release
@@ -37,7 +37,7 @@ def config(release: Path, precision: str, *, slots: int) -> PredictorConfig:
     )
 
 
-def plan_of(release: Path, precision: str) -> Plan:
+def plan_of(release: Path, precision: str) -> TensorRTPlan:
     """The release's plan of one precision."""
     plans = [plan for plan in find_plans(release) if plan.key.precision == precision]
     if not plans:
@@ -46,7 +46,7 @@ def plan_of(release: Path, precision: str) -> Plan:
 
 
 @contextmanager
-def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, Plan]]:
+def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, TensorRTPlan]]:
     """The runner, and the plan it runs."""
     release = load_release(config.release)
     runner = create_runner(config, config.release, release).runner
@@ -66,7 +66,7 @@ def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
         release,
         prefill_tokens=config.prefill_tokens,
         queue_tokens=config.queue_tokens,
-        metrics=PredictorMetrics(release.id, CollectorRegistry()),
+        metrics=EngineMetrics(release.id, CollectorRegistry()),
     )
     engine.start()
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from predictor.builder.plans.build import PlanRequest
     from predictor.builder.plans.engines import EngineBuilder, GpuInfo
     from predictor.builder.progress import Reporter
-    from predictor.plan import Plan
+    from predictor.plan import TensorRTPlan
 
 # Defaults are those of the modules that do the work, which are not imported for a --help.
 CALIBRATION_TOKENS = 2048
@@ -67,7 +67,7 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
 
 def run_int8(
     arguments: argparse.Namespace, plan: PlanRequest, engines: EngineBuilder, gpu: GpuInfo, reporter: Reporter
-) -> Plan | None:
+) -> TensorRTPlan | None:
     """Build the plan; None where it was not good enough, which is said.
 
     Raises:

@@ -20,10 +20,10 @@ from predictor.errors import RunnerError
 from predictor.runners.base import MAX_IN_FLIGHT
 from predictor.runners.numpy_kernels import SlotCache, best_candidates
 from predictor.runners.reference_decoder import (
-    Decoder,
+    ActivationHook,
     DecoderLoader,
     Graphs,
-    Hook,
+    ReferenceDecoder,
     Tensors,
     load_tensors,
 )
@@ -46,7 +46,7 @@ def open_reference_runner(
     threads: int,
     graphs: Graphs | None = None,
     tensors: Tensors | None = None,
-    hook: Hook | None = None,
+    hook: ActivationHook | None = None,
     max_tokens: int = MAX_TOKENS,
     max_rows: int = MAX_ROWS,
 ) -> SegmentedRunner:
@@ -88,7 +88,7 @@ class ReferenceBackend:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: ReferenceDecoder,
         cache: SlotCache,
         *,
         candidates: int,

@@ -35,13 +35,13 @@ Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 Graphs = Mapping[str, "bytes | Path"]
 """Serialised or on disk, by role and type of the matrix: ``qkv.float16``, ``down.int8``."""
-Hook = Callable[[str, Float32s], None]
+ActivationHook = Callable[[str, Float32s], None]
 """Called with the name of a matrix (``layers.3.mlp.down``, ``vocabulary``) and what it is about to be multiplied
 with, float32 [rows, in], not yet rounded to the type of the product."""
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class ReferenceLinear:
     """y = x W^T + b, in float16, or in int8 where the matrix has scales."""
 
     name: str
@@ -50,7 +50,7 @@ class Linear:
     bias: Float32s | None
     input_scale: Float32s | None
     output_scale: Float32s | None
-    hook: Hook | None
+    hook: ActivationHook | None
 
     def run(self, values: Float32s) -> Float32s:
         """[rows, in] to [rows, out]."""
@@ -62,29 +62,29 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ReferenceLayer:
     """One of the decoder's layers."""
 
     attention_norm: Float32s
-    qkv: Linear
+    qkv: ReferenceLinear
     q_norm: Float32s | None
     k_norm: Float32s | None
-    output: Linear
+    output: ReferenceLinear
     mlp_norm: Float32s
-    gate_up: Linear
-    down: Linear
+    gate_up: ReferenceLinear
+    down: ReferenceLinear
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class ReferenceDecoder:
     """Token ids in, logits out."""
 
     shape: DecoderShape
     epsilon: float
     embedding: npt.NDArray[np.float16]
-    layers: tuple[Layer, ...]
+    layers: tuple[ReferenceLayer, ...]
     final_norm: Float32s
-    vocabulary: Linear
+    vocabulary: ReferenceLinear
 
     def run(self, step: StepPass, token_ids: Int32s, cache: SlotCache) -> Float32s | None:
         """Logits of the pass's output rows, [R, V], or None where there are none; the cache takes in every row.
@@ -108,7 +108,7 @@ class Decoder:
             residual = residual + layer.down.run(silu_mul(gates))
         return self.vocabulary.run(rms_norm(residual, self.final_norm, self.epsilon))
 
-    def _heads(self, layer: Layer, qkv: Float32s) -> tuple[Float32s, Float32s, Float32s]:
+    def _heads(self, layer: ReferenceLayer, qkv: Float32s) -> tuple[Float32s, Float32s, Float32s]:
         """Queries [T, H, D], keys and values [T, KV, D], normalised where the family does so, not rotated."""
         heads = qkv.reshape(len(qkv), -1, self.shape.head_dim)
         ends = [self.shape.heads, self.shape.heads + self.shape.kv_heads]
@@ -120,9 +120,11 @@ class Decoder:
 
 
 class DecoderLoader:
-    """Puts a :class:`Decoder` together from tensors and graphs by name."""
+    """Puts a :class:`ReferenceDecoder` together from tensors and graphs by name."""
 
-    def __init__(self, tensors: Tensors, graphs: Graphs, *, threads: int, hook: Hook | None) -> None:
+    def __init__(
+        self, tensors: Tensors, graphs: Graphs, *, threads: int, hook: ActivationHook | None
+    ) -> None:
         """Prepare to load.
 
         Args:
@@ -137,14 +139,14 @@ class DecoderLoader:
         self._hook = hook
         self._sessions: dict[str, ort.InferenceSession] = {}
 
-    def load(self, shape: DecoderShape, epsilon: float) -> Decoder:
+    def load(self, shape: DecoderShape, epsilon: float) -> ReferenceDecoder:
         """Everything, with one session per graph for all layers.
 
         Raises:
             StartupError: ONNX Runtime cannot load a graph, or there is none for a matrix.
         """
         vocabulary = VOCABULARY if VOCABULARY in self._tensors else EMBEDDING
-        return Decoder(
+        return ReferenceDecoder(
             shape=shape,
             epsilon=epsilon,
             embedding=self._tensors[EMBEDDING],
@@ -153,8 +155,8 @@ class DecoderLoader:
             vocabulary=self._linear("vocabulary", vocabulary),
         )
 
-    def _layer(self, number: int) -> Layer:
-        return Layer(
+    def _layer(self, number: int) -> ReferenceLayer:
+        return ReferenceLayer(
             attention_norm=self._tensors[layer_tensor(number, "attention.norm")],
             qkv=self._linear("qkv", linear(number, "qkv")),
             q_norm=self._tensors.get(layer_tensor(number, "attention.q_norm")),
@@ -165,9 +167,9 @@ class DecoderLoader:
             down=self._linear("down", linear(number, "down")),
         )
 
-    def _linear(self, role: str, name: str) -> Linear:
+    def _linear(self, role: str, name: str) -> ReferenceLinear:
         matrix = self._tensors[name]
-        return Linear(
+        return ReferenceLinear(
             name=VOCABULARY if role == "vocabulary" else name,
             session=self._session(f"{role}.{matrix.dtype}"),
             weight=ort.OrtValue.ortvalue_from_numpy(matrix),

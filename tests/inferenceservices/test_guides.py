@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from cli.__main__ import main
 from inferenceservices.check import ROOT
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from protocol.kubernetes.documents import kind_and_name, mapping
 from tests.inferenceservices.builds import documents_of
 from transformer.errors import ReleaseNotServed
@@ -69,7 +69,7 @@ def test_labels_of_nodes_are_those_that_pods_ask_for() -> None:
 @pytest.mark.parametrize("name", sorted(GUIDES))
 def test_metrics_are_ours(name: str) -> None:
     registry = CollectorRegistry()
-    PredictorMetrics("release", registry)
+    EngineMetrics("release", registry)
     TransformerMetrics("release", registry)
     known = {
         form

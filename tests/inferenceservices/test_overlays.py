@@ -18,7 +18,7 @@ from knative.annotations import RevisionScaling, revision_scaling
 from knative.config import AutoscalerConfig
 from knative.manifests import read_components
 from predictor.config import PredictorConfig
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from protocol.kubernetes.documents import load_manifests, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inference_services
 from protocol.kubernetes.pods import arguments, environment
@@ -110,7 +110,7 @@ def test_scaled_to_zero_the_predictor_goes_and_the_transformer_stays() -> None:
 
 def test_what_scales_in_standard_mode_are_metrics_that_the_predictor_has() -> None:
     registry = CollectorRegistry()
-    PredictorMetrics("a", registry)
+    EngineMetrics("a", registry)
     RequestMetrics("yiwen", registry).finished("rest", 200, 1.0)
     known = {sample.name for family in registry.collect() for sample in family.samples}
     (predictor,) = (c for c in _components("overlays/standard") if c.name == "predictor")

@@ -22,7 +22,7 @@ from predictor.builder.plans.build import PlanRequest
 from predictor.builder.plans.source import Block, PlanTensorSpec
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
-from predictor.plan import Plan
+from predictor.plan import TensorRTPlan
 from predictor.segment_index import LINEAR_ROLES, linear_shape
 from protocol.release import load_release
 from tests.predictor.builder.int8.plan_runner import plan_candidate
@@ -54,7 +54,7 @@ def titles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def build(demo: Path, titles: Path) -> tuple[Plan | None, dict[str, Any]]:
+def build(demo: Path, titles: Path) -> tuple[TensorRTPlan | None, dict[str, Any]]:
     """The plan, if it passed the gate, and the report of its quality."""
     runners = Runners(
         lambda directory: EvaluatedRunner(reference_opener(directory, threads=1), "reference"), plan_candidate
@@ -74,7 +74,7 @@ def build(demo: Path, titles: Path) -> tuple[Plan | None, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Built:
-    plan: Plan
+    plan: TensorRTPlan
     quality: dict[str, Any]
     quantization: dict[str, Any]
 

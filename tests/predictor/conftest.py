@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from predictor.batch import Batch, StepOutput
 from predictor.errors import RunnerError
 from predictor.sampler import sample
-from predictor.sequence import Request, Sequence
+from predictor.sequence import RequestState, Sequence
 from protocol.messages import GenerateRequest, GenerateResponse, SamplingParams
 from protocol.release import DecoderShape, Limits, Release
 
@@ -139,10 +139,10 @@ def make_request(
     max_new_tokens: int = 8,
     deadline: float | None = None,
     params: SamplingParams = GREEDY,
-) -> Request:
+) -> RequestState:
     message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts), params)
     future: Future[GenerateResponse] = Future()
-    request = Request(message, deadline, future)
+    request = RequestState(message, deadline, future)
     request.sequences = [
         Sequence(prompt, max_new_tokens, request, frozenset({STOP}), arrived=0.0) for prompt in prompts
     ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, SamplingParams
 from tests.predictor.conftest import GREEDY, RELEASE, STOP, VOCAB, HashRunner, answer_alone
@@ -53,7 +53,7 @@ class Simulation:
             dataclasses.replace(RELEASE, stop_token_ids=self.stops),
             prefill_tokens=16,
             queue_tokens=10_000,
-            metrics=PredictorMetrics("r", CollectorRegistry()),
+            metrics=EngineMetrics("r", CollectorRegistry()),
             clock=lambda: float(self.now),
         )
         self.engine._thread = threading.current_thread()  # stepped by hand: the test is the loop

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.batch import StepOutput
 from predictor.llm_engine import MAX_FAILURES_IN_A_ROW, LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest
 from protocol.release import Release
@@ -30,7 +30,7 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
     engines: list[LLMEngine] = []
 
     def make(runner: HashRunner, *, start: bool = True, queue_tokens: int = 10_000) -> LLMEngine:
-        metrics = PredictorMetrics(release.id, registry)
+        metrics = EngineMetrics(release.id, registry)
         engine = LLMEngine(runner, release, prefill_tokens=16, queue_tokens=queue_tokens, metrics=metrics)
         engines.append(engine)
         if start:
@@ -131,7 +131,7 @@ def test_a_late_request_is_504_and_a_partly_complete_one_says_which_part(
     release: Release, registry: CollectorRegistry
 ) -> None:
     now = 0.0
-    metrics = PredictorMetrics(release.id, registry)
+    metrics = EngineMetrics(release.id, registry)
     engine = LLMEngine(
         HashRunner(1), release, prefill_tokens=16, queue_tokens=1000, metrics=metrics, clock=lambda: now
     )

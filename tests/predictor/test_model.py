@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.errors import RunnerError
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.model import PredictorModel
 from protocol.messages import GenerateRequest
 from protocol.release import Release
@@ -39,7 +39,7 @@ def runner() -> ClosingRunner:
 
 @pytest.fixture
 def model(runner: ClosingRunner, release: Release, registry: CollectorRegistry) -> PredictorModel:
-    metrics = PredictorMetrics(release.id, registry)
+    metrics = EngineMetrics(release.id, registry)
     runner.engine = LLMEngine(runner, release, prefill_tokens=16, queue_tokens=100, metrics=metrics)
     return PredictorModel("demo", release, runner.engine, runner, max_deadline_s=10)
 

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from predictor.errors import RunnerError
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.pipeline import StepFailed, StepPipeline
 from predictor.scheduler import Scheduler, Step
 from tests.predictor.conftest import HashRunner, make_request, next_token
@@ -29,7 +29,7 @@ def runner() -> HashRunner:
 
 @pytest.fixture
 def pipeline(runner: HashRunner, registry: CollectorRegistry, clock: Clock) -> StepPipeline:
-    return StepPipeline(runner, PredictorMetrics("r", registry), clock)
+    return StepPipeline(runner, EngineMetrics("r", registry), clock)
 
 
 def make_steps(count: int) -> list[Step]:

@@ -10,11 +10,11 @@ import pytest
 
 from predictor.errors import StartupError
 from predictor.plan import (
-    Plan,
+    OptimizationProfile,
     PlanBlob,
     PlanKey,
     PlanTensor,
-    Profile,
+    TensorRTPlan,
     align,
     find_plans,
     plan_json_path,
@@ -26,8 +26,8 @@ from predictor.plan import (
 KEY = PlanKey((9, 0), 132, "8.6.0", "float16")
 
 
-def make_plan(**changes: object) -> Plan:
-    plan = Plan(
+def make_plan(**changes: object) -> TensorRTPlan:
+    plan = TensorRTPlan(
         key=KEY,
         release_id="0123456789abcdef",
         gpu_name="NVIDIA H200",
@@ -36,8 +36,8 @@ def make_plan(**changes: object) -> Plan:
         max_rows=8,
         norm_eps=1e-6,
         profiles={
-            "down.float16": (Profile(1, 8, 8), Profile(9, 64, 64)),
-            "vocabulary.float16": (Profile(1, 8, 8),),
+            "down.float16": (OptimizationProfile(1, 8, 8), OptimizationProfile(9, 64, 64)),
+            "vocabulary.float16": (OptimizationProfile(1, 8, 8),),
         },
         engines={"down.float16": PlanBlob(0, 5000), "vocabulary.float16": PlanBlob(8192, 100)},
         tensors={
@@ -56,7 +56,7 @@ def make_plan(**changes: object) -> Plan:
     return dataclasses.replace(plan, **changes)
 
 
-def store(directory: Path, plan: Plan) -> Path:
+def store(directory: Path, plan: TensorRTPlan) -> Path:
     (directory / "plans").mkdir(exist_ok=True)
     plan_path(directory, plan.key).write_bytes(bytes(plan.nbytes))
     write_plan(directory, plan)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.repetition import MAX_PERIOD, MIN_TOKENS, RepetitionDetector
 from protocol.messages import FinishReason, GenerateRequest, SamplingParams, TokenDelta
 from tests.predictor.conftest import RELEASE, STOP, HashRunner, answer_alone, looping_token
@@ -86,7 +86,7 @@ class Stepped:
             RELEASE,
             prefill_tokens=64,
             queue_tokens=10_000,
-            metrics=PredictorMetrics(RELEASE.id, self.registry),
+            metrics=EngineMetrics(RELEASE.id, self.registry),
         )
         self.engine._thread = threading.current_thread()
 

@@ -13,7 +13,7 @@ def make_scheduler(**changes: int) -> Scheduler:
     return Scheduler(**settings)
 
 
-def test_waiting_prompts_are_let_in_oldest_first_while_slots_last() -> None:
+def test_waiting_prompts_are_admitted_oldest_first_while_slots_last() -> None:
     scheduler = make_scheduler(slots=2)
     request = make_request([(1,), (2,), (3,)])
     scheduler.admit(request, tokens_per_s=0)
@@ -91,7 +91,7 @@ def test_callers_that_left_lose_slot_and_place_before_the_next_step() -> None:
     waiting.future.cancel()
     step = scheduler.schedule(now=1.0)
     assert not step.batch
-    assert {s.prompt for s in step.left} == {(1,), (2,)}
+    assert {s.prompt for s in step.aborted} == {(1,), (2,)}
     assert not scheduler.has_work
     assert scheduler.waiting_tokens == 0
     assert scheduler.kv_cache.num_free == 1
@@ -103,7 +103,7 @@ def test_a_passed_deadline_ends_running_and_waiting_sequences() -> None:
     scheduler.schedule(now=4.9)
     step = scheduler.schedule(now=5.0)
     assert not step.batch
-    assert [s.finish_reason for s in step.left] == [FinishReason.DEADLINE] * 2
+    assert [s.finish_reason for s in step.aborted] == [FinishReason.DEADLINE] * 2
     assert scheduler.kv_cache.num_free == 1
 
 
@@ -172,7 +172,7 @@ def test_who_leaves_while_a_step_is_in_flight_gets_none_of_its_tokens() -> None:
     scheduler.admit(late, tokens_per_s=0)
     step = scheduler.schedule(now=0.0)
     gone.future.cancel()
-    assert set(scheduler.schedule(now=1.0).left) == {*gone.sequences, *late.sequences}
+    assert set(scheduler.schedule(now=1.0).aborted) == {*gone.sequences, *late.sequences}
     assert scheduler.update(step, [5, 6], [-0.1, -0.1]) == []
     assert gone.sequences[0].output_ids == late.sequences[0].output_ids == []
     assert scheduler.kv_cache.num_free == 2

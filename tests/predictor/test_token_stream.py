@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.token_stream import TokenStream, merge_deltas
 from protocol.errors import DeadlineExceeded, InternalFault, TooLong
 from protocol.messages import (
@@ -46,7 +46,7 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
     engines: list[LLMEngine] = []
 
     def make(runner: HashRunner) -> LLMEngine:
-        metrics = PredictorMetrics(release.id, registry)
+        metrics = EngineMetrics(release.id, registry)
         engines.append(LLMEngine(runner, release, prefill_tokens=64, queue_tokens=100_000, metrics=metrics))
         engines[-1].start()
         return engines[-1]

@@ -39,7 +39,7 @@ from predictor.builder.plans.source import PlanSource
 from predictor.builder.progress import Reporter
 from predictor.builder.reports import write_json_report
 from predictor.config import PredictorConfig
-from predictor.plan import Plan, PlanKey, plan_json_path, write_plan
+from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, write_plan
 from predictor.runners.base import Runner
 from predictor.runners.tensorrt.create import create_tensorrt_runner
 from protocol.release import PLANS_DIR, load_release
@@ -80,7 +80,7 @@ def build_int8_plan(
     *,
     built_at: datetime,
     reporter: Reporter,
-) -> Plan:
+) -> TensorRTPlan:
     """Build a plan; the release's reports say how, and how good it is, whether it passes or not.
 
     Args:
@@ -141,7 +141,7 @@ class _Build:
         write_json_report(directory, QUANTIZATION_FILE, quantization.to_json())
         return Int8Source(directory, quantization.input_scales)
 
-    def examine(self, plan: Plan, file: Path) -> None:
+    def examine(self, plan: TensorRTPlan, file: Path) -> None:
         """Measure the finished plan, write the report, and refuse a plan that does not pass."""
         directory, gate = self._request.plan.release, self._request.gate
         if gate is None or self._measured is None:
@@ -166,7 +166,7 @@ class _Build:
 
 
 @contextmanager
-def _candidate_release(release: Path, plan: Plan, file: Path) -> Iterator[Path]:
+def _candidate_release(release: Path, plan: TensorRTPlan, file: Path) -> Iterator[Path]:
     """A directory that is the release with one plan, which nobody else can find yet.
 
     Args:

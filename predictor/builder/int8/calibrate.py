@@ -17,7 +17,7 @@ from predictor.batch import Batch
 from predictor.builder.errors import CalibrationFailed
 from predictor.builder.int8.smooth import Float32s
 from predictor.runners.numpy_kernels import SlotCache
-from predictor.runners.reference_decoder import Decoder, DecoderLoader, load_tensors
+from predictor.runners.reference_decoder import DecoderLoader, ReferenceDecoder, load_tensors
 from predictor.runners.segmented import StepPass, pack_step
 from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
 from protocol.release import load_release
@@ -102,7 +102,7 @@ def collect_input_statistics(
 
 def _open(
     directory: Path, sequences: Sequence[Tokens], recorder: InputRecorder, threads: int
-) -> tuple[Decoder, SlotCache]:
+) -> tuple[ReferenceDecoder, SlotCache]:
     release, index = load_release(directory), read_segment_index(directory)
     graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}
     tensors = load_tensors(directory, index, {})

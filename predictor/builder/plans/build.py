@@ -40,7 +40,7 @@ from predictor.builder.plans.writer import (
 )
 from predictor.builder.progress import Reporter
 from predictor.errors import PredictorError
-from predictor.plan import Plan, PlanKey, Profile, plan_path
+from predictor.plan import OptimizationProfile, PlanKey, TensorRTPlan, plan_path
 from protocol.files import write_atomically
 from protocol.release import PLANS_DIR, load_release
 
@@ -55,7 +55,7 @@ SOURCES: Mapping[str, Callable[[Path], PlanSource]] = {"float16": Float16Source}
 
 Clock = Callable[[], float]
 MakeSource = Callable[[Path], PlanSource]
-Examine = Callable[[Plan, Path], None]
+Examine = Callable[[TensorRTPlan, Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def build_plan(
     clock: Clock = time.monotonic,
     make_source: MakeSource | None = None,
     examine: Examine | None = None,
-) -> Plan:
+) -> TensorRTPlan:
     """Build a plan; it is in the release, whole, when this returns, and nothing of it is when this raises.
 
     Args:
@@ -113,7 +113,7 @@ def build_plan(
         built = build.engines_by_name()
         layout = lay_out({name: len(engine) for name, engine in built.items()}, source.tensors)
         sha256 = build.write(file, layout, built)
-        plan = Plan(
+        plan = TensorRTPlan(
             key=key,
             release_id=release.id,
             gpu_name=gpu.name,
@@ -171,7 +171,7 @@ class _Build:
     def tensor_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.source.tensors)
 
-    def profiles(self, engine: str) -> tuple[Profile, ...]:
+    def profiles(self, engine: str) -> tuple[OptimizationProfile, ...]:
         """An engine's profiles: the vocabulary is multiplied with rows, everything else with tokens."""
         of_rows = engine.startswith("vocabulary.")
         return profiles_up_to(self.request.max_rows if of_rows else self.request.max_tokens)

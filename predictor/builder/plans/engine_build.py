@@ -28,7 +28,7 @@ from functools import cached_property
 import tensorrt as trt
 
 from predictor.builder.plans.engines import EngineRequest, OnStep
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.tensorrt_api import Api, TensorRTError
 
 
@@ -117,7 +117,7 @@ def _network_flag(api: Api) -> int:
 
 
 def _ranges(
-    builder: trt.Builder, network: trt.INetworkDefinition, profile: Profile
+    builder: trt.Builder, network: trt.INetworkDefinition, profile: OptimizationProfile
 ) -> trt.IOptimizationProfile:
     """The profile for every input with a dynamic dimension."""
     ranges = builder.create_optimization_profile()

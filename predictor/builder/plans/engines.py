@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from predictor.builder.errors import PrecisionUnavailable
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 
 OnStep = Callable[[str, int, int], None]
 """Hears a phase's name, its steps done and its steps in all."""
@@ -33,7 +33,7 @@ class EngineRequest:
 
     graph: bytes
     """Serialized ONNX model, without external data."""
-    profiles: tuple[Profile, ...]
+    profiles: tuple[OptimizationProfile, ...]
     """Of the one dynamic dimension, which all dynamic inputs share."""
     optimization_level: int
     """0 (fastest to build) to 5 (fastest to run)."""
@@ -99,7 +99,7 @@ _PRECISIONS = {
 PRECISIONS = tuple(_PRECISIONS)
 
 
-def profiles_up_to(most: int) -> tuple[Profile, ...]:
+def profiles_up_to(most: int) -> tuple[OptimizationProfile, ...]:
     """Profiles that cover 1 to ``most`` without gaps, each tuned for its largest size.
 
     A product's best kernel depends on the size, and TensorRT chooses one kernel per profile: narrow ones lose least.
@@ -109,7 +109,7 @@ def profiles_up_to(most: int) -> tuple[Profile, ...]:
         bounds.append(bound)
     tops = [*bounds, most]
     return tuple(
-        Profile(least, top, top)
+        OptimizationProfile(least, top, top)
         for least, top in zip([1, *(bound + 1 for bound in bounds)], tops, strict=True)
     )
 

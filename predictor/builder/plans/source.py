@@ -66,7 +66,7 @@ class PlanSource(Protocol):
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Name of the tensor by name of the weight, see :attr:`predictor.plan.Plan.weights`."""
+        """Name of the tensor by name of the weight, see :attr:`predictor.plan.TensorRTPlan.weights`."""
         ...
 
     @property

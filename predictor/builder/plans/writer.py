@@ -18,7 +18,7 @@ from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import DiskFull, TargetUnusable
 from predictor.builder.parallel import BackgroundDigest
 from predictor.builder.plans.source import PlanTensorSpec
-from predictor.plan import Plan, PlanBlob, PlanTensor, align, plan_json_path, plan_path, write_plan
+from predictor.plan import PlanBlob, PlanTensor, TensorRTPlan, align, plan_json_path, plan_path, write_plan
 
 ENGINES_RESERVE = 256 << 20
 """Bytes kept free for engines, whose size is not known before they are built; they hold no weights."""
@@ -113,7 +113,7 @@ def staged_plan(path: Path, *, tensor_bytes: int, force: bool) -> Iterator[Binar
         raise _target_error(path, error, tensor_bytes) from error
 
 
-def publish(directory: Path, plan: Plan, file: BinaryIO) -> None:
+def publish(directory: Path, plan: TensorRTPlan, file: BinaryIO) -> None:
     """Put a plan in its place: a reader finds the old one, none, or the new one, and never a mixture.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from predictor.plan import Plan, find_plans
+from predictor.plan import TensorRTPlan, find_plans
 from protocol.release import REPORTS_DIR, Release, ReleaseError, load_release
 
 KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
@@ -80,7 +80,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _plan(plan: Plan, release: Release) -> dict[str, Any]:
+def _plan(plan: TensorRTPlan, release: Release) -> dict[str, Any]:
     return {
         "name": plan.key.name,
         "gpu": plan.gpu_name,

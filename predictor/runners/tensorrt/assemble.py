@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictor.config import PredictorConfig
-from predictor.plan import Plan
+from predictor.plan import TensorRTPlan
 from predictor.runners.tensorrt import cuda_api as cuda
 from predictor.runners.tensorrt.backend import TensorRtBackend
-from predictor.runners.tensorrt.bindings import Bindings, Places
+from predictor.runners.tensorrt.bound_kernels import BoundKernels, Places
 from predictor.runners.tensorrt.buffers import buffer_sizes, place, total_bytes
 from predictor.runners.tensorrt.device import CudaDevice, Extent
 from predictor.runners.tensorrt.fused import FusedKernels
@@ -23,7 +23,7 @@ from predictor.runners.tensorrt.launch import load_functions
 from predictor.runners.tensorrt.linear import SkinnyLinears
 from predictor.runners.tensorrt.linear import load_functions as load_linear_functions
 from predictor.runners.tensorrt.linear_tiling import supports
-from predictor.runners.tensorrt.linears import Engine, Linears
+from predictor.runners.tensorrt.linears import LinearEngine, Linears
 from predictor.runners.tensorrt.loader import CudaLane, load
 from predictor.runners.tensorrt.memory import MemoryPlan, Needs, plan_memory, slot_bytes
 from predictor.runners.tensorrt.nvrtc import Compiler
@@ -53,9 +53,9 @@ class Assembly:
         self,
         config: PredictorConfig,
         release: Release,
-        plan: Plan,
+        plan: TensorRTPlan,
         plan_file: Path,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, LinearEngine],
         device: cuda.DeviceProperties,
         *,
         overlaps: bool = OVERLAPS,
@@ -193,7 +193,7 @@ class Assembly:
                 few_rows=self._few_rows(places),
                 in_front=self._in_front,
             ),
-            Bindings(self._kernels, self._fused, shape, weights, places),
+            BoundKernels(self._kernels, self._fused, shape, weights, places),
             stream=stream,
             allocations=(memory.weights, memory.scratch, memory.buffers, memory.kv),
         )

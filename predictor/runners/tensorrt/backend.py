@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from predictor.batch import StepOutput
 from predictor.errors import RunnerError
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.runners.base import MAX_IN_FLIGHT
 from predictor.runners.segmented import Chunk, Int32s, StepPass, output_rows
 from predictor.runners.tensorrt.buckets import bucket_for, decode_buckets
@@ -166,7 +166,7 @@ class TensorRtBackend:
     def max_rows(self) -> int:
         return self._max_rows
 
-    def prepare(self, profiles: Sequence[Profile]) -> None:
+    def prepare(self, profiles: Sequence[OptimizationProfile]) -> None:
         """Run every shape of decode step once and capture it, and run a prompt in every profile.
 
         TensorRT and CUDA load what a shape needs when it first runs; no request should wait for that.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 
 _STRIDES = ((32, 8), (128, 16), (256, 32), (512, 64))
 """Up to so many rows, buckets lie so far apart; below 8 they double. Then at most a quarter of a step is padding."""
@@ -32,7 +32,7 @@ def bucket_for(rows: int, buckets: Sequence[int]) -> int | None:
     return buckets[index] if index < len(buckets) else None
 
 
-def profile_for(size: int, profiles: Sequence[Profile]) -> int:
+def profile_for(size: int, profiles: Sequence[OptimizationProfile]) -> int:
     """Index of the profile for ``size`` tokens or rows: of those that hold it, the one that ends first.
 
     Raises:

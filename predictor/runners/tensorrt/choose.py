@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from predictor.errors import PredictorError, StartupError
-from predictor.plan import Plan, PlanKey, plan_json_path, read_plan
+from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, read_plan
 from predictor.runners.tensorrt.cuda_api import CudaError, DeviceProperties
 
 PRECISIONS = ("float16", "fp8", "int8")
@@ -25,7 +25,9 @@ def machine_key(device: DeviceProperties, tensorrt: str, precision: str) -> Plan
     return PlanKey(device.compute_capability, device.sm_count, tensorrt, precision or PRECISIONS[0])
 
 
-def read_named_plans(directory: Path, device: DeviceProperties, tensorrt: str, precision: str) -> list[Plan]:
+def read_named_plans(
+    directory: Path, device: DeviceProperties, tensorrt: str, precision: str
+) -> list[TensorRTPlan]:
     """The plans that bear this machine's name, best precision first.
 
     Only these are read with their faults raised: a broken plan for another GPU is nobody's trouble here.
@@ -45,14 +47,14 @@ def read_named_plans(directory: Path, device: DeviceProperties, tensorrt: str, p
 
 
 def choose_plan(
-    plans: Sequence[Plan],
+    plans: Sequence[TensorRTPlan],
     *,
     directory: Path,
     release_id: str,
     device: DeviceProperties,
     tensorrt: str,
     precision: str,
-) -> Plan:
+) -> TensorRTPlan:
     """The plan to run.
 
     Args:
@@ -86,7 +88,7 @@ def _rank(precision: str, wanted: Sequence[str]) -> tuple[int, str]:
     return (wanted.index(precision) if precision in wanted else len(wanted), precision)
 
 
-def _differences(plan: Plan, key: PlanKey, precisions: Sequence[str], release_id: str) -> list[str]:
+def _differences(plan: TensorRTPlan, key: PlanKey, precisions: Sequence[str], release_id: str) -> list[str]:
     """Why a plan cannot run on the machine of ``key``, in words that follow "it is"."""
     differences = []
     if plan.key.compute_capability != key.compute_capability:
@@ -129,7 +131,7 @@ def explain_cuda(error: CudaError, driver: str) -> StartupError:
     return StartupError(f"{error}: check the GPU with `nvidia-smi`, {ONNX_RUNTIME_INSTEAD}")
 
 
-def explain_engine(error: PredictorError, plan: Plan, directory: Path) -> StartupError:
+def explain_engine(error: PredictorError, plan: TensorRTPlan, directory: Path) -> StartupError:
     """What to do about a plan whose engine TensorRT refuses to load."""
     return StartupError(
         f"plan {plan.key.name} cannot be loaded: {error}; build it again on this GPU: "

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from predictor.config import PredictorConfig
 from predictor.errors import RunnerError, StartupError
-from predictor.plan import Plan, find_plans, plan_path
+from predictor.plan import TensorRTPlan, find_plans, plan_path
 from predictor.runners.segmented import SegmentedRunner
 from predictor.runners.tensorrt import cuda_api as cuda
 from predictor.runners.tensorrt.assemble import Assembly
 from predictor.runners.tensorrt.choose import choose_plan, explain_cuda, explain_engine, read_named_plans
 from predictor.runners.tensorrt.overlap import OVERLAPS
-from predictor.tensorrt_api import Api, Engine, TensorRTError, load_api
+from predictor.tensorrt_api import Api, TensorRTEngine, TensorRTError, load_api
 from protocol.release import Release
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 def create_tensorrt_runner(
     config: PredictorConfig, directory: Path, release: Release, *, overlaps: bool = OVERLAPS
-) -> tuple[SegmentedRunner, Plan]:
+) -> tuple[SegmentedRunner, TensorRTPlan]:
     """A runner that is ready to serve, and the plan it runs.
 
     Args:
@@ -51,7 +51,7 @@ def create_tensorrt_runner(
 
 def _create(
     config: PredictorConfig, directory: Path, release: Release, overlaps: bool
-) -> tuple[SegmentedRunner, Plan]:
+) -> tuple[SegmentedRunner, TensorRTPlan]:
     seconds: dict[str, float] = {}
     with _timed(seconds, "libraries"):
         api = load_api()
@@ -82,7 +82,7 @@ def _create(
 
 def _find_plan(
     config: PredictorConfig, directory: Path, release: Release, api: Api, device: cuda.DeviceProperties
-) -> Plan:
+) -> TensorRTPlan:
     named = read_named_plans(directory, device, api.version, config.plan_precision)
     return choose_plan(
         named or find_plans(directory),
@@ -94,8 +94,8 @@ def _find_plan(
     )
 
 
-def _load_engines(api: Api, plan: Plan, directory: Path) -> dict[str, Engine]:
-    engines: dict[str, Engine] = {}
+def _load_engines(api: Api, plan: TensorRTPlan, directory: Path) -> dict[str, TensorRTEngine]:
+    engines: dict[str, TensorRTEngine] = {}
     path = plan_path(directory, plan.key)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         for name, blob in plan.engines.items():

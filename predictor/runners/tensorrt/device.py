@@ -1,7 +1,7 @@
 """The GPU of :class:`predictor.runners.tensorrt.backend.TensorRtBackend`: one stream, rings of host memory, graphs.
 
 Copies between host and device, and what is replayed, are here. The work between them is done by ``linears`` on
-TensorRT and by our own kernels, which ``bindings`` ties to the buffers.
+TensorRT and by our own kernels, which ``bound_kernels`` ties to the buffers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from predictor.runners.segmented import Int32s
 from predictor.runners.tensorrt import cuda_api as cuda
 from predictor.runners.tensorrt.backend import Candidates
-from predictor.runners.tensorrt.bindings import NUMBER_BYTES, Bindings
+from predictor.runners.tensorrt.bound_kernels import NUMBER_BYTES, BoundKernels
 from predictor.runners.tensorrt.kernel_shape import ROWS_PER_TILE
 from predictor.runners.tensorrt.linears import Linears
 from predictor.runners.tensorrt.step_inputs import InputLayout
-from predictor.runners.tensorrt.weights import DecoderWeights
+from predictor.runners.tensorrt.weights import DeviceWeights
 
 STAGING_BUFFERS = 8
 """Passes whose numbers may be on their way. Two steps in flight have one each, but for prompts of several passes."""
@@ -48,9 +48,9 @@ class CudaDevice:
         self,
         extent: Extent,
         layout: InputLayout,
-        weights: DecoderWeights,
+        weights: DeviceWeights,
         linears: Linears,
-        bindings: Bindings,
+        kernels: BoundKernels,
         *,
         stream: int,
         allocations: Sequence[int],
@@ -60,7 +60,7 @@ class CudaDevice:
         self._extent = extent
         self._weights = weights
         self._linears = linears
-        self._bindings = bindings
+        self._kernels = kernels
         self._stream = stream
         self._allocations = allocations
         self._staging = [_Host(layout.size) for _ in range(STAGING_BUFFERS)]
@@ -71,7 +71,7 @@ class CudaDevice:
         self._tiles = 0
         self._first_output = 0
         self._previous_is_kept = False
-        self._act = bindings.act
+        self._act = kernels.act
         self._picked = False
 
     @property
@@ -101,15 +101,15 @@ class CudaDevice:
 
     def upload(self, numbers: int) -> None:
         host = self._staging[self._turn]
-        cuda.copy_to_device(self._bindings.inputs, host.address, NUMBER_BYTES * numbers, self._stream)
+        cuda.copy_to_device(self._kernels.inputs, host.address, NUMBER_BYTES * numbers, self._stream)
         cuda.record_event(host.copied, self._stream)
 
     def begin_pass(self, *, tiles: int, first_output: int, graph: int | None) -> None:
         self._tiles, self._first_output, self._graph = tiles, first_output, graph
 
     def keep_previous(self) -> None:
-        bindings = self._bindings
-        cuda.copy_on_device(bindings.kept_ids, bindings.ids, self._ids_bytes, self._stream)
+        kernels = self._kernels
+        cuda.copy_on_device(kernels.kept_ids, kernels.ids, self._ids_bytes, self._stream)
         self._previous_is_kept = True
 
     def capture(self, bucket: int, work: Callable[[], None]) -> None:
@@ -124,7 +124,7 @@ class CudaDevice:
         host = self._outputs[self._ticket % OUTPUT_BUFFERS]
         # Ids lie before the log-probabilities of all slots: one copy from the first id to the last value in use.
         nbytes = self._ids_bytes + NUMBER_BYTES * outputs * self._extent.candidates
-        cuda.copy_to_host(host.address, self._bindings.ids, nbytes, self._stream)
+        cuda.copy_to_host(host.address, self._kernels.ids, nbytes, self._stream)
         cuda.record_event(host.copied, self._stream)
         return self._ticket
 
@@ -150,41 +150,41 @@ class CudaDevice:
         cuda.destroy_stream(self._stream)
 
     def choose_tokens(self, tokens: int) -> None:
-        bound = self._bindings
+        bound = self._kernels
         start = bound.choose_kept_tokens if self._previous_is_kept else bound.choose_tokens
         start(tokens, self._stream)
 
     def embed_norm(self, tokens: int) -> None:
-        self._act, self._picked = self._bindings.act, False
-        self._bindings.embed_norm(tokens, self._stream)
+        self._act, self._picked = self._kernels.act, False
+        self._kernels.embed_norm(tokens, self._stream)
 
     def linear(self, layer: int, role: str, rows: int) -> None:
         linear = self._weights.linear(layer, role)
-        self._linears.run(linear, rows, self._act, self._bindings.y, graph=self._graph)
+        self._linears.run(linear, rows, self._act, self._kernels.y, graph=self._graph)
 
     def write_kv(self, layer: int, first_row: int, rows: int) -> None:
-        self._bindings.attention[layer].write_kv(first_row, rows, self._stream)
+        self._kernels.attention[layer].write_kv(first_row, rows, self._stream)
 
     def decode_attention(self, layer: int, rows: int) -> None:
-        self._bindings.attention[layer].decode(rows, self._stream)
+        self._kernels.attention[layer].decode(rows, self._stream)
 
     def prefill_attention(self, layer: int, first_row: int, rows: int) -> None:
-        self._bindings.attention[layer].prefill(self._tiles, self._stream)
+        self._kernels.attention[layer].prefill(self._tiles, self._stream)
 
     def gather_rows(self, rows: int) -> None:
-        self._act, self._picked = self._bindings.picked_act, True
-        self._bindings.gather_rows(rows, self._stream)
+        self._act, self._picked = self._kernels.picked_act, True
+        self._kernels.gather_rows(rows, self._stream)
 
     def add_norm(self, layer: int, role: str, rows: int) -> None:
-        block = self._bindings.block(layer, picked=self._picked)
+        block = self._kernels.block(layer, picked=self._picked)
         start = block.after_attention if role == "attention_output" else block.after_mlp
         start(rows, self._stream)
 
     def silu_mul(self, layer: int, rows: int) -> None:
-        self._bindings.block(layer, picked=self._picked).silu_mul(rows, self._stream)
+        self._kernels.block(layer, picked=self._picked).silu_mul(rows, self._stream)
 
     def candidates(self, rows: int) -> None:
-        self._bindings.candidates(self._first_output)(rows, self._stream)
+        self._kernels.candidates(self._first_output)(rows, self._stream)
 
     @property
     def _ids_bytes(self) -> int:

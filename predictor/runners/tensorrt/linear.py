@@ -18,10 +18,10 @@ from predictor.runners.tensorrt.cuda_api import DeviceProperties, check, load_dr
 from predictor.runners.tensorrt.launch import SOURCES, Grid, Launch, Start, bind
 from predictor.runners.tensorrt.linear_tiling import (
     ITEM_BYTES,
-    Share,
     Tiling,
+    WorkSplit,
     parts_offset,
-    share,
+    split_work,
     supports,
     tiling_for,
     token_tiles,
@@ -150,7 +150,7 @@ class SkinnyLinears:
             *(rows_box, ctypes.c_int32(n), ctypes.c_int32(k * ITEM_BYTES[dtype]), run),
             *(ctypes.c_int32(parts_offset(self._properties.sm_count)), overlaps),
         )
-        launches: dict[int, tuple[Launch, Share, bool]] = {}
+        launches: dict[int, tuple[Launch, WorkSplit, bool]] = {}
         for most in _ROWS_OF_TILES:
             function, tiling, dealt = self._choose(n, k, most, dtype)
             launches[tiling.token_tiles] = (
@@ -167,7 +167,7 @@ class SkinnyLinears:
 
         return start
 
-    def _choose(self, n: int, k: int, rows: int, dtype: str) -> tuple[LinearFunction, Tiling, Share]:
+    def _choose(self, n: int, k: int, rows: int, dtype: str) -> tuple[LinearFunction, Tiling, WorkSplit]:
         sm_count = self._properties.sm_count
         tiling = tiling_for(n, rows, sm_count, self._properties.compute_capability)
-        return self._functions[dtype, tiling], tiling, share(n, k, dtype, tiling, sm_count)
+        return self._functions[dtype, tiling], tiling, split_work(n, k, dtype, tiling, sm_count)

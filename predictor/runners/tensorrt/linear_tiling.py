@@ -163,7 +163,7 @@ def _tiling(tiles: int, shape: tuple[int, int, int, int], room: int) -> Tiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class WorkSplit:
     """What each block of a launch does."""
 
     blocks: int
@@ -171,7 +171,7 @@ class Share:
     """Chunks of a block; the last one has what is left."""
 
 
-def share(n: int, k: int, dtype: str, tiling: Tiling, sm_count: int) -> Share:
+def split_work(n: int, k: int, dtype: str, tiling: Tiling, sm_count: int) -> WorkSplit:
     """Deal the chunks of a weight [n, k] out to blocks that are all on the device at once.
 
     The time is that of the longest run. Runs of whole tiles need nothing added up between blocks, which makes up
@@ -183,7 +183,7 @@ def share(n: int, k: int, dtype: str, tiling: Tiling, sm_count: int) -> Share:
     shortest = -(-tiles * chunks // capacity)
     whole = -(-tiles // capacity) * chunks
     run = whole if whole <= shortest * _WHOLE_TILES_WORTH else shortest
-    return Share(-(-tiles * chunks // run), run)
+    return WorkSplit(-(-tiles * chunks // run), run)
 
 
 _WHOLE_TILES_WORTH = 1.04

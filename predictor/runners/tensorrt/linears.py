@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.runners.tensorrt.buckets import profile_for
 from predictor.runners.tensorrt.launch import Start
 from predictor.runners.tensorrt.linear_tiling import is_fastest
@@ -17,7 +17,7 @@ from predictor.runners.tensorrt.overlap import InFront
 from predictor.runners.tensorrt.weights import LinearWeights
 
 
-class Context(Protocol):
+class LinearContext(Protocol):
     """Of :mod:`predictor.tensorrt_api`."""
 
     def set_memory(self, address: int, nbytes: int) -> None: ...
@@ -27,12 +27,12 @@ class Context(Protocol):
     def enqueue(self, stream: int) -> None: ...
 
 
-class Engine(Protocol):
+class LinearEngine(Protocol):
     """Of :mod:`predictor.tensorrt_api`."""
 
     @property
     def memory_bytes(self) -> int: ...
-    def create_context(self) -> Context: ...
+    def create_context(self) -> LinearContext: ...
 
 
 class FewRows(Protocol):
@@ -50,8 +50,8 @@ class Linears:
 
     def __init__(
         self,
-        engines: Mapping[str, Engine],
-        profiles: Mapping[str, Sequence[Profile]],
+        engines: Mapping[str, LinearEngine],
+        profiles: Mapping[str, Sequence[OptimizationProfile]],
         *,
         scratch: int,
         scratch_bytes: int,
@@ -135,7 +135,7 @@ class _Bound:
 
     __slots__ = ("_context", "_rows", "_weight", "_x", "_y")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: LinearContext) -> None:
         self._context = context
         self._rows = self._x = self._weight = self._y = 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from predictor.errors import StartupError
-from predictor.plan import Plan, PlanTensor, engine_name
+from predictor.plan import PlanTensor, TensorRTPlan, engine_name
 from predictor.segment_index import (
     EMBEDDING,
     FINAL_NORM,
@@ -31,7 +31,7 @@ class LinearWeights:
     """
 
     engine: str
-    """Key of :attr:`predictor.plan.Plan.engines`."""
+    """Key of :attr:`predictor.plan.TensorRTPlan.engines`."""
     dtype: str
     """Of the weight and of x: float16 or int8."""
     width: int
@@ -60,7 +60,7 @@ class LayerWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderWeights:
+class DeviceWeights:
     """All of it."""
 
     embedding: int
@@ -85,7 +85,7 @@ class DecoderWeights:
         return self.vocabulary if role == "vocabulary" else self.layers[layer].linears[role]
 
 
-def place_weights(plan: Plan, layers: int, base: int) -> DecoderWeights:
+def place_weights(plan: TensorRTPlan, layers: int, base: int) -> DeviceWeights:
     """Addresses in the copy of a plan's tensors at ``base``.
 
     Args:
@@ -100,13 +100,13 @@ def place_weights(plan: Plan, layers: int, base: int) -> DecoderWeights:
 
 
 class _Places:
-    def __init__(self, plan: Plan, base: int) -> None:
+    def __init__(self, plan: TensorRTPlan, base: int) -> None:
         self._plan = plan
         self._base = base
 
-    def decoder(self, layers: int) -> DecoderWeights:
+    def decoder(self, layers: int) -> DeviceWeights:
         cosines, sines = (self._address(self._plan.tensors[name]) for name in self._plan.rotary)
-        return DecoderWeights(
+        return DeviceWeights(
             embedding=self._need(EMBEDDING),
             layers=tuple(self._layer(number) for number in range(layers)),
             final_norm=self._need(FINAL_NORM),

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from predictor.batch import Batch
 from predictor.errors import RunnerError, StartupError
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import (
     MAX_GROUP_TOKENS,
@@ -43,7 +43,7 @@ def runner(random_release_dir: Path, release: Release) -> Iterator[OnnxRuntimeRu
 
 @pytest.fixture
 def engine(runner: OnnxRuntimeRunner, release: Release) -> Iterator[LLMEngine]:
-    metrics = PredictorMetrics(release.id, CollectorRegistry())
+    metrics = EngineMetrics(release.id, CollectorRegistry())
     # A vocabulary of 260 random logits would end most answers early; without stop tokens lengths are as asked.
     endless = dataclasses.replace(release, stop_token_ids=())
     engine = LLMEngine(runner, endless, prefill_tokens=64, queue_tokens=10**6, metrics=metrics)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.batch import Batch
 from predictor.llm_engine import LLMEngine
-from predictor.metrics import PredictorMetrics
+from predictor.metrics import EngineMetrics
 from predictor.runners.base import Runner, execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from predictor.runners.reference import open_reference_runner
@@ -41,7 +41,7 @@ def onnx_runtime(directory: Path) -> OnnxRuntimeRunner:
 def engine_over(runner: Runner, directory: Path) -> Iterator[LLMEngine]:
     # A vocabulary of 260 random logits would end most answers early; without stop tokens lengths are as asked.
     endless = dataclasses.replace(load_release(directory), stop_token_ids=())
-    metrics = PredictorMetrics(endless.id, CollectorRegistry())
+    metrics = EngineMetrics(endless.id, CollectorRegistry())
     engine = LLMEngine(runner, endless, prefill_tokens=64, queue_tokens=10**6, metrics=metrics)
     engine.start()
     yield engine

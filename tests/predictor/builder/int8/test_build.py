@@ -24,7 +24,7 @@ from predictor.builder.plans.build import PlanRequest
 from predictor.builder.plans.source import Block, PlanTensorSpec
 from predictor.builder.progress import SilentReporter
 from predictor.errors import StartupError
-from predictor.plan import Plan, PlanKey, find_plans, plan_json_path
+from predictor.plan import PlanKey, TensorRTPlan, find_plans, plan_json_path
 from tests.predictor.builder.int8.plan_runner import plan_candidate
 from tests.predictor.builder.plans.graphs_as_engines import AT, GPU, GraphsAsEngines, Spoken, content, stored
 from tests.releases import build_random_release
@@ -52,7 +52,9 @@ def runners() -> Runners:
     )
 
 
-def build(wanted: Int8Request, chosen: Runners | None = None, reporter: SilentReporter | None = None) -> Plan:
+def build(
+    wanted: Int8Request, chosen: Runners | None = None, reporter: SilentReporter | None = None
+) -> TensorRTPlan:
     return build_int8_plan(
         wanted,
         GraphsAsEngines(),

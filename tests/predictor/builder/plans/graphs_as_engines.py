@@ -12,7 +12,7 @@ from predictor.builder.plans.build import PlanRequest, build_plan
 from predictor.builder.plans.engines import EngineRequest, GpuInfo, OnStep
 from predictor.builder.progress import SilentReporter
 from predictor.errors import RunnerError
-from predictor.plan import Plan, plan_path
+from predictor.plan import TensorRTPlan, plan_path
 from predictor.segment_index import read_segment_index
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -65,7 +65,7 @@ class Spoken(SilentReporter):
         self.lines.append(text)
 
 
-def build(request: PlanRequest, engines: GraphsAsEngines | None = None, **more: object) -> Plan:
+def build(request: PlanRequest, engines: GraphsAsEngines | None = None, **more: object) -> TensorRTPlan:
     ticks = iter(range(10**6))
     clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
     options = {"built_at": AT, "reporter": SilentReporter(), "clock": clock, **more}
@@ -76,7 +76,7 @@ def content(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((directory / "plans").iterdir())}
 
 
-def stored(directory: Path, plan: Plan, name: str) -> np.ndarray:
+def stored(directory: Path, plan: TensorRTPlan, name: str) -> np.ndarray:
     tensor = plan.find(name)
     assert tensor is not None
     data = plan_path(directory, plan.key).read_bytes()

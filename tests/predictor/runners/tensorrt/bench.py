@@ -156,7 +156,7 @@ class Bench:
             0 if scale is None else self.place(scale),
             0 if bias is None else self.place(bias),
         )
-        return operand, numpy_kernels.widen(y, scale, bias)
+        return operand, numpy_kernels.dequantize(y, scale, bias)
 
     def output(self, rows: int, width: int, variant: Variant, *, largest: float) -> Output:
         """Room for values of about ``largest`` at most; a few columns are scaled so that those do not fit int8."""

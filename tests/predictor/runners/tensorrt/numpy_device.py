@@ -270,7 +270,7 @@ class NumpyDevice:
         return tuple(self._tensors[f"rotary.{table}"][positions] for table in ("cos", "sin"))
 
     def _biased(self, name: str) -> Array:
-        return kernels.widen(self._y, None, self._tensors.get(f"{name}.bias"))
+        return kernels.dequantize(self._y, None, self._tensors.get(f"{name}.bias"))
 
     def _norm(self, name: str) -> None:
         normed = kernels.rms_norm(self._residual, self._tensors[name], self._epsilon)

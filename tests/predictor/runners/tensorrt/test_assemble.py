@@ -16,7 +16,7 @@ from predictor.builder.graph.segments import emit_segment
 from predictor.builder.int8.smooth import column_maxima, input_scale, quantize_weights, smoothing_factors
 from predictor.config import PredictorConfig
 from predictor.errors import StartupError
-from predictor.plan import Plan, PlanBlob, PlanKey, PlanTensor, Profile, align
+from predictor.plan import OptimizationProfile, PlanBlob, PlanKey, PlanTensor, TensorRTPlan, align
 from predictor.runners.base import execute
 from predictor.runners.reference import open_reference_runner
 from predictor.runners.reference_decoder import load_tensors
@@ -56,7 +56,7 @@ class Setting:
     release: Release
     quantised: Arrays
     """Tensors that take the place of the release's."""
-    plan: Plan
+    plan: TensorRTPlan
     plan_file: Path
     functions: Mapping[str, Any]
 
@@ -116,7 +116,7 @@ def quantise(release_dir: Path, release: Release, names: Sequence[str]) -> dict[
     return tensors
 
 
-def write_plan_file(release_dir: Path, path: Path, release: Release, quantised: Arrays) -> Plan:
+def write_plan_file(release_dir: Path, path: Path, release: Release, quantised: Arrays) -> TensorRTPlan:
     """A plan's tensors, behind a page of nothing."""
     index = read_segment_index(release_dir)
     arrays = load_tensors(release_dir, index, quantised)
@@ -127,8 +127,8 @@ def write_plan_file(release_dir: Path, path: Path, release: Release, quantised: 
         content += np.ascontiguousarray(array).tobytes()
     path.write_bytes(content)
     names = {name: name for name in tensors}
-    profiles = (Profile(1, 8, 8), Profile(9, MAX_TOKENS, MAX_TOKENS))
-    return Plan(
+    profiles = (OptimizationProfile(1, 8, 8), OptimizationProfile(9, MAX_TOKENS, MAX_TOKENS))
+    return TensorRTPlan(
         key=PlanKey((9, 0), 2, "8.6.0", "float16"),
         release_id=release.id,
         gpu_name="emulated",

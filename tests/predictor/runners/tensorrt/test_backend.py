@@ -9,7 +9,7 @@ import pytest
 
 from predictor.batch import Batch
 from predictor.errors import RunnerError
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.runners.base import execute
 from predictor.runners.reference import open_reference_runner
 from predictor.runners.reference_decoder import load_tensors
@@ -24,7 +24,7 @@ from tests.predictor.runners.tensorrt.numpy_device import NumpyDevice
 
 SLOTS = 6
 LAYERS = 3
-PROFILES = (Profile(1, 4, 4), Profile(5, 64, 64))
+PROFILES = (OptimizationProfile(1, 4, 4), OptimizationProfile(5, 64, 64))
 Opener = Callable[..., tuple[SegmentedRunner, NumpyDevice]]
 
 

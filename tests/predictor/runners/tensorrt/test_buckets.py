@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.runners.tensorrt.buckets import bucket_for, decode_buckets, profile_for
 
 
@@ -34,7 +34,11 @@ def test_every_number_of_rows_has_the_next_larger_bucket(limit: int, share: floa
 
 
 def test_the_profile_that_ends_first_is_taken_where_profiles_overlap() -> None:
-    profiles = (Profile(1, 64, 2048), Profile(1, 8, 8), Profile(9, 32, 32))
+    profiles = (
+        OptimizationProfile(1, 64, 2048),
+        OptimizationProfile(1, 8, 8),
+        OptimizationProfile(9, 32, 32),
+    )
     assert [profile_for(size, profiles) for size in (1, 8, 9, 32, 33, 2048)] == [1, 1, 2, 2, 0, 0]
     with pytest.raises(ValueError, match="2049"):
         profile_for(2049, profiles)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from predictor.errors import RunnerError, StartupError
-from predictor.plan import Plan, PlanKey
+from predictor.plan import PlanKey, TensorRTPlan
 from predictor.runners.tensorrt.choose import choose_plan, explain_cuda, explain_engine, read_named_plans
 from predictor.runners.tensorrt.cuda_api import CudaError, DeviceProperties
 from tests.predictor.test_plan import make_plan, store
@@ -22,11 +22,11 @@ def plan(
     tensorrt: str = "8.6.0",
     precision: str = "float16",
     release: str = RELEASE,
-) -> Plan:
+) -> TensorRTPlan:
     return make_plan(key=PlanKey(capability, sm_count, tensorrt, precision), release_id=release)
 
 
-def choose(*plans: Plan, precision: str = "", directory: Path = Path("/models/zh")) -> Plan:
+def choose(*plans: TensorRTPlan, precision: str = "", directory: Path = Path("/models/zh")) -> TensorRTPlan:
     return choose_plan(
         plans,
         directory=directory,
@@ -62,7 +62,7 @@ def test_float16_goes_before_int8_unless_int8_is_named() -> None:
     ],
 )
 def test_what_is_there_and_what_differs_is_said_with_the_command_that_helps(
-    plans: tuple[Plan, ...], precision: str, texts: list[str]
+    plans: tuple[TensorRTPlan, ...], precision: str, texts: list[str]
 ) -> None:
     with pytest.raises(StartupError) as caught:
         choose(*plans, precision=precision)

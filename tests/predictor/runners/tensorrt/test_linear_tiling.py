@@ -9,8 +9,8 @@ from predictor.runners.tensorrt.linear_tiling import (
     MAX_BLOCKS_PER_SM,
     Tiling,
     parts_offset,
-    share,
     shared_limit,
+    split_work,
     supports,
     tiling_for,
     token_tiles,
@@ -83,7 +83,7 @@ def test_runs_hold_all_chunks_and_all_blocks_are_on_the_device_at_once(
 ) -> None:
     for (n, k), m in itertools.product(SHAPES, (1, 16, 32, 64)):
         tiling = tiling_for(n, m, sm_count, compute_capability)
-        dealt = share(n, k, dtype, tiling, sm_count)
+        dealt = split_work(n, k, dtype, tiling, sm_count)
         chunks = -(-n // tiling.tile_rows) * -(-k * ITEM_BYTES[dtype] // tiling.chunk)
         assert (dealt.blocks - 1) * dealt.run < chunks <= dealt.blocks * dealt.run
         assert dealt.blocks <= sm_count * tiling.blocks_per_sm
@@ -93,9 +93,9 @@ def test_runs_hold_all_chunks_and_all_blocks_are_on_the_device_at_once(
 
 def test_blocks_get_whole_tiles_where_that_costs_little() -> None:
     tiling = Tiling(1, 1, 8, 2, 512, 4, 1)
-    assert share(12288, 4096, "float16", tiling, 132).run == 3 * 16
-    assert share(4096, 4096, "float16", tiling, 132).run == 16
-    assert share(22016, 4096, "float16", tiling, 132).run == 84  # six tiles would be 96
+    assert split_work(12288, 4096, "float16", tiling, 132).run == 3 * 16
+    assert split_work(4096, 4096, "float16", tiling, 132).run == 16
+    assert split_work(22016, 4096, "float16", tiling, 132).run == 84  # six tiles would be 96
 
 
 def test_work_space_is_laid_out_the_same_for_every_tiling() -> None:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from predictor.plan import Profile
+from predictor.plan import OptimizationProfile
 from predictor.runners.tensorrt.launch import Start
 from predictor.runners.tensorrt.linears import Linears
 from predictor.runners.tensorrt.weights import LinearWeights
 
 STREAM = 77
 SCRATCH = (4096, 512)
-PROFILES = (Profile(1, 8, 8), Profile(9, 32, 32))
+PROFILES = (OptimizationProfile(1, 8, 8), OptimizationProfile(9, 32, 32))
 
 
 class FakeContext:
@@ -131,7 +131,7 @@ def test_few_rows_are_our_kernels_and_bound_once(calls: list[tuple[object, ...]]
     engines = {"down.float16": FakeEngine(calls, 0)}
     linears = Linears(
         engines,
-        dict.fromkeys(engines, (*PROFILES, Profile(33, 64, 64))),
+        dict.fromkeys(engines, (*PROFILES, OptimizationProfile(33, 64, 64))),
         scratch=SCRATCH[0],
         scratch_bytes=SCRATCH[1],
         stream=STREAM,

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from predictor.errors import StartupError
-from predictor.plan import Plan, PlanBlob, PlanTensor
+from predictor.plan import PlanBlob, PlanTensor, TensorRTPlan
 from predictor.runners.tensorrt.weights import place_weights
 from tests.predictor.test_plan import make_plan
 
@@ -13,7 +13,9 @@ BASE = 7 << 20
 MATRICES = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
 
 
-def make_decoder_plan(*, layers: int = 2, int8: tuple[str, ...] = (), extra: tuple[str, ...] = ()) -> Plan:
+def make_decoder_plan(
+    *, layers: int = 2, int8: tuple[str, ...] = (), extra: tuple[str, ...] = ()
+) -> TensorRTPlan:
     """A plan of tensors 4096 bytes apart; the vocabulary is tied to the embedding."""
     names = ["embedding", "norm", "rotary.cos", "rotary.sin", *extra]
     for layer in range(layers):

@@ -14,7 +14,7 @@ from predictor.runners.tensorrt.kernels import Kernels
 from predictor.runners.tensorrt.launch import Start
 from predictor.runners.tensorrt.operands import Activation, KvCache, Product, Qkv, Rotary
 from predictor.runners.tensorrt.step_inputs import InputLayout
-from predictor.runners.tensorrt.weights import DecoderWeights, LinearWeights
+from predictor.runners.tensorrt.weights import DeviceWeights, LinearWeights
 from protocol.release import DecoderShape
 
 NUMBER_BYTES = 4
@@ -57,7 +57,7 @@ class BoundBlock:
     after_mlp: Start
 
 
-class Bindings:
+class BoundKernels:
     """All kernels of a step, ready to start."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Bindings:
         kernels: Kernels,
         fused: FusedKernels,
         shape: DecoderShape,
-        weights: DecoderWeights,
+        weights: DeviceWeights,
         places: Places,
     ) -> None:
         """Bind every layer: ``kernels`` to attend and to choose tokens, ``fused`` for the rest."""
