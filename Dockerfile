@@ -27,25 +27,23 @@ COPY protocol protocol
 COPY serving serving
 COPY transformer transformer
 RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install --no-deps . \
-    && find /opt/yiwen -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
+    && find /opt/yiwen -mindepth 1 -maxdepth 1 ! -name lib ! -name bin -exec rm -r {} + \
+    && find /opt/yiwen/bin -mindepth 1 ! -name yiwen -delete
 
-# Without its packages, Yiwen is its dependencies and its command.
-FROM build AS dependencies
-COPY pyproject.toml ./
-RUN sed -i -e '/^packages = \[$/,/^\]$/c packages = []' -e '/^readme = /d' -e '/^license-files = /d' pyproject.toml \
-    && /build/pip/bin/pip --python /opt/yiwen/bin/python install .
-
-FROM dependencies AS transformer-dependencies
-RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install '.[transformer]' \
+# What requirements/ locks: versions and hashes, so that two builds of one revision hold the same.
+FROM build AS transformer-dependencies
+COPY requirements/transformer.txt requirements.txt
+RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install --require-hashes -r requirements.txt \
     && /build/prune-environment /opt/yiwen
 
-# The command needs what transformers have; a predictor is python -m predictor.
-FROM dependencies AS predictor-dependencies
-RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install '.[predictor]' \
-    && /build/prune-environment /opt/yiwen && rm /opt/yiwen/bin/yiwen
+FROM build AS predictor-dependencies
+COPY requirements/predictor.txt requirements.txt
+RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install --require-hashes -r requirements.txt \
+    && /build/prune-environment /opt/yiwen
 
-FROM dependencies AS builder-dependencies
-RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install '.[cpu]' \
+FROM build AS builder-dependencies
+COPY requirements/cpu.txt requirements.txt
+RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install --require-hashes -r requirements.txt \
     && /build/prune-environment /opt/yiwen
 
 # The libraries come from NVIDIA's own package index. Empty: a builder of releases that makes no plans.
@@ -82,7 +80,7 @@ FROM runtime AS predictor-cpu
 LABEL org.opencontainers.image.title="yiwen-predictor-cpu" \
       org.opencontainers.image.description="Yiwen's predictor: token ids in, token ids out, with ONNX Runtime"
 COPY --from=predictor-dependencies /opt/yiwen /opt/yiwen
-COPY --from=project /opt/yiwen /opt/yiwen
+COPY --from=project /opt/yiwen/lib /opt/yiwen/lib
 EXPOSE 8080 8081
 ENTRYPOINT ["python", "-m", "predictor"]
 
@@ -92,7 +90,7 @@ LABEL org.opencontainers.image.title="yiwen-predictor-tensorrt" \
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=tensorrt /opt/yiwen /opt/yiwen
 COPY --from=predictor-dependencies /opt/yiwen /opt/yiwen
-COPY --from=project /opt/yiwen /opt/yiwen
+COPY --from=project /opt/yiwen/lib /opt/yiwen/lib
 EXPOSE 8080 8081
 ENTRYPOINT ["python", "-m", "predictor"]
 

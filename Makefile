@@ -2,7 +2,7 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test check check-manifests images image-test bench-engine bench-serving bench-transformer \
+.PHONY: help demo test check check-manifests lock sbom check-pythons images image-test bench-engine bench-serving bench-transformer \
 	bench-prediction clean
 
 help: ## Show this list
@@ -15,7 +15,7 @@ demo: ## Set up, build the demo release, serve it and translate real titles (ARG
 test: ## Set up, check format, types and import rules, and run all tests
 	@scripts/setup dev
 	@scripts/check
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov $(ARGS)
 
 check: ## Format, lint, types and import rules alone
 	@scripts/setup dev
@@ -24,6 +24,17 @@ check: ## Format, lint, types and import rules alone
 check-manifests: ## Build every overlay and combination of components, and check them (needs kubectl)
 	@scripts/setup dev
 	@scripts/check-manifests $(ARGS)
+
+lock: ## Lock what images and `make demo` install: versions and hashes (ARGS=--upgrade takes newer ones)
+	@scripts/setup dev
+	@scripts/lock $(ARGS)
+
+sbom: ## Write the software bill of materials of each image, CycloneDX, to build/sbom
+	@scripts/setup dev
+	@scripts/sbom
+
+check-pythons: ## Run the tests on the oldest and the newest Python (3.10, 3.13), in environments of their own
+	@scripts/check-pythons $(ARGS)
 
 images: ## Build the images with docker, podman or buildah (ARGS="transformer predictor-cpu" builds these)
 	@scripts/images $(ARGS)

@@ -1,15 +1,48 @@
+"""Fixtures of all tests, and the rule that nothing is skipped in silence."""
+
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from tests.releases import build_random_release
+MAY_SKIP = ("gpu", "cluster")
+"""Markers of tests that need what a CI machine need not have; under CI every other skip is a failure."""
 
 
 @pytest.fixture(scope="session")
 def random_release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release of a small random Llama with a byte tokenizer: translates to noise, but exactly so."""
+    from tests.releases import build_random_release  # the builder takes a second to import
+
     directory = tmp_path_factory.mktemp("releases")
     build_random_release(directory)
     return directory / "random"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip under CI into a failure, unless the test has a marker of :data:`MAY_SKIP`."""
+    report = yield
+    marked = any(item.get_closest_marker(name) for name in MAY_SKIP)
+    if os.environ.get("CI") and report.skipped and not marked and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = _refusal(report.longrepr)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is imported, where no marker can be read."""
+    report = yield
+    if os.environ.get("CI") and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = _refusal(report.longrepr)
+    return report
+
+
+def _refusal(reason: object) -> str:
+    words = reason[2] if isinstance(reason, tuple) else reason
+    return f"{words}\nUnder CI only tests marked {' or '.join(MAY_SKIP)} may be skipped: install what is missing."

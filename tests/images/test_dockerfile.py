@@ -142,18 +142,24 @@ def test_every_source_exists_and_is_let_in() -> None:
 
 
 def test_every_package_is_copied() -> None:
-    top = {package.split(".")[0] for package in _list_of("packages")}
+    top = {pattern.removesuffix("*") for pattern in _list_of("include")}
     assert {source for source in _copied("project") if (ROOT / source).is_dir()} == top
 
 
-def test_the_pattern_that_takes_the_packages_out_finds_them() -> None:
-    (command,) = STAGES["dependencies"].all("RUN")
-    first, last = re.findall(r"/(\^[^/]+\$)/", command)
-    assert all(re.search(rf"^{name} = ", PYPROJECT, re.MULTILINE) for name in ("readme", "license-files"))
-    lines = PYPROJECT.splitlines()
-    (start,) = [index for index, line in enumerate(lines) if re.match(first, line)]
-    end = next(index for index in range(start, len(lines)) if re.match(last, lines[index]))
-    assert re.findall(r'"([^"]+)"', "\n".join(lines[start:end])) == _list_of("packages")
+@pytest.mark.parametrize("name", ["transformer", "predictor", "builder"])
+def test_dependencies_are_those_that_are_locked(name: str) -> None:
+    (source,) = _copied(f"{name}-dependencies")
+    assert source == f"requirements/{'cpu' if name == 'builder' else name}.txt"
+    (command,) = STAGES[f"{name}-dependencies"].all("RUN")
+    assert "--require-hashes -r requirements.txt" in command
+
+
+def test_the_command_is_in_the_images_that_have_its_dependencies() -> None:
+    copied = {target: STAGES[target].all("COPY")[-1] for target in TARGETS}
+    assert {target for target, rest in copied.items() if rest == "--from=project /opt/yiwen /opt/yiwen"} == {
+        "transformer",
+        "builder",
+    }
 
 
 def test_tensorrt_is_pinned_to_what_the_project_allows() -> None:
@@ -174,5 +180,5 @@ def test_a_change_of_the_code_leaves_the_other_layers_as_they_are() -> None:
         assert last == "project"
         for stage in others:
             while stage in STAGES:
-                assert set(_copied(stage)) <= {"pyproject.toml", "scripts/prune-environment"}
+                assert all(source.startswith(("requirements/", "scripts/")) for source in _copied(stage))
                 stage = re.sub(r"[${}]", "", STAGES[stage].base)

@@ -42,8 +42,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cuda._load.cache_clear()
-    monkeypatch.setitem(sys.modules, "cuda", None)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    for name in ("cuda", *(f"cuda.bindings{part}" for part in ("", ".driver", ".nvrtc", ".runtime"))):
+        monkeypatch.setitem(sys.modules, name, None)
     yield
     cuda._load.cache_clear()
 
