@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from knative.planner.demand import CapacityPlan, Demand, PlanCandidate
-    from knative.planner.gpus import GpuModel
+    from knative.planner.hardware.gpus import GpuModel
+    from knative.planner.request import CapacityPlan, Demand, PlanCandidate
 
 IMPOSSIBLE = 1
 MISUSED = 2
@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from knative.planner.candidates import check_profiles, make_candidates
     from knative.planner.errors import PlanError
-    from knative.planner.models import read_model
+    from knative.planner.hardware.checkpoint import read_model
     from knative.planner.plan import make_plan
     from knative.planner.report import details, ranking, to_json
-    from knative.profile import ProfileError, load_profile
+    from knative.profiling.profile import ProfileError, load_profile
     from knative.simulator.errors import SimulationError
 
     try:
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _demand(arguments: argparse.Namespace) -> Demand:
-    from knative.planner.demand import Demand
-    from knative.simulator.workload import Traffic
+    from knative.planner.request import Demand
+    from knative.simulator.load.workload import Traffic
 
     return Demand(
         qps=arguments.qps,
@@ -120,7 +120,7 @@ def _wanted(candidate: PlanCandidate, arguments: argparse.Namespace) -> bool:
 def _write(plan: CapacityPlan, arguments: argparse.Namespace) -> None:
     from knative.planner.errors import PlanError
     from knative.planner.overlay import overlay_files
-    from knative.simulator.scenario_file import read_manifest
+    from knative.simulator.scenarios.scenario_file import read_manifest
 
     if arguments.on is None or not arguments.on.is_dir():
         raise PlanError(
@@ -138,7 +138,7 @@ def _write(plan: CapacityPlan, arguments: argparse.Namespace) -> None:
 
 def _gpus(arguments: argparse.Namespace) -> list[GpuModel]:
     from knative.planner.errors import PlanError
-    from knative.planner.gpus import GPUS
+    from knative.planner.hardware.gpus import GPUS
 
     keys = list(GPUS) if arguments.gpu == "all" else [key.strip() for key in arguments.gpu.split(",")]
     unknown = [key for key in keys if key not in GPUS]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from knative.profile import PredictorProfile
+    from knative.profiling.profile import PredictorProfile
 
 FAILED = 1
 DEFAULT_URL = "http://127.0.0.1:8082"
@@ -56,7 +56,7 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def run(arguments: argparse.Namespace) -> int:
     """Measure and write; returns the exit code."""
     try:
-        from knative.profiling import ProfilingError
+        from knative.profiling.measurement import ProfilingError
     except ImportError:
         print("yiwen profile: needs aiohttp: pip install 'yiwen[transformer]'", file=sys.stderr)
         return FAILED
@@ -77,8 +77,8 @@ async def _measure(arguments: argparse.Namespace) -> PredictorProfile:
     from rich.console import Console
     from rich.progress import track
 
-    from knative.fitting import ProfileMetadata, fit_profile
-    from knative.profiling import ProfilingConfig, connected, measure
+    from knative.profiling.fitting import ProfileMetadata, fit_profile
+    from knative.profiling.measurement import ProfilingConfig, connected, measure
     from protocol.release import load_release
 
     release = load_release(arguments.release) if arguments.release else None

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
+    from knative.simulator.load.trace import Trace
     from knative.simulator.result import SimulationResult, Snapshot
-    from knative.simulator.scenario import Scenario
+    from knative.simulator.scenarios.scenario import Scenario
     from knative.simulator.simulation import SnapshotCallback
-    from knative.simulator.trace import Trace
 
 MISUSED = 2
 
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
-    from knative.simulator.scenario_file import load_scenario, read_scenario
+    from knative.simulator.scenarios.scenario_file import load_scenario, read_scenario
 
     document = _document(arguments)
     of_all_runs = {name: document[name] for name in _OF_ALL_RUNS if name in document}
@@ -168,8 +168,8 @@ def _shown(live: Live, name: str) -> SnapshotCallback:
 
 
 def _trace(text: str, seed: int) -> Trace:
-    from knative.simulator.arrivals import generate_arrivals, is_spec
-    from knative.simulator.trace import read_trace
+    from knative.simulator.load.arrivals import generate_arrivals, is_spec
+    from knative.simulator.load.trace import read_trace
 
     return generate_arrivals(text, seed) if is_spec(text) else read_trace(Path(text))
 
@@ -177,7 +177,7 @@ def _trace(text: str, seed: int) -> Trace:
 def _with_keys(scenario: Scenario, trace: Trace, arguments: argparse.Namespace) -> Scenario:
     """A log that says which texts are equal has the cache go by it, unless an option names another cache."""
     from knative.simulator.errors import SimulationError
-    from knative.simulator.workload import CacheModel
+    from knative.simulator.load.workload import CacheModel
 
     if arguments.hit_rate is not None or arguments.zipf is not None:
         return scenario

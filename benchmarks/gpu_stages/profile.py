@@ -18,10 +18,9 @@ from random import Random
 from typing import Any
 
 from benchmarks.gpu_stages import load, setting
-from knative.fitting import ProfileMetadata, fit_profile
-from knative.planner.gpus import GPUS
-from knative.profile import MemoryProfile, PredictorProfile
-from knative.profiling import (
+from knative.planner.hardware.gpus import GPUS
+from knative.profiling.fitting import ProfileMetadata, fit_profile
+from knative.profiling.measurement import (
     GridPoint,
     Measurement,
     MeasurementRun,
@@ -33,6 +32,7 @@ from knative.profiling import (
     measure,
     run_callers,
 )
+from knative.profiling.profile import MemoryProfile, PredictorProfile
 from protocol.release import DecoderShape, Limits, Release, load_release
 
 EFFORT = ProfilingConfig(

@@ -31,11 +31,11 @@ from benchmarks.prediction.texts import Texts, encode_titles
 from benchmarks.transformer_stages.job import Job
 from benchmarks.transformer_stages.processes import run_load
 from knative.planner.capacity import fixed_scaling
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.processors import CoreSpeeds
-from knative.simulator.scenario import PredictorService, Scenario, TransformerService
+from knative.simulator.engine.processors import CoreSpeeds
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.load.trace import Trace
+from knative.simulator.scenarios.scenario import PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
-from knative.simulator.trace import Trace
 
 TEXTS = 4000
 PATIENCE_S = 30.0

@@ -22,9 +22,8 @@ from benchmarks.prediction.texts import Texts
 from benchmarks.transformer_stages.job import Job
 from benchmarks.transformer_stages.processes import run_load
 from benchmarks.transformer_stages.setting import require_all
-from knative.fitting import ProfileMetadata, make_profile
-from knative.profile import PredictorProfile
-from knative.profiling import (
+from knative.profiling.fitting import ProfileMetadata, make_profile
+from knative.profiling.measurement import (
     MeasurementRun,
     PredictorInfo,
     ProfiledPredictor,
@@ -32,9 +31,10 @@ from knative.profiling import (
     find_prompts,
     run_callers,
 )
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.pods import TransformerModel
-from knative.simulator.scenario import Node
+from knative.profiling.profile import PredictorProfile
+from knative.simulator.cluster.pods import TransformerModel
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.scenarios.scenario import Node
 from protocol.release import Release, load_release
 
 CALLERS = (1, 2, 4, 8, 16)

@@ -24,7 +24,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.engine.processes import ROOT, Usage
-from knative.simulator.processors import CoreSpeeds
+from knative.simulator.engine.processors import CoreSpeeds
 from predictor.batch import Batch
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner

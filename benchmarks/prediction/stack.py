@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.engine.service import free_port
 from benchmarks.transformer_stages.processes import Server, running_server, service_settings
-from knative.profiling import MetricCounters, connected
+from knative.profiling.measurement import MetricCounters, connected
 
 SLOTS = 16
 

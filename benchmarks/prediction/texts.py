@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.transformer_stages.job import Request, Target
 from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
-from knative.simulator.trace import Trace
+from knative.simulator.load.trace import Trace
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
 from transformer.tokens.tokenizer import TextToEncode, load_tokenizer
 

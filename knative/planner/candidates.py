@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from knative.planner.demand import PlanCandidate
-from knative.planner.derive import DerivationTarget, derive_profile, slots_that_fit
 from knative.planner.errors import PlanError
-from knative.planner.gpus import GPUS, GpuModel, GpuSlice
-from knative.planner.models import WEIGHT_BYTES, ModelShape
-from knative.profile import PredictorProfile, load_profile
+from knative.planner.hardware.derive import DerivationTarget, derive_profile, slots_that_fit
+from knative.planner.hardware.gpus import GPUS, GpuModel, GpuSlice
+from knative.planner.request import PlanCandidate
+from knative.profiling.model_shape import ModelShape
+from knative.profiling.profile import PredictorProfile, load_profile
 
+PRECISIONS = ("float16", "int8")
+"""Precisions that a plan can have."""
 MEASURED_GPUS = ("h200", "h100")
 """Those that a 7B model was measured on, whole and in every precision. A slice of one is derived from it as a whole,
 anything else from the first."""
@@ -39,7 +41,7 @@ def make_candidates(
         _candidate(DerivationTarget(gpu, gpu_slice, model), precision, max_sequence_tokens, measured)
         for gpu in gpus
         for gpu_slice in gpu.slices
-        for precision in WEIGHT_BYTES
+        for precision in PRECISIONS
     )
 
 
@@ -109,8 +111,8 @@ def _why_unused(profile: PredictorProfile, candidates: Sequence[PlanCandidate], 
         return "it does not say what model it is of; measure it again with --release"
     if profile.release.shape != model.decoder:
         return f"it is of another model, {profile.release.name or 'unnamed'}; give that one as --checkpoint"
-    if profile.precision not in WEIGHT_BYTES:
-        return f"its precision is {profile.precision}; plans have {', '.join(WEIGHT_BYTES)}"
+    if profile.precision not in PRECISIONS:
+        return f"its precision is {profile.precision}; plans have {', '.join(PRECISIONS)}"
     slice_of(gpu, profile.slice)
     if not any(_place(profile) == _place_of(candidate) for candidate in candidates):
         wanted = f"--gpu {gpu.key} --slice {profile.slice} --precision {profile.precision}"

@@ -7,18 +7,18 @@ from statistics import NormalDist
 
 import numpy as np
 
-from knative.annotations import GROUP, RevisionScaling, revision_scaling
-from knative.config import AutoscalerConfig
-from knative.planner.demand import Demand, PodCapacity
-from knative.profile import PredictorProfile
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.events import Status
-from knative.simulator.pods import TransformerModel
+from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.planner.request import Demand, PodCapacity
+from knative.profiling.profile import PredictorProfile
+from knative.simulator.cluster.pods import TransformerModel
+from knative.simulator.engine.events import Status
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.load.trace import Floats
+from knative.simulator.load.workload import CacheModel, Traffic
 from knative.simulator.result import SimulationResult, percentile
-from knative.simulator.scenario import PredictorService, Scenario, TransformerService
+from knative.simulator.scenarios.scenario import PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
-from knative.simulator.trace import Floats
-from knative.simulator.workload import CacheModel, Traffic
 
 REQUESTS = 4000
 """Of one simulation, at least: P99 has forty of them behind it."""

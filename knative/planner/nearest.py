@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from knative.planner.capacity import alone_seconds, keeps_objective, max_search_rate, min_search_rate
-from knative.planner.demand import Demand, PlanCandidate, PlanOption
+from knative.planner.formatting import milliseconds
 from knative.planner.options import Reporter, find_options
-from knative.planner.wording import milliseconds
+from knative.planner.request import Demand, PlanCandidate, PlanOption
 
 GROWTH = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Times the time of the fastest option's long text: the first of these that can be met is where the search begins."""

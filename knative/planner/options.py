@@ -19,11 +19,11 @@ from knative.planner.capacity import (
     service_p99,
     whole_service,
 )
-from knative.planner.demand import Demand, PlanCandidate, PlanOption, PodCapacity
-from knative.planner.derive import BAND, MEMORY_FRACTION
-from knative.planner.wording import counted, gibibytes, milliseconds
-from knative.profile import PredictorProfile, StepTable
-from knative.simulator.pods import TransformerModel
+from knative.planner.formatting import counted, gibibytes, milliseconds
+from knative.planner.hardware.derive import BAND, MEMORY_FRACTION
+from knative.planner.request import Demand, PlanCandidate, PlanOption, PodCapacity
+from knative.profiling.profile import PredictorProfile, StepTable
+from knative.simulator.cluster.pods import TransformerModel
 
 MEASURED_BAND = (0.9, 1.1)
 """Seconds of a measured profile may be off by these factors: the shipped ones give the load over HTTP within 3 %, and

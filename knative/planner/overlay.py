@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from knative.annotations import GROUP
-from knative.planner.demand import CapacityPlan, Sizing
+from knative.autoscaler.annotations import GROUP
 from knative.planner.errors import PlanError
-from knative.planner.gpus import GpuModel, GpuSlice
-from knative.planner.wording import counted
+from knative.planner.formatting import counted
+from knative.planner.hardware.gpus import GpuModel, GpuSlice
+from knative.planner.request import CapacityPlan, Sizing
 
 GPU_PREFIX = "nvidia.com/"
 PRODUCT = "nvidia.com/gpu.product"

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from knative.planner.capacity import BURST, long_text
-from knative.planner.demand import CapacityPlan, Demand, PlanCandidate, PlanOption, Sizing
 from knative.planner.errors import PlanError
+from knative.planner.formatting import gibibytes, milliseconds
 from knative.planner.nearest import find_nearest
 from knative.planner.options import Reporter, find_options, silent, transformers_for
-from knative.planner.wording import gibibytes, milliseconds
+from knative.planner.request import CapacityPlan, Demand, PlanCandidate, PlanOption, Sizing
 
 ENTRY_OVERHEAD = 200
 """Bytes of a Redis entry beside its texts: key, framing, Redis' own. An assumption."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from knative.planner.demand import CapacityPlan, Demand, PlanOption, Sizing
-from knative.planner.derive import MEMORY_FRACTION
-from knative.planner.gpus import GIB
+from knative.planner.formatting import counted, gibibytes, milliseconds
+from knative.planner.hardware.derive import MEMORY_FRACTION
+from knative.planner.hardware.gpus import GIB
 from knative.planner.options import band_of
-from knative.planner.wording import counted, gibibytes, milliseconds
-from knative.simulator.pods import TransformerModel
+from knative.planner.request import CapacityPlan, Demand, PlanOption, Sizing
+from knative.simulator.cluster.pods import TransformerModel
 
 GB = 1e9
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knative.simulator.events import SERVED, Status
-from knative.simulator.scenario import Scenario
-from knative.simulator.trace import Floats
-from knative.simulator.workload import Booleans, Workload
+from knative.simulator.engine.events import SERVED, Status
+from knative.simulator.load.trace import Floats
+from knative.simulator.load.workload import Booleans, Workload
+from knative.simulator.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)

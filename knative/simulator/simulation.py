@@ -9,17 +9,17 @@ from random import Random
 
 import numpy as np
 
-from knative.simulator.cache import SimulatedCache
-from knative.simulator.decoding import DecodingModel
-from knative.simulator.deployment import SlicePool
-from knative.simulator.events import Clock, EndCallback, SimulatedRequest, Status
-from knative.simulator.pods import PredictorPod, SimulatedPod, TransformerPod
-from knative.simulator.processors import CorePool, DedicatedCore, EventLoop, Processor
+from knative.simulator.cluster.cache import SimulatedCache
+from knative.simulator.cluster.decoding import DecodingModel
+from knative.simulator.cluster.deployment import SlicePool
+from knative.simulator.cluster.pods import PredictorPod, SimulatedPod, TransformerPod
+from knative.simulator.cluster.service import SimulatedService
+from knative.simulator.engine.events import Clock, EndCallback, SimulatedRequest, Status
+from knative.simulator.engine.processors import CorePool, DedicatedCore, EventLoop, Processor
+from knative.simulator.load.trace import Trace
+from knative.simulator.load.workload import Workload, draw_workload, warm_keys
 from knative.simulator.result import SimulationResult, Snapshot
-from knative.simulator.scenario import PredictorService, Scenario, TransformerService
-from knative.simulator.service import SimulatedService
-from knative.simulator.trace import Trace
-from knative.simulator.workload import Workload, draw_workload, warm_keys
+from knative.simulator.scenarios.scenario import PredictorService, Scenario, TransformerService
 
 SAMPLE_SECONDS = 1.0
 """Seconds between two moments of the timeline."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_stages import load, profile, setting, tables
-from knative.profile import PredictorProfile, load_profile, read_profile
-from knative.profiling import GridPoint, ProfilingConfig
+from knative.profiling.measurement import GridPoint, ProfilingConfig
+from knative.profiling.profile import PredictorProfile, load_profile, read_profile
 
 LEAST = ProfilingConfig(
     callers=(1, 4),

@@ -17,10 +17,10 @@ from benchmarks.prediction.round_robin import RoundRobin, ends_connection, read_
 from benchmarks.prediction.speedometer import Readings, Sample
 from benchmarks.prediction.stack import Spent
 from benchmarks.prediction.texts import Texts
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.pods import TransformerModel
-from knative.simulator.processors import CoreSpeeds
-from knative.simulator.scenario import Node
+from knative.simulator.cluster.pods import TransformerModel
+from knative.simulator.engine.processors import CoreSpeeds
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.scenarios.scenario import Node
 from tests.knative.profiles import profile
 
 

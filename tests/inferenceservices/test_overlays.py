@@ -14,9 +14,9 @@ from inferenceservices.check import ROOT, examine, examine_knative
 from inferenceservices.combinations import HARDWARE, STORAGE, Combination, combinations, write_kustomization
 from inferenceservices.knative_service import appended_arguments, knative_services
 from inferenceservices.kustomize import BuildFailed, build
-from knative.annotations import RevisionScaling, revision_scaling
-from knative.config import AutoscalerConfig
-from knative.manifests import read_components
+from knative.autoscaler.annotations import RevisionScaling, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.manifests import read_components
 from predictor.config import PredictorConfig
 from predictor.metrics import EngineMetrics
 from protocol.kubernetes.documents import load_manifests, objects

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from knative.autoscaler import Autoscaler
-from knative.targets import DeciderSpec
+from knative.autoscaler.decider import Autoscaler
+from knative.autoscaler.targets import DeciderSpec
 
 T0 = 1_700_000_000.0
 

@@ -1,4 +1,4 @@
-"""Drives a :class:`knative.kpa.KPA` second by second with a given load; pods become ready after a fixed time."""
+"""Drives a :class:`knative.autoscaler.kpa.KPA` through a given load, second by second."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from knative.concurrency import Stat
-from knative.kpa import KPA, Decision
+from knative.autoscaler.concurrency import Stat
+from knative.autoscaler.kpa import KPA, Decision
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from knative.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
+from knative.profiling.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
 
 
 def profile(**changes: object) -> PredictorProfile:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from knative.annotations import GROUP, revision_scaling
-from knative.config import AutoscalerConfig
-from knative.scaler import ActivatorPath, Scaled, scale
-from knative.status import (
+from knative.autoscaler.annotations import GROUP, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.scaler import ActivatorPath, Scaled, scale
+from knative.autoscaler.status import (
     Active,
     PodAutoscalerStatus,
     Reachability,

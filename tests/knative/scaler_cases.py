@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from knative.annotations import PROGRESS_DEADLINE_KEY
-from knative.scaler import Scaled
-from knative.status import Reachability
+from knative.autoscaler.annotations import PROGRESS_DEADLINE_KEY
+from knative.autoscaler.scaler import Scaled
+from knative.autoscaler.status import Reachability
 from tests.knative.scaler_call import (
     ACTIVATING,
     ACTIVATION_TIMEOUT,

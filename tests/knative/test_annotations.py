@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from knative.annotations import GROUP, PROGRESS_DEADLINE_KEY, RevisionScaling, revision_scaling
-from knative.config import HPA_CLASS, KPA_CLASS, AutoscalerConfig
+from knative.autoscaler.annotations import GROUP, PROGRESS_DEADLINE_KEY, RevisionScaling, revision_scaling
+from knative.autoscaler.config import HPA_CLASS, KPA_CLASS, AutoscalerConfig
 from knative.errors import ConfigError
 
 CONFIG = AutoscalerConfig()

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from knative.autoscaler import ScaleResult, initial_excess_burst_capacity
-from knative.targets import DeciderSpec
+from knative.autoscaler.decider import ScaleResult, initial_excess_burst_capacity
+from knative.autoscaler.targets import DeciderSpec
 from tests.knative.deciders import T0, autoscaler_of, spec_of
 
 MINUTE = 60.0

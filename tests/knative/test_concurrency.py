@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knative.annotations import CONCURRENCY, LINEAR, RPS, WEIGHTED_EXPONENTIAL
-from knative.concurrency import (
+from knative.autoscaler.annotations import CONCURRENCY, LINEAR, RPS, WEIGHTED_EXPONENTIAL
+from knative.autoscaler.concurrency import (
     FIRST_REQUEST,
     ConcurrencyReporter,
     RequestStats,
@@ -17,7 +17,7 @@ from knative.concurrency import (
     population_mean_sample_size,
     scrape_pods,
 )
-from knative.metrics import MetricCollection
+from knative.autoscaler.metrics import MetricCollection
 
 
 def test_concurrency_is_the_integral_of_requests_in_flight_over_the_interval() -> None:

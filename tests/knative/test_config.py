@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knative.config import AutoscalerConfig, unknown_keys
+from knative.autoscaler.config import AutoscalerConfig, unknown_keys
+from knative.autoscaler.quantities import parse_bool, parse_duration, parse_float, parse_int32
 from knative.errors import ConfigError
-from knative.quantities import parse_bool, parse_duration, parse_float, parse_int32
 
 DEFAULTS = {
     "pod-autoscaler-class": "kpa.autoscaling.knative.dev",

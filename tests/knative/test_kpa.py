@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knative.annotations import GROUP, RevisionScaling, revision_scaling
-from knative.concurrency import FIRST_REQUEST, Stat
-from knative.config import HPA_CLASS, AutoscalerConfig
+from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
+from knative.autoscaler.concurrency import FIRST_REQUEST, Stat
+from knative.autoscaler.config import HPA_CLASS, AutoscalerConfig
+from knative.autoscaler.kpa import KPA, Decision, Mode, num_activators, sks_mode
+from knative.autoscaler.status import Active, Reachability
+from knative.autoscaler.targets import make_decider
 from knative.errors import ConfigError
-from knative.kpa import KPA, Decision, Mode, num_activators, sks_mode
-from knative.status import Active, Reachability
-from knative.targets import make_decider
 from tests.knative.driver import Drive
 
 CONFIG = AutoscalerConfig()

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from knative.annotations import GROUP, revision_scaling
-from knative.config import KPA_CLASS, AutoscalerConfig, unknown_keys
+from knative.autoscaler.annotations import GROUP, revision_scaling
+from knative.autoscaler.config import KPA_CLASS, AutoscalerConfig, unknown_keys
+from knative.autoscaler.manifests import (
+    ScalableComponent,
+    example_checksum,
+    read_autoscaler_config,
+    read_components,
+)
 from knative.errors import ConfigError
-from knative.manifests import ScalableComponent, example_checksum, read_autoscaler_config, read_components
 
 CONFIG = AutoscalerConfig()
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knative.profile import ProfileError, StepTable, load_profile, read_profile, shipped_profiles
+from knative.profiling.profile import ProfileError, StepTable, load_profile, read_profile, shipped_profiles
 from tests.knative.profiles import profile
 
 TABLE = StepTable((1, 8, 32), (64, 256), ((0.010, 0.013), (0.017, 0.024), (0.041, 0.060)), 1e-6)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from cli.__main__ import main
-from knative.fitting import (
+from knative.profiling.fitting import (
     GPU_OTHER_BYTES,
     PrefillCost,
     ProfileMetadata,
@@ -24,8 +24,8 @@ from knative.fitting import (
     prompt_token_seconds,
     step_table,
 )
-from knative.profile import MemoryProfile, load_profile
-from knative.profiling import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
+from knative.profiling.measurement import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
+from knative.profiling.profile import MemoryProfile, load_profile
 from protocol.release import load_release
 from tests.knative.approx import approx
 from tests.transformer.process import ROOT, environment

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knative.scaler import Scaled, apply_bounds
-from knative.status import Active, Reachability
+from knative.autoscaler.scaler import Scaled, apply_bounds
+from knative.autoscaler.status import Active, Reachability
 from tests.knative.scaler_call import scaled
 from tests.knative.scaler_cases import GOLDEN
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from knative.annotations import GROUP, revision_scaling
-from knative.config import AutoscalerConfig
-from knative.status import (
+from knative.autoscaler.annotations import GROUP, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.status import (
     Active,
     PodAutoscalerStatus,
     Reachability,

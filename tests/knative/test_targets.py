@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from knative.annotations import GROUP, revision_scaling
-from knative.autoscaler import excess_burst_capacity
-from knative.config import AutoscalerConfig
-from knative.targets import MetricTarget, make_decider, resolve_metric_target, resolve_panic_window
+from knative.autoscaler.annotations import GROUP, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.decider import excess_burst_capacity
+from knative.autoscaler.targets import MetricTarget, make_decider, resolve_metric_target, resolve_panic_window
 from tests.knative.approx import approx
 
 CONFIG = AutoscalerConfig()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knative.windows import (
+from knative.autoscaler.windows import (
     MaxWindow,
     TimedFloat64Buckets,
     TimeWindow,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from knative.annotations import revision_scaling
-from knative.config import AutoscalerConfig
-from knative.kpa import KPA
-from knative.manifests import read_components
-from knative.targets import resolve_metric_target, resolve_panic_window
+from knative.autoscaler.annotations import revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.kpa import KPA
+from knative.autoscaler.manifests import read_components
+from knative.autoscaler.targets import resolve_metric_target, resolve_panic_window
 from tests.knative.driver import Drive
 
 PAGE = Path(__file__).parents[2] / "docs" / "autoscaling.md"

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from knative.planner.candidates import make_candidates
-from knative.planner.derive import (
+from knative.planner.errors import PlanError
+from knative.planner.hardware.checkpoint import read_model
+from knative.planner.hardware.derive import (
     BAND,
     LAUNCH_SECONDS,
     MEMORY_FRACTION,
@@ -17,10 +19,9 @@ from knative.planner.derive import (
     derive_profile,
     slots_that_fit,
 )
-from knative.planner.errors import PlanError
-from knative.planner.gpus import GIB, GPUS, fits_together
-from knative.planner.models import ModelShape, read_model
-from knative.profile import load_profile, shipped_profiles
+from knative.planner.hardware.gpus import GIB, GPUS, fits_together
+from knative.profiling.model_shape import ModelShape
+from knative.profiling.profile import load_profile, shipped_profiles
 from predictor.config import PredictorConfig
 from predictor.runners.tensorrt.memory import Needs, plan_memory, slot_bytes
 from protocol.release import DecoderShape

@@ -10,15 +10,15 @@ import pytest
 import yaml
 
 from cli.__main__ import main
-from knative.config import AutoscalerConfig
-from knative.manifests import read_components
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.manifests import read_components
 from knative.planner.candidates import make_candidates
-from knative.planner.demand import CapacityPlan, Demand
 from knative.planner.errors import PlanError
-from knative.planner.gpus import GPUS
+from knative.planner.hardware.gpus import GPUS
 from knative.planner.overlay import PATCH_FILE, overlay_files
 from knative.planner.plan import make_plan
-from knative.simulator.scenario_file import read_manifest
+from knative.planner.request import CapacityPlan, Demand
+from knative.simulator.scenarios.scenario_file import read_manifest
 from tests.knative.planner.test_gpus import SEVEN_B
 
 BELOW = """

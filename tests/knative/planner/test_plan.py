@@ -15,16 +15,16 @@ from cli.__main__ import main
 from knative.planner import options
 from knative.planner.candidates import check_profiles, make_candidates, slice_of
 from knative.planner.capacity import alone_seconds, long_text, max_throughput, pod_capacity
-from knative.planner.demand import CapacityPlan, Demand, PlanCandidate
 from knative.planner.errors import PlanError
-from knative.planner.gpus import GPUS
-from knative.planner.models import ModelShape
+from knative.planner.hardware.gpus import GPUS
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.profile import PredictorProfile, ProfiledRelease, load_profile
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.workload import CacheModel, Traffic, draw_workload
+from knative.planner.request import CapacityPlan, Demand, PlanCandidate
+from knative.profiling.model_shape import ModelShape
+from knative.profiling.profile import PredictorProfile, ProfiledRelease, load_profile
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.load.workload import CacheModel, Traffic, draw_workload
 from protocol.release import DecoderShape
 from tests.knative.planner.test_gpus import SEVEN_B
 from tests.knative.profiles import profile

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knative.profile import PredictorProfile, load_profile
-from knative.simulator.decoding import PAST_GRAIN, DecodingModel, SimulatedDecoder
-from knative.simulator.events import Clock, SimulatedRequest, Status
-from knative.simulator.pods import PredictorPod
-from knative.simulator.processors import DedicatedCore
+from knative.profiling.profile import PredictorProfile, load_profile
+from knative.simulator.cluster.decoding import PAST_GRAIN, DecodingModel, SimulatedDecoder
+from knative.simulator.cluster.pods import PredictorPod
+from knative.simulator.engine.events import Clock, SimulatedRequest, Status
+from knative.simulator.engine.processors import DedicatedCore
 from tests.knative.approx import approx
 from tests.knative.profiles import profile
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from knative.planner.candidates import make_candidates
-from knative.planner.gpus import GPUS
-from knative.planner.models import read_model
-from knative.simulator.arrivals import generate_arrivals
+from knative.planner.hardware.checkpoint import read_model
+from knative.planner.hardware.gpus import GPUS
+from knative.simulator.load.arrivals import generate_arrivals
 from knative.simulator.result import Summary
-from knative.simulator.scenario_file import load_scenario
+from knative.simulator.scenarios.scenario_file import load_scenario
 from knative.simulator.simulation import simulate
 
 FOLDER = Path(__file__).parents[3] / "docs" / "guides" / "capacity"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knative.simulator.events import Clock
-from knative.simulator.processors import CorePool, CoreSpeeds, DedicatedCore, Processor
+from knative.simulator.engine.events import Clock
+from knative.simulator.engine.processors import CorePool, CoreSpeeds, DedicatedCore, Processor
 from tests.knative.approx import approx
 
 SLICE = 0.004

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from knative.profile import PredictorProfile, ProfiledRelease
+from knative.profiling.profile import PredictorProfile, ProfiledRelease
 from knative.simulator.errors import SimulationError
-from knative.simulator.scenario import Scenario
-from knative.simulator.scenario_file import load_scenario, read_scenario
+from knative.simulator.scenarios.scenario import Scenario
+from knative.simulator.scenarios.scenario_file import load_scenario, read_scenario
 from tests.knative.approx import approx
 from tests.knative.profiles import profile
 

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knative.annotations import GROUP, RevisionScaling, revision_scaling
-from knative.config import AutoscalerConfig
-from knative.profile import PredictorProfile, load_profile
-from knative.simulator.arrivals import generate_arrivals
-from knative.simulator.deployment import ColdStart
-from knative.simulator.events import Status
-from knative.simulator.pods import TransformerModel
-from knative.simulator.processors import CoreSpeeds
+from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.profiling.profile import PredictorProfile, load_profile
+from knative.simulator.cluster.deployment import ColdStart
+from knative.simulator.cluster.pods import TransformerModel
+from knative.simulator.engine.events import Status
+from knative.simulator.engine.processors import CoreSpeeds
+from knative.simulator.load.arrivals import generate_arrivals
+from knative.simulator.load.trace import Trace
+from knative.simulator.load.workload import CacheModel, Traffic
 from knative.simulator.result import SimulationResult
-from knative.simulator.scenario import Node, PredictorService, Scenario, TransformerService
+from knative.simulator.scenarios.scenario import Node, PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
-from knative.simulator.trace import Trace
-from knative.simulator.workload import CacheModel, Traffic
 from tests.knative.profiles import profile
 
 CONFIG = AutoscalerConfig()

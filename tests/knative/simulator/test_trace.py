@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knative.simulator.arrivals import generate_arrivals, is_spec
 from knative.simulator.errors import SimulationError
-from knative.simulator.trace import Trace, read_trace
-from knative.simulator.workload import CacheModel, Traffic, Workload, draw_workload, warm_keys
+from knative.simulator.load.arrivals import generate_arrivals, is_spec
+from knative.simulator.load.trace import Trace, read_trace
+from knative.simulator.load.workload import CacheModel, Traffic, Workload, draw_workload, warm_keys
 
 
 def rate(trace: Trace, start: float, end: float) -> float:

@@ -1,0 +1,131 @@
+"""From a wish to replicas: bounds, initial scale, and the way to zero.
+
+Ported from ``pkg/reconciler/autoscaling/kpa/scaler.go``. What Knative asks its surroundings is an argument here: how
+long the activator has been in the path, and whether a probe finds it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knative.autoscaler.annotations import RevisionScaling
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.status import SCALE_UNKNOWN, Active, PodAutoscalerStatus, Reachability, scale_bounds
+
+ACTIVATION_TIMEOUT_BUFFER = 30.0
+"""Seconds that a revision gets beyond its progress deadline before it counts as failed."""
+PROBE_PERIOD = 1.0
+"""Seconds between two probes for the activator."""
+REENQUEUE_IN_PROXY_MODE = 3.0
+"""Seconds until the next look where nothing else would cause one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivatorPath:
+    """What is known of the way requests take."""
+
+    proxy_mode: bool
+    """Whether the ServerlessService is in proxy mode."""
+    proxy_for: float
+    """Seconds that the activator has been in the path; 0 if it is not."""
+    probe: bool
+    """Whether a probe through the service reaches the activator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """What the scaler decided."""
+
+    want: int
+    """Pods wanted; -1: unknown."""
+    apply: bool
+    """Whether the Deployment is to have that many replicas now."""
+    requeue_after: float | None = None
+    """Seconds until it must be asked again even if nothing happens; None: only when something does."""
+
+
+def scale(
+    desired: int,
+    *,
+    now: float,
+    status: PodAutoscalerStatus,
+    scaling: RevisionScaling,
+    config: AutoscalerConfig,
+    reachability: Reachability,
+    path: ActivatorPath,
+) -> Scaled:
+    """Bound what the decider desires, and delay the step to zero as long as Knative does.
+
+    Args:
+        desired: pods the decider wants; -1: it does not know yet.
+        now: seconds.
+        status: of the PodAutoscaler before this.
+        scaling: the revision's settings.
+        config: the cluster's.
+        reachability: whether a route refers to the revision.
+        path: where requests go now.
+    """
+    if desired < 0 and status.active is not Active.ACTIVATING:
+        return Scaled(desired, apply=False)
+    low, high = scale_bounds(scaling, reachability)
+    initial = scaling.initial_scale > 1 and not status.scale_target_initialized
+    if initial and reachability is not Reachability.UNREACHABLE:
+        low = max(low, scaling.initial_scale)
+    bounded = apply_bounds(low, high, desired)
+    if bounded != 0:
+        return Scaled(bounded, apply=True)
+    return _scale_to_zero(now, status, scaling, config, reachability, path)
+
+
+def apply_bounds(low: int, high: int, desired: int) -> int:
+    """``desired`` within [low, high]; 0 for ``high`` is no bound, and ``low`` wins where they contradict."""
+    if desired < low:
+        return low
+    if high != 0 and desired > high:
+        return high
+    return desired
+
+
+def last_pod_retention(scaling: RevisionScaling, reachability: Reachability) -> float:
+    """Seconds that the last pod stays at least; none for an unreachable revision."""
+    if reachability is Reachability.UNREACHABLE:
+        return 0.0
+    return scaling.scale_to_zero_pod_retention_period
+
+
+def _scale_to_zero(
+    now: float,
+    status: PodAutoscalerStatus,
+    scaling: RevisionScaling,
+    config: AutoscalerConfig,
+    reachability: Reachability,
+    path: ActivatorPath,
+) -> Scaled:
+    if not config.enable_scale_to_zero:
+        return Scaled(1, apply=True)
+    age = now - status.since
+    if status.active is Active.ACTIVATING:
+        timeout = scaling.progress_deadline + ACTIVATION_TIMEOUT_BUFFER
+        if age > timeout:
+            return Scaled(0, apply=True)
+        return Scaled(SCALE_UNKNOWN, apply=False, requeue_after=timeout)
+    if status.active is Active.ACTIVE:
+        if age >= scaling.window:
+            again = REENQUEUE_IN_PROXY_MODE if path.proxy_mode else None
+            return Scaled(0, apply=False, requeue_after=again)
+        return Scaled(1, apply=True, requeue_after=scaling.window - age)
+    if scaling.target_burst_capacity != -1 and not path.probe:
+        return Scaled(0, apply=False, requeue_after=PROBE_PERIOD)
+    return _remove_last_pod(
+        age, last_pod_retention(scaling, reachability), config.scale_to_zero_grace_period, path
+    )
+
+
+def _remove_last_pod(inactive_for: float, keep: float, grace: float, path: ActivatorPath) -> Scaled:
+    if inactive_for >= max(grace, keep):
+        return Scaled(0, apply=True)
+    if inactive_for < keep:
+        return Scaled(0, apply=False, requeue_after=keep - inactive_for)
+    if path.proxy_for >= grace:
+        return Scaled(0, apply=True)
+    return Scaled(0, apply=False, requeue_after=grace - path.proxy_for)

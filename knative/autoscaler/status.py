@@ -1,0 +1,89 @@
+"""The state of a revision's PodAutoscaler: whether it is active, and since when.
+
+Ported from ``pkg/apis/autoscaling/v1alpha1/pa_lifecycle.go`` and from ``computeActiveCondition`` in
+``pkg/reconciler/autoscaling/kpa/kpa.go``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from knative.autoscaler.annotations import RevisionScaling
+
+SCALE_UNKNOWN = -1
+"""A wish that is not known yet: there are no metrics."""
+
+
+class Reachability(Enum):
+    """Whether a route refers to the revision. Unknown counts as reachable."""
+
+    UNKNOWN = ""
+    REACHABLE = "Reachable"
+    UNREACHABLE = "Unreachable"
+
+
+class Active(Enum):
+    """The condition ``Active``; the values are Kubernetes'."""
+
+    ACTIVATING = "Unknown"
+    ACTIVE = "True"
+    INACTIVE = "False"
+
+
+@dataclass(frozen=True, slots=True)
+class PodAutoscalerStatus:
+    """A PodAutoscaler's status; marking returns the next one."""
+
+    active: Active
+    since: float
+    """When the condition, or its reason, last changed, seconds."""
+    reason: str = ""
+    scale_target_initialized: bool = False
+    """Whether the initial scale was once reached."""
+
+    def marked(self, active: Active, reason: str, now: float) -> PodAutoscalerStatus:
+        """The same with another condition; a mark that changes nothing leaves the time alone."""
+        if (active, reason) == (self.active, self.reason):
+            return self
+        return replace(self, active=active, reason=reason, since=now)
+
+
+def scale_bounds(scaling: RevisionScaling, reachability: Reachability) -> tuple[int, int]:
+    """Fewest and most pods; an unreachable revision has no fewest, and 0 for the most is no bound."""
+    low = 0 if reachability is Reachability.UNREACHABLE else scaling.min_scale
+    return low, scaling.max_scale
+
+
+def active_threshold(
+    scaling: RevisionScaling, reachability: Reachability, status: PodAutoscalerStatus
+) -> int:
+    """Ready pods from which on the revision is active."""
+    low, _ = scale_bounds(scaling, reachability)
+    return max(low, 1 if status.scale_target_initialized else scaling.initial_scale)
+
+
+def compute_active_condition(
+    status: PodAutoscalerStatus, *, now: float, want: int, ready: int, threshold: int
+) -> PodAutoscalerStatus:
+    """The status after a reconciliation.
+
+    Args:
+        status: before it.
+        now: seconds.
+        want: what the scaler said; -1: unknown.
+        ready: ready pods.
+        threshold: :func:`active_threshold` of ``status``.
+    """
+    if ready >= threshold:
+        status = replace(status, scale_target_initialized=True)
+    if want == 0 or threshold == 0:
+        timed_out = status.active is Active.ACTIVATING and threshold > 0
+        return status.marked(Active.INACTIVE, "TimedOut" if timed_out else "NoTraffic", now)
+    if want > 0 or status.active is not Active.INACTIVE:
+        if ready < threshold:
+            return status.marked(Active.ACTIVATING, "Queued", now)
+        return status.marked(Active.ACTIVE, "", now)
+    if ready < threshold:
+        return status.marked(Active.INACTIVE, "NoTraffic", now)
+    return status

@@ -1,0 +1,152 @@
+"""What is asked of a deployment, and what a plan answers, as frozen values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from knative.planner.errors import PlanError
+from knative.planner.hardware.gpus import GpuModel, GpuSlice
+from knative.profiling.profile import PredictorProfile
+from knative.simulator.load.workload import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The load and its objective."""
+
+    qps: float
+    """Requests per second, hits included."""
+    p99_s: float
+    """Seconds within which 99 of 100 requests are answered, hits included."""
+    hit_rate: float = 0.0
+    """Share of requests that the cache answers."""
+    traffic: Traffic = field(default_factory=Traffic)
+    max_sequence_tokens: int = 512
+    """Tokens of a slot: longest prompt and answer together."""
+    load: float = 0.8
+    """Of what a pod can do within the objective, how much to plan with: the rest is for bursts and lost pods."""
+    max_gpus: int | None = None
+    """GPUs that may be taken; None: any number."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody can ask (PlanError)."""
+        rules = (
+            (0 < self.qps < math.inf, "qps must be a number above 0"),
+            (0 < self.p99_s < math.inf, "p99 must be a number of ms above 0"),
+            (
+                0 <= self.hit_rate < 1,
+                "hit rate must be at least 0 and below 1: without misses nothing is to plan",
+            ),
+            (self.max_sequence_tokens >= 16, "tokens of a slot must be at least 16"),
+            (0 < self.load <= 1, "load must be above 0 and at most 1"),
+            (self.max_gpus is None or self.max_gpus >= 1, "GPUs must be at least 1"),
+            (self.seed >= 0, "seed must be at least 0"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                raise PlanError(rule)
+
+    @property
+    def misses_per_s(self) -> float:
+        """Requests that reach the predictor."""
+        return self.qps * (1 - self.hit_rate)
+
+    @property
+    def miss_percentile(self) -> float:
+        """Percentile of the misses' latency that is the P99 of all requests, since hits take next to nothing."""
+        return max(0.0, 100 * (1 - 0.01 / (1 - self.hit_rate)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCandidate:
+    """One way to serve: a slice and a precision, with the profile it has or would have."""
+
+    gpu: GpuModel
+    gpu_slice: GpuSlice
+    precision: str
+    profile: PredictorProfile | None
+    """None if not one slot fits."""
+    weight_bytes: int
+    kv_bytes_per_token: int
+    slice_bytes: int
+    slots: int
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        return f"{self.gpu.key} {self.gpu_slice.name} {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class PodCapacity:
+    """What one pod can do within the objective."""
+
+    rate: float
+    """Most misses per second; 0: none."""
+    mean_s: float
+    """Mean latency at the planned load."""
+    light_s: float
+    """Mean latency when as many pods as may be share that load."""
+    alone_s: float
+    """Latency of a long text (99 of 100 are shorter) when nothing else runs, the transformer and the way there
+    included: no load can go below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOption:
+    """A candidate, judged as far as was needed."""
+
+    candidate: PlanCandidate
+    reason: str
+    """Why it cannot, or why it is not the first; empty for the first."""
+    capacity: PodCapacity | None = None
+    replicas: int = 0
+    gpus: int = 0
+    cost: float = 0.0
+    """Per hour; if it was not judged, the least that it can be."""
+    replicas_band: tuple[int, int] | None = None
+    """Fewest and most replicas if the profile is off by as much as it may be."""
+    p99_s: float | None = None
+    """Of the whole service with so many replicas, simulated; None where that was not done."""
+    judged: bool = True
+    """False where others are cheaper than it can be: it was not simulated, ``gpus`` and ``cost`` are bounds."""
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it meets the objective."""
+        return self.replicas > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What the rest of the deployment needs."""
+
+    container_concurrency: int
+    scale_target: int
+    min_replicas: int
+    max_replicas: int
+    transformer_replicas: int
+    transformer_max_replicas: int
+    volume_bytes: int
+    """Of the PVC: two releases with one plan each, so that a canary finds its own."""
+    cache_entry_bytes: int
+    """Of one translation in Redis, keys and overhead included."""
+    cache_bytes_per_hour: int
+    """What an hour of misses adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityPlan:
+    """Every option, the best first, and what goes with the best."""
+
+    demand: Demand
+    options: tuple[PlanOption, ...]
+    sizes: Sizing | None
+    """None if nothing is feasible."""
+    binding: str = ""
+    """If nothing is feasible: what stands in the way."""
+    nearest: Demand | None = None
+    """If nothing is feasible: the closest demand that is, with its own options first in ``nearest_options``."""
+    nearest_options: tuple[PlanOption, ...] = ()

@@ -1,0 +1,1 @@
+"""The simulated cluster: pods, revisions, deployments, cache and batching decoder."""

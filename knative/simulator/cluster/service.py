@@ -1,0 +1,108 @@
+"""A service under Knative: its revision, its pods, and the autoscaler that drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from knative.autoscaler.annotations import RevisionScaling
+from knative.autoscaler.concurrency import REPORT_INTERVAL, Stat
+from knative.autoscaler.config import AutoscalerConfig
+from knative.autoscaler.kpa import KPA, Decision
+from knative.simulator.cluster.deployment import ColdStart, Deployment, SlicePool
+from knative.simulator.cluster.pods import SimulatedPod
+from knative.simulator.cluster.revision import Revision
+from knative.simulator.engine.events import Clock, EndCallback
+
+TICK_REPORTS = 2
+"""Reports per decision of the autoscaler."""
+
+
+class SimulatedService:
+    """One Knative Service with one revision.
+
+    All pods' and the activator's loads go to the autoscaler as one report each second, exact where Knative samples
+    pods. What Knative would reconcile again between two ticks waits for the next one.
+    """
+
+    def __init__(
+        self, clock: Clock, scaling: RevisionScaling, config: AutoscalerConfig, *, slices: SlicePool,
+        cold_start: ColdStart, rng: Random, make_pod: Callable[[], SimulatedPod], on_end: EndCallback,
+    ) -> None:  # fmt: skip
+        """A service without pods; :meth:`start` makes the first ones.
+
+        Args:
+            clock: the simulation's.
+            scaling: how the revision scales.
+            config: the cluster's autoscaler.
+            slices: what its pods run on.
+            cold_start: how long a pod takes to start.
+            rng: for the load balancing.
+            make_pod: a new pod, that is ready when the cluster says so.
+            on_end: is told of each request's end.
+        """
+        self._clock = clock
+        self.revision = Revision(clock, scaling.container_concurrency, rng, on_end)
+        self.deployment = Deployment(clock, self.revision, slices, cold_start, make_pod, self._reconcile)
+        self._scaling = scaling
+        self._reports = 0
+        # An autoscaler that ran before is not panicking, as a new one over several pods would be.
+        self.kpa = KPA(config, scaling, now=clock.now)
+        self.decision: Decision | None = None
+        self.revision.on_first_request = self._first_request
+
+    def start(self, initial: int | None) -> None:
+        """Have the first pods ready, and the autoscaler at work.
+
+        Args:
+            initial: how many; None: the fewest that the revision starts with.
+        """
+        fewest = max(self._scaling.min_scale, self._scaling.initial_scale)
+        self.kpa.replicas = fewest if initial is None else initial
+        self.deployment.start_ready(self.kpa.replicas)
+        if not self.kpa.replicas:  # an autoscaler that went to zero has seen that nobody asks
+            self.kpa.observe(self._clock.now, Stat())
+            self.kpa.tick(self._clock.now, ready=0)
+        self._apply(self.kpa.reconcile(self._clock.now, self.ready))
+        self._clock.call_at(self._clock.now + REPORT_INTERVAL, self._report)
+
+    @property
+    def ready(self) -> int:
+        """Ready pods."""
+        return len(self.revision.ready)
+
+    @property
+    def replicas(self) -> int:
+        """Pods that the autoscaler wants."""
+        return self.kpa.replicas
+
+    @property
+    def panicking(self) -> bool:
+        """Whether the autoscaler is in panic mode."""
+        return self.kpa.autoscaler.panicking
+
+    def _report(self, _: object) -> None:
+        now = self._clock.now
+        self.revision.expire()
+        self.deployment.sweep()
+        stat = self.revision.report()
+        idle = not stat.request_count and not stat.average_concurrent_requests
+        if not idle or (self.ready and self.kpa.metrics.scraped):
+            self.kpa.observe(now, stat)
+        self._reports += 1
+        if self._reports % TICK_REPORTS == 0:
+            self._apply(self.kpa.tick(now, self.ready))
+        self._clock.call_at(now + REPORT_INTERVAL, self._report)
+
+    def _first_request(self, stat: Stat) -> None:
+        if self.kpa.observe(self._clock.now, stat):
+            self._apply(self.kpa.tick(self._clock.now, self.ready))
+
+    def _reconcile(self) -> None:
+        if self.decision is not None:
+            self._apply(self.kpa.reconcile(self._clock.now, self.ready))
+
+    def _apply(self, decision: Decision) -> None:
+        self.decision = decision
+        self.revision.activator_in_path = decision.activator_in_path
+        self.deployment.scale(decision.replicas)

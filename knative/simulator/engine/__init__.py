@@ -1,0 +1,1 @@
+"""Discrete-event simulation: the clock with its event queue, and CPU cores."""

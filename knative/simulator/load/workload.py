@@ -1,0 +1,173 @@
+"""What each request asks for: lengths in tokens, which texts are equal, and what a cache would answer.
+
+Everything that chance decides is drawn here, before time begins; the simulation itself draws only a pod of two
+where Knative does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from knative.simulator.errors import SimulationError
+from knative.simulator.load.trace import Floats, Integers, Trace
+
+Booleans = npt.NDArray[np.bool_]
+
+
+MOST_CHARS = 1_000_000
+"""Of a text, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Lengths of texts that the trace does not tell. The defaults are assumptions; take your own from a log."""
+
+    chars: float = 60.0
+    """Mean characters of a text, e.g. of a product's title."""
+    spread: float = 0.4
+    """Standard deviation of the characters over their mean; lengths are log-normal."""
+    prompt_tokens_per_char: float = 0.3
+    template_tokens: int = 8
+    """Tokens of the prompt beside the text."""
+    new_tokens_per_char: float = 0.35
+    """Tokens of the answer per character of the text, without the stop token."""
+    budget: float = 2.0
+    """Tokens that a request reserves at admission per token of its answer."""
+
+    def __post_init__(self) -> None:
+        """Refuse lengths that cannot be (SimulationError)."""
+        rules = (
+            (self.chars >= 1, "chars must be at least 1"),
+            (self.chars <= MOST_CHARS, f"chars must be at most {MOST_CHARS:,}"),
+            (0 <= self.spread <= 3, "spread must be from 0 to 3"),
+            (self.prompt_tokens_per_char > 0, "prompt_tokens_per_char must be above 0"),
+            (self.template_tokens >= 0, "template_tokens must not be negative"),
+            (self.new_tokens_per_char > 0, "new_tokens_per_char must be above 0"),
+            (self.budget >= 1, "budget must be at least 1"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                raise SimulationError(f"traffic: {rule}")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheModel:
+    """What the transformer's cache knows. The same for all replicas, as with Redis."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("none", "rate", "zipf", "keys")
+
+    kind: str = "none"
+    """``none``; ``rate``: each request is a hit by chance; ``zipf``: texts drawn from a Zipf distribution, cached for
+    ``ttl_s`` once answered; ``keys``: the same over the trace's own keys."""
+    rate: float = 0.0
+    """Share of hits."""
+    texts: int = 100_000
+    """Different texts."""
+    exponent: float = 1.0
+    """Text number k comes with weight 1 / k ** exponent."""
+    ttl_s: float = 7 * 86_400.0
+    """Seconds an answer stays, as ``YIWEN_REDIS_TTL_S``."""
+    warm: float = 0.0
+    """Share of the requests' texts that are cached at the start, the most frequent first."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no cache (SimulationError)."""
+        rules = (
+            (self.kind in self.KINDS, f"kind must be one of {', '.join(self.KINDS)}"),
+            (0 <= self.rate <= 1, "rate must be from 0 to 1"),
+            (1 <= self.texts <= 100_000_000, "texts must be from 1 to 100 million"),
+            (self.exponent >= 0, "exponent must not be negative"),
+            (self.ttl_s > 0, "ttl_s must be above 0"),
+            (0 <= self.warm <= 1, "warm must be from 0 to 1"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                raise SimulationError(f"cache: {rule}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workload:
+    """A trace with nothing left open. All arrays have one length, N."""
+
+    times: Floats  # [N] seconds, rising
+    seconds: float
+    chars: Integers  # [N]
+    prompt_tokens: Integers  # [N]
+    new_tokens: Integers  # [N] the stop token included
+    reserved_tokens: Integers  # [N] counted at admission
+    keys: Integers  # [N] text, -1 where none is known; a rate's hits are -2
+    draws: Floats  # [N] uniform in [0, 1): which canary
+    too_long: Booleans  # [N] prompt and answer exceed the shortest slot: refused at once
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def draw_workload(
+    trace: Trace, traffic: Traffic, cache: CacheModel, *, max_sequence_tokens: int, seed: int
+) -> Workload:
+    """Draw what the trace leaves open.
+
+    Args:
+        trace: arrivals.
+        traffic: lengths.
+        cache: which requests are alike.
+        max_sequence_tokens: longest prompt and answer together; longer ones are too long.
+        seed: equal seeds give equal workloads, whatever else the scenario says.
+
+    Raises:
+        SimulationError: the cache goes by the trace's keys and the trace has none.
+    """
+    chars, prompt, new = _lengths(trace, traffic, seed)
+    too_long = prompt + new > max_sequence_tokens
+    reserved = prompt + np.minimum(new * traffic.budget, max_sequence_tokens - prompt).astype(np.int64)
+    draws = np.random.default_rng([seed, 4]).random(len(trace))
+    return Workload(
+        trace.times, trace.seconds, chars, prompt, new, reserved, _keys(trace, cache, seed), draws, too_long
+    )
+
+
+def warm_keys(workload: Workload, cache: CacheModel) -> Integers:
+    """Texts that are cached at the start: the most frequent, until they are ``cache.warm`` of all requests."""
+    keys, counts = np.unique(workload.keys[workload.keys >= 0], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    covered = np.cumsum(counts[order]) <= cache.warm * counts.sum()
+    warm: Integers = keys[order][covered].astype(np.int64)
+    return warm
+
+
+def _lengths(trace: Trace, traffic: Traffic, seed: int) -> tuple[Integers, Integers, Integers]:
+    rng = np.random.default_rng([seed, 2])
+    sigma = np.sqrt(np.log1p(traffic.spread**2))
+    drawn = rng.lognormal(np.log(traffic.chars) - sigma**2 / 2, sigma, len(trace))
+    chars = trace.chars if trace.chars is not None else np.maximum(1, np.rint(drawn)).astype(np.int64)
+    prompt, new = trace.prompt_tokens, trace.new_tokens
+    if prompt is None:
+        prompt = traffic.template_tokens + np.ceil(chars * traffic.prompt_tokens_per_char).astype(np.int64)
+    if new is None:
+        new = 1 + np.ceil(chars * traffic.new_tokens_per_char).astype(np.int64)
+    return chars, prompt, new
+
+
+def _keys(trace: Trace, cache: CacheModel, seed: int) -> Integers:
+    rng = np.random.default_rng([seed, 3])
+    nothing = np.full(len(trace), -1, np.int64)
+    if cache.kind == "none":
+        return nothing
+    if cache.kind == "rate":
+        nothing[rng.random(len(trace)) < cache.rate] = -2
+        return nothing
+    if cache.kind == "keys":
+        if trace.keys is None:
+            raise SimulationError(
+                "the cache goes by keys, and the trace has none: add a column key, or give a rate or zipf"
+            )
+        return trace.keys
+    weights = np.arange(1, cache.texts + 1, dtype=float) ** -cache.exponent
+    cumulated = np.cumsum(weights)
+    drawn: Integers = np.searchsorted(cumulated, rng.random(len(trace)) * cumulated[-1], side="right")
+    return drawn

@@ -1,0 +1,1 @@
+"""Scenarios: what is simulated, and the YAML file that describes it."""
