@@ -131,12 +131,14 @@ class TransformerConfig:
     process; beyond it 429. Twice the predictor's `YIWEN_QUEUE_TOKENS`, so that in an ordinary overload the
     predictor, which knows its slots, refuses first."""
 
-    warming_hold_s: float = field(default=20.0, metadata={"env": "YIWEN_WARMING_HOLD_S", "min": 0.0})
+    cold_start_timeout_s: float = field(
+        default=20.0, metadata={"env": "YIWEN_COLD_START_TIMEOUT_S", "min": 0.0}
+    )
     """Seconds that a request waits for a predictor that is not up; then 503. A stream, which is told that it waits,
     has until its deadline. 0 answers 503 at once. 20 s are longer than a small release takes to start and shorter
     than the 30 s after which many clients give up."""
 
-    warming_waiters: int = field(default=1000, metadata={"env": "YIWEN_WARMING_WAITERS", "min": 1})
+    cold_start_waiters: int = field(default=1000, metadata={"env": "YIWEN_COLD_START_WAITERS", "min": 1})
     """Requests that may wait for a predictor that is not up; more get 503 at once. What they hold is bounded by
     `YIWEN_ADMISSION_TOKENS` too."""
 

@@ -6,9 +6,10 @@
     ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
     ├── TooLong         413 ── TextTooLong, TooManyTexts, TooManySegments
-    ├── Overloaded      429 ── ConnectionsBusy, TooMuchWaiting
+    ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
     ├── InternalFault   500 ── PredictorFault
-    ├── NotReady        503 ── PredictorUnreachable (NoConnection), ReleaseNotServed, StillWarming, WaitingRoomFull
+    ├── NotReady        503 ── PredictorUnreachable (NoConnection), ReleaseNotServed,
+    │                        ColdStartTimeout, ColdStartQueueFull
     └── DeadlineExceeded 504 ─ PredictorTooLate
 
 Texts are named by their index in the request (from 0) and never quoted. A language tag is quoted only if it has the
@@ -140,23 +141,23 @@ class ReleaseNotServed(NotReady):
         )
 
 
-class StillWarming(NotReady):
+class ColdStartTimeout(NotReady):
     """503: the predictor did not come up in time."""
 
     def __init__(self, waited_s: float, *, retry_after_s: float) -> None:
         super().__init__(
             f"the predictor did not come up within {waited_s:.3g} s; retry, allow more time with `deadline_ms` or "
-            "YIWEN_WARMING_HOLD_S, or look for why it does not start",
+            "YIWEN_COLD_START_TIMEOUT_S, or look for why it does not start",
             retry_after_s=retry_after_s,
         )
 
 
-class WaitingRoomFull(NotReady):
+class ColdStartQueueFull(NotReady):
     """503: as many requests as allowed wait for the predictor to come up."""
 
     def __init__(self, waiters: int, *, retry_after_s: float) -> None:
         super().__init__(
-            f"the predictor is not up and {waiters} requests wait for it; retry, or raise YIWEN_WARMING_WAITERS",
+            f"the predictor is not up and {waiters} requests wait for it; retry, or raise YIWEN_COLD_START_WAITERS",
             retry_after_s=retry_after_s,
         )
 
@@ -172,7 +173,7 @@ class ConnectionsBusy(Overloaded):
         )
 
 
-class TooMuchWaiting(Overloaded):
+class AdmissionRejected(Overloaded):
     """429: the work under way leaves no room for this request."""
 
     def __init__(self, under_way: int, budget: int, wanted: int, *, retry_after_s: float) -> None:

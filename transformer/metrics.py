@@ -99,10 +99,10 @@ class SingleFlightMetrics:
             ("event",),
             registry=registry,
         )
-        self.claims = Counter(
-            "yiwen_transformer_lease_claims",
+        self.acquisitions = Counter(
+            "yiwen_transformer_lease_acquisitions",
             "Leases asked of Redis by result: held, busy (another replica has it), value (the translation has come "
-            "meanwhile), none (Redis is not used, fails or refuses).",
+            "meanwhile), unavailable (Redis is not used, fails or refuses).",
             ("result",),
             registry=registry,
         )
@@ -113,7 +113,7 @@ class SingleFlightMetrics:
         )
 
 
-class PredictorMetrics:
+class RoutingMetrics:
     """What lies between this process and the predictor."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -131,7 +131,7 @@ class PredictorMetrics:
         )
         self.retries = Counter(
             "yiwen_transformer_predictor_retries",
-            "Requests that could be sent again by kind (repeat, readdress, resume) and result: made, or refused "
+            "Requests that could be sent again by kind (reconnect, reroute, cold_start) and result: made, or refused "
             "because the retry budget was used up.",
             ("kind", "result"),
             registry=registry,
@@ -143,7 +143,7 @@ class PredictorMetrics:
             registry=registry,
         )
         self.waits = Counter(
-            "yiwen_transformer_warming_waits",
+            "yiwen_transformer_cold_start_waits",
             "Requests that had to wait for the predictor to come up by result: released, given_up, full.",
             ("result",),
             registry=registry,
@@ -164,8 +164,8 @@ class PredictorMetrics:
             "Measured rate at which admitted tokens are done while there are any; 0 while unknown.",
             registry=registry,
         )
-        self._warming = Gauge(
-            "yiwen_transformer_warming_waiters",
+        self._cold_starts = Gauge(
+            "yiwen_transformer_cold_start_waiters",
             "Requests that wait for the predictor to come up.",
             registry=registry,
         )
@@ -175,9 +175,9 @@ class PredictorMetrics:
         self._tokens.set_function(tokens)
         self._drain.set_function(drain_per_s)
 
-    def watch_warming(self, waiters: Callable[[], float]) -> None:
+    def watch_cold_starts(self, waiters: Callable[[], float]) -> None:
         """Read the number of those who wait whenever metrics are scraped."""
-        self._warming.set_function(waiters)
+        self._cold_starts.set_function(waiters)
 
 
 class TransformerMetrics:
@@ -216,7 +216,7 @@ class TransformerMetrics:
             registry=registry,
         )
         self.tiers = TierMetrics(registry)
-        self.predictor = PredictorMetrics(registry)
+        self.predictor = RoutingMetrics(registry)
         self.single_flight = SingleFlightMetrics(registry)
         self.guard_failures = Counter(
             "yiwen_transformer_guard_failures",

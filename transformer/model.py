@@ -32,10 +32,10 @@ from transformer.config import TransformerConfig
 from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
-from transformer.predictors.client import travelling_headers
+from transformer.predictors.client import forwarded_headers
+from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.router import PredictorRouter
 from transformer.predictors.usage import CountedPredictor
-from transformer.predictors.warming import Warming
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
 from transformer.texts.glossary import GlossaryMatcher
@@ -75,7 +75,7 @@ class TranslatorModel(ServedModel):
         """
         wanted = translate_request_from_infer(request)
         info.log_fields["texts"] = len(wanted.texts)
-        answer = await self._pipeline.translate(wanted, travelling_headers(info.request_id, info.headers))
+        answer = await self._pipeline.translate(wanted, forwarded_headers(info.request_id, info.headers))
         info.log_fields.update(_counts(answer))
         return infer_from_translate_response(answer, request)
 
@@ -86,7 +86,7 @@ class TranslatorModel(ServedModel):
             YiwenError: as :meth:`infer`.
         """
         wanted = translate_request_from_generate(body)
-        text, end = await self._texts.whole(wanted, travelling_headers(info.request_id, info.headers))
+        text, end = await self._texts.whole(wanted, forwarded_headers(info.request_id, info.headers))
         _note(end, info)
         return document_from_text(text, end, self.name)
 
@@ -96,7 +96,7 @@ class TranslatorModel(ServedModel):
         """As :meth:`generate`, in pieces. While the predictor is being started, an event ``warming`` says so."""
         async with aclosing(self._stream(translate_request_from_generate(body), info)) as items:
             async for item in items:
-                if isinstance(item, Warming):
+                if isinstance(item, ColdStartStatus):
                     yield NamedEvent("warming", {"waited_s": round(item.waited_s, 3)})
                 else:
                     yield document_from_text_delta(item, self.name)
@@ -107,15 +107,15 @@ class TranslatorModel(ServedModel):
         self.check_address(asked.model_name, asked.model_version)
         async with aclosing(self._stream(asked.request, info)) as items:
             async for item in items:
-                if isinstance(item, Warming):
+                if isinstance(item, ColdStartStatus):
                     yield encode_warming(item.waited_s)
                 else:
                     yield encode_text_delta(item)
 
     async def _stream(
         self, wanted: TranslateRequest, info: RequestInfo
-    ) -> AsyncGenerator[TextDelta | Warming, None]:
-        headers = travelling_headers(info.request_id, info.headers)
+    ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
+        headers = forwarded_headers(info.request_id, info.headers)
         async with aclosing(self._texts.stream(wanted, headers)) as items:
             async for item in items:
                 if isinstance(item, TextDelta) and item.end is not None:

@@ -15,7 +15,7 @@ from typing import Protocol
 from protocol.deadline import Deadline
 from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.entries import Cache, look_up
-from transformer.cache.leases import NOTHING_SHARED, Sharing
+from transformer.cache.leases import NO_LEASES, SharedLeases
 from transformer.generation.generator import Generator, run_in_thread
 from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
@@ -60,7 +60,7 @@ class Pipeline:
         generator: Generator,
         metrics: TransformerMetrics,
         glossaries: GlossaryMatcher = NO_GLOSSARY,
-        sharing: Sharing = NOTHING_SHARED,
+        sharing: SharedLeases = NO_LEASES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._release = release

@@ -14,7 +14,7 @@ class RequestContext:
     """One request in progress."""
 
     headers: Mapping[str, str]
-    """Sent on to the predictor, as :func:`transformer.predictors.client.travelling_headers` makes them."""
+    """Sent on to the predictor, as :func:`transformer.predictors.client.forwarded_headers` makes them."""
     max_new_tokens: int | None
     """The caller's limit for each answer, in tokens."""
     deadline: Deadline

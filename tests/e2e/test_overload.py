@@ -101,7 +101,8 @@ def test_a_predictor_that_is_killed_and_comes_back_fails_no_miss_and_holds_up_no
     (port,) = free_ports(1)
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(16))
-        settings = {"YIWEN_WARMING_HOLD_S": "55"}  # a loaded machine may take its time to start a process
+        # A loaded machine may take its time to start a process.
+        settings = {"YIWEN_COLD_START_TIMEOUT_S": "55"}
         transformer = stack.enter_context(
             running_transformer(random_release_dir, f"127.0.0.1:{port}", settings=settings)
         )

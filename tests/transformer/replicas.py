@@ -67,7 +67,7 @@ class Replica:
         return next((value for value in values if value is not None), 0.0)
 
     def claims(self, result: str) -> float:
-        name = "yiwen_transformer_lease_claims_total"
+        name = "yiwen_transformer_lease_acquisitions_total"
         return self.registry.get_sample_value(name, {"result": result}) or 0.0
 
     async def close(self) -> None:

@@ -148,7 +148,7 @@ def test_metadata_and_metrics_name_the_release(transformer: Transformer) -> None
 
 
 def test_a_predictor_that_is_gone_is_503_and_the_transformer_stays_ready(release_directory: Path) -> None:
-    settings = {"YIWEN_WARMING_HOLD_S": "0"}
+    settings = {"YIWEN_COLD_START_TIMEOUT_S": "0"}
     with running_transformer(
         release_directory, "127.0.0.1:9", "--model_name", "other", settings=settings
     ) as transformer:

@@ -1,4 +1,4 @@
-"""When to leave a failing neighbour alone, and when to try it again. Pure: time and chance are arguments.
+"""When to leave a failing neighbour alone, and when to try it again. Pure: time and jitter are arguments.
 
 A circuit is *closed* while calls are allowed, *open* while none is, and *half-open* while a single probe is under
 way. Who calls, and what a probe is, decides :mod:`transformer.cache.redis_cache`.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 
-class State(Enum):
+class CircuitState(Enum):
     """The values are what the metric shows."""
 
     CLOSED = 0
@@ -35,7 +35,7 @@ class Circuit:
     """A circuit at one moment; events return the next one."""
 
     policy: CircuitPolicy
-    state: State = State.CLOSED
+    state: CircuitState = CircuitState.CLOSED
     failures: int = 0
     """In a row, while closed."""
     attempt: int = 0
@@ -48,18 +48,18 @@ class Circuit:
     @property
     def allows(self) -> bool:
         """Whether calls may be made."""
-        return self.state is State.CLOSED
+        return self.state is CircuitState.CLOSED
 
     def succeeded(self) -> Circuit:
         """A call succeeded. While not closed it is a late one and says nothing about now."""
         return replace(self, failures=0) if self.failures and self.allows else self
 
-    def failed(self, now: float, chance: float) -> Circuit:
-        """A call failed. DeadlinePassed failures of calls made before it opened do not lengthen the wait.
+    def failed(self, now: float, jitter: float) -> Circuit:
+        """A call failed. Late failures of calls made before it opened do not lengthen the wait.
 
         Args:
             now: any monotonic clock, seconds.
-            chance: uniform in [0, 1), drawn for this event.
+            jitter: uniform in [0, 1), drawn for this event.
         """
         if not self.allows:
             return self
@@ -68,27 +68,27 @@ class Circuit:
             return replace(self, failures=failures)
         # A neighbour that fails again soon after it came back is flapping: go on doubling where that ended.
         settled = now - self.closed_at >= self.policy.probe_max_s
-        return self._opened(now, chance, 0 if settled else self.attempt + 1)
+        return self._opened(now, jitter, 0 if settled else self.attempt + 1)
 
     def probe_begins(self, now: float) -> Circuit:
         """Half-open if a probe is due at ``now``, else unchanged."""
-        if self.state is State.OPEN and now >= self.probe_at:
-            return replace(self, state=State.HALF_OPEN)
+        if self.state is CircuitState.OPEN and now >= self.probe_at:
+            return replace(self, state=CircuitState.HALF_OPEN)
         return self
 
     def probe_succeeded(self, now: float) -> Circuit:
         """The neighbour answers: calls may be made again."""
-        if self.state is not State.HALF_OPEN:
+        if self.state is not CircuitState.HALF_OPEN:
             return self
-        return replace(self, state=State.CLOSED, failures=0, closed_at=now)
+        return replace(self, state=CircuitState.CLOSED, failures=0, closed_at=now)
 
-    def probe_failed(self, now: float, chance: float) -> Circuit:
+    def probe_failed(self, now: float, jitter: float) -> Circuit:
         """Still no answer; the next probe waits up to twice as long."""
-        if self.state is not State.HALF_OPEN:
+        if self.state is not CircuitState.HALF_OPEN:
             return self
-        return self._opened(now, chance, self.attempt + 1)
+        return self._opened(now, jitter, self.attempt + 1)
 
-    def _opened(self, now: float, chance: float, attempt: int) -> Circuit:
+    def _opened(self, now: float, jitter: float, attempt: int) -> Circuit:
         longest = self.policy.probe_s
         for _ in range(attempt):
             if longest >= self.policy.probe_max_s:
@@ -96,5 +96,5 @@ class Circuit:
             longest *= 2
         longest = min(longest, self.policy.probe_max_s)
         # Between half and all of it: replicas that lost their neighbour together do not return together.
-        wait = longest * (0.5 + 0.5 * chance)
-        return replace(self, state=State.OPEN, failures=0, attempt=attempt, probe_at=now + wait)
+        wait = longest * (0.5 + 0.5 * jitter)
+        return replace(self, state=CircuitState.OPEN, failures=0, attempt=attempt, probe_at=now + wait)

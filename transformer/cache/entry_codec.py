@@ -25,7 +25,7 @@ VALUE_OVERHEAD_BYTES = _PREFIX.size + _HEADER.size
 """What a value holds beside its three texts."""
 
 
-class Unreadable(str, Enum):
+class DecodeFailure(str, Enum):
     """Why bytes are no entry for this process; each is a miss. The values are metric labels."""
 
     GARBAGE = "garbage"
@@ -45,31 +45,31 @@ def encode_entry(entry: CacheEntry, release: str) -> bytes:
     return _PREFIX.pack(_MAGIC, SCHEMA, zlib.crc32(body)) + body
 
 
-def decode_entry(value: bytes, release: str) -> CacheEntry | Unreadable:
+def decode_entry(value: bytes, release: str) -> CacheEntry | DecodeFailure:
     """The entry in ``value`` if ``release`` made it, else why not. Never raises, whatever the bytes are.
 
     The checksum guards the translation, which nothing else could verify; the caller compares the source text.
     """
     if len(value) < VALUE_OVERHEAD_BYTES or value[0] != _MAGIC:
-        return Unreadable.GARBAGE
+        return DecodeFailure.GARBAGE
     _, schema, checksum = _PREFIX.unpack_from(value)
     if schema != SCHEMA:
-        return Unreadable.OLDER if schema < SCHEMA else Unreadable.NEWER
+        return DecodeFailure.OLDER if schema < SCHEMA else DecodeFailure.NEWER
     body = value[_PREFIX.size :]
     if zlib.crc32(body) != checksum:
-        return Unreadable.GARBAGE
+        return DecodeFailure.GARBAGE
     return _decode_body(body, release)
 
 
-def _decode_body(body: bytes, release: str) -> CacheEntry | Unreadable:
+def _decode_body(body: bytes, release: str) -> CacheEntry | DecodeFailure:
     confidence, name_bytes, source_bytes = _HEADER.unpack_from(body)
     source_at = _HEADER.size + name_bytes
     text_at = source_at + source_bytes
     if text_at > len(body) or not 0.0 <= confidence <= 1.0:
-        return Unreadable.GARBAGE
+        return DecodeFailure.GARBAGE
     try:
         name = body[_HEADER.size : source_at].decode()
         source, text = body[source_at:text_at].decode(), body[text_at:].decode()
     except UnicodeDecodeError:
-        return Unreadable.GARBAGE
-    return CacheEntry(source, text, confidence, CacheTier.REDIS) if name == release else Unreadable.RELEASE
+        return DecodeFailure.GARBAGE
+    return CacheEntry(source, text, confidence, CacheTier.REDIS) if name == release else DecodeFailure.RELEASE

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from transformer.cache.breaker_store import BreakerStore
 from transformer.cache.entries import CacheEntry
-from transformer.cache.guarded_store import GuardedStore
 from transformer.cache.redis_client import ScriptCall, StoreError
-from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
+from transformer.cache.redis_scripts import ACQUIRE, RELEASE, RENEW, STORE_AND_RELEASE
 from transformer.metrics import SingleFlightMetrics
 
 _log = logging.getLogger("yiwen.cache")
@@ -35,7 +35,7 @@ _REFUSALS = ("auth", "response")
 """Kinds of fault that come of missing rights: what a script may not do, it fails of with an error of its own."""
 
 
-class Claim(str, Enum):
+class LeaseState(str, Enum):
     """How things stand with a key that has no value yet."""
 
     HELD = "held"
@@ -43,13 +43,13 @@ class Claim(str, Enum):
     BUSY = "busy"
     """Another holder has it."""
     FREE = "free"
-    """Nobody has it. Only a look can find that; a claim would have taken it."""
-    NONE = "none"
+    """Nobody has it. Only a peek can find that; acquiring would have taken it."""
+    UNAVAILABLE = "unavailable"
     """There is no lease to be had: Redis is not used or fails, or what lies there is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Lease:
     """A lease in this process' hands."""
 
     key: str
@@ -57,14 +57,14 @@ class Held:
     token: bytes
 
 
-class Sharing(Protocol):
+class SharedLeases(Protocol):
     """What other replicas are doing about translations; ``wanted`` is (key, normal text) each, as in a look-up."""
 
-    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+    async def acquire(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
         """Take each one's lease, unless its translation is there by now or somebody else is at it."""
         ...
 
-    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
+    async def peek(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
         """What has become of each that was BUSY."""
         ...
 
@@ -73,20 +73,20 @@ class Sharing(Protocol):
         ...
 
 
-class NothingShared:
+class NoLeases:
     """The null object for a transformer without Redis: there is nobody to wait for."""
 
-    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        return [Claim.NONE] * len(wanted)
+    async def acquire(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
+        return [LeaseState.UNAVAILABLE] * len(wanted)
 
-    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        return [Claim.NONE] * len(wanted)
+    async def peek(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
+        return [LeaseState.UNAVAILABLE] * len(wanted)
 
     def release(self, keys: Iterable[bytes]) -> None:
         return
 
 
-NOTHING_SHARED = NothingShared()
+NO_LEASES = NoLeases()
 
 
 def lease_key(key: str) -> str:
@@ -99,7 +99,7 @@ class Leases:
 
     def __init__(
         self,
-        store: GuardedStore,
+        store: BreakerStore,
         lease_s: float,
         metrics: SingleFlightMetrics,
         *,
@@ -111,40 +111,42 @@ class Leases:
         self._metrics = metrics
         self._clock = clock
         self._holder = secrets.token_hex(8)
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, Lease] = {}
         self._renewer: asyncio.Task[None] | None = None
         self._refused_until = float("-inf")
         self._told = False
 
-    async def claim(self, keys: Sequence[str]) -> list[bytes | Claim]:
-        """Take each key's lease in one round trip: HELD, BUSY or NONE, or the value that has come meanwhile."""
+    async def acquire(self, keys: Sequence[str]) -> list[bytes | LeaseState]:
+        """Take each key's lease in one round trip: HELD, BUSY, UNAVAILABLE, or its value, if stored meanwhile."""
         answers = None
         if self._store.answers and self._clock() >= self._refused_until:
-            calls = [ScriptCall(CLAIM, (key, lease_key(key)), (self._holder, self._lease_ms)) for key in keys]
+            calls = [
+                ScriptCall(ACQUIRE, (key, lease_key(key)), (self._holder, self._lease_ms)) for key in keys
+            ]
             answers = await self._store.ask("lease", keys, lambda store: store.run_many(calls))
-        claims: list[bytes | Claim] = [Claim.NONE] * len(keys)
+        states: list[bytes | LeaseState] = [LeaseState.UNAVAILABLE] * len(keys)
         if answers is not None:
-            claims = list(map(self._claimed, keys, answers))
+            states = list(map(self._acquired, keys, answers))
         if self._held and (self._renewer is None or self._renewer.done()):
             self._renewer = asyncio.create_task(self._renew())
-        for claim in claims:
-            self._metrics.claims.labels(claim.value if isinstance(claim, Claim) else "value").inc()
-        return claims
+        for state in states:
+            self._metrics.acquisitions.labels(state.value if isinstance(state, LeaseState) else "value").inc()
+        return states
 
-    async def look(self, keys: Sequence[str]) -> list[bytes | Claim]:
-        """Each key's value, or how things stand with it: BUSY, FREE or NONE; one round trip."""
+    async def peek(self, keys: Sequence[str]) -> list[bytes | LeaseState]:
+        """Each key's value, or how things stand with it: BUSY, FREE or UNAVAILABLE; one round trip."""
         both = [each for key in keys for each in (key, lease_key(key))]
         found = await self._store.ask("lease", both, lambda store: store.get_many(both))
         if found is None:
-            return [Claim.NONE] * len(keys)
+            return [LeaseState.UNAVAILABLE] * len(keys)
         pairs = zip(found[::2], found[1::2], strict=True)
         return [
-            value if value is not None else Claim.FREE if token is None else Claim.BUSY
+            value if value is not None else LeaseState.FREE if token is None else LeaseState.BUSY
             for value, token in pairs
         ]
 
-    def take(self, key: str) -> Held | None:
-        """The lease of ``key``, if held, for :func:`finish` or :func:`release`; it is renewed no more."""
+    def detach(self, key: str) -> Lease | None:
+        """Hand over the lease of ``key``, if held; it is not renewed any more."""
         held = self._held.pop(key, None)
         self._show()
         return held
@@ -155,20 +157,20 @@ class Leases:
             self._renewer.cancel()
             await asyncio.gather(self._renewer, return_exceptions=True)
 
-    def _claimed(self, key: str, answer: Any) -> bytes | Claim:  # noqa: ANN401  what a script returns
+    def _acquired(self, key: str, answer: Any) -> bytes | LeaseState:  # noqa: ANN401  what a script returns
         if isinstance(answer, StoreError):
             self._store.count_fault("lease", answer)
             if answer.kind in _REFUSALS:
                 self._refuse()
-            return Claim.NONE
+            return LeaseState.UNAVAILABLE
         state, *rest = answer
         if state == b"value":
             return bytes(rest[0])
         if state == b"busy":
-            return Claim.BUSY
-        self._held[key] = Held(key, rest[0])
+            return LeaseState.BUSY
+        self._held[key] = Lease(key, rest[0])
         self._show()
-        return Claim.HELD
+        return LeaseState.HELD
 
     def _refuse(self) -> None:
         self._refused_until = self._clock() + REFUSED_S
@@ -188,18 +190,18 @@ class Leases:
             answers = await self._store.ask("lease", keys, lambda store, calls=calls: store.run_many(calls))  # type: ignore[misc]
             for each, answer in zip(held, answers or (), strict=False):
                 if answer == 0 and self._held.get(each.key) is each:
-                    self.take(each.key)  # it had ended, and may be another's by now
+                    self.detach(each.key)  # it had ended, and may be another's by now
                     self._metrics.events.labels("lease_lost").inc()
 
     def _show(self) -> None:
         self._metrics.leases.set(len(self._held))
 
 
-def finish(held: Held, value: bytes, lifetime_ms: int) -> ScriptCall:
+def store_and_release(lease: Lease, value: bytes, lifetime_ms: int) -> ScriptCall:
     """Store the value and give its lease back; nothing happens if the lease has become another's."""
-    return ScriptCall(FINISH, (held.key, lease_key(held.key)), (held.token, value, lifetime_ms))
+    return ScriptCall(STORE_AND_RELEASE, (lease.key, lease_key(lease.key)), (lease.token, value, lifetime_ms))
 
 
-def release(held: Held) -> ScriptCall:
+def release_call(lease: Lease) -> ScriptCall:
     """Give a lease back without a value."""
-    return ScriptCall(RELEASE, (lease_key(held.key),), (held.token,))
+    return ScriptCall(RELEASE, (lease_key(lease.key),), (lease.token,))

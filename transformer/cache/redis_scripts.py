@@ -23,7 +23,7 @@ def _script(source: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-CLAIM = _script(
+ACQUIRE = _script(
     """
 local value = redis.call('GET', KEYS[1])
 if value then return {'value', value} end
@@ -44,7 +44,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 )
 """Keys: lease. Arguments: token, milliseconds. 1 if the lease is still the token's."""
 
-FINISH = _script(
+STORE_AND_RELEASE = _script(
     """
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return 0 end

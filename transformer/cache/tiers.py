@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from serving.settings import SettingsError
 from transformer.cache.circuit import CircuitPolicy
 from transformer.cache.entries import Cache, CacheEntry, verified
-from transformer.cache.leases import Claim
+from transformer.cache.leases import LeaseState
 from transformer.cache.memory import create_cache
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
 from transformer.cache.redis_client import RedisStore, StoreSettings
@@ -51,27 +51,27 @@ class TieredCache:
         if self._shared is not None:
             await self._shared.put_many(entries)
 
-    async def claim(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        """As :meth:`transformer.cache.leases.Sharing.claim`; without Redis, NONE at once.
+    async def acquire(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
+        """As :meth:`transformer.cache.leases.SharedLeases.acquire`; without Redis, UNAVAILABLE at once.
 
         What came to memory while Redis was being asked is taken from there.
         """
         if self._shared is None:
-            return [Claim.NONE] * len(wanted)
+            return [LeaseState.UNAVAILABLE] * len(wanted)
         keys = [key for key, _ in wanted]
         found = dict(zip(keys, await self._memory.get_many(keys), strict=True))
         absent = [key for key, entry in found.items() if entry is None]
-        claims = dict(zip(absent, await self._shared.claim(absent), strict=True)) if absent else {}
-        return await self._verified(wanted, [found[key] or claims[key] for key in keys])
+        states = dict(zip(absent, await self._shared.acquire(absent), strict=True)) if absent else {}
+        return await self._verified(wanted, [found[key] or states[key] for key in keys])
 
-    async def look(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | Claim]:
-        """As :meth:`transformer.cache.leases.Sharing.look`."""
+    async def peek(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
+        """As :meth:`transformer.cache.leases.SharedLeases.peek`."""
         if self._shared is None:
-            return [Claim.NONE] * len(wanted)
-        return await self._verified(wanted, await self._shared.look([key for key, _ in wanted]))
+            return [LeaseState.UNAVAILABLE] * len(wanted)
+        return await self._verified(wanted, await self._shared.peek([key for key, _ in wanted]))
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """As :meth:`transformer.cache.leases.Sharing.release`."""
+        """As :meth:`transformer.cache.leases.SharedLeases.release`."""
         if self._shared is not None:
             self._shared.release(keys)
 
@@ -81,11 +81,13 @@ class TieredCache:
             await self._shared.close()
 
     async def _verified(
-        self, wanted: Sequence[tuple[bytes, str]], found: Sequence[CacheEntry | Claim]
-    ) -> list[CacheEntry | Claim]:
+        self, wanted: Sequence[tuple[bytes, str]], found: Sequence[CacheEntry | LeaseState]
+    ) -> list[CacheEntry | LeaseState]:
         """``found``, kept in memory; an entry of another text is in the way of a lease and none of ours."""
         answers = [
-            each if isinstance(each, Claim) else verified(each, text, self._metrics) or Claim.NONE
+            each
+            if isinstance(each, LeaseState)
+            else verified(each, text, self._metrics) or LeaseState.UNAVAILABLE
             for (_, text), each in zip(wanted, found, strict=True)
         ]
         rows = zip(wanted, answers, strict=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
 from protocol.messages import CacheStatus
 from transformer.cache.entries import Cache, CacheEntry
-from transformer.cache.leases import NOTHING_SHARED, Claim, Sharing
+from transformer.cache.leases import NO_LEASES, LeaseState, SharedLeases
 from transformer.errors import PredictorTooLate
 from transformer.generation.generator import Generator
 from transformer.generation.single_flight import DeadlinePassed, SharedCall, SharedResult, SingleFlight
@@ -59,7 +59,7 @@ class MissCoordinator:
         cache: Cache,
         generator: Generator,
         metrics: TransformerMetrics,
-        sharing: Sharing = NOTHING_SHARED,
+        sharing: SharedLeases = NO_LEASES,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Start nothing yet.
@@ -90,7 +90,7 @@ class MissCoordinator:
 
         async def work(wanted: Sequence[Wanted], call: _Call) -> None:
             run = _Run(by_key, replace(context, deadline=call.deadline), call)
-            found = await self._sharing.claim(wanted)
+            found = await self._sharing.acquire(wanted)
             await self._proceed(dict(zip(wanted, found, strict=True)), run)
 
         try:
@@ -122,11 +122,15 @@ class MissCoordinator:
     def _key(self, job: Job, context: RequestContext) -> Wanted:
         return job.key(self._release, context.options), job.first.normal
 
-    async def _proceed(self, found: Mapping[Wanted, CacheEntry | Claim], run: _Run) -> None:
+    async def _proceed(self, found: Mapping[Wanted, CacheEntry | LeaseState], run: _Run) -> None:
         """Generate what no other replica generates, while waiting for the rest."""
         self._resolve_entries(found, run)
-        busy = [each for each, state in found.items() if state is Claim.BUSY]
-        own = [each for each, state in found.items() if state is Claim.HELD or state is Claim.NONE]
+        busy = [each for each, state in found.items() if state is LeaseState.BUSY]
+        own = [
+            each
+            for each, state in found.items()
+            if state is LeaseState.HELD or state is LeaseState.UNAVAILABLE
+        ]
         if own and busy:
             await asyncio.gather(self._generate(own, run), self._follow(busy, run))
         elif own:
@@ -161,23 +165,27 @@ class MissCoordinator:
             if run.context.deadline.has_passed:
                 return
             found = await self._poll(waiting)
-            given_up = [each for each, state in found.items() if state is Claim.HELD or state is Claim.NONE]
+            given_up = [
+                each
+                for each, state in found.items()
+                if state is LeaseState.HELD or state is LeaseState.UNAVAILABLE
+            ]
             if given_up:
                 self._metrics.events.labels("taken_over").inc(len(given_up))
                 await self._proceed(found, run)
                 return
             self._resolve_entries(found, run)
-            waiting = [each for each, state in found.items() if state is Claim.BUSY]
+            waiting = [each for each, state in found.items() if state is LeaseState.BUSY]
 
-    async def _poll(self, wanted: Sequence[Wanted]) -> dict[Wanted, CacheEntry | Claim]:
+    async def _poll(self, wanted: Sequence[Wanted]) -> dict[Wanted, CacheEntry | LeaseState]:
         """The state of each text; leases that ended without a translation are claimed."""
-        found = dict(zip(wanted, await self._sharing.look(wanted), strict=True))
-        free = [each for each, state in found.items() if state is Claim.FREE]
+        found = dict(zip(wanted, await self._sharing.peek(wanted), strict=True))
+        free = [each for each, state in found.items() if state is LeaseState.FREE]
         if free:
-            found.update(zip(free, await self._sharing.claim(free), strict=True))
+            found.update(zip(free, await self._sharing.acquire(free), strict=True))
         return found
 
-    def _resolve_entries(self, found: Mapping[Wanted, CacheEntry | Claim], run: _Run) -> None:
+    def _resolve_entries(self, found: Mapping[Wanted, CacheEntry | LeaseState], run: _Run) -> None:
         for each, state in found.items():
             if isinstance(state, CacheEntry):
                 self._metrics.roles.labels("remote").inc()

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from protocol.messages import GenerateRequest
-from transformer.errors import TooMuchWaiting
+from transformer.errors import AdmissionRejected
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.http_responses import RETRY_AFTER_S
 
-MEMORY_S = 10.0
+RATE_TIME_CONSTANT_S = 10.0
 """Time constant of the measured rate: some seconds, as long as a few answers and shorter than a scale-up."""
 
-LONGEST_RETRY_AFTER_S = 60.0
+MAX_RETRY_AFTER_S = 60.0
 """Callers are not sent away for longer: by then replicas have been added, or the measure is stale."""
 
 
@@ -33,8 +33,8 @@ LONGEST_RETRY_AFTER_S = 60.0
 class DrainRate:
     """Tokens a second that the predictor gets done while it has work; events return the next state.
 
-    Both sums fade with the time constant ``MEMORY_S``; their quotient is the rate. Time without work counts for
-    nothing, so a quiet hour does not look like a slow one.
+    Both sums decay with the time constant ``RATE_TIME_CONSTANT_S``; their quotient is the rate. Time without work is
+    not counted, so a quiet hour does not look like a slow one.
     """
 
     tokens: float = 0.0
@@ -42,7 +42,7 @@ class DrainRate:
     at: float | None = None
     """Time of the last event, seconds."""
 
-    def observed(self, now: float, *, busy: bool, done: int = 0) -> DrainRate:
+    def updated(self, now: float, *, busy: bool, done: int = 0) -> DrainRate:
         """The state at ``now``.
 
         Args:
@@ -51,9 +51,9 @@ class DrainRate:
             done: tokens of an answer that is complete now.
         """
         passed_s = 0.0 if self.at is None else max(0.0, now - self.at)
-        kept = math.exp(-passed_s / MEMORY_S)
+        kept = math.exp(-passed_s / RATE_TIME_CONSTANT_S)
         # The integral of the fading weight over the time that passed.
-        gained_s = MEMORY_S * (1.0 - kept) if busy else 0.0
+        gained_s = RATE_TIME_CONSTANT_S * (1.0 - kept) if busy else 0.0
         return DrainRate(self.tokens * kept + done, self.busy_s * kept + gained_s, now)
 
     @property
@@ -63,7 +63,7 @@ class DrainRate:
 
 
 def retry_after_s(excess_tokens: float, tokens_per_s: float) -> float:
-    """Seconds until ``excess_tokens`` have drained, in [``RETRY_AFTER_S``, ``LONGEST_RETRY_AFTER_S``].
+    """Seconds until ``excess_tokens`` have drained, in [``RETRY_AFTER_S``, ``MAX_RETRY_AFTER_S``].
 
     Args:
         excess_tokens: what there is no room for.
@@ -71,15 +71,15 @@ def retry_after_s(excess_tokens: float, tokens_per_s: float) -> float:
     """
     if tokens_per_s <= 0:
         return RETRY_AFTER_S
-    return max(RETRY_AFTER_S, min(LONGEST_RETRY_AFTER_S, excess_tokens / tokens_per_s))
+    return max(RETRY_AFTER_S, min(MAX_RETRY_AFTER_S, excess_tokens / tokens_per_s))
 
 
-def tokens_of(request: GenerateRequest) -> int:
+def request_tokens(request: GenerateRequest) -> int:
     """What a request may cost: its prompts and the longest answers allowed, in tokens."""
     return sum(map(len, request.prompts)) + sum(request.max_new_tokens)
 
 
-class Admission:
+class AdmissionController:
     """The work that one process has taken on and not finished."""
 
     def __init__(
@@ -100,12 +100,12 @@ class Admission:
         One request is always taken on while nothing else is under way, however large.
 
         Raises:
-            TooMuchWaiting: there is no room now.
+            AdmissionRejected: there is no room now.
         """
         excess = self.tokens + tokens - self._budget
         if excess > 0 and self.tokens:
             self._results.labels("refused").inc()
-            raise TooMuchWaiting(self.tokens, self._budget, tokens, retry_after_s=self._wait_s(excess))
+            raise AdmissionRejected(self.tokens, self._budget, tokens, retry_after_s=self._wait_s(excess))
         self._results.labels("admitted").inc()
         self._note()
         self.tokens += tokens
@@ -129,4 +129,4 @@ class Admission:
         self.tokens -= tokens
 
     def _note(self, done: int = 0) -> None:
-        self._rate = self._rate.observed(self._clock(), busy=self.tokens > 0, done=done)
+        self._rate = self._rate.updated(self._clock(), busy=self.tokens > 0, done=done)

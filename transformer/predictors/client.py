@@ -34,18 +34,23 @@ from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
 from transformer.errors import ConnectionsBusy, PredictorTooLate, PredictorUnreachable
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.connections import BROKEN_OFF, Attempt, create_session, explain
-from transformer.predictors.predictor_answers import RETRY_AFTER_S, Answer, error_of, release_of
-from transformer.predictors.retry_budget import Retries, RetryKind
+from transformer.predictors.connections import (
+    CONNECTION_LOST,
+    ConnectionAttempt,
+    create_session,
+    to_yiwen_error,
+)
+from transformer.predictors.http_responses import RETRY_AFTER_S, HttpResponse, error_of, release_of
+from transformer.predictors.retry_budget import RetryKind, SharedRetryBudget
 
 DEADLINE_GRACE_S = 0.25
 """How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""
 
-ASK_LIMIT_S = 5.0
+PROBE_TIMEOUT_S = 5.0
 """Seconds for a question about the predictor itself. It takes milliseconds, but a proxy may hold it while a predictor
 starts."""
 
-TRAVELLING_HEADERS = ("traceparent", "tracestate")
+FORWARDED_HEADERS = ("traceparent", "tracestate")
 
 
 class PredictorClient:
@@ -59,7 +64,7 @@ class PredictorClient:
         clock: Callable[[], float] = time.monotonic,
         *,
         url: str | None = None,
-        retries: Retries | None = None,
+        retries: SharedRetryBudget | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -75,7 +80,7 @@ class PredictorClient:
         self._model_name = model_name
         self._metrics = metrics
         self._clock = clock
-        self._retries = retries or Retries(metrics, clock)
+        self._retries = retries or SharedRetryBudget(metrics, clock)
         self._model_url = f"{url or config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
         self._url = self._model_url + "/infer"
         self._stream_url = self._model_url + "/generate_stream"
@@ -101,7 +106,7 @@ class PredictorClient:
 
         Args:
             request: ``deadline_ms`` is the time that is left.
-            headers: as :func:`travelling_headers` makes them.
+            headers: as :func:`forwarded_headers` makes them.
 
         Raises:
             YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
@@ -142,11 +147,11 @@ class PredictorClient:
                                 open_prompts.discard(delta.index)
                             yield delta
         except aiohttp.ClientError as error:
-            raise explain(error, self._config) from error
+            raise to_yiwen_error(error, self._config) from error
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._clock() - started) from None
         if open_prompts:
-            raise PredictorUnreachable(BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+            raise PredictorUnreachable(CONNECTION_LOST, retry_after_s=RETRY_AFTER_S)
 
     async def is_ready(self) -> bool:
         """Whether the predictor says that it takes requests; False also if it cannot be asked."""
@@ -158,13 +163,13 @@ class PredictorClient:
         answer = await self._ask(self._model_url)
         return None if answer is None else release_of(answer)
 
-    async def _ask(self, url: str) -> Answer | None:
+    async def _ask(self, url: str) -> HttpResponse | None:
         if self._unpooled is None:
             return None
-        limit = aiohttp.ClientTimeout(total=ASK_LIMIT_S)
+        limit = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
         try:
             async with self._unpooled.get(
-                url, allow_redirects=False, timeout=limit, trace_request_ctx=Attempt()
+                url, allow_redirects=False, timeout=limit, trace_request_ctx=ConnectionAttempt()
             ) as response:
                 return await _read_whole(response)
         except (aiohttp.ClientError, asyncio.TimeoutError):
@@ -203,29 +208,29 @@ class PredictorClient:
             headers=headers,
             allow_redirects=False,
             timeout=limit,
-            trace_request_ctx=Attempt(),
+            trace_request_ctx=ConnectionAttempt(),
         )
         if response.status != HTTPStatus.OK:
             async with response:
                 raise error_of(await _read_whole(response))
         return response
 
-    async def _send(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _send(self, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
         async with self._connection():
             pooled, unpooled = self._pooled, self._unpooled
             if pooled is None or unpooled is None:
                 raise _not_open()
-            attempt = Attempt()
+            attempt = ConnectionAttempt()
             try:
                 return await self._post(pooled, body, headers, attempt)
             except aiohttp.ClientError as error:
                 may_repeat = self._pooled is not None and attempt.may_repeat(error)
-                if not (may_repeat and self._retries.allow(RetryKind.REPEAT)):
-                    raise explain(error, self._config) from error
+                if not (may_repeat and self._retries.allow(RetryKind.RECONNECT)):
+                    raise to_yiwen_error(error, self._config) from error
             try:
-                return await self._post(unpooled, body, headers, Attempt())
+                return await self._post(unpooled, body, headers, ConnectionAttempt())
             except aiohttp.ClientError as error:
-                raise explain(error, self._config) from error
+                raise to_yiwen_error(error, self._config) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
@@ -243,8 +248,12 @@ class PredictorClient:
             self._free.release()
 
     async def _post(
-        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], attempt: Attempt
-    ) -> Answer:
+        self,
+        session: aiohttp.ClientSession,
+        body: bytes,
+        headers: Mapping[str, str],
+        attempt: ConnectionAttempt,
+    ) -> HttpResponse:
         async with session.post(
             self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
         ) as response:
@@ -252,11 +261,11 @@ class PredictorClient:
             return await _read_whole(response)
 
 
-def travelling_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
+def forwarded_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
     """What of a caller's request travels on to the predictor: its id, and the trace it belongs to."""
     return {
         "x-request-id": request_id,
-        **{name: headers[name] for name in TRAVELLING_HEADERS if name in headers},
+        **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
     }
 
 
@@ -269,12 +278,12 @@ def _not_open() -> NotReady:
     return NotReady("the transformer is starting or stopping; retry", retry_after_s=RETRY_AFTER_S)
 
 
-async def _read_whole(response: aiohttp.ClientResponse) -> Answer:
+async def _read_whole(response: aiohttp.ClientResponse) -> HttpResponse:
     lower = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status, lower, await response.read())
+    return HttpResponse(response.status, lower, await response.read())
 
 
-def _read(answer: Answer) -> GenerateResponse:
+def _read(answer: HttpResponse) -> GenerateResponse:
     if answer.status == HTTPStatus.OK:
         return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
     raise error_of(answer)

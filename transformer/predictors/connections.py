@@ -9,15 +9,15 @@ import aiohttp
 from protocol.errors import YiwenError
 from transformer.config import TransformerConfig
 from transformer.errors import NoConnection, PredictorFault, PredictorTooLate, PredictorUnreachable
-from transformer.predictors.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.http_responses import RETRY_AFTER_S
 
-BROKEN_OFF = "the connection to the predictor broke before its answer was complete; retry"
+CONNECTION_LOST = "the connection to the predictor broke before its answer was complete; retry"
 
 _NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _BROKEN = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
 
 
-class Attempt:
+class ConnectionAttempt:
     """How far one try came, to know what to do when it fails."""
 
     __slots__ = ("answered", "reused")
@@ -44,14 +44,14 @@ class Attempt:
 def create_session(config: TransformerConfig, *, pooled: bool) -> aiohttp.ClientSession:
     """A session whose connections serve one request after the other, or (not ``pooled``) one request each.
 
-    Requests bring their :class:`Attempt` as ``trace_request_ctx``.
+    Requests bring their :class:`ConnectionAttempt` as ``trace_request_ctx``.
     """
     if pooled:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=config.keepalive_s)
     else:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
     reuse = aiohttp.TraceConfig()
-    reuse.on_connection_reuseconn.append(_note_reuse)
+    reuse.on_connection_reuseconn.append(_mark_reused)
     return aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(
@@ -64,7 +64,7 @@ def create_session(config: TransformerConfig, *, pooled: bool) -> aiohttp.Client
     )
 
 
-def explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
+def to_yiwen_error(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
     """What a failed exchange means to the caller, who need not learn the predictor's address."""
     if isinstance(error, _NO_CONNECTION):
         return NoConnection(retry_after_s=RETRY_AFTER_S)
@@ -72,10 +72,10 @@ def explain(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError
         return PredictorTooLate(config.read_timeout_s)
     if isinstance(error, aiohttp.ClientResponseError):
         return PredictorFault("what answers at YIWEN_PREDICTOR_URL does not speak HTTP; check its port")
-    return PredictorUnreachable(BROKEN_OFF, retry_after_s=RETRY_AFTER_S)
+    return PredictorUnreachable(CONNECTION_LOST, retry_after_s=RETRY_AFTER_S)
 
 
-async def _note_reuse(
+async def _mark_reused(
     _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
 ) -> None:
     context.trace_request_ctx.reused = True

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
-from transformer.predictors.warming import Warming
+from transformer.predictors.readiness import ColdStartStatus
 
 
 class Predictor(Protocol):
@@ -22,6 +22,6 @@ class StreamingPredictor(Predictor, Protocol):
 
     def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
-    ) -> AsyncGenerator[TokenDelta | Warming, None]:
+    ) -> AsyncGenerator[TokenDelta | ColdStartStatus, None]:
         """Have prompts continued, token by token."""
         ...

@@ -22,7 +22,7 @@ from transformer.metrics import TransformerMetrics
 TAGS = ("latest", "prev")
 """As KServe names them; its own choice, not configurable there."""
 
-FRUITLESS_S = 1.0
+NEGATIVE_TTL_S = 1.0
 """Seconds after a search in vain in which no other is made."""
 
 
@@ -55,29 +55,29 @@ def tagged_addresses(config: TransformerConfig) -> tuple[Address, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class RouteCache:
     """What is remembered at one moment; events return the next one. Times are seconds on any monotonic clock."""
 
     address: Address | None = None
     until: float = 0.0
-    fruitless_until: float = float("-inf")
+    negative_until: float = float("-inf")
     """Before this no search is made."""
 
     def at(self, now: float) -> Address | None:
         """The address to use in place of the usual one."""
         return self.address if now < self.until else None
 
-    def found(self, address: Address, now: float, remembered_s: float) -> Whereabouts:
+    def found(self, address: Address, now: float, ttl_s: float) -> RouteCache:
         """A search came to ``address``."""
-        return Whereabouts(address, now + remembered_s)
+        return RouteCache(address, now + ttl_s)
 
-    def not_found(self, now: float) -> Whereabouts:
+    def not_found(self, now: float) -> RouteCache:
         """A search came to nothing."""
-        return Whereabouts(fruitless_until=now + FRUITLESS_S)
+        return RouteCache(negative_until=now + NEGATIVE_TTL_S)
 
-    def without(self, address: Address) -> Whereabouts:
+    def invalidated(self, address: Address) -> RouteCache:
         """``address`` turned out not to be it, or not to be there any more."""
-        return Whereabouts(fruitless_until=self.fruitless_until) if self.address == address else self
+        return RouteCache(negative_until=self.negative_until) if self.address == address else self
 
 
 class ReleaseSearch:
@@ -86,36 +86,36 @@ class ReleaseSearch:
     def __init__(
         self,
         release: str,
-        asked: Mapping[Address, Callable[[], Awaitable[str | None]]],
+        probes: Mapping[Address, Callable[[], Awaitable[str | None]]],
         metrics: TransformerMetrics,
         *,
-        remembered_s: float,
+        ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is remembered yet.
 
         Args:
             release: whose predictor is wanted.
-            asked: for each tagged address, what asks for the release served there; it never raises.
+            probes: for each tagged address, what asks for the release served there; it never raises.
             metrics: of this process.
-            remembered_s: seconds that a found address is used before the usual one is tried again.
+            ttl_s: seconds that a found address is used before the usual one is tried again.
             clock: monotonic, seconds.
         """
         self._release = release
-        self._asked = asked
+        self._probes = probes
         self._searches = metrics.predictor.searches
-        self._remembered_s = remembered_s
+        self._remembered_s = ttl_s
         self._clock = clock
-        self._known = Whereabouts()
+        self._cache = RouteCache()
         self._search: asyncio.Task[Address | None] | None = None
 
     def current(self) -> Address | None:
         """The remembered address, None for the usual one."""
-        return self._known.at(self._clock())
+        return self._cache.at(self._clock())
 
-    def forget(self, address: Address) -> None:
+    def invalidate(self, address: Address) -> None:
         """Take in that ``address`` is not it, or is gone."""
-        self._known = self._known.without(address)
+        self._cache = self._cache.invalidated(address)
 
     async def find(self, refused_by: Address) -> Address | None:
         """Another address than ``refused_by`` that serves the release; None if there is none now.
@@ -125,11 +125,11 @@ class ReleaseSearch:
         known = self.current()
         if known is not None and known != refused_by:
             return known  # somebody else found it while this request was under way
-        self.forget(refused_by)
+        self.invalidate(refused_by)
         if self._search is None:
-            if self._clock() < self._known.fruitless_until:
+            if self._clock() < self._cache.negative_until:
                 return None
-            self._search = asyncio.create_task(self._look())
+            self._search = asyncio.create_task(self._search_all())
         return await asyncio.shield(self._search)
 
     async def close(self) -> None:
@@ -137,26 +137,26 @@ class ReleaseSearch:
         if self._search is not None:
             await self._search
 
-    async def _look(self) -> Address | None:
+    async def _search_all(self) -> Address | None:
         """Ask all addresses at once and take the first that is right."""
-        asking = [asyncio.create_task(self._ask(address)) for address in self._asked]
+        asking = [asyncio.create_task(self._probe(address)) for address in self._probes]
         try:
             for answer in asyncio.as_completed(asking):
                 address, release = await answer
                 if release == self._release:
                     self._searches.labels("found").inc()
-                    self._known = self._known.found(address, self._clock(), self._remembered_s)
+                    self._cache = self._cache.found(address, self._clock(), self._remembered_s)
                     return address
             self._searches.labels("not_found").inc()
-            self._known = self._known.not_found(self._clock())
+            self._cache = self._cache.not_found(self._clock())
             return None
         finally:
             self._search = None
             for task in asking:
                 task.cancel()
 
-    async def _ask(self, address: Address) -> tuple[Address, str | None]:
-        return address, await self._asked[address]()
+    async def _probe(self, address: Address) -> tuple[Address, str | None]:
+        return address, await self._probes[address]()
 
 
 def _is_ip_address(host: str) -> bool:

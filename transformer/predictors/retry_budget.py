@@ -5,7 +5,7 @@ earns a tenth of a retry, and each retry has to be paid for (the budget that Fin
 https://finagle.github.io/blog/2016/02/08/retry-budgets/).
 
 Not paid for, since it is no second attempt at work that a predictor took on: asking whether it is up
-(:mod:`transformer.predictors.warming`), and sending to another predictor what one refused for its release
+(:mod:`transformer.predictors.readiness`), and sending to another predictor what one refused for its release
 (:mod:`transformer.predictors.release_search`).
 """
 
@@ -18,24 +18,24 @@ from enum import Enum
 
 from transformer.metrics import TransformerMetrics
 
-RATIO = 0.1
-"""Retries that each request earns."""
+RETRY_RATIO = 0.1
+"""SharedRetryBudget that each request earns."""
 
 BURST = 10.0
 """Most retries that can be saved up: a few requests find their idle connections closed when a predictor restarts."""
 
-FLOOR_PER_S = 0.1
-"""Retries a second that are there without requests, for a service that has few."""
+MIN_RETRIES_PER_S = 0.1
+"""SharedRetryBudget a second that are there without requests, for a service that has few."""
 
 
 class RetryKind(str, Enum):
     """What is sent twice."""
 
-    REPEAT = "repeat"
+    RECONNECT = "reconnect"
     """To the same address at once: no connection came about, or one that had been idle broke."""
-    READDRESS = "readdress"
+    REROUTE = "reroute"
     """To the predictor's own address, after one that had been remembered answered 503 or 404."""
-    RESUME = "resume"
+    COLD_START = "cold_start"
     """After a wait for a predictor that had answered 503 and yet, when asked, said that it is ready."""
 
 
@@ -43,18 +43,18 @@ class RetryKind(str, Enum):
 class RetryBudget:
     """A budget at one moment; events return the next one.
 
-    In every stretch of time, however long, at most ``BURST + FLOOR_PER_S * seconds + RATIO * requests`` retries are
-    allowed.
+    In every stretch of time, however long, at most ``BURST + MIN_RETRIES_PER_S * seconds + RETRY_RATIO * requests``
+    retries are allowed.
     """
 
     saved: float = BURST
-    """Retries that may be made now."""
+    """SharedRetryBudget that may be made now."""
     at: float | None = None
     """Time of the last event, seconds."""
 
     def sent(self, now: float) -> RetryBudget:
         """A request went out for the first time, at ``now`` on any monotonic clock (seconds)."""
-        return RetryBudget(min(BURST, self._saved_at(now) + RATIO), now)
+        return RetryBudget(min(BURST, self._saved_at(now) + RETRY_RATIO), now)
 
     def retried(self, now: float) -> RetryBudget | None:
         """One retry is made at ``now``; None if it may not be."""
@@ -63,10 +63,10 @@ class RetryBudget:
 
     def _saved_at(self, now: float) -> float:
         passed_s = 0.0 if self.at is None else max(0.0, now - self.at)
-        return min(BURST, self.saved + FLOOR_PER_S * passed_s)
+        return min(BURST, self.saved + MIN_RETRIES_PER_S * passed_s)
 
 
-class Retries:
+class SharedRetryBudget:
     """The budget of one process, shared by all that send to the predictor."""
 
     def __init__(self, metrics: TransformerMetrics, clock: Callable[[], float] = time.monotonic) -> None:

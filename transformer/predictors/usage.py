@@ -14,21 +14,21 @@ from dataclasses import dataclass
 
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.predictors.interface import StreamingPredictor
-from transformer.predictors.warming import Warming
+from transformer.predictors.readiness import ColdStartStatus
 
 
 @dataclass(slots=True)
-class Tally:
+class TokenUsage:
     """Running total of one request."""
 
     generated_tokens: int = 0
 
 
-_tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+_tally: ContextVar[TokenUsage | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def counting(tally: Tally) -> Iterator[None]:
+def counting(tally: TokenUsage) -> Iterator[None]:
     """Count what is generated inside, and in tasks that are started inside, into ``tally``."""
     token = _tally.set(tally)
     try:
@@ -51,7 +51,7 @@ class CountedPredictor:
 
     async def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
-    ) -> AsyncGenerator[TokenDelta | Warming, None]:
+    ) -> AsyncGenerator[TokenDelta | ColdStartStatus, None]:
         """Have prompts continued, token by token."""
         async with aclosing(self._predictor.stream(request, headers)) as items:
             async for item in items:

@@ -16,7 +16,7 @@ from protocol.messages import Generation, GenerationEnd, TokenDelta
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.generator import Generator
 from transformer.predictors.interface import StreamingPredictor
-from transformer.predictors.warming import Warming
+from transformer.predictors.readiness import ColdStartStatus
 from transformer.request_context import RequestContext
 from transformer.texts.attempts import GREEDY, Attempt, GenerationResult, translation_by_glossary
 from transformer.texts.placeholders import protected_spans
@@ -28,7 +28,7 @@ from transformer.tokens.tokenizer import PromptTokenizer
 class Report(Protocol):
     """Who is told."""
 
-    def warming(self, warming: Warming) -> None:
+    def warming(self, warming: ColdStartStatus) -> None:
         """The predictor is being started; comes before all else."""
 
     def grown(self, job: Job, text: str) -> None:
@@ -97,7 +97,7 @@ class StreamedGenerator:
         request = await self._generator.request(attempts, GREEDY, context)
         async with aclosing(self._predictor.stream(request, context.headers)) as items:
             async for item in items:
-                if isinstance(item, Warming):
+                if isinstance(item, ColdStartStatus):
                     report.warming(item)
                     continue
                 answer = _answer_of(item, answers)

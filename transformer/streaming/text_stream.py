@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from protocol.messages import CacheStatus, TextFormat, TranslateRequest
 from protocol.text_stream import TextDelta, TextEnd, Usage
 from transformer.pipeline import Pipeline
-from transformer.predictors.usage import Tally, counting
-from transformer.predictors.warming import Warming
+from transformer.predictors.readiness import ColdStartStatus
+from transformer.predictors.usage import TokenUsage, counting
 from transformer.request_context import RequestContext
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
@@ -46,14 +46,14 @@ class TextGeneration:
         """
         context = self._pipeline.begin(request, headers)
         (document,) = await self._pipeline.split(request)
-        tally = Tally()
+        tally = TokenUsage()
         with counting(tally):
             answers = await self._pipeline.answers(jobs_of([document]), context)
         return self._end(document, answers, tally)
 
     async def stream(
         self, request: TranslateRequest, headers: Mapping[str, str]
-    ) -> AsyncGenerator[TextDelta | Warming, None]:
+    ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         """The answer in pieces; arguments and errors as in :meth:`whole`.
 
         Pieces add up to the whole answer, unless a guard objects to a sentence that is out already: then the last
@@ -62,7 +62,7 @@ class TextGeneration:
         context = self._pipeline.begin(request, headers)
         (document,) = await self._pipeline.split(request)
         board = _Board(lambda job, made: self._pipeline.store([(job, made)], context))
-        tally = Tally()
+        tally = TokenUsage()
         tasks = await self._start(document, context, board, tally)
         try:
             writer = DocumentWriter(document)
@@ -87,7 +87,7 @@ class TextGeneration:
             await _drop(tasks)
 
     async def _start(
-        self, document: Document, context: RequestContext, board: _Board, tally: Tally
+        self, document: Document, context: RequestContext, board: _Board, tally: TokenUsage
     ) -> list[asyncio.Task[None]]:
         """What is to be waited for, once the cache has been asked."""
         jobs = jobs_of([document])
@@ -113,7 +113,7 @@ class TextGeneration:
             board.take(identity, answer)
 
     def _end(
-        self, document: Document, answers: Mapping[Identity, Answer], tally: Tally
+        self, document: Document, answers: Mapping[Identity, Answer], tally: TokenUsage
     ) -> tuple[str, TextEnd]:
         """The whole text, and all else that is known of it."""
         translation = translation_of(document, answers)
@@ -135,7 +135,7 @@ class _Board:
 
     def __init__(self, remember: Callable[[Job, GenerationResult], Awaitable[None]]) -> None:
         self.changed = asyncio.Event()
-        self.news: Warming | None = None
+        self.news: ColdStartStatus | None = None
         self.progress: dict[Identity, Progress] = {}
         self.answers: dict[Identity, Answer] = {}
         self._remember = remember
@@ -151,7 +151,7 @@ class _Board:
         self.progress[identity] = Progress(answer.text, complete=True)
         self.changed.set()
 
-    def warming(self, warming: Warming) -> None:
+    def warming(self, warming: ColdStartStatus) -> None:
         self.news = warming
         self.changed.set()
 
@@ -168,7 +168,7 @@ class _Board:
         )
 
 
-async def _counted(work: Awaitable[None], tally: Tally) -> None:
+async def _counted(work: Awaitable[None], tally: TokenUsage) -> None:
     with counting(tally):
         await work
 

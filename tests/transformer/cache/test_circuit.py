@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.cache.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.circuit import Circuit, CircuitPolicy, CircuitState
 
 POLICY = CircuitPolicy(failures=3, probe_s=1.0, probe_max_s=8.0)
 CHANCE = st.floats(0.0, 1.0, exclude_max=True)
 
 
-def opened(now: float = 0.0, chance: float = 0.0, circuit: Circuit | None = None) -> Circuit:
+def opened(now: float = 0.0, jitter: float = 0.0, circuit: Circuit | None = None) -> Circuit:
     circuit = circuit or Circuit(POLICY)
     for _ in range(POLICY.failures):
-        circuit = circuit.failed(now, chance)
+        circuit = circuit.failed(now, jitter)
     return circuit
 
 
@@ -22,15 +22,15 @@ def test_only_failures_in_a_row_open_it() -> None:
     for _ in range(5):
         circuit = circuit.failed(0.0, 0.0).failed(0.0, 0.0).succeeded()
         assert circuit.allows
-    assert opened(circuit=circuit).state is State.OPEN
+    assert opened(circuit=circuit).state is CircuitState.OPEN
 
 
 @given(CHANCE)
-def test_the_first_probe_comes_within_half_to_all_of_the_wait(chance: float) -> None:
-    circuit = opened(100.0, chance)
+def test_the_first_probe_comes_within_half_to_all_of_the_wait(jitter: float) -> None:
+    circuit = opened(100.0, jitter)
     assert 100.5 <= circuit.probe_at <= 101.0
     assert circuit.probe_begins(circuit.probe_at - 0.01) is circuit
-    assert circuit.probe_begins(circuit.probe_at).state is State.HALF_OPEN
+    assert circuit.probe_begins(circuit.probe_at).state is CircuitState.HALF_OPEN
 
 
 def test_replicas_that_lost_it_together_probe_at_different_times() -> None:
@@ -40,7 +40,7 @@ def test_replicas_that_lost_it_together_probe_at_different_times() -> None:
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_the_bound() -> None:
-    circuit, waits = opened(chance=0.999999), []
+    circuit, waits = opened(jitter=0.999999), []
     for _ in range(6):
         now = circuit.probe_at
         circuit = circuit.probe_begins(now).probe_failed(now, 0.999999)
@@ -90,18 +90,18 @@ def test_whatever_happens_at_most_one_probe_is_under_way_and_the_wait_is_bounded
     events: list[tuple[str, float, float]],
 ) -> None:
     circuit, now = Circuit(POLICY), 0.0
-    for kind, passed, chance in events:
+    for kind, passed, jitter in events:
         now += passed
         before = circuit
         circuit = {
             "s": circuit.succeeded,
-            "f": lambda: circuit.failed(now, chance),  # noqa: B023  called at once
+            "f": lambda: circuit.failed(now, jitter),  # noqa: B023  called at once
             "b": lambda: circuit.probe_begins(now),  # noqa: B023
             "S": lambda: circuit.probe_succeeded(now),  # noqa: B023
-            "F": lambda: circuit.probe_failed(now, chance),  # noqa: B023
+            "F": lambda: circuit.probe_failed(now, jitter),  # noqa: B023
         }[kind]()
-        if before.state is State.OPEN and circuit.state is State.HALF_OPEN:
+        if before.state is CircuitState.OPEN and circuit.state is CircuitState.HALF_OPEN:
             assert kind == "b"
             assert now >= before.probe_at
-        if circuit.state is State.OPEN and circuit is not before:
+        if circuit.state is CircuitState.OPEN and circuit is not before:
             assert 0.5 * POLICY.probe_s - 1e-9 <= circuit.probe_at - now <= POLICY.probe_max_s + 1e-9

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.cache.entries import CacheEntry
-from transformer.cache.entry_codec import SCHEMA, VALUE_OVERHEAD_BYTES, Unreadable, decode_entry, encode_entry
+from transformer.cache.entry_codec import (
+    SCHEMA,
+    VALUE_OVERHEAD_BYTES,
+    DecodeFailure,
+    decode_entry,
+    encode_entry,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 ENTRIES = st.builds(CacheEntry, TEXT, TEXT, st.floats(0.0, 1.0))
@@ -28,7 +34,7 @@ def test_every_entry_comes_back_exactly(entry: CacheEntry, release: str) -> None
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_an_entry_or_a_reason_never_an_error(value: bytes) -> None:
-    assert isinstance(decode_entry(value, "r1"), Unreadable)
+    assert isinstance(decode_entry(value, "r1"), DecodeFailure)
 
 
 @given(ENTRIES, st.data())
@@ -36,31 +42,31 @@ def test_one_changed_byte_is_never_taken_for_an_entry(entry: CacheEntry, data: s
     value = bytearray(encode_entry(entry, "r1"))
     place = data.draw(st.integers(0, len(value) - 1))
     value[place] ^= data.draw(st.integers(1, 255))
-    assert isinstance(decode_entry(bytes(value), "r1"), Unreadable)
+    assert isinstance(decode_entry(bytes(value), "r1"), DecodeFailure)
 
 
 @given(st.binary(max_size=60))
 def test_a_sound_checksum_over_nonsense_is_no_error_either(body: bytes) -> None:
     value = bytes((VALUE[0], SCHEMA)) + zlib.crc32(body).to_bytes(4, "big") + body
     found = decode_entry(value, "r1")
-    assert isinstance(found, Unreadable) or encode_entry(found, "r1") == value
+    assert isinstance(found, DecodeFailure) or encode_entry(found, "r1") == value
 
 
 @pytest.mark.parametrize("length", range(len(VALUE)))
 def test_a_value_cut_short_is_garbage(length: int) -> None:
-    assert decode_entry(VALUE[:length], "r1") is Unreadable.GARBAGE
+    assert decode_entry(VALUE[:length], "r1") is DecodeFailure.GARBAGE
 
 
 @pytest.mark.parametrize(
     ("value", "release", "why"),
     [
-        (with_schema(VALUE, SCHEMA - 1), "r1", Unreadable.OLDER),
-        (with_schema(VALUE, SCHEMA + 1), "r1", Unreadable.NEWER),
-        (with_schema(VALUE, 255) + b"more", "r1", Unreadable.NEWER),
-        (VALUE, "r2", Unreadable.RELEASE),
-        (encode_entry(CacheEntry("a", "b", 1.5), "r1"), "r1", Unreadable.GARBAGE),
-        (encode_entry(CacheEntry("a", "b", float("nan")), "r1"), "r1", Unreadable.GARBAGE),
+        (with_schema(VALUE, SCHEMA - 1), "r1", DecodeFailure.OLDER),
+        (with_schema(VALUE, SCHEMA + 1), "r1", DecodeFailure.NEWER),
+        (with_schema(VALUE, 255) + b"more", "r1", DecodeFailure.NEWER),
+        (VALUE, "r2", DecodeFailure.RELEASE),
+        (encode_entry(CacheEntry("a", "b", 1.5), "r1"), "r1", DecodeFailure.GARBAGE),
+        (encode_entry(CacheEntry("a", "b", float("nan")), "r1"), "r1", DecodeFailure.GARBAGE),
     ],
 )
-def test_what_is_not_for_this_process_says_why(value: bytes, release: str, why: Unreadable) -> None:
+def test_what_is_not_for_this_process_says_why(value: bytes, release: str, why: DecodeFailure) -> None:
     assert decode_entry(value, release) is why

@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
+from transformer.cache.breaker_store import BreakerStore
 from transformer.cache.circuit import CircuitPolicy
 from transformer.cache.entries import CacheEntry
-from transformer.cache.guarded_store import GuardedStore
-from transformer.cache.leases import REFUSED_S, Claim, Leases, lease_key
+from transformer.cache.leases import REFUSED_S, Leases, LeaseState, lease_key
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, store_key
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.metrics import TransformerMetrics
@@ -27,7 +27,7 @@ CIRCUIT = CircuitPolicy(failures=3, probe_s=0.2, probe_max_s=0.4)
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CIRCUIT, lease_s=5.0)
 KEY = b"k" * 16
 NAME = store_key(RELEASE, KEY)
-HELD, BUSY, FREE, NONE = Claim.HELD, Claim.BUSY, Claim.FREE, Claim.NONE
+HELD, BUSY, FREE, UNAVAILABLE = LeaseState.HELD, LeaseState.BUSY, LeaseState.FREE, LeaseState.UNAVAILABLE
 Make = Callable[..., RedisCache]
 
 
@@ -61,9 +61,9 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def until_look(cache: RedisCache, wanted: Claim | CacheEntry) -> None:
+async def until_peek(cache: RedisCache, wanted: LeaseState | CacheEntry) -> None:
     end = time.monotonic() + 10.0
-    while (found := await cache.look([KEY])) != [wanted]:
+    while (found := await cache.peek([KEY])) != [wanted]:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.005)
 
@@ -72,24 +72,24 @@ async def test_one_replica_has_the_lease_until_the_value_is_there(
     replica: Make, registry: CollectorRegistry, redis: RedisServer
 ) -> None:
     one, other = replica(), replica()
-    assert await one.look([KEY]) == [FREE]
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.peek([KEY]) == [FREE]
+    assert await one.acquire([KEY]) == [HELD]
     assert registry.get_sample_value("yiwen_transformer_leases_held") == 1
-    assert await other.claim([KEY]) == [BUSY]
-    assert await other.look([KEY]) == [BUSY]
+    assert await other.acquire([KEY]) == [BUSY]
+    assert await other.peek([KEY]) == [BUSY]
     await one.put_many({KEY: entry("鞋")})
-    await until_look(other, entry("鞋"))
+    await until_peek(other, entry("鞋"))
     assert redis.command("EXISTS", lease_key(NAME)) == b":0\r\n"
     assert registry.get_sample_value("yiwen_transformer_leases_held") == 0
-    assert await other.claim([KEY]) == [entry("鞋")]
+    assert await other.acquire([KEY]) == [entry("鞋")]
 
 
 async def test_a_lease_without_a_value_is_free_at_once(replica: Make) -> None:
     one, other = replica(), replica()
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.acquire([KEY]) == [HELD]
     one.release([KEY])
-    await until_look(other, FREE)
-    assert await other.claim([KEY]) == [HELD]
+    await until_peek(other, FREE)
+    assert await other.acquire([KEY]) == [HELD]
 
 
 async def test_claims_of_many_keys_are_one_round_trip_and_so_is_giving_them_back(
@@ -97,13 +97,13 @@ async def test_claims_of_many_keys_are_one_round_trip_and_so_is_giving_them_back
 ) -> None:
     cache = replica()
     keys = [bytes([number]) * 16 for number in range(10)]
-    await cache.claim(keys)  # the server learns the script
+    await cache.acquire(keys)  # the server learns the script
     cache.release(keys)
     for name in (store_key(RELEASE, key) for key in keys):
         await until(lambda name=name: redis.command("EXISTS", lease_key(name)) == b":0\r\n")
     redis.command("CONFIG", "RESETSTAT")
     first, second = _reads(redis), _reads(redis)
-    assert await cache.claim(keys) == [HELD] * 10
+    assert await cache.acquire(keys) == [HELD] * 10
     assert _reads(redis) - second == second - first + 1, "beside what a question costs"
     calls = redis.command("INFO", "commandstats").decode()
     assert "cmdstat_evalsha:calls=10," in calls
@@ -119,10 +119,10 @@ def _reads(redis: RedisServer) -> int:
 async def test_a_lease_is_renewed_while_its_holder_lives(replica: Make) -> None:
     policy = dataclasses.replace(POLICY, lease_s=1.0)
     one, other = replica(policy=policy), replica(policy=policy)
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.acquire([KEY]) == [HELD]
     end = time.monotonic() + 2.2
     while time.monotonic() < end:
-        assert await other.claim([KEY]) == [BUSY]
+        assert await other.acquire([KEY]) == [BUSY]
         await asyncio.sleep(0.1)
 
 
@@ -130,14 +130,14 @@ async def test_the_lease_of_a_holder_that_is_gone_ends_by_itself(replica: Make, 
     policy = dataclasses.replace(POLICY, lease_s=0.3)
     gone = store_of(redis)
     holder = RedisCache(gone, RELEASE, policy, TransformerMetrics(RELEASE, CollectorRegistry()))
-    assert await holder.claim([KEY]) == [HELD]
+    assert await holder.acquire([KEY]) == [HELD]
     await holder.close()
     other = replica(policy=policy)
     started = time.monotonic()
-    assert await other.claim([KEY]) == [BUSY]
-    await until_look(other, FREE)
+    assert await other.acquire([KEY]) == [BUSY]
+    await until_peek(other, FREE)
     assert time.monotonic() - started < 1.5
-    assert await other.claim([KEY]) == [HELD]
+    assert await other.acquire([KEY]) == [HELD]
 
 
 async def test_a_holder_that_lost_its_lease_writes_nothing_over_the_newer_ones(
@@ -148,33 +148,33 @@ async def test_a_holder_that_lost_its_lease_writes_nothing_over_the_newer_ones(
         return registry.get_sample_value("yiwen_transformer_redis_writes_total", labels) or 0.0
 
     old, new = replica(), replica()
-    assert await old.claim([KEY]) == [HELD]
+    assert await old.acquire([KEY]) == [HELD]
     redis.command("DEL", lease_key(NAME))  # as if its time had passed
-    assert await new.claim([KEY]) == [HELD]
+    assert await new.acquire([KEY]) == [HELD]
     await old.put_many({KEY: entry("旧")})
     await until(lambda: superseded() == 1)
-    assert await new.look([KEY]) == [BUSY], "the newer lease stays"
+    assert await new.peek([KEY]) == [BUSY], "the newer lease stays"
     old.release([KEY])
     await new.put_many({KEY: entry("新")})
-    await until_look(old, entry("新"))
+    await until_peek(old, entry("新"))
 
     late = replica()
     redis.command("DEL", NAME)
-    assert await late.claim([KEY]) == [HELD]
+    assert await late.acquire([KEY]) == [HELD]
     redis.command("DEL", lease_key(NAME))
-    assert await new.claim([KEY]) == [HELD]
+    assert await new.acquire([KEY]) == [HELD]
     await new.put_many({KEY: entry("更新")})
-    await until_look(old, entry("更新"))
+    await until_peek(old, entry("更新"))
     await late.put_many({KEY: entry("太晚")})
     await until(lambda: superseded() == 2)
-    assert await old.look([KEY]) == [entry("更新")]
+    assert await old.peek([KEY]) == [entry("更新")]
 
 
 async def test_a_holder_learns_that_its_lease_is_lost(
     replica: Make, redis: RedisServer, registry: CollectorRegistry
 ) -> None:
     cache = replica(policy=dataclasses.replace(POLICY, lease_s=0.15))
-    await cache.claim([KEY])
+    await cache.acquire([KEY])
     redis.command("SET", lease_key(NAME), "another")
     await until(lambda: registry.get_sample_value("yiwen_transformer_leases_held") == 0)
     labels = {"event": "lease_lost"}
@@ -185,27 +185,27 @@ async def test_a_holder_learns_that_its_lease_is_lost(
 async def test_a_later_lease_has_a_later_token(replica: Make, redis: RedisServer) -> None:
     moments = []
     for cache in [replica(), replica()] * 5:
-        assert await cache.claim([KEY]) == [HELD]
+        assert await cache.acquire([KEY]) == [HELD]
         moments.append(int(redis.command("GET", lease_key(NAME)).split(b"\r\n")[1].split(b"-")[0]))
         cache.release([KEY])
-        await until_look(cache, FREE)
+        await until_peek(cache, FREE)
     assert moments == sorted(set(moments))
 
 
 async def test_a_caller_that_is_cancelled_leaves_no_lease(replica: Make, redis: RedisServer) -> None:
     cache = replica()
-    await cache.look([KEY])
+    await cache.peek([KEY])
     redis.pause()
-    claiming = asyncio.create_task(cache.claim([KEY]))
+    acquiring = asyncio.create_task(cache.acquire([KEY]))
     await asyncio.sleep(0.05)
-    claiming.cancel()
+    acquiring.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await claiming
+        await acquiring
     redis.resume()
     learnt = replica()
-    await until_look(learnt, FREE)
+    await until_peek(learnt, FREE)
     await asyncio.sleep(0.05)
-    assert await learnt.look([KEY]) == [FREE]
+    assert await learnt.peek([KEY]) == [FREE]
 
 
 @pytest.mark.parametrize("refused", ["-eval -evalsha", "-time", "resetkeys ~yiwen:*"])
@@ -218,7 +218,7 @@ async def test_a_redis_that_refuses_leases_is_told_once_and_used_without(
     cache = replica(store_of(redis, "shop@", tmp_path / "password"))
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
-            assert await cache.claim([KEY, b"j" * 16]) == [NONE, NONE]
+            assert await cache.acquire([KEY, b"j" * 16]) == [UNAVAILABLE, UNAVAILABLE]
     (record,) = caplog.records
     assert "+eval +evalsha +time ~{yiwen:*" in record.getMessage()
     await cache.put_many({KEY: entry("鞋")})
@@ -235,13 +235,13 @@ async def test_rights_that_were_given_later_are_used(
     rights = ("~yiwen:*", "~{yiwen:*", "+@read", "+@write", "+@connection")
     redis.command("ACL", "SETUSER", "shop", "on", ">geheim", *rights)
     now = 100.0
-    store = GuardedStore(store_of(redis, "shop@", tmp_path / "password"), CIRCUIT, metrics.tiers)
+    store = BreakerStore(store_of(redis, "shop@", tmp_path / "password"), CIRCUIT, metrics.tiers)
     leases = Leases(store, 5.0, metrics.single_flight, clock=lambda: now)
-    assert await leases.claim([NAME]) == [NONE]
+    assert await leases.acquire([NAME]) == [UNAVAILABLE]
     redis.command("ACL", "SETUSER", "shop", "+eval", "+evalsha", "+time")
-    assert await leases.claim([NAME]) == [NONE]
+    assert await leases.acquire([NAME]) == [UNAVAILABLE]
     now += REFUSED_S
-    assert await leases.claim([NAME]) == [HELD]
+    assert await leases.acquire([NAME]) == [HELD]
     await leases.close()
     await store.close()
 
@@ -250,43 +250,43 @@ async def test_a_full_redis_has_no_leases_and_gives_back_those_that_are_held(
     replica: Make, redis: RedisServer
 ) -> None:
     one, other = replica(), replica()
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.acquire([KEY]) == [HELD]
     redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
     redis.command("CONFIG", "SET", "maxmemory", "1")
-    assert await other.claim([KEY, b"j" * 16]) == [BUSY, NONE]
+    assert await other.acquire([KEY, b"j" * 16]) == [BUSY, UNAVAILABLE]
     await one.put_many({KEY: entry("鞋")})
-    await until_look(other, FREE)
+    await until_peek(other, FREE)
     assert other.circuit.allows
 
 
 async def test_without_redis_there_are_no_leases_and_no_wait(replica: Make, redis: RedisServer) -> None:
     cache = replica()
-    assert await cache.claim([KEY]) == [HELD]
+    assert await cache.acquire([KEY]) == [HELD]
     redis.stop()
     for _ in range(CIRCUIT.failures):
-        assert await cache.look([KEY]) == [NONE]
+        assert await cache.peek([KEY]) == [UNAVAILABLE]
     started = time.monotonic()
-    assert await cache.claim([KEY]) == [NONE]
-    assert await cache.look([KEY]) == [NONE]
+    assert await cache.acquire([KEY]) == [UNAVAILABLE]
+    assert await cache.peek([KEY]) == [UNAVAILABLE]
     cache.release([KEY])
     assert time.monotonic() - started < 0.05
 
 
 async def test_a_server_that_restarted_learns_the_scripts_anew(replica: Make, redis: RedisServer) -> None:
     one, other = replica(), replica()
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.acquire([KEY]) == [HELD]
     redis.command("SCRIPT", "FLUSH")
-    assert await other.claim([KEY, b"j" * 16]) == [BUSY, HELD]
+    assert await other.acquire([KEY, b"j" * 16]) == [BUSY, HELD]
     redis.command("SCRIPT", "FLUSH")
     await one.put_many({KEY: entry("鞋")})
-    await until_look(other, entry("鞋"))
+    await until_peek(other, entry("鞋"))
 
 
 async def test_a_value_that_is_too_large_gives_its_lease_back(replica: Make) -> None:
     one, other = replica(), replica()
-    assert await one.claim([KEY]) == [HELD]
+    assert await one.acquire([KEY]) == [HELD]
     await one.put_many({KEY: entry("鞋" * POLICY.max_value_bytes)})
-    await until_look(other, FREE)
+    await until_peek(other, FREE)
 
 
 async def test_what_lies_there_but_is_no_entry_is_in_the_way_of_a_lease(
@@ -294,7 +294,7 @@ async def test_what_lies_there_but_is_no_entry_is_in_the_way_of_a_lease(
 ) -> None:
     cache = replica()
     redis.command("SET", NAME, b"garbage")
-    assert await cache.claim([KEY]) == [NONE]
-    assert await cache.look([KEY]) == [NONE]
+    assert await cache.acquire([KEY]) == [UNAVAILABLE]
+    assert await cache.peek([KEY]) == [UNAVAILABLE]
     await cache.put_many({KEY: entry("鞋")})
-    await until_look(cache, entry("鞋"))
+    await until_peek(cache, entry("鞋"))

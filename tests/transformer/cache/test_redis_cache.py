@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
-from transformer.cache.circuit import CircuitPolicy, State
+from transformer.cache.circuit import CircuitPolicy, CircuitState
 from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, key_prefix, lifetime_ms, store_key
@@ -186,7 +186,7 @@ async def test_a_redis_that_fails_is_left_alone_and_used_again_when_it_is_back(
     redis.stop() if fault == "stop" else redis.pause()
     for _ in range(POLICY.circuit.failures):
         assert await cache.get_many([key(1)]) == [None]
-    assert cache.circuit.state is not State.CLOSED
+    assert cache.circuit.state is not CircuitState.CLOSED
     started = time.monotonic()
     assert [await cache.get_many([key(1)]) for _ in range(100)] == [[None]] * 100
     assert time.monotonic() - started < 0.1, "requests go without Redis, and none of them probes"
@@ -194,7 +194,7 @@ async def test_a_redis_that_fails_is_left_alone_and_used_again_when_it_is_back(
     assert count("redis_writes", result="skipped") == 1
     await until(lambda: sum(count("redis_errors", operation="probe", kind=k) for k in KINDS) >= 2)
     redis.start() if fault == "stop" else redis.resume()
-    await until(lambda: cache.circuit.state is State.CLOSED)
+    await until(lambda: cache.circuit.state is CircuitState.CLOSED)
     await cache.put_many({key(2): entry(2)})
     await until(lambda: count("redis_writes", result="stored") == 2)
     assert await cache.get_many([key(2)]) == [entry(2)]
@@ -216,7 +216,7 @@ async def test_a_full_redis_is_still_read(redis: RedisServer, make_shared: Make,
     await cache.put_many({key(number): entry(number) for number in range(10, 20)})
     await until(lambda: count("redis_writes", result="failed") == 10)
     assert count("redis_errors", operation="write", kind="full") == 10
-    assert cache.circuit.state is State.CLOSED
+    assert cache.circuit.state is CircuitState.CLOSED
     assert await cache.get_many([key(1), key(10)]) == [entry(1), None]
     redis.command("CONFIG", "SET", "maxmemory", "0")
     await cache.put_many({key(10): entry(10)})

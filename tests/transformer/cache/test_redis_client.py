@@ -15,7 +15,7 @@ import pytest
 from tests.transformer.redis_server import RedisServer, free_port, running_redis
 from transformer.cache.leases import lease_key
 from transformer.cache.redis_client import RedisStore, ScriptCall, StoreError, StoreSettings
-from transformer.cache.redis_scripts import CLAIM, FINISH, RELEASE, RENEW
+from transformer.cache.redis_scripts import ACQUIRE, RELEASE, RENEW, STORE_AND_RELEASE
 from transformer.redis_url import parse_redis_url
 
 Connect = Callable[..., RedisStore]
@@ -55,15 +55,17 @@ async def check_all_commands(store: RedisStore) -> None:
 
 async def check_all_scripts(store: RedisStore, keys: list[str]) -> None:
     """The first ten have no value."""
-    claims = [ScriptCall(CLAIM, (key, lease_key(key)), ("me", 9_000)) for key in keys]
-    answers = await store.run_many(claims)
+    calls = [ScriptCall(ACQUIRE, (key, lease_key(key)), ("me", 9_000)) for key in keys]
+    answers = await store.run_many(calls)
     assert [answer[0] for answer in answers] == [b"token"] * 10 + [b"value"] * 40
     assert answers[-1][1] == b"\x00\xff49"
-    assert await store.run_many(claims[:10]) == [[b"busy"]] * 10
+    assert await store.run_many(calls[:10]) == [[b"busy"]] * 10
     held = [(key, lease_key(key), token) for key, (_, token) in zip(keys[:10], answers[:10], strict=True)]
     renewals = [ScriptCall(RENEW, (lease,), (token, 9_000)) for _, lease, token in held]
     assert await store.run_many(renewals) == [1] * 10
-    finished = [ScriptCall(FINISH, (key, lease), (token, b"v", 9_000)) for key, lease, token in held[:5]]
+    finished = [
+        ScriptCall(STORE_AND_RELEASE, (key, lease), (token, b"v", 9_000)) for key, lease, token in held[:5]
+    ]
     released = [ScriptCall(RELEASE, (lease,), (token,)) for _, lease, token in held[5:]]
     assert await store.run_many([*finished, *released]) == [b"OK"] * 5 + [1] * 5
     assert await store.get_many(keys[:10]) == [b"v"] * 5 + [None] * 5

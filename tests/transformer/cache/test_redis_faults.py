@@ -134,7 +134,7 @@ def _hits(*replicas: Transformer) -> float:
 
 
 def _held(*replicas: Transformer) -> float:
-    return sum(_metric(each.url, "lease_claims_total", result="held") for each in replicas)
+    return sum(_metric(each.url, "lease_acquisitions_total", result="held") for each in replicas)
 
 
 def _fill(redis: RedisServer) -> None:

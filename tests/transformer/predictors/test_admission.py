@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from protocol.messages import GenerateRequest
-from transformer.errors import TooMuchWaiting
+from transformer.errors import AdmissionRejected
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import (
-    LONGEST_RETRY_AFTER_S,
-    Admission,
+    MAX_RETRY_AFTER_S,
+    AdmissionController,
     DrainRate,
+    request_tokens,
     retry_after_s,
-    tokens_of,
 )
-from transformer.predictors.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.http_responses import RETRY_AFTER_S
 
 NAME = "yiwen_transformer_admissions_total"
 
@@ -31,20 +31,20 @@ class Clock:
         return self.now
 
 
-def make(budget: int) -> tuple[Admission, Clock, CollectorRegistry]:
+def make(budget: int) -> tuple[AdmissionController, Clock, CollectorRegistry]:
     clock, registry = Clock(), CollectorRegistry()
-    return Admission(budget, TransformerMetrics("r", registry), clock), clock, registry
+    return AdmissionController(budget, TransformerMetrics("r", registry), clock), clock, registry
 
 
 def test_a_request_costs_its_prompts_and_the_longest_answers_allowed() -> None:
-    assert tokens_of(GenerateRequest(((1, 2, 3), (4,)), (10, 20))) == 34
+    assert request_tokens(GenerateRequest(((1, 2, 3), (4,)), (10, 20))) == 34
 
 
 def test_what_does_not_fit_is_refused_and_room_comes_back() -> None:
     admission, _, registry = make(100)
     with admission.admit(60):
         with pytest.raises(
-            TooMuchWaiting, match="60 of 100 tokens and this request needs up to 41"
+            AdmissionRejected, match="60 of 100 tokens and this request needs up to 41"
         ) as caught:
             with admission.admit(41):
                 pass
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_refused_and_room_comes_back() -> None:
 def test_the_first_request_is_taken_on_however_large_it_is() -> None:
     admission, _, _ = make(10)
     with admission.admit(1_000):
-        with pytest.raises(TooMuchWaiting), admission.admit(1):
+        with pytest.raises(AdmissionRejected), admission.admit(1):
             pass
 
 
@@ -72,7 +72,7 @@ def test_retry_after_is_the_time_that_the_excess_takes_to_drain() -> None:
             clock.now += 0.5
     rate = registry.get_sample_value("yiwen_transformer_drain_tokens_per_second")
     assert rate == pytest.approx(200, rel=0.05)
-    with admission.admit(1_000), pytest.raises(TooMuchWaiting) as caught:
+    with admission.admit(1_000), pytest.raises(AdmissionRejected) as caught:
         with admission.admit(800):
             pass
     assert caught.value.retry_after_s == pytest.approx(800 / 200, rel=0.05)
@@ -136,9 +136,9 @@ def test_the_work_under_way_is_never_negative_nor_beyond_the_budget(
         if enters or not running:
             stack = ExitStack()
             if running and admission.tokens + tokens > budget:
-                with pytest.raises(TooMuchWaiting) as caught:
+                with pytest.raises(AdmissionRejected) as caught:
                     stack.enter_context(admission.admit(tokens))
-                assert RETRY_AFTER_S <= (caught.value.retry_after_s or 0.0) <= LONGEST_RETRY_AFTER_S
+                assert RETRY_AFTER_S <= (caught.value.retry_after_s or 0.0) <= MAX_RETRY_AFTER_S
             else:
                 stack.enter_context(admission.admit(tokens))
                 running.append((tokens, stack))
@@ -174,7 +174,7 @@ def test_more_done_in_the_same_time_is_a_rate_at_least_as_high(
         for number, (passed, busy, done) in enumerate(events):
             now += passed
             bonus = extra if number == place % len(events) else 0
-            state = state.observed(now, busy=busy, done=done + bonus)
+            state = state.updated(now, busy=busy, done=done + bonus)
         return state.per_s
 
     assert 0.0 <= rate(0) <= rate(more)
@@ -184,6 +184,6 @@ def test_more_done_in_the_same_time_is_a_rate_at_least_as_high(
 def test_a_steady_rate_is_measured_as_it_is(tokens_per_s: float, step_s: float) -> None:
     state = DrainRate(at=0.0)
     for number in range(1, 301):
-        state = state.observed(number * step_s, busy=True, done=round(tokens_per_s * 1000))
+        state = state.updated(number * step_s, busy=True, done=round(tokens_per_s * 1000))
     exact = round(tokens_per_s * 1000) / step_s
     assert state.per_s == pytest.approx(exact, rel=0.1)

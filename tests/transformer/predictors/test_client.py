@@ -24,7 +24,7 @@ from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, 
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo
 from transformer.config import base_url
 from transformer.errors import PredictorTooLate, PredictorUnreachable
-from transformer.predictors.client import PredictorClient, travelling_headers
+from transformer.predictors.client import PredictorClient, forwarded_headers
 
 Connect = Callable[..., Awaitable[PredictorClient]]
 HEADERS = {"x-request-id": "r-1"}
@@ -55,7 +55,7 @@ async def test_request_id_and_trace_travel_and_nothing_else_of_the_caller_does(
     stand_in: StandIn, connect: Connect
 ) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    headers = travelling_headers("abc", {"traceparent": trace, "authorization": "secret", "cookie": "c"})
+    headers = forwarded_headers("abc", {"traceparent": trace, "authorization": "secret", "cookie": "c"})
     await (await connect(stand_in.url)).generate(request(), headers)
     (seen,) = stand_in.headers
     assert (seen["x-request-id"], seen["traceparent"]) == ("abc", trace)

@@ -16,14 +16,14 @@ from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.predictors.test_client import HEADERS, request, wait_until
 from tests.transformer.routing import Predictors, Route, count, free_port, retried
 from transformer.errors import (
+    AdmissionRejected,
+    ColdStartTimeout,
     NoConnection,
     PredictorUnreachable,
-    StillWarming,
-    TooMuchWaiting,
 )
+from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.retry_budget import BURST
 from transformer.predictors.router import PredictorRouter
-from transformer.predictors.warming import Warming
 
 
 async def test_misses_sent_before_the_predictor_is_up_are_answered_after(
@@ -37,7 +37,7 @@ async def test_misses_sent_before_the_predictor_is_up_are_answered_after(
     started = predictors(port=port)
     assert await asyncio.gather(*early) == [echo(request((0, n, 1))) for n in range(5, 105)]
     assert len(started.requests) == 100
-    assert count(registry, "warming_waits", result="released") == 100
+    assert count(registry, "cold_start_waits", result="released") == 100
     assert await router.generate(request(), HEADERS) == echo(request())
 
 
@@ -52,7 +52,7 @@ async def test_a_predictor_that_answers_503_while_it_starts_is_waited_for(
     await wait_until(lambda: main.questions.count("/v2/models/tiny/ready") >= 2)
     main.raw, main.ready = None, True
     assert await asyncio.gather(*early) == [echo(request())] * callers
-    assert retried(registry, "resume") == 0  # it had said itself that it was not up
+    assert retried(registry, "cold_start") == 0  # it had said itself that it was not up
 
 
 async def test_a_503_of_a_predictor_that_says_it_is_ready_is_not_answered_with_more_load(
@@ -66,13 +66,13 @@ async def test_a_503_of_a_predictor_that_says_it_is_ready_is_not_answered_with_m
     )
     assert all(isinstance(answer, NotReady) for answer in answers)
     assert len(main.requests) <= 200 * 1.1 + BURST
-    assert count(registry, "predictor_retries", kind="resume", result="refused") > 0
+    assert count(registry, "predictor_retries", kind="cold_start", result="refused") > 0
 
 
 async def test_a_hold_that_is_exceeded_is_503_with_retry_after(route: Route) -> None:
-    router = await route(f"127.0.0.1:{free_port()}", warming_hold_s=0.3)
+    router = await route(f"127.0.0.1:{free_port()}", cold_start_timeout_s=0.3)
     started = time.monotonic()
-    with pytest.raises(StillWarming) as caught:
+    with pytest.raises(ColdStartTimeout) as caught:
         await router.generate(request(), HEADERS)
     assert 0.3 <= time.monotonic() - started < 2.0
     assert caught.value.status == 503
@@ -82,13 +82,13 @@ async def test_a_hold_that_is_exceeded_is_503_with_retry_after(route: Route) -> 
 async def test_a_deadline_ends_the_hold(route: Route) -> None:
     router = await route(f"127.0.0.1:{free_port()}")
     started = time.monotonic()
-    with pytest.raises(StillWarming):
+    with pytest.raises(ColdStartTimeout):
         await router.generate(request(deadline_ms=300), HEADERS)
     assert time.monotonic() - started < 2.0
 
 
 async def test_without_a_hold_it_is_said_at_once(route: Route) -> None:
-    router = await route(f"127.0.0.1:{free_port()}", warming_hold_s=0.0)
+    router = await route(f"127.0.0.1:{free_port()}", cold_start_timeout_s=0.0)
     for _ in range(2):
         with pytest.raises(NoConnection):
             await router.generate(request(), HEADERS)
@@ -106,16 +106,16 @@ async def test_the_time_waited_is_not_there_for_the_predictor(route: Route, pred
 
 async def test_a_stream_says_that_it_waits_beyond_the_hold(route: Route, predictors: Predictors) -> None:
     port = free_port()
-    router = await route(f"127.0.0.1:{port}", warming_hold_s=0.2)
+    router = await route(f"127.0.0.1:{port}", cold_start_timeout_s=0.2)
     stream = router.stream(request(), HEADERS)
     waits = [await anext(stream), await anext(stream)]
-    assert all(isinstance(item, Warming) for item in waits)
+    assert all(isinstance(item, ColdStartStatus) for item in waits)
     sent = TokenDelta(0, (4,), (-0.1,), GenerationEnd(-0.1, FinishReason.STOP, RELEASE))
     started = predictors(port=port)
     started.raw = (200, encode_event(document_from_delta(sent)), {"content-type": "text/event-stream"})
     rest = [item async for item in stream]
     assert rest[-1] == sent
-    assert all(isinstance(item, Warming) for item in rest[:-1])
+    assert all(isinstance(item, ColdStartStatus) for item in rest[:-1])
 
 
 async def test_closing_ends_those_who_wait(route: Route) -> None:
@@ -152,7 +152,7 @@ async def test_beyond_the_budget_misses_are_refused_and_room_comes_back(
     answers = await asyncio.gather(
         *(router.generate(request(), HEADERS) for _ in range(30)), return_exceptions=True
     )
-    refused = [answer for answer in answers if isinstance(answer, TooMuchWaiting)]
+    refused = [answer for answer in answers if isinstance(answer, AdmissionRejected)]
     assert (len(refused), len(main.requests)) == (20, 10)
     assert answers.count(echo(request())) == 10
     assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 0
@@ -192,4 +192,4 @@ async def test_a_stream_that_its_reader_leaves_gives_its_room_back(
     assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 44
     await stream.aclose()
     assert registry.get_sample_value("yiwen_transformer_admitted_tokens") == 0
-    assert registry.get_sample_value("yiwen_transformer_warming_waiters") == 0
+    assert registry.get_sample_value("yiwen_transformer_cold_start_waiters") == 0

@@ -55,7 +55,7 @@ class Cluster:
         self.open = asyncio.Event()
         self.open.set()
         ask = {address: lambda name=address.name: self._ask(name) for address in (LATEST, PREV)}
-        self.search = ReleaseSearch("mine", ask, metrics, remembered_s=60.0, clock=lambda: self.now)
+        self.search = ReleaseSearch("mine", ask, metrics, ttl_s=60.0, clock=lambda: self.now)
 
     async def _ask(self, name: str) -> str | None:
         self.asked.append(name)
@@ -112,9 +112,9 @@ async def test_an_address_that_refuses_is_forgotten_and_the_tag_found_again(
     assert await cluster.search.find(MAIN) == LATEST
     cluster.serving = {"latest": "newer", "prev": "mine"}  # a promotion
     assert await cluster.search.find(LATEST) == PREV
-    cluster.search.forget(LATEST)  # told late by a request that was under way
+    cluster.search.invalidate(LATEST)  # told late by a request that was under way
     assert cluster.search.current() == PREV
-    cluster.search.forget(PREV)
+    cluster.search.invalidate(PREV)
     assert cluster.search.current() is None
 
 
@@ -128,5 +128,5 @@ async def test_a_slow_address_does_not_hold_up_the_right_one(metrics: Transforme
     async def right() -> str | None:
         return "mine"
 
-    search = ReleaseSearch("mine", {LATEST: silent, PREV: right}, metrics, remembered_s=1.0)
+    search = ReleaseSearch("mine", {LATEST: silent, PREV: right}, metrics, ttl_s=1.0)
     assert await asyncio.wait_for(search.find(MAIN), 5) == PREV

@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.retry_budget import BURST, FLOOR_PER_S, RATIO, Retries, RetryBudget, RetryKind
+from transformer.predictors.retry_budget import (
+    BURST,
+    MIN_RETRIES_PER_S,
+    RETRY_RATIO,
+    RetryBudget,
+    RetryKind,
+    SharedRetryBudget,
+)
 
 EVENTS = st.lists(st.tuples(st.floats(0.0, 30.0), st.booleans(), st.integers(1, 40)), max_size=60)
 """Seconds since the event before, whether it is a retry, and how many at once."""
@@ -29,7 +36,7 @@ def test_retries_never_exceed_a_tenth_of_the_requests_and_the_floor_in_any_stret
     if stretch:
         seconds = stretch[-1][0] - stretch[0][0]
         requests, retries = sum(each[1] for each in stretch), sum(each[2] for each in stretch)
-        assert retries <= BURST + FLOOR_PER_S * seconds + RATIO * requests + 1e-6
+        assert retries <= BURST + MIN_RETRIES_PER_S * seconds + RETRY_RATIO * requests + 1e-6
 
 
 def test_when_everything_fails_a_tenth_is_sent_twice() -> None:
@@ -46,8 +53,8 @@ def test_a_quiet_service_gets_its_floor_back() -> None:
     while (after := budget.retried(0.0)) is not None:
         budget, retries = after, retries + 1
     assert retries == BURST
-    assert budget.retried(1.0 / FLOOR_PER_S - 0.1) is None
-    assert budget.retried(1.0 / FLOOR_PER_S + 0.1) is not None
+    assert budget.retried(1.0 / MIN_RETRIES_PER_S - 0.1) is None
+    assert budget.retried(1.0 / MIN_RETRIES_PER_S + 0.1) is not None
 
 
 def test_a_clock_that_steps_back_gives_nothing_away() -> None:
@@ -59,14 +66,14 @@ def test_a_clock_that_steps_back_gives_nothing_away() -> None:
 def test_what_is_made_and_what_is_refused_is_counted(
     metrics: TransformerMetrics, registry: CollectorRegistry
 ) -> None:
-    retries = Retries(metrics, clock=lambda: 0.0)
+    retries = SharedRetryBudget(metrics, clock=lambda: 0.0)
     for _ in range(20):
         retries.sent()
-    allowed = [retries.allow(RetryKind.REPEAT) for _ in range(12)]
+    allowed = [retries.allow(RetryKind.RECONNECT) for _ in range(12)]
     assert allowed == [True] * 10 + [False] * 2
 
     def count(result: str) -> float | None:
         name = "yiwen_transformer_predictor_retries_total"
-        return registry.get_sample_value(name, {"kind": "repeat", "result": result})
+        return registry.get_sample_value(name, {"kind": "reconnect", "result": result})
 
     assert (count("made"), count("refused")) == (10, 2)

@@ -42,7 +42,7 @@ async def test_many_refusals_at_once_make_one_search(
     await asyncio.gather(*(router.generate(request(), HEADERS) for _ in range(60)))
     assert len(mine.questions) == 1
     assert len(mine.requests) == 60
-    assert sum(retried(registry, kind) for kind in ("repeat", "readdress", "resume")) == 0
+    assert sum(retried(registry, kind) for kind in ("reconnect", "reroute", "cold_start")) == 0
 
 
 async def test_a_stream_finds_its_release_too(route: Route, predictors: Predictors) -> None:
@@ -105,7 +105,7 @@ async def test_a_remembered_address_that_is_gone_is_left_for_the_usual_one(
     assert await router.generate(request(), HEADERS) == echo(request())
     assert await router.generate(request(), HEADERS) == echo(request())
     assert (len(main.requests), len(mine.requests)) == (3, 2)
-    assert retried(registry, "readdress") == 1
+    assert retried(registry, "reroute") == 1
 
 
 async def test_the_usual_address_is_tried_again_after_a_while(route: Route, predictors: Predictors) -> None:

@@ -21,7 +21,7 @@ RELEASE_HEADER = "x-yiwen-release"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """One HTTP response, read to its end."""
 
     status: int
@@ -30,7 +30,7 @@ class Answer:
     body: bytes
 
 
-def error_of(answer: Answer) -> YiwenError:
+def error_of(answer: HttpResponse) -> YiwenError:
     """The error that the predictor, or a proxy before it, answered with."""
     document = _json_object(answer.body)
     message = document.get("error")
@@ -46,7 +46,7 @@ def error_of(answer: Answer) -> YiwenError:
     )
 
 
-def release_of(answer: Answer) -> str | None:
+def release_of(answer: HttpResponse) -> str | None:
     """Id of the release that the predictor's description of its model names; None if it is none of ours."""
     versions = _json_object(answer.body).get("versions") if answer.status == HTTPStatus.OK else None
     match versions:

@@ -10,15 +10,15 @@ from prometheus_client import CollectorRegistry
 
 from protocol.errors import NotReady
 from tests.transformer.predictors.test_client import wait_until
-from transformer.errors import StillWarming, WaitingRoomFull
+from transformer.errors import ColdStartQueueFull, ColdStartTimeout
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.warming import (
-    FIRST_RELEASED,
-    UNKNOWN_START_S,
-    WaitingRoom,
-    Warming,
-    released_by,
-    remaining_s,
+from transformer.predictors.readiness import (
+    DEFAULT_START_S,
+    INITIAL_RELEASE,
+    ColdStartStatus,
+    ReadinessGate,
+    estimated_start_s,
+    release_quota,
 )
 
 FAR = float("inf")
@@ -43,56 +43,56 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def room(predictor: Predictor, metrics: TransformerMetrics) -> WaitingRoom:
-    return WaitingRoom(1_000, predictor.is_up, metrics)
+def gate(predictor: Predictor, metrics: TransformerMetrics) -> ReadinessGate:
+    return ReadinessGate(1_000, predictor.is_up, metrics)
 
 
-async def wait(room: WaitingRoom, hold_s: float = FAR) -> list[Warming]:
+async def wait(gate: ReadinessGate, timeout_s: float = FAR) -> list[ColdStartStatus]:
     now = time.monotonic()
-    return [warming async for warming in room.wait(now, now + hold_s)]
+    return [status async for status in gate.wait(now, now + timeout_s)]
 
 
 def waits(registry: CollectorRegistry, result: str) -> float | None:
-    return registry.get_sample_value("yiwen_transformer_warming_waits_total", {"result": result})
+    return registry.get_sample_value("yiwen_transformer_cold_start_waits_total", {"result": result})
 
 
 async def test_nobody_is_held_until_the_predictor_was_seen_down_nor_after_it_came_up(
-    room: WaitingRoom, predictor: Predictor
+    gate: ReadinessGate, predictor: Predictor
 ) -> None:
-    assert not room.holds
-    room.note_down()
-    assert room.holds
+    assert not gate.is_blocking
+    gate.mark_unavailable()
+    assert gate.is_blocking
     predictor.up = True
-    await wait_until(lambda: not room.holds)
+    await wait_until(lambda: not gate.is_blocking)
     assert predictor.polls == 1
 
 
 async def test_all_wait_for_one_that_asks_and_go_when_it_is_up(
-    room: WaitingRoom, predictor: Predictor, registry: CollectorRegistry
+    gate: ReadinessGate, predictor: Predictor, registry: CollectorRegistry
 ) -> None:
-    room.note_down()
-    waiting = [asyncio.create_task(wait(room)) for _ in range(100)]
+    gate.mark_unavailable()
+    waiting = [asyncio.create_task(wait(gate)) for _ in range(100)]
     await wait_until(lambda: predictor.polls >= 2)
-    assert registry.get_sample_value("yiwen_transformer_warming_waiters") == 100
+    assert registry.get_sample_value("yiwen_transformer_cold_start_waiters") == 100
     assert not any(task.done() for task in waiting)
     predictor.up = True
     await asyncio.gather(*waiting)
     assert predictor.polls <= 10
     assert waits(registry, "released") == 100
     assert registry.get_sample_value("yiwen_transformer_predictor_start_seconds_count") == 1
-    await wait_until(lambda: not room.holds)
+    await wait_until(lambda: not gate.is_blocking)
 
 
 async def test_those_who_wait_are_let_go_little_by_little_and_in_order(
-    room: WaitingRoom, predictor: Predictor
+    gate: ReadinessGate, predictor: Predictor
 ) -> None:
     went: list[int] = []
 
     async def one(number: int) -> None:
-        await wait(room)
+        await wait(gate)
         went.append(number)
 
-    room.note_down()
+    gate.mark_unavailable()
     waiting = [asyncio.create_task(one(number)) for number in range(200)]
     await asyncio.sleep(0)
     predictor.up = True
@@ -105,140 +105,140 @@ async def test_those_who_wait_are_let_go_little_by_little_and_in_order(
 async def test_those_who_keep_coming_do_not_keep_the_room_open(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
-    room = WaitingRoom(50, predictor.is_up, metrics)
-    room.note_down()
-    waiting = {asyncio.create_task(wait(room)) for _ in range(40)}
+    gate = ReadinessGate(50, predictor.is_up, metrics)
+    gate.mark_unavailable()
+    waiting = {asyncio.create_task(wait(gate)) for _ in range(40)}
     predictor.up = True
     end = time.monotonic() + 10
-    while room.holds:
+    while gate.is_blocking:
         assert time.monotonic() < end
         if len([task for task in waiting if not task.done()]) < 50:
-            waiting.add(asyncio.create_task(wait(room)))
+            waiting.add(asyncio.create_task(wait(gate)))
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
 
 
-async def test_a_predictor_that_falls_over_again_meets_few(room: WaitingRoom, predictor: Predictor) -> None:
+async def test_a_predictor_that_falls_over_again_meets_few(gate: ReadinessGate, predictor: Predictor) -> None:
     met = 0
 
     async def one() -> None:
         nonlocal met
-        await wait(room)
+        await wait(gate)
         met += 1
         predictor.up = False
-        room.note_down()
+        gate.mark_unavailable()
 
-    room.note_down()
+    gate.mark_unavailable()
     waiting = [asyncio.create_task(one()) for _ in range(500)]
     await asyncio.sleep(0)
     predictor.up = True
     await wait_until(lambda: met)
     polls = predictor.polls
     await wait_until(lambda: predictor.polls >= polls + 2)
-    assert met <= 4 * FIRST_RELEASED
-    assert room.holds
-    await room.close()
+    assert met <= 4 * INITIAL_RELEASE
+    assert gate.is_blocking
+    await gate.close()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert sum(isinstance(result, NotReady) for result in results) == 500 - met
 
 
 async def test_who_waits_too_long_is_told_when_to_come_back(
-    room: WaitingRoom, registry: CollectorRegistry
+    gate: ReadinessGate, registry: CollectorRegistry
 ) -> None:
-    room.note_down()
-    with pytest.raises(StillWarming, match=r"did not come up within 0\.[2-9]") as caught:
-        await wait(room, hold_s=0.2)
-    assert caught.value.retry_after_s == UNKNOWN_START_S
+    gate.mark_unavailable()
+    with pytest.raises(ColdStartTimeout, match=r"did not come up within 0\.[2-9]") as caught:
+        await wait(gate, timeout_s=0.2)
+    assert caught.value.retry_after_s == DEFAULT_START_S
     assert waits(registry, "given_up") == 1
-    await room.close()
+    await gate.close()
 
 
 async def test_who_comes_when_the_room_is_full_is_told_at_once(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
-    room = WaitingRoom(2, predictor.is_up, metrics)
-    room.note_down()
-    waiting = [asyncio.create_task(wait(room)) for _ in range(2)]
+    gate = ReadinessGate(2, predictor.is_up, metrics)
+    gate.mark_unavailable()
+    waiting = [asyncio.create_task(wait(gate)) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(WaitingRoomFull, match="2 requests wait"):
-        await wait(room)
+    with pytest.raises(ColdStartQueueFull, match="2 requests wait"):
+        await wait(gate)
     waiting[0].cancel()  # a caller that leaves makes room
     await asyncio.gather(waiting[0], return_exceptions=True)
-    waiting[0] = asyncio.create_task(wait(room))
+    waiting[0] = asyncio.create_task(wait(gate))
     await asyncio.sleep(0)
     predictor.up = True
     await asyncio.gather(*waiting)
 
 
-async def test_items_come_at_once_and_then_each_second(room: WaitingRoom, predictor: Predictor) -> None:
-    room.note_down()
-    waiting = asyncio.create_task(wait(room))
+async def test_items_come_at_once_and_then_each_second(gate: ReadinessGate, predictor: Predictor) -> None:
+    gate.mark_unavailable()
+    waiting = asyncio.create_task(wait(gate))
     await asyncio.sleep(1.3)
     predictor.up = True
     items = await waiting
     assert 2 <= len(items) <= 3
     assert items[0].waited_s < 0.5
     assert items[1].waited_s >= 1.0
-    assert items[0].retry_after_s == UNKNOWN_START_S
+    assert items[0].retry_after_s == DEFAULT_START_S
 
 
 async def test_the_next_start_is_estimated_from_the_last(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     now = 0.0
-    room = WaitingRoom(10, predictor.is_up, metrics, clock=lambda: now)
+    gate = ReadinessGate(10, predictor.is_up, metrics, clock=lambda: now)
     for took_s in (30.0, 40.0, 50.0):
         predictor.up = False
-        room.note_down()
+        gate.mark_unavailable()
         now += took_s
         predictor.up = True
-        await wait_until(lambda: not room.holds)
+        await wait_until(lambda: not gate.is_blocking)
     predictor.up = False
-    room.note_down()
-    assert room.retry_after_s() == 40.0
+    gate.mark_unavailable()
+    assert gate.retry_after_s() == 40.0
     now += 35.0
-    assert room.retry_after_s() == 10.0
+    assert gate.retry_after_s() == 10.0
     now += 100.0
-    assert room.retry_after_s() == UNKNOWN_START_S
-    await room.close()
+    assert gate.retry_after_s() == DEFAULT_START_S
+    await gate.close()
 
 
 async def test_asking_ends_some_time_after_the_last_one_left(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     now = 0.0
-    room = WaitingRoom(10, predictor.is_up, metrics, clock=lambda: now)
-    room.note_down()
+    gate = ReadinessGate(10, predictor.is_up, metrics, clock=lambda: now)
+    gate.mark_unavailable()
     await wait_until(lambda: predictor.polls >= 1)
-    assert room.holds
+    assert gate.is_blocking
     now += 31.0
-    await wait_until(lambda: not room.holds)
+    await wait_until(lambda: not gate.is_blocking)
 
 
-async def test_a_closed_room_takes_nobody(room: WaitingRoom) -> None:
-    room.note_down()
-    waiting = asyncio.create_task(wait(room))
+async def test_a_closed_gate_takes_nobody(gate: ReadinessGate) -> None:
+    gate.mark_unavailable()
+    waiting = asyncio.create_task(wait(gate))
     await asyncio.sleep(0)
-    await room.close()
+    await gate.close()
     with pytest.raises(NotReady, match="stopping"):
         await waiting
     with pytest.raises(NotReady, match="stopping"):
-        room.note_down()
-    assert not room.holds
+        gate.mark_unavailable()
+    assert not gate.is_blocking
 
 
 @given(st.floats(0, 100), st.floats(0, 100))
 def test_ever_more_are_let_go(passed: float, more: float) -> None:
-    assert FIRST_RELEASED <= released_by(passed) <= released_by(passed + more)
+    assert INITIAL_RELEASE <= release_quota(passed) <= release_quota(passed + more)
 
 
 def test_a_thousand_are_let_go_within_a_second() -> None:
-    assert released_by(0.0) == FIRST_RELEASED
-    assert released_by(0.8) >= 1_000
+    assert release_quota(0.0) == INITIAL_RELEASE
+    assert release_quota(0.8) >= 1_000
 
 
 @given(st.lists(st.floats(0.0, 600.0), max_size=8), st.floats(0.0, 600.0))
 def test_the_estimate_is_positive_and_within_what_was_seen(past: list[float], passed: float) -> None:
-    estimate = remaining_s(past, passed)
+    estimate = estimated_start_s(past, passed)
     assert estimate >= 1.0
-    assert estimate <= max([UNKNOWN_START_S, *(took - passed for took in past)])
+    assert estimate <= max([DEFAULT_START_S, *(took - passed for took in past)])

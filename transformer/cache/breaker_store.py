@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from transformer.cache.circuit import Circuit, CircuitPolicy, State
+from transformer.cache.circuit import Circuit, CircuitPolicy, CircuitState
 from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.metrics import CacheTier, TierMetrics
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("yiwen.cache")
 _TIER = CacheTier.REDIS
 
 
-class GuardedStore:
+class BreakerStore:
     """One store and its circuit; belongs to one event loop. Its background task starts when it is first needed."""
 
     def __init__(
@@ -33,12 +33,12 @@ class GuardedStore:
         metrics: TierMetrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._clock = clock
-        self._chance = chance
+        self._rng = rng
         self._circuit = Circuit(policy)
         self._prober: asyncio.Task[None] | None = None
         self._probe_keys: Sequence[str] = ()
@@ -92,7 +92,7 @@ class GuardedStore:
     def _failed(self, operation: str, error: StoreError, keys: Sequence[str]) -> None:
         self.count_fault(operation, error)
         was_allowed = self._circuit.allows
-        self._circuit = self._circuit.failed(self._clock(), self._chance())
+        self._circuit = self._circuit.failed(self._clock(), self._rng())
         if was_allowed and not self._circuit.allows:
             _log.warning("going on without the shared cache. %s", error)
             self._probe_keys = keys
@@ -104,14 +104,14 @@ class GuardedStore:
         while not self._circuit.allows:
             await asyncio.sleep(max(0.0, self._circuit.probe_at - self._clock()))
             self._circuit = self._circuit.probe_begins(self._clock())
-            if self._circuit.state is not State.HALF_OPEN:
+            if self._circuit.state is not CircuitState.HALF_OPEN:
                 continue  # woken a clock's tick too early
             self._show_circuit()
             try:
                 await self._store.get_many(self._probe_keys)
             except StoreError as error:
                 self.count_fault("probe", error)
-                self._circuit = self._circuit.probe_failed(self._clock(), self._chance())
+                self._circuit = self._circuit.probe_failed(self._clock(), self._rng())
             else:
                 self._circuit = self._circuit.probe_succeeded(self._clock())
                 _log.info("the shared cache is back")

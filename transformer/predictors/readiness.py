@@ -17,35 +17,35 @@ from itertools import islice
 from statistics import median
 
 from protocol.errors import NotReady
-from transformer.errors import StillWarming, WaitingRoomFull
+from transformer.errors import ColdStartQueueFull, ColdStartTimeout
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.predictor_answers import RETRY_AFTER_S
+from transformer.predictors.http_responses import RETRY_AFTER_S
 
-TICK_S = 1.0
-"""Seconds between two :class:`Warming` items."""
+STATUS_INTERVAL_S = 1.0
+"""Seconds between two :class:`ColdStartStatus` items."""
 
-FIRST_POLL_S = 0.1
-LONGEST_POLL_S = 0.5
+INITIAL_POLL_S = 0.1
+MAX_POLL_S = 0.5
 """Seconds between two questions whether the predictor is up; from the first they double up to this."""
 
-LINGER_S = 30.0
+IDLE_POLL_S = 30.0
 """Seconds that are asked on while nobody waits: callers who were sent away come back to a known state."""
 
-FIRST_RELEASED = 4
-RELEASE_DOUBLES_S = 0.1
+INITIAL_RELEASE = 4
+RELEASE_DOUBLING_S = 0.1
 """How many are let go when the predictor comes up, and how soon that number has doubled: 1000 within 0.8 s, a
 predictor that falls over again meets few."""
 
 RELEASE_STEP_S = 0.02
 
-UNKNOWN_START_S = 5.0
+DEFAULT_START_S = 5.0
 """Retry-After while no start has been seen yet, or this one takes longer than all before."""
 
-STARTS_KEPT = 8
+START_HISTORY = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Warming:
+class ColdStartStatus:
     """A request still waits for the predictor; about one a second."""
 
     waited_s: float
@@ -54,13 +54,13 @@ class Warming:
     """Estimated seconds until the predictor is up."""
 
 
-def released_by(passed_s: float) -> int:
+def release_quota(passed_s: float) -> int:
     """How many of those who wait may have been let go ``passed_s`` after the predictor came up."""
-    doublings = min(passed_s / RELEASE_DOUBLES_S, 30.0)  # beyond any number of waiters
-    return int(FIRST_RELEASED * 2.0**doublings)
+    doublings = min(passed_s / RELEASE_DOUBLING_S, 30.0)  # beyond any number of waiters
+    return int(INITIAL_RELEASE * 2.0**doublings)
 
 
-def remaining_s(past_s: Sequence[float], passed_s: float) -> float:
+def estimated_start_s(past_s: Sequence[float], passed_s: float) -> float:
     """Estimated seconds until a predictor is up: the median of the past starts that took longer than this one so far.
 
     Args:
@@ -71,10 +71,10 @@ def remaining_s(past_s: Sequence[float], passed_s: float) -> float:
         At least 1.
     """
     longer = [took for took in past_s if took > passed_s]
-    return max(1.0, median(longer) - passed_s) if longer else UNKNOWN_START_S
+    return max(1.0, median(longer) - passed_s) if longer else DEFAULT_START_S
 
 
-class WaitingRoom:
+class ReadinessGate:
     """Those who wait for one predictor, and the one that asks for them. Belongs to one event loop."""
 
     def __init__(
@@ -102,15 +102,15 @@ class WaitingRoom:
         self._asking: asyncio.Task[None] | None = None
         self._down_since: float | None = None
         self._closed = False
-        self._starts_s: deque[float] = deque(maxlen=STARTS_KEPT)
-        self._metrics.watch_warming(lambda: len(self._waiters))
+        self._starts_s: deque[float] = deque(maxlen=START_HISTORY)
+        self._metrics.watch_cold_starts(lambda: len(self._waiters))
 
     @property
-    def holds(self) -> bool:
+    def is_blocking(self) -> bool:
         """Whether requests have to wait: the predictor is down, or others are being let go before them."""
         return self._asking is not None
 
-    def note_down(self) -> None:
+    def mark_unavailable(self) -> None:
         """Take in that the predictor did not take a request; whoever comes from now on waits.
 
         Raises:
@@ -123,21 +123,21 @@ class WaitingRoom:
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
 
-    async def wait(self, since: float, until: float) -> AsyncGenerator[Warming, None]:
+    async def wait(self, since: float, until: float) -> AsyncGenerator[ColdStartStatus, None]:
         """Items about once a second until it is this request's turn.
 
         Args:
-            since: when the request began to wait, on this room's clock.
+            since: when the request began to wait, on this gate's clock.
             until: when it gives up.
 
         Raises:
-            WaitingRoomFull: too many wait already.
-            StillWarming: the time is up.
+            ColdStartQueueFull: too many wait already.
+            ColdStartTimeout: the time is up.
             NotReady: this process is stopping.
         """
         if len(self._waiters) >= self._max_waiters:
             self._metrics.waits.labels("full").inc()
-            raise WaitingRoomFull(self._max_waiters, retry_after_s=self.retry_after_s())
+            raise ColdStartQueueFull(self._max_waiters, retry_after_s=self.retry_after_s())
         turn = asyncio.get_running_loop().create_future()
         self._waiters[turn] = None
         try:
@@ -145,9 +145,9 @@ class WaitingRoom:
                 now = self._clock()
                 if now >= until:
                     self._metrics.waits.labels("given_up").inc()
-                    raise StillWarming(now - since, retry_after_s=self.retry_after_s())
-                yield Warming(now - since, self.retry_after_s())
-                await asyncio.wait({turn}, timeout=min(TICK_S, until - now))
+                    raise ColdStartTimeout(now - since, retry_after_s=self.retry_after_s())
+                yield ColdStartStatus(now - since, self.retry_after_s())
+                await asyncio.wait({turn}, timeout=min(STATUS_INTERVAL_S, until - now))
             turn.result()
             self._metrics.waits.labels("released").inc()
         finally:
@@ -156,7 +156,7 @@ class WaitingRoom:
     def retry_after_s(self) -> float:
         """Estimated seconds until the predictor is up."""
         passed_s = 0.0 if self._down_since is None else self._clock() - self._down_since
-        return remaining_s(self._starts_s, passed_s)
+        return estimated_start_s(self._starts_s, passed_s)
 
     async def close(self) -> None:
         """Stop asking; whoever waits is told to come back."""
@@ -183,7 +183,7 @@ class WaitingRoom:
 
     async def _comes_up(self) -> bool:
         """True once the predictor is up, False if nobody has waited for a while."""
-        pause_s, wanted_at = FIRST_POLL_S, self._clock()
+        pause_s, wanted_at = INITIAL_POLL_S, self._clock()
         while True:
             await asyncio.sleep(pause_s)
             if await self._is_up():
@@ -191,15 +191,15 @@ class WaitingRoom:
             self.failed_polls += 1
             if self._waiters:
                 wanted_at = self._clock()
-            elif self._clock() - wanted_at > LINGER_S:
+            elif self._clock() - wanted_at > IDLE_POLL_S:
                 return False
-            pause_s = min(2 * pause_s, LONGEST_POLL_S)
+            pause_s = min(2 * pause_s, MAX_POLL_S)
 
     async def _release(self) -> None:
         """Let those who wait go, oldest first, until nobody waits or the predictor is down again."""
         began, released = self._clock(), 0
         while self._down_since is None:
-            due = released_by(self._clock() - began) - released
+            due = release_quota(self._clock() - began) - released
             for turn in list(islice(self._waiters, due)):
                 del self._waiters[turn]
                 turn.set_result(None)
