@@ -26,7 +26,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
@@ -42,6 +42,12 @@ WEIGHTS_FILE = "weights.bin"
 SEGMENTS_DIR = "segments"
 PLANS_DIR = "plans"
 REPORTS_DIR = "reports"
+
+T = TypeVar("T")
+
+STRICT: Final = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
+"""pydantic's configuration of the documents: no conversions, no unknown fields. pydantic itself, which is slow to
+import, is needed only to read them."""
 
 
 class ReleaseError(Exception):
@@ -79,6 +85,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Release:
     """``release.json``."""
+
+    __pydantic_config__ = STRICT
 
     id: str
     """Digest over tokenizer, translation.json, weights and precision: 16 hex digits. Namespaces the cache."""
@@ -149,6 +157,8 @@ class GuardSpec:
 class TranslationSpec:
     """``translation.json``: how a text becomes a prompt and when an answer ends."""
 
+    __pydantic_config__ = STRICT
+
     template: str
     """Holds ``{text}`` once, and may hold ``{source}`` and ``{target}``. Special tokens are written as text."""
     languages: Mapping[str, Language]
@@ -178,24 +188,13 @@ def load_release(directory: Path) -> Release:
     Raises:
         ReleaseError: there is no such release, or the document is not one this version reads.
     """
-    path = directory / RELEASE_FILE
-    document = _read_json(path, f"{directory} is not a release: build one with `yiwen release build`")
-    _check_schema(path, document, RELEASE_SCHEMA)
-    try:
-        return Release(
-            id=str(document["id"]),
-            name=str(document["name"]),
-            family=str(document["family"]),
-            precision=str(document["precision"]),
-            decoder=DecoderShape(**document["decoder"]),
-            limits=Limits(**document["limits"]),
-            stop_token_ids=tuple(int(i) for i in document["stop_token_ids"]),
-            languages=tuple(document["languages"]),
-            provenance=document["provenance"],
-            files=document["files"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReleaseError(f"{path}: {_explain(error)}; rebuild the release") from error
+    return _load(
+        Release,
+        directory / RELEASE_FILE,
+        schema=RELEASE_SCHEMA,
+        if_missing=f"{directory} is not a release: build one with `yiwen release build`",
+        fix="rebuild the release",
+    )
 
 
 def load_translation_spec(path: Path) -> TranslationSpec:
@@ -204,20 +203,13 @@ def load_translation_spec(path: Path) -> TranslationSpec:
     Raises:
         ReleaseError: it is missing, or breaks a rule; the message says which.
     """
-    document = _read_json(path, f"{path} is missing: it says how text becomes a prompt (docs/releases.md)")
-    _check_schema(path, document, TRANSLATION_SCHEMA)
-    try:
-        spec = TranslationSpec(
-            template=str(document["template"]),
-            languages={tag: Language(**entry) for tag, entry in document["languages"].items()},
-            pairs=tuple((str(a), str(b)) for a, b in document["pairs"]),
-            stop_tokens=tuple(str(token) for token in document["stop_tokens"]),
-            limits=TextLimits(**document["limits"]),
-            guards=_guard_spec(document.get("guards", {})),
-            sentences=str(document.get("sentences", "always")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReleaseError(f"{path}: {_explain(error)}; docs/releases.md shows a whole one") from error
+    spec = _load(
+        TranslationSpec,
+        path,
+        schema=TRANSLATION_SCHEMA,
+        if_missing=f"{path} is missing: it says how text becomes a prompt (docs/releases.md)",
+        fix="docs/releases.md shows a whole one",
+    )
     _check_translation_spec(path, spec)
     return spec
 
@@ -266,9 +258,25 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
             raise ReleaseError(f"{path}: {rule}")
 
 
-def _guard_spec(entry: Mapping[str, Any]) -> GuardSpec:
-    spec = GuardSpec(**entry)
-    return dataclasses.replace(spec, checks=tuple(str(kind) for kind in spec.checks))
+def _load(kind: type[T], path: Path, *, schema: int, if_missing: str, fix: str) -> T:
+    """A JSON document as a dataclass.
+
+    Args:
+        kind: with pydantic's configuration.
+        path: of the document.
+        schema: version that its field ``schema`` must have.
+        if_missing: the message where there is no such file.
+        fix: ends the messages about its fields.
+
+    Raises:
+        ReleaseError: it cannot be read, has another schema, or a field is missing, unknown or of another type.
+    """
+    from protocol.validation import validate
+
+    document = _read_json(path, if_missing)
+    _check_schema(path, document, schema)
+    fields = {name: value for name, value in document.items() if name != "schema"}
+    return validate(kind, fields, error=lambda message: ReleaseError(f"{path}: {message}; {fix}"))
 
 
 def _read_json(path: Path, if_missing: str) -> dict[str, Any]:
@@ -289,9 +297,3 @@ def _check_schema(path: Path, document: Mapping[str, Any], wanted: int) -> None:
             f"{path} has schema {document.get('schema')!r}, this version reads {wanted}: "
             "rebuild it, or use the version of yiwen that wrote it"
         )
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]!r} is missing"
-    return str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -18,7 +19,7 @@ STOP_TOKENS = ("<|end|>", *(f"<|end-{index}|>" for index in range(8)))
 """Several, since a random model rarely comes across a single one."""
 SPECIAL_TOKENS = ("<|pad|>", "<|en|>", "<|zh|>", *STOP_TOKENS)
 
-TRANSLATION = {
+TRANSLATION: dict[str, Any] = {
     "schema": 1,
     "template": "{source}{text}{target}",
     "languages": {

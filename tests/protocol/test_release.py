@@ -1,0 +1,105 @@
+"""``release.json`` and ``translation.json``: what is read back, and what is refused with which words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.release import (
+    RELEASE_FILE,
+    DecoderShape,
+    Limits,
+    Release,
+    ReleaseError,
+    load_release,
+    load_translation_spec,
+)
+from tests.releases import TRANSLATION
+
+RELEASE = Release(
+    id="0123456789abcdef",
+    name="small",
+    family="LlamaForCausalLM",
+    precision="float32",
+    decoder=DecoderShape(2, 48, 3, 1, 16, 96, 300),
+    limits=Limits(256, 32),
+    stop_token_ids=(3, 4),
+    languages=("en", "zh"),
+    provenance={"checkpoint": "small", "versions": {"numpy": "2.0"}, "checkpoint_bytes": 12},
+    files={"weights.bin": "ab" * 32},
+)
+
+
+def write(path: Path, document: object) -> Path:
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def test_a_release_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    write(tmp_path / RELEASE_FILE, RELEASE.to_json())
+    assert load_release(tmp_path) == RELEASE
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"id": 7}, "id must be a string, not a number; rebuild the release"),
+        ({"stop_token_ids": [1, "2"]}, r"stop_token_ids\[1\] must be a whole number, not a string"),
+        ({"limits": {"max_sequence_tokens": 8}}, r"limits\.candidates is missing"),
+        ({"limits": [8, 2]}, "limits must be an object"),
+        ({"file": {}}, "unknown field file.*did you mean files"),
+        ({"schema": 2}, "has schema 2, this version reads 1"),
+    ],
+)
+def test_a_release_with_a_broken_field_is_refused(tmp_path: Path, edit: dict[str, Any], says: str) -> None:
+    path = write(tmp_path / RELEASE_FILE, {**RELEASE.to_json(), **edit})
+    with pytest.raises(ReleaseError, match=says) as raised:
+        load_release(tmp_path)
+    assert str(raised.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"pairs": [["en"]]}, r"pairs\[0\]"),
+        ({"pairs": [["en", "fr"]]}, "two different known languages"),
+        ({"stop_tokens": "<|end|>"}, "stop_tokens must be a list, not a string"),
+        ({"languages": {"en": {"name": "English", "prompt": "en"}}}, r"languages\.en\.script is missing"),
+        ({"tempalte": "x"}, "unknown field tempalte.*did you mean template"),
+        ({"limits": {**TRANSLATION["limits"], "max_new_tokens": 0}}, "max_new_tokens must be positive"),
+        (
+            {"limits": {**TRANSLATION["limits"], "max_new_tokens": 1.5}},
+            "max_new_tokens must be a whole number",
+        ),
+    ],
+)
+def test_a_translation_with_a_broken_field_is_refused(
+    tmp_path: Path, edit: dict[str, Any], says: str
+) -> None:
+    path = write(tmp_path / "translation.json", {**TRANSLATION, **edit})
+    with pytest.raises(ReleaseError, match=says):
+        load_translation_spec(path)
+
+
+def test_whole_numbers_do_for_a_ratio(tmp_path: Path) -> None:
+    limits = {**TRANSLATION["limits"], "new_tokens_per_source_token": 2}
+    spec = load_translation_spec(write(tmp_path / "translation.json", {**TRANSLATION, "limits": limits}))
+    assert spec.limits.new_tokens(10) == 2 * 10 + spec.limits.extra_new_tokens
+
+
+def test_a_directory_without_a_release_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="is not a release: build one"):
+        load_release(tmp_path)
+
+
+def test_importing_the_format_does_not_import_pydantic() -> None:
+    program = "import sys, protocol.release; sys.exit('pydantic' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )
