@@ -1,6 +1,6 @@
-"""``python -m predictor``: settings from arguments and environment, the release, the server until it has drained.
+"""``python -m predictor``: reads the settings, loads the release, and serves until drained.
 
-Whatever makes a start impossible is one line on stderr and exit code 2.
+A start that fails prints one line on stderr and exits with code 2.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from serving.server import run_server
 from serving.settings import SettingsError, read_settings
 
 CANNOT_START = 2
-"""Exit code of a process that was set up wrongly; starting it again is of no use."""
+"""Exit code of a process whose settings, release or machine do not fit; a restart does not help."""
 
 THREAD_SWITCH_S = 0.0005
-"""How long one thread may keep the interpreter from another that wants it, seconds. Python's own 5 ms are longer than
-a decode step of a 7B model in int8: while requests come in, the engine's thread would start its next step late (H200,
-128 requests in flight: 91 % of the offline tokens/s with 5 ms, 96 % with 0.5)."""
+"""Seconds after which a thread that holds the interpreter lock lets another have it. Python's default of 5 ms is
+longer than a decode step of a 7B model in int8: requests that come in would delay the engine's thread (H200, 128
+requests in flight: 91 % of the offline tokens/s with 5 ms, 96 % with 0.5)."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         config, settings = read_settings(PredictorConfig, argv, environ)
         configure_logging(settings.log_level, settings.log_format)
-        model = create_model(config, name=settings.model_name, max_deadline_s=settings.max_deadline_ms / 1000)
+        model = create_model(config, name=settings.model_name, max_deadline_ms=settings.max_deadline_ms)
         run_server(model, settings)
     except (SettingsError, ReleaseError, StartupError) as error:
         print(f"predictor: {error}", file=sys.stderr)
@@ -46,8 +46,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: float) -> PredictorModel:
-    """Load the release into a runner and put an engine around it; nothing runs yet.
+def create_model(config: PredictorConfig, *, name: str | None, max_deadline_ms: int) -> PredictorModel:
+    """Load the release into a runner with an engine over it; nothing runs yet.
+
+    Args:
+        config: of the predictor.
+        name: of the model in the URL; None takes the release's.
+        max_deadline_ms: milliseconds a request may take if it names no deadline, or a later one.
 
     Raises:
         ReleaseError, StartupError: the release cannot be run here.
@@ -70,7 +75,9 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_s: f
         queue_tokens=config.queue_tokens,
         metrics=metrics,
     )
-    return PredictorModel(name or release.name, release, engine, chosen.runner, max_deadline_s=max_deadline_s)
+    return PredictorModel(
+        name or release.name, release, engine, chosen.runner, max_deadline_ms=max_deadline_ms
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What one step executes, and what comes back: the only values a runner sees.
+"""The input and the output of one step, the only values a runner sees.
 
-Letters used at every tensor line: B rows, S prompt tokens, T generated tokens, C capacity of a row in tokens,
+Letters in the shapes of tensors: B rows, S prompt tokens, T generated tokens, C capacity of a row in tokens,
 H attention heads, KV key/value heads, D head dimension, V vocabulary, L layers, K candidates.
 """
 
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step: some prompts to read, and one more token for every sequence that runs on.
+    """The input of one step: prompts to read, and running sequences to decode one more token for.
 
     A slot that is in neither ``prefill_slots`` nor ``decode_slots`` is free from this step on.
     """
@@ -32,9 +32,8 @@ class Batch:
     decode_tokens: Ints  # [B] newest token of each sequence, not in the cache yet
     decode_lengths: Ints  # [B] tokens the slot holds before this step
     decode_sources: Ints  # [B] row of the step launched before, or -1
-    """Where a sequence's newest token is when nobody has read it yet: it is candidate 0 of that row of the output of
-    the step launched directly before this one. -1 where ``decode_tokens`` holds it. All -1 unless the runner runs
-    ahead."""
+    """Where the newest token of a sequence is if it is in flight: candidate 0 of that row of the output of the step
+    launched directly before this one. -1 where ``decode_tokens`` holds it. All -1 unless the runner runs ahead."""
 
     @property
     def rows(self) -> int:
@@ -51,22 +50,34 @@ class Batch:
 
     @classmethod
     def from_sequences(cls, prefills: Seq[Sequence], decodes: Seq[Sequence]) -> Batch:
-        """Gather what the runner needs. Every sequence must own a slot."""
+        """The batch of a step. Every sequence must own a slot.
+
+        Args:
+            prefills: sequences whose prompts are read.
+            decodes: sequences that get one more token.
+        """
         rows = [
-            (_slot(s), s.output_ids[-1] if s.source < 0 else 0, s.cached_tokens, s.source) for s in decodes
+            (_slot(s), s.output_ids[-1] if s.source_row < 0 else 0, s.cached_tokens, s.source_row)
+            for s in decodes
         ]
         table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
         return cls(tuple(_slot(s) for s in prefills), tuple(s.prompt for s in prefills), *table.T)
 
     @classmethod
     def of_prompts(cls, slots: Iterable[int], prompts: Iterable[tuple[int, ...]]) -> Batch:
-        """Read prompts into slots, with nothing else running."""
+        """A batch of prompts alone, one for each slot."""
         nothing = np.empty(0, np.int64)
         return cls(tuple(slots), tuple(prompts), nothing, nothing, nothing, nothing)
 
     @classmethod
     def of_tokens(cls, slots: Ints, tokens: Ints, lengths: Ints) -> Batch:
-        """One more token for each slot, [B] each, with nothing else to do."""
+        """A batch of decodes alone, whose newest tokens the host has.
+
+        Args:
+            slots: [B].
+            tokens: [B] newest token of each, not in the cache yet.
+            lengths: [B] tokens that each slot holds.
+        """
         return cls((), (), slots, tokens, lengths, np.full(len(slots), -1, np.int64))
 
 

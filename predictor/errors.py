@@ -1,4 +1,4 @@
-"""Errors of the predictor that are not answers to a request (those are in :mod:`protocol.errors`).
+"""Errors of the predictor that are not sent to a caller (those are in :mod:`protocol.errors`).
 
 ::
 

@@ -1,6 +1,6 @@
-"""Who owns which slot. A slot is a contiguous row of K/V, as long as the release's longest sequence.
+"""Slots of the K/V cache and their owners. A slot is a contiguous row, as long as the release's longest sequence.
 
-Bookkeeping only: the memory belongs to the runner.
+Bookkeeping only: the runner owns the memory.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from predictor.sequence import Sequence
 
 
 class KVCacheManager:
-    """Hands out slots and takes them back."""
+    """Allocates slots to sequences."""
 
     def __init__(self, slots: int) -> None:
         self.num_slots = slots
         self._free = list(range(slots - 1, -1, -1))
-        """A stack, lowest slot on top: few running sequences stay in few low rows."""
+        """A stack, lowest slot on top, so that few running sequences use the lowest rows."""
         self._owners: dict[int, Sequence] = {}
 
     @property
@@ -34,7 +34,7 @@ class KVCacheManager:
         sequence.slot = slot
 
     def deallocate(self, sequence: Sequence) -> None:
-        """Take the slot back; a sequence without one is left as it is."""
+        """Free the slot of ``sequence``; does nothing if it has none."""
         if sequence.slot is None:
             return
         del self._owners[sequence.slot]
@@ -42,7 +42,7 @@ class KVCacheManager:
         sequence.slot = None
 
     def check_integrity(self) -> None:
-        """Recount: every slot is free or owned, never both, and owners know their slots. For tests."""
+        """Check that every slot is free or owned, never both, and that owners know their slots. For tests."""
         used, free = set(self._owners), set(self._free)
         if used & free or used | free != set(range(self.num_slots)) or len(free) != len(self._free):
             raise AssertionError(f"slots lost or doubled: used {sorted(used)}, free {sorted(self._free)}")

@@ -1,7 +1,7 @@
-"""The predictor's Prometheus metrics. Labels are bounded; nothing here ever holds text or token ids.
+"""The predictor's Prometheus metrics. Labels are bounded; no metric holds text or token ids.
 
-How busy a device is, is measured here too, and not left to NVIDIA's DCGM exporter: DCGM has no utilisation
-(``DCGM_FI_DEV_GPU_UTIL``) for a slice of a GPU under MIG, and other devices have no DCGM. In PromQL::
+Device utilization is measured here and not left to NVIDIA's DCGM exporter: DCGM has none (``DCGM_FI_DEV_GPU_UTIL``)
+for a MIG slice, and other devices have no DCGM. In PromQL::
 
     rate(yiwen_predictor_busy_seconds_total[1m])                        share of time with a step in flight, 0 to 1
     rate(yiwen_predictor_tokens_total{kind="generated"}[1m])            tokens per second
@@ -19,7 +19,7 @@ _WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 
 
 
 class EngineMetrics:
-    """All of them, bound to one release."""
+    """The metrics of one process, labelled with its release."""
 
     def __init__(self, release: str, registry: CollectorRegistry = REGISTRY) -> None:
         def gauge(name: str, text: str) -> Gauge:
@@ -93,11 +93,18 @@ class EngineMetrics:
         self._sequences.labels(self._release, end).inc()
 
     def count_launches(self, launches: Mapping[str, int]) -> None:
-        """Take over a runner's own counts, by kind; they only grow."""
+        """Publish a runner's own counters, by kind."""
         for kind, count in launches.items():
             self._launches.labels(self._release, kind).inc(count - self._launches_counted.get(kind, 0))
             self._launches_counted[kind] = count
 
     def runner_chosen(self, *, backend: str, precision: str, reason: str, plan: str = "") -> None:
-        """Publish what executes the decoder; ``plan`` is the name of a TensorRT plan, if it runs one."""
+        """Publish what executes the decoder.
+
+        Args:
+            backend: ``onnxruntime`` or ``tensorrt``.
+            precision: of the weights.
+            reason: why the backend was chosen.
+            plan: name of the TensorRT plan, if it runs one.
+        """
         self._runner_info.labels(self._release, backend, plan, precision, reason).set(1)

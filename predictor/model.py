@@ -1,13 +1,12 @@
-"""The predictor's KServe model: decode, check, hand to the engine, encode. All state lives in the engine.
+"""The predictor's KServe model: decodes a request, checks it, submits it to the engine, encodes the response.
 
-An answer in one piece is the engine's future; a stream is what the engine tells on the way to it.
+A unary response is the engine's future; a stream is the deltas that the engine publishes before it resolves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -26,6 +25,7 @@ from protocol.codec import (
     generate_request_from_infer,
     infer_from_generate_response,
 )
+from protocol.deadline import Deadline
 from protocol.errors import InvalidRequest, ReleaseMismatch
 from protocol.messages import GenerateRequest, TokenDelta
 from protocol.release import Release
@@ -41,7 +41,7 @@ class PredictorModel(ServedModel):
     stream_service = TOKEN_SERVICE
 
     def __init__(
-        self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_s: float
+        self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_ms: int
     ) -> None:
         """Serve ``engine`` under ``name``.
 
@@ -50,7 +50,7 @@ class PredictorModel(ServedModel):
             release: what the engine runs; requests for another are refused with 409.
             engine: not started yet.
             runner: the engine's; closed once the engine has stopped.
-            max_deadline_s: seconds a request may take when it names no deadline, or a later one.
+            max_deadline_ms: milliseconds a request may take if it names no deadline, or a later one.
         """
         super().__init__(
             name, GENERATE_INPUTS, GENERATE_OUTPUTS, platform="yiwen_llm", versions=(release.id,)
@@ -58,23 +58,23 @@ class PredictorModel(ServedModel):
         self._release = release
         self._engine = engine
         self._runner = runner
-        self._max_deadline_s = max_deadline_s
+        self._max_deadline_ms = max_deadline_ms
 
     async def open(self) -> None:
         self._engine.start()
 
     async def close(self) -> None:
-        # The engine finishes its step before it stops: a thread waits for that, not the event loop.
+        # The engine collects its steps before it stops: a thread waits for that, not the event loop.
         await asyncio.to_thread(self._stop)
 
     def is_healthy(self) -> bool:
-        return self._engine.is_healthy
+        return self._engine.is_ready
 
     async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         message = generate_request_from_infer(request)
         check_request(message, self._release)
         future = self._engine.submit(message, deadline=self._deadline(message))
-        # Cancelling this coroutine cancels the engine's future: that is how a gone caller frees its slots.
+        # Cancelling this coroutine cancels the engine's future, which frees the slots.
         response = await asyncio.wrap_future(future)
         return infer_from_generate_response(response, request)
 
@@ -86,7 +86,7 @@ class PredictorModel(ServedModel):
                 yield document_from_delta(delta)
 
     async def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
-        """As :meth:`stream`, in the messages of ``yiwen.v1.TokenGeneration``."""
+        """The same over gRPC, in the messages of ``yiwen.v1.TokenGeneration``."""
         asked = decode_token_stream_request(message)
         self.check_address(asked.model_name, asked.model_version)
         async with aclosing(self._deltas(asked.request)) as deltas:
@@ -105,18 +105,16 @@ class PredictorModel(ServedModel):
         self._engine.stop()
         try:
             self._runner.close()
-        except RunnerError as error:  # every request is answered, and memory goes with the process anyhow
+        except RunnerError as error:  # every request is resolved, and the process frees the memory
             logger.warning("the runner could not be closed", extra={"fields": {"error": str(error)}})
 
-    def _deadline(self, message: GenerateRequest) -> float:
-        seconds = self._max_deadline_s
-        if message.deadline_ms is not None:
-            seconds = min(seconds, message.deadline_ms / 1000)
-        return time.monotonic() + seconds
+    def _deadline(self, message: GenerateRequest) -> Deadline:
+        longest = self._max_deadline_ms
+        return Deadline.of_request(message.deadline_ms, default_ms=longest, max_ms=longest)
 
 
 def check_request(request: GenerateRequest, release: Release) -> None:
-    """Refuse what this release cannot run.
+    """Refuse token ids that this release cannot run.
 
     Raises:
         ReleaseMismatch: the ids were made by another release's tokenizer.

@@ -1,7 +1,7 @@
-"""The steps in flight: launched on the runner, read oldest first, timed.
+"""The steps in flight: launched on the runner, collected oldest first, timed.
 
-The engine decides when a step is launched and when one is read; this keeps them in order, turns a runner's output
-into tokens, and makes one kind of error of everything that can go wrong on the way.
+The engine decides when a step is launched and when one is collected; this keeps them in order, samples a runner's
+output, and turns every failure on the way into :class:`StepFailed`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from predictor.sequence import Sequence, Subscriber
 
 
 class StepFailed(Exception):
-    """A step in flight failed, and took the others with it; the cause is what the runner said."""
+    """A step in flight failed, and every other step in flight is lost; the cause is the runner's error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadStep:
-    """A step and what it generated, in the order of its sequences."""
+class CompletedStep:
+    """A collected step and its sampled tokens, in the order of its sequences."""
 
     step: Step
     token_ids: list[int]
     logprobs: list[float]
 
-    def followed(self) -> list[tuple[Subscriber, Sequence, int, float]]:
-        """Who follows a sequence that still runs, the sequence, its token and the token's log-probability."""
+    def subscribed_tokens(self) -> list[tuple[Subscriber, Sequence, int, float]]:
+        """Subscriber, sequence, token and its log-probability, for each running sequence with a subscriber."""
         return [
             (sequence.request.subscriber, sequence, token_id, logprob)
             for sequence, token_id, logprob in zip(
@@ -44,15 +44,22 @@ class ReadStep:
 
 
 class StepPipeline:
-    """Launched steps that nobody has read yet. Used by one thread."""
+    """Launched steps that are not collected yet. Used by one thread."""
 
     def __init__(self, runner: Runner, metrics: EngineMetrics, clock: Callable[[], float]) -> None:
+        """Nothing is in flight.
+
+        Args:
+            runner: executes the steps.
+            metrics: for the runner's time.
+            clock: monotonic, seconds.
+        """
         self._runner = runner
         self._metrics = metrics
         self._clock = clock
         self._in_flight: deque[Step] = deque()
         self._busy_since = 0.0
-        """Monotonic seconds when the oldest step in flight had the runner to itself."""
+        """Monotonic seconds up to which the runner's busy time is counted."""
 
     def __len__(self) -> int:
         return len(self._in_flight)
@@ -68,12 +75,12 @@ class StepPipeline:
         self._in_flight.append(step)
         try:
             self._runner.launch(step.batch)
-        except Exception as error:  # whatever a runner raises costs what is in flight, never the server
-            self._lose_all()
+        except Exception as error:  # any error of a runner costs the steps in flight, never the server
+            self._discard_all()
             raise StepFailed from error
 
-    def read(self) -> ReadStep:
-        """Wait for the oldest step and choose its tokens.
+    def collect(self) -> CompletedStep:
+        """Wait for the oldest step and sample its tokens.
 
         Raises:
             StepFailed: nothing is in flight any more.
@@ -81,40 +88,40 @@ class StepPipeline:
         try:
             output = self._runner.collect()
         except Exception as error:  # as in launch
-            self._lose_all()
+            self._discard_all()
             raise StepFailed from error
         step = self._in_flight.popleft()
         self._metrics.runner_seconds.observe(self._count_busy())
         try:
-            return _choose_tokens(step, output)
-        except Exception as error:  # an output that is none
-            self._abandon_all()
+            return _sample_step(step, output)
+        except Exception as error:  # an output that does not fit the step
+            self._drain()
             raise StepFailed from error
 
-    def _abandon_all(self) -> None:
-        """Wait for what a runner that has not failed still works on, whatever comes of it."""
+    def _drain(self) -> None:
+        """Wait for the steps that the runner still executes, and discard them."""
         with suppress(Exception):
             for _ in self._in_flight:
                 self._runner.collect()
-        self._lose_all()
+        self._discard_all()
 
-    def _lose_all(self) -> None:
+    def _discard_all(self) -> None:
         self._in_flight.clear()
         self._count_busy()
 
     def _count_busy(self) -> float:
-        """Seconds since the runner was last counted busy."""
+        """Add the time since the last call to the runner's busy time; returns it, seconds."""
         now = self._clock()
         seconds, self._busy_since = now - self._busy_since, now
         self._metrics.busy_seconds.inc(seconds)
         return seconds
 
 
-def _choose_tokens(step: Step, output: StepOutput) -> ReadStep:
-    """The host's choice for every row, also of sequences that are gone: the scheduler drops those."""
+def _sample_step(step: Step, output: StepOutput) -> CompletedStep:
+    """Sample every row, also of sequences that ended meanwhile: the scheduler drops those."""
     params = [sequence.request.request.params for sequence in step.sequences]
     positions = [sequence.num_generated for sequence in step.sequences]
     rows = len(output.candidate_ids)
     if rows != len(step.sequences):
         raise RunnerError(f"the runner returned {rows} rows for a step over {len(step.sequences)}")
-    return ReadStep(step, *sample(output, params, positions))
+    return CompletedStep(step, *sample(output, params, positions))

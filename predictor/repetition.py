@@ -1,7 +1,7 @@
-"""Notices that generated tokens repeat themselves, token by token. Pure.
+"""Detects generated tokens that repeat themselves, token by token. Pure.
 
-A greedy model that has fallen into a loop stays in it until its budget is spent, and its slot with it. Who asked for
-the tokens says how often they may repeat (``max_repeats``); what an honest repetition is, only they can know.
+A greedy model that has fallen into a loop keeps its slot until its budget is spent. The request says how often tokens
+may repeat (``max_repeats``), since only the caller knows which repetitions are right.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAX_PERIOD = 32
-"""Tokens: longer parts may follow themselves as often as they like."""
+"""Tokens; repetitions with a longer period are not detected."""
 MIN_TOKENS = 16
-"""Fewer than this in all are no loop, however often one of them comes: a dash, a dot, a laugh."""
+"""Repetitions of fewer tokens in all are no loop: a row of dashes or dots, for example."""
 
 
 class RepetitionDetector:
-    """Follows one sequence. Takes a few comparisons for each token that is none of the last ``MAX_PERIOD``."""
+    """Detects loops in one sequence. A token that is none of the last ``MAX_PERIOD`` costs a few comparisons."""
 
     def __init__(self, max_repeats: int) -> None:
         """Start before the first token.
 
         Args:
-            max_repeats: how often a part may stand behind itself at the end of the tokens, >= 2.
+            max_repeats: how often a part may follow itself at the end of the tokens, >= 2.
         """
         self._max_repeats = max_repeats
         self._runs: dict[int, int] = {}
         """For each period, how many tokens in a row, up to the newest, equal the one that far before them. Periods
         whose run is 0 are left out."""
 
-    def take(self, token_ids: Sequence[int]) -> bool:
-        """Take in the newest token.
+    def observe(self, token_ids: Sequence[int]) -> bool:
+        """Observe the newest token.
 
         Args:
-            token_ids: the sequence's tokens so far; the last of them is new, the others were taken one by one.
+            token_ids: the sequence's tokens so far; the last of them is new, the others were observed one by one.
 
         Returns:
             Whether they end in a loop: for some period p of 1 to ``MAX_PERIOD``, the last p · ``max_repeats`` tokens,

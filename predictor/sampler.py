@@ -1,4 +1,4 @@
-"""Chooses each row's next token among the candidates. Pure: chance is a function of (seed, position)."""
+"""Samples each row's next token from its candidates. Pure: the random number is a function of (seed, position)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from protocol.messages import SamplingParams
 def sample(
     output: StepOutput, params: Seq[SamplingParams], positions: Seq[int]
 ) -> tuple[list[int], list[float]]:
-    """Choose one token a row.
+    """Sample one token per row.
 
     Args:
         output: B rows of K candidates, best first.
         params: of each row; temperature 0 takes the best candidate.
-        positions: index of the token to choose within its answer, 0 for the first. With the seed it decides the
-            draw, so a request's tokens do not depend on what else is in the batch.
+        positions: index of the token within its sequence, 0 for the first. It decides the random number
+            together with the seed, so a request's tokens do not depend on what else is in the batch.
 
     Returns:
         Token ids and their log-probabilities under the model (before temperature), B of each.

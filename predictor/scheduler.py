@@ -1,12 +1,13 @@
-"""Decides what the next step does: who is let in, who runs, who leaves. Pure state, no I/O; time is an argument.
+"""Decides what the next step does: which prompts are admitted, who decodes, who is aborted.
 
-Each step lets waiting prompts in, oldest first, while there are free slots and the prefill budget lasts, and decodes
-every running sequence. A slot that becomes free is refilled in the very next step to be scheduled.
+Pure state without I/O; time is an argument. Each step admits waiting prompts, oldest first, while there are free
+slots and the prefill budget lasts, and decodes every running sequence. A slot that becomes free is refilled in the
+very next step to be scheduled.
 
-A step may be scheduled before the one before it is read. Sequences count the tokens they cannot know yet: one that
-reaches its length with those sits out; one that turns out to have stopped, or to repeat itself, or whose caller left,
-loses its slot, and what later steps still generate for it is dropped. A runner's steps take effect in order, so the
-slot can be given away at once.
+A step may be scheduled before the one before it is collected. Sequences count the tokens in flight: one that reaches
+its length with those is not decoded again; one that turns out to have stopped, to repeat itself, or to be cancelled,
+loses its slot, and its rows in later steps are dropped. A runner's steps take effect in order, so its slot can be
+given away at once.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from protocol.messages import FinishReason
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What the next step does, and for whom."""
+    """One step over all running sequences."""
 
     batch: Batch
     """What the runner executes; empty if there is nothing to do."""
     prefills: tuple[Sequence, ...]
-    """Whose prompts it reads."""
+    """Sequences whose prompts it reads."""
     decodes: tuple[Sequence, ...]
-    """Who gets one more token."""
+    """Running sequences that it generates one more token for."""
     aborted: tuple[Sequence, ...]
-    """Who left without it: those whose deadline passed, with that reason, and those whose caller left, with none."""
+    """Sequences dropped before it: with the reason ``DEADLINE``, or with none where the request was cancelled."""
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
@@ -48,11 +49,19 @@ class Step:
 
 
 class Scheduler:
-    """Two queues and a budget each: ``waiting`` is bounded in tokens, ``running`` in slots."""
+    """Two queues: ``waiting`` is bounded in tokens, ``running`` in slots."""
 
     def __init__(
         self, *, slots: int, max_sequence_tokens: int, prefill_tokens: int, queue_tokens: int
     ) -> None:
+        """Nothing waits and nothing runs.
+
+        Args:
+            slots: sequences that decode together.
+            max_sequence_tokens: most tokens of a sequence, prompt and answer.
+            prefill_tokens: prompt tokens that one step may read; one prompt is always admitted.
+            queue_tokens: most tokens of the waiting sequences, prompts and answers.
+        """
         self.kv_cache = KVCacheManager(slots)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -72,17 +81,17 @@ class Scheduler:
         return sum(sequence.cached_tokens for sequence in self.running)
 
     def admit(self, request: RequestState, *, tokens_per_s: float) -> None:
-        """Let all of a request's sequences wait for slots, or none.
+        """Queue all sequences of a request, or none.
 
         Args:
-            request: not admitted yet.
-            tokens_per_s: measured drain rate of the queue, to say when a retry makes sense; 0 if unknown.
+            request: not queued yet.
+            tokens_per_s: measured drain rate of the queue, for ``retry_after_s``; 0 if unknown.
 
         Raises:
             TooLong: it could never be served, even by an idle predictor.
             Overloaded: there is no room now.
         """
-        self._refuse_what_never_fits(request)
+        self._check_fits(request)
         excess = self.waiting_tokens + request.cost_tokens - self._queue_tokens
         if excess > 0:
             raise Overloaded(
@@ -94,9 +103,9 @@ class Scheduler:
         self.waiting_tokens += request.cost_tokens
 
     def schedule(self, now: float) -> Step:
-        """Decide the next step, which counts as launched from here on."""
-        aborted = self._drop_abandoned_and_late(now)
-        decodes = tuple(sequence for sequence in self.running if sequence.wants_more)
+        """The next step, which counts as launched from here on; ``now`` in monotonic seconds."""
+        aborted = self._abort_cancelled_and_expired(now)
+        decodes = tuple(sequence for sequence in self.running if sequence.has_budget)
         prefills = tuple(self._admit_prefills())
         self.running.extend(prefills)
         step = Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(aborted))
@@ -105,15 +114,20 @@ class Scheduler:
         return step
 
     def update(self, step: Step, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
-        """Append the tokens of the oldest step in flight, one per sequence that still runs.
+        """Append the tokens of the oldest step in flight to the sequences that still run.
+
+        Args:
+            step: the oldest step in flight.
+            token_ids: one per sequence of the step, in its order.
+            logprobs: of these tokens.
 
         Returns:
-            The sequences that ended with it, slots freed.
+            The sequences that ended with it; their slots are free.
         """
         finished = []
         for sequence, token_id, logprob in zip(step.sequences, token_ids, logprobs, strict=True):
             if not sequence.is_running:
-                continue  # it stopped or left while the step was in flight
+                continue  # it ended while the step was in flight
             sequence.append(token_id, logprob)
             if sequence.finish_reason is not None:
                 finished.append(sequence)
@@ -122,20 +136,20 @@ class Scheduler:
         return finished
 
     def drop_running(self) -> list[Sequence]:
-        """Forget all running sequences, since a failed step loses every slot; returns what was forgotten."""
+        """Drop and return all running sequences: a failed step loses every slot."""
         lost = self.running
         self._remove_running(lost)
         return lost
 
     def drop_all(self) -> list[Sequence]:
-        """Forget everything, running and waiting; returns what was forgotten."""
+        """Drop and return all sequences, running and waiting."""
         everything = [*self.running, *self.waiting]
         self._remove_running(everything)
         self.waiting.clear()
         self.waiting_tokens = 0
         return everything
 
-    def _refuse_what_never_fits(self, request: RequestState) -> None:
+    def _check_fits(self, request: RequestState) -> None:
         longest = max(sequence.cost_tokens for sequence in request.sequences)
         if longest > self._max_sequence_tokens:
             raise TooLong(
@@ -148,42 +162,42 @@ class Scheduler:
                 f"takes {self._queue_tokens}: split the request, or raise YIWEN_QUEUE_TOKENS"
             )
 
-    def _drop_abandoned_and_late(self, now: float) -> list[Sequence]:
-        # Callers leave and are late by request, so a long queue of few requests costs little to look through.
+    def _abort_cancelled_and_expired(self, now: float) -> list[Sequence]:
+        # Requests are cancelled and expire as a whole, so a long queue of few requests costs little to search.
         requests = {s.request for s in chain(self.running, self.waiting)}
-        over = {request for request in requests if request.abandoned or _is_late(request, now)}
-        if not over:
+        ended = {request for request in requests if request.is_aborted or _has_expired(request, now)}
+        if not ended:
             return []
-        aborted = [s for s in chain(self.running, self.waiting) if s.request in over]
+        aborted = [s for s in chain(self.running, self.waiting) if s.request in ended]
         for sequence in aborted:
-            if not sequence.request.abandoned:
+            if not sequence.request.is_aborted:
                 sequence.finish_reason = FinishReason.DEADLINE
-        gone = set(aborted)
+        dropped = set(aborted)
         self._remove_running([s for s in aborted if s.is_running])
-        self.waiting = deque(s for s in self.waiting if s not in gone)
+        self.waiting = deque(s for s in self.waiting if s not in dropped)
         self.waiting_tokens = sum(s.cost_tokens for s in self.waiting)
         return aborted
 
     def _admit_prefills(self) -> list[Sequence]:
-        """Oldest first, never overtaking: a long prompt is not starved by short ones behind it."""
-        let_in: list[Sequence] = []
+        """Give slots to waiting sequences in order: short prompts never overtake a long one."""
+        admitted: list[Sequence] = []
         budget = self._prefill_tokens
         while self.waiting and self.kv_cache.num_free:
             sequence = self.waiting[0]
-            if let_in and len(sequence.prompt) > budget:
+            if admitted and len(sequence.prompt) > budget:
                 break
             self.waiting.popleft()
             self.waiting_tokens -= sequence.cost_tokens
             budget -= len(sequence.prompt)
             self.kv_cache.allocate(sequence)
-            let_in.append(sequence)
-        return let_in
+            admitted.append(sequence)
+        return admitted
 
-    def _remove_running(self, leaving: Iterable[Sequence]) -> None:
-        for sequence in leaving:
+    def _remove_running(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in sequences:
             self.kv_cache.deallocate(sequence)
         self.running = [s for s in self.running if s.is_running]
 
 
-def _is_late(request: RequestState, now: float) -> bool:
-    return request.deadline is not None and now >= request.deadline
+def _has_expired(request: RequestState, now: float) -> bool:
+    return request.deadline is not None and now >= request.deadline.at

@@ -1,7 +1,7 @@
-"""Tokens on their way from the engine's thread to a coroutine that sends them.
+"""A queue of token deltas from the engine's thread to the coroutine that sends them.
 
-The engine never waits for a reader: deltas pile up, at most ``max_new_tokens`` of them, and a reader that comes late
-gets those of one prompt in one piece. ``model`` reads, ``llm_engine`` publishes.
+The engine never waits for the reader: at most ``max_new_tokens`` deltas are queued, and a slow reader gets those of
+one prompt merged. ``llm_engine`` publishes, ``model`` reads.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from protocol.messages import FinishReason, GenerateResponse, GenerationEnd, Tok
 
 
 class TokenStream:
-    """Deltas of one request. Made and read on one event loop, published to from any one thread."""
+    """The deltas of one request. Created and read on one event loop, published to by one thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._deltas: deque[TokenDelta] = deque()
-        self._announced = False
-        """Whether the loop was told of deltas that it has not taken yet, so that it is woken once for many."""
+        self._notified = False
+        """Whether the event loop was woken for deltas that it has not taken yet, so that one wake-up serves many."""
 
     def publish(self, delta: TokenDelta) -> None:
-        """Take in a delta; never blocks. As :class:`predictor.sequence.Subscriber` has it."""
+        """See :meth:`predictor.sequence.Subscriber.publish`."""
         self._deltas.append(delta)
-        self._announce()
+        self._notify()
 
     async def follow(self, future: Future[GenerateResponse]) -> AsyncGenerator[TokenDelta, None]:
-        """Deltas until ``future`` resolves, then the ends of those that the deadline cut.
+        """Yield deltas until ``future`` resolves, then the ends of the sequences that the deadline ended.
 
-        Leaving early, by closing the iterator or being cancelled, cancels ``future``, which frees the slots.
+        Closing the iterator early, or cancelling it, cancels ``future``, which frees the slots.
 
         Args:
             future: of the request that publishes here.
@@ -41,27 +41,27 @@ class TokenStream:
         Raises:
             YiwenError: what the future raises, after the deltas that came before it.
         """
-        future.add_done_callback(lambda _: self._announce())
+        future.add_done_callback(lambda _: self._notify())
         try:
             done = False
             while not done:
                 await self._ready.wait()
                 self._ready.clear()
-                # In this order: what comes after the flag is lowered announces itself again, and what was
-                # published before the future resolved is taken below.
-                self._announced = False
+                # In this order: a delta published after the flag is cleared notifies again, and one published
+                # before the future resolved is taken below.
+                self._notified = False
                 done = future.done()
                 for delta in merge_deltas(self._take()):
                     yield delta
-            for delta in _cut_by_deadline(future.result()):
+            for delta in _deadline_ends(future.result()):
                 yield delta
         finally:
             future.cancel()
 
-    def _announce(self) -> None:
-        if not self._announced:
-            self._announced = True
-            with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+    def _notify(self) -> None:
+        if not self._notified:
+            self._notified = True
+            with suppress(RuntimeError):  # the loop is closed: there is no reader
                 self._loop.call_soon_threadsafe(self._ready.set)
 
     def _take(self) -> list[TokenDelta]:
@@ -72,7 +72,7 @@ class TokenStream:
 
 
 def merge_deltas(deltas: Iterable[TokenDelta]) -> list[TokenDelta]:
-    """One delta for each prompt in ``deltas``, in order of first appearance."""
+    """Merge the deltas of each prompt into one, in order of first appearance."""
     merged: dict[int, TokenDelta] = {}
     for delta in deltas:
         before = merged.get(delta.index)
@@ -84,8 +84,8 @@ def merge_deltas(deltas: Iterable[TokenDelta]) -> list[TokenDelta]:
     return list(merged.values())
 
 
-def _cut_by_deadline(response: GenerateResponse) -> list[TokenDelta]:
-    """Ends that no token brought: the engine publishes with tokens only."""
+def _deadline_ends(response: GenerateResponse) -> list[TokenDelta]:
+    """Ends of sequences that the deadline ended: the engine publishes nothing for these."""
     return [
         TokenDelta(index, (), (), GenerationEnd(answer.logprob, answer.finish_reason, response.release))
         for index, answer in enumerate(response.generations)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,9 @@ from prometheus_client import CollectorRegistry
 from predictor.batch import Batch, StepOutput
 from predictor.errors import RunnerError
 from predictor.sampler import sample
-from predictor.sequence import RequestState, Sequence
-from protocol.messages import GenerateRequest, GenerateResponse, SamplingParams
+from predictor.sequence import RequestState
+from protocol.deadline import Deadline
+from protocol.messages import GenerateRequest, SamplingParams
 from protocol.release import DecoderShape, Limits, Release
 
 VOCAB = 50
@@ -42,7 +42,7 @@ class HashRunner:
     """A runner whose K/V cache is the tokens themselves, so that a wrong slot, length or order changes the answer.
 
     Running ahead it works as a device does, which is not before the step is collected, and looks up tokens that
-    nobody has told it in the output of the step before.
+    the host does not know in the output of the step before.
     """
 
     def __init__(self, slots: int, *, runs_ahead: bool = False, model: Model = next_token) -> None:
@@ -141,12 +141,13 @@ def make_request(
     params: SamplingParams = GREEDY,
 ) -> RequestState:
     message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts), params)
-    future: Future[GenerateResponse] = Future()
-    request = RequestState(message, deadline, future)
-    request.sequences = [
-        Sequence(prompt, max_new_tokens, request, frozenset({STOP}), arrived=0.0) for prompt in prompts
-    ]
-    return request
+    return RequestState.from_message(
+        message,
+        deadline=None if deadline is None else Deadline(deadline, timeout_s=deadline),
+        subscriber=None,
+        stop_token_ids=frozenset({STOP}),
+        arrived=0.0,
+    )
 
 
 RELEASE = Release(

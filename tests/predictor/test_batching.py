@@ -1,9 +1,8 @@
-"""Whatever comes, leaves, is late or fails, in whatever order: each answer is the one its prompt gets alone."""
+"""Random arrivals, cancellations, deadlines and failures: each answer is the one its prompt gets alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
+from protocol.deadline import Deadline
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, SamplingParams
 from tests.predictor.conftest import GREEDY, RELEASE, STOP, VOCAB, HashRunner, answer_alone
@@ -24,14 +24,14 @@ MOST_STEPS = 600
 @dataclass(frozen=True)
 class Arrival:
     step: int
-    """Steps before it comes."""
+    """Steps before it arrives."""
     prompts: list[tuple[int, ...]]
     max_new_tokens: int
     params: SamplingParams = GREEDY
-    patience: int | None = None
-    """Steps after which its caller leaves."""
+    cancel_after: int | None = None
+    """Steps after which its caller cancels."""
     deadline: int | None = None
-    """Steps after which the answer is of no use."""
+    """Steps from its arrival."""
 
     @property
     def message(self) -> GenerateRequest:
@@ -40,7 +40,7 @@ class Arrival:
 
 @dataclass
 class Simulation:
-    """The loop, step by step, with a clock that counts steps."""
+    """An engine stepped by the test, with a clock that counts steps."""
 
     runner: HashRunner
     stops: tuple[int, ...]
@@ -56,44 +56,45 @@ class Simulation:
             metrics=EngineMetrics("r", CollectorRegistry()),
             clock=lambda: float(self.now),
         )
-        self.engine._thread = threading.current_thread()  # stepped by hand: the test is the loop
 
     def run(self, arrivals: list[Arrival]) -> None:
-        """Until nothing is left to do, or the engine is unhealthy."""
-        scheduler = self.engine._scheduler
+        """Step until there is no work left, or the engine is unhealthy."""
+        scheduler = self.engine.scheduler
         pending = sorted(arrivals, key=lambda arrival: arrival.step)
-        while self.engine.is_healthy and (pending or scheduler.has_work or len(self.engine._pipeline)):
+        while self.engine.is_healthy and (pending or self.engine.has_work):
             while pending and pending[0].step <= self.now:
                 self._submit(pending.pop(0))
             for arrival, future in self.answers:
-                if arrival.patience is not None and arrival.step + arrival.patience <= self.now:
+                if arrival.cancel_after is not None and arrival.step + arrival.cancel_after <= self.now:
                     future.cancel()
-            self.engine._step_or_fail()
+            self.engine.step()
             self._recount()
             self.now += 1
             assert self.now < MOST_STEPS
-        assert len(self.engine._pipeline) == len(self.runner.in_flight) == 0
+        assert self.engine.steps_in_flight == len(self.runner.in_flight) == 0
         assert scheduler.kv_cache.num_free == self.runner.slots
         assert scheduler.waiting_tokens == 0
 
     def _submit(self, arrival: Arrival) -> None:
-        deadline = None if arrival.deadline is None else float(self.now + arrival.deadline)
+        deadline = None
+        if arrival.deadline is not None:
+            deadline = Deadline.after(arrival.deadline, lambda: float(self.now))
         self.answers.append((arrival, self.engine.submit(arrival.message, deadline=deadline)))
 
     def _recount(self) -> None:
-        scheduler = self.engine._scheduler
+        scheduler = self.engine.scheduler
         scheduler.kv_cache.check_integrity()
         assert scheduler.kv_cache.num_used == len(scheduler.running)
         assert scheduler.waiting_tokens == sum(s.cost_tokens for s in scheduler.waiting)
         for sequence in scheduler.running:
-            assert 0 <= sequence.unread <= len(self.engine._pipeline)
-            assert sequence.num_generated + sequence.unread <= sequence.max_new_tokens
+            assert 0 <= sequence.tokens_in_flight <= self.engine.steps_in_flight
+            assert sequence.num_generated + sequence.tokens_in_flight <= sequence.max_new_tokens
 
     def check_answers(self) -> None:
         for arrival, future in self.answers:
-            assert future.done(), "somebody waits for ever"
+            assert future.done(), "a caller waits for ever"
             if future.cancelled():
-                assert arrival.patience is not None
+                assert arrival.cancel_after is not None
             elif isinstance(future.exception(timeout=0), DeadlineExceeded):
                 assert arrival.deadline is not None
             elif isinstance(future.exception(timeout=0), InternalFault | NotReady):
@@ -121,7 +122,7 @@ arrivals = st.builds(
     prompts=prompts,
     max_new_tokens=st.integers(1, 12),
     params=params,
-    patience=st.none() | st.integers(0, 8),
+    cancel_after=st.none() | st.integers(0, 8),
     deadline=st.none() | st.integers(0, 12),
 )
 stop_tokens = st.lists(st.integers(0, VOCAB - 1), max_size=12, unique=True).map(tuple)

@@ -8,8 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from predictor.batch import StepOutput
-from predictor.llm_engine import MAX_FAILURES_IN_A_ROW, LLMEngine
+from predictor.engine_thread import MAX_FAILURES_IN_A_ROW
+from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
+from predictor.scheduler import Scheduler
+from protocol.deadline import Deadline
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest
 from protocol.release import Release
@@ -84,20 +87,18 @@ def test_a_failing_step_fails_its_batch_with_500_and_the_server_goes_on(
 
 
 @pytest.mark.parametrize("where", ["launch", "collect"])
-def test_three_failures_in_a_row_make_it_unhealthy_and_leave_nobody_waiting(
+def test_three_failures_in_a_row_make_it_unhealthy_and_leave_no_caller_waiting(
     make_engine: EngineFactory, runs_ahead: bool, where: str
 ) -> None:
     runner = HashRunner(slots=1, runs_ahead=runs_ahead)
     engine = make_engine(runner, start=False)
-    engine._thread = threading.current_thread()
     futures = [engine.submit(ask([LONG_PROMPT])) for _ in range(5)]
     runner.failures = dict.fromkeys(range(2 * MAX_FAILURES_IN_A_ROW), where)
     while engine.is_healthy:
-        engine._step_or_fail()
+        engine.step()
     assert [type(f.exception(timeout=0)) for f in futures] == [InternalFault] * 3 + [NotReady] * 2
     with pytest.raises(NotReady):
         engine.submit(ask([(1,)]))
-    engine._thread = threading.Thread()
 
 
 def test_a_step_that_succeeds_between_failures_keeps_it_healthy(
@@ -105,23 +106,21 @@ def test_a_step_that_succeeds_between_failures_keeps_it_healthy(
 ) -> None:
     runner = HashRunner(slots=1, runs_ahead=runs_ahead)
     engine = make_engine(runner, start=False)
-    engine._thread = threading.current_thread()
     runner.failures = dict.fromkeys(range(0, 40, 3), "launch")
     futures = [engine.submit(ask([(1,)], max_new_tokens=1)) for _ in range(12)]
-    while engine._scheduler.has_work:
-        engine._step_or_fail()
+    while engine.has_work:
+        engine.step()
     assert engine.is_healthy
     assert sum(isinstance(f.exception(timeout=0), InternalFault) for f in futures) >= 4
-    engine._thread = threading.Thread()
 
 
-def test_a_loop_that_breaks_leaves_nobody_waiting(
+def test_a_thread_that_crashes_leaves_no_caller_waiting(
     make_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(HashRunner(slots=1), start=False)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
-    monkeypatch.setattr(engine._scheduler, "schedule", lambda now: 1 / 0)
-    engine._thread.start()
+    monkeypatch.setattr(Scheduler, "schedule", lambda self, now: 1 / 0)
+    engine.start()
     with pytest.raises(NotReady):
         engine.submit(ask([(1,)])).result(timeout=5)
     wait_until(lambda: not engine.is_healthy)
@@ -135,9 +134,9 @@ def test_a_late_request_is_504_and_a_partly_complete_one_says_which_part(
     engine = LLMEngine(
         HashRunner(1), release, prefill_tokens=16, queue_tokens=1000, metrics=metrics, clock=lambda: now
     )
-    engine._thread = threading.current_thread()
-    both = engine.submit(ask([(1,), (2,)], max_new_tokens=1), deadline=10.0)
-    none = engine.submit(ask([(3,)], max_new_tokens=1), deadline=10.0)
+    deadline = Deadline.after(10.0, lambda: now)
+    both = engine.submit(ask([(1,), (2,)], max_new_tokens=1), deadline=deadline)
+    none = engine.submit(ask([(3,)], max_new_tokens=1), deadline=deadline)
     engine.step()
     now = 10.0
     engine.step()
@@ -176,7 +175,7 @@ def test_a_cancelled_request_frees_its_slot_and_is_counted(
     assert registry.get_sample_value("yiwen_predictor_sequences_total", labels) == 1
 
 
-def test_callers_are_let_in_while_the_runner_works(make_engine: EngineFactory, runs_ahead: bool) -> None:
+def test_requests_are_admitted_while_the_runner_works(make_engine: EngineFactory, runs_ahead: bool) -> None:
     runner = SlowRunner(slots=1, runs_ahead=runs_ahead)
     engine = make_engine(runner)
     runner.may_go_on.clear()
@@ -194,7 +193,7 @@ def test_metrics_count_what_callers_get_and_what_the_runner_holds(
     started = time.monotonic()
     prompts: list[tuple[int, ...]] = [(1, 2, 3), (4,), (5, 6), *((n,) for n in range(20))]
     generations = engine.submit(ask(prompts)).result(timeout=5).generations
-    wait_until(lambda: not engine._scheduler.has_work and not len(engine._pipeline))
+    wait_until(lambda: not engine.has_work)
 
     def value(name: str, **labels: str) -> float:
         found = registry.get_sample_value(f"yiwen_predictor_{name}", RELEASE_LABEL | labels)
@@ -218,26 +217,22 @@ def test_the_cache_in_use_is_the_tokens_of_running_sequences(
 ) -> None:
     runner = HashRunner(slots=2, runs_ahead=runs_ahead)
     engine = make_engine(runner, start=False)
-    engine._thread = threading.current_thread()
     engine.submit(ask([LONG_PROMPT, LONG_PROMPT]))
     for _ in range(3):
         engine.step()
     used = registry.get_sample_value("yiwen_predictor_kv_bytes_used", RELEASE_LABEL)
     assert used == 2 * (len(LONG_PROMPT) + 2)  # the third step's token is not in the cache yet
-    engine._thread = threading.Thread()
 
 
-def test_stopping_answers_whoever_still_waits(make_engine: EngineFactory) -> None:
+def test_stopping_fails_the_waiting_requests(make_engine: EngineFactory) -> None:
     engine = make_engine(HashRunner(slots=1), start=False)
-    engine._thread = threading.current_thread()
     future = engine.submit(ask([(1,)]))
-    engine._thread = threading.Thread()
     engine.stop()
     assert isinstance(future.exception(timeout=0), NotReady)
 
 
 @pytest.mark.parametrize(("runs_ahead", "tokens"), [(False, 1), (True, 1), (True, 2)])
-def test_stopping_answers_those_whose_last_step_is_in_flight(
+def test_stopping_resolves_requests_whose_last_step_is_in_flight(
     make_engine: EngineFactory, runs_ahead: bool, tokens: int
 ) -> None:
     runner = SlowRunner(slots=2, runs_ahead=runs_ahead)
@@ -248,7 +243,7 @@ def test_stopping_answers_those_whose_last_step_is_in_flight(
     waiting = engine.submit(ask([(1,)]))
     stopping = threading.Thread(target=engine.stop)
     stopping.start()
-    wait_until(lambda: engine._stopping)
+    wait_until(lambda: engine.is_stopping)
     runner.may_go_on.set()
     stopping.join(timeout=5)
     assert last.result(timeout=0).generations[0].token_ids == answer_alone(LONG_PROMPT, tokens)

@@ -27,7 +27,7 @@ class ClosingRunner(HashRunner):
 
     def close(self) -> None:
         assert self.engine is not None
-        self.engine_ran.append(self.engine.is_healthy)
+        self.engine_ran.append(self.engine.is_ready)
         if self.refuses:
             raise RunnerError("the GPU fell off the bus")
 
@@ -41,7 +41,7 @@ def runner() -> ClosingRunner:
 def model(runner: ClosingRunner, release: Release, registry: CollectorRegistry) -> PredictorModel:
     metrics = EngineMetrics(release.id, registry)
     runner.engine = LLMEngine(runner, release, prefill_tokens=16, queue_tokens=100, metrics=metrics)
-    return PredictorModel("demo", release, runner.engine, runner, max_deadline_s=10)
+    return PredictorModel("demo", release, runner.engine, runner, max_deadline_ms=10_000)
 
 
 async def test_the_runner_is_closed_once_the_engine_has_stopped(

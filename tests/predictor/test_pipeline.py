@@ -33,7 +33,7 @@ def pipeline(runner: HashRunner, registry: CollectorRegistry, clock: Clock) -> S
 
 
 def make_steps(count: int) -> list[Step]:
-    """Consecutive steps over one prompt, none of them read."""
+    """Consecutive steps over one prompt, none of them collected."""
     scheduler = Scheduler(slots=2, max_sequence_tokens=32, prefill_tokens=8, queue_tokens=64)
     scheduler.admit(make_request([(1,)]), tokens_per_s=0)
     return [scheduler.schedule(now=0.0) for _ in range(count)]
@@ -43,15 +43,15 @@ def busy(registry: CollectorRegistry) -> float | None:
     return registry.get_sample_value("yiwen_predictor_busy_seconds_total", {"release": "r"})
 
 
-def test_steps_are_read_in_the_order_of_their_launches(pipeline: StepPipeline) -> None:
+def test_steps_are_collected_in_the_order_of_their_launches(pipeline: StepPipeline) -> None:
     first, second = make_steps(2)
     pipeline.launch(first)
     pipeline.launch(second)
     token = next_token((1,))
-    assert (pipeline.read().token_ids, len(pipeline)) == ([token], 1)
-    read = pipeline.read()
-    assert read.step is second
-    assert read.token_ids == [next_token((1, token))]
+    assert (pipeline.collect().token_ids, len(pipeline)) == ([token], 1)
+    completed = pipeline.collect()
+    assert completed.step is second
+    assert completed.token_ids == [next_token((1, token))]
     assert len(pipeline) == 0
 
 
@@ -63,15 +63,15 @@ def test_time_with_two_steps_in_flight_counts_once_and_idle_time_not_at_all(
     clock.now = 1.0
     pipeline.launch(second)
     clock.now = 3.0
-    pipeline.read()
+    pipeline.collect()
     assert busy(registry) == 3.0
     clock.now = 4.0
-    pipeline.read()
+    pipeline.collect()
     assert busy(registry) == 4.0
     clock.now = 10.0
     pipeline.launch(third)
     clock.now = 10.5
-    pipeline.read()
+    pipeline.collect()
     assert busy(registry) == 4.5
     seconds = registry.get_sample_value("yiwen_predictor_runner_seconds_sum", {"release": "r"})
     assert seconds == 4.5
@@ -93,7 +93,7 @@ def test_a_failure_leaves_nothing_in_flight_and_names_its_cause(
 
     def go_on() -> None:
         pipeline.launch(second)
-        pipeline.read()
+        pipeline.collect()
 
     with pytest.raises(StepFailed) as error:
         go_on()

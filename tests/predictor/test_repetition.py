@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import pytest
@@ -43,7 +42,7 @@ texts = st.lists(st.tuples(parts, st.integers(1, 12)), max_size=5).map(
 def test_a_loop_is_noticed_with_the_very_token_that_completes_it(tokens: list[int], max_repeats: int) -> None:
     detector = RepetitionDetector(max_repeats)
     for end in range(1, len(tokens) + 1):
-        assert detector.take(tokens[:end]) == ends_in_a_loop(tokens[:end], max_repeats), tokens[:end]
+        assert detector.observe(tokens[:end]) == ends_in_a_loop(tokens[:end], max_repeats), tokens[:end]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_a_loop_is_noticed_with_the_very_token_that_completes_it(tokens: list[in
 )
 def test_how_long_a_loop_has_to_be(tokens: list[int], loops: bool) -> None:
     detector = RepetitionDetector(8)
-    noticed = [detector.take(tokens[:end]) for end in range(1, len(tokens) + 1)]
+    noticed = [detector.observe(tokens[:end]) for end in range(1, len(tokens) + 1)]
     assert noticed[-1] is loops
     assert not any(noticed[:-1])
 
@@ -76,7 +75,7 @@ class Followed:
 
 
 class Stepped:
-    """An engine whose loop is the test."""
+    """An engine stepped by the test."""
 
     def __init__(self, slots: int, *, runs_ahead: bool) -> None:
         self.registry = CollectorRegistry()
@@ -88,13 +87,11 @@ class Stepped:
             queue_tokens=10_000,
             metrics=EngineMetrics(RELEASE.id, self.registry),
         )
-        self.engine._thread = threading.current_thread()
 
     def run(self) -> None:
-        scheduler = self.engine._scheduler
-        while scheduler.has_work or len(self.engine._pipeline):
+        while self.engine.has_work:
             self.engine.step()
-            scheduler.kv_cache.check_integrity()
+            self.engine.scheduler.kv_cache.check_integrity()
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"yiwen_predictor_{name}", {"release": RELEASE.id, **labels})
@@ -177,7 +174,7 @@ def test_every_answer_is_the_one_it_has_alone_up_to_its_loop(
         for request in requests
     ]
     stepped.run()
-    assert stepped.engine._scheduler.kv_cache.num_free == slots
+    assert stepped.engine.scheduler.kv_cache.num_free == slots
     for request, future in zip(requests, futures, strict=True):
         for (prompt, bound, repeats), generation in zip(
             request, future.result(timeout=0).generations, strict=True

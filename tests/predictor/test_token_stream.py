@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
 from predictor.token_stream import TokenStream, merge_deltas
+from protocol.deadline import Deadline
 from protocol.errors import DeadlineExceeded, InternalFault, TooLong
 from protocol.messages import (
     FinishReason,
@@ -61,7 +62,7 @@ def ask(prompts: list[tuple[int, ...]], bound: int = 30, temperature: float = 0.
 
 
 async def follow(
-    engine: LLMEngine, request: GenerateRequest, deadline: float | None = None
+    engine: LLMEngine, request: GenerateRequest, deadline: Deadline | None = None
 ) -> list[TokenDelta]:
     stream = TokenStream()
     future = engine.submit(request, deadline=deadline, subscriber=stream)
@@ -116,7 +117,7 @@ async def test_leaving_frees_the_slot(make_engine: EngineFactory, registry: Coll
 async def test_a_deadline_ends_the_stream_with_the_error_after_its_tokens(make_engine: EngineFactory) -> None:
     engine = make_engine(SlowRunner(slots=1))
     stream = TokenStream()
-    future = engine.submit(ask([LONG_PROMPT], bound=60), deadline=time.monotonic() + 0.1, subscriber=stream)
+    future = engine.submit(ask([LONG_PROMPT], bound=60), deadline=Deadline.after(0.1), subscriber=stream)
     deltas = []
 
     async def read() -> None:
@@ -136,7 +137,7 @@ async def test_a_deadline_that_cuts_some_ends_those_with_its_reason(make_engine:
     engine = make_engine(SlowRunner(slots=2))
     short = (1,)
     request = GenerateRequest((short, LONG_PROMPT), (1, 60))
-    deltas = merge_deltas(await follow(engine, request, time.monotonic() + 0.1))
+    deltas = merge_deltas(await follow(engine, request, Deadline.after(0.1)))
     reasons = {delta.index: delta.end.finish_reason for delta in deltas if delta.end}
     assert reasons[1] is FinishReason.DEADLINE
     assert reasons[0] in (FinishReason.LENGTH, FinishReason.STOP)
