@@ -7,63 +7,62 @@ environment; nothing else reads the environment.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from serving.settings import SETTINGS, CommaSeparated
+
+PlanPrecision = Literal["", "float16", "fp8", "int8"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SETTINGS)
 class PredictorConfig:
     """Settings of :mod:`predictor`."""
 
-    release: Path = field(metadata={"env": "YIWEN_RELEASE"})
+    release: Path
     """Directory of the release to serve. No default: there is nothing sensible to guess."""
 
-    backend: str = field(
-        default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "onnxruntime", "tensorrt")}
-    )
+    backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     """What executes the decoder. ``auto`` takes TensorRT where there is a GPU and a plan for it, else ONNX Runtime,
     and says what it chose and why in the log and in the metric ``yiwen_predictor_runner_info``; a named backend that
     cannot run is a failed start, never a silent fallback."""
 
-    slots: int = field(default=16, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 1024})
+    slots: int = Field(default=16, ge=1, le=1024)
     """The most sequences that decode together. More slots raise throughput until a step gets slower than the slots
     gain; on two CPU cores that is near 16 (docs/benchmarks/README.md). On a GPU it is the number that fits into its
     memory if that is less; 64 to 256 suit one."""
 
-    prefill_tokens: int = field(default=512, metadata={"env": "YIWEN_PREFILL_TOKENS", "min": 1})
+    prefill_tokens: int = Field(default=512, ge=1)
     """Prompt tokens that one step may take in beside the running decodes. Smaller keeps the gaps between the
     tokens of running sequences short, larger fills free slots sooner. One prompt is always let in, however long."""
 
-    queue_tokens: int = field(default=131072, metadata={"env": "YIWEN_QUEUE_TOKENS", "min": 1})
+    queue_tokens: int = Field(default=131072, ge=1)
     """Tokens (prompt plus the longest answer allowed) that may wait for a slot. Beyond it requests get 429: a queue
     longer than the callers' patience only burns work. 131072 lets one request bring 1024 short titles."""
 
-    threads: int = field(default=0, metadata={"env": "YIWEN_THREADS", "min": 0})
+    threads: int = Field(default=0, ge=0)
     """CPU threads of ONNX Runtime. 0 takes what the container may use (affinity and cgroup quota)."""
 
-    spin: bool = field(default=False, metadata={"env": "YIWEN_SPIN"})
+    spin: bool = False
     """Whether ONNX Runtime's threads spin between operators. Faster steps where the predictor has its cores for
     itself; harmful where it shares them with the transformer, hence off."""
 
-    ort_providers: tuple[str, ...] = field(
-        default=("CPUExecutionProvider",), metadata={"env": "YIWEN_ORT_PROVIDERS"}
-    )
+    ort_providers: CommaSeparated = ("CPUExecutionProvider",)
     """Execution providers of ONNX Runtime, preferred first, separated by commas; the CPU's takes what they leave. One
     that the installed ONNX Runtime lacks is a failed start. docs/hardware.md says which were run."""
 
-    gpu_memory_fraction: float = field(
-        default=0.92, metadata={"env": "YIWEN_GPU_MEMORY_FRACTION", "min": 0.05, "max": 1.0}
-    )
+    gpu_memory_fraction: float = Field(default=0.92, ge=0.05, le=1.0)
     """How much of the GPU's (or MIG slice's) memory may be in use once TensorRT has started, whoever uses it. What
     the weights leave goes to slots. The rest is for what CUDA and TensorRT take on the side."""
 
-    plan_precision: str = field(
-        default="", metadata={"env": "YIWEN_PLAN_PRECISION", "choices": ("", "float16", "fp8", "int8")}
-    )
+    plan_precision: PlanPrecision = ""
     """Precision of the TensorRT plan to run. Empty takes float16 if the release has such a plan for this GPU, and
     else what it has: a smaller precision is chosen by whoever builds its plan alone, or names it here."""
 
-    cache_dir: Path = field(default=Path("~/.cache/yiwen"), metadata={"env": "YIWEN_CACHE_DIR"})
+    cache_dir: Path = Path("~/.cache/yiwen")
     """Where CUDA kernels compiled for this GPU are kept, a few megabytes; without them each start compiles anew."""
 
     def cpu_threads(self) -> int:

@@ -132,7 +132,7 @@ def _message(detail: ErrorDetails, kind: type[Any], place: str, wording: Wording
         return _own_message(path, str(detail["ctx"]["error"]), known=field_names(_type_at(kind, loc)))
     if fault == "json_invalid":
         return f"{path} cannot be read: {detail['ctx']['error']}"
-    bound = _bound(detail)
+    bound = _bound(detail, is_setting)
     if bound is not None:
         if is_setting:
             return f"{path} must be {bound}, not {detail['input']}"
@@ -172,7 +172,7 @@ def _path(place: str, loc: Sequence[int | str]) -> str:
     return path
 
 
-def _bound(detail: ErrorDetails) -> str | None:
+def _bound(detail: ErrorDetails, is_setting: bool) -> str | None:
     """``at least 1``; None if no bound was broken."""
     words = _BOUNDS.get(detail["type"])
     if words is None:

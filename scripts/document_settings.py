@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the settings classes: their fields' metadata, defaults and docstrings.
+"""Writes docs/configuration.md from the settings classes: variables, defaults and docstrings of their fields.
 
 `make check` fails when the page is not what this writes.
 """
@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
 from predictor.config import PredictorConfig
-from serving.settings import ServerSettings
+from serving.settings import ServerSettings, environment_names
 from transformer.config import TransformerConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -44,15 +46,16 @@ def page() -> str:
 
 def _rows(cls: type[Any]) -> str:
     docs = _field_docs(cls)
-    rows = []
-    for entry in dataclasses.fields(cls):
-        rows.append(f"| `{entry.metadata['env']}` | {_default(entry.default)} | {docs[entry.name]} |\n")
-    return "".join(rows)
+    fields: dict[str, FieldInfo] = cls.__pydantic_fields__
+    names = zip(environment_names(cls), fields.items(), strict=True)
+    return "".join(
+        f"| `{env}` | {_default(field.default)} | {docs[name]} |\n" for env, (name, field) in names
+    )
 
 
 def _default(value: object) -> str:
-    """As one would write it in the environment."""
-    if value is dataclasses.MISSING:
+    """A default as it would be written in the environment."""
+    if value is PydanticUndefined:
         return "required"
     if value == "":
         return "empty"

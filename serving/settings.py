@@ -1,107 +1,118 @@
-"""Settings from the environment, and from the arguments KServe's controller appends to a container's command.
+"""Settings from the environment, and from the arguments that KServe's controller appends to a container's command.
 
-A settings class is a frozen dataclass whose fields say in their metadata where they come from::
+A settings class is a pydantic dataclass with ``config=SETTINGS``; the field ``slots`` is read from ``YIWEN_SLOTS``::
 
-    slots: int = field(default=8, metadata={"env": "YIWEN_SLOTS", "min": 1})
+    slots: int = Field(default=8, ge=1)
 
-An unknown ``YIWEN_*`` variable is an error, so a typing mistake cannot silently take a default. All that is wrong is
-reported at once. Reading files and starting things is elsewhere.
+An unknown ``YIWEN_*`` variable is an error, so that a misspelled name does not silently leave a default in place. All
+errors are reported together.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, cast
+
+from pydantic import AliasGenerator, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from protocol.suggestions import did_you_mean
+from protocol.validation import STRICT, field_names, validate_strings
 
 T = TypeVar("T")
 
 PREFIX = "YIWEN_"
+
+SETTINGS: ConfigDict = {
+    **STRICT,
+    "allow_inf_nan": True,
+    "alias_generator": AliasGenerator(validation_alias=lambda name: PREFIX + name.upper()),
+}
+"""Configuration of every settings class: ``@dataclass(frozen=True, slots=True, config=SETTINGS)``."""
+
+CommaSeparated = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda value: (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+    ),
+]
+"""Strings that are separated by commas in the environment."""
 
 
 class SettingsError(Exception):
     """The process cannot start with these settings; one line says what to change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SETTINGS)
 class ServerSettings:
     """What both services' servers need to know."""
 
-    host: str = field(default="0.0.0.0", metadata={"env": "YIWEN_HOST"})
+    host: str = "0.0.0.0"
     """Address that REST listens on; 127.0.0.1 keeps a laptop to itself. gRPC takes the same."""
-    http_port: int = field(default=8080, metadata={"env": "YIWEN_HTTP_PORT", "min": 1, "max": 65535})
+    http_port: int = Field(default=8080, ge=1, le=65535)
     """TCP port of REST, probes and metrics. 8080 is what Knative expects."""
-    grpc_port: int = field(default=8081, metadata={"env": "YIWEN_GRPC_PORT", "min": 0, "max": 65535})
+    grpc_port: int = Field(default=8081, ge=0, le=65535)
     """TCP port of gRPC; 0 turns gRPC off."""
-    model_name: str | None = field(default=None, metadata={"env": "YIWEN_MODEL_NAME"})
+    model_name: str | None = None
     """Name in the URLs; KServe sets it to the InferenceService's name. None takes the release's name."""
-    max_body_bytes: int = field(default=8 * 2**20, metadata={"env": "YIWEN_MAX_BODY_BYTES", "min": 1})
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     """Largest request in bytes; more is refused with 413 before it is buffered."""
-    max_deadline_ms: int = field(default=60_000, metadata={"env": "YIWEN_MAX_DEADLINE_MS", "min": 1})
+    max_deadline_ms: int = Field(default=60_000, ge=1)
     """Milliseconds a request may take when it states no deadline, and the longest it may ask for."""
-    drain_s: float = field(default=25.0, metadata={"env": "YIWEN_DRAIN_S", "min": 0.0})
+    drain_s: float = Field(default=25.0, ge=0.0)
     """Seconds that running requests get to finish after SIGTERM; below the pod's 30 s of grace."""
-    heartbeat_s: float = field(default=10.0, metadata={"env": "YIWEN_HEARTBEAT_S", "min": 0.01})
+    heartbeat_s: float = Field(default=10.0, ge=0.01)
     """Seconds of silence after which a stream sends a comment; below the idle timeout of every proxy on the way."""
-    log_level: str = field(
-        default="info",
-        metadata={"env": "YIWEN_LOG_LEVEL", "choices": ("debug", "info", "warning", "error")},
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
-    log_format: str = field(default="json", metadata={"env": "YIWEN_LOG_FORMAT", "choices": ("json", "text")})
+    log_format: Literal["json", "text"] = "json"
     """json for log collectors, text for people."""
 
 
 def environment_names(cls: type[Any]) -> tuple[str, ...]:
     """Environment variables that ``cls`` reads, in the order of its fields."""
-    return tuple(entry.metadata["env"] for entry in dataclasses.fields(cls) if "env" in entry.metadata)
+    return tuple(field_names(cls))
 
 
 def settings_from_environment(cls: type[T], environ: Mapping[str, str], *, known: Collection[str] = ()) -> T:
     """Build ``cls`` from ``environ``; a variable that is missing or empty takes the field's default.
 
     Args:
-        cls: frozen dataclass. Annotations may be int, float, bool, str, Path, ``tuple[str, ...]`` (separated by
-            commas) and ``X | None`` of these; metadata may have ``min``, ``max`` and ``choices`` beside ``env``.
+        cls: a settings class.
         environ: the environment.
-        known: further ``YIWEN_*`` names that are no mistake.
+        known: further ``YIWEN_*`` names that are allowed.
 
     Raises:
-        SettingsError: names every variable that is unknown, unreadable, out of range or missing.
+        SettingsError: names every variable that is unknown, malformed, out of range or missing.
     """
-    hints = typing.get_type_hints(cls)
     names = environment_names(cls)
-    faults = [*_unknown(environ, {*names, *known})]
-    values: dict[str, object] = {}
-    for entry in dataclasses.fields(cast(Any, cls)):
-        name = entry.metadata.get("env")
-        if name is None:
-            continue
-        text = environ.get(name, "")
-        if text == "":
-            if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
-                faults.append(f"{name} is missing")
-            continue
-        try:
-            values[entry.name] = _check(_parse(hints[entry.name], text), entry.metadata)
-        except ValueError as error:
-            faults.append(f"{name} must be {error}")
+    faults = _unknown(environ, {*names, *known})
+    try:
+        settings = validate_strings(
+            cls, {name: environ[name] for name in names if environ.get(name)}, error=SettingsError
+        )
+    except SettingsError as error:
+        raise SettingsError("; ".join([*faults, str(error)])) from error
     if faults:
         raise SettingsError("; ".join(faults))
-    return cls(**values)
+    return settings
 
 
 def read_settings(cls: type[T], argv: Sequence[str], environ: Mapping[str, str]) -> tuple[T, ServerSettings]:
-    """A service's own settings and its server's, from KServe's arguments and the environment.
+    """A service's own settings and those of its server, from KServe's arguments and the environment.
+
+    Args:
+        cls: settings class of the service.
+        argv: the command line's arguments; they override the environment.
+        environ: the environment.
 
     Raises:
-        SettingsError: names every variable of either half that is wrong.
+        SettingsError: names every variable that is wrong.
     """
     environ = {**environ, **parse_kserve_arguments(argv)}
     halves: list[object] = []
@@ -117,7 +128,7 @@ def read_settings(cls: type[T], argv: Sequence[str], environ: Mapping[str, str])
 
 
 def parse_kserve_arguments(argv: Sequence[str]) -> dict[str, str]:
-    """Environment variables that override others, from the arguments KServe's controller appends.
+    """The arguments that KServe's controller appends, as environment variables.
 
     Args:
         argv: the arguments, without the program's name.
@@ -155,64 +166,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _unknown(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
-    faults = []
     links = _service_links(environ)
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not name.startswith(links):
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
-            faults.append(f"{name} is not a setting" + (f", did you mean {near[0]}?" if near else ""))
-    return faults
+    return [
+        f"{name} is not a setting{did_you_mean(name, known, cutoff=0.0)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(links)
+    ]
 
 
 def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Beginnings of the variables that Kubernetes sets for a Service whose name begins with ``yiwen-``."""
+    """Prefixes of the variables that Kubernetes sets for Services whose name begins with ``yiwen-``."""
     suffix = "_SERVICE_HOST"
     services = [name.removesuffix(suffix) for name in environ if name.endswith(suffix)]
     return tuple(f"{service}_{part}" for service in services for part in ("SERVICE_", "PORT"))
-
-
-def _parse(hint: object, text: str) -> object:
-    """``text`` as a value of type ``hint``; ValueError says what it must be."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        (hint,) = (argument for argument in arguments if argument is not types.NoneType)
-        return _parse(hint, text)
-    if origin is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    parse, what = _PARSERS[cast("type[Any]", hint)]
-    try:
-        return parse(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"{what}, not {text!r}") from None
-
-
-def _check(value: object, metadata: Mapping[str, Any]) -> object:
-    low, high, choices = metadata.get("min"), metadata.get("max"), metadata.get("choices")
-    parts = value if isinstance(value, tuple) else (value,)
-    if choices is not None and not set(parts) <= set(choices):
-        raise ValueError(f"one of {', '.join(map(str, choices))}, not {value!r}")
-    if low is not None and not cast(Any, value) >= low:
-        raise ValueError(f"at least {low}, not {value}")
-    if high is not None and not cast(Any, value) <= high:
-        raise ValueError(f"at most {high}, not {value}")
-    return value
-
-
-_TRUTH = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
-
-_PARSERS: dict[type[Any], tuple[Callable[[str], object], str]] = {
-    bool: (lambda text: _TRUTH[text.lower()], "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "text"),
-    Path: (Path, "a path"),
-}

@@ -6,143 +6,133 @@ text becomes a prompt is not a setting: that is the release's ``translation.json
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from serving.settings import SettingsError
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from serving.settings import SETTINGS, CommaSeparated, SettingsError
 from transformer.redis_url import parse_redis_url
 
 MIB = 1024 * 1024
 DAY_S = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SETTINGS)
 class TransformerConfig:
     """Each field's docstring gives its unit, its effect, and the reason for its default."""
 
-    release: Path = field(metadata={"env": "YIWEN_RELEASE"})
+    release: Path
     """Directory of the release whose tokenizer and languages are served. No default: nothing fits all."""
 
-    predictor_url: str = field(metadata={"env": "YIWEN_PREDICTOR_URL"})
+    predictor_url: str
     """Where the predictor listens: ``http[s]://host[:port]``, or ``host[:port]`` as KServe passes it. No default."""
 
-    predictor_model: str | None = field(default=None, metadata={"env": "YIWEN_PREDICTOR_MODEL"})
+    predictor_model: str | None = None
     """Model name in the predictor's URL. None: the transformer's own, which is what KServe makes both of."""
 
-    predictor_tagged_urls: tuple[str, ...] = field(
-        default=(), metadata={"env": "YIWEN_PREDICTOR_TAGGED_URLS"}
-    )
+    predictor_tagged_urls: CommaSeparated = ()
     """Addresses to ask, separated by commas, when the predictor at `YIWEN_PREDICTOR_URL` is of another release than
     this transformer, as in a canary. Empty: `latest-` and `prev-` before that URL's host, which is how Knative
     names tagged revisions (`latest-` only with the annotation `serving.kserve.io/enable-tag-routing: "true"`);
     nothing if it is an IP address."""
 
-    release_check_s: float = field(default=60.0, metadata={"env": "YIWEN_RELEASE_CHECK_S", "min": 0.0})
+    release_check_s: float = Field(default=60.0, ge=0.0)
     """Seconds that a tagged address, once found, is used before `YIWEN_PREDICTOR_URL` is tried again. That leads to
     this release when the rollout is over; until then each try costs a refusal and a search, some milliseconds."""
 
-    cache_bytes: int = field(default=64 * MIB, metadata={"env": "YIWEN_CACHE_BYTES", "min": 0})
+    cache_bytes: int = Field(default=64 * MIB, ge=0)
     """Bytes of the in-process cache; 0 turns it off. 64 MiB hold some 100,000 product titles, in a pod that needs
     about 300 MiB anyway."""
 
-    redis_url: str | None = field(default=None, metadata={"env": "YIWEN_REDIS_URL"})
+    redis_url: str | None = None
     """Redis (6.2 or later) or Valkey that all replicas share: `redis://[user@]host[:port][/db]`,
     `redis+sentinel://[user@]host[:port],.../name[/db]` or `redis+cluster://[user@]host[:port],...`; `rediss` for TLS.
     None: the in-process cache alone."""
 
-    redis_password_file: Path | None = field(default=None, metadata={"env": "YIWEN_REDIS_PASSWORD_FILE"})
+    redis_password_file: Path | None = None
     """File with the password of Redis, read for every new connection, so it may be rotated. Not a variable of its
     own: environments end up in logs and dumps."""
 
-    redis_ca_file: Path | None = field(default=None, metadata={"env": "YIWEN_REDIS_CA_FILE"})
+    redis_ca_file: Path | None = None
     """PEM certificates that the certificate of Redis is checked against. None: the system's."""
 
-    redis_ttl_s: float = field(default=7 * DAY_S, metadata={"env": "YIWEN_REDIS_TTL_S", "min": 1.0})
+    redis_ttl_s: float = Field(default=7 * DAY_S, ge=1.0)
     """Seconds that a translation stays in Redis. A week: a release is usually replaced sooner, and what it made
     then goes away by itself."""
 
-    redis_ttl_jitter: float = field(
-        default=0.1, metadata={"env": "YIWEN_REDIS_TTL_JITTER", "min": 0.0, "max": 1.0}
-    )
+    redis_ttl_jitter: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of ``redis_ttl_s`` by which each entry may live shorter, by chance, so that what was imported together
     does not expire together."""
 
-    redis_connect_timeout_s: float = field(
-        default=0.2, metadata={"env": "YIWEN_REDIS_CONNECT_TIMEOUT_S", "min": 0.001}
-    )
+    redis_connect_timeout_s: float = Field(default=0.2, ge=0.001)
     """Seconds to open a connection to Redis. Longer than this costs more than Redis saves."""
 
-    redis_command_timeout_s: float = field(
-        default=0.1, metadata={"env": "YIWEN_REDIS_COMMAND_TIMEOUT_S", "min": 0.001}
-    )
+    redis_command_timeout_s: float = Field(default=0.1, ge=0.001)
     """Seconds for one command. Redis answers in under 1 ms; 0.1 s is more than this process' own pauses (garbage
     collection, one large request), which would otherwise be taken for those of Redis."""
 
-    redis_max_connections: int = field(default=32, metadata={"env": "YIWEN_REDIS_MAX_CONNECTIONS", "min": 1})
+    redis_max_connections: int = Field(default=32, ge=1)
     """Connections to Redis (in a cluster, to each node). At 1 ms each, 32 carry 32,000 look-ups a second."""
 
-    redis_max_value_bytes: int = field(
-        default=64 * 1024, metadata={"env": "YIWEN_REDIS_MAX_VALUE_BYTES", "min": 64}
-    )
+    redis_max_value_bytes: int = Field(default=64 * 1024, ge=64)
     """Largest value in Redis in bytes, text and translation together; larger ones stay in this process."""
 
-    redis_queue_bytes: int = field(default=8 * MIB, metadata={"env": "YIWEN_REDIS_QUEUE_BYTES", "min": 1})
+    redis_queue_bytes: int = Field(default=8 * MIB, ge=1)
     """Bytes of values that may wait to be written to Redis; what comes while it is full is not written. 8 MiB are
     some 30,000 product titles: seconds of a Redis that is merely slow."""
 
-    redis_failures: int = field(default=3, metadata={"env": "YIWEN_REDIS_FAILURES", "min": 1})
+    redis_failures: int = Field(default=3, ge=1)
     """Failures in a row after which requests go without Redis until a probe succeeds."""
 
-    redis_probe_s: float = field(default=1.0, metadata={"env": "YIWEN_REDIS_PROBE_S", "min": 0.01})
+    redis_probe_s: float = Field(default=1.0, ge=0.01)
     """Seconds until the first probe, at most; each replica waits between half and all of it, by chance. Doubles with
     every probe that fails."""
 
-    redis_probe_max_s: float = field(default=15.0, metadata={"env": "YIWEN_REDIS_PROBE_MAX_S", "min": 0.01})
+    redis_probe_max_s: float = Field(default=15.0, ge=0.01)
     """Bound of the seconds between probes: how long, at most, a Redis that came back stays unused."""
 
-    lease_s: float = field(default=2.0, metadata={"env": "YIWEN_LEASE_S", "min": 0.05})
+    lease_s: float = Field(default=2.0, ge=0.05)
     """Seconds after which other replicas take over the texts of a transformer that died while it had them translated.
     One that lives renews its leases after a third of that; 2 s are longer than the pauses of a process that
     lives."""
 
-    max_texts: int = field(default=1024, metadata={"env": "YIWEN_MAX_TEXTS", "min": 1})
+    max_texts: int = Field(default=1024, ge=1)
     """Texts in one request; more are refused with 413. 1024 short titles keep one request's work in this process
     under 0.1 s, so that one caller cannot hold up the others."""
 
-    max_connections: int = field(default=128, metadata={"env": "YIWEN_MAX_CONNECTIONS", "min": 1})
+    max_connections: int = Field(default=128, ge=1)
     """Connections to the predictor, each carrying one request at a time; more requests wait ``pool_timeout_s``. 128
     is more than one predictor has slots, so the predictor's own admission decides, not this."""
 
-    connect_timeout_s: float = field(default=2.0, metadata={"env": "YIWEN_CONNECT_TIMEOUT_S", "min": 0.001})
+    connect_timeout_s: float = Field(default=2.0, ge=0.001)
     """Seconds to open a connection. Inside a cluster this takes milliseconds; 2 s allow one lost SYN (resent after
     1 s)."""
 
-    read_timeout_s: float = field(default=60.0, metadata={"env": "YIWEN_READ_TIMEOUT_S", "min": 0.001})
+    read_timeout_s: float = Field(default=60.0, ge=0.001)
     """Seconds without a byte from the predictor, from the moment sending begins. It answers only when all tokens are
     there, so this is as long as the longest deadline; a request's own deadline shortens it. A peer that hangs while
     it is sent to is found by the same clock."""
 
-    pool_timeout_s: float = field(default=5.0, metadata={"env": "YIWEN_POOL_TIMEOUT_S", "min": 0.001})
+    pool_timeout_s: float = Field(default=5.0, ge=0.001)
     """Seconds to wait for one of ``max_connections``; then 429. Longer waits would hide an overload from callers."""
 
-    admission_tokens: int = field(default=262_144, metadata={"env": "YIWEN_ADMISSION_TOKENS", "min": 1})
+    admission_tokens: int = Field(default=262_144, ge=1)
     """Tokens (prompt plus the longest answer allowed) of texts that missed the cache and are under way in this
     process; beyond it 429. Twice the predictor's `YIWEN_QUEUE_TOKENS`, so that in an ordinary overload the
     predictor, which knows its slots, refuses first."""
 
-    cold_start_timeout_s: float = field(
-        default=20.0, metadata={"env": "YIWEN_COLD_START_TIMEOUT_S", "min": 0.0}
-    )
+    cold_start_timeout_s: float = Field(default=20.0, ge=0.0)
     """Seconds that a request waits for a predictor that is not up; then 503. A stream, which is told that it waits,
     has until its deadline. 0 answers 503 at once. 20 s are longer than a small release takes to start and shorter
     than the 30 s after which many clients give up."""
 
-    cold_start_waiters: int = field(default=1000, metadata={"env": "YIWEN_COLD_START_WAITERS", "min": 1})
+    cold_start_waiters: int = Field(default=1000, ge=1)
     """Requests that may wait for a predictor that is not up; more get 503 at once. What they hold is bounded by
     `YIWEN_ADMISSION_TOKENS` too."""
 
-    keepalive_s: float = field(default=30.0, metadata={"env": "YIWEN_KEEPALIVE_S", "min": 0.0})
+    keepalive_s: float = Field(default=30.0, ge=0.0)
     """Seconds an idle connection is kept. Under the server's 65 s, so that this side closes first: the other way
     round, a request can run into a connection that is just being closed."""
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from serving.settings import (
+    SETTINGS,
+    CommaSeparated,
     ServerSettings,
     SettingsError,
     environment_names,
@@ -14,16 +18,16 @@ from serving.settings import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class Sample:
-    release: Path = field(metadata={"env": "YIWEN_RELEASE"})
-    slots: int = field(default=8, metadata={"env": "YIWEN_SLOTS", "min": 1, "max": 64})
-    ratio: float = field(default=0.5, metadata={"env": "YIWEN_RATIO", "min": 0.0})
-    warm: bool = field(default=True, metadata={"env": "YIWEN_WARM"})
-    url: str | None = field(default=None, metadata={"env": "YIWEN_URL"})
-    limit: int | None = field(default=None, metadata={"env": "YIWEN_LIMIT"})
-    languages: tuple[str, ...] = field(default=(), metadata={"env": "YIWEN_LANGUAGES"})
-    backend: str = field(default="auto", metadata={"env": "YIWEN_BACKEND", "choices": ("auto", "cpu")})
+    release: Path
+    slots: int = Field(default=8, ge=1, le=64)
+    ratio: float = Field(default=0.5, ge=0.0)
+    warm: bool = True
+    url: str | None = None
+    limit: int | None = None
+    languages: CommaSeparated = ()
+    backend: Literal["auto", "cpu"] = "auto"
 
 
 def read(**environ: str) -> Sample:

@@ -38,7 +38,7 @@ from predictor.builder.plans.engines import EngineBuilder, GpuInfo
 from predictor.builder.plans.source import PlanSource
 from predictor.builder.progress import Reporter
 from predictor.builder.reports import write_json_report
-from predictor.config import PredictorConfig
+from predictor.config import PlanPrecision, PredictorConfig
 from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, write_plan
 from predictor.runners.base import Runner
 from predictor.runners.tensorrt.create import create_tensorrt_runner
@@ -195,7 +195,7 @@ def gpu_runners(key: PlanKey, reporter: Reporter, *, threads: int) -> Runners:
         threads: of the CPU reference.
     """
 
-    def open_plan(directory: Path, precision: str) -> EvaluatedRunner:
+    def open_plan(directory: Path, precision: PlanPrecision) -> EvaluatedRunner:
         config = PredictorConfig(
             release=directory, backend="tensorrt", slots=GPU_SLOTS, plan_precision=precision
         )
@@ -208,7 +208,7 @@ def gpu_runners(key: PlanKey, reporter: Reporter, *, threads: int) -> Runners:
 
     def open_float16(directory: Path) -> EvaluatedRunner:
         if plan_json_path(directory, key).exists():
-            return open_plan(directory, key.precision)
+            return open_plan(directory, "float16")
         reporter.info(
             "no float16 plan for this GPU, so the CPU answers in float16: minutes for a large model. Faster: "
             f"yiwen release plan {directory} --precision float16, then this again"
