@@ -21,7 +21,7 @@ check: ## Format, lint, types and import rules alone
 	@scripts/setup dev
 	@scripts/check
 
-check-manifests: ## Build every overlay and combination of components, and check them (needs kubectl)
+check-manifests: ## Build every overlay and combination of components with kubectl, and check them
 	@scripts/setup dev
 	@scripts/check-manifests $(ARGS)
 

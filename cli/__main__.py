@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import cli.cache
 import cli.plan
 import cli.profile
-import cli.render
 import cli.rollout
 import cli.serve
 import cli.simulate
@@ -24,7 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.cache.add_command(subparsers)
     cli.plan.add_command(subparsers)
     cli.profile.add_command(subparsers)
-    cli.render.add_command(subparsers)
     cli.rollout.add_command(subparsers)
     cli.serve.add_command(subparsers)
     cli.simulate.add_command(subparsers)

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from inferenceservices.cluster import Cluster
-    from inferenceservices.rollout import Plan
+    from inferenceservices.cluster import ClusterClient
+    from inferenceservices.gpu_capacity import GpuAvailability
+    from inferenceservices.rollout import RolloutStep
     from inferenceservices.rollout_state import ComponentState, RolloutState
-    from inferenceservices.slices import Room
     from protocol.kubernetes.documents import Document
 
-    Planner = Callable[[Document], Plan]
+    Planner = Callable[[Document], RolloutStep]
 
 REFUSED = 1
 FAILED = 2
 NAMESPACE = "yiwen"
 """That of inferenceservices/base."""
-Work = Callable[["Cluster", argparse.Namespace], int]
+Work = Callable[["ClusterClient", argparse.Namespace], int]
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -78,11 +78,13 @@ def _add(
 
 def run(work: Work, arguments: argparse.Namespace) -> int:
     """Do one command's work on the cluster; returns the exit code."""
-    from inferenceservices.cluster import Cluster, ClusterError
+    from inferenceservices.cluster import ClusterClient, ClusterError
     from inferenceservices.rollout_state import RolloutRefused
 
     try:
-        with Cluster(arguments.namespace, context=arguments.context, timeout_s=arguments.timeout) as cluster:
+        with ClusterClient(
+            arguments.namespace, context=arguments.context, timeout_s=arguments.timeout
+        ) as cluster:
             return work(cluster, arguments)
     except RolloutRefused as error:
         print(f"yiwen rollout: {error}", file=sys.stderr)
@@ -92,13 +94,13 @@ def run(work: Work, arguments: argparse.Namespace) -> int:
         return FAILED
 
 
-def set_share(cluster: Cluster, arguments: argparse.Namespace) -> int:
+def set_share(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     """Start a canary, or give it another share."""
-    from inferenceservices.release_change import Change
+    from inferenceservices.release_change import ReleaseChange
     from inferenceservices.rollout import plan_set
 
     images = {"predictor": arguments.predictor_image, "transformer": arguments.transformer_image}
-    change = Change(release=arguments.release, storage=arguments.storage, images=images)
+    change = ReleaseChange(release=arguments.release, storage=arguments.storage, images=images)
     planner = _with_room(
         cluster,
         lambda document: plan_set(document, arguments.percent, change, _releases(cluster, document)),
@@ -107,14 +109,14 @@ def set_share(cluster: Cluster, arguments: argparse.Namespace) -> int:
     return _carry_out(cluster, arguments, planner)
 
 
-def promote_canary(cluster: Cluster, arguments: argparse.Namespace) -> int:
+def promote_canary(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     """Give the newest release all traffic."""
     from inferenceservices.rollout import plan_promote
 
     return _carry_out(cluster, arguments, plan_promote)
 
 
-def roll_back(cluster: Cluster, arguments: argparse.Namespace) -> int:
+def roll_back(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     """Give the release before all traffic."""
     from inferenceservices.rollout import plan_rollback
 
@@ -123,12 +125,12 @@ def roll_back(cluster: Cluster, arguments: argparse.Namespace) -> int:
     )
 
 
-def show_status(cluster: Cluster, arguments: argparse.Namespace) -> int:
+def show_status(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     """Print revisions and slices."""
     from rich.console import Console
 
+    from inferenceservices.gpu_capacity import gpu_availability
     from inferenceservices.rollout_state import read_state
-    from inferenceservices.slices import find_room
     from protocol.kubernetes.inference_service import InferenceService
 
     document = cluster.inference_service(arguments.name)
@@ -136,35 +138,35 @@ def show_status(cluster: Cluster, arguments: argparse.Namespace) -> int:
     console = Console()
     console.print(_revisions(state, cluster.releases(document)))
     for component in state.components:
-        if component.fault:
+        if component.failure:
             console.print(
-                f"{component.name} is not ready: {component.fault}", highlight=False, soft_wrap=True
+                f"{component.name} is not ready: {component.failure}", highlight=False, soft_wrap=True
             )
     service = InferenceService(document, cluster.serving_runtimes(document))
-    for room in find_room(service, cluster.capacity()):
+    for room in gpu_availability(service, cluster.capacity()):
         console.print(_slices(room), highlight=False, soft_wrap=True)
     return 0
 
 
-def _with_room(cluster: Cluster, planner: Planner, allow_pending: bool) -> Planner:
+def _with_room(cluster: ClusterClient, planner: Planner, allow_pending: bool) -> Planner:
     """``planner``, that refuses to start pods for which there is no room."""
+    from inferenceservices.gpu_capacity import check_gpu_availability
     from inferenceservices.rollout import merge
-    from inferenceservices.slices import check_room
     from protocol.kubernetes.inference_service import InferenceService
 
-    def plan(document: Document) -> Plan:
+    def plan(document: Document) -> RolloutStep:
         step = planner(document)
         if step.makes_revisions:
             after = merge(document, step.patch)
             service = InferenceService(after, cluster.serving_runtimes(after))
-            for note in check_room(service, cluster.capacity(), allow_pending=allow_pending):
+            for note in check_gpu_availability(service, cluster.capacity(), allow_pending=allow_pending):
                 print(f"yiwen rollout: {note}", file=sys.stderr)
         return step
 
     return plan
 
 
-def _releases(cluster: Cluster, document: Document) -> dict[str, str]:
+def _releases(cluster: ClusterClient, document: Document) -> dict[str, str]:
     """Release of each revision, with a word about those that it cannot be told of."""
     from inferenceservices.rollout_state import revision_names
 
@@ -175,7 +177,7 @@ def _releases(cluster: Cluster, document: Document) -> dict[str, str]:
     return found
 
 
-def _carry_out(cluster: Cluster, arguments: argparse.Namespace, planner: Planner) -> int:
+def _carry_out(cluster: ClusterClient, arguments: argparse.Namespace, planner: Planner) -> int:
     if arguments.dry_run:
         step = planner(cluster.inference_service(arguments.name))
         print(json.dumps(step.patch, indent=1))
@@ -188,15 +190,15 @@ def _carry_out(cluster: Cluster, arguments: argparse.Namespace, planner: Planner
 def _revisions(state: RolloutState, releases: Mapping[str, str]) -> Table:
     from rich.table import Table
 
-    from inferenceservices.rollout_state import Share
+    from inferenceservices.rollout_state import TrafficTarget
 
     table = Table()
     for column in ("component", "revision", "release", "traffic", "ready", "tag", "URL"):
         table.add_column(column, justify="right" if column == "traffic" else "left", overflow="fold")
     for component in state.components:
-        shares = component.shares
-        if component.created and component.created not in {share.revision for share in shares}:
-            shares = (Share(component.created, 0, "", ""), *shares)
+        shares = component.traffic
+        if component.latest_created and component.latest_created not in {share.revision for share in shares}:
+            shares = (TrafficTarget(component.latest_created, 0, "", ""), *shares)
         for share in shares:
             release, ready = releases.get(share.revision, "?"), _ready(component, share.revision)
             traffic = f"{share.percent} %"
@@ -205,14 +207,16 @@ def _revisions(state: RolloutState, releases: Mapping[str, str]) -> Table:
 
 
 def _ready(component: ComponentState, revision: str) -> str:
-    if revision != component.created or component.is_up:
+    if revision != component.latest_created or component.is_ready:
         return "yes"
     return "no"
 
 
-def _slices(room: Room) -> str:
-    quota = "no quota" if room.quota_rest is None else f"quota {room.quota} leaves {room.quota_rest}"
+def _slices(room: GpuAvailability) -> str:
+    quota = (
+        "no quota" if room.quota_remaining is None else f"quota {room.quota} leaves {room.quota_remaining}"
+    )
     nodes = (
-        "free on nodes: not known" if room.nodes_rest is None else f"{room.nodes_rest} free on nodes that fit"
+        "free on nodes: not known" if room.nodes_free is None else f"{room.nodes_free} free on nodes that fit"
     )
     return f"{room.component}: a new revision needs {room.needed} of {room.resource} more; {quota}, {nodes}"

@@ -19,10 +19,10 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
+from inferenceservices.gpu_capacity import ClusterCapacity
 from inferenceservices.release_change import release_of
-from inferenceservices.rollout import Plan
+from inferenceservices.rollout import RolloutStep
 from inferenceservices.rollout_state import revision_names
-from inferenceservices.slices import Capacity
 from protocol.kubernetes.documents import Document, mapping
 
 KSERVE = "serving.kserve.io"
@@ -32,11 +32,11 @@ REVISIONS = ("serving.knative.dev", "v1", "revisions")
 """Group, version and plural of what is read."""
 FIELD_MANAGER = "yiwen-rollout"
 MERGE_PATCH = "application/merge-patch+json"
-PAGE = 500
+PAGE_SIZE = 500
 """Objects in one answer of a list."""
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 """Reads and writes before somebody else's changes are taken for a fight."""
-PAUSE_S = 0.2
+RETRY_DELAY_S = 0.2
 """Before the second attempt; each later pause is twice as long."""
 
 
@@ -52,11 +52,11 @@ class Forbidden(ClusterError):
     """The caller has no right to it."""
 
 
-class NotFound(ClusterError):
+class ObjectNotFound(ClusterError):
     """There is no such object, or no such kind."""
 
 
-class Cluster:
+class ClusterClient:
     """A connection to the API server of one cluster, for one namespace. A context manager."""
 
     def __init__(self, namespace: str, *, context: str | None = None, timeout_s: float = 10.0) -> None:
@@ -80,7 +80,7 @@ class Cluster:
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> ClusterClient:
         return self
 
     def __exit__(
@@ -107,7 +107,7 @@ class Cluster:
             return {}
         try:
             return {name: self._get(f"ServingRuntime {self._namespace}/{name}", *RUNTIMES, name)}
-        except (NotFound, Forbidden):
+        except (ObjectNotFound, Forbidden):
             return {}
 
     def releases(self, document: Document) -> dict[str, str]:
@@ -120,13 +120,13 @@ class Cluster:
         for name in sorted(revision_names(document)):
             try:
                 revision = self._get(f"Revision {self._namespace}/{name}", *REVISIONS, name)
-            except (NotFound, Forbidden):
+            except (ObjectNotFound, Forbidden):
                 continue
             if release := release_of(mapping(revision, "spec")):
                 found[name] = release
         return found
 
-    def update(self, name: str, plan: Callable[[Document], Plan]) -> Plan:
+    def update(self, name: str, plan: Callable[[Document], RolloutStep]) -> RolloutStep:
         """Read, plan and patch, again from the start whenever somebody else was faster.
 
         Args:
@@ -137,15 +137,15 @@ class Cluster:
             Conflict: somebody else was faster each time.
             ClusterError: the API server refused the patch, or does not answer.
         """
-        pause_s = PAUSE_S
-        for attempt in range(1, ATTEMPTS + 1):
+        pause_s = RETRY_DELAY_S
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             step = plan(self.inference_service(name))
             if not step.patch:
                 return step
             try:
                 self._patch(name, step.patch)
             except Conflict:
-                if attempt == ATTEMPTS:
+                if attempt == MAX_ATTEMPTS:
                     raise
                 time.sleep(pause_s)
                 pause_s *= 2
@@ -153,20 +153,20 @@ class Cluster:
                 return step
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def capacity(self) -> Capacity:
+    def capacity(self) -> ClusterCapacity:
         """Quotas of the namespace, and nodes and pods of the cluster; what the caller may not list is None.
 
         Raises:
             ClusterError: the cluster does not answer.
         """
-        return Capacity(
+        return ClusterCapacity(
             quotas=self._list("ResourceQuotas", self._core.list_namespaced_resource_quota, self._namespace),
             nodes=self._list("nodes", self._core.list_node),
             pods=self._list("pods", self._core.list_pod_for_all_namespaces),
         )
 
     def _patch(self, name: str, patch: Mapping[str, Any]) -> None:
-        with self._explaining(f"change InferenceService {self._namespace}/{name}"):
+        with self._translate_errors(f"change InferenceService {self._namespace}/{name}"):
             group, version, plural = SERVICES
             self._objects.patch_namespaced_custom_object(
                 group, version, self._namespace, plural, name, dict(patch),
@@ -174,7 +174,7 @@ class Cluster:
             )  # fmt: skip
 
     def _get(self, what: str, group: str, version: str, plural: str, name: str) -> Document:
-        with self._explaining(f"read {what}"):
+        with self._translate_errors(f"read {what}"):
             found: Document = self._objects.get_namespaced_custom_object(
                 group, version, self._namespace, plural, name, _request_timeout=self._timeouts
             )
@@ -186,8 +186,8 @@ class Cluster:
         following: dict[str, str] = {}
         try:
             while True:
-                with self._explaining(f"list {what}"):
-                    page = method(*arguments, limit=PAGE, _request_timeout=self._timeouts, **following)
+                with self._translate_errors(f"list {what}"):
+                    page = method(*arguments, limit=PAGE_SIZE, _request_timeout=self._timeouts, **following)
                 plain = self._api.sanitize_for_serialization(page)
                 found += plain["items"]
                 token = mapping(plain, "metadata").get("continue")
@@ -198,12 +198,12 @@ class Cluster:
             return None
 
     @contextmanager
-    def _explaining(self, what: str) -> Iterator[None]:
+    def _translate_errors(self, what: str) -> Iterator[None]:
         """Make of what the client raises an error that says what could not be done, and what to do."""
         try:
             yield
         except ApiException as error:
-            raise _explained(what, error) from None
+            raise _cluster_error(what, error) from None
         except HTTPError as error:
             host = self._api.configuration.host
             raise ClusterError(
@@ -232,7 +232,7 @@ def _configuration(context: str | None) -> client.Configuration:
     return settings
 
 
-def _explained(what: str, error: ApiException) -> ClusterError:
+def _cluster_error(what: str, error: ApiException) -> ClusterError:
     status, told = error.status, _message(error)
     if "admission webhook" in told:
         return ClusterError(f"cannot {what}: {told}")
@@ -247,7 +247,7 @@ def _explained(what: str, error: ApiException) -> ClusterError:
     if status == 403:
         return Forbidden(f"cannot {what}: {told}: ask for a Role that allows it, see docs/guides/canary.md")
     if status == 404:
-        return NotFound(
+        return ObjectNotFound(
             f"cannot {what}: it is not there ({told}): check the name, --namespace and --context, and that KServe is "
             "installed"
         )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferenceservices.rollout_state import MOVED, PREDICTOR, RolloutRefused
+from inferenceservices.rollout_state import PREDICTOR, ROLLOUT_COMPONENTS, RolloutRefused
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import SERVING_CONTAINER
 from protocol.kubernetes.pods import environment
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReleaseChange:
     """What is to be different; empty fields stay as they are."""
 
     release: str = ""
@@ -34,7 +34,7 @@ class Change:
     """Image of the serving container by component."""
 
 
-def change_components(spec: Mapping[str, Any], change: Change) -> dict[str, dict[str, Any]]:
+def change_components(spec: Mapping[str, Any], change: ReleaseChange) -> dict[str, dict[str, Any]]:
     """The fields of each component that ``change`` makes different, as they will be; none is an empty dict.
 
     Args:
@@ -51,7 +51,7 @@ def change_components(spec: Mapping[str, Any], change: Change) -> dict[str, dict
             f"{RELEASE_VARIABLE} of both components"
         )
     fields: dict[str, dict[str, Any]] = {}
-    for name in MOVED:
+    for name in ROLLOUT_COMPONENTS:
         before = {
             key: value
             for key, value in mapping(spec, name).items()
@@ -74,7 +74,7 @@ def release_of(spec: Mapping[str, Any]) -> str:
     return next((posixpath.basename(path.rstrip("/")) for path in named if path.strip("/")), "")
 
 
-def _release(change: Change) -> str:
+def _release(change: ReleaseChange) -> str:
     release = change.release or posixpath.basename(change.storage.rstrip("/"))
     name = posixpath.basename(release)
     is_path = posixpath.isabs(release) and ".." not in release.split("/")

@@ -20,17 +20,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferenceservices.release_change import Change, change_components
-from inferenceservices.rollout_state import MOVED, PERCENT, RolloutRefused, RolloutState, read_state
+from inferenceservices.release_change import ReleaseChange, change_components
+from inferenceservices.rollout_state import (
+    CANARY_PERCENT,
+    ROLLOUT_COMPONENTS,
+    RolloutRefused,
+    RolloutState,
+    read_state,
+)
 from inferenceservices.rules.scaling import TAG_ROUTING
 from protocol.kubernetes.documents import Document, mapping, string_map
 
-STAMP = "yiwen/rollout"
+DIGEST_ANNOTATION = "yiwen/rollout"
 """Annotation of the InferenceService, handed on to both components' revisions: a digest of what they run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RolloutStep:
     """A step of a rollout."""
 
     patch: Mapping[str, Any]
@@ -42,8 +48,8 @@ class Plan:
 
 
 def plan_set(
-    document: Document, percent: int, change: Change, releases: Mapping[str, str] | None = None
-) -> Plan:
+    document: Document, percent: int, change: ReleaseChange, releases: Mapping[str, str] | None = None
+) -> RolloutStep:
     """Give the newest release ``percent`` of the traffic: of a canary that runs, or of one that ``change`` starts.
 
     Args:
@@ -57,18 +63,18 @@ def plan_set(
     """
     if not 0 <= percent <= 100:
         raise RolloutRefused(f"{percent} is no share: give a whole percentage from 0 to 100")
-    state = _settled(document)
+    state = _observed_state(document)
     fields = change_components(mapping(document, "spec"), change)
     if percent < 100:
-        _refuse_mixed({c.name: c.rolled_out for c in state.components}, releases or {})
+        _refuse_mixed({c.name: c.latest_rolled_out for c in state.components}, releases or {})
     if any(fields.values()):
-        return _start(document, state, percent, fields)
+        return _start_canary(document, state, percent, fields)
     if percent == 100:
         return plan_promote(document)
-    return _move(document, state, percent)
+    return _change_percent(document, state, percent)
 
 
-def plan_promote(document: Document) -> Plan:
+def plan_promote(document: Document) -> RolloutStep:
     """Give the newest release all traffic. Once it has it, or no share was ever set, there is nothing to do.
 
     Args:
@@ -77,9 +83,9 @@ def plan_promote(document: Document) -> Plan:
     Raises:
         RolloutRefused: there is no canary, it was taken back, or it is not ready.
     """
-    state = _settled(document)
+    state = _observed_state(document)
     if all(component.percent in (None, 100) for component in state.components):
-        return Plan({}, f"{state.name} is promoted already: no share holds its newest revisions back")
+        return RolloutStep({}, f"{state.name} is promoted already: no share holds its newest revisions back")
     if not state.is_canary:
         raise RolloutRefused(f"{_no_canary(state)}; start one with --release")
     if any(component.percent == 0 for component in state.components):
@@ -88,11 +94,11 @@ def plan_promote(document: Document) -> Plan:
             f"(yiwen rollout set {state.name} --percent 10) and look at it"
         )
     _refuse_unready(state)
-    going = ", ".join(c.created for c in state.components)
-    return Plan(_patch(document, _shares(None)), f"all traffic of {state.name} to {going}")
+    going = ", ".join(c.latest_created for c in state.components)
+    return RolloutStep(_patch(document, _canary_percent(None)), f"all traffic of {state.name} to {going}")
 
 
-def plan_rollback(document: Document, releases: Mapping[str, str] | None = None) -> Plan:
+def plan_rollback(document: Document, releases: Mapping[str, str] | None = None) -> RolloutStep:
     """Give the release before the newest all traffic again: before a promotion and after it, it takes 0 percent.
 
     The manifest keeps naming the newest release; its revisions stay, without traffic, until another one is set.
@@ -104,9 +110,9 @@ def plan_rollback(document: Document, releases: Mapping[str, str] | None = None)
     Raises:
         RolloutRefused: there is no revision to go back to, or those of the components are of different releases.
     """
-    state = _settled(document)
+    state = _observed_state(document)
     if state.is_canary and all(component.percent == 0 for component in state.components):
-        return Plan({}, f"{state.name} is rolled back already: its newest revision has no traffic")
+        return RolloutStep({}, f"{state.name} is rolled back already: its newest revision has no traffic")
     if not any(component.rollback_target for component in state.components):
         raise RolloutRefused(
             f"{state.name} has no earlier revision that ever had all traffic: set the release before with "
@@ -121,7 +127,7 @@ def plan_rollback(document: Document, releases: Mapping[str, str] | None = None)
         )
     _refuse_mixed({c.name: c.rollback_target for c in state.components}, releases or {})
     back = ", ".join(c.rollback_target for c in state.components)
-    return Plan(_patch(document, _shares(0)), f"all traffic of {state.name} back to {back}")
+    return RolloutStep(_patch(document, _canary_percent(0)), f"all traffic of {state.name} back to {back}")
 
 
 def merge(document: Document, patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,9 +144,9 @@ def merge(document: Document, patch: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _settled(document: Document) -> RolloutState:
+def _observed_state(document: Document) -> RolloutState:
     state = read_state(document)
-    if not state.is_seen:
+    if not state.is_observed:
         raise RolloutRefused(
             f"KServe has not acted on the last change of {state.name} yet: try again in a moment; if that lasts, "
             "look at the log of kserve-controller-manager"
@@ -148,29 +154,36 @@ def _settled(document: Document) -> RolloutState:
     return state
 
 
-def _start(document: Document, state: RolloutState, percent: int, fields: dict[str, dict[str, Any]]) -> Plan:
+def _start_canary(
+    document: Document, state: RolloutState, percent: int, fields: dict[str, dict[str, Any]]
+) -> RolloutStep:
     """New revisions of both components with a share of the traffic."""
-    first = [component.name for component in state.components if not component.rolled_out]
+    first = [component.name for component in state.components if not component.latest_rolled_out]
     if first and percent < 100:
         raise RolloutRefused(
             f"the {first[0]} of {state.name} never had a revision with all traffic, and KServe ignores the share of "
             "a first deployment: wait until it is ready, or give it everything with --percent 100"
         )
     share = None if percent == 100 else percent
-    spec = {name: {**fields[name], PERCENT: share} for name in MOVED}
-    templates = {name: {**mapping(document, "spec", name), **fields[name], PERCENT: None} for name in MOVED}
+    spec = {name: {**fields[name], CANARY_PERCENT: share} for name in ROLLOUT_COMPONENTS}
+    templates = {
+        name: {**mapping(document, "spec", name), **fields[name], CANARY_PERCENT: None}
+        for name in ROLLOUT_COMPONENTS
+    }
     digest = hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:12]
-    patch = _patch(document, spec, {STAMP: digest, TAG_ROUTING: "true"})
+    patch = _patch(document, spec, {DIGEST_ANNOTATION: digest, TAG_ROUTING: "true"})
     where = "all traffic" if share is None else f"{percent} % of the traffic"
-    skipped = [c.created for c in state.components if c.is_canary]
+    skipped = [c.latest_created for c in state.components if c.is_canary]
     instead = f", in the place of {', '.join(skipped)}, which never had all" if skipped else ""
-    return Plan(patch, f"new revisions of {state.name}, {where} to them{instead}", makes_revisions=True)
+    return RolloutStep(
+        patch, f"new revisions of {state.name}, {where} to them{instead}", makes_revisions=True
+    )
 
 
-def _move(document: Document, state: RolloutState, percent: int) -> Plan:
+def _change_percent(document: Document, state: RolloutState, percent: int) -> RolloutStep:
     """Another share for the canary that runs."""
     old = [component for component in state.components if not component.is_canary]
-    if len(old) == len(MOVED):
+    if len(old) == len(ROLLOUT_COMPONENTS):
         raise RolloutRefused(
             f"{_no_canary(state)}, and KServe would take a share below 100 for a rollback: name what is new with "
             "--release, --storage or an image, or use yiwen rollout rollback"
@@ -181,7 +194,7 @@ def _move(document: Document, state: RolloutState, percent: int) -> Plan:
             f"rollback: start the canary with yiwen rollout set {state.name} --release, which makes revisions of both"
         )
     if all(component.percent == percent for component in state.components):
-        return Plan({}, f"the canary of {state.name} has {percent} % already")
+        return RolloutStep({}, f"the canary of {state.name} has {percent} % already")
     if string_map(document, "metadata", "annotations").get(TAG_ROUTING) != "true":
         raise RolloutRefused(
             f"{state.name} lacks the annotation {TAG_ROUTING}, without which transformers do not find the predictor "
@@ -189,8 +202,10 @@ def _move(document: Document, state: RolloutState, percent: int) -> Plan:
         )
     if percent:
         _refuse_unready(state)
-    going = ", ".join(component.created for component in state.components)
-    return Plan(_patch(document, _shares(percent)), f"{percent} % of the traffic of {state.name} to {going}")
+    going = ", ".join(component.latest_created for component in state.components)
+    return RolloutStep(
+        _patch(document, _canary_percent(percent)), f"{percent} % of the traffic of {state.name} to {going}"
+    )
 
 
 def _refuse_mixed(revisions: Mapping[str, str], releases: Mapping[str, str]) -> None:
@@ -205,22 +220,22 @@ def _refuse_mixed(revisions: Mapping[str, str], releases: Mapping[str, str]) -> 
 
 def _refuse_unready(state: RolloutState) -> None:
     for component in state.components:
-        if not component.is_up:
-            why = component.fault or "its pods are not ready yet"
+        if not component.is_ready:
+            why = component.failure or "its pods are not ready yet"
             raise RolloutRefused(
-                f"{component.created or component.name} is not ready ({why}): wait for it, or take it back with "
-                f"yiwen rollout rollback {state.name}"
+                f"{component.latest_created or component.name} is not ready ({why}): wait for it, or take it back "
+                f"with yiwen rollout rollback {state.name}"
             )
 
 
 def _no_canary(state: RolloutState) -> str:
-    if not all(component.rolled_out for component in state.components):
+    if not all(component.latest_rolled_out for component in state.components):
         return f"{state.name} has no revision yet that had all traffic"
     return f"{state.name} has no revision newer than the one that has all traffic"
 
 
-def _shares(percent: int | None) -> dict[str, dict[str, Any]]:
-    return {name: {PERCENT: percent} for name in MOVED}
+def _canary_percent(percent: int | None) -> dict[str, dict[str, Any]]:
+    return {name: {CANARY_PERCENT: percent} for name in ROLLOUT_COMPONENTS}
 
 
 def _patch(

@@ -15,9 +15,9 @@ from protocol.kubernetes.documents import Document, mapping, objects
 from protocol.kubernetes.inference_service import KNATIVE, inference_services
 
 PREDICTOR, TRANSFORMER = "predictor", "transformer"
-MOVED = (PREDICTOR, TRANSFORMER)
+ROLLOUT_COMPONENTS = (PREDICTOR, TRANSFORMER)
 """Components that a release has a part in: they move together."""
-PERCENT = "canaryTrafficPercent"
+CANARY_PERCENT = "canaryTrafficPercent"
 _NAMES = (
     "latestCreatedRevision",
     "latestReadyRevision",
@@ -33,7 +33,7 @@ class RolloutRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class TrafficTarget:
     """A revision's part of a component's traffic."""
 
     revision: str
@@ -49,23 +49,23 @@ class ComponentState:
     name: str
     percent: int | None
     """``canaryTrafficPercent``; None sends all traffic to the latest ready revision."""
-    created: str
-    ready: str
-    rolled_out: str
-    previous: str
-    shares: tuple[Share, ...]
-    fault: str
+    latest_created: str
+    latest_ready: str
+    latest_rolled_out: str
+    previous_rolled_out: str
+    traffic: tuple[TrafficTarget, ...]
+    failure: str
     """Why the component is not ready, in the cluster's words; empty if nothing says so."""
 
     @property
     def is_canary(self) -> bool:
         """Whether there is a revision newer than the one that last had all traffic."""
-        return bool(self.rolled_out) and self.created != self.rolled_out
+        return bool(self.latest_rolled_out) and self.latest_created != self.latest_rolled_out
 
     @property
-    def is_up(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether the newest revision is ready."""
-        return bool(self.created) and self.created == self.ready and not self.fault
+        return bool(self.latest_created) and self.latest_created == self.latest_ready and not self.failure
 
     @property
     def rollback_target(self) -> str:
@@ -74,9 +74,13 @@ class ComponentState:
         With a newer revision it is the one rolled out last. Without, KServe goes back to the one before that.
         """
         if self.is_canary:
-            return self.rolled_out
-        is_settled = self.created == self.ready == self.rolled_out
-        return self.previous if is_settled and self.previous != self.rolled_out else ""
+            return self.latest_rolled_out
+        is_settled = self.latest_created == self.latest_ready == self.latest_rolled_out
+        return (
+            self.previous_rolled_out
+            if is_settled and self.previous_rolled_out != self.latest_rolled_out
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class RolloutState:
 
     name: str
     components: tuple[ComponentState, ...]
-    is_seen: bool
+    is_observed: bool
     """Whether KServe has acted on the manifest as it is; if not, the revisions are those of an older one."""
 
     @property
@@ -108,39 +112,46 @@ def read_state(document: Document) -> RolloutState:
             f"{service.name} is in {mode or service.mode or 'no stated'} mode, where KServe does not split traffic "
             "between releases: use the annotation serving.kserve.io/deploymentMode: Knative on a new InferenceService"
         )
-    missing = [name for name in MOVED if name not in mapping(document, "spec")]
+    missing = [name for name in ROLLOUT_COMPONENTS if name not in mapping(document, "spec")]
     if missing:
-        raise RolloutRefused(f"{service.name} has no {missing[0]}: a rollout moves {' and '.join(MOVED)}")
+        raise RolloutRefused(
+            f"{service.name} has no {missing[0]}: a rollout moves {' and '.join(ROLLOUT_COMPONENTS)}"
+        )
     seen, newest = status.get("observedGeneration"), mapping(document, "metadata").get("generation")
-    is_seen = not isinstance(seen, int) or not isinstance(newest, int) or seen >= newest
-    return RolloutState(service.name, tuple(_component(document, name) for name in MOVED), is_seen)
+    is_observed = not isinstance(seen, int) or not isinstance(newest, int) or seen >= newest
+    return RolloutState(
+        service.name, tuple(_component(document, name) for name in ROLLOUT_COMPONENTS), is_observed
+    )
 
 
 def revision_names(document: Document) -> frozenset[str]:
     """Every revision that the status of ``document`` names."""
     parts = mapping(document, "status", "components")
     return frozenset(
-        str(mapping(parts, name)[key]) for name in MOVED for key in _NAMES if mapping(parts, name).get(key)
+        str(mapping(parts, name)[key])
+        for name in ROLLOUT_COMPONENTS
+        for key in _NAMES
+        if mapping(parts, name).get(key)
     )
 
 
 def _component(document: Document, name: str) -> ComponentState:
     status = mapping(document, "status", "components", name)
-    percent = mapping(document, "spec", name).get(PERCENT)
+    percent = mapping(document, "spec", name).get(CANARY_PERCENT)
     return ComponentState(
         name=name,
         percent=percent if isinstance(percent, int) else None,
-        created=str(status.get("latestCreatedRevision") or ""),
-        ready=str(status.get("latestReadyRevision") or ""),
-        rolled_out=str(status.get("latestRolledoutRevision") or ""),
-        previous=str(status.get("previousRolledoutRevision") or ""),
-        shares=tuple(_share(entry) for entry in objects(status, "traffic")),
-        fault=_fault(document, name),
+        latest_created=str(status.get("latestCreatedRevision") or ""),
+        latest_ready=str(status.get("latestReadyRevision") or ""),
+        latest_rolled_out=str(status.get("latestRolledoutRevision") or ""),
+        previous_rolled_out=str(status.get("previousRolledoutRevision") or ""),
+        traffic=tuple(_traffic_target(entry) for entry in objects(status, "traffic")),
+        failure=_failure(document, name),
     )
 
 
-def _share(entry: Mapping[str, Any]) -> Share:
-    return Share(
+def _traffic_target(entry: Mapping[str, Any]) -> TrafficTarget:
+    return TrafficTarget(
         revision=str(entry.get("revisionName") or ""),
         percent=int(entry.get("percent") or 0),
         tag=str(entry.get("tag") or ""),
@@ -148,7 +159,7 @@ def _share(entry: Mapping[str, Any]) -> Share:
     )
 
 
-def _fault(document: Document, name: str) -> str:
+def _failure(document: Document, name: str) -> str:
     conditions = {str(c.get("type")): c for c in objects(document, "status", "conditions")}
     for aspect in _ASPECTS:
         condition = conditions.get(name.capitalize() + aspect, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 MAY_SKIP = ("gpu", "cluster")
 """Markers of tests that need what a CI machine need not have; under CI every other skip is a failure."""
+
+# The virtual environment's programs come first: scripts/setup may have put kubectl there.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
 
 
 @pytest.fixture(scope="session")

@@ -12,26 +12,26 @@ from typing import TypeVar
 
 from inferenceservices.rules import (
     containers,
+    cross_resource,
     features,
     hardware,
     knative_pod,
     scaling,
     security,
     serving,
-    together,
     webhook,
 )
-from inferenceservices.rules.findings import Faults, Finding, RuleBook
+from inferenceservices.rules.findings import Finding, RuleSet, Violations
 from protocol.kubernetes.documents import Document, kind_and_name
 from protocol.kubernetes.inference_service import ServiceComponent, inference_services, pod_templates
 
 T = TypeVar("T")
 
-__all__ = ["Cluster", "Finding", "RuleBook", "check", "rule_book"]
+__all__ = ["Finding", "KnativeSettings", "RuleSet", "check", "rule_set"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class KnativeSettings:
     """What a cluster's Knative is set to."""
 
     features: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Cluster:
     """``max-revision-timeout-seconds`` of config-defaults."""
 
 
-def rule_book(cluster: Cluster) -> RuleBook:
+def rule_set(cluster: KnativeSettings) -> RuleSet:
     """All rules, for a cluster that is set up like ``cluster``."""
     flags = {"feature-flags": features.feature_flags(cluster.features)}
     components = {
@@ -50,39 +50,39 @@ def rule_book(cluster: Cluster) -> RuleBook:
         **knative_pod.COMPONENTS,
         **serving.components(cluster.longest_timeout_s),
     }
-    return RuleBook(
+    return RuleSet(
         services={**webhook.SERVICES, **containers.SERVICES, **scaling.SERVICES},
         components={name: _of_services(rule) for name, rule in components.items()},
         pods={**containers.PODS, **security.PODS, **hardware.PODS},
-        sets={**security.SETS, **together.SETS},
+        manifests={**security.MANIFESTS, **cross_resource.MANIFESTS},
     )
 
 
-def check(documents: Iterable[Document], cluster: Cluster) -> list[Finding]:
+def check(documents: Iterable[Document], cluster: KnativeSettings) -> list[Finding]:
     """Everything in ``documents`` that breaks a rule, in the order of the documents."""
     documents = tuple(documents)
-    book = rule_book(cluster)
+    rules = rule_set(cluster)
     findings: list[Finding] = []
     for service in inference_services(documents):
-        findings += _apply(book.services, service, kind_and_name(service.document))
+        findings += _apply(rules.services, service, kind_and_name(service.document))
         for component in service.components:
-            findings += _apply(book.components, component, component.pod.location)
+            findings += _apply(rules.components, component, component.pod.location)
     for pod in pod_templates(documents):
-        findings += _apply(book.pods, pod, pod.location)
-    findings += _apply(book.sets, documents, "manifests")
+        findings += _apply(rules.pods, pod, pod.location)
+    findings += _apply(rules.manifests, documents, "manifests")
     return findings
 
 
-def _apply(rules: Mapping[str, Callable[[T], Faults]], subject: T, where: str) -> Iterator[Finding]:
+def _apply(rules: Mapping[str, Callable[[T], Violations]], subject: T, where: str) -> Iterator[Finding]:
     for name, rule in rules.items():
         for message in rule(subject):
             yield Finding(name, where, message)
 
 
-def _of_services(rule: Callable[[ServiceComponent], Faults]) -> Callable[[ServiceComponent], Faults]:
+def _of_services(rule: Callable[[ServiceComponent], Violations]) -> Callable[[ServiceComponent], Violations]:
     """The rule for components that are services of ours; an explainer is none."""
 
-    def only_ours(component: ServiceComponent) -> Faults:
+    def only_ours(component: ServiceComponent) -> Violations:
         if component.name != "explainer":
             yield from rule(component)
 

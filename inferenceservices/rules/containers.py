@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inferenceservices.resources import GPU_RESOURCES, MIG_PREFIX, is_extended
-from inferenceservices.rules.findings import ComponentRule, Faults, PodRule, ServiceRule, quoted
+from inferenceservices.rules.findings import ComponentRule, PodRule, ServiceRule, Violations, quoted
 from protocol.kubernetes.documents import objects
 from protocol.kubernetes.inference_service import (
     SERVING_CONTAINER,
@@ -27,7 +27,7 @@ NAME_OF_THE_SERVICE = "{{.Name}}"
 """What a ServingRuntime writes where the controller puts the InferenceService's name."""
 
 
-def container_name(component: ServiceComponent) -> Faults:
+def container_name(component: ServiceComponent) -> Violations:
     """The serving container comes first and has KServe's name; a single one may leave the name to KServe."""
     names = [str(container.get("name", "")) for container in component.pod.containers]
     if len(names) > 1 and names[0] != SERVING_CONTAINER:
@@ -37,7 +37,7 @@ def container_name(component: ServiceComponent) -> Faults:
         )
 
 
-def protocol_variable(component: ServiceComponent) -> Faults:
+def protocol_variable(component: ServiceComponent) -> Violations:
     """PROTOCOL on the first container is v1 or v2; grpc-v2 is refused."""
     for container in component.pod.containers[:1]:
         protocol = environment(container).get("PROTOCOL")
@@ -45,7 +45,7 @@ def protocol_variable(component: ServiceComponent) -> Faults:
             yield "the variable PROTOCOL must be v1 or v2, or be left away"
 
 
-def workers(component: ServiceComponent) -> Faults:
+def workers(component: ServiceComponent) -> Violations:
     """One worker, said explicitly: KServe derives --workers from containerConcurrency otherwise."""
     for container in _serving_containers(component):
         if arguments(container).get("--workers") != "1":
@@ -55,7 +55,7 @@ def workers(component: ServiceComponent) -> Faults:
             )
 
 
-def model_name(component: ServiceComponent) -> Faults:
+def model_name(component: ServiceComponent) -> Violations:
     """Both components answer under the InferenceService's name; KServe tells a predictor nothing."""
     for container in _serving_containers(component):
         if arguments(container).get("--model_name") not in (component.service.name, NAME_OF_THE_SERVICE):
@@ -65,7 +65,7 @@ def model_name(component: ServiceComponent) -> Faults:
             )
 
 
-def requests_and_limits(component: ServiceComponent) -> Faults:
+def requests_and_limits(component: ServiceComponent) -> Violations:
     """CPU and memory in requests and in limits: KServe fills what is missing with 1 CPU and 2Gi."""
     for container in component.pod.containers[:1]:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
@@ -77,7 +77,7 @@ def requests_and_limits(component: ServiceComponent) -> Faults:
                 )
 
 
-def requests_within_limits(pod: PodTemplate) -> Faults:
+def requests_within_limits(pod: PodTemplate) -> Violations:
     """No request above its limit, and no amount that is none."""
     for container in pod.all_containers:
         for resource, amount in requests(container).items():
@@ -92,7 +92,7 @@ def requests_within_limits(pod: PodTemplate) -> Faults:
                 yield f"{container.get('name')}, {resource}: {error}"
 
 
-def device_resources(pod: PodTemplate) -> Faults:
+def device_resources(pod: PodTemplate) -> Violations:
     """Resources of device plugins (GPUs, MIG slices) are whole numbers, the same in requests and limits."""
     for container in pod.all_containers:
         names = {name for name in {*requests(container), *limits(container)} if is_extended(name)}
@@ -105,7 +105,7 @@ def device_resources(pod: PodTemplate) -> Faults:
                 )
 
 
-def grpc_port(component: ServiceComponent) -> Faults:
+def grpc_port(component: ServiceComponent) -> Violations:
     """A gRPC port is named h2c, or else it is spoken to in HTTP/1."""
     for container in component.pod.containers:
         for port in objects(container, "ports"):
@@ -114,7 +114,7 @@ def grpc_port(component: ServiceComponent) -> Faults:
                 yield f"{container.get('name')} must name its gRPC port 8081 h2c: that is how HTTP/2 is asked for"
 
 
-def worker_gpu_types(service: InferenceService) -> Faults:
+def worker_gpu_types(service: InferenceService) -> Violations:
     """A MIG slice in workerSpec is an unknown kind of GPU, unless an annotation lists it."""
     try:
         listed = json.loads(service.annotations.get(GPU_TYPES, "[]"))
@@ -128,7 +128,7 @@ def worker_gpu_types(service: InferenceService) -> Faults:
             yield f"list {quoted(unknown)} in the annotation {GPU_TYPES}: KServe knows no such GPU in a workerSpec"
 
 
-def gke_accelerator(service: InferenceService) -> Faults:
+def gke_accelerator(service: InferenceService) -> Violations:
     """KServe's annotation for GKE acts on nvidia.com/gpu alone, so a slice would land on any node."""
     if GKE_ACCELERATOR not in service.annotations:
         return
@@ -141,7 +141,7 @@ def gke_accelerator(service: InferenceService) -> Faults:
                 )
 
 
-def collocated_ports(component: ServiceComponent) -> Faults:
+def collocated_ports(component: ServiceComponent) -> Violations:
     """With the transformer in the predictor's pod, only the transformer's container has ports."""
     if _collocated(component) is None:
         return
@@ -150,7 +150,7 @@ def collocated_ports(component: ServiceComponent) -> Faults:
             yield f"{container.get('name')} must have no ports: {TRANSFORMER_CONTAINER} is what callers reach"
 
 
-def collocated_arguments(component: ServiceComponent) -> Faults:
+def collocated_arguments(component: ServiceComponent) -> Violations:
     """Two servers in one pod listen on ports of their own, and the transformer finds the other by localhost."""
     transformer = _collocated(component)
     if transformer is None:
@@ -174,7 +174,7 @@ def collocated_arguments(component: ServiceComponent) -> Faults:
         )
 
 
-def collocated_storage(service: InferenceService) -> Faults:
+def collocated_storage(service: InferenceService) -> Violations:
     """KServe mounts the model into transformer-container by itself and refuses STORAGE_URI there."""
     for component in service.components:
         for container in component.pod.containers:

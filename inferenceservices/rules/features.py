@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from inferenceservices.rules.findings import ComponentRule, Faults, quoted
+from inferenceservices.rules.findings import ComponentRule, Violations, quoted
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent
 from protocol.kubernetes.pods import PodTemplate
@@ -89,7 +89,7 @@ def missing_features(pod: PodTemplate, features: Mapping[str, str]) -> dict[str,
 def feature_flags(features: Mapping[str, str]) -> ComponentRule:
     """The rule that ``features``, the data of config-features, turn on what a component's pods need."""
 
-    def rule(component: ServiceComponent) -> Faults:
+    def rule(component: ServiceComponent) -> Violations:
         if component.service.mode != KNATIVE:
             return
         for flag, field in missing_features(component.pod, features).items():
@@ -98,10 +98,10 @@ def feature_flags(features: Mapping[str, str]) -> ComponentRule:
     return rule
 
 
-def knative_configuration(known: Mapping[str, frozenset[str]]) -> Callable[[Mapping[str, Any]], Faults]:
+def knative_configuration(known: Mapping[str, frozenset[str]]) -> Callable[[Mapping[str, Any]], Violations]:
     """The rule that a ConfigMap of Knative has keys that Knative knows, by the ConfigMap's name."""
 
-    def rule(document: Mapping[str, Any]) -> Faults:
+    def rule(document: Mapping[str, Any]) -> Violations:
         name = str(mapping(document, "metadata").get("name"))
         unknown = set(mapping(document, "data")) - known.get(name, frozenset())
         if unknown:

@@ -23,22 +23,22 @@ class Finding:
         return f"{self.where}: {self.message} [{self.rule}]"
 
 
-Faults: TypeAlias = Iterator[str]
+Violations: TypeAlias = Iterator[str]
 """Messages that say what is wrong and how to mend it."""
-ServiceRule: TypeAlias = Callable[[InferenceService], Faults]
-ComponentRule: TypeAlias = Callable[[ServiceComponent], Faults]
-PodRule: TypeAlias = Callable[[PodTemplate], Faults]
-SetRule: TypeAlias = Callable[[tuple[Document, ...]], Faults]
+ServiceRule: TypeAlias = Callable[[InferenceService], Violations]
+ComponentRule: TypeAlias = Callable[[ServiceComponent], Violations]
+PodRule: TypeAlias = Callable[[PodTemplate], Violations]
+ManifestsRule: TypeAlias = Callable[[tuple[Document, ...]], Violations]
 
 
 @dataclass(frozen=True, slots=True)
-class RuleBook:
+class RuleSet:
     """Rules by their names, which are what people look up; each kind is asked about what its type says."""
 
     services: Mapping[str, ServiceRule]
     components: Mapping[str, ComponentRule]
     pods: Mapping[str, PodRule]
-    sets: Mapping[str, SetRule]
+    manifests: Mapping[str, ManifestsRule]
 
 
 def quoted(names: Iterable[Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inferenceservices.resources import MIG_PREFIX, gpu_resources
-from inferenceservices.rules.findings import Faults, PodRule
+from inferenceservices.rules.findings import PodRule, Violations
 from protocol.kubernetes.documents import mapping, objects, strings
 from protocol.kubernetes.pods import PodTemplate, limits, requests
 
@@ -20,7 +20,7 @@ PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.produ
 STRATEGY, STATE = "nvidia.com/mig.strategy", "nvidia.com/mig.config.state"
 
 
-def resource_limits(pod: PodTemplate) -> Faults:
+def resource_limits(pod: PodTemplate) -> Violations:
     """CPU, memory and disk of every container are asked for and bounded."""
     for container in pod.all_containers:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
@@ -29,7 +29,7 @@ def resource_limits(pod: PodTemplate) -> Faults:
                     yield f"{container.get('name')} must state {resource} in resources.{side}"
 
 
-def gpu_toleration(pod: PodTemplate) -> Faults:
+def gpu_toleration(pod: PodTemplate) -> Violations:
     """A pod that uses a GPU tolerates the taint of GPU nodes."""
     for maker in sorted({resource.partition("/")[0] for resource in _gpus(pod)}):
         taint = TAINTS.get(maker)
@@ -37,7 +37,7 @@ def gpu_toleration(pod: PodTemplate) -> Faults:
             yield f"add a toleration of {taint}: GPU nodes are tainted with it"
 
 
-def gpu_affinity(pod: PodTemplate) -> Faults:
+def gpu_affinity(pod: PodTemplate) -> Violations:
     """A pod that uses a GPU says which: a plan fits one product, and slices of one name differ between products."""
     for resource in sorted(_gpus(pod)):
         label = PRODUCT.get(resource.partition("/")[0])
@@ -45,7 +45,7 @@ def gpu_affinity(pod: PodTemplate) -> Faults:
             yield f"require {label} with the operator In in nodeAffinity: {resource} is not the same on every GPU"
 
 
-def mig_affinity(pod: PodTemplate) -> Faults:
+def mig_affinity(pod: PodTemplate) -> Violations:
     """A slice comes from a node that is done partitioning, under the strategy that gives slices their own names."""
     for resource in sorted(_gpus(pod)):
         if resource == "nvidia.com/gpu" and not all(_whole_gpus(term) for term in _terms(pod)):

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inferenceservices.rules.findings import ComponentRule, Faults
+from inferenceservices.rules.findings import ComponentRule, Violations
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent
 
@@ -60,7 +60,7 @@ WRITABLE = ("emptyDir", "persistentVolumeClaim", "ephemeral")
 _STANDARD = "Standard mode allows it"
 
 
-def forbidden_fields(component: ServiceComponent) -> Faults:
+def forbidden_fields(component: ServiceComponent) -> Violations:
     """Fields that Knative decides itself."""
     for field in FORBIDDEN:
         if field in component.spec:
@@ -74,7 +74,7 @@ def forbidden_fields(component: ServiceComponent) -> Faults:
                 yield f"remove {field} from {container.get('name')}: Knative refuses it ({_STANDARD})"
 
 
-def container_security(component: ServiceComponent) -> Faults:
+def container_security(component: ServiceComponent) -> Violations:
     """A container's securityContext: no privileges, and no negative user."""
     for container in component.pod.all_containers:
         context = mapping(container, "securityContext")
@@ -87,20 +87,20 @@ def container_security(component: ServiceComponent) -> Faults:
     yield from _negative(mapping(component.spec, "securityContext"), "the pod")
 
 
-def token_mount(component: ServiceComponent) -> Faults:
+def token_mount(component: ServiceComponent) -> Violations:
     """``automountServiceAccountToken`` may be false only."""
     if component.spec.get("automountServiceAccountToken") is True:
         yield "automountServiceAccountToken must be false or left away: Knative refuses true"
 
 
-def resource_claims(component: ServiceComponent) -> Faults:
+def resource_claims(component: ServiceComponent) -> Violations:
     """Devices come from device plugins, not from dynamic resource allocation."""
     for container in component.pod.all_containers:
         if "claims" in mapping(container, "resources"):
             yield f"remove resources.claims from {container.get('name')}: Knative knows device plugins only"
 
 
-def one_port(component: ServiceComponent) -> Faults:
+def one_port(component: ServiceComponent) -> Violations:
     """One port over all containers, with a name Knative knows and a number that is free."""
     ports = [port for container in component.pod.containers for port in objects(container, "ports")]
     if len(ports) > 1:
@@ -114,7 +114,7 @@ def one_port(component: ServiceComponent) -> Faults:
             yield "the port must be TCP, without hostPort and hostIP"
 
 
-def mounts(component: ServiceComponent) -> Faults:
+def mounts(component: ServiceComponent) -> Violations:
     """Where volumes may be mounted, and how."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
@@ -132,7 +132,7 @@ def mounts(component: ServiceComponent) -> Faults:
             yield from _mounted_as_allowed(where, mount, volumes.get(str(mount.get("name"))))
 
 
-def unmounted_volumes(component: ServiceComponent) -> Faults:
+def unmounted_volumes(component: ServiceComponent) -> Violations:
     """Every volume is mounted somewhere."""
     used = {str(m.get("name")) for c in component.pod.all_containers for m in objects(c, "volumeMounts")}
     for name in component.pod.volumes:
@@ -140,7 +140,7 @@ def unmounted_volumes(component: ServiceComponent) -> Faults:
             yield f"mount the volume {name} or remove it: Knative refuses volumes that nothing mounts"
 
 
-def reserved_variables(component: ServiceComponent) -> Faults:
+def reserved_variables(component: ServiceComponent) -> Violations:
     """Variables that Knative sets."""
     for container in component.pod.all_containers:
         for entry in objects(container, "env"):
@@ -148,7 +148,7 @@ def reserved_variables(component: ServiceComponent) -> Faults:
                 yield f"{container.get('name')} must not set {entry.get('name')}: Knative does"
 
 
-def probes(component: ServiceComponent) -> Faults:
+def probes(component: ServiceComponent) -> Violations:
     """Probes as Knative takes and rewrites them."""
     for container in component.pod.init_containers:
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
@@ -166,7 +166,7 @@ def probes(component: ServiceComponent) -> Faults:
         yield from _liveness_port(container)
 
 
-def spread(component: ServiceComponent) -> Faults:
+def spread(component: ServiceComponent) -> Violations:
     """Any affinity switches Knative's own soft spreading over nodes off."""
     if not component.spec.get("affinity"):
         return
@@ -178,14 +178,14 @@ def spread(component: ServiceComponent) -> Faults:
         )
 
 
-def _negative(context: Mapping[str, Any], where: str) -> Faults:
+def _negative(context: Mapping[str, Any], where: str) -> Violations:
     for field in ("runAsUser", "runAsGroup"):
         value = context.get(field, 0)
         if isinstance(value, int) and value < 0:
             yield f"{field} of {where} must not be negative"
 
 
-def _mounted_as_allowed(where: str, mount: Mapping[str, Any], volume: Mapping[str, Any] | None) -> Faults:
+def _mounted_as_allowed(where: str, mount: Mapping[str, Any], volume: Mapping[str, Any] | None) -> Violations:
     if volume is None:
         yield f"{where} names no volume of the pod"
     elif not any(kind in volume for kind in WRITABLE):
@@ -226,7 +226,7 @@ _RULES: dict[str, ComponentRule] = {
 
 
 def _in_knative_mode(rule: ComponentRule) -> ComponentRule:
-    def only_there(component: ServiceComponent) -> Faults:
+    def only_there(component: ServiceComponent) -> Violations:
         if component.service.mode == KNATIVE:
             yield from rule(component)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inferenceservices.rules.findings import ComponentRule, Faults, ServiceRule
+from inferenceservices.rules.findings import ComponentRule, ServiceRule, Violations
 from inferenceservices.rules.webhook import AUTOSCALER_CLASS
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import STANDARD, InferenceService, ServiceComponent
@@ -20,7 +20,7 @@ TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 _METRIC_OF_TYPE = {"Resource": "resource", "External": "external", "PodMetric": "podmetric"}
 
 
-def scaling(component: ServiceComponent) -> Faults:
+def scaling(component: ServiceComponent) -> Violations:
     """Metrics and targets that the chosen autoscaler takes."""
     if component.service.mode == STANDARD:
         rule = {"hpa": _hpa, "keda": _keda}.get(component.service.annotations.get(AUTOSCALER_CLASS, ""))
@@ -32,7 +32,7 @@ def scaling(component: ServiceComponent) -> Faults:
         yield from _kpa(component.declared)
 
 
-def _kpa(spec: Mapping[str, Any]) -> Faults:
+def _kpa(spec: Mapping[str, Any]) -> Violations:
     metric = spec.get("scaleMetric", "concurrency")
     if "deploymentStrategy" in spec:
         yield "deploymentStrategy is for Standard mode: Knative replaces revisions as a whole"
@@ -42,7 +42,7 @@ def _kpa(spec: Mapping[str, Any]) -> Faults:
         yield "scaleTarget must be 1 or more requests per second"
 
 
-def _hpa(spec: Mapping[str, Any]) -> Faults:
+def _hpa(spec: Mapping[str, Any]) -> Violations:
     metric, target = spec.get("scaleMetric", "cpu"), spec.get("scaleTarget")
     if metric not in ("cpu", "memory"):
         yield "scaleMetric must be cpu or memory: the HPA knows no other"
@@ -55,7 +55,7 @@ def _hpa(spec: Mapping[str, Any]) -> Faults:
             yield "autoScaling.metrics of an HPA must be of the type Resource"
 
 
-def _keda(spec: Mapping[str, Any]) -> Faults:
+def _keda(spec: Mapping[str, Any]) -> Violations:
     if "scaleMetric" in spec:
         yield "remove scaleMetric: KEDA takes its metrics from autoScaling.metrics"
     for number, entry in enumerate(objects(spec, "autoScaling", "metrics")):
@@ -71,7 +71,7 @@ def _keda(spec: Mapping[str, Any]) -> Faults:
                 yield f"autoScaling.metrics[{number}] must have metric.query and target.value"
 
 
-def _keda_resource(number: int, source: Mapping[str, Any]) -> Faults:
+def _keda_resource(number: int, source: Mapping[str, Any]) -> Violations:
     target = mapping(source, "target")
     resource, kind = source.get("name"), target.get("type")
     if resource == "cpu":
@@ -86,14 +86,14 @@ def _keda_resource(number: int, source: Mapping[str, Any]) -> Faults:
         yield f"autoScaling.metrics[{number}]: the resource must be cpu or memory"
 
 
-def canary_percent(component: ServiceComponent) -> Faults:
+def canary_percent(component: ServiceComponent) -> Violations:
     """KServe checks nothing here; Knative then refuses the Service it makes."""
     percent = component.declared.get("canaryTrafficPercent")
     if isinstance(percent, int) and not 0 <= percent <= 100:
         yield "canaryTrafficPercent must be from 0 to 100"
 
 
-def canary_together(service: InferenceService) -> Faults:
+def canary_together(service: InferenceService) -> Violations:
     """Transformer and predictor draw apart, so a canary of one release moves both alike, with a URL for each."""
     shares = {c.name: c.declared.get("canaryTrafficPercent") for c in service.components}
     if any(share != next(iter(shares.values())) for share in shares.values()):
@@ -105,7 +105,7 @@ def canary_together(service: InferenceService) -> Faults:
             yield f'set the annotation {TAG_ROUTING} to "true": transformers find their release by it'
 
 
-def standard_canary(service: InferenceService) -> Faults:
+def standard_canary(service: InferenceService) -> Violations:
     """``spec.canary``, the mechanism of Standard mode, which leaves the transformer out."""
     canaries = objects(service.document, "spec", "canary")
     if not canaries:
@@ -127,7 +127,7 @@ def standard_canary(service: InferenceService) -> Faults:
         yield from _fixed_canary(mapping(canary, "predictor"), stable)
 
 
-def _fixed_canary(predictor: Mapping[str, Any], stable: Mapping[str, Any]) -> Faults:
+def _fixed_canary(predictor: Mapping[str, Any], stable: Mapping[str, Any]) -> Violations:
     for key in ("workerSpec", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
         if predictor.get(key):
             yield f"remove {key} from spec.canary: a canary has a fixed number of replicas on one node"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from inferenceservices.rules.findings import Faults, PodRule, SetRule
+from inferenceservices.rules.findings import ManifestsRule, PodRule, Violations
 from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
 from protocol.kubernetes.pods import PodTemplate, environment
 
@@ -21,7 +21,7 @@ _NOT_ITSELF = re.compile(r"_(FILE|PATH|NAME|TOKENS)$|TOKENS", re.IGNORECASE)
 """A path to a credential is none, and neither is a number of tokens."""
 
 
-def run_as_non_root(pod: PodTemplate) -> Faults:
+def run_as_non_root(pod: PodTemplate) -> Violations:
     """Every container has a user that is not root, enforced by the kubelet."""
     for container in pod.all_containers:
         name = container.get("name")
@@ -33,14 +33,14 @@ def run_as_non_root(pod: PodTemplate) -> Faults:
                 yield f"{name} must have securityContext.{field} of {LOWEST_ID} or more: lower ones may be the node's"
 
 
-def read_only_root(pod: PodTemplate) -> Faults:
+def read_only_root(pod: PodTemplate) -> Violations:
     """Nothing is written outside of volumes."""
     for container in pod.all_containers:
         if mapping(container, "securityContext").get("readOnlyRootFilesystem") is not True:
             yield f"{container.get('name')} must have securityContext.readOnlyRootFilesystem: true"
 
 
-def read_only_secrets(pod: PodTemplate) -> Faults:
+def read_only_secrets(pod: PodTemplate) -> Violations:
     """What comes from Secrets and ConfigMaps is mounted read-only."""
     for container in pod.all_containers:
         for mount in objects(container, "volumeMounts"):
@@ -49,7 +49,7 @@ def read_only_secrets(pod: PodTemplate) -> Faults:
                 yield f"{container.get('name')}: the mount of {mount.get('name')} must have readOnly: true"
 
 
-def privileges(pod: PodTemplate) -> Faults:
+def privileges(pod: PodTemplate) -> Violations:
     """No way to more rights than the container starts with."""
     for container in pod.all_containers:
         context = mapping(container, "securityContext")
@@ -60,7 +60,7 @@ def privileges(pod: PodTemplate) -> Faults:
             yield f"{container.get('name')} must drop the capabilities [ALL] and add none"
 
 
-def seccomp(pod: PodTemplate) -> Faults:
+def seccomp(pod: PodTemplate) -> Violations:
     """The runtime's system call filter is on."""
     for container in pod.all_containers:
         profile = _effective(pod, container, "seccompProfile")
@@ -68,7 +68,7 @@ def seccomp(pod: PodTemplate) -> Faults:
             yield f"{container.get('name')} must have securityContext.seccompProfile.type: RuntimeDefault"
 
 
-def host_access(pod: PodTemplate) -> Faults:
+def host_access(pod: PodTemplate) -> Violations:
     """Nothing of the node is in the pod."""
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(field):
@@ -78,7 +78,7 @@ def host_access(pod: PodTemplate) -> Faults:
             yield f"volume {name} must not be a directory of the node (hostPath)"
 
 
-def service_account(pod: PodTemplate) -> Faults:
+def service_account(pod: PodTemplate) -> Violations:
     """An identity of its own, and no token for the Kubernetes API, which nothing here calls."""
     if pod.spec.get("serviceAccountName", "default") == "default":
         yield "set serviceAccountName: the namespace's default account is everybody's"
@@ -86,7 +86,7 @@ def service_account(pod: PodTemplate) -> Faults:
         yield "set automountServiceAccountToken: false"
 
 
-def literal_credential(pod: PodTemplate) -> Faults:
+def literal_credential(pod: PodTemplate) -> Violations:
     """Credentials come from Secrets, best as files; environments end up in dumps."""
     for container in pod.all_containers:
         for name, value in environment(container).items():
@@ -95,7 +95,7 @@ def literal_credential(pod: PodTemplate) -> Faults:
                 yield f"{container.get('name')}: take {name} from a Secret, not from the manifest"
 
 
-def secret_in_manifest(documents: tuple[Document, ...]) -> Faults:
+def secret_in_manifest(documents: tuple[Document, ...]) -> Violations:
     """No Secret has its content here."""
     for document in documents:
         if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
@@ -124,4 +124,4 @@ PODS: dict[str, PodRule] = {
     "service-account": service_account,
     "literal-credential": literal_credential,
 }
-SETS: dict[str, SetRule] = {"secret-in-manifest": secret_in_manifest}
+MANIFESTS: dict[str, ManifestsRule] = {"secret-in-manifest": secret_in_manifest}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from inferenceservices.rules.findings import ComponentRule, Faults
+from inferenceservices.rules.findings import ComponentRule, Violations
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.durations import is_whole_seconds, parse_duration
 from protocol.kubernetes.inference_service import KNATIVE, STANDARD, ServiceComponent
@@ -25,7 +25,7 @@ _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
-def read_only_release(component: ServiceComponent) -> Faults:
+def read_only_release(component: ServiceComponent) -> Violations:
     """The release is mounted read-only, by the mount and by the volume."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
@@ -44,7 +44,7 @@ def read_only_release(component: ServiceComponent) -> Faults:
         yield "remove the annotation storage.kserve.io/readonly: a release never changes"
 
 
-def release_mounted(component: ServiceComponent) -> Faults:
+def release_mounted(component: ServiceComponent) -> Violations:
     """The release that a service is told to serve lies on a volume that it has."""
     for container in component.pod.containers[:1]:
         release = environment(container).get(RELEASE, "")
@@ -55,7 +55,7 @@ def release_mounted(component: ServiceComponent) -> Faults:
             yield f"set {RELEASE} to a directory below one of the mounts of {container.get('name')}"
 
 
-def health_probes(component: ServiceComponent) -> Faults:
+def health_probes(component: ServiceComponent) -> Violations:
     """All three probes, on the routes that tell the truth, with a time limit each."""
     for container in component.pod.containers[:1]:
         for name in _PROBES:
@@ -68,7 +68,7 @@ def health_probes(component: ServiceComponent) -> Faults:
                 yield f"give the {name} timeoutSeconds: Kubernetes' default of 1 s kills a service that is busy"
 
 
-def startup_time(component: ServiceComponent) -> Faults:
+def startup_time(component: ServiceComponent) -> Violations:
     """A predictor gets 15 minutes to load, and Knative waits longer than the startup probe does."""
     for container in component.pod.containers[:1]:
         probe = mapping(container, "startupProbe")
@@ -85,7 +85,7 @@ def startup_time(component: ServiceComponent) -> Faults:
             )
 
 
-def request_timeout(component: ServiceComponent) -> Faults:
+def request_timeout(component: ServiceComponent) -> Violations:
     """The timeout outlives the longest deadline, so that a stream ends by our hand, with our error."""
     timeout = component.declared.get("timeout")
     if not isinstance(timeout, int):
@@ -105,7 +105,7 @@ def request_timeout(component: ServiceComponent) -> Faults:
 def timeout_limit(longest_s: int) -> ComponentRule:
     """The rule that a timeout is within Knative's ``max-revision-timeout-seconds``, which is ``longest_s``."""
 
-    def rule(component: ServiceComponent) -> Faults:
+    def rule(component: ServiceComponent) -> Violations:
         timeout = component.declared.get("timeout", 0)
         if component.service.mode == KNATIVE and isinstance(timeout, int) and timeout > longest_s:
             yield (
@@ -116,7 +116,7 @@ def timeout_limit(longest_s: int) -> ComponentRule:
     return rule
 
 
-def drain_time(component: ServiceComponent) -> Faults:
+def drain_time(component: ServiceComponent) -> Violations:
     """Running requests may finish before the kubelet kills the pod."""
     is_standard = component.service.mode == STANDARD
     field = (
@@ -136,7 +136,7 @@ def drain_time(component: ServiceComponent) -> Faults:
             yield f"{field} must be {before_s} s longer than {DRAIN_S}, or the pod is killed while it drains"
 
 
-def lost_nodes(component: ServiceComponent) -> Faults:
+def lost_nodes(component: ServiceComponent) -> Violations:
     """How long a pod stays on a node that nobody can reach is said, not left to Kubernetes' 300 seconds."""
     tolerated = {str(toleration.get("key")) for toleration in objects(component.spec, "tolerations")}
     for key in LOST_NODE:

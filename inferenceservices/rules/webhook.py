@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inferenceservices.resources import GPU_RESOURCES, is_extended
-from inferenceservices.rules.findings import Faults, ServiceRule, quoted
+from inferenceservices.rules.findings import ServiceRule, Violations, quoted
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, STANDARD, InferenceService
 from protocol.kubernetes.pods import limits, requests
@@ -27,7 +27,7 @@ _KBS = re.compile(r"kbs:///[^/]+/[^/]+/[^/]+")
 LONGEST_LABEL = 63
 
 
-def name(service: InferenceService) -> Faults:
+def name(service: InferenceService) -> Violations:
     """The name is one that KServe takes, and leaves room for what is put around it in host names."""
     if not _NAME.fullmatch(service.name):
         yield "metadata.name must begin with a letter and hold small letters, digits and - only"
@@ -37,13 +37,13 @@ def name(service: InferenceService) -> Faults:
         yield f"metadata.name must have at most {room} characters: {longest} is a host name's label"
 
 
-def deployment_mode(service: InferenceService) -> Faults:
+def deployment_mode(service: InferenceService) -> Violations:
     """The mode is said, or it depends on what the cluster's administrator chose; it cannot be changed later."""
     if service.mode not in ("Knative", "Standard", "ModelMesh"):
         yield f"set the annotation {DEPLOYMENT_MODE} to Knative or Standard: clusters differ in their default"
 
 
-def autoscaler_class(service: InferenceService) -> Faults:
+def autoscaler_class(service: InferenceService) -> Violations:
     """KServe's own annotation knows no kpa."""
     given = service.annotations.get(AUTOSCALER_CLASS)
     if given is not None and given not in AUTOSCALERS:
@@ -53,14 +53,14 @@ def autoscaler_class(service: InferenceService) -> Faults:
         )
 
 
-def python_path(service: InferenceService) -> Faults:
+def python_path(service: InferenceService) -> Violations:
     """PYTHONPATH is refused in every container."""
     for where, container in _all_containers(service):
         if any(entry.get("name") == "PYTHONPATH" for entry in objects(container, "env")):
             yield f"{where} must not set PYTHONPATH: KServe refuses it; install packages into the image"
 
 
-def multi_node(service: InferenceService) -> Faults:
+def multi_node(service: InferenceService) -> Violations:
     """What a predictor over several nodes must have."""
     predictor = mapping(service.document, "spec", "predictor")
     if "workerSpec" not in predictor:
@@ -85,14 +85,14 @@ def multi_node(service: InferenceService) -> Faults:
         yield f"set the annotation {AUTOSCALER_CLASS} to none: a group of nodes is not scaled"
 
 
-def model_container_name(service: InferenceService) -> Faults:
+def model_container_name(service: InferenceService) -> Violations:
     """A model's container has a fixed name."""
     for key, framework in _frameworks(service):
         if "name" in framework:
             yield f"remove the name from spec.predictor.{key}: its container's name is fixed"
 
 
-def storage_uris(service: InferenceService) -> Faults:
+def storage_uris(service: InferenceService) -> Violations:
     """Several sources of files: each has a place of its own, and they share a directory below the root."""
     for component in service.components:
         uris = objects(component.declared, "storageUris")
@@ -108,7 +108,7 @@ def storage_uris(service: InferenceService) -> Faults:
         yield from _paths_together(component.name, uris)
 
 
-def _paths_together(component: str, uris: tuple[Mapping[str, Any], ...]) -> Faults:
+def _paths_together(component: str, uris: tuple[Mapping[str, Any], ...]) -> Violations:
     places: dict[bool, list[str]] = {True: [], False: []}
     for entry in uris:
         is_claim = str(entry.get("uri", "")).startswith("pvc://")
@@ -122,7 +122,7 @@ def _paths_together(component: str, uris: tuple[Mapping[str, Any], ...]) -> Faul
         yield f"{component}: the mountPaths of storageUris must share a directory below /"
 
 
-def confidential(service: InferenceService) -> Faults:
+def confidential(service: InferenceService) -> Violations:
     """An encrypted model says where it is and which key opens it."""
     for key, framework in _frameworks(service):
         spec = mapping(framework, "confidential")
@@ -135,7 +135,7 @@ def confidential(service: InferenceService) -> Faults:
             yield f"spec.predictor.{key}.confidential.resourceId must be kbs:///REPOSITORY/TYPE/TAG"
 
 
-def one_implementation(service: InferenceService) -> Faults:
+def one_implementation(service: InferenceService) -> Violations:
     """A component is a model or containers, never both and never neither."""
     predictor = mapping(service.document, "spec", "predictor")
     found = [key for key in FRAMEWORKS if key in predictor]
@@ -147,7 +147,7 @@ def one_implementation(service: InferenceService) -> Faults:
         yield "spec.transformer must have containers"
 
 
-def replica_bounds(service: InferenceService) -> Faults:
+def replica_bounds(service: InferenceService) -> Violations:
     """Replicas and concurrency are not negative, and the bounds hold something."""
     for component in service.components:
         for key in ("minReplicas", "maxReplicas", "containerConcurrency"):
@@ -159,7 +159,7 @@ def replica_bounds(service: InferenceService) -> Faults:
             yield f"{component.name}.minReplicas {low} exceeds maxReplicas {high} (0 is unlimited, none is 1)"
 
 
-def logger(service: InferenceService) -> Faults:
+def logger(service: InferenceService) -> Violations:
     """A request logger says what it logs, and all of where to."""
     for component in service.components:
         if "logger" not in component.declared:
@@ -173,7 +173,7 @@ def logger(service: InferenceService) -> Faults:
                 yield f"{component.name}.logger.storage lacks {quoted(missing)}"
 
 
-def check_update(running: InferenceService, wanted: InferenceService) -> Faults:
+def check_update(running: InferenceService, wanted: InferenceService) -> Violations:
     """What the webhook refuses of a change, beside what it refuses of ``wanted`` alone."""
     mode = str(mapping(running.document, "status").get("deploymentMode", ""))
     mode = {"Serverless": "Knative", "RawDeployment": STANDARD}.get(mode, mode)

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from inferenceservices.rules import Cluster
+from inferenceservices.rules import KnativeSettings
 
 Documents = list[dict[str, Any]]
 
 REMOVE = object()
 """As a value: take the field away."""
 
-CLUSTER = Cluster(
+CLUSTER = KnativeSettings(
     features={
         "kubernetes.podspec-affinity": "enabled",
         "kubernetes.podspec-tolerations": "enabled",
@@ -136,10 +136,10 @@ def standard_documents() -> Documents:
 
 
 def model_documents() -> Documents:
-    """The same in Knative mode with a model in place of the predictor's container."""
+    """Knative mode, with a model in place of the predictor's container."""
     documents = knative_documents()
     predictor = documents[0]["spec"]["predictor"]
-    runtime = {
+    runtime: dict[str, Any] = {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
         "metadata": {"name": "yiwen", "namespace": "demo"},

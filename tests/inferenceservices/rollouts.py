@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from inferenceservices.release_change import release_of
-from inferenceservices.rollout import Plan, merge
+from inferenceservices.rollout import RolloutStep, merge
 from tests.inferenceservices.api_server import Controller
 from tests.inferenceservices.documents import edit, knative_documents
 
@@ -31,7 +31,7 @@ def deployed(starts: Callable[[str], bool] = lambda name: True) -> Controller:
     return controller
 
 
-def carry_out(controller: Controller, plan: Plan) -> None:
+def carry_out(controller: Controller, plan: RolloutStep) -> None:
     """Send the patch and let the controller act."""
     controller.document = merge(controller.document, plan.patch)
     controller.document["metadata"]["generation"] += bool(plan.patch)

@@ -12,11 +12,11 @@ import pytest
 
 import cli.rollout
 from inferenceservices.check import ROOT
-from inferenceservices.release_change import Change
+from inferenceservices.release_change import ReleaseChange
 from inferenceservices.rollout import merge, plan_promote, plan_rollback, plan_set
 from inferenceservices.schemas import validate
 from protocol.kubernetes.documents import mapping
-from tests.inferenceservices.builds import documents_of, our_schemas
+from tests.inferenceservices.builds import crd_schemas, documents_of
 from tests.inferenceservices.rollouts import carry_out, deployed, service_document
 
 GUIDE = (ROOT.parent / "docs" / "guides" / "canary.md").read_text(encoding="utf-8")
@@ -50,13 +50,13 @@ def test_all_kinds_of_commands_are_shown() -> None:
 
 @pytest.mark.parametrize("patch", PATCHES, ids=json.dumps)
 def test_patches_fit_kserves_schema(patch: dict[str, Any]) -> None:
-    assert validate([merge(service_document(), patch)], our_schemas())[0] == []
+    assert validate([merge(service_document(), patch)], crd_schemas())[0] == []
 
 
 def test_patches_do_what_rollout_does() -> None:
     controller = deployed()
-    carry_out(controller, plan_set(controller.document, 10, Change(release="b")))
-    half = plan_set(controller.document, 50, Change())
+    carry_out(controller, plan_set(controller.document, 10, ReleaseChange(release="b")))
+    half = plan_set(controller.document, 50, ReleaseChange())
     assert PATCHES[0]["spec"] == half.patch["spec"]
     carry_out(controller, half)
     assert PATCHES[1]["spec"] == plan_promote(controller.document).patch["spec"]

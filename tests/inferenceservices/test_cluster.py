@@ -11,10 +11,10 @@ import pytest
 
 from cli.__main__ import main
 from inferenceservices import cluster as cluster_module
-from inferenceservices.cluster import ATTEMPTS, Cluster, ClusterError
+from inferenceservices.cluster import MAX_ATTEMPTS, ClusterClient, ClusterError
 from tests.inferenceservices.api_server import ApiServer
 from tests.inferenceservices.rollouts import RESOURCE, service_document, traffic
-from tests.inferenceservices.test_slices import node, pod, quota
+from tests.inferenceservices.test_gpu_capacity import node, pod, quota
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
     )
-    monkeypatch.setattr(cluster_module, "PAUSE_S", 0.01)
+    monkeypatch.setattr(cluster_module, "RETRY_DELAY_S", 0.01)
     monkeypatch.setenv("COLUMNS", "200")
     with server.running():
         yield server
@@ -39,19 +39,19 @@ def rollout(*arguments: str) -> int:
     return main(["rollout", command, "yiwen", "-n", "demo", *rest])
 
 
-def _shares(server: ApiServer) -> list[dict[str, int]]:
+def _traffic(server: ApiServer) -> list[dict[str, int]]:
     return [traffic(server.controller, component) for component in ("predictor", "transformer")]
 
 
 def test_first_deployment_canary_and_promotion(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _shares(server) == [{"a": 100}] * 2
+    assert _traffic(server) == [{"a": 100}] * 2
     for arguments, expected in (
         (["set", "--percent", "10", "--release", "b"], {"a": 90, "b": 10}),
         (["set", "--percent", "50"], {"a": 50, "b": 50}),
         (["promote"], {"b": 100}),
     ):
         assert rollout(*arguments) == 0
-        assert _shares(server) == [expected] * 2
+        assert _traffic(server) == [expected] * 2
     assert len(server.patches) == 3
     assert rollout("promote") == 0
     assert "promoted already" in capsys.readouterr().out
@@ -61,11 +61,11 @@ def test_first_deployment_canary_and_promotion(server: ApiServer, capsys: pytest
 def test_a_canary_and_a_promoted_release_are_taken_back(server: ApiServer) -> None:
     assert rollout("set", "--percent", "10", "--release", "b") == 0
     assert rollout("rollback") == 0
-    assert _shares(server) == [{"a": 100}] * 2
+    assert _traffic(server) == [{"a": 100}] * 2
     assert rollout("set", "--percent", "100", "--release", "c") == 0
-    assert _shares(server) == [{"c": 100}] * 2
+    assert _traffic(server) == [{"c": 100}] * 2
     assert rollout("rollback") == 0
-    assert _shares(server) == [{"a": 100}] * 2
+    assert _traffic(server) == [{"a": 100}] * 2
 
 
 def test_a_first_deployment_takes_no_share(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_a_first_deployment_takes_no_share(server: ApiServer, capsys: pytest.Cap
     assert rollout("set", "--percent", "10", "--release", "b") == 1
     assert "ignores the share of a first deployment" in capsys.readouterr().err
     assert rollout("set", "--percent", "100", "--release", "b") == 0
-    assert _shares(server) == [{"b": 100}] * 2
+    assert _traffic(server) == [{"b": 100}] * 2
 
 
 def _touch(server: ApiServer) -> None:
@@ -85,12 +85,12 @@ def _touch(server: ApiServer) -> None:
 
 def test_a_conflict_is_planned_again_from_what_is_there(server: ApiServer) -> None:
     """Somebody sets a share between reading and writing: nothing of theirs is lost but what was asked for."""
-    server.before_patch = [lambda: _touch(server)] * (ATTEMPTS - 1)
+    server.before_patch = [lambda: _touch(server)] * (MAX_ATTEMPTS - 1)
     assert rollout("set", "--percent", "10", "--release", "b") == 0
     assert len(server.patches) == 1
     assert "touched" in server.document["metadata"]["labels"]
     path = "/apis/serving.kserve.io/v1beta1/namespaces/demo/inferenceservices/yiwen"
-    assert server.requests.count(f"PATCH {path}") == ATTEMPTS
+    assert server.requests.count(f"PATCH {path}") == MAX_ATTEMPTS
 
 
 def test_a_conflict_may_change_the_plan(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,11 +99,11 @@ def test_a_conflict_may_change_the_plan(server: ApiServer, capsys: pytest.Captur
     server.before_patch = [lambda: server.apply(promoted)]
     assert rollout("set", "--percent", "50") == 1
     assert "take a share below 100 for a rollback" in capsys.readouterr().err
-    assert _shares(server) == [{"b": 100}] * 2
+    assert _traffic(server) == [{"b": 100}] * 2
 
 
 def test_conflicts_without_end_are_an_error(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.before_patch = [lambda: _touch(server)] * ATTEMPTS
+    server.before_patch = [lambda: _touch(server)] * MAX_ATTEMPTS
     assert rollout("set", "--percent", "10", "--release", "b") == 2
     assert "somebody else keeps changing it" in capsys.readouterr().err
     assert server.patches == []
@@ -120,7 +120,7 @@ def test_a_canary_that_is_not_ready_goes_no_further(
         assert "yiwen-predictor-00002 is not ready (RevisionFailed: Revision yiwen-predictor-00002" in told
     assert len(server.patches) == 1
     assert rollout("rollback") == 0
-    assert _shares(server) == [{"a": 100}] * 2
+    assert _traffic(server) == [{"a": 100}] * 2
 
 
 def test_too_small_a_quota_starts_nothing(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,9 +140,9 @@ def test_full_nodes_start_nothing_unless_pods_may_wait(
 
 
 def test_all_pages_of_a_list_count(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "PAGE", 2)
+    monkeypatch.setattr(cluster_module, "PAGE_SIZE", 2)
     server.lists["pods"] = [pod("n1", 1) for _ in range(7)]
-    with Cluster("demo") as cluster:
+    with ClusterClient("demo") as cluster:
         assert len(cluster.capacity().pods or ()) == 7
     assert rollout("set", "--percent", "10", "--release", "b") == 1
 
@@ -201,7 +201,10 @@ def test_a_silent_api_server_is_an_error_in_time(
 def test_nobody_at_the_address_is_an_error(server: ApiServer, tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(path.read_text().replace(server.address, "http://127.0.0.1:9"), encoding="utf-8")
-    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9 does not answer"), Cluster("demo") as cluster:
+    with (
+        pytest.raises(ClusterError, match=r"127\.0\.0\.1:9 does not answer"),
+        ClusterClient("demo") as cluster,
+    ):
         cluster.inference_service("yiwen")
 
 
@@ -230,7 +233,7 @@ def test_a_dry_run_prints_the_patch_and_changes_nothing(
     assert "nothing was changed" in shown.err
     assert server.patches == []
     server.apply({**patch, "metadata": {**patch["metadata"], "resourceVersion": "1"}})
-    assert _shares(server) == [{"a": 90, "b": 10}] * 2
+    assert _traffic(server) == [{"a": 90, "b": 10}] * 2
 
 
 def test_the_status_shows_both_components(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:

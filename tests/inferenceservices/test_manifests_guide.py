@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from inferenceservices.check import ROOT
-from inferenceservices.rules import rule_book
+from inferenceservices.rules import rule_set
 from protocol.kubernetes.documents import kind_and_name, mapping
 from tests.inferenceservices.builds import documents_of
 from tests.inferenceservices.documents import CLUSTER
@@ -25,10 +25,10 @@ def _section(heading: str) -> str:
 
 
 def test_every_rule_is_listed_once() -> None:
-    book = rule_book(CLUSTER)
+    rules = rule_set(CLUSTER)
     rows = [row for row in _section("Checks").splitlines() if row.startswith("| ")]
     listed = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row)]
-    assert sorted(listed) == sorted({*book.services, *book.components, *book.pods, *book.sets})
+    assert sorted(listed) == sorted({*rules.services, *rules.components, *rules.pods, *rules.manifests})
 
 
 def test_every_component_is_listed() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from inferenceservices.rules import check
-from tests.inferenceservices.builds import documents_of, our_cluster
+from protocol.kubernetes.documents import mapping
+from tests.inferenceservices.builds import documents_of, repository_settings
 
 OVERLAYS = ("production", "standard", "staging", "runtime", "release-job")
 RULES = {
@@ -79,14 +80,16 @@ def _mutations(overlay: str) -> Iterator[tuple[str, str, Path]]:
 
 
 def _is_preference(document: dict[str, Any], path: Path, kind: str) -> bool:
-    """What may be left away: Redis' timeouts, where transformers like to be, and what is said of every node."""
+    """Whether a field is a preference that no rule asks for."""
     lost = _at(document, path)
     if kind == "timeouts":
-        return document["kind"] == "StatefulSet"
+        return str(document["kind"]) == "StatefulSet"
     if kind == "affinity":
-        return "transformer" in path or (isinstance(lost, dict) and lost.get("key") == "kubernetes.io/os")
+        return "transformer" in path or mapping(lost).get("key") == "kubernetes.io/os"
     if kind == "tolerations":
-        return document["kind"] == "Job" and "node.kubernetes.io" in str(lost) and path[-1] != "tolerations"
+        return (
+            str(document["kind"]) == "Job" and "node.kubernetes.io" in str(lost) and path[-1] != "tolerations"
+        )
     return False
 
 
@@ -106,7 +109,7 @@ def _without(documents: list[dict[str, Any]], kind: str, path: Path) -> list[dic
 @pytest.mark.parametrize("kind", RULES)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_rule_misses_whatever_is_taken_away(overlay: str, kind: str) -> None:
-    documents, cluster = _documents(overlay), our_cluster()
+    documents, cluster = _documents(overlay), repository_settings()
     unnoticed = []
     count = 0
     for lost, document_kind, path in _mutations(overlay):

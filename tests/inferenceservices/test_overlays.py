@@ -10,10 +10,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from inferenceservices.check import ROOT, examine, examine_knative
-from inferenceservices.combinations import HARDWARE, STORAGE, Combination, combinations, write_kustomization
+from inferenceservices.check import ROOT, check_build, check_knative_config
+from inferenceservices.combinations import Combination, combinations, write_kustomization
 from inferenceservices.knative_service import appended_arguments, knative_services
-from inferenceservices.kustomize import BuildFailed, build
 from knative.autoscaler.annotations import RevisionScaling, revision_scaling
 from knative.autoscaler.config import AutoscalerConfig
 from knative.autoscaler.manifests import read_components
@@ -21,16 +20,17 @@ from predictor.config import PredictorConfig
 from predictor.metrics import EngineMetrics
 from protocol.kubernetes.documents import load_manifests, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inference_services
+from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
 from protocol.kubernetes.pods import arguments, environment
 from serving.metrics import RequestMetrics
 from serving.settings import read_settings
 from tests.inferenceservices.builds import (
     OVERLAYS,
     RELEASE_JOBS,
+    crd_schemas,
     documents_of,
-    need_kustomize,
-    our_cluster,
-    our_schemas,
+    repository_settings,
+    require_kubectl,
 )
 from transformer.config import TransformerConfig
 
@@ -39,17 +39,17 @@ BUILDS = [f"overlays/{name}" for name in OVERLAYS] + [f"release-jobs/{name}" for
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_what_is_built_keeps_every_rule(name: str) -> None:
-    assert list(examine(name, tuple(documents_of(name)), our_cluster(), None).findings) == []
+    assert list(check_build(name, tuple(documents_of(name)), repository_settings(), None).findings) == []
 
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_what_is_built_has_no_field_that_its_kind_does_not_have(name: str) -> None:
-    schemas = our_schemas()
-    assert list(examine(name, tuple(documents_of(name)), our_cluster(), schemas).findings) == []
+    schemas = crd_schemas()
+    assert list(check_build(name, tuple(documents_of(name)), repository_settings(), schemas).findings) == []
 
 
 def test_knatives_configuration_has_keys_that_knative_explains() -> None:
-    assert list(examine_knative(tuple(documents_of("../knative")), our_schemas()).findings) == []
+    assert list(check_knative_config(tuple(documents_of("../knative")), crd_schemas()).findings) == []
 
 
 def test_every_overlay_and_release_job_is_tested() -> None:
@@ -160,7 +160,7 @@ def test_an_overlays_values_arrive_where_they_are_used(name: str) -> None:
 
 
 def test_values_with_a_port_and_dashes_arrive_whole(tmp_path: Path) -> None:
-    need_kustomize()
+    require_kubectl()
     (tmp_path / "values").mkdir()
     (tmp_path / "values" / "kustomization.yaml").write_text(
         "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches:\n- patch: |-\n"
@@ -172,39 +172,19 @@ def test_values_with_a_port_and_dashes_arrive_whole(tmp_path: Path) -> None:
     written = tmp_path / "kustomization.yaml"
     first, last = written.read_text().rsplit("  - ", 1)
     written.write_text(f"{first}  - values\n  - {last}")
-    (service,) = inference_services(load_manifests(build(tmp_path)))
+    (service,) = inference_services(load_manifests(build_kustomization(tmp_path)))
     (predictor, transformer) = service.components
     assert predictor.pod.containers[0]["image"] == "reg.example:5000/a/b/predictor-cpu:v1-2"
     assert environment(transformer.pod.containers[0])["YIWEN_RELEASE"] == "/mnt/models/releases/a-b.c"
     assert service.namespace == "n-s"
 
 
-def _some_combinations() -> list[Combination]:
-    """Every hardware once with everything, modes and storage in turn, and one of each other kind."""
-    chosen: dict[object, Combination] = {}
-    for combination in combinations():
-        mode, hardware, storage, *extras = combination.components
-        turn = HARDWARE.index(hardware)
-        if "mtls" not in extras:
-            chosen[mode, tuple(extras)] = combination
-        elif mode == ("knative", "standard")[turn % 2] and storage == STORAGE[turn // 2 % 2]:
-            chosen[hardware] = combination
-    return list(chosen.values())
-
-
-@pytest.mark.parametrize("combination", _some_combinations(), ids=lambda c: c.name)
-def test_components_go_together(combination: Combination, tmp_path: Path) -> None:
-    need_kustomize()
-    write_kustomization(combination, ROOT, tmp_path)
-    documents = load_manifests(build(tmp_path))
-    report = examine(combination.name, documents, our_cluster(), our_schemas())
-    assert list(report.findings) == []
-
-
 def test_an_overlay_that_forgets_the_values_is_refused(tmp_path: Path) -> None:
-    need_kustomize()
+    require_kubectl()
     write_kustomization(Combination(("knative", "cpu", "storage-rwx")), ROOT, tmp_path)
-    report = examine("forgetful", load_manifests(build(tmp_path)), our_cluster(), None)
+    report = check_build(
+        "forgetful", load_manifests(build_kustomization(tmp_path)), repository_settings(), None
+    )
     assert {"model-name", "request-timeout", "drain-time"} <= {finding.rule for finding in report.findings}
 
 
@@ -217,10 +197,10 @@ def test_every_component_is_in_an_overlay_or_a_combination() -> None:
 
 
 def test_a_directory_that_cannot_be_built_says_why(tmp_path: Path) -> None:
-    need_kustomize()
+    require_kubectl()
     (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
-    with pytest.raises(BuildFailed, match=r"absent\.yaml"):
-        build(tmp_path)
+    with pytest.raises(KustomizeError, match=r"absent\.yaml"):
+        build_kustomization(tmp_path)
 
 
 def test_knative_services_are_those_of_the_controller() -> None:

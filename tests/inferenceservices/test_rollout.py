@@ -9,22 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferenceservices.release_change import Change
-from inferenceservices.rollout import STAMP, Plan, merge, plan_promote, plan_rollback, plan_set
-from inferenceservices.rollout_state import MOVED, RolloutRefused, read_state
+from inferenceservices.release_change import ReleaseChange
+from inferenceservices.rollout import (
+    DIGEST_ANNOTATION,
+    RolloutStep,
+    merge,
+    plan_promote,
+    plan_rollback,
+    plan_set,
+)
+from inferenceservices.rollout_state import ROLLOUT_COMPONENTS, RolloutRefused, read_state
 from inferenceservices.rules.scaling import canary_percent, canary_together
 from inferenceservices.schemas import validate
 from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.api_server import Controller
-from tests.inferenceservices.builds import documents_of, our_schemas
+from tests.inferenceservices.builds import crd_schemas, documents_of
 from tests.inferenceservices.rollouts import carry_out, deployed, releases, service_document, traffic
 
-B = Change(release="b")
-NOTHING = Change()
+B = ReleaseChange(release="b")
+NOTHING = ReleaseChange()
 
 
 def _both(percent: int | None) -> dict[str, Any]:
-    return {name: {"canaryTrafficPercent": percent} for name in MOVED}
+    return {name: {"canaryTrafficPercent": percent} for name in ROLLOUT_COMPONENTS}
 
 
 def _canary(percent: int = 10, starts: str = "") -> Controller:
@@ -41,7 +48,7 @@ def test_a_canary_moves_both_components_with_tags_and_new_revisions() -> None:
     assert plan.patch["metadata"]["resourceVersion"] == "1"
     assert plan.patch["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] == "true"
     carry_out(controller, plan)
-    for name in MOVED:
+    for name in ROLLOUT_COMPONENTS:
         assert traffic(controller, name) == {"a": 90, "b": 10}
         tags = {t["tag"] for t in controller.document["status"]["components"][name]["traffic"]}
         assert tags == {"latest", "prev"}
@@ -99,12 +106,12 @@ def test_a_canary_of_the_predictor_alone_would_take_the_transformer_back() -> No
 
 def test_another_image_of_one_component_makes_revisions_of_both() -> None:
     controller = deployed()
-    plan = plan_set(controller.document, 10, Change(images={"predictor": "example/predictor:2"}))
+    plan = plan_set(controller.document, 10, ReleaseChange(images={"predictor": "example/predictor:2"}))
     assert "containers" not in plan.patch["spec"]["transformer"]
     carry_out(controller, plan)
     assert [len(revisions) for revisions in controller.revisions.values()] == [2, 2]
-    assert plan.patch["metadata"]["annotations"][STAMP]
-    again = plan_set(controller.document, 10, Change(images={"predictor": "example/predictor:2"}))
+    assert plan.patch["metadata"]["annotations"][DIGEST_ANNOTATION]
+    again = plan_set(controller.document, 10, ReleaseChange(images={"predictor": "example/predictor:2"}))
     assert again.patch == {}
 
 
@@ -114,7 +121,7 @@ def test_a_new_canary_takes_the_place_of_one_that_failed() -> None:
         plan_set(controller.document, 50, NOTHING)
     with pytest.raises(RolloutRefused, match="is not ready"):
         plan_promote(controller.document)
-    plan = plan_set(controller.document, 10, Change(release="c"))
+    plan = plan_set(controller.document, 10, ReleaseChange(release="c"))
     assert "in the place of yiwen-predictor-00002" in plan.summary
     carry_out(controller, plan)
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 90, "c": 10}
@@ -126,7 +133,7 @@ def test_a_rollout_whose_predictor_fails_goes_back_whole() -> None:
     assert traffic(controller, "predictor") == {"a": 100}
     assert traffic(controller, "transformer") == {"b": 100}
     with pytest.raises(RolloutRefused, match=r"two releases would mix: .* serves a and .* serves b"):
-        plan_set(controller.document, 10, Change(release="c"), releases(controller))
+        plan_set(controller.document, 10, ReleaseChange(release="c"), releases(controller))
     carry_out(controller, plan_rollback(controller.document, releases(controller)))
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
 
@@ -169,7 +176,7 @@ def _no_variable(document: dict[str, Any]) -> None:
 
 
 def _as_it_is(document: dict[str, Any]) -> None:
-    del document["metadata"]["annotations"][STAMP]
+    del document["metadata"]["annotations"][DIGEST_ANNOTATION]
 
 
 @pytest.mark.parametrize(
@@ -180,16 +187,16 @@ def _as_it_is(document: dict[str, Any]) -> None:
         (_unseen, 20, NOTHING, "not acted on the last change"),
         (_untagged, 20, NOTHING, "lacks the annotation"),
         (_half, 20, NOTHING, "the transformer of yiwen has no newer revision"),
-        (_no_variable, 20, Change(release="c"), "the transformer has no YIWEN_RELEASE"),
+        (_no_variable, 20, ReleaseChange(release="c"), "the transformer has no YIWEN_RELEASE"),
         (_as_it_is, 101, NOTHING, "101 is no share"),
         (_as_it_is, -1, B, "-1 is no share"),
-        (_as_it_is, 20, Change(release="../c"), "is no release"),
-        (_as_it_is, 20, Change(release="/a/../c"), "is no release"),
-        (_as_it_is, 20, Change(storage="pvc://models/c"), "has no model with a storageUri"),
+        (_as_it_is, 20, ReleaseChange(release="../c"), "is no release"),
+        (_as_it_is, 20, ReleaseChange(release="/a/../c"), "is no release"),
+        (_as_it_is, 20, ReleaseChange(storage="pvc://models/c"), "has no model with a storageUri"),
     ],
 )
 def test_what_cannot_go_well_is_refused(
-    change_document: Callable[[dict[str, Any]], None], percent: int, change: Change, message: str
+    change_document: Callable[[dict[str, Any]], None], percent: int, change: ReleaseChange, message: str
 ) -> None:
     document = _canary(10).document
     change_document(document)
@@ -214,13 +221,13 @@ def test_a_release_changes_wherever_an_overlay_names_it(overlay: str) -> None:
         {**service.document, "metadata": {**service.document["metadata"], "generation": 1}}
     )
     controller.reconcile()
-    plan = plan_set(controller.document, 100, Change(release="other"))
+    plan = plan_set(controller.document, 100, ReleaseChange(release="other"))
     after = merge(service.document, plan.patch)
     assert str(after).count("/other'") == str(service.document).count(f"/{release}'")
     assert f"/{release}'" not in str(after)
     (changed,) = inference_services([after])
     assert not [*canary_together(changed), *(m for c in changed.components for m in canary_percent(c))]
-    assert validate([after], our_schemas())[0] == []
+    assert validate([after], crd_schemas())[0] == []
 
 
 def test_a_models_storage_names_the_transformers_release() -> None:
@@ -229,13 +236,13 @@ def test_a_models_storage_names_the_transformers_release() -> None:
     predictor["model"] = {"modelFormat": {"name": "yiwen"}, "storageUri": "pvc://models/releases/a"}
     del predictor["containers"]
     document["status"] = deployed().document["status"]
-    patch = plan_set(document, 10, Change(storage="pvc://other/releases/c")).patch
+    patch = plan_set(document, 10, ReleaseChange(storage="pvc://other/releases/c")).patch
     assert patch["spec"]["predictor"]["model"]["storageUri"] == "pvc://other/releases/c"
     environment = patch["spec"]["transformer"]["containers"][0]["env"]
     assert {"name": "YIWEN_RELEASE", "value": "/mnt/models/releases/c"} in environment
 
 
-PLANNERS: dict[str, Callable[..., Plan]] = {
+PLANNERS: dict[str, Callable[..., RolloutStep]] = {
     "promote": lambda document, _: plan_promote(document),
     "rollback": plan_rollback,
 }
@@ -248,7 +255,8 @@ _STEPS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    steps=st.lists(_STEPS, max_size=8), broken=st.sets(st.tuples(st.sampled_from(MOVED), st.integers(2, 6)))
+    steps=st.lists(_STEPS, max_size=8),
+    broken=st.sets(st.tuples(st.sampled_from(ROLLOUT_COMPONENTS), st.integers(2, 6))),
 )
 def test_whatever_is_asked_for_two_releases_never_share_a_rest(
     steps: list[tuple[str, int, str]], broken: set[tuple[str, int]]
@@ -260,7 +268,7 @@ def test_whatever_is_asked_for_two_releases_never_share_a_rest(
         known = releases(controller)
         try:
             if kind == "set":
-                plan = plan_set(controller.document, percent, Change(release=release), known)
+                plan = plan_set(controller.document, percent, ReleaseChange(release=release), known)
             else:
                 plan = PLANNERS[kind](controller.document, known)
         except RolloutRefused:
@@ -272,7 +280,7 @@ def test_whatever_is_asked_for_two_releases_never_share_a_rest(
         assert len({len(revisions) for revisions in controller.revisions.values()}) == 1
         known = releases(controller)
         if predictor.percent is not None and plan.patch:
-            assert known[predictor.rolled_out] == known[transformer.rolled_out]
+            assert known[predictor.latest_rolled_out] == known[transformer.latest_rolled_out]
         if kind == "promote":
             assert plan_promote(controller.document).patch == {}
         if kind == "rollback":

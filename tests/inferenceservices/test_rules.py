@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from inferenceservices.rules import check, rule_book
+from inferenceservices.rules import check, rule_set
 from inferenceservices.rules.webhook import check_update
 from protocol.kubernetes.inference_service import inference_services
 from protocol.kubernetes.pods import environment
@@ -62,14 +62,14 @@ def test_a_broken_manifest_is_found_by_its_rule(case: Broken) -> None:
 
 
 def test_every_rule_has_a_manifest_that_breaks_it() -> None:
-    book = rule_book(CLUSTER)
-    rules = {*book.services, *book.components, *book.pods, *book.sets}
-    assert {case.rule for case in TABLE} | {*WITH_OTHERS} == rules
+    rules = rule_set(CLUSTER)
+    names = {*rules.services, *rules.components, *rules.pods, *rules.manifests}
+    assert {case.rule for case in TABLE} | {*WITH_OTHERS} == names
 
 
 def test_every_name_belongs_to_one_rule() -> None:
-    book = rule_book(CLUSTER)
-    names = [*book.services, *book.components, *book.pods, *book.sets]
+    rules = rule_set(CLUSTER)
+    names = [*rules.services, *rules.components, *rules.pods, *rules.manifests]
     assert sorted(names) == sorted(set(names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import yaml
 
 from inferenceservices import check
-from inferenceservices.kustomize import BuildFailed
+from inferenceservices.combinations import combinations
+from inferenceservices.rules import KnativeSettings
 from inferenceservices.schemas import load_schemas, strict, validate
-from tests.inferenceservices.builds import documents_of, need_kustomize, our_schemas
+from tests.inferenceservices.builds import OVERLAYS, RELEASE_JOBS, crd_schemas, documents_of, require_kubectl
 from tests.inferenceservices.documents import edit, knative_documents
 
 CRD = """
@@ -86,9 +88,9 @@ def test_keys_that_knative_explains(tmp_path: Path) -> None:
         "metadata": {"name": "config-thing"},
         "data": {"some-key": "2"},
     }
-    assert check.examine_knative((config,), schemas).findings == ()
+    assert check.check_knative_config((config,), schemas).findings == ()
     config["data"] = {"some-kee": "2"}
-    (finding,) = check.examine_knative((config,), schemas).findings
+    (finding,) = check.check_knative_config((config,), schemas).findings
     assert "some-kee" in finding.message
 
 
@@ -113,9 +115,9 @@ def test_a_schema_is_not_changed_by_making_it_strict() -> None:
 )
 def test_a_mistyped_field_in_manifests_of_ours(path: str, value: object, wrong: str) -> None:
     documents = knative_documents()
-    assert validate(documents, our_schemas()) == ([], set())
+    assert validate(documents, crd_schemas()) == ([], set())
     edit(documents, path, value)
-    findings, _ = validate(documents, our_schemas())
+    findings, _ = validate(documents, crd_schemas())
     assert findings
     assert any(wrong in finding.message for finding in findings)
 
@@ -123,30 +125,39 @@ def test_a_mistyped_field_in_manifests_of_ours(path: str, value: object, wrong: 
 def test_what_knative_would_drop_is_found_in_the_service_that_kserve_makes() -> None:
     documents = documents_of("overlays/laptop")
     edit(documents, "InferenceService|spec|predictor|hostUsers", False)
-    schemas = our_schemas()
-    report = check.examine("a", tuple(documents), check.Cluster(longest_timeout_s=660), schemas)
+    schemas = crd_schemas()
+    report = check.check_build("a", tuple(documents), KnativeSettings(longest_timeout_s=660), schemas)
     where = {finding.where for finding in report.findings if finding.rule == "schema"}
     assert where == {"Service/yiwen-predictor"}
 
 
 def test_kinds_without_a_schema_are_named() -> None:
     thing = {"apiVersion": "unheard.of/v1", "kind": "Thing", "metadata": {"name": "a"}}
-    findings, unknown = validate([thing], our_schemas())
+    findings, unknown = validate([thing], crd_schemas())
     assert (findings, unknown) == ([], {("unheard.of/v1", "Thing")})
 
 
-def test_the_command_says_what_it_built(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    need_kustomize()
-    (tmp_path / "crd.yaml").write_text(CRD)
-    assert (
-        check.main(["overlays/laptop"], {"CRD_SCHEMAS": str(tmp_path)}) == 1
-    )  # none of Knative's ConfigMaps
-    assert "no key" in capsys.readouterr().out
-    our_schemas()
-    assert check.main(["overlays/laptop", "overlays/production"], {}) == 0
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_overlay_and_every_combination_of_components_passes_all_checks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    require_kubectl()
+    crd_schemas()
+    code = check.main([], os.environ)
     out = capsys.readouterr().out
+    assert code == 0, out
     assert "ok     26 overlays/production" in out
+    assert out.count("\nok ") == 1 + len(OVERLAYS) + len(RELEASE_JOBS) + len(list(combinations()))
     assert "no schema of PodMonitor" in out
+
+
+def test_the_command_names_the_builds_that_fail(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    require_kubectl()
+    (tmp_path / "crd.yaml").write_text(CRD)
+    # This directory has no schema of Knative's ConfigMaps, so that their keys are unknown.
+    assert check.main(["overlays/laptop"], {"CRD_SCHEMAS": str(tmp_path)}) == 1
+    assert "no key" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -154,19 +165,20 @@ def test_the_command_says_what_it_built(capsys: pytest.CaptureFixture[str], tmp_
     [
         (["overlays/none"], {}, "no such build"),
         ([], {"CRD_SCHEMAS": "/nowhere"}, "CRD_SCHEMAS names no directory"),
+        ([], {"CI": "1"}, "CI checks schemas too: set CRD_SCHEMAS"),
     ],
 )
 def test_what_the_command_cannot_do(
     capsys: pytest.CaptureFixture[str], arguments: list[str], environ: dict[str, str], message: str
 ) -> None:
-    need_kustomize()
+    require_kubectl()
     assert check.main(arguments, environ) == 2
     assert message in capsys.readouterr().err
 
 
-def test_without_kustomize_the_command_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_without_kubectl_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildFailed, match="install one of them"):
-        check.build(tmp_path)
+    assert check.main([], {}) == 2
+    assert "there is no kubectl on the PATH" in capsys.readouterr().err

@@ -23,8 +23,6 @@ Paths are relative to the file. A GPU that the manifest asks for must be the one
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,8 +48,7 @@ from knative.simulator.scenarios.scenario import (
     Scenario,
     TransformerService,
 )
-
-KUSTOMIZE_TIMEOUT_S = 60.0
+from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
 
 _Numbers = TypeVar("_Numbers", Traffic, CacheModel, ColdStart, TransformerModel)
 
@@ -102,7 +99,7 @@ def read_manifest(path: Path) -> str:
     """YAML of a manifest; a kustomize directory is built with kubectl.
 
     Raises:
-        SimulationError: it cannot be read, or there is no kubectl to build it with.
+        SimulationError: it cannot be read or built.
     """
     if not path.is_dir():
         try:
@@ -113,27 +110,10 @@ def read_manifest(path: Path) -> str:
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise SimulationError(f"{path} cannot be read: {error}") from error
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        raise SimulationError(
-            f"{path} is a directory, and there is no kubectl here to build it: run "
-            f"`yiwen render {path} > built.yaml`, or kubectl kustomize where there is one, and give built.yaml"
-        )
     try:
-        built = subprocess.run(
-            [kubectl, "kustomize", str(path)],
-            capture_output=True,
-            text=True,
-            timeout=KUSTOMIZE_TIMEOUT_S,
-            check=True,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SimulationError(
-            f"kubectl kustomize {path} did not end within {KUSTOMIZE_TIMEOUT_S:g} s"
-        ) from error
-    except subprocess.CalledProcessError as error:
-        raise SimulationError(f"kubectl kustomize {path} failed: {error.stderr.strip()}") from error
-    return built.stdout
+        return build_kustomization(path)
+    except KustomizeError as error:
+        raise SimulationError(str(error)) from error
 
 
 def _scenario(fields: Fields, base: Path, name: str) -> Scenario:

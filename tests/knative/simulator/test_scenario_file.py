@@ -188,7 +188,7 @@ def test_an_overlay_is_built_with_kubectl_where_there_is_one(
         with pytest.raises(SimulationError, match=r"kubectl kustomize .* failed"):
             read(folder, manifest="overlay")
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(SimulationError, match=r"run `yiwen render .* > built.yaml`, or kubectl kustomize"):
+    with pytest.raises(SimulationError, match=r"run `kubectl kustomize .* > built.yaml` where there is one"):
         read(folder, manifest="overlay")
 
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
+from inferenceservices.gpu_capacity import (
+    ClusterCapacity,
+    GpuAvailability,
+    check_gpu_availability,
+    gpu_availability,
+    gpu_requests,
+    pod_gpus,
+)
 from inferenceservices.rollout_state import RolloutRefused
-from inferenceservices.slices import Capacity, Room, check_room, demands, find_room, pod_devices
 from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.builds import documents_of
 from tests.inferenceservices.rollouts import RESOURCE, service_document
@@ -52,16 +59,16 @@ def quota(name: str, hard: int, used: int, **spec: object) -> dict[str, Any]:
     }
 
 
-def room(capacity: Capacity, replicas: int = 2) -> Room:
+def room(capacity: ClusterCapacity, replicas: int = 2) -> GpuAvailability:
     """What a revision of that many predictors finds."""
     document = service_document()
     document["spec"]["predictor"]["minReplicas"] = replicas
-    (found,) = find_room(inference_services([document])[0], capacity)
+    (found,) = gpu_availability(inference_services([document])[0], capacity)
     return found
 
 
-def _nodes(*nodes: dict[str, Any], pods: tuple[dict[str, Any], ...] = ()) -> Capacity:
-    return Capacity(quotas=(), nodes=nodes, pods=pods)
+def _nodes(*nodes: dict[str, Any], pods: tuple[dict[str, Any], ...] = ()) -> ClusterCapacity:
+    return ClusterCapacity(quotas=(), nodes=nodes, pods=pods)
 
 
 def _labelled(**labels: str | None) -> dict[str, Any]:
@@ -93,12 +100,14 @@ def _down() -> dict[str, Any]:
         (_nodes(node(unschedulable=True)), 0),
         (_nodes(node(taints=[{"key": "team", "value": "x", "effect": "NoSchedule"}])), 0),
         (_nodes(node(taints=[{"key": "team", "value": "x", "effect": "PreferNoSchedule"}])), 7),
-        (Capacity((), None, ()), None),
-        (Capacity((), (node(),), None), None),
+        (ClusterCapacity((), None, ()), None),
+        (ClusterCapacity((), (node(),), None), None),
     ],
 )
-def test_slices_free_on_nodes_that_the_predictor_may_use(capacity: Capacity, free: int | None) -> None:
-    assert room(capacity).nodes_rest == free
+def test_gpu_capacity_free_on_nodes_that_the_predictor_may_use(
+    capacity: ClusterCapacity, free: int | None
+) -> None:
+    assert room(capacity).nodes_free == free
 
 
 @pytest.mark.parametrize(
@@ -114,31 +123,31 @@ def test_slices_free_on_nodes_that_the_predictor_may_use(capacity: Capacity, fre
         ((quota("urgent", 1, 1, scopeSelector={"matchExpressions": []}),), "", None),
     ],
 )
-def test_slices_that_quotas_leave(
+def test_gpu_capacity_that_quotas_leave(
     quotas: tuple[dict[str, Any], ...] | None, name: str, rest: int | None
 ) -> None:
-    found = room(Capacity(quotas, None, None))
-    assert (found.quota, found.quota_rest) == (name, rest)
+    found = room(ClusterCapacity(quotas, None, None))
+    assert (found.quota, found.quota_remaining) == (name, rest)
 
 
 def test_too_small_a_quota_is_refused_with_what_is_missing() -> None:
     (service,) = inference_services([service_document()])
-    small = Capacity((quota("gpu", 1, 1),), (node(),), ())
+    small = ClusterCapacity((quota("gpu", 1, 1),), (node(),), ())
     with pytest.raises(RolloutRefused, match=rf"ResourceQuota gpu leaves 0 of {RESOURCE}.* by 1, or lower"):
-        check_room(service, small, allow_pending=True)
+        check_gpu_availability(service, small, allow_pending=True)
 
 
 def test_full_nodes_are_refused_unless_pods_may_wait() -> None:
     (service,) = inference_services([service_document()])
     full = _nodes(node(slices=1), pods=(pod("n1", 1),))
     with pytest.raises(RolloutRefused, match=r"have 0 of .* free .*--allow-pending"):
-        check_room(service, full, allow_pending=False)
-    assert check_room(service, full, allow_pending=True) == ()
+        check_gpu_availability(service, full, allow_pending=False)
+    assert check_gpu_availability(service, full, allow_pending=True) == ()
 
 
 def test_what_may_not_be_seen_is_said() -> None:
     (service,) = inference_services([service_document()])
-    notes = check_room(service, Capacity(None, None, None), allow_pending=False)
+    notes = check_gpu_availability(service, ClusterCapacity(None, None, None), allow_pending=False)
     assert [note.split(":")[0] for note in notes] == [
         "no right to list ResourceQuotas",
         "no right to list nodes and pods",
@@ -156,7 +165,7 @@ def test_a_revision_starts_with_the_larger_of_two_scales(
     predictor["minReplicas"] = replicas
     if initial is not None:
         predictor["annotations"]["autoscaling.knative.dev/initial-scale"] = initial
-    found = demands(inference_services([document])[0])
+    found = gpu_requests(inference_services([document])[0])
     assert [demand.pods for demand in found] == ([pods] if pods else [])
 
 
@@ -164,8 +173,8 @@ def test_two_components_share_what_there_is() -> None:
     document = service_document()
     document["spec"]["transformer"]["containers"] = document["spec"]["predictor"]["containers"]
     (service,) = inference_services([document])
-    rooms = find_room(service, Capacity((quota("gpu", 5, 3),), (node(slices=3),), ()))
-    assert [(r.component, r.quota_rest, r.nodes_rest) for r in rooms] == [
+    rooms = gpu_availability(service, ClusterCapacity((quota("gpu", 5, 3),), (node(slices=3),), ()))
+    assert [(r.component, r.quota_remaining, r.nodes_free) for r in rooms] == [
         ("predictor", 2, 3),
         ("transformer", 1, 2),
     ]
@@ -176,9 +185,9 @@ def test_an_init_container_counts_where_it_asks_for_more() -> None:
         return {"resources": {"limits": {RESOURCE: slices, "cpu": 1}}}
 
     both = [container(1), container(1)]
-    assert pod_devices({"containers": both, "initContainers": [container(3)]}) == {RESOURCE: 3}
-    assert pod_devices({"containers": both, "initContainers": [container(1)]}) == {RESOURCE: 2}
-    assert pod_devices({"containers": [{"resources": {"limits": {"cpu": 1}}}]}) == {}
+    assert pod_gpus({"containers": both, "initContainers": [container(3)]}) == {RESOURCE: 3}
+    assert pod_gpus({"containers": both, "initContainers": [container(1)]}) == {RESOURCE: 2}
+    assert pod_gpus({"containers": [{"resources": {"limits": {"cpu": 1}}}]}) == {}
 
 
 @pytest.mark.parametrize(("overlay", "needed"), [("production", 2), ("staging", 1), ("runtime", 1)])
@@ -188,7 +197,7 @@ def test_the_overlays_leave_room_for_a_canary(overlay: str, needed: int) -> None
     used = tuple(
         {**each, "status": {"used": {key: str(needed) for key in each["spec"]["hard"]}}} for each in quotas
     )
-    (found,) = find_room(inference_services(documents)[0], Capacity(used, None, None))
+    (found,) = gpu_availability(inference_services(documents)[0], ClusterCapacity(used, None, None))
     assert found.needed == needed
     assert found.refused == ""
-    assert (found.quota_rest is None) == (not quotas)
+    assert (found.quota_remaining is None) == (not quotas)

@@ -1,4 +1,4 @@
-"""Room for a new revision's pods: GPU devices that ResourceQuotas leave, and that nodes have free.
+"""GpuAvailability for a new revision's pods: GPU devices that ResourceQuotas leave, and that nodes have free.
 
 Until a canary is promoted or rolled back both revisions keep their pods, so that its devices come on top of those in
 use. Quotas count requests (Kubernetes allows no other prefix for extended resources); a node's free devices are its
@@ -27,7 +27,7 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class ClusterCapacity:
     """What the cluster has. None where the caller may not look: then nothing is known, and nothing refused."""
 
     quotas: tuple[Document, ...] | None
@@ -38,7 +38,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class GpuRequest:
     """Pods that a new revision of one component starts with."""
 
     component: ServiceComponent
@@ -48,7 +48,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class GpuAvailability:
     """What there is of one resource for a demand; None where there is no limit or nobody may look."""
 
     component: str
@@ -56,60 +56,62 @@ class Room:
     needed: int
     quota: str
     """Name of the tightest ResourceQuota."""
-    quota_rest: int | None
-    nodes_rest: int | None
+    quota_remaining: int | None
+    nodes_free: int | None
     """Devices for which whole pods fit on nodes that these pods may run on."""
 
     @property
     def refused(self) -> str:
         """What a quota forbids; empty if nothing."""
-        if self.quota_rest is None or self.quota_rest >= self.needed:
+        if self.quota_remaining is None or self.quota_remaining >= self.needed:
             return ""
         return (
-            f"ResourceQuota {self.quota} leaves {self.quota_rest} of {self.resource}, and a new revision of "
+            f"ResourceQuota {self.quota} leaves {self.quota_remaining} of {self.resource}, and a new revision of "
             f"the {self.component} needs {self.needed} beside those in use: raise requests.{self.resource} by "
-            f"{self.needed - self.quota_rest}, or lower minReplicas first"
+            f"{self.needed - self.quota_remaining}, or lower minReplicas first"
         )
 
     @property
     def pending(self) -> str:
         """What would wait for a node; empty if nothing."""
-        if self.nodes_rest is None or self.nodes_rest >= self.needed:
+        if self.nodes_free is None or self.nodes_free >= self.needed:
             return ""
         return (
-            f"nodes that fit the {self.component} have {self.nodes_rest} of {self.resource} free for it, and a new "
+            f"nodes that fit the {self.component} have {self.nodes_free} of {self.resource} free for it, and a new "
             f"revision needs {self.needed}: add slices or lower minReplicas, or pass --allow-pending where a node "
             "autoscaler adds nodes"
         )
 
 
-def find_room(service: InferenceService, capacity: Capacity) -> tuple[Room, ...]:
+def gpu_availability(service: InferenceService, capacity: ClusterCapacity) -> tuple[GpuAvailability, ...]:
     """For every GPU resource that a new revision of ``service`` needs, what there is.
 
     What one component needs is taken from what the next one finds, as if they shared their nodes.
     """
     rooms = []
     taken = Counter[str]()
-    for demand in demands(service):
+    for demand in gpu_requests(service):
         fitting = _pods_that_fit(demand, capacity)
         for resource, each in sorted(demand.devices.items()):
             quota, rest = _tightest_quota(resource, capacity)
             needed = demand.pods * each
             rooms.append(
-                Room(
+                GpuAvailability(
                     component=demand.component.name,
                     resource=resource,
                     needed=needed,
                     quota=quota,
-                    quota_rest=None if rest is None else max(0, rest - taken[resource]),
-                    nodes_rest=None if fitting is None else max(0, fitting * each - taken[resource]),
+                    quota_remaining=None if rest is None else max(0, rest - taken[resource]),
+                    nodes_free=None if fitting is None else max(0, fitting * each - taken[resource]),
                 )
             )
             taken[resource] += needed
     return tuple(rooms)
 
 
-def check_room(service: InferenceService, capacity: Capacity, *, allow_pending: bool) -> tuple[str, ...]:
+def check_gpu_availability(
+    service: InferenceService, capacity: ClusterCapacity, *, allow_pending: bool
+) -> tuple[str, ...]:
     """Refuse what could not start; returns what could not be checked, for people.
 
     Args:
@@ -120,7 +122,7 @@ def check_room(service: InferenceService, capacity: Capacity, *, allow_pending: 
     Raises:
         RolloutRefused: a quota, or the nodes, leave too few devices.
     """
-    rooms = find_room(service, capacity)
+    rooms = gpu_availability(service, capacity)
     faults = [room.refused for room in rooms] + [room.pending for room in rooms if not allow_pending]
     if told := [fault for fault in faults if fault]:
         raise RolloutRefused("; ".join(told))
@@ -139,7 +141,7 @@ def check_room(service: InferenceService, capacity: Capacity, *, allow_pending: 
     return tuple(notes)
 
 
-def demands(service: InferenceService) -> tuple[Demand, ...]:
+def gpu_requests(service: InferenceService) -> tuple[GpuRequest, ...]:
     """Components whose pods use GPUs, with the pods that their next revision starts with.
 
     Knative starts the larger of min-scale and initial-scale (1 unless the cluster says otherwise).
@@ -149,13 +151,13 @@ def demands(service: InferenceService) -> tuple[Demand, ...]:
         fewest = component.declared.get("minReplicas", 1)
         initial = component.annotations.get(INITIAL_SCALE, "1")
         pods = max(fewest if isinstance(fewest, int) else 1, int(initial) if initial.isdecimal() else 1)
-        devices = pod_devices(component.spec)
+        devices = pod_gpus(component.spec)
         if devices and pods:
-            found.append(Demand(component, pods, devices))
+            found.append(GpuRequest(component, pods, devices))
     return tuple(found)
 
 
-def pod_devices(spec: Mapping[str, Any]) -> dict[str, int]:
+def pod_gpus(spec: Mapping[str, Any]) -> dict[str, int]:
     """GPU resources of a pod: of its containers together, or of its greediest init container if that is more."""
     together = Counter[str]()
     for container in objects(spec, "containers"):
@@ -170,7 +172,7 @@ def _devices(container: Mapping[str, Any]) -> dict[str, int]:
     return {resource: int(quantity_or_zero(asked[resource])) for resource in gpu_resources(container)}
 
 
-def _tightest_quota(resource: str, capacity: Capacity) -> tuple[str, int | None]:
+def _tightest_quota(resource: str, capacity: ClusterCapacity) -> tuple[str, int | None]:
     rests = []
     for quota in capacity.quotas or ():
         hard = mapping(quota, "spec", "hard").get(f"requests.{resource}")
@@ -189,7 +191,7 @@ def _holds_for_us(quota: Document) -> bool:
     return not spec.get("scopeSelector") and set(strings(spec.get("scopes"))) <= _OURS
 
 
-def _pods_that_fit(demand: Demand, capacity: Capacity) -> int | None:
+def _pods_that_fit(demand: GpuRequest, capacity: ClusterCapacity) -> int | None:
     if capacity.nodes is None or capacity.pods is None:
         return None
     used = _used_by_node(capacity.pods)
@@ -207,7 +209,7 @@ def _used_by_node(pods: Iterable[Document]) -> dict[str, Counter[str]]:
     for pod in pods:
         node = str(mapping(pod, "spec").get("nodeName") or "")
         if node and mapping(pod, "status").get("phase") not in ("Succeeded", "Failed"):
-            used.setdefault(node, Counter()).update(pod_devices(mapping(pod, "spec")))
+            used.setdefault(node, Counter()).update(pod_gpus(mapping(pod, "spec")))
     return used
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from inferenceservices.network import selects
 from inferenceservices.resources import is_extended
-from inferenceservices.rules.findings import Faults, SetRule
+from inferenceservices.rules.findings import ManifestsRule, Violations
 from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
 from protocol.kubernetes.inference_service import (
     KNATIVE,
@@ -24,7 +24,7 @@ MESH_KINDS = ("PeerAuthentication", "RequestAuthentication", "AuthorizationPolic
 SIDECAR = "sidecar.istio.io/inject"
 
 
-def default_deny(documents: tuple[Document, ...]) -> Faults:
+def default_deny(documents: tuple[Document, ...]) -> Violations:
     """In every namespace with pods of ours, nothing is allowed that no policy allows."""
     for namespace in sorted({pod.namespace for pod in pod_templates(documents)}):
         if not any(_denies_everything(document, namespace) for document in documents):
@@ -34,7 +34,7 @@ def default_deny(documents: tuple[Document, ...]) -> Faults:
             )
 
 
-def selectors(documents: tuple[Document, ...]) -> Faults:
+def selectors(documents: tuple[Document, ...]) -> Violations:
     """Policies, budgets and monitors select pods that exist here."""
     existing = tuple(pod_templates(documents))
     for document in documents:
@@ -54,7 +54,7 @@ def selectors(documents: tuple[Document, ...]) -> Faults:
             yield f"{kind_and_name(document)} selects no pod of these manifests: compare its labels with theirs"
 
 
-def disruption_budget(documents: tuple[Document, ...]) -> Faults:
+def disruption_budget(documents: tuple[Document, ...]) -> Violations:
     """Every component has a budget, and one that lets nodes be drained."""
     budgets = [document for document in documents if document.get("kind") == "PodDisruptionBudget"]
     for budget in budgets:
@@ -69,7 +69,7 @@ def disruption_budget(documents: tuple[Document, ...]) -> Faults:
             yield f"{component.pod.location} has no PodDisruptionBudget"
 
 
-def claim_access(documents: tuple[Document, ...]) -> Faults:
+def claim_access(documents: tuple[Document, ...]) -> Violations:
     """A claim says how it is mounted, exists, and one that only one node can mount keeps its pods on that node."""
     claims = {
         str(mapping(document, "metadata").get("name")): document
@@ -93,7 +93,7 @@ def claim_access(documents: tuple[Document, ...]) -> Faults:
                 )
 
 
-def same_node(documents: tuple[Document, ...]) -> Faults:
+def same_node(documents: tuple[Document, ...]) -> Violations:
     """Pods that a claim keeps on one node tolerate the same taints, or some of them can never run there."""
     for service in inference_services(documents):
         kept = [component for component in service.components if _kept_together(component)]
@@ -102,7 +102,7 @@ def same_node(documents: tuple[Document, ...]) -> Faults:
             yield f"{kind_and_name(service.document)}: give all components the same tolerations: they share a node"
 
 
-def canary_quota(documents: tuple[Document, ...]) -> Faults:
+def canary_quota(documents: tuple[Document, ...]) -> Violations:
     """Where devices are limited and a canary runs, there is room for both revisions."""
     for component in _components(documents):
         replicas = component.declared.get("minReplicas", 1)
@@ -118,7 +118,7 @@ def canary_quota(documents: tuple[Document, ...]) -> Faults:
                     )
 
 
-def mesh(documents: tuple[Document, ...]) -> Faults:
+def mesh(documents: tuple[Document, ...]) -> Violations:
     """Istio's rules act in sidecars; what the activator holds back would be refused as not the transformer's."""
     kinds = {str(document.get("kind")) for document in documents} & {*MESH_KINDS}
     for component in _components(documents):
@@ -175,7 +175,7 @@ def _devices(component: ServiceComponent, replicas: int) -> dict[str, Decimal]:
     return needed
 
 
-SETS: dict[str, SetRule] = {
+MANIFESTS: dict[str, ManifestsRule] = {
     "default-deny": default_deny,
     "selectors": selectors,
     "disruption-budget": disruption_budget,
