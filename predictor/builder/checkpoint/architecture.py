@@ -1,9 +1,8 @@
-"""``config.json`` read strictly: what the decoder step must compute, or a refusal that names the field.
+"""``config.json``, read strictly: what the decoder step must compute, or a refusal that names the field.
 
-Supported exactly: LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM with full attention and rotary
-embedding without scaling, ``linear`` or ``llama3``. Whatever else changes the numbers is refused, never
-approximated. Defaults are those of Hugging Face transformers. Knows nothing of tensors
-(:mod:`predictor.builder.weights.decoder_matrices`) or ONNX.
+The supported architectures are in :mod:`predictor.builder.checkpoint.families`, all with full attention and a rotary
+embedding without scaling, ``linear`` or ``llama3``. Any other field that changes the numbers is refused, never
+approximated. Defaults are those of Hugging Face transformers.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from predictor.builder.checkpoint.families import FAMILIES, Family
 from predictor.builder.checkpoint.rope import Llama3Scaling, Rope
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 from protocol.release import DecoderShape
@@ -23,33 +23,8 @@ DEFAULT_ROPE_THETA = 10_000.0  # Hugging Face's, where a config names none
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """How the decoders of one Hugging Face architecture differ from the others."""
-
-    architecture: str
-    qkv_bias: bool | None
-    """Always, never, or None: as the field ``attention_bias`` says."""
-    output_bias: bool | None
-    """The same for the projection after attention."""
-    mlp_bias: bool | None
-    """The same for the MLP; the field is ``mlp_bias``."""
-    qk_norm: bool
-    """Queries and keys are normalized per head before the rotary embedding."""
-
-
-FAMILIES = {
-    family.architecture: family
-    for family in (
-        Family("LlamaForCausalLM", qkv_bias=None, output_bias=None, mlp_bias=None, qk_norm=False),
-        Family("Qwen2ForCausalLM", qkv_bias=True, output_bias=False, mlp_bias=False, qk_norm=False),
-        Family("Qwen3ForCausalLM", qkv_bias=None, output_bias=None, mlp_bias=False, qk_norm=True),
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Architecture:
-    """Everything that decides the decoder step, but the weights."""
+    """Everything that determines the decoder step except the weights."""
 
     family: str
     shape: DecoderShape
@@ -68,7 +43,7 @@ def read_architecture(checkpoint: Path) -> Architecture:
     """Read ``config.json`` of a checkpoint directory.
 
     Raises:
-        BrokenCheckpoint: it is missing, no JSON, or a field is missing or not of its type.
+        BrokenCheckpoint: the file is missing or not JSON, or a field is missing or has the wrong type.
         UnsupportedModel: a field asks for something that is not supported exactly.
     """
     path = checkpoint / CONFIG_FILE
@@ -84,20 +59,24 @@ def read_architecture(checkpoint: Path) -> Architecture:
 
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
-    """The architecture that a parsed ``config.json`` describes; errors as in :func:`read_architecture`."""
+    """The architecture that a parsed ``config.json`` describes.
+
+    Raises:
+        BrokenCheckpoint, UnsupportedModel: as in :func:`read_architecture`.
+    """
     family = _family(config)
-    _refuse_unsupported(config)
+    _refuse_unsupported(config, family)
     shape = _shape(config)
-    attention_bias = _boolean(config, "attention_bias")
+    _boolean(config, "attention_bias")  # checked for the families that ignore it, too
     return Architecture(
         family=family.architecture,
         shape=shape,
         max_positions=_positive(config, "max_position_embeddings"),
         norm_eps=_number(config, "rms_norm_eps"),
         rope=_rope(config),
-        qkv_bias=attention_bias if family.qkv_bias is None else family.qkv_bias,
-        output_bias=attention_bias if family.output_bias is None else family.output_bias,
-        mlp_bias=_boolean(config, "mlp_bias") if family.mlp_bias is None else family.mlp_bias,
+        qkv_bias=_bias(config, family.qkv_bias),
+        output_bias=_bias(config, family.output_bias),
+        mlp_bias=_bias(config, family.mlp_bias),
         qk_norm=family.qk_norm,
         tied=_boolean(config, "tie_word_embeddings"),
     )
@@ -112,7 +91,7 @@ def _family(config: Mapping[str, Any]) -> Family:
     return FAMILIES[str(names[0])]
 
 
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+def _refuse_unsupported(config: Mapping[str, Any], family: Family) -> None:
     for field in ("quantization_config", "compression_config"):
         if config.get(field):
             raise UnsupportedModel(
@@ -124,7 +103,7 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     layer_types = config.get("layer_types")
     if layer_types is not None and any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedModel(f"{CONFIG_FILE}: layer_types may only be full_attention in every layer")
-    if _sliding(config):
+    if _uses_window(config, family):
         raise UnsupportedModel(
             f"{CONFIG_FILE}: sliding_window is in use; supported: full attention in every layer"
         )
@@ -136,14 +115,18 @@ def _require(config: Mapping[str, Any], field: str, wanted: str | float) -> None
         raise UnsupportedModel(f"{CONFIG_FILE}: {field} is {value!r}; supported: {wanted!r}")
 
 
-def _sliding(config: Mapping[str, Any]) -> bool:
-    """Whether any layer looks back only over a window, by the rule of Hugging Face's Qwen configurations."""
+def _uses_window(config: Mapping[str, Any], family: Family) -> bool:
+    """Whether any layer attends to a sliding window only, by the rule of Hugging Face's Qwen configurations."""
     if config.get("sliding_window") is None or config.get("use_sliding_window") is False:
         return False
-    if "use_sliding_window" not in config and config["architectures"][0] != "LlamaForCausalLM":
-        return False  # Qwen's default is off
-    windows_from = config.get("max_window_layers")
-    return windows_from is None or int(windows_from) < int(config.get("num_hidden_layers", 0))
+    if "use_sliding_window" not in config and not family.window_by_default:
+        return False
+    first_windowed_layer = config.get("max_window_layers")
+    return first_windowed_layer is None or int(first_windowed_layer) < int(config.get("num_hidden_layers", 0))
+
+
+def _bias(config: Mapping[str, Any], rule: bool | str) -> bool:
+    return _boolean(config, rule) if isinstance(rule, str) else rule
 
 
 def _shape(config: Mapping[str, Any]) -> DecoderShape:
@@ -172,7 +155,7 @@ def _shape(config: Mapping[str, Any]) -> DecoderShape:
 
 
 def _rope(config: Mapping[str, Any]) -> Rope:
-    """Both spellings: ``rope_parameters`` (transformers 5), ``rope_theta`` with ``rope_scaling`` (before)."""
+    """Reads both forms: ``rope_parameters`` (transformers 5), and ``rope_theta`` with ``rope_scaling`` (before)."""
     new, old = config.get("rope_parameters") or {}, config.get("rope_scaling") or {}
     if new and old and new != old:
         raise UnsupportedModel(f"{CONFIG_FILE}: rope_parameters and rope_scaling disagree; keep one of them")

@@ -1,7 +1,6 @@
-"""Rotary position tables: every supported scaling of the angles is only another table.
+"""Tables of the rotary position embedding; each supported scaling of the angles gives another table.
 
-Follows Hugging Face's float32 arithmetic step by step, so that long positions agree too. Knows nothing of
-ONNX.
+Follows Hugging Face's float32 arithmetic step by step, so that long positions agree too.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Llama3Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary embedding of a model."""
+    """Parameters of a model's rotary embedding."""
 
     theta: float
     linear_factor: float = 1.0
@@ -36,7 +35,16 @@ class Rope:
 
 
 def rotary_tables(rope: Rope, *, head_dim: int, positions: int) -> tuple[Float32Array, Float32Array]:
-    """Cosines and sines, float32 [positions, head_dim / 2] each, of angle ``position * inverse frequency``."""
+    """Cosines and sines of the angles ``position * inverse frequency``.
+
+    Args:
+        rope: the model's parameters.
+        head_dim: of the attention heads.
+        positions: length of the tables.
+
+    Returns:
+        Two arrays, float32 [positions, head_dim / 2].
+    """
     frequencies = _inverse_frequencies(rope, head_dim)
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)  # float32 as in Hugging Face
     return np.cos(angles, dtype=np.float64).astype(np.float32), np.sin(angles, dtype=np.float64).astype(

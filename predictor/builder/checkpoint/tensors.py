@@ -55,7 +55,7 @@ class Checkpoint:
         """The entry of tensor ``name``.
 
         Raises:
-            BrokenCheckpoint: there is none, or it is not of ``shape``.
+            BrokenCheckpoint: the tensor is missing, or has another shape.
             UnsupportedModel: its dtype is not float32, float16 or bfloat16.
         """
         entry = self.tensors.get(name)
@@ -75,15 +75,15 @@ class Checkpoint:
         return entry
 
     def rows(self, name: str) -> Iterator[Float32Array]:
-        """Slices along the first axis of a tensor, float32, in order, about ``READ_BYTES`` each.
+        """Slices along the first axis of a tensor, in order: float32, about ``READ_BYTES`` each.
 
         Raises:
-            BrokenCheckpoint: the file became shorter since it was opened, cannot be read, or holds no finite number.
+            BrokenCheckpoint: the file was cut short since it was opened, cannot be read, or holds NaN or infinity.
         """
         return (read() for read in self.reads(name))
 
     def reads(self, name: str) -> Iterator[Callable[[], Float32Array]]:
-        """What gives the slices of :meth:`rows`, one by one, in whatever order and thread they are called."""
+        """Functions that read the slices of :meth:`rows`; they may be called in any order and from any thread."""
         entry = self.tensors[name]
         rows_per_read = max(1, READ_BYTES // (4 * math.prod(entry.shape[1:])))
         for first in range(0, entry.shape[0], rows_per_read):
@@ -91,7 +91,11 @@ class Checkpoint:
             yield partial(_read_rows, name, entry, first, rows)
 
     def digest(self, advance: Callable[[int], None]) -> str:
-        """sha256 over config.json and every weight file with its name; ``advance`` hears of bytes read."""
+        """sha256 over the names and contents of config.json and all weight files.
+
+        Args:
+            advance: called with the number of bytes read since the last call.
+        """
         digest = hashlib.sha256()
         for path in (self.directory / "config.json", *self.files):
             digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())

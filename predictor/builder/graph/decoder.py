@@ -1,4 +1,4 @@
-"""``decoder.onnx``: one whole step of the decoder for ONNX Runtime, prefill and decode in one graph.
+"""``decoder.onnx``: one step of the whole decoder for ONNX Runtime, prefill and decode in one graph.
 
 Inputs and outputs (B rows, S padded prompt length and 1 in decode, C row capacity, K candidates)::
 
@@ -10,9 +10,8 @@ Inputs and outputs (B rows, S padded prompt length and 1 in decode, C row capaci
     out  candidate_ids int32 [B, K], candidate_logprobs float32 [B, K]   best first
          present_key.i, present_value.i    to be bound to the buffers of the past
 
-Prefill starts every row at position 0, prompts padded at the right to the longest one's length. Puts the
-blocks of :mod:`predictor.builder.graph.ops` in order; does not read weights, which
-:mod:`predictor.builder.weights.decoder_matrices` names.
+Prefill starts every row at position 0; prompts are padded on the right to the length of the longest one. The
+operators are in :mod:`predictor.builder.graph.ops`, the weights in :mod:`predictor.builder.weights.decoder_matrices`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from protocol.release import WEIGHTS_FILE
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What else shapes the graph."""
+    """Parameters of the graph besides the architecture."""
 
     positions: int
     """Rows of the rotary tables: the longest sequence, and the largest capacity C."""
@@ -39,13 +38,19 @@ class StepOptions:
 
 
 def emit_decoder(architecture: Architecture, weights: DecoderMatrices, options: StepOptions) -> GraphBuilder:
-    """The decoder step; ``weights``' plan holds its tensors afterwards."""
+    """The graph of the decoder step; adds its tensors to the layout behind ``weights``.
+
+    Args:
+        architecture: of the decoder.
+        weights: its matrices.
+        options: further parameters.
+    """
     graph = GraphBuilder("decoder", weights_file=WEIGHTS_FILE)
     return _DecoderStep(graph, architecture, weights, options).emit()
 
 
 class _DecoderStep:
-    """One emission."""
+    """Emits one graph."""
 
     def __init__(
         self, graph: GraphBuilder, architecture: Architecture, weights: DecoderMatrices, options: StepOptions
@@ -68,7 +73,7 @@ class _DecoderStep:
         for layer in range(self._shape.layers):
             attended = self._attend(layer, normed, step)
             if layer + 1 == self._shape.layers:
-                # From here on tokens do not meet any more, and only each row's last one is asked for.
+                # Behind the last attention tokens are independent, and only each row's last one is needed.
                 attended = ops.last_tokens(graph, attended, last, "last.attended")
                 residual = ops.last_tokens(graph, residual, last, "last.residual")
             normed, residual = self._feed_forward(layer, attended, residual)
@@ -87,7 +92,7 @@ class _DecoderStep:
         )
 
     def _attend(self, layer: int, normed: str, step: ops.CacheStep) -> str:
-        """[B, S, H] -> attention's result before its output projection, [B, S, heads * head_dim]."""
+        """Attention without its output projection: [B, S, H] -> [B, S, heads * head_dim]."""
         graph, name = self._graph, f"layers.{layer}.attention"
         packed = self._linear(self._weights.qkv(layer), normed, f"{name}.qkv.out")
         if not self._architecture.qk_norm:

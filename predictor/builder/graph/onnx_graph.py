@@ -1,6 +1,6 @@
-"""A tiny writer of ONNX graphs: nodes, constants, tensors of an external weight file.
+"""A small writer of ONNX graphs: nodes, constants, and tensors in an external weight file.
 
-Knows ONNX and nothing of decoders; the blocks are in :mod:`predictor.builder.graph.ops`. Needs no ONNX Runtime.
+The operators of a decoder are in :mod:`predictor.builder.graph.ops`. ONNX Runtime is not needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from predictor.builder.weights.file_layout import WeightTensor
 
 @dataclass(frozen=True, slots=True)
 class OnnxVersion:
-    """Which ONNX a graph is written in."""
+    """The version of ONNX that a graph is written in."""
 
     opset: int
     """Of the default domain."""
@@ -46,7 +46,7 @@ _ELEMENT = {
 
 
 class GraphBuilder:
-    """Collects one graph. Values are known by their names."""
+    """Collects the nodes and tensors of one graph. Values are referred to by name."""
 
     def __init__(
         self, name: str, *, weights_file: str = "", onnx_version: OnnxVersion = ONNX_RUNTIME
@@ -55,12 +55,12 @@ class GraphBuilder:
 
         Args:
             name: of the graph.
-            weights_file: beside the graph's own file, what :meth:`stored` tensors lie in.
-            onnx_version: of its operators.
+            weights_file: name of the file, beside the graph's, that holds the :meth:`stored` tensors.
+            onnx_version: to write.
         """
         self._name = name
         self._weights_file = weights_file
-        self._dialect = onnx_version
+        self._onnx_version = onnx_version
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -69,18 +69,38 @@ class GraphBuilder:
         self._domains = {""}
 
     def input(self, name: str, dtype: str, shape: Sequence[Dim]) -> str:
-        """Declare a graph input."""
+        """Declare a graph input, and return its name.
+
+        Args:
+            name: of the value.
+            dtype: numpy's name.
+            shape: sizes, or names of dynamic dimensions.
+        """
         self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], list(shape)))
         return name
 
     def output(self, name: str, dtype: str, shape: Sequence[Dim]) -> None:
-        """Declare a value that some node writes as a graph output."""
+        """Declare the result of a node as a graph output.
+
+        Args:
+            name: of the value.
+            dtype: numpy's name.
+            shape: sizes, or names of dynamic dimensions.
+        """
         self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT[dtype], list(shape)))
 
     def node(
         self, op: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Attribute
     ) -> str:
-        """Add a node with one output, and return its name."""
+        """Add a node with one output, and return the output's name.
+
+        Args:
+            op: type of the operator.
+            inputs: names of values; an empty one omits an optional input.
+            output: name of the result.
+            domain: of the operator.
+            attributes: of the operator.
+        """
         return self.nodes(op, inputs, [output], domain=domain, **attributes)[0]
 
     def nodes(
@@ -92,7 +112,15 @@ class GraphBuilder:
         domain: str = "",
         **attributes: Attribute,
     ) -> tuple[str, ...]:
-        """Add a node, and return the names of its outputs; an empty name is an optional one left out."""
+        """Add a node, and return the names of its outputs.
+
+        Args:
+            op: type of the operator.
+            inputs: names of values; an empty one omits an optional input.
+            outputs: names of the results; an empty one omits an optional output.
+            domain: of the operator.
+            attributes: of the operator.
+        """
         self._domains.add(domain)
         name = next(output for output in outputs if output)
         node = helper.make_node(op, list(inputs), list(outputs), name=name, domain=domain)
@@ -101,11 +129,17 @@ class GraphBuilder:
         return tuple(outputs)
 
     def cast(self, value: str, dtype: str, output: str) -> str:
-        """Convert a value to another type."""
+        """Convert a value to another type, and return the result's name.
+
+        Args:
+            value: name of the value.
+            dtype: numpy's name of the new type.
+            output: name of the result.
+        """
         return self.node("Cast", [value], output, to=_ELEMENT[dtype])
 
     def constant(self, values: npt.NDArray[Any]) -> str:
-        """A small tensor kept in the graph itself; equal ones are kept once. 0-d arrays stay 0-d."""
+        """Store a small tensor in the graph itself, equal ones once, and return its name."""
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._constants:
             name = f"constant.{len(self._constants)}"
@@ -118,7 +152,7 @@ class GraphBuilder:
         return self.constant(np.array(values, np.int64))
 
     def stored(self, tensor: WeightTensor) -> str:
-        """Refer to a tensor of the weight file."""
+        """Refer to a tensor of the weight file, and return its name."""
         if tensor.name not in self._initializers:
             proto = TensorProto(
                 name=tensor.name, data_type=_ELEMENT[tensor.dtype], data_location=TensorProto.EXTERNAL
@@ -135,10 +169,10 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, list(self._initializers.values())
         )
-        versions = dict.fromkeys(self._domains, 1) | {"": self._dialect.opset}
+        versions = dict.fromkeys(self._domains, 1) | {"": self._onnx_version.opset}
         opsets = [helper.make_opsetid(domain, number) for domain, number in sorted(versions.items())]
         return helper.make_model(
-            graph, producer_name="yiwen", opset_imports=opsets, ir_version=self._dialect.ir_version
+            graph, producer_name="yiwen", opset_imports=opsets, ir_version=self._onnx_version.ir_version
         )
 
     def serialized(self) -> bytes:

@@ -1,9 +1,9 @@
-"""The building blocks of a decoder step, as ONNX operators: embedding, norm, linear, attention, MLP, vocabulary.
+"""The operators of a decoder step in ONNX: embedding, norm, linear, attention, MLP, vocabulary.
 
-Each block takes names of values and stored tensors and returns the name of its result. They know nothing of
-checkpoints or of each other's order, which is :mod:`predictor.builder.graph.decoder`'s. Operators of com.microsoft
-run in ONNX Runtime 1.23 and later. Letters: B rows, S tokens of a row, C row capacity, H hidden, V
-vocabulary.
+In every function here ``graph`` is the graph to extend, ``value`` the name of the input, ``output`` the name of the
+result, and ``weight`` or ``matrix`` the stored operand; the name of the result is returned. Their order is decided in
+:mod:`predictor.builder.graph.decoder`. Operators of com.microsoft need ONNX Runtime 1.23 or later. Letters: B rows,
+S tokens of a row, C row capacity, H hidden size, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from protocol.release import DecoderShape
 
 @dataclass(frozen=True, slots=True)
 class CacheStep:
-    """The values that attention of every layer shares."""
+    """Names of the values that the attention of all layers shares."""
 
     seqlens_k: str
     """int32 [B]: valid tokens of the row after this step, less one."""
@@ -30,14 +30,14 @@ class CacheStep:
 
 
 def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
-    """int64 [B, S] -> float32 [B, S, H]."""
+    """Embedding lookup: int64 [B, S] -> float32 [B, S, H]."""
     if matrix.form is None or matrix.scales is None:
         table = graph.stored(matrix.values.viewed(f"{matrix.values.name}.gathered", matrix.values.shape))
         if matrix.values.dtype == "float32":
             return graph.node("Gather", [table, token_ids], "embedded", axis=0)
         rows = graph.node("Gather", [table, token_ids], "embedded.rows", axis=0)
         return graph.cast(rows, "float32", "embedded")
-    # The same bytes as the vocabulary projection's codes; the two operators want them in different shapes.
+    # The same bytes as the codes of the vocabulary projection; the two operators take them in different shapes.
     flat = (matrix.rows, matrix.columns * matrix.form.bits // 8)
     codes = matrix.values.viewed(f"{matrix.values.name}.gathered", flat)
     scales = matrix.scales.viewed(f"{matrix.scales.name}.gathered", matrix.scales.shape)
@@ -54,7 +54,7 @@ def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
 
 
 def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, epsilon: float) -> str:
-    """Root mean square norm over the last axis."""
+    """Root mean square norm over the last axis, with ``epsilon`` added to the mean square."""
     return graph.node(
         "SimplifiedLayerNormalization",
         [value, graph.stored(weight)],
@@ -68,7 +68,7 @@ def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, 
 def add_and_norm(
     graph: GraphBuilder, weight: WeightTensor, value: str, residual: str, output: str, *, epsilon: float
 ) -> tuple[str, str]:
-    """(norm of value + residual, value + residual), both float32 [B, S, H]."""
+    """The norm of value + residual, and value + residual itself, both float32 [B, S, H]."""
     normed, _, _, total = graph.nodes(
         "SkipSimplifiedLayerNormalization",
         [value, residual, graph.stored(weight)],
@@ -80,7 +80,10 @@ def add_and_norm(
 
 
 def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accuracy_level: int = 4) -> str:
-    """float32 [..., columns] -> float32 [..., rows]."""
+    """Y = x W^T + bias: float32 [..., columns] -> float32 [..., rows].
+
+    ``accuracy_level`` of a quantized product: 4 multiplies in int8, 1 in float32.
+    """
     product = output if matrix.bias is None else f"{output}.product"
     if matrix.form is None or matrix.scales is None:
         weight = _float32_weight(graph, matrix.values)
@@ -120,10 +123,10 @@ def split_qkv(graph: GraphBuilder, shape: DecoderShape, qkv: str, output: str) -
 def attention(
     graph: GraphBuilder, shape: DecoderShape, qkv: tuple[str, str, str], layer: int, step: CacheStep
 ) -> str:
-    """Rotary embedding, K/V cache update and attention; keys and values are "" where queries are packed QKV.
+    """Rotary embedding, K/V cache update and attention.
 
-    Declares past_key/value and present_key/value of ``layer``, float32 [B, kv_heads, C, head_dim], and returns
-    float32 [B, S, heads * head_dim].
+    ``qkv`` names queries, keys and values; or the packed QKV, "" and "". Declares past_key, past_value, present_key
+    and present_value of ``layer``, float32 [B, kv_heads, C, head_dim], and returns float32 [B, S, heads * head_dim].
     """
     cache = ("batch", shape.kv_heads, "capacity", shape.head_dim)
     past = [graph.input(f"past_{part}.{layer}", "float32", cache) for part in ("key", "value")]
@@ -176,5 +179,5 @@ def _float32_weight(graph: GraphBuilder, tensor: WeightTensor) -> str:
     name = graph.stored(tensor)
     if tensor.dtype == "float32":
         return name
-    # Of a constant: ONNX Runtime converts it once, when it loads the graph.
+    # ONNX Runtime folds the cast of a constant once, when it loads the graph.
     return graph.cast(name, "float32", f"{name}.float32")

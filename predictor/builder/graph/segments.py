@@ -1,7 +1,7 @@
 """``segments/``: the matrix products of a decoder step, as ONNX graphs that take their weights as inputs.
 
-What the graphs are, the names of their weights and who does the rest: :mod:`predictor.segment_index`. The whole step
-in one graph: :mod:`predictor.builder.graph.decoder`.
+The graphs and the names of their weights are described in :mod:`predictor.segment_index`. The whole step in
+one graph: :mod:`predictor.builder.graph.decoder`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def segment_files(architecture: Architecture, weights: WeightFileLayout) -> dict
 
     Args:
         architecture: of the decoder.
-        weights: the tensors of ``decoder.onnx``, in float32 or float16: a step in segments takes the same ones.
+        weights: the layout of the tensors of ``decoder.onnx``, in float32 or float16; segments use the same ones.
     """
     files = {
         graph_file(role): emit_segment(role, *linear_shape(architecture.shape, role), "float16")
@@ -54,7 +54,7 @@ def emit_segment(role: str, n: int, k: int, dtype: str) -> bytes:
         dtype: of x and W: float16, or int8, which gives y in float32, the integer sum times ``INT8_STEP``.
 
     Raises:
-        ValueError: there is no product in ``dtype``.
+        ValueError: ``dtype`` is not supported.
     """
     if dtype not in _RESULT:
         raise ValueError(f"{dtype} is none of {', '.join(_RESULT)}")
@@ -62,8 +62,8 @@ def emit_segment(role: str, n: int, k: int, dtype: str) -> bytes:
     x, weight = graph.input("x", dtype, ("rows", k)), graph.input("weight", dtype, (n, k))
     if dtype == "int8":
         x, weight = _dequantized(graph, x, 1.0), _dequantized(graph, weight, INT8_STEP)
-    # TensorRT and ONNX Runtime take the transposition into the product where it is its direct neighbour. y keeps the
-    # type of the product: with a Cast to float32 behind it, TensorRT 8.6 widens the weights in every call.
+    # TensorRT and ONNX Runtime fuse the transposition into the product only where they are adjacent. y keeps the
+    # type of the product: with a Cast to float32 behind it, TensorRT 8.6 converts the weights in every call.
     transposed = graph.node("Transpose", [weight], "weight.transposed", perm=[1, 0])
     graph.node("MatMul", [x, transposed], "y")
     graph.output("y", _RESULT[dtype], ("rows", n))
@@ -71,7 +71,7 @@ def emit_segment(role: str, n: int, k: int, dtype: str) -> bytes:
 
 
 def _dequantized(graph: GraphBuilder, codes: str, step: float) -> str:
-    """The explicit form of a quantized operand, which TensorRT takes into an int8 product."""
+    """A quantized operand in explicit form, which TensorRT fuses into an int8 product."""
     constants = [graph.constant(np.array(step, np.float32)), graph.constant(np.array(0, np.int8))]
     return graph.node("DequantizeLinear", [codes, *constants], f"{codes}.steps")
 

@@ -1,8 +1,7 @@
 """Weight-only quantization, in the layout of com.microsoft ``MatMulNBits`` and ``GatherBlockQuantized``.
 
-A row's values are cut into blocks of ``block`` neighbours; a block keeps one float32 scale and unsigned codes
-of ``bits`` bits: ``value = (code - 2 ** (bits - 1)) * scale``. Blocks at a row's end are filled up with
-zeros. Pure numpy.
+A row is divided into blocks of ``block`` neighbouring values. A block has one float32 scale and unsigned codes of
+``bits`` bits: ``value = (code - 2 ** (bits - 1)) * scale``. The last block of a row is padded with zeros. Pure numpy.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ Float32Array = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
 _SMALLEST_SCALE = np.float32(1e-37)
-"""A block below it is zero: the inverse of its scale would overflow."""
+"""A block with a smaller scale is stored as zeros: the inverse of the scale would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantFormat:
-    """How a matrix is quantized."""
+    """Parameters of the block quantization of a matrix."""
 
     bits: int
     """8 or 4."""
@@ -35,7 +34,7 @@ class QuantFormat:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that the codes of one block take."""
+        """Size of the codes of one block."""
         return self.block * self.bits // 8
 
     def blocks(self, values: int) -> int:
@@ -47,8 +46,8 @@ def quantize_rows(rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32
     """Quantize float32 [N, K].
 
     Returns:
-        codes uint8 [N, blocks, block_bytes], of 4 bits the even neighbour in the low half; scales float32
-        [N, blocks].
+        Codes, uint8 [N, blocks, block_bytes] (with 4 bits, the value at the even index is in the low half), and
+        scales, float32 [N, blocks].
     """
     count, width = rows.shape
     blocks = form.blocks(width)
@@ -65,7 +64,17 @@ def quantize_rows(rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32
 
 
 def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width: int) -> Float32Array:
-    """The float32 [N, width] that ``codes`` and ``scales`` of :func:`quantize_rows` stand for."""
+    """The inverse of :func:`quantize_rows`.
+
+    Args:
+        codes: uint8 [N, blocks, block_bytes].
+        scales: float32 [N, blocks].
+        form: of the quantization.
+        width: K, without padding.
+
+    Returns:
+        float32 [N, K].
+    """
     if form.bits == 4:
         codes = np.stack((codes & np.uint8(15), codes >> np.uint8(4)), axis=-1).reshape(*codes.shape[:2], -1)
     values = (codes.astype(np.float32) - np.float32(form.zero_point)) * scales[..., None]
@@ -74,9 +83,9 @@ def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width
 
 
 def _scales(values: Float32Array, form: QuantFormat) -> Float32Array:
-    """One scale per block, such that its largest magnitude lands on the outermost code.
+    """One scale per block, which maps the largest magnitude to the outermost code.
 
-    With few codes the asymmetry of -8..7 counts: the sign is chosen so that the largest magnitude takes the code -8.
+    With 4 bits the codes -8..7 are asymmetric: the scale's sign is chosen so that the largest magnitude gets -8.
     """
     low, high = values.min(axis=-1), values.max(axis=-1)
     if form.bits == 8:

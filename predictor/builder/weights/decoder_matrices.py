@@ -1,9 +1,8 @@
-"""Which tensors of a checkpoint make which matrix of the decoder, and in what precision it is kept.
+"""Which checkpoint tensors make up each matrix of the decoder, and in which precision it is stored.
 
-The names on the left are ours (``weights.bin``), those on the right Hugging Face's. Matrices that are
-multiplied with the same input lie below each other as one. Every graph over a release asks here, so all share
-one weight file. Our names are listed in :mod:`predictor.segment_index`. Knows nothing of operators
-(:mod:`predictor.builder.graph.ops`).
+Matrices that are multiplied with the same input are concatenated by rows. All graphs of a release ask here, so they
+share one weight file. Names in ``weights.bin`` are listed in :mod:`predictor.segment_index`; names in the checkpoint
+are Hugging Face's.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ VOCABULARY = "lm_head.weight"
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How the matrices of a release are kept; norms, biases and rotary tables are float32 always."""
+    """How the matrices of a release are stored; norms, biases and rotary tables are always float32."""
 
     name: str
     linear: QuantFormat | None
-    """Of the layers' matrices; None is ``dense``."""
+    """Of the layers' matrices; None stores them as ``dense``."""
     vocabulary: QuantFormat | None
-    """Of embedding and vocabulary projection; the block is halved until it divides a row, as a gather needs it."""
+    """Of embedding and vocabulary projection; the block is reduced to a divisor of the row, as a gather needs."""
     dense: str = "float32"
     """Type, as numpy names it, of matrices that are not quantized."""
 
@@ -45,16 +44,16 @@ PRECISIONS = {
         Precision("int4", QuantFormat(4, 32), QuantFormat(8, 128)),
     )
 }
-"""Measured with ONNX Runtime 1.32 on two cores: in 8 bits a block of 128 is the fastest, and its error hardly differs
-from smaller ones'; in 4 bits one of 32 has a fifth less error than one of 128 and costs some speed. The vocabulary,
-on which every token depends directly, keeps 8 bits."""
+"""Measured with ONNX Runtime 1.32 on two cores: with 8 bits, blocks of 128 are fastest, and
+their error is close to that of smaller ones; with 4 bits, blocks of 32 have a fifth less error than blocks of 128, at
+some cost in speed. The vocabulary, on which every token depends directly, keeps 8 bits."""
 
 _SMALLEST_BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A stored matrix [rows, columns] that inputs [..., columns] are multiplied with, transposed."""
+    """A stored matrix W [rows, columns] of the product y = x W^T, with x [..., columns]."""
 
     rows: int
     columns: int
@@ -67,7 +66,7 @@ class Matrix:
 
 
 class DecoderMatrices:
-    """Asks a :class:`WeightFileLayout` for the matrices of one decoder."""
+    """Adds the matrices of one decoder to a :class:`WeightFileLayout`."""
 
     def __init__(
         self, plan: WeightFileLayout, checkpoint: Checkpoint, architecture: Architecture, precision: Precision
@@ -145,10 +144,10 @@ class DecoderMatrices:
         return self._plan.table("rotary.cos", cosines), self._plan.table("rotary.sin", sines)
 
     def check_all_used(self) -> None:
-        """Refuse a checkpoint with tensors that no graph asked for: config.json does not tell the whole model.
+        """Refuse a checkpoint with tensors that no graph uses: config.json does not describe the whole model.
 
         Raises:
-            BrokenCheckpoint: there is one, or a tied checkpoint also has a vocabulary matrix that differs.
+            BrokenCheckpoint: there is such a tensor, or a tied checkpoint has a vocabulary matrix of its own.
         """
         unused = {
             name

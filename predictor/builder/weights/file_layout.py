@@ -1,9 +1,8 @@
-"""The plan of ``weights.bin``: which tensors it holds, where, and from what they are made.
+"""The layout of ``weights.bin``: which tensors it holds, at which offsets, and their sources in the checkpoint.
 
-Emitting a graph fills the plan (each block asks for the tensors it uses); nothing is read or written here. So
-a build knows every size, and finds every disagreement with the checkpoint, before it writes a byte; and a
-second graph over the same file just asks for the same tensors again. Written by
-:mod:`predictor.builder.weights.writer`.
+Emitting a graph adds the tensors it uses; nothing is read or written here. So a build knows every size, and finds
+every disagreement with the checkpoint, before it writes a byte. A second graph that asks for the same tensors gets
+the same places. The file is written by :mod:`predictor.builder.weights.writer`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.weights.block_quantize import QuantFormat
 
 ALIGNMENT = 4096
-"""Offsets in the file are multiples of this, so that any tensor can be memory-mapped by itself."""
+"""Offsets in the file are multiples of this, so that each tensor can be memory-mapped on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,11 @@ class WeightTensor:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def viewed(self, name: str, shape: tuple[int, ...]) -> WeightTensor:
-        """The same bytes under another name and shape: a tensor that two operators want in two forms is kept once."""
+        """The same bytes under another name and shape, for an operator that wants another shape.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
         view = WeightTensor(name, self.dtype, shape, self.offset)
         if view.nbytes != self.nbytes:
             raise ValueError(f"{self.name}: {self.shape} cannot be viewed as {shape}")
@@ -48,11 +51,11 @@ class WeightTensor:
 
 @dataclass(frozen=True, slots=True)
 class WeightEntry:
-    """What is written, and on a resumed build kept, as one: a tensor, or codes and scales of a quantized matrix."""
+    """The unit of writing and of resuming: one tensor, or the codes and scales of one quantized matrix."""
 
     tensors: tuple[WeightTensor, ...]
     sources: tuple[str, ...] = ()
-    """Checkpoint tensors, one after the other along the first axis."""
+    """Checkpoint tensors, concatenated along the first axis."""
     quantized: QuantFormat | None = None
     table: npt.NDArray[np.float32] | None = None
     """Computed content, instead of sources."""
@@ -69,17 +72,17 @@ class WeightEntry:
 
 
 class WeightFileLayout:
-    """Tensors asked for so far; asking twice for a name gives the same tensor."""
+    """The tensors added so far; adding a name twice returns the same tensor."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._pieces: dict[str, WeightEntry] = {}
+        self._entries: dict[str, WeightEntry] = {}
         self._end = 0
 
     @property
     def entries(self) -> tuple[WeightEntry, ...]:
         """In the order of the file."""
-        return tuple(self._pieces.values())
+        return tuple(self._entries.values())
 
     @property
     def total_bytes(self) -> int:
@@ -89,25 +92,40 @@ class WeightFileLayout:
     def dense(
         self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: str = "float32"
     ) -> WeightTensor:
-        """Tensor of ``dtype``, float32 or float16: ``sources`` of ``shapes``, concatenated along the first axis.
+        """Add a tensor that is not quantized.
+
+        Args:
+            name: in the file.
+            sources: names of checkpoint tensors, concatenated along the first axis.
+            shapes: the shapes that they must have.
+            dtype: float32 or float16.
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: a source is missing or has another shape or an unsupported dtype.
         """
-        if name not in self._pieces:
+        if name not in self._entries:
             shape = self._joined(sources, shapes)
             self._add(WeightEntry(self._place((name, dtype, shape)), tuple(sources)))
-        return self._pieces[name].tensors[0]
+        return self._entries[name].tensors[0]
 
     def quantized(
         self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], form: QuantFormat
     ) -> tuple[WeightTensor, WeightTensor]:
-        """Codes uint8 [N, blocks, block_bytes] and scales float32 [N, blocks] of a matrix [N, K].
+        """Add a matrix [N, K] that is quantized in blocks.
+
+        Args:
+            name: in the file.
+            sources: names of checkpoint tensors, concatenated along the first axis.
+            shapes: the shapes that they must have.
+            form: of the quantization.
+
+        Returns:
+            Codes, uint8 [N, blocks, block_bytes], and scales, float32 [N, blocks].
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: as in :meth:`dense`.
         """
-        if name not in self._pieces:
+        if name not in self._entries:
             rows, width = self._joined(sources, shapes)
             blocks = form.blocks(width)
             tensors = self._place(
@@ -115,18 +133,18 @@ class WeightFileLayout:
                 (f"{name}.scales", "float32", (rows, blocks)),
             )
             self._add(WeightEntry(tensors, tuple(sources), form))
-        codes, scales = self._pieces[name].tensors
+        codes, scales = self._entries[name].tensors
         return codes, scales
 
     def table(self, name: str, values: npt.NDArray[np.float32]) -> WeightTensor:
-        """float32 tensor with content computed by the builder."""
-        if name not in self._pieces:
+        """Add a float32 tensor whose content the builder computed."""
+        if name not in self._entries:
             self._add(WeightEntry(self._place((name, "float32", values.shape)), table=values))
-        return self._pieces[name].tensors[0]
+        return self._entries[name].tensors[0]
 
     def used_sources(self) -> frozenset[str]:
-        """Checkpoint tensors that some entry is made of."""
-        return frozenset(source for entry in self._pieces.values() for source in entry.sources)
+        """Names of the checkpoint tensors that entries are made of."""
+        return frozenset(source for entry in self._entries.values() for source in entry.sources)
 
     def _joined(self, sources: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         for source, shape in zip(sources, shapes, strict=True):
@@ -142,7 +160,7 @@ class WeightFileLayout:
         return tuple(placed)
 
     def _add(self, entry: WeightEntry) -> None:
-        self._pieces[entry.name] = entry
+        self._entries[entry.name] = entry
         self._end = entry.end
 
 

@@ -1,8 +1,8 @@
-"""Writes ``weights.bin`` as planned, slice by slice, and picks up where a killed build stopped.
+"""Writes ``weights.bin`` by its layout, slice by slice, and resumes an interrupted build.
 
-Beside the file lies a journal with one line per finished entry: its end and its digest. A resumed build keeps
-the entries whose bytes still have that digest and writes the rest. Slices are read and converted by several threads
-while the ones before them are hashed and written; memory stays at these few slices whatever the size of a tensor.
+A journal beside the file has one line per finished entry: its end and its digest. A resumed build keeps the entries
+whose bytes still have that digest and writes the rest. Several threads read and convert slices while earlier ones are
+hashed and written, so memory use does not depend on the size of a tensor.
 """
 
 from __future__ import annotations
@@ -28,23 +28,29 @@ from predictor.builder.weights.file_layout import WeightEntry, WeightFileLayout,
 
 JOURNAL_FILE = "weights.journal"
 THREADS = 6
-"""Each converts about 0.5 GB of float16 a second; more than these are faster than one thread hashes."""
+"""Each converts about 0.5 GB of float16 per second; hashing, in one thread, is slower than six of them."""
 
 Array = npt.NDArray[np.generic]
 Slice = tuple[Array, npt.NDArray[np.float32] | None]
-"""Values to be written, and the scales of quantized ones."""
+"""Values to write, and the scales where they are quantized."""
 
 
 def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, reporter: Reporter) -> str:
-    """Write the planned file to ``path``, or finish one that a killed build began.
+    """Write ``weights.bin``, or finish one that an interrupted build began.
+
+    Args:
+        plan: the layout of the file.
+        checkpoint: that the layout's sources are in.
+        path: of the file.
+        reporter: of the progress.
 
     Returns:
         The file's sha256.
 
     Raises:
         BrokenCheckpoint: a source became unreadable.
-        UnsupportedModel: a number does not fit the type in which it is to be kept.
-        OSError: the file cannot be written; what was written stays for a later build.
+        UnsupportedModel: a number is out of the range of its type in the file.
+        OSError: the file cannot be written; a later build resumes from what was written.
     """
     journal = path.with_name(JOURNAL_FILE)
     reporter.begin(f"write {path.name}", plan.total_bytes)
@@ -62,7 +68,7 @@ def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, re
 
 
 class _Writer:
-    """The file being written: its position and its journal."""
+    """The file being written, with its position and its journal."""
 
     def __init__(self, file: BinaryIO, log: BinaryIO, reporter: Reporter) -> None:
         self._file = file
@@ -71,11 +77,15 @@ class _Writer:
         self._position = 0
 
     def keep_finished(self, plan: WeightFileLayout) -> tuple[hashlib._Hash, int]:
-        """Read back what the journal vouches for, and cut the file after it; its digest and number of entries."""
+        """Truncate the file after the last entry with its journalled digest.
+
+        Returns:
+            The digest of what is kept, and the number of entries.
+        """
         lines = _journal(self._log)
         digest, kept = hashlib.sha256(), 0
         for entry, line in zip(plan.entries, lines, strict=False):
-            after, data = self._read_piece(entry, digest)
+            after, data = self._read_entry(entry, digest)
             if line != {"end": entry.end, "sha256": data}:
                 break
             digest, self._position, kept = after, entry.end, kept + 1
@@ -89,7 +99,13 @@ class _Writer:
         return digest, kept
 
     def write(self, entry: WeightEntry, slices: Iterator[Slice], whole: BackgroundDigest) -> None:
-        """Append one entry, to the file and to its digest, and vouch for it."""
+        """Append one entry to the file, to its digest and to the journal.
+
+        Args:
+            entry: the next one of the layout.
+            slices: its content.
+            whole: digest of the whole file.
+        """
         with BackgroundDigest() as own:
             for stored, values in _placed(entry, slices):
                 padding = bytes(max(0, stored.offset - self._position))
@@ -102,20 +118,20 @@ class _Writer:
             sha256 = own.hexdigest()
         if self._position != entry.end:
             raise AssertionError(f"{entry.name} ends at {self._position}, planned was {entry.end}")
-        # No fsync between the two: a resumed build believes no line without reading the bytes it vouches for.
+        # No fsync between the two: a resumed build compares every journalled digest with the bytes in the file.
         self._file.flush()
         self._log.write(_line({"end": entry.end, "sha256": sha256}))
         self._log.flush()
 
-    def _read_piece(self, entry: WeightEntry, before: hashlib._Hash) -> tuple[hashlib._Hash, str]:
-        """The file's digest up to the end of ``entry`` as it lies there, and the entry's own."""
+    def _read_entry(self, entry: WeightEntry, before: hashlib._Hash) -> tuple[hashlib._Hash, str]:
+        """Digests of the file up to the end of ``entry``, and of the entry alone, as they are on the disk."""
         whole, own = before.copy(), hashlib.sha256()
         self._file.seek(self._position)
-        left = entry.end - self._position
-        while left and (data := self._file.read(min(left, 4 << 20))):
+        remaining = entry.end - self._position
+        while remaining and (data := self._file.read(min(remaining, 4 << 20))):
             whole.update(data)
             own.update(data)
-            left -= len(data)
+            remaining -= len(data)
         return whole, own.hexdigest()
 
 
@@ -133,7 +149,7 @@ def _line(line: dict[str, object]) -> bytes:
 
 
 def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], Slice]]:
-    """What makes the content of an entry, slice by slice."""
+    """Functions that compute the content of an entry, one per slice."""
     if entry.table is not None:
         yield partial(_unchanged, entry.table)
     for source in entry.sources:
@@ -143,7 +159,7 @@ def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], 
 
 def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
     """Slices in the order of the file, each with the tensor that it belongs to."""
-    collected = []  # the scales of a whole matrix are small beside its codes, and come after them
+    collected = []  # scales follow the codes of the whole matrix, and are small enough to collect
     for values, scales in slices:
         yield entry.tensors[0], values
         if scales is not None:
@@ -157,7 +173,7 @@ def _unchanged(values: Array) -> Slice:
 
 
 def _converted(read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry) -> Slice:
-    """What ``read`` gives, in the form in which the entry is kept; a number that would become infinite is refused."""
+    """A slice in the form in which the entry is stored; a number that would become infinite is refused."""
     values, stored = read(), entry.tensors[0]
     if entry.quantized is not None:
         return quantize_rows(values, entry.quantized)
