@@ -109,14 +109,14 @@ def _show(profile: PredictorProfile) -> None:
 
     table = Table(title=f"seconds of a step, {profile.hardware}, {profile.precision}")
     table.add_column("sequences", justify="right")
-    for past in profile.step.past:
-        table.add_column(f"{past} tokens held", justify="right")
+    for context_tokens in profile.step.context_tokens:
+        table.add_column(f"{context_tokens} tokens held", justify="right")
     for count, row in zip(profile.step.slots, profile.step.seconds, strict=True):
         table.add_row(str(count), *(f"{seconds * 1000:.2f} ms" for seconds in row))
     Console().print(table)
     print(
         f"a prompt token {profile.prefill_seconds_per_token * 1e6:.1f} µs, a step with prompts "
-        f"{profile.prompt_step_seconds * 1000:.2f} ms, a request {profile.request_seconds * 1000:.2f} ms"
+        f"{profile.prefill_step_seconds * 1000:.2f} ms, a request {profile.request_overhead_seconds * 1000:.2f} ms"
     )
 
 

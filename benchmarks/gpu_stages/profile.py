@@ -171,14 +171,14 @@ def fitted(figures: Mapping[str, Any], source: str) -> PredictorProfile:
             memory=MemoryProfile(
                 figures["weight_bytes"], kv_bytes_per_token, max(0, figures["device_bytes"] - taken)
             ),
-            request_seconds=event_loop_seconds(figures["burst"]),
+            request_overhead_seconds=event_loop_seconds(figures["burst"]),
         ),
     )
     provenance = {
         **profile.provenance,
         "step": f"{profile.provenance['step']}; {figures['gpu']}, {source}",
         "prefill_tokens": "measured: what the predictor was started with",
-        "request_seconds": "measured: its event loop's, by the server's log of a crowd that comes and goes at once",
+        "request_overhead_seconds": "measured: its event loop's, by the server's log of simultaneous requests",
         "start_seconds": "measured: the slower of two starts with the files in the page cache",
         "memory": "measured: size of the plan, K/V by shape; other_bytes is what else the process takes of the GPU",
     }

@@ -161,7 +161,7 @@ def _profile(figures: Figures) -> str:
     for measured in (figures[name] for name in ("profile", "profile-int8") if name in figures):
         profile = measured["profile"]
         step = profile["step"]
-        head = ["sequences", *(f"{past} tokens held, ms" for past in step["past"])]
+        head = ["sequences", *(f"{tokens} tokens held, ms" for tokens in step["context_tokens"])]
         rows = [
             [count, *(f"{1e3 * seconds:.2f}" for seconds in row)]
             for count, row in zip(step["slots"], step["seconds"], strict=True)
@@ -173,7 +173,8 @@ def _profile(figures: Figures) -> str:
 def _beside_steps(measured: Figures) -> str:
     profile = measured["profile"]
     token, step, request = (
-        profile[name] for name in ("prefill_seconds_per_token", "prompt_step_seconds", "request_seconds")
+        profile[name]
+        for name in ("prefill_seconds_per_token", "prefill_step_seconds", "request_overhead_seconds")
     )
     starts = ", ".join(f"{seconds:.1f}" for seconds in measured["starts_s"])
     other = profile["memory"]["other_bytes"] / 2**20

@@ -211,7 +211,7 @@ def _known(
     profile = make_profile(runs, single, info, setting)
     typical, alone = asked[TYPICAL_CALLERS * count], asked[1]
     profile = dataclasses.replace(
-        profile, slots=SLOTS, request_seconds=typical.spent.request_s / typical.requests
+        profile, slots=SLOTS, request_overhead_seconds=typical.spent.request_s / typical.requests
     )
     hops_s = typical.spent.proxy_s / typical.requests + open_loop.generator_s / open_loop.requests
     alone_s = alone.per_request_s() + alone.generator_s / alone.requests

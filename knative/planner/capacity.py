@@ -52,8 +52,8 @@ def alone_seconds(profile: PredictorProfile, traffic: Traffic) -> float:
     """Latency of a long text with nothing else in the pod."""
     prompt, new = long_text(traffic)
     step = profile.step_seconds(1, prompt + new / 2)
-    reading = profile.prompt_step_seconds + prompt * profile.prefill_seconds_per_token
-    return profile.request_seconds + reading + new * step
+    reading = profile.prefill_step_seconds + prompt * profile.prefill_seconds_per_token
+    return profile.request_overhead_seconds + reading + new * step
 
 
 def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
@@ -61,7 +61,7 @@ def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
     prompt = traffic.template_tokens + traffic.chars * traffic.prompt_tokens_per_char
     new = 1 + traffic.chars * traffic.new_tokens_per_char
     step = profile.step_seconds(profile.slots, prompt + new / 2)
-    extra = prompt * profile.prefill_seconds_per_token + profile.request_seconds
+    extra = prompt * profile.prefill_seconds_per_token + profile.request_overhead_seconds
     return 1 / (new * step / profile.slots + extra)
 
 

@@ -216,8 +216,8 @@ def _scaled(profile: PredictorProfile, factor: float) -> PredictorProfile:
     rows = tuple(tuple(value * factor for value in row) for row in step.seconds)
     return dataclasses.replace(
         profile,
-        step=StepTable(step.slots, step.past, rows, step.past_seconds_per_token * factor),
+        step=StepTable(step.slots, step.context_tokens, rows, step.seconds_per_context_token * factor),
         prefill_seconds_per_token=profile.prefill_seconds_per_token * factor,
-        request_seconds=profile.request_seconds * factor,
-        prompt_step_seconds=profile.prompt_step_seconds * factor,
+        request_overhead_seconds=profile.request_overhead_seconds * factor,
+        prefill_step_seconds=profile.prefill_step_seconds * factor,
     )

@@ -136,7 +136,7 @@ def _certainty(best: PlanOption) -> Iterator[str]:
         return
     low, high = band_of(profile)
     yield f"How sure: profile {profile.name} is {profile.kind}" + (
-        f" ({profile.rule})." if profile.rule else "."
+        f" ({profile.derivation})." if profile.derivation else "."
     )
     for field, source in profile.provenance.items():
         yield f"  {field}: {source}"

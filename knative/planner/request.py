@@ -44,9 +44,9 @@ class Demand:
             (self.max_gpus is None or self.max_gpus >= 1, "GPUs must be at least 1"),
             (self.seed >= 0, "seed must be at least 0"),
         )
-        for holds, rule in rules:
+        for holds, derivation in rules:
             if not holds:
-                raise PlanError(rule)
+                raise PlanError(derivation)
 
     @property
     def misses_per_s(self) -> float:

@@ -29,7 +29,7 @@ class ProfileMetadata:
     """None: its shape and limits are not known."""
     memory: MemoryProfile | None = None
     """Measured elsewhere; None: from the shape, and from what the process tells."""
-    request_seconds: float | None = None
+    request_overhead_seconds: float | None = None
     """Measured elsewhere; None: what a single caller waits beyond its steps, its own work included."""
 
 
@@ -97,15 +97,15 @@ def make_profile(
             f"the predictor serves release {info.release}, {release.name} is {release.id}: give the directory of "
             "the one that it serves"
         )
-    prompts = PrefillCost(prompt_token_seconds(single[0], single[-1]), 0.0)
+    prompts = PrefillCost(prefill_token_seconds(single[0], single[-1]), 0.0)
     if full is not None:
         prompts = fit_prefill_cost(runs, single[0], full, prompts)
     table = step_table(runs, prompts)
-    longest = table.past[-1] + max(run.new_tokens for run in runs)
+    longest = table.context_tokens[-1] + max(run.new_tokens for run in runs)
     return PredictorProfile(
         name=metadata.name,
         kind="measured",
-        rule="",
+        derivation="",
         hardware=metadata.hardware,
         slice=metadata.slice,
         release=ProfiledRelease(info.release, info.model, release.decoder if release else None),
@@ -115,19 +115,19 @@ def make_profile(
         prefill_tokens=metadata.prefill_tokens,
         step=table,
         prefill_seconds_per_token=_rounded(prompts.token_seconds),
-        request_seconds=_rounded(
-            request_seconds(single[0], table, prompts)
-            if metadata.request_seconds is None
-            else metadata.request_seconds
+        request_overhead_seconds=_rounded(
+            request_overhead_seconds(single[0], table, prompts)
+            if metadata.request_overhead_seconds is None
+            else metadata.request_overhead_seconds
         ),
         start_seconds=START_SECONDS if metadata.start_seconds is None else metadata.start_seconds,
         memory=metadata.memory or _memory(info, release, longest),
         provenance=_provenance(runs, info, metadata, full),
-        prompt_step_seconds=_rounded(prompts.step_seconds),
+        prefill_step_seconds=_rounded(prompts.step_seconds),
     )
 
 
-def prompt_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
+def prefill_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
     """What a prompt token adds to the step that reads it; both runs have one caller and answers of one token.
 
     Raises:
@@ -172,7 +172,7 @@ def fit_prefill_cost(
     return prompts
 
 
-def request_seconds(single: MeasurementRun, table: StepTable, prompts: PrefillCost) -> float:
+def request_overhead_seconds(single: MeasurementRun, table: StepTable, prompts: PrefillCost) -> float:
     """What a caller waits beyond its steps."""
     reading = prompts.step_seconds + single.prompt_tokens * prompts.token_seconds
     steps = table.at(1, single.prompt_tokens) * single.new_tokens + reading
@@ -190,14 +190,20 @@ def step_table(runs: Sequence[MeasurementRun], prompts: PrefillCost) -> StepTabl
         ProfilingError: the runs are no grid.
     """
     slots = tuple(sorted({run.callers for run in runs}))
-    pasts = tuple(sorted({_past(run) for run in runs}))
-    if len({(run.callers, _past(run)) for run in runs}) != len(runs) or len(runs) != len(slots) * len(pasts):
+    contexts = tuple(sorted({_context_tokens(run) for run in runs}))
+    cells = {(run.callers, _context_tokens(run)) for run in runs}
+    if len(cells) != len(runs) or len(runs) != len(slots) * len(contexts):
         raise ProfilingError("every number of callers must be measured with every length, once")
-    columns = [_column([run for run in runs if _past(run) == past], slots, prompts) for past in pasts]
+    columns = [
+        _column([run for run in runs if _context_tokens(run) == tokens], slots, prompts)
+        for tokens in contexts
+    ]
     seconds = np.maximum.accumulate(np.maximum.accumulate(np.array(columns).T, axis=0), axis=1)
-    slope = (seconds[-1, -1] - seconds[-1, 0]) / (pasts[-1] - pasts[0]) / slots[-1] if len(pasts) > 1 else 0.0
+    slope = 0.0
+    if len(contexts) > 1:
+        slope = (seconds[-1, -1] - seconds[-1, 0]) / (contexts[-1] - contexts[0]) / slots[-1]
     rows = tuple(tuple(_rounded(value) for value in row) for row in seconds.tolist())
-    return StepTable(slots, pasts, rows, _rounded(float(slope)))
+    return StepTable(slots, contexts, rows, _rounded(float(slope)))
 
 
 def _column(runs: Sequence[MeasurementRun], slots: Sequence[int], prompts: PrefillCost) -> list[float]:
@@ -220,7 +226,7 @@ def _prompt_tokens_per_step(run: MeasurementRun) -> float:
     return run.counters.prompt_tokens / run.counters.steps
 
 
-def _past(run: MeasurementRun) -> int:
+def _context_tokens(run: MeasurementRun) -> int:
     return run.prompt_tokens + run.new_tokens // 2
 
 
@@ -262,15 +268,15 @@ def _provenance(
     asked = sum(run.requests for run in runs)
     return {
         "step": f"measured: {asked} requests over HTTP, steps by the predictor's metrics",
-        "step.past_seconds_per_token": "fitted: slope of the last row",
+        "step.seconds_per_context_token": "fitted: slope of the last row",
         "prefill_seconds_per_token": "measured: steps full of prompts, less those without"
         if full
         else "measured: steps with the longest prompts, less those with the shortest",
-        "prompt_step_seconds": "measured: steps with one short prompt, less those without and less its tokens"
+        "prefill_step_seconds": "measured: steps with one short prompt, less those without and less its tokens"
         if full
         else "assumed: nothing",
-        "request_seconds": "measured: one caller's wait, less its steps"
-        if metadata.request_seconds is None
+        "request_overhead_seconds": "measured: one caller's wait, less its steps"
+        if metadata.request_overhead_seconds is None
         else "measured: by whoever gave it",
         "prefill_tokens": "assumed: as given to yiwen profile",
         "start_seconds": "assumed: nobody said"

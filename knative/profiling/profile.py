@@ -1,7 +1,7 @@
-"""PROFILE.json: what a predictor can do, as frozen types. Measured by ``yiwen profile``, or derived from another one.
+"""Predictor profiles: how long the steps of a predictor take and how many bytes it needs, as ``PROFILE.json`` has it.
 
-The simulator asks it one thing, how long a step takes; the planner also asks for bytes. Reading is strict: an unknown
-field, a missing one or an impossible number is refused with the field's name and what to write instead.
+A profile is measured by ``yiwen profile``, or derived from another one. The simulator takes step times from it, the
+planner bytes as well.
 """
 
 from __future__ import annotations
@@ -11,119 +11,175 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from knative.fields import Fields, FieldsError
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
 from protocol.release import DecoderShape
+from protocol.validation import STRICT, validate
 
 PROFILE_SCHEMA = 1
-KINDS = ("measured", "derived")
-PROVENANCE = ("measured", "fitted", "derived", "assumed")
+PROVENANCE_KINDS = ("measured", "fitted", "derived", "assumed")
 SHIPPED = Path(__file__).parents[1] / "profiles"
-"""Profiles that come with Yiwen; ``yiwen simulate --profile NAME`` finds them by name."""
+"""Directory of the profiles that come with Yiwen; ``yiwen simulate --profile NAME`` finds them by name."""
+RENAMED_FIELDS: Mapping[str, str] = {
+    "rule": "derivation",
+    "past": "context_tokens",
+    "past_seconds_per_token": "seconds_per_context_token",
+    "request_seconds": "request_overhead_seconds",
+    "prompt_step_seconds": "prefill_step_seconds",
+}
+"""Former names of fields, and their names now."""
+
+Seconds = Annotated[float, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0)]
 
 
 class ProfileError(Exception):
     """A profile cannot be used. The message names the file, the field and the fix."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class StepTable:
-    """Seconds of a decode step, measured over sequences in it and tokens each of them holds."""
+    """Duration of a decode step by batch size and by context length."""
 
     slots: tuple[int, ...]
-    """Sequences in a step, rising, from 1."""
-    past: tuple[int, ...]
-    """Mean tokens in the cache of each, rising."""
+    """Sequences in the step, rising, from 1."""
+    context_tokens: tuple[int, ...]
+    """Mean tokens in the K/V cache per sequence, rising."""
     seconds: tuple[tuple[float, ...], ...]
-    """[slots][past]."""
-    past_seconds_per_token: float
-    """What one more token of past adds per sequence, beyond the measured columns on either side."""
+    """[slots][context_tokens]."""
+    seconds_per_context_token: Seconds
+    """What one more token of context adds per sequence, outside of the measured columns."""
 
-    def at(self, slots: float, past: float) -> float:
-        """Seconds of a step: bilinear between what was measured.
+    @model_validator(mode="after")
+    def _check(self) -> StepTable:
+        for name, axis in (("slots", self.slots), ("context_tokens", self.context_tokens)):
+            if any(value < 0 for value in axis):
+                raise ValueError(f"{name} must hold no negative number")
+            if not axis or any(a >= b for a, b in itertools.pairwise(axis)):
+                raise ValueError(f"{name} must rise from entry to entry: sort it, drop doubles")
+        if self.slots[0] != 1:
+            raise ValueError("slots must begin with 1: measure a step of one sequence too")
+        rows, columns = len(self.slots), len(self.context_tokens)
+        if len(self.seconds) != rows or any(len(row) != columns for row in self.seconds):
+            raise ValueError(f"seconds must have {rows} rows (slots) of {columns} (context_tokens)")
+        least = min(value for row in self.seconds for value in row)
+        if least < 0:
+            raise ValueError("seconds must hold no negative number")
+        if least == 0:
+            raise ValueError("seconds must be above 0 everywhere: a step takes time")
+        return self
 
-        Beyond the columns it grows by ``past_seconds_per_token`` per sequence and token, never falling below half of
-        the nearest column. Above the last row it follows the slope of the last two.
+    def at(self, slots: float, context_tokens: float) -> float:
+        """Seconds of a step, by bilinear interpolation between the measured points.
+
+        Outside of the measured columns a step changes by ``seconds_per_context_token`` per sequence and token, and is
+        never shorter than half of the nearest column. Above the last row the slope of the last two rows goes on.
 
         Args:
             slots: sequences in the step, at least 1.
-            past: mean tokens that each holds.
+            context_tokens: mean tokens in the K/V cache per sequence.
         """
         row, part = _bracket(self.slots, slots)
-        seconds = self._column(row, past)
+        seconds = self._column(row, context_tokens)
         if part:
-            seconds += part * (self._column(row + 1, past) - seconds)
+            seconds += part * (self._column(row + 1, context_tokens) - seconds)
         return seconds
 
-    def _column(self, row: int, past: float) -> float:
+    def _column(self, row: int, context_tokens: float) -> float:
         seconds = self.seconds[row]
-        inside = min(max(past, self.past[0]), self.past[-1])
-        column, part = _bracket(self.past, inside)
+        inside = min(max(context_tokens, self.context_tokens[0]), self.context_tokens[-1])
+        column, part = _bracket(self.context_tokens, inside)
         value = seconds[column]
         if part:
             value += part * (seconds[column + 1] - value)
-        return max(value / 2, value + (past - inside) * self.slots[row] * self.past_seconds_per_token)
+        beyond = (context_tokens - inside) * self.slots[row] * self.seconds_per_context_token
+        return max(value / 2, value + beyond)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class MemoryProfile:
-    """Bytes on the device, or resident on a CPU."""
+    """Bytes on the device, or resident bytes on a CPU."""
 
-    weight_bytes: int
-    kv_bytes_per_token: int
-    other_bytes: int
-    """Workspace, buffers and what the runtime takes on the side."""
+    weight_bytes: Bytes
+    kv_bytes_per_token: Bytes
+    other_bytes: Bytes
+    """Workspace, buffers and what the runtime allocates."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ProfiledRelease:
-    """Which release was measured."""
+    """The release that was measured."""
 
     id: str
     name: str
-    shape: DecoderShape | None
-    """None where the predictor does not tell it."""
+    shape: DecoderShape | None = None
+    """None where the predictor does not report it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ProfiledRelease:
+        for name, size in dataclasses.asdict(self.shape).items() if self.shape else ():
+            if size < 1:
+                raise ValueError(f"shape.{name} is {size}, it must be at least 1")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class PredictorProfile:
-    """One predictor on one device, or on one slice of one."""
+    """What one predictor does on one device, or on one MIG slice."""
 
     name: str
-    kind: str
-    """``measured`` or ``derived``."""
-    rule: str
+    kind: Literal["measured", "derived"]
+    derivation: str
     """How it was derived, and from which profile; empty for a measured one."""
     hardware: str
     slice: str
     """MIG profile such as ``1g.18gb``, or ``full``."""
     release: ProfiledRelease
     precision: str
-    slots: int
-    """Sequences that decode together."""
-    max_sequence_tokens: int
-    """Prompt and answer together: the length of a slot."""
-    prefill_tokens: int
-    """Prompt tokens one step takes in; one prompt is always let in."""
+    slots: Annotated[int, Field(ge=1)]
+    """Most sequences in a decode step."""
+    max_sequence_tokens: Annotated[int, Field(ge=2)]
+    """Most tokens of prompt and answer together: the length of a slot."""
+    prefill_tokens: Annotated[int, Field(ge=1)]
+    """Most prompt tokens in a step; a single prompt may have more."""
     step: StepTable
-    prefill_seconds_per_token: float
+    prefill_seconds_per_token: Seconds
     """What a prompt token adds to the step that reads it."""
-    request_seconds: float
-    """What a request costs beside its tokens: off the wire, checked, answered. Added to the step it joins."""
-    start_seconds: float
-    """Start of the process to ready, files in the page cache."""
+    request_overhead_seconds: Seconds
+    """Time of the server per request beside the steps: parsing, checks, answer. Added to the step it joins."""
+    start_seconds: Seconds
+    """From the start of the process to ready, with its files in the page cache."""
     memory: MemoryProfile
     provenance: Mapping[str, str]
-    """By field: ``measured``, ``fitted``, ``derived`` or ``assumed``, a colon, and where it is from."""
-    prompt_step_seconds: float = 0.0
-    """What a step that reads prompts takes beside their tokens, however few: on TensorRT it replays no CUDA graph."""
+    """By field: ``measured``, ``fitted``, ``derived`` or ``assumed``, a colon, and the source."""
+    prefill_step_seconds: Seconds = 0.0
+    """What a step with prompts takes beside their tokens. On TensorRT such a step replays no CUDA graph."""
 
-    def step_seconds(self, slots: float, past: float) -> float:
-        """Seconds of a decode step of ``slots`` sequences holding ``past`` tokens each on average."""
-        return self.step.at(slots, past)
+    @model_validator(mode="after")
+    def _check(self) -> PredictorProfile:
+        if self.kind == "derived" and not self.derivation:
+            raise ValueError("derivation must say how a derived profile was derived, and from which")
+        if self.kind == "measured" and self.derivation:
+            raise ValueError('derivation must be "" for a measured profile; or is its kind derived?')
+        if self.slots > 2 * self.step.slots[-1]:
+            raise ValueError(
+                f"slots is {self.slots} but step was measured up to {self.step.slots[-1]} only: "
+                "measure more sequences at once, or lower slots"
+            )
+        for field, text in self.provenance.items():
+            if text.partition(":")[0] not in PROVENANCE_KINDS:
+                raise ValueError(
+                    f"provenance.{field} must begin with one of {', '.join(PROVENANCE_KINDS)} and a colon"
+                )
+        return self
+
+    def step_seconds(self, slots: float, context_tokens: float) -> float:
+        """Seconds of a decode step of ``slots`` sequences with ``context_tokens`` tokens each on average."""
+        return self.step.at(slots, context_tokens)
 
     def to_json(self) -> dict[str, Any]:
         """The document that :func:`read_profile` reads back."""
@@ -134,7 +190,7 @@ def load_profile(name: str | Path) -> PredictorProfile:
     """Read a profile by path, or one of those in :data:`SHIPPED` by name.
 
     Raises:
-        ProfileError: there is none, or it breaks a rule.
+        ProfileError: there is none, or it is not valid.
     """
     path = Path(name)
     if not path.exists() and (SHIPPED / f"{name}.json").exists():
@@ -164,105 +220,30 @@ def read_profile(document: object, place: str) -> PredictorProfile:
         place: where it is from, for messages.
 
     Raises:
-        ProfileError: it breaks a rule; the message names the field.
+        ProfileError: it is not valid; the message names the field.
     """
-    try:
-        fields = Fields(document, place)
-        if fields.integer("schema") != PROFILE_SCHEMA:
-            raise FieldsError(
+    if isinstance(document, Mapping):
+        if document.get("schema") != PROFILE_SCHEMA:
+            raise ProfileError(
                 f"{place}: schema must be {PROFILE_SCHEMA}: measure it again with `yiwen profile`"
             )
-        profile = _profile(fields)
-        fields.finish()
-        _check(profile, place)
-    except FieldsError as error:
-        raise ProfileError(str(error)) from error
-    return profile
+        _refuse_former_names(document, place)
+        _refuse_former_names(document.get("step"), f"{place}.step")
+        document = {name: value for name, value in document.items() if name != "schema"}
+    return validate(PredictorProfile, document, place=place, error=ProfileError)
 
 
-def _profile(fields: Fields) -> PredictorProfile:
-    return PredictorProfile(
-        name=fields.text("name"),
-        kind=fields.choice("kind", KINDS),
-        rule=fields.text("rule"),
-        hardware=fields.text("hardware"),
-        slice=fields.text("slice"),
-        release=_release(fields.inner("release")),
-        precision=fields.text("precision"),
-        slots=fields.integer("slots", least=1),
-        max_sequence_tokens=fields.integer("max_sequence_tokens", least=2),
-        prefill_tokens=fields.integer("prefill_tokens", least=1),
-        step=_step_table(fields.inner("step")),
-        prefill_seconds_per_token=fields.number("prefill_seconds_per_token"),
-        request_seconds=fields.number("request_seconds"),
-        start_seconds=fields.number("start_seconds"),
-        memory=_memory(fields.inner("memory")),
-        provenance=fields.texts("provenance"),
-        prompt_step_seconds=fields.number("prompt_step_seconds", default=0.0),
-    )
-
-
-def _release(fields: Fields) -> ProfiledRelease:
-    shape = fields.inner_if_any("shape")
-    names = [field.name for field in dataclasses.fields(DecoderShape)]
-    sizes = {name: shape.integer(name, least=1) for name in names} if shape else None
-    if shape:
-        shape.finish()
-    release = ProfiledRelease(
-        fields.text("id"), fields.text("name"), DecoderShape(**sizes) if sizes else None
-    )
-    fields.finish()
-    return release
-
-
-def _memory(fields: Fields) -> MemoryProfile:
-    names = [field.name for field in dataclasses.fields(MemoryProfile)]
-    memory = MemoryProfile(**{name: fields.integer(name, least=0) for name in names})
-    fields.finish()
-    return memory
-
-
-def _step_table(fields: Fields) -> StepTable:
-    table = StepTable(
-        slots=tuple(int(value) for value in fields.numbers("slots")),
-        past=tuple(int(value) for value in fields.numbers("past")),
-        seconds=fields.matrix("seconds"),
-        past_seconds_per_token=fields.number("past_seconds_per_token"),
-    )
-    fields.finish()
-    for name, axis in (("slots", table.slots), ("past", table.past)):
-        if not axis or any(a >= b for a, b in itertools.pairwise(axis)):
-            raise FieldsError(f"{fields.place}.{name} must rise from entry to entry: sort it, drop doubles")
-    if table.slots[0] != 1:
-        raise FieldsError(f"{fields.place}.slots must begin with 1: measure a step of one sequence too")
-    if len(table.seconds) != len(table.slots) or any(len(row) != len(table.past) for row in table.seconds):
-        raise FieldsError(
-            f"{fields.place}.seconds must have {len(table.slots)} rows (slots) of {len(table.past)} (past)"
-        )
-    if any(value <= 0 for row in table.seconds for value in row):
-        raise FieldsError(f"{fields.place}.seconds must be above 0 everywhere: a step takes time")
-    return table
-
-
-def _check(profile: PredictorProfile, place: str) -> None:
-    if profile.kind == "derived" and not profile.rule:
-        raise FieldsError(f"{place}: rule must say how a derived profile was derived, and from which")
-    if profile.kind == "measured" and profile.rule:
-        raise FieldsError(f'{place}: rule must be "" for a measured profile; or is its kind derived?')
-    if profile.slots > 2 * profile.step.slots[-1]:
-        raise FieldsError(
-            f"{place}: slots is {profile.slots} but step was measured up to {profile.step.slots[-1]} only: "
-            "measure more sequences at once, or lower slots"
-        )
-    for field, text in profile.provenance.items():
-        if text.partition(":")[0] not in PROVENANCE:
-            raise FieldsError(
-                f"{place}: provenance.{field} must begin with one of {', '.join(PROVENANCE)} and a colon"
+def _refuse_former_names(document: object, place: str) -> None:
+    for name in document if isinstance(document, Mapping) else ():
+        if name in RENAMED_FIELDS:
+            raise ProfileError(
+                f"{place} has the unknown field {name}, did you mean {RENAMED_FIELDS[name]}? Rename it, or measure "
+                "again with `yiwen profile`"
             )
 
 
 def _bracket(axis: tuple[int, ...], value: float) -> tuple[int, float]:
-    """Index of the entry below ``value``, and the part of the way to the next.
+    """Index of the entry below ``value``, and where ``value`` lies between that entry and the next, as a fraction.
 
     Below the first entry it is that one; beyond the last the slope of the last two goes on.
     """

@@ -169,7 +169,11 @@ class _Simulation:
 
         def make() -> SimulatedPod:
             return PredictorPod(
-                self._clock, self._thread, model, predictor.profile.request_seconds, service.revision.leave
+                self._clock,
+                self._thread,
+                model,
+                predictor.profile.request_overhead_seconds,
+                service.revision.leave,
             )
 
         service = SimulatedService(

@@ -63,7 +63,7 @@ def test_a_profile_is_measured_and_can_be_fitted_again(random_release_dir: Path,
     assert [run["callers"] for run in figures["full"]] == [4, 4]  # 26 would fill its steps, it has 4 slots
     assert list(figures["http"]) == ["1"]
     assert len(figures["burst"]["answers"]) == 1 + load.REQUESTS_PER_CALLER
-    assert found.request_seconds == 0.0  # one caller is no crowd
+    assert found.request_overhead_seconds == 0.0  # one caller is no crowd
     assert profile.fitted(figures, "this run") == found
     profile.write_profile(figures["profile"], tmp_path / "profiles")
     assert load_profile(tmp_path / "profiles" / "7b-h100-full-float16.json") == found

@@ -25,8 +25,8 @@ def test_a_profile_reads_back_what_it_wrote() -> None:
 
 def test_a_measured_point_is_itself() -> None:
     for row, slots in enumerate(TABLE.slots):
-        for column, past in enumerate(TABLE.past):
-            assert TABLE.at(slots, past) == pytest.approx(TABLE.seconds[row][column])
+        for column, context_tokens in enumerate(TABLE.context_tokens):
+            assert TABLE.at(slots, context_tokens) == pytest.approx(TABLE.seconds[row][column])
 
 
 def test_between_points_it_is_bilinear() -> None:
@@ -46,9 +46,9 @@ def test_above_the_last_row_the_slope_goes_on() -> None:
 
 @given(st.floats(1, 64), st.floats(0, 4096), st.floats(0, 30), st.floats(0, 1000))
 def test_steps_never_get_faster_with_more_in_them(
-    slots: float, past: float, more: float, longer: float
+    slots: float, context_tokens: float, more: float, longer: float
 ) -> None:
-    assert 0 < TABLE.at(slots, past) <= TABLE.at(slots + more, past + longer) + 1e-12
+    assert 0 < TABLE.at(slots, context_tokens) <= TABLE.at(slots + more, context_tokens + longer) + 1e-12
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -67,15 +67,18 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda d: d.update(slots=0), "PROFILE.json.slots is 0, it must be at least 1"),
         (lambda d: d.update(slots=64), "step was measured up to 4 only"),
         (lambda d: d.update(kind="guessed"), "kind must be one of measured, derived"),
-        (lambda d: d.update(kind="derived"), "rule must say how a derived profile was derived"),
-        (lambda d: d.update(rule="halved"), 'rule must be "" for a measured profile'),
+        (lambda d: d.update(kind="derived"), "derivation must say how a derived profile was derived"),
+        (lambda d: d.update(derivation="halved"), 'derivation must be "" for a measured profile'),
         (lambda d: d["step"].update(slots=[4, 1]), "step.slots must rise"),
         (lambda d: d["step"].update(slots=[2, 4]), "step.slots must begin with 1"),
         (lambda d: d["step"].update(seconds=[[0.1, 0.2]]), "must have 2 rows"),
         (lambda d: d["step"].update(seconds=[[0.1, 0.0], [0.1, 0.2]]), "must be above 0 everywhere"),
         (lambda d: d["step"].update(seconds=[[0.1, -1], [0.1, 0.2]]), "must hold no negative number"),
         (lambda d: d.update(start_seconds=float("nan")), "start_seconds must be a finite number"),
-        (lambda d: d.update(request_seconds=-1), "request_seconds is -1, it must be at least 0"),
+        (
+            lambda d: d.update(request_overhead_seconds=-1),
+            "request_overhead_seconds is -1, it must be at least 0",
+        ),
         (lambda d: d["memory"].update(weight_bytes=1.5), "weight_bytes must be a whole number"),
         (lambda d: d["release"].update(shape={"layers": 1}), "release.shape.hidden is missing"),
         (
@@ -86,6 +89,23 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     ],
 )
 def test_a_broken_profile_names_the_field_and_the_fix(
+    change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    with pytest.raises(ProfileError, match=message):
+        read_profile(broken(change), "PROFILE.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(rule=d.pop("derivation")), "field rule, did you mean derivation"),
+        (
+            lambda d: d["step"].update(past=d["step"].pop("context_tokens")),
+            r"PROFILE.json.step has the unknown field past, did you mean context_tokens",
+        ),
+    ],
+)
+def test_a_former_name_of_a_field_is_refused_with_the_new_one(
     change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(ProfileError, match=message):

@@ -21,7 +21,7 @@ from knative.profiling.fitting import (
     ProfileMetadata,
     least_disturbed,
     make_profile,
-    prompt_token_seconds,
+    prefill_token_seconds,
     step_table,
 )
 from knative.profiling.measurement import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
@@ -78,10 +78,10 @@ def test_a_running_predictor_is_measured_and_written_down(
     assert measured.release.id == release.id
     assert measured.release.shape == release.decoder
     assert measured.step.slots == (1, 4)  # 64 callers are more than its slots
-    assert measured.step.past == (11, 67)
+    assert measured.step.context_tokens == (11, 67)
     assert measured.max_sequence_tokens == release.limits.max_sequence_tokens
     assert 0 < measured.step_seconds(1, 11) <= measured.step_seconds(4, 67) < 1
-    assert measured.request_seconds > 0
+    assert measured.request_overhead_seconds > 0
     assert measured.memory.kv_bytes_per_token == release.decoder.kv_values_per_token * 4
     assert measured.start_seconds == 1.5
     assert "wrote" in capsys.readouterr().out
@@ -153,13 +153,17 @@ SETTING = ProfileMetadata("made-up", "paper", "full", 512, None, None)
 def test_the_parts_of_made_up_runs_are_found_again() -> None:
     found = make_profile(GRID, SINGLE, FACTS, SETTING)
     assert found.prefill_seconds_per_token == pytest.approx(1e-5)
-    assert found.step.past == (20, 120)
+    assert found.step.context_tokens == (20, 120)
     for count in (1, 2, 4):
-        for past in (20, 120):
-            assert found.step_seconds(count, past) == pytest.approx(0.001 * (1 + count) + 1e-6 * count * past)
-    assert found.step.past_seconds_per_token == pytest.approx(1e-6, rel=1e-3)
+        for context_tokens in (20, 120):
+            assert found.step_seconds(count, context_tokens) == pytest.approx(
+                0.001 * (1 + count) + 1e-6 * count * context_tokens
+            )
+    assert found.step.seconds_per_context_token == pytest.approx(1e-6, rel=1e-3)
     # a caller waits 2 ms beyond its steps, which the single run's 2 ms steps hold 20 us less of
-    assert found.request_seconds == pytest.approx(0.002 + 0.002 - found.step_seconds(1, 10), rel=0.01)
+    assert found.request_overhead_seconds == pytest.approx(
+        0.002 + 0.002 - found.step_seconds(1, 10), rel=0.01
+    )
     assert found.slots == 8
 
 
@@ -168,10 +172,10 @@ def test_what_prompts_take_is_found_in_steps_that_are_full_of_them() -> None:
     light = made_up(1, 10, 1, step=0.002 + 10e-6 + 0.003 + 10 * 1e-5)
     full = made_up(4, 50, 1, step=0.005 + 4 * 50e-6 + 0.003 + 4 * 50 * 1e-5)
     found = make_profile(GRID, [light, SINGLE[1]], FACTS, SETTING, full=full)
-    taken = found.step_seconds(4, 50) + found.prompt_step_seconds + 200 * found.prefill_seconds_per_token
+    taken = found.step_seconds(4, 50) + found.prefill_step_seconds + 200 * found.prefill_seconds_per_token
     assert taken == pytest.approx(full.counters.step_seconds / full.counters.steps, rel=1e-3)
     assert found.prefill_seconds_per_token == pytest.approx(2e-5, rel=0.1)
-    assert found.prompt_step_seconds == pytest.approx(0.003, rel=0.05)
+    assert found.prefill_step_seconds == pytest.approx(0.003, rel=0.05)
     assert (
         found.provenance["prefill_seconds_per_token"] == "measured: steps full of prompts, less those without"
     )
@@ -185,14 +189,14 @@ def test_steps_that_had_prompts_are_told_from_those_that_had_none() -> None:
 
 def test_without_such_steps_a_prompt_is_what_it_is_alone() -> None:
     found = make_profile(GRID, SINGLE, FACTS, SETTING)
-    assert (found.prefill_seconds_per_token, found.prompt_step_seconds) == (approx(1e-5), 0.0)
+    assert (found.prefill_seconds_per_token, found.prefill_step_seconds) == (approx(1e-5), 0.0)
 
 
 def test_what_was_measured_elsewhere_is_taken_as_it_is() -> None:
     memory = MemoryProfile(1, 2, 3)
-    metadata = dataclasses.replace(SETTING, memory=memory, request_seconds=0.0007)
+    metadata = dataclasses.replace(SETTING, memory=memory, request_overhead_seconds=0.0007)
     found = make_profile(GRID, SINGLE, FACTS, metadata)
-    assert (found.memory, found.request_seconds) == (memory, 0.0007)
+    assert (found.memory, found.request_overhead_seconds) == (memory, 0.0007)
     assert found.provenance["memory"].startswith("measured")
     on_a_gpu = make_profile(GRID, SINGLE, dataclasses.replace(FACTS, backend="tensorrt"), SETTING)
     assert on_a_gpu.memory.other_bytes == GPU_OTHER_BYTES
@@ -227,7 +231,7 @@ def test_runs_that_are_no_grid_are_refused() -> None:
     with pytest.raises(ProfilingError, match="every number of callers must be measured with every length"):
         step_table(GRID[:-1], PrefillCost(0.0, 0.0))
     with pytest.raises(ProfilingError, match="needs two lengths"):
-        prompt_token_seconds(SINGLE[0], SINGLE[0])
+        prefill_token_seconds(SINGLE[0], SINGLE[0])
 
 
 def test_a_release_that_is_not_served_is_refused(random_release_dir: Path) -> None:
@@ -247,6 +251,6 @@ def test_a_written_profile_is_json_with_its_provenance(tmp_path: Path) -> None:
 def test_an_installation_without_the_client_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "knative.profiling", None)
+    monkeypatch.setitem(sys.modules, "knative.profiling.measurement", None)
     assert main(["profile", "--hardware", "a CPU"]) == 1
     assert "pip install 'yiwen[transformer]'" in capsys.readouterr().err

@@ -26,6 +26,8 @@ from knative.planner.hardware.gpus import GpuModel, GpuSlice
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import MemoryProfile, PredictorProfile, ProfiledRelease, StepTable
 
+MODULE = "knative/planner/hardware/derive.py"
+"""Where a derived profile says that its rules are."""
 MEMORY_FRACTION = 0.92
 """As ``YIWEN_GPU_MEMORY_FRACTION``."""
 LAUNCH_SECONDS = 2.2e-5
@@ -95,7 +97,7 @@ def derive_profile(
         reference,
         name=f"{model.name}-{target.gpu.key}-{target.gpu_slice.name}-{precision}",
         kind="derived",
-        rule=f"from {reference.name}, by bytes read, bandwidth and arithmetic: knative/planner/hardware/derive.py",
+        derivation=f"from {reference.name}, by bytes read, bandwidth and arithmetic: {MODULE}",
         hardware=target.gpu.name,
         slice=target.gpu_slice.name,
         release=_release(reference, measured_on, target),
@@ -119,23 +121,25 @@ def _steps(
     """Steps up to ``most`` slots and tokens of past, none faster than ``prefill`` seconds per sequence."""
     slower = bandwidth(measured_on) / bandwidth(target)
 
-    def seconds(count: int, past: int) -> float:
-        ratio = _read(target.model, reference.precision, count, past) / _read(
-            measured_on.model, reference.precision, count, past
+    def seconds(count: int, context_tokens: int) -> float:
+        ratio = _read(target.model, reference.precision, count, context_tokens) / _read(
+            measured_on.model, reference.precision, count, context_tokens
         )
-        reading = reference.step_seconds(count, past) - LAUNCH_SECONDS * measured_on.model.decoder.layers
+        reading = (
+            reference.step_seconds(count, context_tokens) - LAUNCH_SECONDS * measured_on.model.decoder.layers
+        )
         launching = LAUNCH_SECONDS * target.model.decoder.layers
         return max(launching + reading * slower * ratio, count * prefill)
 
     slots, tokens = most
     counts = tuple(sorted({*(n for n in reference.step.slots if n < slots), slots}))
-    pasts = tuple(sorted({*reference.step.past, 0, tokens}))
+    contexts = tuple(sorted({*reference.step.context_tokens, 0, tokens}))
     more_kv = target.model.kv_bytes_per_token / measured_on.model.kv_bytes_per_token
     return StepTable(
         slots=counts,
-        past=pasts,
-        seconds=tuple(tuple(_rounded(seconds(n, past)) for past in pasts) for n in counts),
-        past_seconds_per_token=_rounded(reference.step.past_seconds_per_token * slower * more_kv),
+        context_tokens=contexts,
+        seconds=tuple(tuple(_rounded(seconds(n, tokens)) for tokens in contexts) for n in counts),
+        seconds_per_context_token=_rounded(reference.step.seconds_per_context_token * slower * more_kv),
     )
 
 
@@ -149,8 +153,8 @@ def flops(target: DerivationTarget) -> float:
     return target.gpu.flops * target.gpu_slice.compute_share
 
 
-def _read(model: ModelShape, precision: str, count: int, past: int) -> float:
-    return model.read_bytes(precision) + count * past * model.kv_bytes_per_token
+def _read(model: ModelShape, precision: str, count: int, context_tokens: int) -> float:
+    return model.read_bytes(precision) + count * context_tokens * model.kv_bytes_per_token
 
 
 def _release(

@@ -19,7 +19,7 @@ from knative.profiling.profile import PredictorProfile
 from knative.simulator.engine.events import Clock, EndCallback, SimulatedRequest, Status
 from knative.simulator.engine.processors import Processor
 
-PAST_GRAIN = 16
+CONTEXT_BUCKET_TOKENS = 16
 """Tokens of past per entry of the table of steps: finer than any profile was measured."""
 
 
@@ -31,7 +31,7 @@ class DecodingModel:
     prefill_tokens: int
     queue_tokens: int
     prefill_seconds_per_token: float
-    prompt_step_seconds: float
+    prefill_step_seconds: float
     """Of a step that reads prompts, beside their tokens."""
     table: tuple[tuple[float, ...], ...]
     """[sequences][past // PAST_GRAIN] seconds of a step."""
@@ -45,16 +45,17 @@ class DecodingModel:
             slots: sequences that decode together, at most the profile's.
             queue_tokens: as ``YIWEN_QUEUE_TOKENS``.
         """
-        pasts = range(0, profile.max_sequence_tokens + 2 * PAST_GRAIN, PAST_GRAIN)
-        rows = [(0.0,) * len(pasts)]
+        contexts = range(0, profile.max_sequence_tokens + 2 * CONTEXT_BUCKET_TOKENS, CONTEXT_BUCKET_TOKENS)
+        rows = [(0.0,) * len(contexts)]
         for count in range(1, slots + 1):
-            rows.append(tuple(profile.step_seconds(count, past + PAST_GRAIN / 2) for past in pasts))
+            middles = (tokens + CONTEXT_BUCKET_TOKENS / 2 for tokens in contexts)
+            rows.append(tuple(profile.step_seconds(count, tokens) for tokens in middles))
         return cls(
             slots,
             profile.prefill_tokens,
             queue_tokens,
             profile.prefill_seconds_per_token,
-            profile.prompt_step_seconds,
+            profile.prefill_step_seconds,
             tuple(rows),
         )
 
@@ -64,11 +65,11 @@ class SimulatedDecoder:
 
     __slots__ = (
         "_clock",
+        "_context_tokens",
         "_first_step_end",
         "_jump_end_step",
         "_model",
         "_on_end",
-        "_past",
         "_processor",
         "_running",
         "_running_order",
@@ -103,7 +104,7 @@ class SimulatedDecoder:
         """A heap by the step that ends each."""
         self._running_order: deque[SimulatedRequest] = deque()
         """The running in the order they were let in, some of them ended already."""
-        self._past = 0
+        self._context_tokens = 0
         """Sum of the tokens in the slots."""
         self._step = 0.0
         """When the jump began, on the processor's clock; meaningless while idle."""
@@ -159,7 +160,7 @@ class SimulatedDecoder:
     def _jumped(self, _: object) -> None:
         done = self._jump_end_step - self.steps
         self.steps = self._jump_end_step
-        self._past += done * len(self._running)
+        self._context_tokens += done * len(self._running)
         now = self._clock.now
         self.busy_seconds += self._processor.now - self._step
         running = self._running
@@ -167,7 +168,7 @@ class SimulatedDecoder:
         over: list[tuple[SimulatedRequest, Status]] = []
         while running and running[0][0] <= self.steps:
             request = heapq.heappop(running)[2]
-            self._past -= request.prompt + request.new
+            self._context_tokens -= request.prompt + request.new
             over.append((request, Status.OK if now <= request.deadline else Status.TIMEOUT))
         late = self._running_order
         while late and (late[0].ends_at <= self.steps or late[0].deadline <= now):
@@ -183,7 +184,7 @@ class SimulatedDecoder:
     def _abort(self, request: SimulatedRequest) -> None:
         self._running = [entry for entry in self._running if entry[2] is not request]
         heapq.heapify(self._running)
-        self._past -= request.prompt + request.new - (request.ends_at - self.steps)
+        self._context_tokens -= request.prompt + request.new - (request.ends_at - self.steps)
 
     def _begin(self) -> None:
         """Let prompts in and start the next jump, if there is anything to do."""
@@ -197,11 +198,11 @@ class SimulatedDecoder:
         if self.waiting and count < model.slots:
             steps = 1  # the prefill budget left some waiting
         row = model.table[count]
-        mean_past = (self._past + (steps >> 1) * count) // (count * PAST_GRAIN)
+        mean_past = (self._context_tokens + (steps >> 1) * count) // (count * CONTEXT_BUCKET_TOKENS)
         self._step_seconds = seconds = row[mean_past] if mean_past < len(row) else row[-1]
         first = seconds
         if prompt_tokens:
-            first += model.prompt_step_seconds + prompt_tokens * model.prefill_seconds_per_token
+            first += model.prefill_step_seconds + prompt_tokens * model.prefill_seconds_per_token
         remaining_s = self._running_order[0].deadline - self._clock.now
         if remaining_s < first + (steps - 1) * seconds:
             steps = min(steps, 1 + max(0, math.ceil((remaining_s - first) / seconds)))
@@ -225,5 +226,5 @@ class SimulatedDecoder:
             request.ends_at = self.steps + request.new
             heapq.heappush(running, (request.ends_at, request.index, request))
             self._running_order.append(request)
-        self._past += tokens
+        self._context_tokens += tokens
         return tokens

@@ -72,7 +72,7 @@ class PredictorPod(SimulatedPod):
         clock: Clock,
         threads: ThreadFactory,
         model: DecodingModel,
-        request_seconds: float,
+        request_overhead_seconds: float,
         on_leave: LeaveCallback,
     ) -> None:
         """An idle pod.
@@ -81,12 +81,12 @@ class PredictorPod(SimulatedPod):
             clock: the simulation's.
             threads: for its event loop and its decoder.
             model: what its decoder can do.
-            request_seconds: of its event loop per request, half of them on the way in.
+            request_overhead_seconds: of its event loop per request, half of them on the way in.
             on_leave: is told of requests that leave.
         """
         super().__init__(clock.now)
         self._loop = threads().event_loop()
-        self._way_seconds = request_seconds / 2
+        self._way_seconds = request_overhead_seconds / 2
         self._on_leave = on_leave
         self.decoder = SimulatedDecoder(clock, threads(), model, self._answer)
 

@@ -63,7 +63,6 @@ class SimulatedRequest:
     __slots__ = (
         "arrived",
         "backend",
-        "cost",
         "deadline",
         "ends_at",
         "followers",
@@ -71,7 +70,6 @@ class SimulatedRequest:
         "index",
         "key",
         "new",
-        "past",
         "prompt",
         "reserved",
         "status",

@@ -83,7 +83,9 @@ def test_the_best_says_what_goes_with_it(usual: CapacityPlan) -> None:
 
 def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> None:
     demand = Demand(qps=100, p99_s=0.8)
-    own = dataclasses.replace(load_profile("7b-h200-3g.71gb-int8"), name="mine", kind="measured", rule="")
+    own = dataclasses.replace(
+        load_profile("7b-h200-3g.71gb-int8"), name="mine", kind="measured", derivation=""
+    )
     candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, (own,))
     taken = {c.label: c.profile.name for c in candidates if c.profile}
     assert taken["h200 3g.71gb int8"] == "mine"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knative.profiling.profile import PredictorProfile, load_profile
-from knative.simulator.cluster.decoding import PAST_GRAIN, DecodingModel, SimulatedDecoder
+from knative.simulator.cluster.decoding import CONTEXT_BUCKET_TOKENS, DecodingModel, SimulatedDecoder
 from knative.simulator.cluster.pods import PredictorPod
 from knative.simulator.engine.events import Clock, SimulatedRequest, Status
 from knative.simulator.engine.processors import DedicatedCore
@@ -53,7 +53,7 @@ def pod_of(measured: PredictorProfile, clock: Clock, left: Callable[[], None], s
     """A pod that tells ``left`` of each answer."""
     model = DecodingModel.of(measured, slots=slots, queue_tokens=10**9)
     return PredictorPod(
-        clock, lambda: DedicatedCore(clock), model, measured.request_seconds, lambda *_: left()
+        clock, lambda: DedicatedCore(clock), model, measured.request_overhead_seconds, lambda *_: left()
     )
 
 
@@ -91,7 +91,7 @@ def stepping(model: DecodingModel, given: list[Arrival]) -> Ends:
             tokens, let_in = tokens + a.prompt, let_in + 1
             running[index] = [a.new]
         seconds = model.table[len(running)][0]
-        now += seconds + tokens * model.prefill_seconds_per_token + bool(tokens) * model.prompt_step_seconds
+        now += seconds + tokens * model.prefill_seconds_per_token + bool(tokens) * model.prefill_step_seconds
         for index in list(running):
             running[index][0] -= 1
             if not running[index][0]:
@@ -124,7 +124,7 @@ def test_steps_grow_with_what_the_slots_hold() -> None:
         prefill_tokens=10_000,
     )
     model = DecodingModel.of(rising, slots=4, queue_tokens=10**9)
-    assert model.table[1][0] == pytest.approx(0.010 + 0.010 * PAST_GRAIN / 2 / 256)
+    assert model.table[1][0] == pytest.approx(0.010 + 0.010 * CONTEXT_BUCKET_TOKENS / 2 / 256)
     short, long = (jumping(model, [Arrival(0.0, prompt=p, new=50)])[0][1] - p * 0.001 for p in (8, 200))
     assert long - short == pytest.approx(50 * 0.010 * 192 / 256, rel=0.03)
 

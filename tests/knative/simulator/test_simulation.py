@@ -223,7 +223,7 @@ def test_requests_that_find_no_connection_to_the_predictor_get_429_in_time() -> 
 
 def test_a_canary_gets_its_share_and_its_own_pods() -> None:
     stable = scenario(fixed(1)).predictors[0]
-    slow = profile(name="slow", request_seconds=1.0)
+    slow = profile(name="slow", request_overhead_seconds=1.0)
     both = (
         dataclasses.replace(stable, share=0.9),
         dataclasses.replace(stable, name="canary", share=0.1, profile=slow),
