@@ -37,10 +37,12 @@ from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.cache.tiers import cache_policy, store_settings
 from transformer.cache.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 from transformer.config import TransformerConfig
+from transformer.generation.item_keys import key_of
+from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages, canonical_tag, resolve_tag
-from transformer.texts.segments import Document, Job, Segment, split_request
+from transformer.texts.segments import split_request
 from transformer.texts.sentences import split_sentences
 
 FAILED = 1
@@ -118,15 +120,15 @@ class Memory:
         """
         if len(document.parts) == 1:
             return [(segment, translation.strip()) for segment in document.segments]
-        sentences = [each.strip() for each in split_sentences(translation, document.direction.target)]
+        sentences = [each.strip() for each in split_sentences(translation, document.pair.target)]
         if len(sentences) != len(document.parts):
             return None
         pairs = list(zip(document.parts, sentences, strict=True))
         if any(isinstance(part, str) and part.strip() != sentence for part, sentence in pairs):
             return None
         found = [(part, sentence) for part, sentence in pairs if isinstance(part, Segment)]
-        target = document.direction.target
-        flagged = (self.guards.flags(part.normal, each, target, FinishReason.STOP) for part, each in found)
+        target = document.pair.target
+        flagged = (self.guards.flags(part.item.text, each, target, FinishReason.STOP) for part, each in found)
         return None if any(flagged) else found
 
 
@@ -241,8 +243,8 @@ def keyed_entries(
         else:
             for segment, translation in parts:
                 # People made it: it is as good as it gets.
-                entry = CacheEntry(segment.normal, translation, 1.0)
-                yield Job((segment,)).key(memory.release, {}), entry
+                entry = CacheEntry(segment.item.text, translation, 1.0)
+                yield key_of(segment.item, memory.release), entry
 
 
 def _fits(value: bytes, max_bytes: int, warmed: Warmed) -> bool:

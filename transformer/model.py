@@ -35,7 +35,6 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import forwarded_headers
 from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.router import PredictorRouter
-from transformer.predictors.usage import CountedPredictor
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
 from transformer.texts.glossary import GlossaryMatcher
@@ -164,10 +163,9 @@ def create_model(
     name = name or release.name
     metrics = metrics or TransformerMetrics(release.id)
     router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)
-    predictor = CountedPredictor(router)
     guards = Guards(spec)
     generator = Generator(
-        release=release.id, tokenizer=tokenizer, guards=guards, predictor=predictor, metrics=metrics
+        release=release.id, tokenizer=tokenizer, guards=guards, predictor=router, metrics=metrics
     )
     cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(
@@ -184,7 +182,7 @@ def create_model(
         ),
     )
     streamed = StreamedGenerator(
-        release=release.id, tokenizer=tokenizer, generator=generator, predictor=predictor
+        release=release.id, tokenizer=tokenizer, generator=generator, predictor=router
     )
     texts = TextGeneration(release=release.id, pipeline=pipeline, generator=streamed)
     return TranslatorModel(name, release, pipeline, texts, router, cache)

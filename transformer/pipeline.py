@@ -1,14 +1,13 @@
-"""The context of a request: languages, cache, what must be generated, cache. Values in, values out.
+"""Translating a request: split its texts, look them up, have the misses generated, put the translations together.
 
-It decides nothing itself: what can be decided without waiting lies in :mod:`transformer.texts.segments`, what is done
-about misses in :mod:`transformer.generation.miss_coordinator`, and each neighbour that is waited for (cache,
-generator) is passed in. It knows nothing of KServe (:mod:`transformer.model`).
+The pipeline knows nothing of KServe (:mod:`transformer.model`) and waits for its neighbours only: the cache, and
+:mod:`transformer.generation.miss_coordinator`. docs/life-of-a-request.md follows a request through it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,14 +16,15 @@ from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, 
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
 from transformer.generation.generator import Generator, run_in_thread
+from transformer.generation.item_keys import key_of
 from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
-from transformer.request_context import RequestContext, options_of
-from transformer.texts.answers import Answer, translation_of
-from transformer.texts.attempts import GenerationResult
+from transformer.request_context import RequestContext
+from transformer.texts.documents import Document, translation_of, work_items
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
-from transformer.texts.segments import Document, Identity, Job, jobs_of, split_request
+from transformer.texts.segments import split_request
+from transformer.texts.work_item import WorkItem, WorkResult
 
 
 class FitsTokenizer(Protocol):
@@ -76,36 +76,36 @@ class Pipeline:
         self._clock = clock
 
     async def translate(self, request: TranslateRequest, headers: Mapping[str, str]) -> TranslateResponse:
-        """Translate all texts of a request, or raise.
+        """Translate all texts of a request.
 
         Args:
             request: as the caller sent it.
-            headers: what travels on to the predictor.
+            headers: sent on to the predictor.
 
         Raises:
             YiwenError: the request is not one for this release, or the predictor could not answer it in time.
         """
         context = self.begin(request, headers)
         documents = await self.split(request)
-        answers = await self.answers(jobs_of(documents), context)
-        translations = tuple(translation_of(document, answers) for document in documents)
+        results = await self.results(work_items(documents), context)
+        translations = tuple(translation_of(document, results) for document in documents)
         self.count(documents, translations)
         return TranslateResponse(translations, self._release)
 
     async def close(self) -> None:
-        """End what is still under way; requests that wait for it fail with 503."""
+        """Cancel what is in progress; requests that wait for it fail with 503."""
         await self._misses.close()
 
     def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> RequestContext:
-        """The context of a request that has just arrived."""
+        """The context of a request that arrives now."""
         limit_ms = self._bounds.max_deadline_ms
         deadline = Deadline.of_request(
             request.deadline_ms, default_ms=limit_ms, max_ms=limit_ms, clock=self._clock
         )
-        return RequestContext(headers, request.max_new_tokens, deadline, options_of(request))
+        return RequestContext(headers, request.max_new_tokens, deadline)
 
     async def split(self, request: TranslateRequest) -> list[Document]:
-        """The request's texts, taken apart.
+        """The request's texts as documents.
 
         Raises:
             YiwenError: the request is not one for this release.
@@ -113,50 +113,50 @@ class Pipeline:
         return await run_in_thread(
             request.texts,
             lambda: split_request(
-                request, self._languages, self._bounds.max_texts, self._whole, self._glossaries
+                request, self._languages, self._bounds.max_texts, self._is_whole, self._glossaries
             ),
         )
 
-    async def look_up(self, jobs: Sequence[Job], context: RequestContext) -> list[Answer | None]:
-        """What the cache has for each job, in order; at most one round trip."""
-        wanted = [(job.key(self._release, context.options), job.first.normal) for job in jobs]
-        found = await look_up(self._cache, wanted, self._metrics)
+    async def look_up(self, items: Sequence[WorkItem]) -> list[WorkResult | None]:
+        """What the cache has for each item, in order, in one round trip at most."""
+        lookups = [(key_of(item, self._release), item.text) for item in items]
+        entries = await look_up(self._cache, lookups, self._metrics)
         return [
-            None if entry is None else Answer(entry.text, entry.confidence, CacheStatus.HIT)
-            for entry in found
+            None if entry is None else WorkResult(entry.text, entry.confidence, CacheStatus.HIT)
+            for entry in entries
         ]
 
-    def in_progress(self, job: Job, context: RequestContext) -> bool:
-        """Whether ``job`` is being generated, so that :meth:`answers` would wait for that."""
-        return self._misses.in_progress(job, context)
+    def in_progress(self, item: WorkItem) -> bool:
+        """Whether ``item`` is being generated, so that :meth:`results` would wait for that generation."""
+        return self._misses.in_progress(item)
 
-    async def answers(self, jobs: Sequence[Job], context: RequestContext) -> dict[Identity, Answer]:
-        """Each job's answer, by what its segments have in common.
+    async def results(self, items: Sequence[WorkItem], context: RequestContext) -> dict[WorkItem, WorkResult]:
+        """The result of each item, from the cache or generated.
 
         Raises:
             YiwenError: the predictor could not answer all of them in time.
         """
-        found = await self.look_up(jobs, context)
-        missing = [job for job, answer in zip(jobs, found, strict=True) if answer is None]
-        made = iter(await self._misses.answer(missing, context) if missing else ())
+        found = await self.look_up(items)
+        missing = [item for item, result in zip(items, found, strict=True) if result is None]
+        generated = iter(await self._misses.answer(missing, context) if missing else ())
         return {
-            job.first.identity: next(made) if answer is None else answer
-            for job, answer in zip(jobs, found, strict=True)
+            item: next(generated) if result is None else result
+            for item, result in zip(items, found, strict=True)
         }
 
-    async def store(self, made: Sequence[tuple[Job, GenerationResult]], context: RequestContext) -> None:
-        """Cache what no guard objects to of what was generated for this release."""
-        await self._misses.store(made, context)
-
-    def _whole(self, text: str) -> bool:
-        """Whether a text is translated as one, whatever sentences it has."""
-        return not self._bounds.split_always and self._tokenizer.fits(text)
+    async def store(self, results: Iterable[tuple[WorkItem, WorkResult]]) -> None:
+        """Cache the results that no guard flags, of what was generated for this release."""
+        await self._misses.store(results)
 
     def count(self, documents: Sequence[Document], translations: Sequence[Translation]) -> None:
         """Count what was answered."""
         lengths: dict[tuple[str, str, CacheStatus], list[int]] = {}
         for document, translation in zip(documents, translations, strict=True):
-            kind = (translation.source, document.direction.target, translation.cache)
+            kind = (translation.source, document.pair.target, translation.cache)
             lengths.setdefault(kind, []).append(len(document.text))
         for (source, target, cache), characters in lengths.items():
             self._metrics.answered(source=source, target=target, cache=cache, characters=characters)
+
+    def _is_whole(self, text: str) -> bool:
+        """Whether a text is translated as one, whatever sentences it has."""
+        return not self._bounds.split_always and self._tokenizer.fits(text)

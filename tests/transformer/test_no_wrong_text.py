@@ -22,16 +22,15 @@ from protocol.messages import CacheStatus, FinishReason
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
-from transformer.cache.cache_key import normal_text
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorTooLate
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.request_context import RequestContext
-from transformer.texts.attempts import GenerationResult
-from transformer.texts.languages import LanguagePair, Languages
-from transformer.texts.segments import Job, Segment
+from transformer.texts.languages import Languages
+from transformer.texts.normal_form import normal_text
+from transformer.texts.work_item import WorkItem, WorkResult
 from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = 100_000
@@ -65,13 +64,12 @@ class Faulty:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self.jobs = 0
+        self.items = 0
         self.at_work: Counter[tuple[Wish, str]] = Counter()
 
-    async def generate(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
-        options = dict(context.options)
-        names = [(job.first.identity, str(sorted(options.items()))) for job in jobs]
-        self.jobs += len(jobs)
+    async def generate(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
+        names = [(wish_of(item), str(item.options)) for item in items]
+        self.items += len(items)
         self.at_work.update(names)
         assert max(self.at_work[name] for name in names) == 1, "one generation of a text at a time"
         try:
@@ -82,16 +80,16 @@ class Faulty:
             )[0]
             if error is not None:
                 raise error
-            return [self._made(job, options) for job in jobs]
+            return [self._result(item) for item in items]
         finally:
             self.at_work.subtract(names)
 
-    def _made(self, job: Job, options: dict[str, str]) -> GenerationResult | None:
+    def _result(self, item: WorkItem) -> WorkResult:
         chance = self._rng.random()
         if chance < 0.02:
-            return None
+            return WorkResult("", 0.5, finish_reason=FinishReason.DEADLINE)
         flags = ("ratio",) if chance < 0.05 else ()
-        return GenerationResult(truth(job.first.identity, options), 0.5, FinishReason.STOP, flags)
+        return WorkResult(truth(wish_of(item), dict(item.options)), 0.5, flags=flags)
 
 
 @pytest.fixture
@@ -137,23 +135,27 @@ def draw(rng: random.Random) -> Wish:
     return rng.choice(("en", "zh")), "zh" if common else rng.choice(("en", "zh-Hant")), text
 
 
-def job_of(wish: Wish) -> Job:
+def item_of(wish: Wish, options: dict[str, str]) -> WorkItem:
     source, target, text = wish
-    return Job((Segment(0, text, text, LanguagePair(source, target, needs_model=True), text),))
+    return WorkItem(text, source, target, options=tuple(sorted(options.items())))
+
+
+def wish_of(item: WorkItem) -> Wish:
+    return item.source, item.target, item.text
 
 
 async def ask(pipeline: Pipeline, rng: random.Random, seen: Counter[str]) -> None:
     """One request: its answers are those of the dictionary, or it has none."""
     wishes = list({draw(rng): None for _ in range(rng.choice((1, 1, 1, 1, 2)))})
     options = rng.choice(OPTIONS)
-    context = RequestContext({}, None, Deadline.after(60.0), options)
+    context = RequestContext({}, None, Deadline.after(60.0))
     try:
-        answers = await pipeline.answers([job_of(wish) for wish in wishes], context)
+        results = await pipeline.results([item_of(wish, options) for wish in wishes], context)
     except YiwenError as error:
         seen[type(error).__name__] += 1
         return
     for wish in wishes:
-        answer = answers[wish]
+        answer = results[item_of(wish, options)]
         assert answer.text == truth(wish, options)
         seen[answer.cache.value] += 1
 
@@ -180,7 +182,7 @@ async def test_no_text_gets_another_ones_answer(
     for _ in range(10):
         for pipelines, share in ((alone, 0.9), (replicas, 0.1)):
             await storm([each for each, _ in pipelines], int(REQUESTS * share / 10), rng, seen)
-    print(dict(seen), [generator.jobs for _, generator in (*alone, *replicas)])
+    print(dict(seen), [generator.items for _, generator in (*alone, *replicas)])
     wanted = {status.value for status in CacheStatus if status is not CacheStatus.BYPASS}
     assert wanted | {"left", "NotReady", "InvalidRequest", "PredictorTooLate"} == set(seen)
     assert min(seen[status] for status in wanted) > REQUESTS / 50

@@ -7,7 +7,6 @@ different tuples have the same bytes before hashing, wherever one field ends and
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -23,7 +22,7 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
         source: language tag as the release writes it.
         target: language tag as the release writes it.
         options: what else changes the answer, by name; the order does not matter.
-        text: as :func:`normal_text` returns it.
+        text: as :func:`transformer.texts.normal_form.normal_text` returns it.
 
     Returns:
         ``KEY_BYTES`` bytes.
@@ -43,11 +42,6 @@ def _begun(release: str, source: str, target: str) -> hashlib.blake2b:
     for field in (release, source, target):
         _add(digest, field)
     return digest
-
-
-def normal_text(text: str) -> str:
-    """The text that is translated, cached and compared: in Unicode NFC, without outer white space."""
-    return unicodedata.normalize("NFC", text.strip())
 
 
 def _add(digest: hashlib.blake2b, field: str) -> None:

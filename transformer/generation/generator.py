@@ -1,53 +1,47 @@
-"""Translations that the cache does not have: prompts, the predictor, text, guards, a second attempt where one helps.
+"""Translations that the cache does not have: prompts, the predictor, guards, second attempts.
 
-It neither looks anything up nor keeps anything (:mod:`transformer.pipeline`); how attempts differ
-:mod:`transformer.texts.attempts` says, and what speaks against an answer :mod:`transformer.texts.guards`.
+:mod:`transformer.generation.attempts` says how attempts differ, :mod:`transformer.texts.guards` flags their results.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
-from protocol.messages import (
-    FinishReason,
-    GenerateRequest,
-    GenerateResponse,
-    Generation,
-    SamplingParams,
-)
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
 from transformer.errors import PredictorFault, PredictorTooLate
-from transformer.metrics import TransformerMetrics
-from transformer.predictors.interface import Predictor
-from transformer.request_context import RequestContext
-from transformer.texts.attempts import (
-    GREEDY,
+from transformer.generation.attempts import (
     Attempt,
-    GenerationResult,
     best,
+    first_attempt,
     second_attempts,
     translation_by_glossary,
 )
+from transformer.metrics import TransformerMetrics
+from transformer.predictors.interface import Predictor
+from transformer.request_context import RequestContext
 from transformer.texts.guards import Guards
-from transformer.texts.segments import Job
 from transformer.texts.terms import replace_renderings
-from transformer.tokens.tokenizer import PromptTokenizer
+from transformer.texts.work_item import WorkItem, WorkResult
+from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 INLINE_CHARACTERS = 8_000
-"""Requests up to this size are prepared on the event loop, in at most a few milliseconds; larger ones in a thread,
-which costs about 0.1 ms more and keeps the loop free for everybody else."""
+"""Requests up to this size are prepared on the event loop, in a few milliseconds at most. Larger ones are prepared in
+a thread, which costs about 0.1 ms more and does not block the loop."""
 
 CHARACTERS_PER_TEXT = 40
-"""What each text costs beside its characters, in characters."""
+"""The cost of each text besides its characters, in characters."""
 
 _Result = TypeVar("_Result")
 
 
 class Generator:
-    """Has texts translated under one release. Holds no state of any request."""
+    """Has texts translated under one release. Keeps no state of any request."""
 
     def __init__(
         self,
@@ -59,6 +53,16 @@ class Generator:
         metrics: TransformerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            release: id of the release whose tokenizer makes the prompts.
+            tokenizer: of the release.
+            guards: of the release.
+            predictor: continues prompts.
+            metrics: of this process.
+            clock: monotonic, seconds; for the metrics.
+        """
         self._release = release
         self._tokenizer = tokenizer
         self._guards = guards
@@ -66,89 +70,91 @@ class Generator:
         self._metrics = metrics
         self._clock = clock
 
-    async def generate(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
-        """What each job comes to, in order; None for one that the deadline cut.
+    async def generate(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
+        """The result of each item, in order; one that the deadline cut is not complete.
 
         Raises:
-            YiwenError: the predictor could not answer, or a text cannot be put to it.
+            YiwenError: the predictor could not answer, or no prompt can be made of a text.
         """
-        ready = [translation_by_glossary(job.first.normal, job.first.terms) for job in jobs]
-        asked = [job for job, made in zip(jobs, ready, strict=True) if made is None]
-        answers = iter(await self._ask(asked, context) if asked else ())
-        return [next(answers) if made is None else made for made in ready]
-
-    async def _ask(self, jobs: Sequence[Job], context: RequestContext) -> list[GenerationResult | None]:
-        """What the model makes of each job."""
-        first = await self._attempt([(job, Attempt(job.first.normal)) for job in jobs], GREEDY, context)
-        return await self.retry_flagged(list(zip(jobs, first, strict=True)), context)
+        known = [translation_by_glossary(item) for item in items]
+        asked = [item for item, result in zip(items, known, strict=True) if result is None]
+        generated: list[WorkResult] = []
+        if asked:
+            first = await self._attempt([first_attempt(item) for item in asked], context)
+            generated = await self.retry_flagged(list(zip(asked, first, strict=True)), context)
+        answers = iter(generated)
+        return [next(answers) if result is None else result for result in known]
 
     async def retry_flagged(
-        self, made: Sequence[tuple[Job, GenerationResult | None]], context: RequestContext
-    ) -> list[GenerationResult | None]:
-        """``made``, with a second attempt in place of each flagged one that it helped."""
-        wanted: list[tuple[int, Job, Attempt]] = []
-        for number, (job, each) in enumerate(made):
-            if each is not None and self._guards.retries:
-                bounded = context.max_new_tokens is not None
-                attempts = second_attempts(job.first.normal, each, bounded=bounded, terms=job.first.terms)
-                # One that masks made too long would fail the call, and with it those of all other texts.
-                fitting = (attempt for attempt in attempts if self._tokenizer.fits(attempt.text))
-                wanted += [(number, job, attempt) for attempt in fitting]
-        others: dict[int, list[tuple[Attempt, GenerationResult]]] = {}
-        for params in {attempt.params: None for _, _, attempt in wanted}:
-            some = [each for each in wanted if each[2].params == params]
-            asked = {_purpose(*each): each[1:] for each in some}
-            answers = dict(zip(asked, await self._once_more([*asked.values()], params, context), strict=True))
-            for number, job, attempt in some:
-                answer = answers[_purpose(number, job, attempt)]
-                others.setdefault(number, []).extend([(attempt, answer)] if answer is not None else [])
+        self, results: Sequence[tuple[WorkItem, WorkResult]], context: RequestContext
+    ) -> list[WorkResult]:
+        """``results``, with a second attempt in place of each flagged one that it improved."""
+        attempts = [each for item, first in results for each in self._second_attempts(item, first, context)]
+        answered: dict[WorkItem, list[tuple[Attempt, WorkResult]]] = {}
+        tokens: Counter[WorkItem] = Counter()
+        for params in {attempt.params: None for attempt in attempts}:
+            same = [attempt for attempt in attempts if attempt.params == params]
+            distinct = {attempt.prompt_identity: attempt for attempt in same}
+            made = await self._try_again(list(distinct.values()), context)
+            answers = dict(zip(distinct, made, strict=True))
+            for attempt, answer in zip(distinct.values(), made, strict=True):
+                tokens[attempt.item] += answer.generated_tokens
+            for attempt in same:
+                answered.setdefault(attempt.item, []).append((attempt, answers[attempt.prompt_identity]))
         return [
-            each and best(each, self._others(job, each, others.get(number, ())))
-            for number, (job, each) in enumerate(made)
+            replace(
+                best(first, self._candidates(item, first, answered[item])),
+                generated_tokens=first.generated_tokens + tokens[item],
+            )
+            if item in answered
+            else first
+            for item, first in results
         ]
 
-    def _others(
-        self, job: Job, first: GenerationResult, answers: Sequence[tuple[Attempt, GenerationResult]]
-    ) -> list[GenerationResult]:
-        """What second attempts come to, the one that leaves most of the first answer as it is before the others."""
-        whole = [made for attempt, made in answers if attempt.rendering_of is None]
+    def _second_attempts(self, item: WorkItem, first: WorkResult, context: RequestContext) -> list[Attempt]:
+        if not first.is_complete or not self._guards.retries:
+            return []
+        attempts = second_attempts(item, first, is_limited=context.max_new_tokens is not None)
+        # A text that its masks made too long would fail the call for all texts.
+        return [attempt for attempt in attempts if self._tokenizer.fits(attempt.text)]
+
+    def _candidates(
+        self, item: WorkItem, first: WorkResult, answers: Sequence[tuple[Attempt, WorkResult]]
+    ) -> list[WorkResult]:
+        """The results of second attempts; the one that changes the first answer least comes first."""
+        whole = [result for attempt, result in answers if attempt.rendering_of is None]
         renderings = {
-            attempt.rendering_of: made.text
-            for attempt, made in answers
-            if attempt.rendering_of is not None and made.finish_reason is FinishReason.STOP
+            attempt.rendering_of: result.text
+            for attempt, result in answers
+            if attempt.rendering_of is not None and result.finish_reason is FinishReason.STOP
         }
-        put = replace_renderings(job.first.terms, first.text, renderings) if renderings else None
-        if put is None:
+        text = replace_renderings(item.terms, first.text, renderings) if renderings else None
+        if text is None:
             return whole
-        return [self._judged(job, put, first.confidence, first.finish_reason), *whole]
+        return [self._judged(item, text, replace(first, flags=())), *whole]
 
-    async def _once_more(
-        self, wanted: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
-    ) -> Sequence[GenerationResult | None]:
-        """As :meth:`_attempt`; a failure is none of the caller's, who has an answer already, if a flagged one."""
+    async def _try_again(self, attempts: Sequence[Attempt], context: RequestContext) -> list[WorkResult]:
+        """As :meth:`_attempt`, but a failure is ignored: the caller has a first result, if a flagged one."""
         try:
-            return await self._attempt(wanted, params, context)
+            return await self._attempt(attempts, context)
         except YiwenError:
-            return [None] * len(wanted)
+            return [WorkResult("", 0.0, finish_reason=FinishReason.DEADLINE)] * len(attempts)
 
-    async def _attempt(
-        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
-    ) -> list[GenerationResult | None]:
-        """What attempts that share ``params`` come to, in one call; None for those that the deadline cut."""
-        response = await self._call(await self.request(attempts, params, context), context)
-        rows = zip(attempts, response.generations, strict=True)
-        return [self.made(job, attempt, generation) for (job, attempt), generation in rows]
+    async def _attempt(self, attempts: Sequence[Attempt], context: RequestContext) -> list[WorkResult]:
+        """The results of attempts with the same sampling parameters, in one call to the predictor."""
+        response = await self._call(await self.request(attempts, context), context)
+        return [self.result(*row) for row in zip(attempts, response.generations, strict=True)]
 
-    async def request(
-        self, attempts: Sequence[tuple[Job, Attempt]], params: SamplingParams, context: RequestContext
-    ) -> GenerateRequest:
-        """What the predictor is asked for attempts that share ``params``.
+    async def request(self, attempts: Sequence[Attempt], context: RequestContext) -> GenerateRequest:
+        """The request to the predictor for attempts with the same sampling parameters.
 
         Raises:
-            YiwenError: a text cannot be put to the model, or no time is left.
+            YiwenError: no prompt can be made of a text, or the deadline has passed.
         """
         started = self._clock()
-        texts = [job.to_encode(attempt.text) for job, attempt in attempts]
+        texts = [
+            TextToEncode(each.item.index, each.text, each.item.source, each.item.target) for each in attempts
+        ]
         prompts = await run_in_thread(
             [text.text for text in texts], lambda: self._tokenizer.encode(texts, context.max_new_tokens)
         )
@@ -159,10 +165,10 @@ class Generator:
         return GenerateRequest(
             prompts=tuple(prompt.token_ids for prompt in prompts),
             max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
-            params=params,
+            params=attempts[0].params,
             release=self._release,
             deadline_ms=remaining_ms,
-            max_repeats=tuple(self._guards.max_repeats(job.first.normal) for job, _ in attempts),
+            max_repeats=tuple(self._guards.max_repeats(attempt.item.text) for attempt in attempts),
         )
 
     async def _call(self, request: GenerateRequest, context: RequestContext) -> GenerateResponse:
@@ -179,37 +185,31 @@ class Generator:
             )
         return response
 
-    def made(self, job: Job, attempt: Attempt, generation: Generation) -> GenerationResult | None:
-        """What an attempt came to; None if the deadline left it incomplete."""
-        if generation.finish_reason is FinishReason.DEADLINE:
-            return None
+    def result(self, attempt: Attempt, generation: Generation) -> WorkResult:
+        """What the model generated for an attempt, as text, with the flags of the guards."""
         written = self._tokenizer.decode(generation.token_ids).strip()
-        if attempt.rendering_of is not None:
-            return GenerationResult(written, generation.confidence, generation.finish_reason, ())
-        return self._judged(job, attempt.read(written), generation.confidence, generation.finish_reason)
+        result = WorkResult(
+            written,
+            generation.confidence,
+            finish_reason=generation.finish_reason,
+            generated_tokens=len(generation.token_ids),
+        )
+        if not result.is_complete or attempt.rendering_of is not None:
+            return result
+        return self._judged(attempt.item, attempt.unmask(written), result)
 
-    def _judged(
-        self, job: Job, text: str | None, confidence: float, finish_reason: FinishReason
-    ) -> GenerationResult:
-        """An answer and its flags; None as ``text`` is one that lost what it had to keep."""
-        _, target, normal = job.first.identity
+    def _judged(self, item: WorkItem, text: str | None, result: WorkResult) -> WorkResult:
+        """``result`` with ``text`` and its flags; None as text is an answer that lost what it had to keep."""
         flags: tuple[str, ...] = ("placeholder",)
         if text is not None:
-            flags = self._guards.flags(normal, text, target, finish_reason, job.first.terms)
+            flags = self._guards.flags(item.text, text, item.target, result.finish_reason, item.terms)
         for kind in flags:
             self._metrics.guard_failures.labels(kind).inc()
-        return GenerationResult(text or "", confidence, finish_reason, flags)
-
-
-def _purpose(number: int, job: Job, attempt: Attempt) -> tuple[str | int, ...]:
-    """What an attempt at the text ``number`` is for: equal for those that one answer serves."""
-    if attempt.rendering_of is not None:
-        return attempt.rendering_of, *job.first.identity[:2]
-    return number, attempt.text
+        return replace(result, text=text or "", flags=flags)
 
 
 async def run_in_thread(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:
-    """Run ``work`` on ``texts`` here if it is small, else in a thread."""
+    """Run ``work`` on ``texts`` in a thread, or on the event loop if it is small."""
     if sum(map(len, texts)) + CHARACTERS_PER_TEXT * len(texts) <= INLINE_CHARACTERS:
         return work()
     return await asyncio.to_thread(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
@@ -18,12 +18,11 @@ from transformer.cache.entries import Cache, CacheEntry
 from transformer.cache.leases import NO_LEASES, LeaseState, SharedLeases
 from transformer.errors import PredictorTooLate
 from transformer.generation.generator import Generator
-from transformer.generation.single_flight import DeadlinePassed, SharedCall, SharedResult, SingleFlight
+from transformer.generation.item_keys import key_of
+from transformer.generation.single_flight import DeadlinePassed, SharedCall, SingleFlight
 from transformer.metrics import TransformerMetrics
 from transformer.request_context import RequestContext
-from transformer.texts.answers import Answer
-from transformer.texts.attempts import GenerationResult
-from transformer.texts.segments import Job
+from transformer.texts.work_item import WorkItem, WorkResult
 
 FIRST_POLL_S = 0.005
 """Until the first poll for another replica's result; a short title takes longer than that on any device."""
@@ -32,18 +31,17 @@ POLL_GROWTH = 1.5
 MAX_POLL_S = 0.1
 """Longest time between polls: 10 round trips a second for all texts of one call."""
 
-Wanted = tuple[bytes, str]
-"""Key and normal text: should two texts have one key, they still do not share a translation."""
-
-_Value = GenerationResult | CacheEntry
-_Call = SharedCall[Wanted, _Value]
+_Call = SharedCall[WorkItem, WorkResult]
+_States = Mapping[WorkItem, CacheEntry | LeaseState]
+"""What the shared cache has of each item: its translation, or the state of its lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One run of a call's work."""
 
-    jobs: Mapping[Wanted, Job]
+    lookups: Mapping[WorkItem, tuple[bytes, str]]
+    """The key and the text of each item, as the shared cache needs them."""
     context: RequestContext
     """Of the leader's request, with the call's deadline."""
     call: _Call
@@ -78,39 +76,36 @@ class MissCoordinator:
         self._metrics = metrics.single_flight
         self._sharing = sharing
         self._rng = rng
-        self._single_flight: SingleFlight[Wanted, _Value] = SingleFlight(metrics.single_flight)
+        self._single_flight: SingleFlight[WorkItem, WorkResult] = SingleFlight(metrics.single_flight)
 
-    async def answer(self, jobs: Sequence[Job], context: RequestContext) -> list[Answer]:
-        """Each job's answer, in order; unflagged ones are cached, also when the deadline cuts the others.
+    async def answer(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
+        """The result of each item, in order; unflagged ones are cached, also when the deadline cuts the others.
 
         Raises:
             YiwenError: the predictor could not answer all of them in time.
         """
-        by_key = {self._key(job, context): job for job in jobs}
 
-        async def work(wanted: Sequence[Wanted], call: _Call) -> None:
-            run = _Run(by_key, replace(context, deadline=call.deadline), call)
-            found = await self._sharing.acquire(wanted)
-            await self._proceed(dict(zip(wanted, found, strict=True)), run)
+        async def work(led: Sequence[WorkItem], call: _Call) -> None:
+            lookups = {item: (key_of(item, self._release), item.text) for item in led}
+            run = _Run(lookups, replace(context, deadline=call.deadline), call)
+            await self._proceed(await self._acquire(led, run), run)
 
         try:
-            results = await self._single_flight.run(list(by_key), context.deadline, work)
+            results = await self._single_flight.run(items, context.deadline, work)
         except DeadlinePassed:
             raise PredictorTooLate(context.deadline.timeout_s) from None
-        return [_answer(job, result) for job, result in zip(jobs, results, strict=True)]
+        return [result.value if result.is_leader else result.value.shared() for result in results]
 
-    def in_progress(self, job: Job, context: RequestContext) -> bool:
-        """Whether ``job`` is being generated or waited for, so that :meth:`answer` would join that call."""
-        return self._single_flight.in_progress(self._key(job, context))
+    def in_progress(self, item: WorkItem) -> bool:
+        """Whether ``item`` is being generated or waited for, so that :meth:`answer` would join that call."""
+        return self._single_flight.in_progress(item)
 
-    async def store(self, generated: Sequence[tuple[Job, GenerationResult]], context: RequestContext) -> None:
-        """Cache the results that no guard flags. The generator has checked that they are of this release."""
+    async def store(self, results: Iterable[tuple[WorkItem, WorkResult]]) -> None:
+        """Cache the complete results that no guard flags. The generator has checked that they are of this release."""
         entries = {
-            job.key(self._release, context.options): CacheEntry(
-                job.first.normal, result.text, result.confidence
-            )
-            for job, result in generated
-            if not result.flags
+            key_of(item, self._release): CacheEntry(item.text, result.text, result.confidence)
+            for item, result in results
+            if result.is_complete and not result.flags
         }
         if entries:
             await self._cache.put_many(entries)
@@ -119,18 +114,11 @@ class MissCoordinator:
         """Cancel what is in progress."""
         await self._single_flight.close(NotReady("the transformer is stopping; retry", retry_after_s=1.0))
 
-    def _key(self, job: Job, context: RequestContext) -> Wanted:
-        return job.key(self._release, context.options), job.first.normal
-
-    async def _proceed(self, found: Mapping[Wanted, CacheEntry | LeaseState], run: _Run) -> None:
+    async def _proceed(self, states: _States, run: _Run) -> None:
         """Generate what no other replica generates, while waiting for the rest."""
-        self._resolve_entries(found, run)
-        busy = [each for each, state in found.items() if state is LeaseState.BUSY]
-        own = [
-            each
-            for each, state in found.items()
-            if state is LeaseState.HELD or state is LeaseState.UNAVAILABLE
-        ]
+        self._resolve_entries(states, run)
+        busy = [item for item, state in states.items() if state is LeaseState.BUSY]
+        own = _own(states)
         if own and busy:
             await asyncio.gather(self._generate(own, run), self._follow(busy, run))
         elif own:
@@ -138,63 +126,61 @@ class MissCoordinator:
         elif busy:
             await self._follow(busy, run)
 
-    async def _generate(self, wanted: Sequence[Wanted], run: _Run) -> None:
-        self._metrics.roles.labels("leader").inc(len(wanted))
-        jobs = [run.jobs[each] for each in wanted]
+    async def _generate(self, items: Sequence[WorkItem], run: _Run) -> None:
+        self._metrics.roles.labels("leader").inc(len(items))
         try:
-            results = await self._generator.generate(jobs, run.context)
-            rows = list(zip(wanted, jobs, results, strict=True))
-            await self.store([(job, result) for _, job, result in rows if result is not None], run.context)
-            for key, _, result in rows:
-                if result is not None:
-                    run.call.resolve(key, result)
+            results = list(zip(items, await self._generator.generate(items, run.context), strict=True))
+            await self.store(results)
+            for item, result in results:
+                if result.is_complete:
+                    run.call.resolve(item, result)
         except (InvalidRequest, NotFound, TooLong) as error:
-            run.call.fail_leader(wanted, error)  # it names a text by its place in the leader's request
+            run.call.fail_leader(items, error)  # it names a text by its place in the leader's request
         except Exception as error:  # noqa: BLE001  raised in those that wait
-            run.call.fail(wanted, error)
+            run.call.fail(items, error)
         finally:
-            self._sharing.release([key for key, _ in wanted])
+            self._sharing.release([run.lookups[item][0] for item in items])
 
-    async def _follow(self, wanted: Sequence[Wanted], run: _Run) -> None:
+    async def _follow(self, items: Sequence[WorkItem], run: _Run) -> None:
         """Poll for what other replicas generate until the call's deadline; generate what they give up."""
         pause_s = FIRST_POLL_S
-        waiting = list(wanted)
+        waiting = list(items)
         while waiting:
             await asyncio.sleep(pause_s * (0.5 + 0.5 * self._rng()))
             pause_s = min(POLL_GROWTH * pause_s, MAX_POLL_S)
             if run.context.deadline.has_passed:
                 return
-            found = await self._poll(waiting)
-            given_up = [
-                each
-                for each, state in found.items()
-                if state is LeaseState.HELD or state is LeaseState.UNAVAILABLE
-            ]
-            if given_up:
+            states = await self._poll(waiting, run)
+            if given_up := _own(states):
                 self._metrics.events.labels("taken_over").inc(len(given_up))
-                await self._proceed(found, run)
+                await self._proceed(states, run)
                 return
-            self._resolve_entries(found, run)
-            waiting = [each for each, state in found.items() if state is LeaseState.BUSY]
+            self._resolve_entries(states, run)
+            waiting = [item for item, state in states.items() if state is LeaseState.BUSY]
 
-    async def _poll(self, wanted: Sequence[Wanted]) -> dict[Wanted, CacheEntry | LeaseState]:
-        """The state of each text; leases that ended without a translation are claimed."""
-        found = dict(zip(wanted, await self._sharing.peek(wanted), strict=True))
-        free = [each for each, state in found.items() if state is LeaseState.FREE]
+    async def _acquire(self, items: Sequence[WorkItem], run: _Run) -> dict[WorkItem, CacheEntry | LeaseState]:
+        """LeaseState the lease of each item."""
+        states = await self._sharing.acquire([run.lookups[item] for item in items])
+        return dict(zip(items, states, strict=True))
+
+    async def _poll(self, items: Sequence[WorkItem], run: _Run) -> dict[WorkItem, CacheEntry | LeaseState]:
+        """The state of each item; leases that ended without a translation are acquired."""
+        found = await self._sharing.peek([run.lookups[item] for item in items])
+        states = dict(zip(items, found, strict=True))
+        free = [item for item, state in states.items() if state is LeaseState.FREE]
         if free:
-            found.update(zip(free, await self._sharing.acquire(free), strict=True))
-        return found
+            states.update(await self._acquire(free, run))
+        return states
 
-    def _resolve_entries(self, found: Mapping[Wanted, CacheEntry | LeaseState], run: _Run) -> None:
-        for each, state in found.items():
+    def _resolve_entries(self, states: _States, run: _Run) -> None:
+        for item, state in states.items():
             if isinstance(state, CacheEntry):
                 self._metrics.roles.labels("remote").inc()
-                run.call.resolve(each, state)
+                run.call.resolve(item, WorkResult(state.text, state.confidence, CacheStatus.SHARED))
 
 
-def _answer(job: Job, result: SharedResult[_Value]) -> Answer:
-    value = result.value
-    if isinstance(value, CacheEntry):
-        return Answer(value.text, value.confidence, CacheStatus.SHARED)
-    status = CacheStatus.MISS if result.is_leader else CacheStatus.SHARED
-    return Answer(value.text, value.confidence, status, value.finish_reason, value.flags, job.first)
+def _own(states: _States) -> list[WorkItem]:
+    """Items that this process generates: it has their leases, or there is no lease to be had."""
+    return [
+        item for item, state in states.items() if state is LeaseState.HELD or state is LeaseState.UNAVAILABLE
+    ]

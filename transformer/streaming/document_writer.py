@@ -1,8 +1,8 @@
-"""A text's translation in pieces, in order, while its segments are still being answered. Pure.
+"""Writes a text's translation in pieces, in order, while its segments are still being translated. Pure.
 
-The pieces add up to what :meth:`transformer.texts.segments.Document.restore` makes of all answers: it is asked for
-every piece, so that white space, joints and markup are decided in one place. A segment's text may grow; of one that
-does, what later text could still change is kept back.
+The joined pieces equal :meth:`transformer.texts.documents.Document.restore` of all translations: it makes every
+piece, so that white space, joints and markup are decided in one place. What later text of a growing segment could
+still change is held back.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from protocol.errors import InternalFault
-from transformer.texts.segments import Document, Identity, Segment
+from transformer.texts.documents import Document, Segment
+from transformer.texts.work_item import WorkItem
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one translation is."""
+    """The state of one translation."""
 
     text: str
     """The translation so far; nothing that follows changes it."""
@@ -29,65 +30,65 @@ class DocumentWriter:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._place = 0
-        """Of the part that is being written."""
-        self._out = ""
-        """What is out of that part."""
-        self._kept = ""
-        """Of parts between translated ones; goes out with the next of these, so that nothing is out before it."""
+        """Index of the part that is being written."""
+        self._written = ""
+        """What has been written of that part."""
+        self._held = ""
+        """Text between translated parts; written with the next of them: the first piece holds a translation."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether every piece is out."""
-        return self._place == len(self._document.parts) and not self._kept
+        """Whether everything has been written."""
+        return self._place == len(self._document.parts) and not self._held
 
-    def write(self, progress: Mapping[Identity, Progress]) -> str:
-        """What may go out now and is not out yet; may be empty.
+    def write(self, progress: Mapping[WorkItem, Progress]) -> str:
+        """The next piece; may be empty.
 
         Args:
             progress: of every translation that has begun.
 
         Raises:
-            InternalFault: a translation is not what it began as.
+            InternalFault: a translation no longer begins with what has been written of it.
         """
         pieces: list[str] = []
         while self._place < len(self._document.parts):
             part = self._document.parts[self._place]
             if isinstance(part, str):
-                self._kept += part
+                self._held += part
             else:
-                one = progress.get(part.identity, Progress("", complete=False))
-                piece = self._more_of(part, one, progress)
+                state = progress.get(part.item, Progress("", complete=False))
+                piece = self._next_piece_of(part, state, progress)
                 if piece:
-                    pieces += [self._kept, piece]
-                    self._kept = ""
-                    self._out += piece
-                if not one.complete:
+                    pieces += [self._held, piece]
+                    self._held = ""
+                    self._written += piece
+                if not state.complete:
                     return "".join(pieces)
             self._place += 1
-            self._out = ""
-        pieces.append(self._kept)
-        self._kept = ""
+            self._written = ""
+        pieces.append(self._held)
+        self._held = ""
         return "".join(pieces)
 
-    def _more_of(self, part: Segment, one: Progress, progress: Mapping[Identity, Progress]) -> str:
-        if one.complete:
-            whole = self._put(part, one.text, progress)
+    def _next_piece_of(self, part: Segment, state: Progress, progress: Mapping[WorkItem, Progress]) -> str:
+        if state.complete:
+            whole = self._restore(part, state.text, progress)
         else:
-            # White space at the end is the original's, and whether a space goes before the first word shows with it.
-            text = one.text.rstrip()
+            # The original's white space ends the part, and the first word decides whether a space precedes the part.
+            text = state.text.rstrip()
             if not any(map(str.isalnum, text)):
                 return ""
-            whole = self._put(part, text, progress)
+            whole = self._restore(part, text, progress)
             whole = whole[: len(whole) - (len(part.text) - len(part.text.rstrip()))]
-        if not whole.startswith(self._out):
+        if not whole.startswith(self._written):
             raise InternalFault("a translation changed while it was sent; ask again without streaming")
-        return whole[len(self._out) :]
+        return whole[len(self._written) :]
 
-    def _put(self, part: Segment, text: str, progress: Mapping[Identity, Progress]) -> str:
-        """``text`` as it stands in the document, with what joins it to the part before."""
+    def _restore(self, part: Segment, text: str, progress: Mapping[WorkItem, Progress]) -> str:
+        """``text`` as it stands in the document, with what joins it to the part before it."""
         before = self._document.parts[self._place - 1] if self._place else ""
         if isinstance(before, str):
-            return replace(self._document, parts=(part,)).restore({part.identity: text})
-        answers = {before.identity: progress[before.identity].text, part.identity: text}
+            return replace(self._document, parts=(part,)).restore({part.item: text})
+        answers = {before.item: progress[before.item].text, part.item: text}
         alone = replace(self._document, parts=(before,)).restore(answers)
         return replace(self._document, parts=(before, part)).restore(answers)[len(alone) :]

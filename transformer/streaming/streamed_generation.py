@@ -1,8 +1,8 @@
-"""Translations that the cache does not have, reported while the model still writes them.
+"""Streamed generation: translations that the cache does not have, reported while the model writes them.
 
-As :mod:`transformer.generation.generator`, whose guards and second attempts it uses, in one stream from the predictor
-for all. A plain text grows token by token. One that must keep or say something (placeholders, a glossary's terms) and
-markup come whole, once that was verified and, where it failed, tried again.
+One stream from the predictor carries all texts; guards and second attempts are those of
+:mod:`transformer.generation.generator`. A plain text is reported token by token. Markup, and texts with placeholders
+or glossary terms, are reported whole once they are verified, after a second attempt where they failed.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Protocol
 from protocol.errors import ReleaseMismatch
 from protocol.messages import Generation, GenerationEnd, TokenDelta
 from transformer.errors import PredictorFault, PredictorTooLate
+from transformer.generation.attempts import Attempt, first_attempt, translation_by_glossary
 from transformer.generation.generator import Generator
 from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.readiness import ColdStartStatus
 from transformer.request_context import RequestContext
-from transformer.texts.attempts import GREEDY, Attempt, GenerationResult, translation_by_glossary
 from transformer.texts.placeholders import protected_spans
-from transformer.texts.segments import Job
+from transformer.texts.work_item import WorkItem, WorkResult
 from transformer.tokens.detokenizer import Detokenizer
 from transformer.tokens.tokenizer import PromptTokenizer
 
 
-class Report(Protocol):
-    """Who is told."""
+class StreamObserver(Protocol):
+    """Receives what a streamed generation reports."""
 
-    def warming(self, warming: ColdStartStatus) -> None:
-        """The predictor is being started; comes before all else."""
+    def cold_start(self, status: ColdStartStatus) -> None:
+        """The predictor is starting; reported before everything else."""
 
-    def grown(self, job: Job, text: str) -> None:
-        """``text`` is how ``job``'s translation begins."""
+    def grown(self, item: WorkItem, text: str) -> None:
+        """The translation of ``item`` begins with ``text``."""
 
-    async def made(self, job: Job, made: GenerationResult) -> None:
-        """``job`` is done."""
+    async def finished(self, item: WorkItem, result: WorkResult) -> None:
+        """The translation of ``item`` is complete."""
 
 
 class StreamedGenerator:
-    """Has texts translated under one release, as they grow. Holds no state of any request."""
+    """Has texts translated under one release, reported as they grow. Keeps no state of any request."""
 
     def __init__(
         self,
@@ -49,101 +49,110 @@ class StreamedGenerator:
         generator: Generator,
         predictor: StreamingPredictor,
     ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            release: id of the release whose tokenizer makes the prompts.
+            tokenizer: of the release.
+            generator: makes prompts, judges results and makes second attempts.
+            predictor: continues prompts, token by token.
+        """
         self._release = release
         self._tokenizer = tokenizer
         self._generator = generator
         self._predictor = predictor
 
     async def generate(
-        self, jobs: Sequence[Job], context: RequestContext, report: Report, *, live: bool
+        self, items: Sequence[WorkItem], context: RequestContext, observer: StreamObserver, *, live: bool
     ) -> None:
-        """Report what each job comes to.
+        """Translate each item and report it.
 
         Args:
-            jobs: distinct.
-            context: the request.
-            report: is told.
+            items: distinct.
+            context: of the request.
+            observer: receives the reports.
             live: whether texts may be reported while they grow.
 
         Raises:
-            YiwenError: the predictor could not answer in time, or a text cannot be put to it.
+            YiwenError: the predictor could not answer in time, or no prompt can be made of a text.
         """
-        asked = []
-        for job in jobs:
-            made = translation_by_glossary(job.first.normal, job.first.terms)
-            if made is None:
-                asked.append(_Answer(job, self._detokenizer(job) if live else None))
+        answers = []
+        for item in items:
+            result = translation_by_glossary(item)
+            if result is None:
+                answers.append(
+                    _StreamedAnswer(first_attempt(item), self._detokenizer(item) if live else None)
+                )
             else:
-                await report.made(job, made)
-        if asked:
-            flagged = await self._read(asked, context, report)
+                await observer.finished(item, result)
+        if answers:
+            flagged = await self._read(answers, context, observer)
             retried = await self._generator.retry_flagged(flagged, context) if flagged else []
-            for (job, _), made in zip(flagged, retried, strict=True):
-                if made is not None:
-                    await report.made(job, made)
+            for (item, _), result in zip(flagged, retried, strict=True):
+                await observer.finished(item, result)
 
-    def _detokenizer(self, job: Job) -> Detokenizer | None:
-        """What makes text of a job's tokens as they come; None if it must be verified first."""
-        if job.first.terms or protected_spans(job.first.normal):
+    def _detokenizer(self, item: WorkItem) -> Detokenizer | None:
+        """Turns the item's tokens into text as they come; None if the text must be verified first."""
+        if item.terms or protected_spans(item.text):
             return None
         return Detokenizer(self._tokenizer.decode, self._tokenizer.unsettled_ids)
 
     async def _read(
-        self, answers: Sequence[_Answer], context: RequestContext, report: Report
-    ) -> list[tuple[Job, GenerationResult]]:
-        """Report all that the predictor says, but for the returned: those that a second attempt may help."""
+        self, answers: Sequence[_StreamedAnswer], context: RequestContext, observer: StreamObserver
+    ) -> list[tuple[WorkItem, WorkResult]]:
+        """Report what the predictor streams; returns the flagged results, which a second attempt may improve."""
         flagged = []
-        attempts = [(answer.job, Attempt(answer.job.first.normal)) for answer in answers]
-        request = await self._generator.request(attempts, GREEDY, context)
-        async with aclosing(self._predictor.stream(request, context.headers)) as items:
-            async for item in items:
-                if isinstance(item, ColdStartStatus):
-                    report.warming(item)
+        request = await self._generator.request([answer.attempt for answer in answers], context)
+        async with aclosing(self._predictor.stream(request, context.headers)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, ColdStartStatus):
+                    observer.cold_start(delta)
                     continue
-                answer = _answer_of(item, answers)
-                answer.take(item)
-                if item.end is not None:
-                    made = self._made(answer, item.end, context)
-                    if made.flags and answer.detokenizer is None:
-                        flagged.append((answer.job, made))
+                answer = _answer_of(delta, answers)
+                answer.add(delta)
+                item = answer.attempt.item
+                if delta.end is not None:
+                    result = self._result(answer, delta.end, context)
+                    if result.flags and answer.detokenizer is None:
+                        flagged.append((item, result))
                     else:
-                        await report.made(answer.job, made)
+                        await observer.finished(item, result)
                 elif answer.text:
-                    report.grown(answer.job, answer.text)
+                    observer.grown(item, answer.text)
         return flagged
 
-    def _made(self, answer: _Answer, end: GenerationEnd, context: RequestContext) -> GenerationResult:
+    def _result(self, answer: _StreamedAnswer, end: GenerationEnd, context: RequestContext) -> WorkResult:
         if end.release != self._release:
             raise ReleaseMismatch(
                 f"the predictor answered for release {end.release}, this transformer has {self._release}",
                 serving=end.release,
             )
         generation = Generation(tuple(answer.token_ids), end.logprob, end.finish_reason)
-        made = self._generator.made(answer.job, Attempt(answer.job.first.normal), generation)
-        if made is None:
+        result = self._generator.result(answer.attempt, generation)
+        if not result.is_complete:
             raise PredictorTooLate(context.deadline.timeout_s)
-        return made
+        return result
 
 
-class _Answer:
-    """One prompt's answer so far."""
+class _StreamedAnswer:
+    """The answer to one prompt so far."""
 
-    __slots__ = ("detokenizer", "job", "text", "token_ids")
+    __slots__ = ("attempt", "detokenizer", "text", "token_ids")
 
-    def __init__(self, job: Job, detokenizer: Detokenizer | None) -> None:
-        self.job = job
+    def __init__(self, attempt: Attempt, detokenizer: Detokenizer | None) -> None:
+        self.attempt = attempt
         self.detokenizer = detokenizer
         self.token_ids: list[int] = []
         self.text = ""
-        """What is settled of it; stays empty without a detokenizer."""
+        """The text that no later token changes; empty without a detokenizer."""
 
-    def take(self, delta: TokenDelta) -> None:
+    def add(self, delta: TokenDelta) -> None:
         self.token_ids += delta.token_ids
         if self.detokenizer is not None:
             self.text += self.detokenizer.add(delta.token_ids)
 
 
-def _answer_of(delta: TokenDelta, answers: Sequence[_Answer]) -> _Answer:
+def _answer_of(delta: TokenDelta, answers: Sequence[_StreamedAnswer]) -> _StreamedAnswer:
     if delta.index >= len(answers):
         raise PredictorFault(
             f"the predictor streamed an answer to prompt {delta.index} of {len(answers)}; "

@@ -3,12 +3,11 @@
 A request's own entries go before the release's: where one of them stands, none of the release's does. Otherwise the
 first and longest wins (:mod:`transformer.texts.terms`). An answer is first made of the text as it is; what it did not
 keep to is masked for a second attempt, and verified again (:mod:`transformer.texts.placeholders`,
-:mod:`transformer.texts.attempts`).
+:mod:`transformer.generation.attempts`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,6 @@ from protocol.messages import Glossary
 from protocol.release import ReleaseError
 from transformer.texts.placeholders import drop_conflicting_terms
 from transformer.texts.terms import Term, TermIndex
-
-_DIGEST_BYTES = 16
 
 
 class GlossaryConflictError(Exception):
@@ -116,16 +113,6 @@ class GlossaryMatcher:
 
 
 NO_GLOSSARY = GlossaryMatcher({})
-
-
-def terms_digest(terms: Sequence[Term]) -> str:
-    """What tells two sets of entries apart as far as they concern one text: a part of its cache key."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=b"yiwen-terms-v1")
-    for term in terms:
-        target = term.required_text.encode()
-        digest.update(f"{term.start} {term.end} {term.is_kept:d} {len(target)} ".encode())
-        digest.update(target)
-    return digest.hexdigest()
 
 
 def _check_kept(glossary: Glossary) -> None:

@@ -1,7 +1,7 @@
 """What speaks against a finished translation, by kind. Pure: texts in, kinds out.
 
-A flagged answer is tried once more (:mod:`transformer.texts.attempts`), and never cached. What had to survive, and
-whether it did, :mod:`transformer.texts.placeholders` knows. Which checks a release wants, and their bounds, its
+A flagged answer is tried once more (:mod:`transformer.generation.attempts`), and never cached. What had to survive,
+and whether it did, :mod:`transformer.texts.placeholders` knows. Which checks a release wants, and their bounds, its
 ``translation.json`` says (:class:`protocol.release.GuardSpec`).
 """
 

@@ -3,7 +3,7 @@
 The first attempt translates the text as it is, because a model that copies codes by itself does best on what it was
 trained on. :func:`loses_placeholder` checks the answer. Only if something is missing, the text is masked
 (:func:`masked_forms`), translated once more and unmasked (:func:`unmask`); what is still lost is flagged. Terms of a
-glossary are masked in the same way. :mod:`transformer.texts.attempts` decides which attempts are made.
+glossary are masked in the same way. :mod:`transformer.generation.attempts` decides which attempts are made.
 """
 
 from __future__ import annotations

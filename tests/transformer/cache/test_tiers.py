@@ -21,7 +21,7 @@ from protocol.release import TranslationSpec
 from serving.settings import SettingsError
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.redis_server import RedisServer
-from transformer.cache.cache_key import cache_key, normal_text
+from transformer.cache.cache_key import cache_key
 from transformer.cache.entries import CacheEntry, look_up
 from transformer.cache.entry_codec import encode_entry
 from transformer.cache.redis_cache import store_key
@@ -32,6 +32,7 @@ from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
+from transformer.texts.normal_form import normal_text
 from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = int(os.environ.get("TEST_COLLISIONS", "3000"))

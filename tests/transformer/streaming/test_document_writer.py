@@ -10,8 +10,10 @@ from protocol.errors import InternalFault
 from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.streaming.document_writer import DocumentWriter, Progress
+from transformer.texts.documents import Document
 from transformer.texts.languages import Languages
-from transformer.texts.segments import Document, Identity, split_request
+from transformer.texts.segments import split_request
+from transformer.texts.work_item import WorkItem
 
 SENTENCES = st.sampled_from(["One. ", "Two!\n\n", " 三。", "四！", "five", "\u3000Six? ", "12 ", "A (b). "])
 TEXTS = st.lists(SENTENCES, max_size=6).map("".join)
@@ -34,20 +36,20 @@ def test_pieces_add_up_to_the_restored_document(
 ) -> None:
     text = data.draw(MARKUP if markup else TEXTS)
     document = document_of(spec, text, TextFormat.HTML if markup else TextFormat.TEXT, source)
-    identities = list({segment.identity for segment in document.segments})
-    raw = {identity: data.draw(TRANSLATIONS) for identity in identities}
-    whole = {identity: translation.strip() for identity, translation in raw.items()}
+    items = list({segment.item for segment in document.segments})
+    raw = {item: data.draw(TRANSLATIONS) for item in items}
+    whole = {item: translation.strip() for item, translation in raw.items()}
     writer = DocumentWriter(document)
-    progress: dict[Identity, Progress] = {}
+    progress: dict[WorkItem, Progress] = {}
     pieces = [writer.write(progress)]
-    while not all(identity in progress and progress[identity].complete for identity in identities):
-        identity = data.draw(st.sampled_from(identities))
-        known = progress.get(identity, Progress("", complete=False))
+    while not all(item in progress and progress[item].complete for item in items):
+        item = data.draw(st.sampled_from(items))
+        known = progress.get(item, Progress("", complete=False))
         if not known.complete:
-            size = data.draw(st.integers(len(known.text), len(raw[identity])))
+            size = data.draw(st.integers(len(known.text), len(raw[item])))
             # While it grows it has the white space that the model wrote; the complete one has none outside.
-            complete = size == len(raw[identity])
-            progress[identity] = Progress(whole[identity] if complete else raw[identity][:size], complete)
+            complete = size == len(raw[item])
+            progress[item] = Progress(whole[item] if complete else raw[item][:size], complete)
         pieces.append(writer.write(progress))
     assert "".join(pieces) == document.restore(whole)
     assert writer.is_complete
@@ -58,10 +60,10 @@ def test_a_plain_sentence_comes_as_it_grows(spec: TranslationSpec) -> None:
     document = document_of(spec, " One. Two. ", TextFormat.TEXT)
     first, second = document.segments
     writer = DocumentWriter(document)
-    assert writer.write({first.identity: Progress("  ", complete=False)}) == ""
-    assert writer.write({first.identity: Progress("ab ", complete=False)}) == " ab"
-    assert writer.write({first.identity: Progress("ab c", complete=False)}) == " c"
-    later = {first.identity: Progress("ab c", complete=True), second.identity: Progress("(d", complete=False)}
+    assert writer.write({first.item: Progress("  ", complete=False)}) == ""
+    assert writer.write({first.item: Progress("ab ", complete=False)}) == " ab"
+    assert writer.write({first.item: Progress("ab c", complete=False)}) == " c"
+    later = {first.item: Progress("ab c", complete=True), second.item: Progress("(d", complete=False)}
     assert writer.write(later) == " (d"
     assert not writer.is_complete
 
@@ -70,8 +72,8 @@ def test_a_later_sentence_waits_for_the_one_before(spec: TranslationSpec) -> Non
     document = document_of(spec, "One. Two.", TextFormat.TEXT)
     first, second = document.segments
     writer = DocumentWriter(document)
-    assert writer.write({second.identity: Progress("b", complete=True)}) == ""
-    both = {first.identity: Progress("a", complete=True), second.identity: Progress("b", complete=True)}
+    assert writer.write({second.item: Progress("b", complete=True)}) == ""
+    both = {first.item: Progress("a", complete=True), second.item: Progress("b", complete=True)}
     assert writer.write(both) == "a b"
 
 
@@ -80,13 +82,13 @@ def test_what_needs_no_translation_waits_for_what_does(spec: TranslationSpec) ->
     (segment,) = document.segments
     writer = DocumentWriter(document)
     assert writer.write({}) == ""
-    assert writer.write({segment.identity: Progress("<", complete=True)}) == "<p>&lt;</p>"
+    assert writer.write({segment.item: Progress("<", complete=True)}) == "<p>&lt;</p>"
 
 
 def test_a_translation_that_changes_is_a_fault(spec: TranslationSpec) -> None:
     document = document_of(spec, "One.", TextFormat.TEXT)
     (segment,) = document.segments
     writer = DocumentWriter(document)
-    writer.write({segment.identity: Progress("abc", complete=False)})
+    writer.write({segment.item: Progress("abc", complete=False)})
     with pytest.raises(InternalFault, match="changed"):
-        writer.write({segment.identity: Progress("xyz", complete=True)})
+        writer.write({segment.item: Progress("xyz", complete=True)})

@@ -11,23 +11,27 @@ from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary, normalize_term
 from protocol.messages import FinishReason, Glossary
 from protocol.release import ReleaseError
-from transformer.texts.attempts import (
+from transformer.generation.attempts import (
     MAX_RENDERINGS,
-    GenerationResult,
     second_attempts,
     translation_by_glossary,
 )
+from transformer.generation.item_keys import terms_digest
 from transformer.texts.glossary import (
     NO_GLOSSARY,
     GlossaryConflictError,
     GlossaryIndex,
     GlossaryMatcher,
-    terms_digest,
 )
 from transformer.texts.placeholders import loses_placeholder, masked_forms, protected_spans, unmask
 from transformer.texts.terms import Term, missing_terms
+from transformer.texts.work_item import WorkItem, WorkResult
 
 SECRET = "Mandrake"
+
+
+def item(text: str, terms: Sequence[Term] = ()) -> WorkItem:
+    return WorkItem(text, "en", "zh", tuple(terms))
 
 
 def of(terms: dict[str, str] | None = None, keep: Sequence[str] = ()) -> Glossary:
@@ -146,12 +150,12 @@ def test_masks_stand_for_placeholders_and_translations_together() -> None:
 
 def test_a_lost_term_asks_for_its_rendering_and_for_masks() -> None:
     terms = (Term(2, 7, "shirt", "衬衫"),)
-    first = GenerationResult("一件衬衣", 0.5, FinishReason.STOP, ("glossary",))
-    rendering, *masked = second_attempts("a shirt", first, bounded=True, terms=terms)
+    first = WorkResult("一件衬衣", 0.5, flags=("glossary",))
+    rendering, *masked = second_attempts(item("a shirt", terms), first, is_limited=True)
     assert (rendering.text, rendering.rendering_of) == ("shirt", "shirt")
     assert [attempt.text for attempt in masked] == ["a QX10", "a 73910010"]
-    assert masked[0].read("一件QX10") == "一件衬衫"
-    assert masked[0].read("一件") is None
+    assert masked[0].unmask("一件QX10") == "一件衬衫"
+    assert masked[0].unmask("一件") is None
 
 
 def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
@@ -159,8 +163,8 @@ def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
         text = " ".join(f"t{number}" for number in range(count))
         entries = of({f"t{number}": f"译{number}。" for number in range(count)})
         terms = NO_GLOSSARY.with_request(entries).terms(text, "en", "zh")
-        first = GenerationResult(answer, 0.5, FinishReason.STOP, ("glossary",))
-        attempts = second_attempts(text, first, bounded=False, terms=terms)
+        first = WorkResult(answer, 0.5, flags=("glossary",))
+        attempts = second_attempts(item(text, terms), first, is_limited=False)
         return [each.rendering_of for each in attempts if each.rendering_of is not None]
 
     assert renderings("译1。", 3) == ["t0", "t2"]
@@ -170,14 +174,14 @@ def test_renderings_are_asked_for_of_missing_terms_alone_and_of_few() -> None:
 
 def test_a_placeholder_that_is_lost_as_well_is_brought_back_by_masks_alone() -> None:
     terms = (Term(2, 7, "shirt", "衬衫"),)
-    first = GenerationResult("", 0.5, FinishReason.STOP, ("placeholder", "glossary"))
-    attempts = second_attempts("a shirt {x}", first, bounded=False, terms=terms)
+    first = WorkResult("", 0.5, flags=("placeholder", "glossary"))
+    attempts = second_attempts(item("a shirt {x}", terms), first, is_limited=False)
     assert [attempt.text for attempt in attempts] == ["a QX10 QX11", "a 73910010 73910011"]
 
 
 def test_a_text_that_is_one_term_needs_no_model() -> None:
     entries = NO_GLOSSARY.with_request(of({"shirt": "衬衫"}, ["AcmeCorp"]))
-    made = translation_by_glossary("Shirt!", entries.terms("Shirt!", "en", "zh"))
+    made = translation_by_glossary(item("Shirt!", entries.terms("Shirt!", "en", "zh")))
     assert made is not None
     assert (made.text, made.confidence, made.finish_reason, made.flags) == (
         "衬衫!",
@@ -186,7 +190,7 @@ def test_a_text_that_is_one_term_needs_no_model() -> None:
         (),
     )
     for text in ("a shirt", "AcmeCorp shirt", "blouse"):
-        assert translation_by_glossary(text, entries.terms(text, "en", "zh")) is None
+        assert translation_by_glossary(item(text, entries.terms(text, "en", "zh"))) is None
 
 
 def test_a_digest_tells_apart_what_must_stand_and_where() -> None:

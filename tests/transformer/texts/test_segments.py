@@ -11,8 +11,11 @@ from protocol.errors import InvalidRequest
 from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
+from transformer.generation.item_keys import key_of
+from transformer.texts.documents import with_outer_space_of, work_items
 from transformer.texts.languages import Languages
-from transformer.texts.segments import jobs_of, split_request, with_outer_space_of
+from transformer.texts.segments import split_request
+from transformer.texts.work_item import WorkItem
 
 SPACE = st.text(" \t\n\u3000\u00a0\u2003", max_size=4)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(str.strip)
@@ -32,35 +35,40 @@ def asking(*texts: str, source: str | None = "en", target: str = "zh") -> Transl
     return TranslateRequest(texts, (source,) * len(texts), (target,) * len(texts))
 
 
-def test_equal_texts_are_one_job_and_different_directions_are_two(spec: TranslationSpec) -> None:
+def item_of(spec: TranslationSpec, max_new_tokens: int | None = None) -> WorkItem:
+    request = dataclasses.replace(asking("red shoes"), max_new_tokens=max_new_tokens)
+    (item,) = work_items(split_request(request, Languages(spec), 10))
+    return item
+
+
+def test_equal_texts_are_one_item_and_different_pairs_are_two(spec: TranslationSpec) -> None:
     request = TranslateRequest(
         ("red shoes", " red shoes\n", "手机", "red shoes", "12"), (None,) * 5, ("zh", "zh", "en", "zh", "zh")
     )
-    jobs = jobs_of(split_request(request, Languages(spec), 10))
-    assert [[segment.index for segment in job.segments] for job in jobs] == [[0, 1, 3], [2]]
+    documents = split_request(request, Languages(spec), 10)
+    items = work_items(documents)
+    segments = [(document.index, segment.item) for document in documents for segment in document.segments]
+    assert [[index for index, each in segments if each is item] for item in items] == [[0, 1, 3], [2]]
+    assert [item.index for item in items] == [0, 2]
 
 
-def test_a_jobs_key_depends_on_release_and_bound(spec: TranslationSpec) -> None:
-    (job,) = jobs_of(split_request(asking("red shoes"), Languages(spec), 10))
-    keys = {
-        job.key(release, {"max_new_tokens": bound} if bound else {})
-        for release, bound in (("a", ""), ("b", ""), ("a", "16"), ("a", "17"))
-    }
+def test_an_items_key_depends_on_release_and_limit(spec: TranslationSpec) -> None:
+    items = [item_of(spec, limit) for limit in (None, None, 16, 17)]
+    keys = {key_of(item, release) for item, release in zip(items, "abaa", strict=True)}
     assert len(keys) == 4
-    assert job.key("a", {"max_new_tokens": "16"}) == job.key("a", {"max_new_tokens": "16"})
+    assert key_of(item_of(spec, 16), "a") == key_of(items[2], "a")
 
 
 def test_a_key_without_a_glossary_is_what_it_always_was(spec: TranslationSpec) -> None:
     """Entries of a Redis that older versions filled stay hits."""
-    (job,) = jobs_of(split_request(asking("red shoes"), Languages(spec), 10))
-    assert job.key("0123456789abcdef", {}).hex() == "7036384923e6c318dd3a0ca9c1aacb57"
-    assert job.key("0123456789abcdef", {"max_new_tokens": "16"}).hex() == "6d13ad43a302b88f35cef95de5645cbc"
+    assert key_of(item_of(spec), "0123456789abcdef").hex() == "7036384923e6c318dd3a0ca9c1aacb57"
+    assert key_of(item_of(spec, 16), "0123456789abcdef").hex() == "6d13ad43a302b88f35cef95de5645cbc"
 
 
 def test_a_glossary_is_part_of_the_keys_of_segments_that_it_concerns(spec: TranslationSpec) -> None:
     def keys(glossary: Glossary | None) -> list[bytes]:
         request = dataclasses.replace(asking("Red shoes. Blue hat."), glossary=glossary)
-        return [job.key("a", {}) for job in jobs_of(split_request(request, Languages(spec), 10))]
+        return [key_of(item, "a") for item in work_items(split_request(request, Languages(spec), 10))]
 
     plain = keys(None)
     assert keys(Glossary((("coat", "大衣"),))) == plain
@@ -88,7 +96,7 @@ def restored(
     request = TranslateRequest((text,), (None,), ("zh",), text_format=text_format)
     (document,) = split_request(request, Languages(spec), 100)
     return document.restore(
-        {part.identity: words.get(part.normal, part.normal) for part in document.segments}
+        {part.item: words.get(part.item.text, part.item.text) for part in document.segments}
     )
 
 
@@ -113,7 +121,7 @@ def test_chinese_sentences_get_a_space_when_they_become_english(spec: Translatio
     request = TranslateRequest(("你好。多少钱？好",), ("zh",), ("en",))
     (document,) = split_request(request, Languages(spec), 100)
     english = {"你好。": "Hello.", "多少钱？": "How much?", "好": "Good"}
-    translations = {part.identity: english[part.normal] for part in document.segments}
+    translations = {part.item: english[part.item.text] for part in document.segments}
     assert document.restore(translations) == "Hello. How much? Good"
 
 
@@ -145,7 +153,7 @@ def test_what_holds_no_words_of_its_own_needs_no_model(spec: TranslationSpec) ->
         ("zh",) * 3,
         text_format=TextFormat.HTML,
     )
-    assert jobs_of(split_request(request, Languages(spec), 10)) == []
+    assert work_items(split_request(request, Languages(spec), 10)) == []
 
 
 def test_a_request_that_comes_to_too_many_sentences_is_refused(spec: TranslationSpec) -> None:
