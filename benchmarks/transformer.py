@@ -18,25 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine.__main__ import machine
-from benchmarks.engine.processes import Usage
-from benchmarks.transformer_stages import hits, misses, report, story
+from benchmarks.engine.processes import ResourceUsage
+from benchmarks.transformer_stages import hits, load_steps, misses, report
 from benchmarks.transformer_stages.setting import FULL, QUICK
 
-STAGES = {"hits": hits.measure, "misses": misses.measure, "story": story.measure}
+STAGES = {"hits": hits.measure, "misses": misses.measure, "load_steps": load_steps.measure}
 PACKAGES = ("kserve", "uvicorn", "fastapi", "onnxruntime", "redis", "orjson", "tokenizers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write where asked to."""
     options = _options(arguments)
-    effort = QUICK if options.quick else FULL
-    before, started, own = Usage.now(), time.monotonic(), time.process_time()
+    size = QUICK if options.quick else FULL
+    before, started, own = ResourceUsage.now(), time.monotonic(), time.process_time()
     stages = {}
     for name in options.only or STAGES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        stages[name] = STAGES[name](options.release.resolve(), effort)
+        stages[name] = STAGES[name](options.release.resolve(), size)
     seconds = time.monotonic() - started
-    others_s = Usage.now().others_since(before) - (time.process_time() - own)
+    others_s = ResourceUsage.now().others_since(before) - (time.process_time() - own)
     results: dict[str, Any] = {
         "date": datetime.now(tz=timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "command": _command(options),

@@ -31,7 +31,7 @@ class Launcher:
         """One process's JSON line. A process that fails becomes `unavailable` with its reason, never an exception."""
         python = sys.executable if variant.system == YIWEN else self.rivals_python
         module = f"benchmarks.engine.systems.{variant.system}"
-        before, started = Usage.now(), time.monotonic()
+        before, started = ResourceUsage.now(), time.monotonic()
         try:
             done = subprocess.run(
                 [python, "-m", module, "--config", config.to_json()],
@@ -44,7 +44,7 @@ class Launcher:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return {"unavailable": f"{type(error).__name__}: {error}"}
-        others = Usage.now().others_since(before) / max(time.monotonic() - started, 1e-9)
+        others = ResourceUsage.now().others_since(before) / max(time.monotonic() - started, 1e-9)
         result = _result(done)
         if why := result.get("unavailable"):
             # A reader of the report has other folders than this machine.
@@ -69,18 +69,18 @@ def _result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Usage:
+class ResourceUsage:
     """Seconds of processor time so far: the whole machine's (with what the hypervisor took), and our children's."""
 
     machine_s: float
     children_s: float
 
     @classmethod
-    def now(cls) -> Usage:
+    def now(cls) -> ResourceUsage:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return cls(_machine_busy_s(), children.ru_utime + children.ru_stime)
 
-    def others_since(self, before: Usage) -> float:
+    def others_since(self, before: ResourceUsage) -> float:
         machine = self.machine_s - before.machine_s
         return machine - (self.children_s - before.children_s) if machine > 0 else 0.0
 

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,11 +25,11 @@ def main() -> None:
     sizes, default_rows, static_rows = (json.loads(text) for text in sys.argv[1:4])
     deadline = time.monotonic() + float(sys.argv[4])
     warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.set_default_dtype(torch.float16)
     with torch.device("cuda"):
         model = LlamaForCausalLM(LlamaConfig(**sizes))
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     model.generation_config.eos_token_id = None
     figures: dict[str, Any] = {"torch": torch.__version__, "transformers": transformers.__version__}
     for name, rows_list, settings in (
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def tokens_per_s(model: LlamaForCausalLM, rows: int, settings: dict[str, object]) -> float:
+def tokens_per_s(model: LlamaForCausalLM, rows: int, settings: Mapping[str, object]) -> float:
     """Generated tokens a second; the better of two runs after a warm-up."""
     prompt = torch.randint(0, model.config.vocab_size, (rows, TOKENS), device="cuda")
     seconds = []

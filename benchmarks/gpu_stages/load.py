@@ -55,7 +55,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class GpuShare:
     """The callers of one process."""
 
     numbers: Sequence[int]
@@ -114,13 +114,13 @@ async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load
         response = await asyncio.wrap_future(running.submit(request))
         return len(response.generations[0].token_ids)
 
-    return summary([await run(ask, Share(range(callers), callers, REQUESTS_PER_CALLER), vocabulary)])
+    return summary([await run(ask, GpuShare(range(callers), callers, REQUESTS_PER_CALLER), vocabulary)])
 
 
 def run_http(url: str, vocabulary: int, callers: int, turns: int = REQUESTS_PER_CALLER) -> Load:
     """Over HTTP as the transformer asks: pooled connections, binary tensors; from processes that begin together."""
     processes = min(CLIENT_PROCESSES, callers)
-    shares = [Share(range(first, callers, processes), callers, turns) for first in range(processes)]
+    shares = [GpuShare(range(first, callers, processes), callers, turns) for first in range(processes)]
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, initializer=_meet_at, initargs=(barrier,)) as pool:
@@ -136,11 +136,11 @@ def _meet_at(barrier: Barrier) -> None:
     _barrier = barrier
 
 
-def _ask_over_http(url: str, share: Share, vocabulary: int) -> Part:
+def _ask_over_http(url: str, share: GpuShare, vocabulary: int) -> Part:
     return asyncio.run(_ask_share(url, share, vocabulary))
 
 
-async def _ask_share(url: str, share: Share, vocabulary: int) -> Part:
+async def _ask_share(url: str, share: GpuShare, vocabulary: int) -> Part:
     path = f"{url}/v2/models/{setting.MODEL}/infer"
 
     async def ask(request: GenerateRequest) -> int:
@@ -158,7 +158,7 @@ async def _ask_share(url: str, share: Share, vocabulary: int) -> Part:
         return await run(ask, share, vocabulary)
 
 
-async def run(ask: Ask, share: Share, vocabulary: int) -> Part:
+async def run(ask: Ask, share: GpuShare, vocabulary: int) -> Part:
     """Load of some of the callers, after a short warm-up."""
     await asyncio.gather(*(ask(prompt(vocabulary, number, 4)) for number in share.numbers))
     if _barrier is not None:

@@ -4,7 +4,7 @@ The real transformer in front of 1, 2 and 3 real predictors with one thread each
 open-loop load at three rates and with a step. The same arrivals and the same lengths go through the simulator, which
 knows what everything costs in processor time, measured in place just before, and that all of it, the load generator
 and the proxy too, shares this machine's cores. Like the arrivals it is told the cores' speed over time, which others
-that share the machine decide; a speedometer measures it beside each load.
+that share the machine decide; a CPU probe measures it beside each load.
 
 Rates are shares of what the service answers to as many callers as it has slots. Each load is tried several times with
 other arrivals, and the figures are those of all tries together.
@@ -23,12 +23,12 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.engine.__main__ import machine
+from benchmarks.prediction.cpu_probe import running_cpu_probe
 from benchmarks.prediction.learning import Known, learn
 from benchmarks.prediction.report import Figures, figures, markdown
-from benchmarks.prediction.speedometer import running_speedometer
 from benchmarks.prediction.stack import Stack, running
 from benchmarks.prediction.texts import Texts, encode_titles
-from benchmarks.transformer_stages.job import Job
+from benchmarks.transformer_stages.job import LoadJob
 from benchmarks.transformer_stages.processes import run_load
 from knative.planner.capacity import fixed_scaling
 from knative.simulator.engine.processors import CoreSpeeds
@@ -98,18 +98,18 @@ def compare(
     stack: Stack, known: Known, load: str, texts: Texts, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Several tries of a load, each beside its simulation."""
-    real, foretold, weather = [], [], []
+    real, predicted, host_load = [], [], []
     for seed in range(1, options.tries + 1):
         trace = texts.lengths_of(generate_arrivals(load, seed))
         measured, meanwhile = measure(stack, known, trace, texts, options.release)
         real.append(measured)
-        foretold.append(predict(known, meanwhile.speeds, trace, len(stack.predictors)))
-        weather.append(meanwhile)
+        predicted.append(predict(known, meanwhile.speeds, trace, len(stack.predictors)))
+        host_load.append(meanwhile)
     return {
         "real": dataclasses.asdict(_together(real)),
-        "foretold": dataclasses.asdict(_together(foretold)),
-        "speeds": [round(fmean(each.speeds.values), 2) for each in weather],
-        "others_busy_cores": round(fmean(each.others_busy_cores for each in weather), 2),
+        "predicted": dataclasses.asdict(_together(predicted)),
+        "speeds": [round(fmean(each.speeds.values), 2) for each in host_load],
+        "others_busy_cores": round(fmean(each.others_busy_cores for each in host_load), 2),
     }
 
 
@@ -117,8 +117,8 @@ def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Pat
     """The real service, and the machine meanwhile."""
     requests = texts.requests(stack.transformer.infer, len(trace))
     before = stack.spent().total_s
-    with running_speedometer(release) as readings:
-        outcome = run_load(Job(requests, at_s=tuple(trace.times.tolist()), patience_s=PATIENCE_S))
+    with running_cpu_probe(release) as readings:
+        outcome = run_load(LoadJob(requests, at_s=tuple(trace.times.tolist()), patience_s=PATIENCE_S))
     own_s = stack.spent().total_s - before + outcome.cpu_s
     began, ended = outcome.began_s, outcome.began_s + outcome.wall_s
     inside = readings.between(began, ended)
@@ -134,7 +134,7 @@ def predict(known: Known, speeds: CoreSpeeds, trace: Trace, predictors: int) -> 
     front = dataclasses.replace(fixed_scaling(1, 0), target_burst_capacity=0.0)
     outcome = simulate(
         Scenario(
-            "foretold",
+            "predicted",
             (PredictorService("predictor", scaling, known.profile),),
             TransformerService(front, known.transformer),
             node=dataclasses.replace(known.node, speeds=speeds),

@@ -1,7 +1,7 @@
 """What the simulator is told, measured in place: callers ask the whole service, one request after the other.
 
 Everything is processor time, by thread. On cores that all processes share, time on the clock is mostly waiting, and
-that is what the simulator is to foretell. The machine's speed wanders, too: a speedometer runs beside everything that
+that is what the simulator is to predict. The machine's speed wanders, too: a CPU probe runs beside everything that
 is measured.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from benchmarks.prediction.speedometer import running_speedometer
+from benchmarks.prediction.cpu_probe import running_cpu_probe
 from benchmarks.prediction.stack import SLOTS, Spent, Stack
 from benchmarks.prediction.texts import Texts
-from benchmarks.transformer_stages.job import Job
+from benchmarks.transformer_stages.job import LoadJob
 from benchmarks.transformer_stages.processes import run_load
 from benchmarks.transformer_stages.setting import require_all
 from knative.profiling.fitting import ProfileMetadata, make_profile
@@ -99,7 +99,7 @@ class Known:
     most_per_s: float
     """Answers per second to as many callers as there are slots."""
     work_s: float
-    """Processor time of the speedometer's step meanwhile, on average: speed 1."""
+    """Processor time of the CPU probe's step meanwhile, on average: speed 1."""
 
 
 def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: float) -> Known:
@@ -115,7 +115,7 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
     count = len(stack.predictors)
     by_callers: dict[int, list[Asked]] = {}
     singles: dict[int, list[MeasurementRun]] = {prompt: [] for prompt in PROMPTS}
-    with running_speedometer(directory) as readings:
+    with running_cpu_probe(directory) as readings:
         for _ in range(rounds):
             for callers in sorted({1, *(each * count for each in CALLERS)}):
                 by_callers.setdefault(callers, []).append(ask(stack, texts, callers, seconds))
@@ -134,7 +134,7 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
 
 def ask(stack: Stack, texts: Texts, callers: int, seconds: float) -> Asked:
     """Have callers ask one request after the other."""
-    job = Job(texts.requests(stack.transformer.infer, len(texts.texts)), callers=callers, seconds=seconds)
+    job = LoadJob(texts.requests(stack.transformer.infer, len(texts.texts)), callers=callers, seconds=seconds)
     return _asked(stack, job, f"{callers} callers")
 
 
@@ -143,10 +143,10 @@ def ask_by_the_clock(stack: Stack, texts: Texts, busy: Asked, seconds: float) ->
     rate = WARM_UP * SLOTS * len(stack.predictors) / busy.latency_s
     trace = generate_arrivals(f"poisson:rate={rate:.3g},seconds={seconds:g}", seed=0)
     requests = texts.requests(stack.transformer.infer, len(trace))
-    return _asked(stack, Job(requests, at_s=tuple(trace.times.tolist())), "the warm-up")
+    return _asked(stack, LoadJob(requests, at_s=tuple(trace.times.tolist())), "the warm-up")
 
 
-def _asked(stack: Stack, job: Job, what: str) -> Asked:
+def _asked(stack: Stack, job: LoadJob, what: str) -> Asked:
     before = stack.spent()
     outcome = run_load(job)
     spent = stack.spent().since(before)

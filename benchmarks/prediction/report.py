@@ -28,11 +28,11 @@ def figures(latencies: Sequence[float], failed: int, seconds: float) -> Figures:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a table."""
-    names: tuple[str, ...] = ("predictors", "load", "answers/s", "foretold")
-    names += ("P50, ms", "foretold", "P99, ms", "foretold", "failed", "foretold", "speed", "others' cores")
+    names: tuple[str, ...] = ("predictors", "load", "answers/s", "predicted")
+    names += ("P50, ms", "predicted", "P99, ms", "predicted", "failed", "predicted", "speed", "others' cores")
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in rows:
-        real, told = row["real"], row["foretold"]
+        real, told = row["real"], row["predicted"]
         cells = [row["predictors"], row["load"], f"{real['per_s']:.1f}", _off(told["per_s"], real["per_s"])]
         for name in ("p50", "p99"):
             cells += [f"{real[name] * 1000:.1f}", _off(told[name], real[name])]

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks.engine.service import free_port
-from benchmarks.transformer_stages.processes import Server, running_server, service_settings
+from benchmarks.transformer_stages.processes import ServerProcess, running_server, service_settings
 from knative.profiling.measurement import MetricCounters, connected
 
 SLOTS = 16
@@ -50,9 +50,9 @@ class Spent:
 class Stack:
     """A running service."""
 
-    transformer: Server
-    predictors: tuple[Server, ...]
-    proxy: Server
+    transformer: ServerProcess
+    predictors: tuple[ServerProcess, ...]
+    proxy: ServerProcess
 
     def spent(self) -> Spent:
         """So far."""
@@ -90,12 +90,12 @@ def running(release: Path, predictors: int) -> Iterator[Stack]:
         yield Stack(transformer, tuple(behind), proxy)
 
 
-def _main_thread_s(server: Server) -> float:
+def _main_thread_s(server: ServerProcess) -> float:
     (main,) = [thread for thread in server.process.threads() if thread.id == server.process.pid]
     return float(main.user_time + main.system_time)
 
 
-async def _counters(servers: tuple[Server, ...]) -> list[MetricCounters]:
+async def _counters(servers: tuple[ServerProcess, ...]) -> list[MetricCounters]:
     found = []
     for server in servers:
         async with connected(server.url) as predictor:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from benchmarks.transformer_stages.job import Request, Target
+from benchmarks.transformer_stages.job import LoadRequest, Target
 from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
 from knative.simulator.load.trace import Trace
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
@@ -26,9 +26,9 @@ class Texts:
     new_tokens: tuple[int, ...]
     """The stop token included."""
 
-    def requests(self, target: Target, count: int) -> tuple[Request, ...]:
+    def requests(self, target: Target, count: int) -> tuple[LoadRequest, ...]:
         """So many requests for translations, one title each."""
-        return tuple(Request(target, infer_body([self.texts[n % len(self.texts)]])) for n in range(count))
+        return tuple(LoadRequest(target, infer_body([self.texts[n % len(self.texts)]])) for n in range(count))
 
     def lengths_of(self, trace: Trace) -> Trace:
         """The trace with each request's real lengths."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from benchmarks.transformer_stages.job import FAILED, Outcome, Sample
+from benchmarks.transformer_stages.job import FAILED, Outcome, RequestSample
 
 OK = 200
 REFUSED = 429
@@ -22,7 +22,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def latencies_ms(samples: Sequence[Sample]) -> list[float]:
+def latencies_ms(samples: Sequence[RequestSample]) -> list[float]:
     """Milliseconds of each request; one that got no translation was slower than any that did."""
     return [sample.latency_s * 1e3 if sample.status == OK else math.inf for sample in samples]
 
@@ -42,14 +42,14 @@ def within(outcome: Outcome, limit_s: float) -> Outcome:
     return replace(outcome, samples=tuple(samples))
 
 
-def spread_ms(samples: Sequence[Sample]) -> dict[str, float | None]:
+def spread_ms(samples: Sequence[RequestSample]) -> dict[str, float | None]:
     """P50, P95, P99 in milliseconds; None where so many requests got no translation."""
     known = latencies_ms(samples)
     values = {f"p{share:g}_ms": percentile(known, share / 100) for share in (50, 95, 99)}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def fates(samples: Sequence[Sample]) -> dict[str, int]:
+def fates(samples: Sequence[RequestSample]) -> dict[str, int]:
     """How many requests ended in which way."""
     counts = Counter(sample.status for sample in samples)
     known = {"ok": OK, "refused": REFUSED, "too_late": TOO_LATE, "unanswered": FAILED}

@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: reads a :class:`job.Job` from stdin, writes an :class:`job.Outcome`.
+"""The load generator, a process of its own: reads a :class:`job.LoadJob` from stdin, writes an :class:`job.Outcome`.
 
 Open loop: requests start when the plan says, whatever became of those before; every latency counts from the planned
 start, so a server that stalls pays for all who would have come meanwhile. A thread keeps the time, because an event
@@ -16,22 +16,29 @@ from collections import defaultdict, deque
 from itertools import cycle
 
 from benchmarks.transformer_stages.http1 import Broken, Connection
-from benchmarks.transformer_stages.job import FAILED, Job, Outcome, Request, Sample, job_from_json
+from benchmarks.transformer_stages.job import (
+    FAILED,
+    LoadJob,
+    LoadRequest,
+    Outcome,
+    RequestSample,
+    job_from_json,
+)
 
 CONNECT_S = 2.0
 OPENED_AHEAD = 16
 """Connections to each target that an open loop has before it begins."""
 
 
-class Generator:
+class LoadGenerator:
     """Carries out one job."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: LoadJob) -> None:
         self._job = job
         self._bytes = [request.target.request(request.body) for request in job.requests]
         self._marks = [mark.encode() for mark in job.marks]
         self._idle: defaultdict[int, deque[Connection]] = defaultdict(deque)
-        self._samples: list[Sample] = []
+        self._samples: list[RequestSample] = []
         self._began = 0.0
 
     async def run(self) -> Outcome:
@@ -99,10 +106,12 @@ class Generator:
         except (OSError, Broken, asyncio.TimeoutError):
             first = last = time.perf_counter()
         self._samples.append(
-            Sample(number, status, start - self._began, sent - start, first - start, last - start, mark)
+            RequestSample(
+                number, status, start - self._began, sent - start, first - start, last - start, mark
+            )
         )
 
-    async def _connection(self, request: Request) -> Connection:
+    async def _connection(self, request: LoadRequest) -> Connection:
         idle = self._idle[request.target.port]
         while idle:
             connection = idle.pop()
@@ -115,7 +124,7 @@ class Generator:
         made = loop.create_connection(Connection, "127.0.0.1", port)
         return (await asyncio.wait_for(made, CONNECT_S))[1]
 
-    def _put_back(self, request: Request, connection: Connection) -> None:
+    def _put_back(self, request: LoadRequest, connection: Connection) -> None:
         if connection.idle:
             self._idle[request.target.port].append(connection)
         else:
@@ -130,7 +139,7 @@ def main() -> int:
     job = job_from_json(sys.stdin.read())
     loop = new_loop()
     try:
-        print(loop.run_until_complete(Generator(job).run()).to_json())
+        print(loop.run_until_complete(LoadGenerator(job).run()).to_json())
     finally:
         loop.close()
     return 0

@@ -1,8 +1,8 @@
 """The load generator for gRPC, a process of its own: callers that wait for their answers, over a few connections.
 
-Reads a :class:`job.Job` from stdin whose bodies are serialised messages and whose targets' paths are gRPC methods,
-and writes a :class:`job.Outcome`. It costs nearly as much processor time a request as the servers do, so where cores
-are few the servers' processor time tells more than the requests a second.
+Reads a :class:`job.LoadJob` from stdin whose bodies are serialized messages and whose targets' paths are gRPC
+methods, and writes a :class:`job.Outcome`. It takes nearly as much processor time per request as the servers, so on
+few cores the servers' processor time tells more than the requests a second.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import cycle
 
 import grpc
 
-from benchmarks.transformer_stages.job import FAILED, Job, Outcome, Sample, job_from_json
+from benchmarks.transformer_stages.job import FAILED, LoadJob, Outcome, RequestSample, job_from_json
 
 OK = 200
 CONNECTIONS = 4
 
 
-async def run(job: Job) -> Outcome:
+async def run(job: LoadJob) -> Outcome:
     """Every request's fate; the job must be one of callers and seconds, for one target."""
     target = job.requests[0].target
     channels = [
@@ -29,7 +29,7 @@ async def run(job: Job) -> Outcome:
     ]
     methods = [channel.unary_unary(target.path) for channel in channels]
     marks = [mark.encode() for mark in job.marks]
-    samples: list[Sample] = []
+    samples: list[RequestSample] = []
     numbers = cycle(range(len(job.requests)))
     cpu, began = time.process_time(), time.perf_counter()
 
@@ -44,7 +44,7 @@ async def run(job: Job) -> Outcome:
             except grpc.aio.AioRpcError:
                 status = FAILED
             took = time.perf_counter() - began - start
-            samples.append(Sample(number, status, start, 0.0, took, took, mark))
+            samples.append(RequestSample(number, status, start, 0.0, took, took, mark))
 
     await asyncio.gather(*(caller(place) for place in range(job.callers)))
     outcome = Outcome(tuple(samples), time.perf_counter() - began, time.process_time() - cpu)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.transformer_stages import figures, processes
-from benchmarks.transformer_stages.job import Job, Outcome, Request
-from benchmarks.transformer_stages.processes import Server
+from benchmarks.transformer_stages.job import LoadJob, LoadRequest, Outcome
+from benchmarks.transformer_stages.processes import ServerProcess
 from benchmarks.transformer_stages.setting import (
     HIT,
     SHARED,
-    Effort,
+    BenchmarkSize,
     grpc_body,
     infer_body,
     require_all,
@@ -61,7 +61,7 @@ RATIOS = {
 class Trial:
     """A system and what it is asked."""
 
-    server: Server
+    server: ServerProcess
     texts: int = 1
     hits: bool = True
     grpc: bool = False
@@ -71,15 +71,15 @@ class Trial:
         """What carries out loads on it."""
         return "grpc_load" if self.grpc else "generator"
 
-    def requests(self, titles: list[str]) -> tuple[Request, ...]:
+    def requests(self, titles: list[str]) -> tuple[LoadRequest, ...]:
         """Every title once, ``texts`` in one request."""
         if self.grpc:
-            return tuple(Request(self.server.grpc_infer, grpc_body(title)) for title in titles)
+            return tuple(LoadRequest(self.server.grpc_infer, grpc_body(title)) for title in titles)
         groups = [titles[start : start + self.texts] for start in range(0, len(titles), self.texts)]
-        return tuple(Request(self.server.infer, infer_body(group)) for group in groups)
+        return tuple(LoadRequest(self.server.infer, infer_body(group)) for group in groups)
 
 
-def measure(release: Path, effort: Effort) -> dict[str, Any]:
+def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
     """Both parts."""
     pairs = some_titles(TITLES)
     titles = [text for text, _ in pairs]
@@ -87,8 +87,8 @@ def measure(release: Path, effort: Effort) -> dict[str, Any]:
         trials = _start(stack, release, pairs)
         for name, trial in trials.items():
             _fill(name, trial, titles)
-        rates = _rates(trials, titles, effort)
-        return {**rates, "latency": _latency(trials, titles, rates, effort)}
+        rates = _rates(trials, titles, size)
+        return {**rates, "latency": _latency(trials, titles, rates, size)}
 
 
 def _start(stack: ExitStack, release: Path, pairs: list[tuple[str, str]]) -> dict[str, Trial]:
@@ -98,7 +98,7 @@ def _start(stack: ExitStack, release: Path, pairs: list[tuple[str, str]]) -> dic
     processes.warm(url, release, table, len(pairs))
     behind = stack.enter_context(processes.predictor(release, slots=16))
 
-    def transformer(**how: bool) -> Server:
+    def transformer(**how: bool) -> ServerProcess:
         return stack.enter_context(processes.transformer(release, behind, redis_url=url, **how))
 
     plain, bare = transformer(grpc=True), stack.enter_context(processes.echo(quiet=True))
@@ -120,21 +120,21 @@ def _fill(name: str, trial: Trial, titles: list[str]) -> None:
     """Ask everything once: from here on what was in Redis is in memory too, and all code has run."""
     if trial.grpc:
         return  # a server that other trials fill
-    outcome = processes.run_load(Job(trial.requests(titles), callers=CALLERS, marks=(HIT, SHARED)))
+    outcome = processes.run_load(LoadJob(trial.requests(titles), callers=CALLERS, marks=(HIT, SHARED)))
     require_all(outcome, name, mark=0 if trial.hits else None)
 
 
-def _rates(trials: dict[str, Trial], titles: list[str], effort: Effort) -> dict[str, Any]:
+def _rates(trials: dict[str, Trial], titles: list[str], size: BenchmarkSize) -> dict[str, Any]:
     """Requests a second with all callers asking one after the other, and what each cost."""
     measured: dict[str, list[float]] = {name: [] for name in trials}
     cpu_ms: dict[str, list[float]] = {name: [] for name in trials}
     generator: list[float] = []
-    for number in range(effort.rounds):
+    for number in range(size.rounds):
         for name, trial in _turn(trials, number):
             before = trial.server.cpu_s()
-            outcome = _closed(name, trial, titles, effort)
+            outcome = _closed(name, trial, titles, size)
             cpu_ms[name].append((trial.server.cpu_s() - before) / len(outcome.samples) * 1e3)
-            measured[name].append(figures.rate(outcome, effort.closed_s, SKIPPED_SHARE * effort.closed_s))
+            measured[name].append(figures.rate(outcome, size.closed_s, SKIPPED_SHARE * size.closed_s))
             if name != "generator" and not trial.grpc:
                 generator.append(outcome.cpu_s / outcome.wall_s)
     return {
@@ -152,29 +152,29 @@ def _rates(trials: dict[str, Trial], titles: list[str], effort: Effort) -> dict[
     }
 
 
-def _closed(name: str, trial: Trial, titles: list[str], effort: Effort) -> Outcome:
+def _closed(name: str, trial: Trial, titles: list[str], size: BenchmarkSize) -> Outcome:
     callers = CALLERS if trial.texts == 1 else TEXTS_CALLERS
     marks = ("\x03hit", "\x06shared") if trial.grpc else (HIT, SHARED)  # in protobuf: length, then bytes
-    job = Job(trial.requests(titles), callers=callers, seconds=effort.closed_s, marks=marks)
+    job = LoadJob(trial.requests(titles), callers=callers, seconds=size.closed_s, marks=marks)
     outcome = processes.run_load(job, trial.generator)
     require_all(outcome, name, mark=0 if trial.hits else None)
     return outcome
 
 
 def _latency(
-    trials: dict[str, Trial], titles: list[str], rates: dict[str, Any], effort: Effort
+    trials: dict[str, Trial], titles: list[str], rates: dict[str, Any], size: BenchmarkSize
 ) -> dict[str, Any]:
     """Open loop, both systems at half of what the slower one answers: P50 and P99 of each round."""
     compared = ("echo", "one")
     load = min(median(rates["requests_per_s"][name]) for name in compared) / 2
     spreads: dict[str, list[dict[str, float | None]]] = {name: [] for name in (*compared, "generator")}
     late_ms: list[float] = []
-    for number in range(effort.rounds):
-        at_s = poisson(load, effort.open_s, np.random.default_rng(number))
+    for number in range(size.rounds):
+        at_s = poisson(load, size.open_s, np.random.default_rng(number))
         for name, trial in _turn({name: trials[name] for name in spreads}, number):
             each = trial.requests(titles)
             requests = tuple(each[place % len(each)] for place in range(len(at_s)))
-            outcome = processes.run_load(Job(requests, at_s=at_s, marks=(HIT, SHARED)))
+            outcome = processes.run_load(LoadJob(requests, at_s=at_s, marks=(HIT, SHARED)))
             require_all(outcome, name, mark=0 if trial.hits else None)
             spreads[name].append(figures.spread_ms(outcome.samples))
             late_ms.append(figures.percentile([s.late_s for s in outcome.samples], 0.99) * 1e3)

@@ -18,7 +18,7 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RawResponse:
     """What came back, and when on ``time.perf_counter``."""
 
     status: int
@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[RawResponse] | None = None
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
         self._first = 0.0
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         # A request that was given up has its answer still to come.
         return self._answer is None or (self._answer.done() and not self._answer.cancelled())
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
+    def send(self, request: bytes) -> asyncio.Future[RawResponse]:
         """The future answer to ``request``, head and body.
 
         Raises:
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         parser, self._parser = self._parser, httptools.HttpResponseParser(self)
         self._keep = parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
-            answer = Answer(parser.get_status_code(), b"".join(self._parts), self._first or now, now)
+            answer = RawResponse(parser.get_status_code(), b"".join(self._parts), self._first or now, now)
             self._answer.set_result(answer)
 
     def _fail(self, error: Broken) -> None:

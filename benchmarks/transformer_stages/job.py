@@ -27,7 +27,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LoadRequest:
     """One POST."""
 
     target: Target
@@ -35,10 +35,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LoadJob:
     """One load. Open loop if ``at_s`` is given, else closed."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[LoadRequest, ...]
     at_s: tuple[float, ...] = ()
     """Open loop: when each request is to start, in seconds from the beginning."""
     callers: int = 1
@@ -71,7 +71,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RequestSample:
     """What became of one request; times in seconds."""
 
     number: int
@@ -93,7 +93,7 @@ class Sample:
 class Outcome:
     """A whole load."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[RequestSample, ...]
     """In the order in which they ended."""
     wall_s: float
     cpu_s: float
@@ -109,21 +109,21 @@ class Outcome:
         )
 
 
-def job_from_json(text: str) -> Job:
-    """The job that :meth:`Job.to_json` wrote."""
+def job_from_json(text: str) -> LoadJob:
+    """The job that :meth:`LoadJob.to_json` wrote."""
     document = json.loads(text)
     targets = [Target(**target) for target in document.pop("targets")]
     requests = tuple(
-        Request(targets[place], base64.b64decode(body)) for place, body in document.pop("requests")
+        LoadRequest(targets[place], base64.b64decode(body)) for place, body in document.pop("requests")
     )
     at_s, marks = tuple(document.pop("at_s")), tuple(document.pop("marks"))
-    return Job(requests, at_s=at_s, marks=marks, **document)
+    return LoadJob(requests, at_s=at_s, marks=marks, **document)
 
 
 def outcome_from_json(text: str) -> Outcome:
     """The outcome that :meth:`Outcome.to_json` wrote."""
     document = json.loads(text)
-    samples = tuple(Sample(*row) for row in document.pop("samples"))
+    samples = tuple(RequestSample(*row) for row in document.pop("samples"))
     return Outcome(samples, **document)
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import orjson
 
 from benchmarks.transformer_stages import processes
-from benchmarks.transformer_stages.job import Job, Request, Sample, Target
-from benchmarks.transformer_stages.processes import Server
+from benchmarks.transformer_stages.job import LoadJob, LoadRequest, RequestSample, Target
+from benchmarks.transformer_stages.processes import ServerProcess
 from benchmarks.transformer_stages.setting import (
     MODEL,
     SOURCE,
     TARGET,
-    Effort,
+    BenchmarkSize,
     infer_body,
     require_all,
     some_titles,
@@ -35,12 +35,12 @@ from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode, load_tok
 WARM_UP = 20
 """Pairs that are asked and not counted."""
 DEADLINE_MS = 60_000
-Pair = tuple[Request, Request]
+Pair = tuple[LoadRequest, LoadRequest]
 
 
-def measure(release: Path, effort: Effort) -> dict[str, Any]:
+def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
     """Milliseconds that the transformer adds, for whole answers and, where it streams text, for the first token."""
-    pairs = some_titles(2 * (effort.pairs + WARM_UP) + 1)
+    pairs = some_titles(2 * (size.pairs + WARM_UP) + 1)
     titles = [text for text, _ in pairs]
     half = len(titles) // 2
     with ExitStack() as stack:
@@ -64,7 +64,7 @@ class _Prompts:
         limit = self._release.limits.max_sequence_tokens
         self._tokenizer: PromptTokenizer = load_tokenizer(release, spec, limit)
 
-    def request(self, target: Target, text: str) -> Request:
+    def request(self, target: Target, text: str) -> LoadRequest:
         (prompt,) = self._tokenizer.encode([TextToEncode(0, text, SOURCE, TARGET)], None)
         wanted = GenerateRequest(
             (prompt.token_ids,),
@@ -75,29 +75,29 @@ class _Prompts:
         body, headers = encode_rest_request(
             infer_from_generate_request(wanted, model_name=MODEL), binary=True
         )
-        return Request(Target(target.port, target.path, headers), body)
+        return LoadRequest(Target(target.port, target.path, headers), body)
 
 
-def _whole_pair(front: Server, behind: Server, text: str, prompts: _Prompts) -> Pair:
-    return Request(front.infer, infer_body([text])), prompts.request(behind.infer, text)
+def _whole_pair(front: ServerProcess, behind: ServerProcess, text: str, prompts: _Prompts) -> Pair:
+    return LoadRequest(front.infer, infer_body([text])), prompts.request(behind.infer, text)
 
 
-def _stream_pair(front: Server, behind: Server, text: str, prompts: _Prompts) -> Pair:
+def _stream_pair(front: ServerProcess, behind: ServerProcess, text: str, prompts: _Prompts) -> Pair:
     return _text_stream(front, text), prompts.request(_stream_of(behind), text)
 
 
-def _text_stream(front: Server, text: str) -> Request:
+def _text_stream(front: ServerProcess, text: str) -> LoadRequest:
     body = {"text_input": text, "parameters": {"source": SOURCE, "target": TARGET}}
-    return Request(_stream_of(front), orjson.dumps(body))
+    return LoadRequest(_stream_of(front), orjson.dumps(body))
 
 
-def _stream_of(server: Server) -> Target:
+def _stream_of(server: ServerProcess) -> Target:
     return Target(server.port, f"/v2/models/{MODEL}/generate_stream")
 
 
-def _streams(front: Server, text: str) -> bool:
+def _streams(front: ServerProcess, text: str) -> bool:
     """Whether this transformer streams text at all."""
-    outcome = processes.run_load(Job((_text_stream(front, text),)))
+    outcome = processes.run_load(LoadJob((_text_stream(front, text),)))
     return outcome.samples[0].status == 200
 
 
@@ -108,7 +108,7 @@ def _added(pairs: Sequence[Pair]) -> dict[str, float]:
     requests = [
         each for pair, turn in zip(pairs, turned, strict=True) for each in (reversed(pair) if turn else pair)
     ]
-    outcome = processes.run_load(Job(tuple(requests), marks=('"hit"',)))
+    outcome = processes.run_load(LoadJob(tuple(requests), marks=('"hit"',)))
     require_all(outcome, "misses", mark=-1)
     by_number = {sample.number: sample for sample in outcome.samples}
     both = [
@@ -117,7 +117,7 @@ def _added(pairs: Sequence[Pair]) -> dict[str, float]:
     return {**_figures(both), "pairs": len(both)}
 
 
-def _figures(both: Sequence[tuple[Sample, Sample]]) -> dict[str, float]:
+def _figures(both: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str, float]:
     """Medians in ms to the first byte and to the last: of the transformer, of the predictor, of their differences."""
     found: dict[str, float] = {}
     for name in ("first_s", "latency_s"):

@@ -17,7 +17,7 @@ import redis
 
 from benchmarks.engine.processes import ROOT
 from benchmarks.engine.service import free_port
-from benchmarks.transformer_stages.job import Job, Outcome, Target, outcome_from_json
+from benchmarks.transformer_stages.job import LoadJob, Outcome, Target, outcome_from_json
 from benchmarks.transformer_stages.setting import MODEL
 from cli.serve import is_ready
 
@@ -27,7 +27,7 @@ LOAD_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerProcess:
     """A process that listens."""
 
     port: int
@@ -52,7 +52,7 @@ class Server:
         return float(times.user + times.system)
 
 
-def run_load(job: Job, generator: str = "generator") -> Outcome:
+def run_load(job: LoadJob, generator: str = "generator") -> Outcome:
     """Have a load carried out by a process of its own, over HTTP, or over gRPC with ``grpc_load``."""
     done = subprocess.run(
         [PYTHON, "-m", f"benchmarks.transformer_stages.{generator}"],
@@ -69,7 +69,7 @@ def run_load(job: Job, generator: str = "generator") -> Outcome:
 
 
 @contextmanager
-def echo(*, quiet: bool) -> Iterator[Server]:
+def echo(*, quiet: bool) -> Iterator[ServerProcess]:
     """A bare model on KServe's server."""
     port, grpc_port = free_port(), free_port()
     arguments = ["--model_name", MODEL, "--http_port", str(port), "--grpc_port", str(grpc_port)]
@@ -81,7 +81,7 @@ def echo(*, quiet: bool) -> Iterator[Server]:
 
 
 @contextmanager
-def canned() -> Iterator[Server]:
+def canned() -> Iterator[ServerProcess]:
     """A server that does nothing."""
     port = free_port()
     with running_server("benchmarks.transformer_stages.canned", {}, port, str(port)) as server:
@@ -89,7 +89,7 @@ def canned() -> Iterator[Server]:
 
 
 @contextmanager
-def predictor(release: Path, *, slots: int) -> Iterator[Server]:
+def predictor(release: Path, *, slots: int) -> Iterator[ServerProcess]:
     """The predictor on ONNX Runtime."""
     port = free_port()
     own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
@@ -100,13 +100,13 @@ def predictor(release: Path, *, slots: int) -> Iterator[Server]:
 @contextmanager
 def transformer(
     release: Path,
-    behind: Server,
+    behind: ServerProcess,
     *,
     redis_url: str = "",
     memory: bool = True,
     quiet: bool = True,
     grpc: bool = False,
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """A transformer in front of ``behind``; with neither Redis nor memory it caches nothing."""
     port, grpc_port = free_port(), free_port() if grpc else 0
     own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
@@ -161,7 +161,7 @@ def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
 @contextmanager
 def running_server(
     module: str, environment: Mapping[str, str], port: int, *arguments: str, grpc_port: int = 0
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """``python -m module`` with no other settings than ``environment``, once it says on ``port`` that it is ready."""
     process = subprocess.Popen(
         [PYTHON, "-m", module, *arguments],
@@ -173,7 +173,7 @@ def running_server(
     )
     try:
         _wait_until_ready(module, process, port)
-        yield Server(port, psutil.Process(process.pid), grpc_port)
+        yield ServerProcess(port, psutil.Process(process.pid), grpc_port)
     finally:
         process.terminate()
         process.wait()

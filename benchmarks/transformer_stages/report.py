@@ -114,7 +114,7 @@ def _added(title: str, figures: Mapping[str, Any], kind: str) -> tuple[str, ...]
     return title, *(f"{value:.2f}" for value in values), str(figures["pairs"])
 
 
-def _story(figures: Mapping[str, Any]) -> str:
+def _load_steps(figures: Mapping[str, Any]) -> str:
     first, last = (figures["rows"][place]["origin_per_s"] for place in (0, -1))
     text = (
         f"## From {first} to {last} requests/s, times {figures['scale']:.3f}\n\n"
@@ -158,7 +158,7 @@ def _story_row(row: Mapping[str, Any], deadline_ms: int) -> tuple[str, ...]:
     )
 
 
-_DETAILS = {"hits": _hits, "misses": _misses, "story": _story}
+_DETAILS = {"hits": _hits, "misses": _misses, "load_steps": _load_steps}
 
 
 def _spread(values: Sequence[float], form: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ TITLE_SEED = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class BenchmarkSize:
     """How long a stage measures."""
 
     rounds: int
@@ -36,12 +36,12 @@ class Effort:
     pairs: int
     """Misses, each beside the same prompt sent to the predictor."""
     steps: tuple[int, ...]
-    """Requests a second of the story, before it is scaled to the machine."""
+    """Requests a second of the load steps, before it is scaled to the machine."""
     step_s: float
 
 
-FULL = Effort(5, 2.5, 5.0, 300, (200, 500, 800, 1100, 1500), 9.0)
-QUICK = Effort(3, 0.8, 1.5, 60, (200, 800, 1500), 2.5)
+FULL = BenchmarkSize(5, 2.5, 5.0, 300, (200, 500, 800, 1100, 1500), 9.0)
+QUICK = BenchmarkSize(3, 0.8, 1.5, 60, (200, 800, 1500), 2.5)
 
 
 def titles() -> Iterator[tuple[str, str]]:

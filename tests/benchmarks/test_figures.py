@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.transformer_stages import figures
-from benchmarks.transformer_stages.job import FAILED, Outcome, Sample
+from benchmarks.transformer_stages.job import FAILED, Outcome, RequestSample
 from benchmarks.transformer_stages.setting import require_all
 
 
-def sample(status: int = 200, *, start_s: float = 0.0, latency_s: float = 0.01, mark: int = -1) -> Sample:
-    return Sample(0, status, start_s, 0.0, latency_s, latency_s, mark)
+def sample(
+    status: int = 200, *, start_s: float = 0.0, latency_s: float = 0.01, mark: int = -1
+) -> RequestSample:
+    return RequestSample(0, status, start_s, 0.0, latency_s, latency_s, mark)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(0.01, 1.0))
@@ -79,6 +81,6 @@ def test_ratios_are_of_what_was_measured_beside_each_other() -> None:
     [(), (sample(mark=0), sample(503, mark=0)), (sample(mark=0), sample(mark=1))],
     ids=["nothing", "an error", "a miss among hits"],
 )
-def test_a_load_in_which_something_else_happened_makes_no_figures(samples: tuple[Sample, ...]) -> None:
+def test_a_load_in_which_something_else_happened_makes_no_figures(samples: tuple[RequestSample, ...]) -> None:
     with pytest.raises(SystemExit, match="not what was to be measured"):
         require_all(Outcome(samples, 1.0, 0.1), "hits", mark=0)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from benchmarks.transformer_stages import processes
 from benchmarks.transformer_stages.job import (
     FAILED,
-    Job,
+    LoadJob,
+    LoadRequest,
     Outcome,
-    Request,
-    Sample,
+    RequestSample,
     Target,
     job_from_json,
     outcome_from_json,
@@ -35,7 +35,7 @@ TARGETS = st.builds(
     st.sampled_from(["/a", "/b"]),
     st.dictionaries(st.sampled_from(["x-a", "x-b"]), st.text("abc", max_size=3)),
 )
-REQUESTS = st.lists(st.builds(Request, TARGETS, st.binary(max_size=20)), max_size=5).map(tuple)
+REQUESTS = st.lists(st.builds(LoadRequest, TARGETS, st.binary(max_size=20)), max_size=5).map(tuple)
 FLOATS = st.floats(0, 100)
 
 
@@ -72,8 +72,8 @@ def server(handle: Handler) -> Iterator[int]:
         thread.join()
 
 
-def requests(port: int, *bodies: bytes) -> tuple[Request, ...]:
-    return tuple(Request(Target(port, "/infer"), body) for body in bodies)
+def requests(port: int, *bodies: bytes) -> tuple[LoadRequest, ...]:
+    return tuple(LoadRequest(Target(port, "/infer"), body) for body in bodies)
 
 
 async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
@@ -88,22 +88,28 @@ async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
     st.lists(st.text(max_size=3), max_size=2).map(tuple),
 )
 def test_a_job_survives_its_way_to_the_generator(
-    wanted: tuple[Request, ...], at_s: tuple[float, ...], callers: int, seconds: float, marks: tuple[str, ...]
+    wanted: tuple[LoadRequest, ...],
+    at_s: tuple[float, ...],
+    callers: int,
+    seconds: float,
+    marks: tuple[str, ...],
 ) -> None:
-    job = Job(wanted, at_s, callers, seconds, 3.0, marks)
+    job = LoadJob(wanted, at_s, callers, seconds, 3.0, marks)
 
     assert job_from_json(job.to_json()) == job
 
 
 def test_an_outcome_survives_its_way_back() -> None:
-    outcome = Outcome((Sample(3, 200, 0.5, 0.001, 0.002, 0.003, 1), Sample(4, 0, 0.6, 0, 0, 0)), 1.5, 0.25)
+    outcome = Outcome(
+        (RequestSample(3, 200, 0.5, 0.001, 0.002, 0.003, 1), RequestSample(4, 0, 0.6, 0, 0, 0)), 1.5, 0.25
+    )
 
     assert outcome_from_json(outcome.to_json()) == outcome
 
 
 def test_callers_that_wait_ask_everything_once_in_turn() -> None:
     with processes.canned() as canned:
-        outcome = processes.run_load(Job(requests(canned.port, *(b"{}" for _ in range(50))), callers=4))
+        outcome = processes.run_load(LoadJob(requests(canned.port, *(b"{}" for _ in range(50))), callers=4))
 
     assert sorted(each.number for each in outcome.samples) == list(range(50))
     assert {each.status for each in outcome.samples} == {200}
@@ -112,7 +118,7 @@ def test_callers_that_wait_ask_everything_once_in_turn() -> None:
 
 def test_callers_go_on_for_the_time_that_was_asked_for() -> None:
     with processes.canned() as canned:
-        outcome = processes.run_load(Job(requests(canned.port, b"{}", b"{}"), callers=2, seconds=0.3))
+        outcome = processes.run_load(LoadJob(requests(canned.port, b"{}", b"{}"), callers=2, seconds=0.3))
 
     assert len(outcome.samples) > 2
     assert outcome.wall_s >= 0.3
@@ -121,7 +127,7 @@ def test_callers_go_on_for_the_time_that_was_asked_for() -> None:
 
 def test_marks_tell_answers_apart() -> None:
     with server(answer) as port:
-        job = Job(requests(port, b"hit", b"miss", b"other"), marks=("miss", "hit"))
+        job = LoadJob(requests(port, b"hit", b"miss", b"other"), marks=("miss", "hit"))
         outcome = processes.run_load(job)
 
     assert [each.mark for each in outcome.samples] == [1, 0, -1]
@@ -141,7 +147,7 @@ def test_a_server_that_stalls_pays_for_all_who_come_meanwhile() -> None:
     at_s = tuple(0.05 * number for number in range(1, 9))
     with server(stalling) as port:
         bodies = (b"stall", *(b"next" for _ in at_s[1:]))
-        outcome = processes.run_load(Job(requests(port, *bodies), at_s=at_s))
+        outcome = processes.run_load(LoadJob(requests(port, *bodies), at_s=at_s))
 
     by_number = {each.number: each for each in outcome.samples}
     assert [by_number[number].start_s for number in range(len(at_s))] == pytest.approx(at_s)
@@ -156,7 +162,7 @@ def test_a_stream_has_a_first_byte_and_a_last_one() -> None:
         writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
 
     with server(stream) as port:
-        (only,) = processes.run_load(Job(requests(port, b"x"), marks=("one two",))).samples
+        (only,) = processes.run_load(LoadJob(requests(port, b"x"), marks=("one two",))).samples
 
     assert only.mark == 0
     assert only.latency_s - only.first_s >= 0.19
@@ -171,7 +177,7 @@ def test_a_broken_connection_is_a_failure_and_the_next_request_gets_another() ->
             await answer(body, writer)
 
     with server(fragile) as port:
-        outcome = processes.run_load(Job(requests(port, b"fine", b"break", b"again")))
+        outcome = processes.run_load(LoadJob(requests(port, b"fine", b"break", b"again")))
 
     assert [each.status for each in outcome.samples] == [200, FAILED, 200]
 
@@ -183,7 +189,7 @@ def test_a_request_that_is_given_up_leaves_no_answer_for_the_next_one() -> None:
         await answer(body, writer)
 
     with server(slow) as port:
-        job = Job(requests(port, b"slow", b"fast"), patience_s=0.1, marks=("slow", "fast"))
+        job = LoadJob(requests(port, b"slow", b"fast"), patience_s=0.1, marks=("slow", "fast"))
         outcome = processes.run_load(job)
 
     assert [(each.status, each.mark) for each in outcome.samples] == [(FAILED, -1), (200, 1)]
@@ -194,7 +200,7 @@ def test_where_nobody_listens_the_load_ends_with_what_happened() -> None:
         pass
 
     with pytest.raises(SystemExit, match="load generator failed"):
-        processes.run_load(Job(requests(port, b"x")))
+        processes.run_load(LoadJob(requests(port, b"x")))
 
 
 @contextmanager
@@ -219,8 +225,8 @@ def test_callers_over_grpc_go_on_for_the_time_that_was_asked_for() -> None:
 
     with grpc_server(echo) as port:
         bodies = (b"hit", b"miss", b"fail")
-        wanted = tuple(Request(Target(port, "/a.Service/Infer", {}), body) for body in bodies)
-        job = Job(wanted, callers=3, seconds=0.3, marks=("hit", "miss"))
+        wanted = tuple(LoadRequest(Target(port, "/a.Service/Infer", {}), body) for body in bodies)
+        job = LoadJob(wanted, callers=3, seconds=0.3, marks=("hit", "miss"))
         outcome = processes.run_load(job, "grpc_load")
 
     assert len(outcome.samples) > 3

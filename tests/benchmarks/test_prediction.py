@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.prediction.__main__ import loads, predict
+from benchmarks.prediction.cpu_probe import CpuSample, Readings
 from benchmarks.prediction.learning import Asked, Known
 from benchmarks.prediction.report import markdown
 from benchmarks.prediction.round_robin import RoundRobin, ends_connection, read_message
-from benchmarks.prediction.speedometer import Readings, Sample
 from benchmarks.prediction.stack import Spent
 from benchmarks.prediction.texts import Texts
 from knative.simulator.cluster.pods import TransformerModel
@@ -80,14 +80,14 @@ def test_a_prediction_knows_each_requests_lengths_and_the_machines_speed() -> No
     trace = texts.lengths_of(generate_arrivals("steady:rate=1,seconds=4", seed=0))
     assert trace.prompt_tokens is not None
     assert np.array_equal(trace.prompt_tokens, [10, 20, 10, 20])
-    foretold = predict(known(), CoreSpeeds((1.0, 0.5), 2.0), trace, 2)
-    assert foretold.failed == 0
+    predicted = predict(known(), CoreSpeeds((1.0, 0.5), 2.0), trace, 2)
+    assert predicted.failed == 0
     # a request, its prompt, its steps; the transformer; two hops; at half speed for the last two; then the way
     work = [
         0.002 + 0.003 + prompt * 0.001 + new * 0.010 + 0.002 + 2 * 0.001
         for prompt, new in ((10, 5), (20, 10))
     ]
-    assert foretold.latencies == pytest.approx(
+    assert predicted.latencies == pytest.approx(
         [work[0] + 0.003, work[1] + 0.003, 2 * work[0] + 0.003, 2 * work[1] + 0.003]
     )
 
@@ -95,7 +95,7 @@ def test_a_prediction_knows_each_requests_lengths_and_the_machines_speed() -> No
 def test_speed_is_that_of_the_work_in_each_bin_and_the_last_known_where_there_was_none() -> None:
     at_s = (10.1, 10.2, 10.6, 11.6)
     samples = [
-        Sample(at, work, 100 + at) for at, work in zip(at_s, (0.001, 0.003, 0.001, 0.004), strict=True)
+        CpuSample(at, work, 100 + at) for at, work in zip(at_s, (0.001, 0.003, 0.001, 0.004), strict=True)
     ]
     readings = Readings(samples)
     assert readings.speeds(10.0, 12.0, 0.002) == CoreSpeeds((1.0, 2.0, 2.0, 0.5), 0.5)
@@ -116,8 +116,8 @@ def test_processor_time_is_told_as_it_is_at_usual_speed_and_pooled_by_request() 
 
 def test_the_table_says_how_far_off_the_prediction_was() -> None:
     real = {"per_s": 10.0, "p50": 0.010, "p99": 0.050, "failed": 0}
-    foretold = real | {"p99": 0.055}
-    row = {"predictors": 1, "load": "x", "real": real, "foretold": foretold}
+    predicted = real | {"p99": 0.055}
+    row = {"predictors": 1, "load": "x", "real": real, "predicted": predicted}
     row |= {"speeds": [0.9, 1.1], "others_busy_cores": 0.1}
     line = "| 1 | x | 10.0 | +0% | 10.0 | +0% | 50.0 | +10% | 0 | 0 | 0.90 to 1.10 | 0.1 |"
     assert line in markdown([row])

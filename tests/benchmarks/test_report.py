@@ -31,7 +31,7 @@ def misses(first_token: dict[str, float] | None) -> dict[str, Any]:
     return {"miss": miss, "first_token": first_token}
 
 
-def story(p99_ms: float | None) -> dict[str, Any]:
+def load_steps(p99_ms: float | None) -> dict[str, Any]:
     row = {
         "slots": 16,
         "cache": "on",
@@ -106,12 +106,12 @@ def test_a_stream_that_is_not_there_is_said_so() -> None:
 
 
 def test_the_story_names_its_scale_and_counts_what_failed() -> None:
-    text = report.markdown(results(story=story(None)))
+    text = report.markdown(results(load_steps=load_steps(None)))
 
     assert "times 0.321" in text
     assert "| 16 | on | 1500 | 480.4 | 470.1 | 34% | 1% | 20 | 1234 | > 3000 | 4 | 2 | 0 |" in text
 
 
 def test_figures_of_a_busy_machine_are_not_for_publication() -> None:
-    assert "Not for publication" in report.markdown(results(busy=0.2, story=story(1.0)))
-    assert "Not for publication" not in report.markdown(results(busy=0.1, story=story(1.0)))
+    assert "Not for publication" in report.markdown(results(busy=0.2, load_steps=load_steps(1.0)))
+    assert "Not for publication" not in report.markdown(results(busy=0.1, load_steps=load_steps(1.0)))

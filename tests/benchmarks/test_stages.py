@@ -1,4 +1,4 @@
-"""Every stage on the demo release with the least effort there is: figures that mean nothing, from real processes."""
+"""Every stage on the demo release with the least size there is: figures that mean nothing, from real processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.transformer_stages import hits, misses, report, story
-from benchmarks.transformer_stages.setting import Effort
+from benchmarks.transformer_stages import hits, load_steps, misses, report
+from benchmarks.transformer_stages.setting import BenchmarkSize
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
-LEAST = Effort(rounds=1, closed_s=0.4, open_s=0.2, pairs=3, steps=(200, 1500), step_s=0.3)
+LEAST = BenchmarkSize(rounds=1, closed_s=0.4, open_s=0.2, pairs=3, steps=(200, 1500), step_s=0.3)
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +49,9 @@ def test_misses_are_measured_beside_the_predictor(demo: Path) -> None:
 
 
 def test_the_story_is_told_with_the_cache_off_and_on(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "SLOTS", (2,))
+    monkeypatch.setattr(load_steps, "SLOTS", (2,))
 
-    figures = story.measure(demo, LEAST)
+    figures = load_steps.measure(demo, LEAST)
 
     told = [(row["slots"], row["origin_per_s"], row["cache"]) for row in figures["rows"]]
     assert told == [(2, step, cache) for step in LEAST.steps for cache in ("off", "on")]
@@ -59,7 +59,7 @@ def test_the_story_is_told_with_the_cache_off_and_on(demo: Path, monkeypatch: py
         fates = ("ok", "refused", "too_late", "unanswered", "other")
         assert sum(row[name] for name in fates) == pytest.approx(row["offered_per_s"] * LEAST.step_s)
         assert row["hit_share"] == 0 or row["cache"] == "on"
-    assert "## From 200 to 1500 requests/s" in report.markdown(results(story=figures))
+    assert "## From 200 to 1500 requests/s" in report.markdown(results(load_steps=figures))
 
 
 def results(**stages: object) -> dict[str, object]:

@@ -285,8 +285,8 @@ async def test_the_log_line_says_what_a_text_took(model: TranslatorModel) -> Non
     asked = call()
     async for _ in model.stream(body("One. Two."), asked):
         pass
-    assert asked.notes["segments"] == 2
-    assert asked.notes["miss"] == 1
+    assert asked.log_fields["segments"] == 2
+    assert asked.log_fields["miss"] == 1
     asked = call()
     await model.generate(body("One. Two."), asked)
-    assert (asked.notes["generated_tokens"], asked.notes["hit"]) == (0, 1)
+    assert (asked.log_fields["generated_tokens"], asked.log_fields["hit"]) == (0, 1)

@@ -1,4 +1,4 @@
-"""The story: more and more requests for titles of Zipf's popularity, with the cache off and on, on 1, 4 and 16 slots.
+"""Load steps: rising rates of requests for titles after Zipf, with the cache off and on, on 1, 4 and 16 slots.
 
 The steps are those of the service that Yiwen was made for, scaled to the machine: with ``HEADROOM`` to spare, the
 misses of the last step are what the predictor can translate here on its largest number of slots.
@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.engine.service import metric
 from benchmarks.transformer_stages import figures, processes
-from benchmarks.transformer_stages.job import Job, Outcome, Request
-from benchmarks.transformer_stages.processes import Server
-from benchmarks.transformer_stages.setting import HIT, SHARED, Effort, infer_body, require_all, titles
+from benchmarks.transformer_stages.job import LoadJob, LoadRequest, Outcome
+from benchmarks.transformer_stages.processes import ServerProcess
+from benchmarks.transformer_stages.setting import HIT, SHARED, BenchmarkSize, infer_body, require_all, titles
 from benchmarks.transformer_stages.titles import cached_for, draw, poisson, zipf
 
 SLOTS = (1, 4, 16)
@@ -37,7 +37,7 @@ IDLE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LoadStep:
     """One rate and its requests, the same for every setting."""
 
     origin: int
@@ -49,13 +49,13 @@ class Step:
     """What the cache is to hold beforehand, with translations."""
 
 
-def measure(release: Path, effort: Effort) -> dict[str, Any]:
+def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
     """Capacity, scale, and the table."""
     stream = titles()
-    capacity = _capacity(release, [text for text, _ in islice(stream, int(800 * effort.closed_s))], effort)
-    scale = HEADROOM * capacity / ((1 - HITS) * max(effort.steps))
-    steps = [_step(origin, scale, effort.step_s, stream) for origin in effort.steps]
-    rows = [row for slots in SLOTS for row in _run(release, slots, steps, effort)]
+    capacity = _capacity(release, [text for text, _ in islice(stream, int(800 * size.closed_s))], size)
+    scale = HEADROOM * capacity / ((1 - HITS) * max(size.steps))
+    steps = [_step(origin, scale, size.step_s, stream) for origin in size.steps]
+    rows = [row for slots in SLOTS for row in _run(release, slots, steps, size)]
     return {
         "capacity_titles_per_s": capacity,
         "scale": scale,
@@ -63,24 +63,24 @@ def measure(release: Path, effort: Effort) -> dict[str, Any]:
         "catalogue": CATALOGUE,
         "wanted_hits": HITS,
         "deadline_ms": DEADLINE_MS,
-        "step_s": effort.step_s,
+        "step_s": size.step_s,
         "rows": rows,
     }
 
 
-def _capacity(release: Path, texts: Sequence[str], effort: Effort) -> float:
+def _capacity(release: Path, texts: Sequence[str], size: BenchmarkSize) -> float:
     """Titles a second, none of them cached, on the largest number of slots."""
     with ExitStack() as stack:
         behind = stack.enter_context(processes.predictor(release, slots=max(SLOTS)))
         front = stack.enter_context(processes.transformer(release, behind, memory=False))
-        requests = tuple(Request(front.infer, infer_body([text])) for text in texts)
-        seconds = 2 * effort.closed_s
-        outcome = processes.run_load(Job(requests, callers=CALIBRATION_CALLERS, seconds=seconds))
+        requests = tuple(LoadRequest(front.infer, infer_body([text])) for text in texts)
+        seconds = 2 * size.closed_s
+        outcome = processes.run_load(LoadJob(requests, callers=CALIBRATION_CALLERS, seconds=seconds))
         require_all(outcome, "calibration")
     return figures.rate(outcome, seconds, 0.2 * seconds)
 
 
-def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> Step:
+def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> LoadStep:
     """A step's plan; its titles are its own, so that none is cached by a step before."""
     rng = np.random.default_rng(origin)
     at_s = poisson(origin * scale, seconds, rng)
@@ -90,10 +90,10 @@ def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str,
     popular = [next(stream) for _ in range(warmed)]
     others = {rank: next(stream)[0] for rank in sorted({rank for rank in ranks if rank >= warmed})}
     texts = tuple(popular[rank][0] if rank < warmed else others[rank] for rank in ranks)
-    return Step(origin, origin * scale, at_s, texts, tuple(popular))
+    return LoadStep(origin, origin * scale, at_s, texts, tuple(popular))
 
 
-def _run(release: Path, slots: int, steps: Sequence[Step], effort: Effort) -> list[dict[str, Any]]:
+def _run(release: Path, slots: int, steps: Sequence[LoadStep], size: BenchmarkSize) -> list[dict[str, Any]]:
     """Every step on ``slots`` slots, with the cache off and on in turn."""
     rows = []
     with ExitStack() as stack:
@@ -111,31 +111,33 @@ def _run(release: Path, slots: int, steps: Sequence[Step], effort: Effort) -> li
             for cache, front in fronts.items():
                 outcome = figures.within(_load(front, step), DEADLINE_MS / 1000)
                 row = {"slots": slots, "cache": cache, "origin_per_s": step.origin}
-                rows.append(row | _row(step, outcome, effort.step_s))
+                rows.append(row | _row(step, outcome, size.step_s))
                 _wait_until_idle(behind)
     return rows
 
 
-def _warm(url: str, release: Path, table: Path, steps: Sequence[Step]) -> None:
+def _warm(url: str, release: Path, table: Path, steps: Sequence[LoadStep]) -> None:
     pairs = [pair for step in steps for pair in step.popular]
     table.write_text("".join(f"{text}\t{translation}\n" for text, translation in pairs), encoding="utf-8")
     processes.warm(url, release, table, len(pairs))
 
 
-def _settle(front: Server, behind: Server) -> None:
+def _settle(front: ServerProcess, behind: ServerProcess) -> None:
     """A few translations, so that no step pays for what happens once."""
     texts = [f"Titanium Water Bottle with Lid, {number}ml" for number in range(100, 116)]
-    outcome = processes.run_load(Job(tuple(Request(front.infer, infer_body([text])) for text in texts)))
+    outcome = processes.run_load(
+        LoadJob(tuple(LoadRequest(front.infer, infer_body([text])) for text in texts))
+    )
     require_all(outcome, "warming up")
     _wait_until_idle(behind)
 
 
-def _load(front: Server, step: Step) -> Outcome:
-    requests = tuple(Request(front.infer, infer_body([text], DEADLINE_MS)) for text in step.texts)
-    return processes.run_load(Job(requests, at_s=step.at_s, patience_s=PATIENCE_S, marks=(HIT, SHARED)))
+def _load(front: ServerProcess, step: LoadStep) -> Outcome:
+    requests = tuple(LoadRequest(front.infer, infer_body([text], DEADLINE_MS)) for text in step.texts)
+    return processes.run_load(LoadJob(requests, at_s=step.at_s, patience_s=PATIENCE_S, marks=(HIT, SHARED)))
 
 
-def _row(step: Step, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _row(step: LoadStep, outcome: Outcome, seconds: float) -> dict[str, Any]:
     answered = [sample for sample in outcome.samples if sample.status == figures.OK]
     found = len([sample for sample in answered if sample.mark == 0])
     return {
@@ -150,7 +152,7 @@ def _row(step: Step, outcome: Outcome, seconds: float) -> dict[str, Any]:
     }
 
 
-def _wait_until_idle(behind: Server) -> None:
+def _wait_until_idle(behind: ServerProcess) -> None:
     end = time.monotonic() + IDLE_TIMEOUT_S
     while any(metric(behind.url, f"yiwen_predictor_{name}") for name in ("slots_used", "waiting_sequences")):
         if time.monotonic() > end:

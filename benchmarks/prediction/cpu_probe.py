@@ -3,7 +3,7 @@
 Others share a virtual machine's caches and the other half of its cores, so the same work takes half as long again
 from one second to the next. Processor time is counted, not time on the clock: waiting for a core is no slowness.
 
-python -m benchmarks.prediction.speedometer RELEASE    # until its standard input ends; then writes samples as JSON
+python -m benchmarks.prediction.cpu_probe RELEASE    # until its standard input ends; then writes samples as JSON
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.engine.processes import ROOT, Usage
+from benchmarks.engine.processes import ROOT, ResourceUsage
 from knative.simulator.engine.processors import CoreSpeeds
 from predictor.batch import Batch
 from predictor.runners.base import execute
@@ -38,7 +38,7 @@ BIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CpuSample:
     """One step."""
 
     at_s: float
@@ -53,7 +53,7 @@ class Sample:
 class Readings:
     """What the process saw. Empty until it has ended."""
 
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[CpuSample] = field(default_factory=list)
 
     def between(self, began_s: float, ended_s: float) -> Readings:
         """Those of a time on the machine's monotonic clock."""
@@ -80,11 +80,11 @@ class Readings:
 
 
 @contextmanager
-def running_speedometer(release: Path) -> Iterator[Readings]:
+def running_cpu_probe(release: Path) -> Iterator[Readings]:
     """Have speed measured meanwhile; the readings are there afterwards."""
     readings = Readings()
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.prediction.speedometer", str(release.resolve())],
+        [sys.executable, "-m", "benchmarks.prediction.cpu_probe", str(release.resolve())],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -92,13 +92,13 @@ def running_speedometer(release: Path) -> Iterator[Readings]:
         process.stdout.readline()  # it has begun
         yield readings
         written, _ = process.communicate("")
-        readings.samples.extend(Sample(*row) for row in json.loads(written))
+        readings.samples.extend(CpuSample(*row) for row in json.loads(written))
     finally:
         process.kill()
         process.wait()
 
 
-def measure(step: Callable[[], object], cores: Sequence[int]) -> list[Sample]:
+def measure(step: Callable[[], object], cores: Sequence[int]) -> list[CpuSample]:
     """Samples from all cores in turns, until standard input ends."""
     samples = []
     for core in cycle(cores):
@@ -108,7 +108,7 @@ def measure(step: Callable[[], object], cores: Sequence[int]) -> list[Sample]:
         began = time.thread_time()
         step()
         work_s = time.thread_time() - began
-        samples.append(Sample(time.perf_counter(), work_s, Usage.now().machine_s))
+        samples.append(CpuSample(time.perf_counter(), work_s, ResourceUsage.now().machine_s))
     return samples
 
 
