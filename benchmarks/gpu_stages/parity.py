@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from benchmarks.gpu_stages import setting
-from predictor.config import PredictorConfig
+from predictor.config import PlanPrecision, PredictorConfig
 from protocol.messages import GenerateRequest, Generation
 from protocol.release import TOKENIZER_DIR
 
@@ -34,7 +34,7 @@ def measure(release: Path, precisions: tuple[str, ...]) -> dict[str, Any]:
             release=release,
             backend="tensorrt",
             slots=128,
-            plan_precision=precision,
+            plan_precision=cast(PlanPrecision, precision),  # checked by PredictorConfig
             prefill_tokens=2048,
             queue_tokens=QUEUE_TOKENS,
         )

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 
 from benchmarks.engine.service import free_port, wait_until_ready
-from predictor.config import PredictorConfig
+from predictor.config import PlanPrecision, PredictorConfig
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
 from predictor.plan import TensorRTPlan, find_plans
@@ -32,7 +33,7 @@ def config(release: Path, precision: str, *, slots: int) -> PredictorConfig:
         release=release,
         backend="tensorrt",
         slots=slots,
-        plan_precision=precision,
+        plan_precision=cast(PlanPrecision, precision),  # checked by PredictorConfig
         prefill_tokens=PREFILL_TOKENS,
     )
 
