@@ -17,7 +17,7 @@ from predictor.batch import Batch, StepOutput
 from predictor.config import PredictorConfig
 from predictor.plan import find_plans
 from predictor.runners.base import Runner
-from predictor.runners.tensorrt.create import create_tensorrt_runner
+from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 from protocol.release import load_release
 
 SLOTS = (1, 3, 8, 16, 32, 64, 128)

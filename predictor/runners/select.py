@@ -53,7 +53,7 @@ def create_runner(config: PredictorConfig, directory: Path, release: Release) ->
 
 def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
     # Not before it is wanted: TensorRT takes seconds to import, and most machines do not have it.
-    from predictor.runners.tensorrt.create import create_tensorrt_runner
+    from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 
     runner, plan = create_tensorrt_runner(config, directory, release)
     return ChosenRunner(runner, "tensorrt", reason, plan.key.precision, plan.key.name)

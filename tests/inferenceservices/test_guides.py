@@ -92,7 +92,7 @@ def test_messages_are_those_that_are_sent() -> None:
     text = GUIDES["troubleshooting.md"]
     assert "found only a predictor of" in text
     assert "found only a predictor of" in ReleaseNotServed("a", "b", retry_after_s=1.0).message
-    planless = (PROJECT / "predictor/runners/tensorrt/choose.py").read_text(encoding="utf-8")
+    planless = (PROJECT / "predictor/runners/tensorrt/start/choose_plan.py").read_text(encoding="utf-8")
     assert re.search(r"no plan in \{directory\} can run", planless)
     assert "no plan in ... can run" in text
 

@@ -41,7 +41,7 @@ from predictor.builder.reports import write_json_report
 from predictor.config import PlanPrecision, PredictorConfig
 from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, write_plan
 from predictor.runners.base import Runner
-from predictor.runners.tensorrt.create import create_tensorrt_runner
+from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 from protocol.release import PLANS_DIR, load_release
 
 TEXTS_PER_PAIR = 32

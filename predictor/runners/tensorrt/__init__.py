@@ -1,1 +1,1 @@
-"""Runs a plan on an NVIDIA GPU: TensorRT for everything between two attentions, our own kernels for the rest."""
+"""Runs a TensorRT plan on an NVIDIA GPU: TensorRT for the matrix products, our own kernels for the rest."""

@@ -23,7 +23,7 @@ from knative.planner.hardware.gpus import GIB, GPUS, fits_together
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import load_profile, shipped_profiles
 from predictor.config import PredictorConfig
-from predictor.runners.tensorrt.memory import Needs, plan_memory, slot_bytes
+from predictor.runners.tensorrt.start.memory import Needs, plan_memory, slot_bytes
 from protocol.release import DecoderShape
 
 SEVEN_B = ModelShape("7b", DecoderShape(30, 4096, 32, 32, 128, 11008, 102_400), tied=False)

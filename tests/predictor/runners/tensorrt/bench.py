@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.runners import numpy_kernels
-from predictor.runners.tensorrt.fused import FusedKernels
-from predictor.runners.tensorrt.kernel_shape import KernelShape
-from predictor.runners.tensorrt.kernels import Kernels
-from predictor.runners.tensorrt.launch import KernelFunction
-from predictor.runners.tensorrt.operands import Activation, Product
+from predictor.runners.tensorrt.kernels.attention import Kernels
+from predictor.runners.tensorrt.kernels.fused import FusedKernels
+from predictor.runners.tensorrt.kernels.launch import KernelFunction
+from predictor.runners.tensorrt.kernels.operands import Activation, Product
+from predictor.runners.tensorrt.kernels.shape import KernelShape
 from tests.predictor.runners.tensorrt import reference_kernels as reference
 
 Array = npt.NDArray[Any]

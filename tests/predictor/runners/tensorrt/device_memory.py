@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.runners.tensorrt import cuda_api
-from predictor.runners.tensorrt.launch import Grid, KernelFunction
+from predictor.runners.tensorrt.kernels.launch import Grid, KernelFunction
 from tests.predictor.runners.tensorrt.bench import STREAM, Buffer
 
 

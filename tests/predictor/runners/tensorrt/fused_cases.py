@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from predictor.runners import numpy_kernels
-from predictor.runners.tensorrt.operands import Activation, Product
+from predictor.runners.tensorrt.kernels.operands import Activation, Product
 from tests.predictor.runners.tensorrt import reference_kernels as reference
 from tests.predictor.runners.tensorrt.bench import EPSILON, NO_CODE, PLAIN, STREAM, Bench, Variant
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from predictor.runners.tensorrt import cuda_api
-from predictor.runners.tensorrt.launch import Grid, KernelFunction
+from predictor.runners.tensorrt.kernels.launch import Grid, KernelFunction
 
 STREAM = 5
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from predictor.runners.tensorrt.kernel_shape import ROWS_PER_TILE
-from predictor.runners.tensorrt.operands import KvCache, Product, Qkv, Rotary
+from predictor.runners.tensorrt.kernels.operands import KvCache, Product, Qkv, Rotary
+from predictor.runners.tensorrt.kernels.shape import ROWS_PER_TILE
 from tests.predictor.runners.tensorrt import reference_kernels as reference
 from tests.predictor.runners.tensorrt.bench import EPSILON, PLAIN, STREAM, Bench, Variant
 

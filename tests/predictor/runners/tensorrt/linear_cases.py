@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.runners.tensorrt.cuda_api import DeviceProperties
-from predictor.runners.tensorrt.linear import LinearFunction, SkinnyLinears
-from predictor.runners.tensorrt.linear_tiling import Tiling
+from predictor.runners.tensorrt.kernels.linear import LinearFunction, SkinnyLinears
+from predictor.runners.tensorrt.kernels.linear_tiling import Tiling
 from tests.predictor.runners.tensorrt.bench import STREAM, Buffer, Memory
 
 Array = npt.NDArray[Any]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from predictor.errors import RunnerError
 from predictor.runners import numpy_kernels as kernels
 from predictor.runners.segmented import Int32s
-from predictor.runners.tensorrt.backend import Candidates
-from predictor.runners.tensorrt.step_inputs import TILE_FIELDS, InputLayout
+from predictor.runners.tensorrt.step.backend import Candidates
+from predictor.runners.tensorrt.step.inputs import TILE_FIELDS, InputLayout
 from predictor.segment_index import LAYER_ROLES, linear
 from protocol.release import Release
 
@@ -27,7 +27,7 @@ STAGING = OUTPUTS = 3
 
 
 class NumpyDevice:
-    """A :class:`predictor.runners.tensorrt.backend.Device`."""
+    """A :class:`predictor.runners.tensorrt.step.backend.Device`."""
 
     tile_rows = 4
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.runners import numpy_kernels
-from predictor.runners.tensorrt.kernel_shape import KernelShape
+from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 Array = npt.NDArray[Any]
 

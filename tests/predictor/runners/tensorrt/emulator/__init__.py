@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from predictor.runners.tensorrt.kernel_shape import KernelShape
-from predictor.runners.tensorrt.launch import PROGRAMS, Grid, KernelFunction, programs
-from predictor.runners.tensorrt.overlap import FOLLOWING
+from predictor.runners.tensorrt.kernels.launch import PROGRAMS, Grid, KernelFunction, programs
+from predictor.runners.tensorrt.kernels.overlap import FOLLOWING
+from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")

@@ -1,0 +1,121 @@
+"""Loads our CUDA kernels and binds them to their arguments.
+
+Binding packs the arguments of a launch, once. Starting what is bound costs a few microseconds, allocates nothing,
+waits for nothing, and may be captured into a CUDA graph.
+
+Its neighbours: ``kernels/*.cu`` are the sources, ``nvrtc`` the compiler, ``kernels`` and ``fused`` say what each
+kernel takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from predictor.runners.tensorrt.cuda_api import check, load_driver
+from predictor.runners.tensorrt.kernels.nvrtc import Compiler, Program
+from predictor.runners.tensorrt.kernels.overlap import FOLLOWING, FollowingLaunch, InFront
+from predictor.runners.tensorrt.kernels.shape import KernelShape
+
+SOURCES = Path(__file__).parent
+
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "rows.cu": ("choose_tokens", "write_kv"),
+    "fused.cu": ("embed_norm", "add_norm", "silu_mul", "gather_rows"),
+    "decode_attention.cu": ("decode_attention",),
+    "prefill_attention.cu": ("prefill_attention",),
+    "candidates.cu": ("candidates",),
+}
+"""Kernels by the source file that holds them."""
+
+Grid: TypeAlias = tuple[int, int, int]
+Start: TypeAlias = Callable[[int, int], None]
+"""Starts a bound kernel: (rows, stream). With no rows it does nothing."""
+Box: TypeAlias = "ctypes.c_uint64 | ctypes.c_int32 | ctypes.c_float | ctypes.Array[ctypes.c_uint64]"
+"""An argument of a kernel; an array is a structure of addresses."""
+
+
+class KernelFunction(Protocol):
+    """A compiled kernel."""
+
+    def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        """Start it. ``arguments`` is the address of an array of their addresses, as cuLaunchKernel wants them."""
+        ...
+
+
+def programs(shape: KernelShape, *, overlaps: bool = False) -> list[Program]:
+    """What has to be compiled for ``shape``, with launches that may overlap or not."""
+    headers = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.cuh"))}
+    macros = (*shape.macros(), f"-DOVERLAPS={int(overlaps)}")
+    return [Program(name, (SOURCES / name).read_text(), headers, macros) for name in PROGRAMS]
+
+
+def load_functions(
+    shape: KernelShape, compiler: Compiler, in_front: InFront | None = None
+) -> dict[str, KernelFunction]:
+    """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
+
+    Args:
+        shape: what for.
+        compiler: for the GPU at hand.
+        in_front: of the stream that they run on, on a GPU from ``OVERLAP_SINCE`` on; None: launches do not overlap.
+
+    Raises:
+        StartupError: a kernel does not compile.
+        CudaError: the driver cannot load it.
+    """
+    driver = load_driver()
+    functions: dict[str, KernelFunction] = {}
+    for program in programs(shape, overlaps=in_front is not None):
+        doing = f"loading {program.name}"
+        module = check(driver.cuModuleLoadData(compiler.compile(program)), doing)
+        for name in PROGRAMS[program.name]:
+            handle = check(driver.cuModuleGetFunction(module, name.encode()), doing)
+            functions[name] = _function(name, handle, in_front)
+    return functions
+
+
+def _function(name: str, handle: object, in_front: InFront | None) -> KernelFunction:
+    if in_front is not None and name in FOLLOWING:
+        return FollowingLaunch(handle, name, in_front)
+    launch_kernel = load_driver().cuLaunchKernel
+    doing = f"starting {name}"
+
+    def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        check(launch_kernel(handle, *grid, threads, 1, 1, 0, stream, arguments, 0), doing)
+
+    def start_ordinary(grid: Grid, threads: int, stream: int, arguments: int) -> None:
+        start(grid, threads, stream, arguments)
+        if in_front is not None:
+            in_front.lets_next_start = False
+
+    return start if in_front is None else start_ordinary
+
+
+class Launch:
+    """A kernel with packed arguments, which it keeps alive: a launch reads them where they are."""
+
+    __slots__ = ("_address", "_boxes", "_function", "_pack", "_threads")
+
+    def __init__(self, function: KernelFunction, threads: int, boxes: list[Box]) -> None:
+        self._function = function
+        self._threads = threads
+        self._boxes = boxes
+        self._pack = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
+        self._address = ctypes.addressof(self._pack)
+
+    def __call__(self, grid: Grid, stream: int) -> None:
+        self._function(grid, self._threads, stream, self._address)
+
+
+def bind(function: KernelFunction, threads: int, *arguments: int | Box) -> Launch:
+    """Pack arguments, plain integers being addresses. Changing a box's value changes the next launch."""
+    boxes = [ctypes.c_uint64(value) if isinstance(value, int) else value for value in arguments]
+    return Launch(function, threads, boxes)
+
+
+def structure(*addresses: int) -> Box:
+    """A kernel's argument that is a structure of pointers."""
+    return (ctypes.c_uint64 * len(addresses))(*addresses)

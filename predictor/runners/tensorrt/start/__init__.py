@@ -1,0 +1,1 @@
+"""Starts a TensorRT plan on the GPU: chooses it, plans the memory, loads weights and kernels."""

@@ -1,0 +1,199 @@
+"""Ties our kernels to the buffers, weights and slots of one decoder, layer by layer, once.
+
+Everything between two matrix products reads and writes the same registers in every layer, so a step only starts what
+is bound here. The last layer is bound twice: behind its attention it works on all rows, or on those that were picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from predictor.runners.tensorrt.kernels.attention import Kernels
+from predictor.runners.tensorrt.kernels.fused import FusedKernels
+from predictor.runners.tensorrt.kernels.launch import Start
+from predictor.runners.tensorrt.kernels.operands import Activation, KvCache, Product, Qkv, Rotary
+from predictor.runners.tensorrt.step.inputs import InputLayout
+from predictor.runners.tensorrt.step.weights import DeviceWeights, LinearWeights
+from protocol.release import DecoderShape
+
+NUMBER_BYTES = 4
+"""Of an id, a log-probability, and everything the host sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things lie on the device."""
+
+    buffers: Mapping[str, int]
+    """By name: those of :func:`predictor.runners.tensorrt.step.buffers.buffer_sizes`, and the kernels' work spaces."""
+    layout: InputLayout
+    """Of ``buffers["inputs"]``."""
+    kv: int
+    """float16 [layers, 2, slots, kv_heads, capacity, head_dim]: keys, then values."""
+    layer_bytes: int
+    """Of one layer's keys and values."""
+    ids: int
+    """How many there are in ``buffers["outputs"]``; as many log-probabilities lie behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAttention:
+    """One layer's."""
+
+    write_kv: Callable[[int, int, int], None]
+    """Starts it: (first row, rows, stream)."""
+    decode: Start
+    prefill: Start
+    """Of tiles, not of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundBlock:
+    """What a layer does behind its attention, between the products."""
+
+    after_attention: Start
+    silu_mul: Start
+    after_mlp: Start
+
+
+class BoundKernels:
+    """All kernels of a step, ready to start."""
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        fused: FusedKernels,
+        shape: DecoderShape,
+        weights: DeviceWeights,
+        places: Places,
+    ) -> None:
+        """Bind every layer: ``kernels`` to attend and to choose tokens, ``fused`` for the rest."""
+        self._kernels = kernels
+        self._fused = fused
+        self._shape = shape
+        self._weights = weights
+        self._places = places
+        buffers = places.buffers
+        self.inputs = buffers["inputs"]
+        self.act, self.picked_act = buffers["act"], buffers["picked_act"]
+        self.y = buffers["y"]
+        self.ids, self.kept_ids = buffers["outputs"], buffers["kept_ids"]
+        self.choose_tokens = self._bind_choice(self.ids)
+        self.choose_kept_tokens = self._bind_choice(self.kept_ids)
+        first, last = weights.layers[0], shape.layers - 1
+        self.embed_norm = fused.embed_norm(
+            token_ids=buffers["token_ids"],
+            embedding=weights.embedding,
+            weight=first.attention_norm,
+            residual=buffers["residual"],
+            activation=_activation(self.act, first.linears["qkv"]),
+        )
+        self.attention = tuple(self._bind_attention(layer) for layer in range(shape.layers))
+        self._blocks = tuple(
+            self._bind_block(layer, self.act, buffers["residual"]) for layer in range(shape.layers)
+        )
+        self._picked_block = self._bind_block(last, self.picked_act, buffers["picked_residual"])
+        self.gather_rows = self._bind_gathering(weights.layers[last].linears["attention_output"])
+        self._candidates: dict[int, Start] = {}
+
+    def block(self, layer: int, *, picked: bool) -> BoundBlock:
+        """Of a layer, over all rows or over those that were picked."""
+        return self._picked_block if picked else self._blocks[layer]
+
+    def candidates(self, first_output: int) -> Start:
+        """Into the step's output from row ``first_output`` on."""
+        bound = self._candidates.get(first_output)
+        if bound is None:
+            offset = NUMBER_BYTES * first_output * self._kernels.candidates_per_row
+            bound = self._candidates[first_output] = self._kernels.candidates(
+                logits=_product(self.y, self._weights.vocabulary),
+                ids=self.ids + offset,
+                logprobs=self.ids + NUMBER_BYTES * self._places.ids + offset,
+                workspace=self._places.buffers["candidates_workspace"],
+            )
+        return bound
+
+    def _bind_choice(self, previous_ids: int) -> Start:
+        layout = self._places.layout
+        return self._kernels.choose_tokens(
+            token_ids=self._places.buffers["token_ids"],
+            previous_ids=previous_ids,
+            sources=self.inputs + NUMBER_BYTES * layout.sources,
+            host_tokens=self.inputs,
+        )
+
+    def _bind_attention(self, number: int) -> BoundAttention:
+        places, weights, kernels = self._places, self._weights, self._kernels
+        layer, layout = weights.layers[number], places.layout
+        keys = places.kv + number * places.layer_bytes
+        cache = KvCache(keys, keys + places.layer_bytes // 2)
+        qkv = Qkv(_product(self.y, layer.linears["qkv"]), layer.q_norm, layer.k_norm)
+        rotary = Rotary(weights.cosines, weights.sines)
+        slots = self.inputs + NUMBER_BYTES * layout.slots
+        positions = self.inputs + NUMBER_BYTES * layout.positions
+        tiles = self.inputs + NUMBER_BYTES * layout.tiles
+        attended = _activation(self.act, layer.linears["attention_output"])
+        return BoundAttention(
+            write_kv=kernels.write_kv(qkv=qkv, rotary=rotary, cache=cache, slots=slots, positions=positions),
+            decode=kernels.decode_attention(
+                qkv=qkv,
+                rotary=rotary,
+                cache=cache,
+                slots=slots,
+                positions=positions,
+                attended=attended,
+                workspace=places.buffers["decode_workspace"],
+            ),
+            prefill=kernels.prefill_attention(
+                qkv=qkv, rotary=rotary, cache=cache, tiles=tiles, attended=attended
+            ),
+        )
+
+    def _bind_block(self, number: int, act: int, residual: int) -> BoundBlock:
+        layer, following = self._weights.layers[number], number + 1
+        linears, fused = layer.linears, self._fused
+        if following < self._shape.layers:
+            next_norm = self._weights.layers[following].attention_norm
+            next_linear = self._weights.layers[following].linears["qkv"]
+        else:
+            next_norm, next_linear = self._weights.final_norm, self._weights.vocabulary
+        return BoundBlock(
+            after_attention=fused.add_norm(
+                product=_product(self.y, linears["attention_output"]),
+                weight=layer.mlp_norm,
+                residual=residual,
+                activation=_activation(act, linears["gate_up"]),
+            ),
+            silu_mul=fused.silu_mul(
+                product=_product(self.y, linears["gate_up"]),
+                activation=_activation(act, linears["down"]),
+                width=self._shape.intermediate,
+            ),
+            after_mlp=fused.add_norm(
+                product=_product(self.y, linears["down"]),
+                weight=next_norm,
+                residual=residual,
+                activation=_activation(act, next_linear),
+            ),
+        )
+
+    def _bind_gathering(self, reader: LinearWeights) -> Start:
+        buffers, heads = self._places.buffers, self._shape.heads * self._shape.head_dim
+        return self._fused.gather_rows(
+            rows=self.inputs + NUMBER_BYTES * self._places.layout.out_rows,
+            attended=self.act,
+            attended_out=self.picked_act,
+            attended_bytes=heads if reader.input_scale else 2 * heads,
+            residual=buffers["residual"],
+            residual_out=buffers["picked_residual"],
+        )
+
+
+def _product(y: int, linear: LinearWeights) -> Product:
+    return Product(y, linear.output_scale, linear.bias)
+
+
+def _activation(address: int, linear: LinearWeights) -> Activation:
+    """What ``linear`` is going to take."""
+    return Activation(address, linear.input_scale)

@@ -1,0 +1,156 @@
+"""The matrix products of a step: whether TensorRT or our kernel for few rows runs one, and what must be told before.
+
+On TensorRT an engine serves every layer, so its weight is bound anew for each. A context remembers what it was told
+last and is told what changed: between two layers of a step that is the weight alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from predictor.plan import OptimizationProfile
+from predictor.runners.tensorrt.kernels.launch import Start
+from predictor.runners.tensorrt.kernels.linear_tiling import is_fastest
+from predictor.runners.tensorrt.kernels.overlap import InFront
+from predictor.runners.tensorrt.step.buckets import profile_for
+from predictor.runners.tensorrt.step.weights import LinearWeights
+
+
+class LinearContext(Protocol):
+    """Of :mod:`predictor.tensorrt_api`."""
+
+    def set_memory(self, address: int, nbytes: int) -> None: ...
+    def set_profile(self, index: int, stream: int) -> None: ...
+    def set_shape(self, name: str, shape: Sequence[int]) -> None: ...
+    def set_address(self, name: str, address: int) -> None: ...
+    def enqueue(self, stream: int) -> None: ...
+
+
+class LinearEngine(Protocol):
+    """Of :mod:`predictor.tensorrt_api`."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+    def create_context(self) -> LinearContext: ...
+
+
+class FewRows(Protocol):
+    """Our kernel for few rows, :class:`predictor.runners.tensorrt.kernels.linear.SkinnyLinears`."""
+
+    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> Start: ...
+
+
+class Linears:
+    """All products, on one stream, so that all contexts can share their scratch memory.
+
+    There is a context for each engine and profile, and one more for each engine and CUDA graph: a graph holds on to
+    what its context had when it was captured.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[str, LinearEngine],
+        profiles: Mapping[str, Sequence[OptimizationProfile]],
+        *,
+        scratch: int,
+        scratch_bytes: int,
+        stream: int,
+        few_rows: FewRows | None = None,
+        in_front: InFront | None = None,
+    ) -> None:
+        """Make no context yet.
+
+        Args:
+            engines: by name.
+            profiles: of each.
+            scratch: device address.
+            scratch_bytes: at least every engine's ``memory_bytes``.
+            stream: that all products run on.
+            few_rows: runs what it is fastest at; without it TensorRT runs everything.
+            in_front: of the stream, where launches overlap.
+        """
+        self._engines = engines
+        self._profiles = profiles
+        self._scratch = (scratch, scratch_bytes)
+        self._stream = stream
+        self._bound: dict[tuple[str, int, int | None], _Bound] = {}
+        self._few_rows = few_rows
+        self._in_front = in_front
+        self._few_rows_bound: dict[tuple[int, int, int], Start] = {}
+        """By addresses of x, weight and y."""
+        self._index: dict[tuple[str, int], int] = {}
+        """Profile by engine and rows: looking it up in a table is cheaper than choosing."""
+
+    def run(self, linear: LinearWeights, rows: int, x: int, y: int, *, graph: int | None) -> None:
+        """Start one product.
+
+        Args:
+            linear: the weights, int8 or float16 as x is.
+            rows: of x and y.
+            x: device address, [rows, in].
+            y: device address, [rows, out], float16; of an int8 product float32.
+            graph: the bucket whose graph this is, or will be, captured in; None otherwise.
+
+        Raises:
+            TensorRTError: it was refused.
+        """
+        if self._few_rows and is_fastest(linear.width, linear.columns, rows, linear.dtype):
+            self._start_few_rows(self._few_rows, linear, x, y)(rows, self._stream)
+            return
+        profile = self._index.get((linear.engine, rows))
+        if profile is None:
+            profile = profile_for(rows, self._profiles[linear.engine])
+            self._index[linear.engine, rows] = profile
+        key = (linear.engine, profile, graph)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = self._bind(linear.engine, profile)
+        bound.run(rows, linear.columns, x, linear.weight, y, self._stream)
+        if self._in_front is not None:
+            self._in_front.lets_next_start = False
+
+    def close(self) -> None:
+        """Give the contexts back; graphs captured from them may not run afterwards."""
+        self._bound.clear()
+
+    def _start_few_rows(self, few_rows: FewRows, linear: LinearWeights, x: int, y: int) -> Start:
+        start = self._few_rows_bound.get((x, linear.weight, y))
+        if start is None:
+            start = few_rows.bind(
+                x=x, weight=linear.weight, y=y, n=linear.width, k=linear.columns, dtype=linear.dtype
+            )
+            self._few_rows_bound[x, linear.weight, y] = start
+        return start
+
+    def _bind(self, engine: str, profile: int) -> _Bound:
+        context = self._engines[engine].create_context()
+        context.set_memory(*self._scratch)
+        context.set_profile(profile, self._stream)
+        return _Bound(context)
+
+
+class _Bound:
+    """A context and what it was told last."""
+
+    __slots__ = ("_context", "_rows", "_weight", "_x", "_y")
+
+    def __init__(self, context: LinearContext) -> None:
+        self._context = context
+        self._rows = self._x = self._weight = self._y = 0
+
+    def run(self, rows: int, columns: int, x: int, weight: int, y: int, stream: int) -> None:
+        context = self._context
+        if rows != self._rows:
+            context.set_shape("x", (rows, columns))
+            self._rows = rows
+        if x != self._x:
+            context.set_address("x", x)
+            self._x = x
+        if weight != self._weight:
+            context.set_address("weight", weight)
+            self._weight = weight
+        if y != self._y:
+            context.set_address("y", y)
+            self._y = y
+        context.enqueue(stream)
