@@ -161,35 +161,39 @@ class ReferenceBackend:
         rows = output_rows(passes)
         ids = np.empty((rows, self._candidates), np.int32)
         logprobs = np.empty((rows, self._candidates), np.float32)
-        for one in passes:
-            self._admit(one)
-            if (logits := self._decoder.run(one, self._token_ids(one), self._cache)) is not None:
-                ids[one.output_rows], logprobs[one.output_rows] = best_candidates(logits, self._candidates)
+        for step_pass in passes:
+            self._admit(step_pass)
+            if (logits := self._decoder.run(step_pass, self._token_ids(step_pass), self._cache)) is not None:
+                ids[step_pass.output_rows], logprobs[step_pass.output_rows] = best_candidates(
+                    logits, self._candidates
+                )
         self._previous = ids
         return StepOutput(ids, logprobs)
 
-    def _admit(self, one: StepPass) -> None:
+    def _admit(self, step_pass: StepPass) -> None:
         """Refuse a pass that reads what is not there; else note what its slots hold from now on."""
-        if one.tokens > self._max_tokens or len(one.out_rows) > self._max_rows:
+        if step_pass.tokens > self._max_tokens or len(step_pass.out_rows) > self._max_rows:
             raise RunnerError(
-                f"a pass of {one.tokens} tokens and {len(one.out_rows)} output rows is too large"
+                f"a pass of {step_pass.tokens} tokens and {len(step_pass.out_rows)} output rows is too large"
             )
-        if one.sources.max(initial=-1) >= len(self._previous):
+        if step_pass.sources.max(initial=-1) >= len(self._previous):
             raise RunnerError(f"a source lies behind the {len(self._previous)} rows of the step before")
-        for slot, position in zip(one.slots[: one.decodes], one.positions[: one.decodes], strict=True):
+        for slot, position in zip(
+            step_pass.slots[: step_pass.decodes], step_pass.positions[: step_pass.decodes], strict=True
+        ):
             if position != self._held[slot]:
                 raise RunnerError(f"slot {slot} holds {self._held[slot]} tokens, a decode goes to {position}")
             self._held[slot] += 1
-        for chunk in one.chunks:
+        for chunk in step_pass.chunks:
             if chunk.start not in (0, self._held[chunk.slot]):
                 raise RunnerError(
                     f"slot {chunk.slot} holds {self._held[chunk.slot]} tokens, a chunk goes to {chunk.start}"
                 )
             self._held[chunk.slot] = chunk.start + chunk.count
 
-    def _token_ids(self, one: StepPass) -> Int32s:
+    def _token_ids(self, step_pass: StepPass) -> Int32s:
         """[T], those that have a source looked up."""
-        sourced = one.sources >= 0
-        token_ids: Int32s = one.token_ids.copy()
-        token_ids[sourced] = self._previous[one.sources[sourced], 0]
+        sourced = step_pass.sources >= 0
+        token_ids: Int32s = step_pass.token_ids.copy()
+        token_ids[sourced] = self._previous[step_pass.sources[sourced], 0]
         return token_ids

@@ -159,7 +159,7 @@ class SegmentedRunner:
 
 def output_rows(passes: tuple[StepPass, ...]) -> int:
     """Rows of the step's output."""
-    return sum(len(one.output_rows) for one in passes)
+    return sum(len(step_pass.output_rows) for step_pass in passes)
 
 
 def pack_step(batch: Batch, *, max_tokens: int, max_rows: int) -> tuple[StepPass, ...]:

@@ -34,13 +34,13 @@ Values: TypeAlias = Any
 class CudaError(RunnerError):
     """A call of CUDA failed.
 
-    ``name`` is CUDA's, e.g. ``cudaErrorMemoryAllocation``; ``doing`` says what the caller was about.
+    ``name`` is CUDA's, e.g. ``cudaErrorMemoryAllocation``; ``action`` says what the caller was about.
     """
 
-    def __init__(self, name: str, text: str, doing: str) -> None:
-        super().__init__(f"CUDA failed while {doing}: {name}: {text}")
+    def __init__(self, name: str, text: str, action: str) -> None:
+        super().__init__(f"CUDA failed while {action}: {name}: {text}")
         self.name = name
-        self.doing = doing
+        self.action = action
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +59,21 @@ class DeviceProperties:
 
 def load_driver() -> ModuleType:
     """cuda-python's module of the driver API; StartupError if it is not installed."""
-    return _load("driver", "cuda")
+    return load_module("driver", "cuda")
 
 
 def load_runtime() -> ModuleType:
     """cuda-python's module of the runtime API; StartupError if it is not installed."""
-    return _load("runtime", "cudart")
+    return load_module("runtime", "cudart")
 
 
 def load_nvrtc() -> ModuleType:
     """cuda-python's module of the run-time compiler; StartupError if it is not installed."""
-    return _load("nvrtc", "nvrtc")
+    return load_module("nvrtc", "nvrtc")
 
 
 @cache
-def _load(name: str, old_name: str) -> ModuleType:
+def load_module(name: str, old_name: str) -> ModuleType:
     for module in (f"cuda.bindings.{name}", f"cuda.{old_name}"):
         try:
             return importlib.import_module(module)
@@ -82,19 +82,19 @@ def _load(name: str, old_name: str) -> ModuleType:
     raise StartupError("cuda-python is not installed: pip install 'yiwen[tensorrt]'")
 
 
-def check(result: tuple[Any, ...], doing: str) -> Values:
+def check(result: tuple[Any, ...], action: str) -> Values:
     """The value of a call of cuda-python, or its values as a tuple, or None.
 
     Args:
         result: what the call returned: a status of the runtime, the driver or the compiler, then values.
-        doing: for the message, e.g. ``recording an event``.
+        action: for the message, e.g. ``recording an event``.
 
     Raises:
         CudaError: the status is not success.
     """
     status = result[0]
     if status:
-        raise CudaError(status.name, _text(status), doing)
+        raise CudaError(status.name, _text(status), action)
     if len(result) == 2:
         return result[1]
     return result[1:] or None
@@ -160,8 +160,8 @@ def mem_info() -> tuple[int, int]:
 
 def malloc(nbytes: int, purpose: str) -> int:
     """Allocate device memory, aligned to at least 256 bytes; ``purpose`` is for the message."""
-    doing = f"allocating {nbytes:,} bytes of GPU memory for {purpose}"
-    return int(check(load_runtime().cudaMalloc(nbytes), doing))
+    action = f"allocating {nbytes:,} bytes of GPU memory for {purpose}"
+    return int(check(load_runtime().cudaMalloc(nbytes), action))
 
 
 def free(address: int) -> None:
@@ -178,8 +178,8 @@ class PinnedMemory:
     """
 
     def __init__(self, nbytes: int) -> None:
-        doing = f"allocating {nbytes:,} bytes of pinned host memory"
-        self.address = int(check(load_runtime().cudaHostAlloc(nbytes, 0), doing))
+        action = f"allocating {nbytes:,} bytes of pinned host memory"
+        self.address = int(check(load_runtime().cudaHostAlloc(nbytes, 0), action))
         memory = (ctypes.c_uint8 * nbytes).from_address(self.address)
         self.array: npt.NDArray[np.uint8] = np.ctypeslib.as_array(memory)
 

@@ -23,7 +23,7 @@ from knative.planner.hardware.gpus import GIB, GPUS, fits_together
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import load_profile, shipped_profiles
 from predictor.config import PredictorConfig
-from predictor.runners.tensorrt.start.memory import Needs, plan_memory, slot_bytes
+from predictor.runners.tensorrt.start.memory import MemoryNeeds, plan_memory, slot_bytes
 from protocol.release import DecoderShape
 
 SEVEN_B = ModelShape("7b", DecoderShape(30, 4096, 32, 32, 128, 11008, 102_400), tied=False)
@@ -122,7 +122,7 @@ def test_slots_are_counted_as_the_predictor_counts_them() -> None:
     gpu = GPUS["h200"]
     for gpu_slice in (gpu_slice for gpu_slice in gpu.slices if gpu_slice.compute >= 2):
         total = gpu.slice_bytes(gpu_slice)
-        needs = Needs(weights=SEVEN_B.weight_bytes("int8"), scratch=OTHER_BYTES, buffers=0)
+        needs = MemoryNeeds(weights=SEVEN_B.weight_bytes("int8"), scratch=OTHER_BYTES, buffers=0)
         planned = plan_memory(
             free=total, total=total, fraction=MEMORY_FRACTION, needs=needs, bytes_per_slot=per_slot,
             wanted_slots=10_000,

@@ -1,8 +1,8 @@
-"""The kernels of attention and of the choice of tokens.
+"""The kernels of attention and of token selection.
 
-What TensorRT's engines leave open. Each method of :class:`Kernels` binds a kernel to device addresses, once, as
-``launch`` describes; sizes that change with every step are arguments of the start. ``kernels/*.cu`` are the sources,
-``kernel_shape`` has the limits and the work space, ``fused`` the kernels between the other matrix products.
+Each method of :class:`AttentionKernels` binds a kernel to device addresses once, as ``launch`` describes; sizes that
+change with every step are arguments of the launch. ``*.cu`` are the sources, ``shape`` has the limits and the work
+space, ``fused`` has the other kernels between matrix products.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ import ctypes
 import math
 from collections.abc import Callable, Mapping
 
-from predictor.runners.tensorrt.kernels.launch import Box, KernelFunction, Launch, Start, bind, structure
+from predictor.runners.tensorrt.kernels.launch import (
+    BoundKernel,
+    KernelArgument,
+    KernelFunction,
+    Launch,
+    bind,
+    pointer_struct,
+)
 from predictor.runners.tensorrt.kernels.operands import Activation, KvCache, Product, Qkv, Rotary
 from predictor.runners.tensorrt.kernels.shape import (
     DECODE_WARPS,
@@ -26,7 +33,7 @@ ROW_THREADS = 256
 PREFILL_THREADS = 128
 
 
-class Kernels:
+class AttentionKernels:
     """The kernels of one model on one device.
 
     All addresses are of device memory, aligned to 16 bytes, and must stay valid as long as what they are bound to is
@@ -77,7 +84,9 @@ class Kernels:
         """Of :meth:`candidates`; zeroed once by the caller."""
         return candidates_workspace(self._shape, self._max_rows).nbytes
 
-    def choose_tokens(self, *, token_ids: int, previous_ids: int, sources: int, host_tokens: int) -> Start:
+    def choose_tokens(
+        self, *, token_ids: int, previous_ids: int, sources: int, host_tokens: int
+    ) -> BoundKernel:
         """Bind the choice of a step's tokens.
 
         Args:
@@ -108,7 +117,7 @@ class Kernels:
         positions: int,
         attended: Activation,
         workspace: int,
-    ) -> Start:
+    ) -> BoundKernel:
         """Bind the attention of one new token per row: rotary, writing its K/V, attending to its slot.
 
         Args:
@@ -165,7 +174,7 @@ class Kernels:
 
     def prefill_attention(
         self, *, qkv: Qkv, rotary: Rotary, cache: KvCache, tiles: int, attended: Activation
-    ) -> Start:
+    ) -> BoundKernel:
         """Bind the causal attention of prompt rows; :meth:`write_kv` must have run on them.
 
         Args:
@@ -192,7 +201,7 @@ class Kernels:
 
         return start
 
-    def candidates(self, *, logits: Product, ids: int, logprobs: int, workspace: int) -> Start:
+    def candidates(self, *, logits: Product, ids: int, logprobs: int, workspace: int) -> BoundKernel:
         """Bind the search for the best tokens of each row.
 
         Args:
@@ -217,14 +226,14 @@ class Kernels:
 
         return start
 
-    def _bind(self, name: str, threads: int, *arguments: int | Box) -> Launch:
+    def _bind(self, name: str, threads: int, *arguments: int | KernelArgument) -> Launch:
         return bind(self._functions[name], threads, *arguments)
 
 
-def _qkv(qkv: Qkv) -> Box:
+def _qkv(qkv: Qkv) -> KernelArgument:
     product = qkv.product
-    return structure(product.y, product.scale, product.bias, qkv.q_norm, qkv.k_norm)
+    return pointer_struct(product.y, product.scale, product.bias, qkv.q_norm, qkv.k_norm)
 
 
-def _rotary(rotary: Rotary) -> Box:
-    return structure(rotary.cos, rotary.sin)
+def _rotary(rotary: Rotary) -> KernelArgument:
+    return pointer_struct(rotary.cos, rotary.sin)

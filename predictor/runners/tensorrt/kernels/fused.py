@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 
-from predictor.runners.tensorrt.kernels.launch import KernelFunction, Start, bind
+from predictor.runners.tensorrt.kernels.launch import BoundKernel, KernelFunction, bind
 from predictor.runners.tensorrt.kernels.operands import Activation, Product
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 
@@ -44,7 +44,7 @@ class FusedKernels:
 
     def embed_norm(
         self, *, token_ids: int, embedding: int, weight: int, residual: int, activation: Activation
-    ) -> Start:
+    ) -> BoundKernel:
         """Bind the first operation of a step: tokens to residual, and its norm for the first product.
 
         Args:
@@ -65,7 +65,9 @@ class FusedKernels:
         )
         return self._bind_norm("embed_norm", *arguments)
 
-    def add_norm(self, *, product: Product, weight: int, residual: int, activation: Activation) -> Start:
+    def add_norm(
+        self, *, product: Product, weight: int, residual: int, activation: Activation
+    ) -> BoundKernel:
         """Bind the end of a block: adds a product to the residual, in place, and norms the sum for the next product.
 
         Args:
@@ -78,7 +80,7 @@ class FusedKernels:
         arguments = (*operand, weight, residual, activation.address, activation.scale, self._epsilon)
         return self._bind_norm("add_norm", *arguments)
 
-    def silu_mul(self, *, product: Product, activation: Activation, width: int) -> Start:
+    def silu_mul(self, *, product: Product, activation: Activation, width: int) -> BoundKernel:
         """Bind the MLP's activation, silu(gate) * up.
 
         Args:
@@ -106,7 +108,7 @@ class FusedKernels:
         attended_bytes: int,
         residual: int,
         residual_out: int,
-    ) -> Start:
+    ) -> BoundKernel:
         """Bind the gathering of the rows whose next token is wanted.
 
         Args:
@@ -128,7 +130,7 @@ class FusedKernels:
 
         return start
 
-    def _bind_norm(self, name: str, *arguments: int | ctypes.c_float) -> Start:
+    def _bind_norm(self, name: str, *arguments: int | ctypes.c_float) -> BoundKernel:
         launch = bind(self._functions[name], self._norm_threads, *arguments)
 
         def start(rows: int, stream: int) -> None:

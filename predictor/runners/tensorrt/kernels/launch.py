@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 
 from predictor.runners.tensorrt.cuda_api import check, load_driver
 from predictor.runners.tensorrt.kernels.nvrtc import Compiler, Program
-from predictor.runners.tensorrt.kernels.overlap import FOLLOWING, FollowingLaunch, InFront
+from predictor.runners.tensorrt.kernels.overlap import DEPENDENT_KERNELS, DependentLaunch, PrecedingLaunch
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 SOURCES = Path(__file__).parent
@@ -31,9 +31,11 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
 """Kernels by the source file that holds them."""
 
 Grid: TypeAlias = tuple[int, int, int]
-Start: TypeAlias = Callable[[int, int], None]
+BoundKernel: TypeAlias = Callable[[int, int], None]
 """Starts a bound kernel: (rows, stream). With no rows it does nothing."""
-Box: TypeAlias = "ctypes.c_uint64 | ctypes.c_int32 | ctypes.c_float | ctypes.Array[ctypes.c_uint64]"
+KernelArgument: TypeAlias = (
+    "ctypes.c_uint64 | ctypes.c_int32 | ctypes.c_float | ctypes.Array[ctypes.c_uint64]"
+)
 """An argument of a kernel; an array is a structure of addresses."""
 
 
@@ -53,14 +55,15 @@ def programs(shape: KernelShape, *, overlaps: bool = False) -> list[Program]:
 
 
 def load_functions(
-    shape: KernelShape, compiler: Compiler, in_front: InFront | None = None
+    shape: KernelShape, compiler: Compiler, preceding: PrecedingLaunch | None = None
 ) -> dict[str, KernelFunction]:
     """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
 
     Args:
         shape: what for.
         compiler: for the GPU at hand.
-        in_front: of the stream that they run on, on a GPU from ``OVERLAP_SINCE`` on; None: launches do not overlap.
+        preceding: of the stream that they run on; None: launches do not overlap, as on a GPU below
+            ``DEPENDENT_LAUNCH_CAPABILITY``.
 
     Raises:
         StartupError: a kernel does not compile.
@@ -68,54 +71,54 @@ def load_functions(
     """
     driver = load_driver()
     functions: dict[str, KernelFunction] = {}
-    for program in programs(shape, overlaps=in_front is not None):
-        doing = f"loading {program.name}"
-        module = check(driver.cuModuleLoadData(compiler.compile(program)), doing)
+    for program in programs(shape, overlaps=preceding is not None):
+        action = f"loading {program.name}"
+        module = check(driver.cuModuleLoadData(compiler.compile(program)), action)
         for name in PROGRAMS[program.name]:
-            handle = check(driver.cuModuleGetFunction(module, name.encode()), doing)
-            functions[name] = _function(name, handle, in_front)
+            handle = check(driver.cuModuleGetFunction(module, name.encode()), action)
+            functions[name] = kernel_function(name, handle, preceding)
     return functions
 
 
-def _function(name: str, handle: object, in_front: InFront | None) -> KernelFunction:
-    if in_front is not None and name in FOLLOWING:
-        return FollowingLaunch(handle, name, in_front)
+def kernel_function(name: str, handle: object, preceding: PrecedingLaunch | None) -> KernelFunction:
+    if preceding is not None and name in DEPENDENT_KERNELS:
+        return DependentLaunch(handle, name, preceding)
     launch_kernel = load_driver().cuLaunchKernel
-    doing = f"starting {name}"
+    action = f"starting {name}"
 
     def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        check(launch_kernel(handle, *grid, threads, 1, 1, 0, stream, arguments, 0), doing)
+        check(launch_kernel(handle, *grid, threads, 1, 1, 0, stream, arguments, 0), action)
 
     def start_ordinary(grid: Grid, threads: int, stream: int, arguments: int) -> None:
         start(grid, threads, stream, arguments)
-        if in_front is not None:
-            in_front.lets_next_start = False
+        if preceding is not None:
+            preceding.allows_overlap = False
 
-    return start if in_front is None else start_ordinary
+    return start if preceding is None else start_ordinary
 
 
 class Launch:
     """A kernel with packed arguments, which it keeps alive: a launch reads them where they are."""
 
-    __slots__ = ("_address", "_boxes", "_function", "_pack", "_threads")
+    __slots__ = ("_address", "_arguments", "_function", "_pointers", "_threads")
 
-    def __init__(self, function: KernelFunction, threads: int, boxes: list[Box]) -> None:
+    def __init__(self, function: KernelFunction, threads: int, packed: list[KernelArgument]) -> None:
         self._function = function
         self._threads = threads
-        self._boxes = boxes
-        self._pack = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
-        self._address = ctypes.addressof(self._pack)
+        self._arguments = packed
+        self._pointers = (ctypes.c_void_p * len(packed))(*(ctypes.addressof(box) for box in packed))
+        self._address = ctypes.addressof(self._pointers)
 
     def __call__(self, grid: Grid, stream: int) -> None:
         self._function(grid, self._threads, stream, self._address)
 
 
-def bind(function: KernelFunction, threads: int, *arguments: int | Box) -> Launch:
+def bind(function: KernelFunction, threads: int, *arguments: int | KernelArgument) -> Launch:
     """Pack arguments, plain integers being addresses. Changing a box's value changes the next launch."""
-    boxes = [ctypes.c_uint64(value) if isinstance(value, int) else value for value in arguments]
-    return Launch(function, threads, boxes)
+    packed = [ctypes.c_uint64(value) if isinstance(value, int) else value for value in arguments]
+    return Launch(function, threads, packed)
 
 
-def structure(*addresses: int) -> Box:
+def pointer_struct(*addresses: int) -> KernelArgument:
     """A kernel's argument that is a structure of pointers."""
     return (ctypes.c_uint64 * len(addresses))(*addresses)

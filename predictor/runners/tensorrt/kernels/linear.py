@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from predictor.runners.tensorrt.cuda_api import DeviceProperties, check, load_driver
-from predictor.runners.tensorrt.kernels.launch import SOURCES, Grid, Launch, Start, bind
+from predictor.runners.tensorrt.kernels.launch import SOURCES, BoundKernel, Grid, Launch, bind
 from predictor.runners.tensorrt.kernels.linear_tiling import (
     ITEM_BYTES,
     Tiling,
@@ -28,7 +28,11 @@ from predictor.runners.tensorrt.kernels.linear_tiling import (
     workspace_bytes,
 )
 from predictor.runners.tensorrt.kernels.nvrtc import Compiler, Program
-from predictor.runners.tensorrt.kernels.overlap import OVERLAP_SINCE, FollowingLaunch, InFront
+from predictor.runners.tensorrt.kernels.overlap import (
+    DEPENDENT_LAUNCH_CAPABILITY,
+    DependentLaunch,
+    PrecedingLaunch,
+)
 
 SOURCE = "linear.cu"
 HEADERS = ("linear_ptx.cuh", "ptx.cuh")
@@ -61,7 +65,7 @@ def load_functions(
     weights: Iterable[tuple[str, int]],
     compiler: Compiler,
     properties: DeviceProperties,
-    in_front: InFront | None = None,
+    preceding: PrecedingLaunch | None = None,
 ) -> dict[tuple[str, Tiling], LinearFunction]:
     """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
 
@@ -69,7 +73,7 @@ def load_functions(
         weights: type, ``float16`` or ``int8``, and number of rows of each weight that products will be bound to.
         compiler: for the GPU at hand.
         properties: the GPU's.
-        in_front: of the stream that they run on, so that a launch may start before the kernel in front of it ends,
+        preceding: of the stream that they run on, so that a launch may start before the kernel in front of it ends,
             and read weights meanwhile: worth 1 to 2 us. GPUs without that ignore it. None: launches do not overlap.
 
     Returns:
@@ -85,19 +89,19 @@ def load_functions(
         tiling = tiling_for(n, rows, properties.sm_count, capability)
         if (dtype, tiling) not in functions:
             cubin = compiler.compile(program(tiling, dtype))
-            following = in_front if capability >= OVERLAP_SINCE else None
+            following = preceding if capability >= DEPENDENT_LAUNCH_CAPABILITY else None
             functions[dtype, tiling] = _load(tiling, cubin, following)
     return functions
 
 
-def _load(tiling: Tiling, cubin: bytes, in_front: InFront | None) -> LinearFunction:
+def _load(tiling: Tiling, cubin: bytes, preceding: PrecedingLaunch | None) -> LinearFunction:
     driver = load_driver()
-    doing = f"loading {SOURCE}"
-    module = check(driver.cuModuleLoadData(cubin), doing)
-    handle = check(driver.cuModuleGetFunction(module, KERNEL.encode()), doing)
+    action = f"loading {SOURCE}"
+    module = check(driver.cuModuleLoadData(cubin), action)
+    handle = check(driver.cuModuleGetFunction(module, KERNEL.encode()), action)
     shared = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    check(driver.cuFuncSetAttribute(handle, shared, tiling.shared_bytes), doing)
-    return FollowingLaunch(handle, KERNEL, in_front, shared_bytes=tiling.shared_bytes)
+    check(driver.cuFuncSetAttribute(handle, shared, tiling.shared_bytes), action)
+    return DependentLaunch(handle, KERNEL, preceding, shared_bytes=tiling.shared_bytes)
 
 
 class SkinnyLinears:
@@ -128,7 +132,7 @@ class SkinnyLinears:
         """Work space that serves every product, one after the other."""
         return max(workspace_bytes(tiling, properties.sm_count) for _, tiling in functions)
 
-    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> Start:
+    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> BoundKernel:
         """Bind a product to device addresses, aligned to 16 bytes; what it returns starts it on 1 to 64 rows.
 
         Args:
@@ -144,26 +148,26 @@ class SkinnyLinears:
         """
         if not supports(n, k, 1, dtype):
             raise ValueError(f"the kernel for few rows cannot multiply with a {dtype} weight of {n} x {k}")
-        rows_box, run, overlaps = ctypes.c_int32(), ctypes.c_int32(), ctypes.c_int32()
+        rows_argument, run, overlaps = ctypes.c_int32(), ctypes.c_int32(), ctypes.c_int32()
         arguments = (
             *(y, x, weight, self._workspace),
-            *(rows_box, ctypes.c_int32(n), ctypes.c_int32(k * ITEM_BYTES[dtype]), run),
+            *(rows_argument, ctypes.c_int32(n), ctypes.c_int32(k * ITEM_BYTES[dtype]), run),
             *(ctypes.c_int32(parts_offset(self._properties.sm_count)), overlaps),
         )
         launches: dict[int, tuple[Launch, WorkSplit, bool]] = {}
         for most in _ROWS_OF_TILES:
-            function, tiling, dealt = self._choose(n, k, most, dtype)
+            function, tiling, work = self._choose(n, k, most, dtype)
             launches[tiling.token_tiles] = (
                 bind(function, tiling.threads, *arguments),
-                dealt,
+                work,
                 function.overlaps,
             )
 
         def start(rows: int, stream: int) -> None:
             if rows:
-                launch, dealt, overlapping = launches[token_tiles(rows)]
-                rows_box.value, run.value, overlaps.value = rows, dealt.run, overlapping
-                launch((dealt.blocks, 1, 1), stream)
+                launch, work, overlapping = launches[token_tiles(rows)]
+                rows_argument.value, run.value, overlaps.value = rows, work.run, overlapping
+                launch((work.blocks, 1, 1), stream)
 
         return start
 

@@ -73,7 +73,7 @@ class Compiler:
 
     def _compile(self, program: Program) -> bytes:
         nvrtc = self._nvrtc
-        doing = f"compiling {program.name}"
+        action = f"compiling {program.name}"
         headers = [text.encode() for text in program.headers.values()]
         names = [name.encode() for name in program.headers]
         architecture = f"--gpu-architecture={self._architecture}"
@@ -81,7 +81,7 @@ class Compiler:
         created = nvrtc.nvrtcCreateProgram(
             program.source.encode(), program.name.encode(), len(headers), headers, names
         )
-        handle = check(created, doing)
+        handle = check(created, action)
         try:
             if int(nvrtc.nvrtcCompileProgram(handle, len(options), options)[0]):
                 raise StartupError(
@@ -90,8 +90,8 @@ class Compiler:
                     "pip install --upgrade 'yiwen[tensorrt]'"
                 )
             # Of two bytes or more, so that it is an object of our own: NVRTC writes into it.
-            cubin = bytes(max(2, check(nvrtc.nvrtcGetCUBINSize(handle), doing)))
-            check(nvrtc.nvrtcGetCUBIN(handle, cubin), doing)
+            cubin = bytes(max(2, check(nvrtc.nvrtcGetCUBINSize(handle), action)))
+            check(nvrtc.nvrtcGetCUBIN(handle, cubin), action)
             return cubin
         finally:
             nvrtc.nvrtcDestroyProgram(handle)

@@ -12,21 +12,21 @@ from pathlib import Path
 from predictor.config import PredictorConfig
 from predictor.plan import TensorRTPlan
 from predictor.runners.tensorrt import cuda_api as cuda
-from predictor.runners.tensorrt.kernels.attention import Kernels
+from predictor.runners.tensorrt.kernels.attention import AttentionKernels
 from predictor.runners.tensorrt.kernels.fused import FusedKernels
 from predictor.runners.tensorrt.kernels.launch import load_functions
 from predictor.runners.tensorrt.kernels.linear import SkinnyLinears
 from predictor.runners.tensorrt.kernels.linear import load_functions as load_linear_functions
 from predictor.runners.tensorrt.kernels.linear_tiling import supports
 from predictor.runners.tensorrt.kernels.nvrtc import Compiler
-from predictor.runners.tensorrt.kernels.overlap import OVERLAP_SINCE, OVERLAPS, InFront
+from predictor.runners.tensorrt.kernels.overlap import DEPENDENT_LAUNCH_CAPABILITY, OVERLAPS, PrecedingLaunch
 from predictor.runners.tensorrt.kernels.shape import KernelShape
-from predictor.runners.tensorrt.start.memory import MemoryPlan, Needs, plan_memory, slot_bytes
-from predictor.runners.tensorrt.start.weight_loader import CudaLane, load
+from predictor.runners.tensorrt.start.memory import MemoryNeeds, MemoryPlan, plan_memory, slot_bytes
+from predictor.runners.tensorrt.start.weight_loader import CudaWriter, load
 from predictor.runners.tensorrt.step.backend import TensorRtBackend
-from predictor.runners.tensorrt.step.bound_kernels import BoundKernels, Places
-from predictor.runners.tensorrt.step.buffers import buffer_sizes, place, total_bytes
-from predictor.runners.tensorrt.step.device import CudaDevice, Extent
+from predictor.runners.tensorrt.step.bound_kernels import BoundKernels, DeviceAddresses
+from predictor.runners.tensorrt.step.buffers import assign_addresses, buffer_sizes, total_bytes
+from predictor.runners.tensorrt.step.device import CudaDevice, DeviceSizes
 from predictor.runners.tensorrt.step.inputs import InputLayout
 from predictor.runners.tensorrt.step.linears import LinearEngine, Linears
 from predictor.runners.tensorrt.step.weights import place_weights
@@ -46,8 +46,8 @@ class _Memory:
     kv: int
 
 
-class Assembly:
-    """A backend in the making. The methods are called in their order; :meth:`give_back` undoes what was done."""
+class BackendBuilder:
+    """A backend in the making. The methods are called in their order; :meth:`free_all` undoes what was done."""
 
     def __init__(
         self,
@@ -77,8 +77,12 @@ class Assembly:
         self._plan_file = plan_file
         self._engines = engines
         self._device = device
-        self._in_front = InFront() if overlaps and device.compute_capability >= OVERLAP_SINCE else None
-        self._undo: list[Callable[[], None]] = []
+        self._preceding = (
+            PrecedingLaunch()
+            if overlaps and device.compute_capability >= DEPENDENT_LAUNCH_CAPABILITY
+            else None
+        )
+        self._cleanups: list[Callable[[], None]] = []
         self._layout = InputLayout(plan.max_tokens, min(plan.max_rows, config.slots))
 
     @property
@@ -103,10 +107,10 @@ class Assembly:
             capacity=limits.max_sequence_tokens,
         )
         compiler = Compiler(device.compute_capability, self._config.cache_dir.expanduser())
-        functions = load_functions(kernel_shape, compiler, self._in_front)
+        functions = load_functions(kernel_shape, compiler, self._preceding)
         most_rows = min(self._config.slots, self._plan.max_tokens)
         epsilon = self._plan.norm_eps
-        self._kernels = Kernels(
+        self._kernels = AttentionKernels(
             kernel_shape, functions, epsilon=epsilon, sm_count=device.sm_count, max_rows=most_rows
         )
         self._fused = FusedKernels(kernel_shape, functions, epsilon=epsilon)
@@ -115,7 +119,7 @@ class Assembly:
             for linear in place_weights(self._plan, shape.layers, 0).linears
             if supports(linear.width, linear.columns, 1, linear.dtype)
         }
-        self._linear_functions = load_linear_functions(weights, compiler, device, self._in_front)
+        self._linear_functions = load_linear_functions(weights, compiler, device, self._preceding)
 
     def allocate(self) -> MemoryPlan:
         """Share out the GPU's memory and take it.
@@ -131,7 +135,7 @@ class Assembly:
                 self._layout,
                 slots=self._config.slots,
                 candidates=limits.candidates,
-                wide_products=bool(plan.quantised),
+                float32_products=bool(plan.quantised),
             ),
             "decode_workspace": self._kernels.decode_workspace_bytes,
             "candidates_workspace": self._kernels.candidates_workspace_bytes,
@@ -160,28 +164,30 @@ class Assembly:
             self._plan_file,
             self._plan.tensors_offset,
             memory.plan.needs.weights,
-            lambda: CudaLane(memory.weights),
+            lambda: CudaWriter(memory.weights),
         )
 
     def build(self) -> TensorRtBackend:
         """A backend that owns everything from here on, but has captured no graph yet."""
         shape, limits, plan, memory = self._release.decoder, self._release.limits, self._plan, self._memory
         stream = cuda.create_stream()
-        self._undo.append(lambda: cuda.destroy_stream(stream))
+        self._cleanups.append(lambda: cuda.destroy_stream(stream))
         # The kernels' counters begin at zero, and memory that nobody wrote must not hold NaN.
         cuda.fill(memory.buffers, 0, memory.plan.needs.buffers, stream)
         cuda.fill(memory.kv, 0, memory.plan.kv_bytes, stream)
         weights = place_weights(plan, shape.layers, memory.weights)
         slots = memory.plan.slots
-        places = Places(
-            place(self._sizes, memory.buffers),
+        addresses = DeviceAddresses(
+            assign_addresses(self._sizes, memory.buffers),
             self._layout,
             kv=memory.kv,
             layer_bytes=memory.plan.kv_bytes // shape.layers,
             ids=slots * limits.candidates,
         )
         device = CudaDevice(
-            Extent(shape.layers, slots, limits.max_sequence_tokens, limits.candidates, memory.plan.kv_bytes),
+            DeviceSizes(
+                shape.layers, slots, limits.max_sequence_tokens, limits.candidates, memory.plan.kv_bytes
+            ),
             self._layout,
             weights,
             Linears(
@@ -190,21 +196,21 @@ class Assembly:
                 scratch=memory.scratch,
                 scratch_bytes=memory.plan.needs.scratch,
                 stream=stream,
-                few_rows=self._few_rows(places),
-                in_front=self._in_front,
+                skinny=self._skinny(addresses),
+                preceding=self._preceding,
             ),
-            BoundKernels(self._kernels, self._fused, shape, weights, places),
+            BoundKernels(self._kernels, self._fused, shape, weights, addresses),
             stream=stream,
             allocations=(memory.weights, memory.scratch, memory.buffers, memory.kv),
         )
-        self._undo = [device.close]
+        self._cleanups = [device.close]
         return TensorRtBackend(device, max_tokens=plan.max_tokens, max_rows=self._layout.max_rows)
 
-    def give_back(self) -> None:
+    def free_all(self) -> None:
         """Free what was taken; a GPU that is past even that is left as it is."""
-        for undo in reversed(self._undo):
+        for cleanup in reversed(self._cleanups):
             try:
-                undo()
+                cleanup()
             except cuda.CudaError:
                 return
 
@@ -216,7 +222,7 @@ class Assembly:
             free=free,
             total=total,
             fraction=self._config.gpu_memory_fraction,
-            needs=Needs(plan.nbytes - plan.tensors_offset, scratch, total_bytes(self._sizes)),
+            needs=MemoryNeeds(plan.nbytes - plan.tensors_offset, scratch, total_bytes(self._sizes)),
             bytes_per_slot=slot_bytes(
                 layers=shape.layers,
                 kv_heads=shape.kv_heads,
@@ -226,13 +232,13 @@ class Assembly:
             wanted_slots=self._config.slots,
         )
 
-    def _few_rows(self, places: Places) -> SkinnyLinears | None:
+    def _skinny(self, addresses: DeviceAddresses) -> SkinnyLinears | None:
         if not self._linear_functions:
             return None  # no product of this model has a shape that the kernel can cut up
-        workspace = places.buffers["linear_workspace"]
+        workspace = addresses.buffers["linear_workspace"]
         return SkinnyLinears(self._linear_functions, self._device, workspace=workspace)
 
     def _allocate(self, nbytes: int, purpose: str) -> int:
         address = cuda.malloc(nbytes, purpose)
-        self._undo.append(lambda: cuda.free(address))
+        self._cleanups.append(lambda: cuda.free(address))
         return address

@@ -125,8 +125,8 @@ def explain_cuda(error: CudaError, driver: str) -> StartupError:
         )
     if error.name == "cudaErrorMemoryAllocation":
         return StartupError(
-            f"the GPU ran out of memory while {error.doing}: lower YIWEN_GPU_MEMORY_FRACTION or YIWEN_SLOTS, or stop "
-            "what else uses this GPU (`nvidia-smi` lists it)"
+            f"the GPU ran out of memory while {error.action}: lower YIWEN_GPU_MEMORY_FRACTION or YIWEN_SLOTS, or "
+            "stop what else uses this GPU (`nvidia-smi` lists it)"
         )
     return StartupError(f"{error}: check the GPU with `nvidia-smi`, {ONNX_RUNTIME_INSTEAD}")
 

@@ -19,7 +19,7 @@ from predictor.plan import TensorRTPlan, find_plans, plan_path
 from predictor.runners.segmented import SegmentedRunner
 from predictor.runners.tensorrt import cuda_api as cuda
 from predictor.runners.tensorrt.kernels.overlap import OVERLAPS
-from predictor.runners.tensorrt.start.backend_builder import Assembly
+from predictor.runners.tensorrt.start.backend_builder import BackendBuilder
 from predictor.runners.tensorrt.start.choose_plan import (
     choose_plan,
     explain_cuda,
@@ -65,19 +65,19 @@ def _create(
     with _timed(seconds, "engines"):
         engines = _load_engines(api, plan, directory)
     path = plan_path(directory, plan.key)
-    assembly = Assembly(config, release, plan, path, engines, device, overlaps=overlaps)
+    builder = BackendBuilder(config, release, plan, path, engines, device, overlaps=overlaps)
     try:
         with _timed(seconds, "kernels"):
-            assembly.load_kernels()
-        memory = assembly.allocate()
+            builder.load_kernels()
+        memory = builder.allocate()
         logger.info("GPU memory planned", extra={"fields": {"memory": memory.describe()}})
         with _timed(seconds, "weights"):
-            assembly.load_weights()
-        backend = assembly.build()
+            builder.load_weights()
+        backend = builder.build()
         with _timed(seconds, "graphs"):
-            backend.prepare(plan.profiles[assembly.layer_engine])
+            backend.prepare(plan.profiles[builder.layer_engine])
     except BaseException:
-        assembly.give_back()
+        builder.free_all()
         raise
     facts = {"plan": plan.key.name, "gpu": device.name, "uuid": device.uuid, "slots": memory.slots}
     phases = {f"{phase}_seconds": round(took, 2) for phase, took in seconds.items()}

@@ -16,7 +16,7 @@ ELEMENT_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class MemoryNeeds:
     """Bytes of GPU memory that the predictor takes whatever the number of slots."""
 
     weights: int
@@ -35,7 +35,7 @@ class MemoryPlan:
     wanted_slots: int
     available: int
     """Bytes that may be taken: the fraction of all memory, less what is taken already."""
-    needs: Needs
+    needs: MemoryNeeds
 
     @property
     def kv_bytes(self) -> int:
@@ -61,7 +61,7 @@ def slot_bytes(*, layers: int, kv_heads: int, head_dim: int, capacity: int) -> i
 
 
 def plan_memory(
-    *, free: int, total: int, fraction: float, needs: Needs, bytes_per_slot: int, wanted_slots: int
+    *, free: int, total: int, fraction: float, needs: MemoryNeeds, bytes_per_slot: int, wanted_slots: int
 ) -> MemoryPlan:
     """Share out the GPU's memory.
 
@@ -90,7 +90,7 @@ def plan_memory(
     return MemoryPlan(slots, bytes_per_slot, wanted_slots, available, needs)
 
 
-def _sum(available: int, needs: Needs) -> str:
+def _sum(available: int, needs: MemoryNeeds) -> str:
     left = available - needs.weights - needs.scratch - needs.buffers
     return (
         f"{_gib(available)} - {_gib(needs.weights)} weights - {_gib(needs.scratch)} scratch - "

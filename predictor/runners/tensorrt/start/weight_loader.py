@@ -1,7 +1,6 @@
-"""Brings a plan's weights to the GPU: several threads read large runs of the file, each one copying what it has read
-while it reads on.
+"""Copies a plan's weights to the GPU: several threads read chunks of the file and copy them while they read on.
 
-The host never holds more than the threads' buffers. What a thread copies with is a :class:`Lane`, CUDA's or a test's.
+The host never holds more than the threads' buffers. Each thread copies with its own :class:`DeviceWriter`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Protocol
 from predictor.errors import StartupError
 from predictor.runners.tensorrt import cuda_api as cuda
 
-LANES = 4
+READERS = 4
 """Threads that read. One cannot fill a PCIe 5 link from the page cache, nor a network volume's pipe."""
 CHUNK_BYTES = 16 * 2**20
 """Of one read and one copy: long enough that neither's start counts."""
@@ -29,7 +28,7 @@ PROGRESS_S = 2.0
 logger = logging.getLogger(__name__)
 
 
-class Lane(Protocol):
+class DeviceWriter(Protocol):
     """Buffers that one thread reads into, and a way from them to the target. Made and used by that thread."""
 
     @property
@@ -50,7 +49,7 @@ class Lane(Protocol):
         ...
 
 
-class CudaLane:
+class CudaWriter:
     """Pinned buffers and a stream of their own."""
 
     def __init__(self, target: int) -> None:
@@ -80,15 +79,17 @@ class CudaLane:
         cuda.destroy_stream(self._stream)
 
 
-def load(path: Path, offset: int, nbytes: int, open_lane: Callable[[], Lane], *, lanes: int = LANES) -> float:
+def load(
+    path: Path, offset: int, nbytes: int, open_writer: Callable[[], DeviceWriter], *, readers: int = READERS
+) -> float:
     """Copy ``[offset, offset + nbytes)`` of a file to offset 0 of the lanes' target, and log how it goes.
 
     Args:
         path: the plan file.
         offset: first byte.
         nbytes: how many.
-        open_lane: called once in each reading thread.
-        lanes: threads.
+        open_writer: called once in each reading thread.
+        readers: threads.
 
     Returns:
         Seconds it took.
@@ -98,9 +99,9 @@ def load(path: Path, offset: int, nbytes: int, open_lane: Callable[[], Lane], *,
         CudaError: a copy failed.
     """
     started = time.monotonic()
-    job = _Job(path, offset, nbytes, lanes)
-    with ThreadPoolExecutor(lanes, "weights") as pool:
-        threads = [pool.submit(job.run, index, open_lane) for index in range(lanes)]
+    job = _LoadJob(path, offset, nbytes, readers)
+    with ThreadPoolExecutor(readers, "weights") as pool:
+        threads = [pool.submit(job.run, index, open_writer) for index in range(readers)]
         _watch(job, threads, started)
     for thread in threads:
         thread.result()
@@ -109,48 +110,48 @@ def load(path: Path, offset: int, nbytes: int, open_lane: Callable[[], Lane], *,
     return seconds
 
 
-class _Job:
+class _LoadJob:
     """What the lanes share."""
 
-    def __init__(self, path: Path, offset: int, nbytes: int, lanes: int) -> None:
+    def __init__(self, path: Path, offset: int, nbytes: int, readers: int) -> None:
         self._path = path
         self._offset = offset
         self.nbytes = nbytes
-        self._lanes = lanes
+        self._readers = readers
         self._lock = threading.Lock()
         self._failed = threading.Event()
         self.done = 0
         """Bytes handed to a lane."""
 
-    def run(self, index: int, open_lane: Callable[[], Lane]) -> None:
-        """Read and send every ``lanes``-th chunk; the body of one thread."""
+    def run(self, index: int, open_writer: Callable[[], DeviceWriter]) -> None:
+        """Read and send every ``readers``-th chunk; the body of one thread."""
         try:
             file = os.open(self._path, os.O_RDONLY)
         except OSError as error:
             raise StartupError(f"{self._path} cannot be read: {error}; copy the plan again") from error
         try:
-            lane = open_lane()
+            writer = open_writer()
             try:
-                self._send_share(file, lane, index)
+                self._send_share(file, writer, index)
             finally:
-                lane.close()
+                writer.close()
         except BaseException:
             self._failed.set()
             raise
         finally:
             os.close(file)
 
-    def _send_share(self, file: int, lane: Lane, index: int) -> None:
-        buffers = lane.buffers
-        mine = chunks(self.nbytes, len(buffers[0]), first=index, step=self._lanes)
+    def _send_share(self, file: int, writer: DeviceWriter, index: int) -> None:
+        buffers = writer.buffers
+        mine = chunks(self.nbytes, len(buffers[0]), first=index, step=self._readers)
         for turn, (start, nbytes) in enumerate(mine):
             if self._failed.is_set():
                 return
             buffer = turn % len(buffers)
             if turn >= len(buffers):
-                lane.wait(buffer)
+                writer.wait(buffer)
             self._read(file, buffers[buffer][:nbytes], self._offset + start)
-            lane.send(buffer, start, nbytes)
+            writer.send(buffer, start, nbytes)
             with self._lock:
                 self.done += nbytes
 
@@ -172,7 +173,7 @@ def chunks(nbytes: int, chunk: int, *, first: int, step: int) -> Iterator[tuple[
         yield start, min(chunk, nbytes - start)
 
 
-def _watch(job: _Job, threads: Sequence[Future[None]], started: float) -> None:
+def _watch(job: _LoadJob, threads: Sequence[Future[None]], started: float) -> None:
     """Log progress until all have ended or one has failed."""
     while wait(threads, PROGRESS_S, FIRST_EXCEPTION).not_done:
         if any(thread.done() and thread.exception() for thread in threads):

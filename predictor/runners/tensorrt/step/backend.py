@@ -84,7 +84,7 @@ class Device(Operations, Protocol):
         """
         ...
 
-    def keep_previous(self) -> None:
+    def save_previous_ids(self) -> None:
         """Put the previous step's ids where this step's do not overwrite them, until the next step."""
         ...
 
@@ -112,13 +112,13 @@ class Device(Operations, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Launched:
+class _StepInFlight:
     """A step in flight."""
 
     ticket: int
     width: int
     """Rows that were computed, padding included."""
-    places: Int32s | None
+    row_order: Int32s | None
     """[rows] computed row of each row of the output, or None where they are in order."""
     rows: int
 
@@ -134,8 +134,8 @@ class TensorRtBackend:
         self._max_tokens = max_tokens
         self._max_rows = max_rows
         self._buckets: tuple[int, ...] = ()
-        self._in_flight: deque[_Launched] = deque()
-        self._previous: _Launched | None = None
+        self._in_flight: deque[_StepInFlight] = deque()
+        self._previous: _StepInFlight | None = None
         """The step launched last, whose ids the next one's sources name."""
         self._thread = threading.get_ident()
         self._broken = ""
@@ -177,8 +177,8 @@ class TensorRtBackend:
         started = time.monotonic()
         for profile in profiles:
             tokens = min(profile.max, self._max_tokens)
-            one = _prompt_pass(tokens, min(tokens, self._device.capacity))
-            self._start_pass(one, one.sources, 0)
+            step_pass = _prompt_pass(tokens, min(tokens, self._device.capacity))
+            self._start_pass(step_pass, step_pass.sources, 0)
         buckets = decode_buckets(min(self.slots, self._max_tokens, self._max_rows))
         for bucket in reversed(buckets):
             self._capture(bucket)
@@ -214,7 +214,7 @@ class TensorRtBackend:
         except RunnerError:
             self._fail()
             raise
-        rows = slice(step.rows) if step.places is None else step.places
+        rows = slice(step.rows) if step.row_order is None else step.row_order
         return StepOutput(ids[rows].copy(), logprobs[rows].copy())
 
     def close(self) -> None:
@@ -222,37 +222,41 @@ class TensorRtBackend:
         if not self._broken:  # a GPU that failed takes no more calls; its memory goes with the process
             self._device.close()
 
-    def _launch(self, passes: tuple[StepPass, ...]) -> _Launched:
+    def _launch(self, passes: tuple[StepPass, ...]) -> _StepInFlight:
         rows = output_rows(passes)
-        sources = [self._computed_rows(one.sources) for one in passes]
+        sources = [self._computed_rows(step_pass.sources) for step_pass in passes]
         if len(passes) == 1 and not passes[0].chunks:
             bucket = bucket_for(passes[0].tokens, self._buckets)
             if bucket is not None:
                 return self._replay(passes[0], sources[0], bucket)
         if any((wanted >= 0).any() for wanted in sources[1:]):
-            self._device.keep_previous()
+            self._device.save_previous_ids()
         done = 0
-        for one, wanted in zip(passes, sources, strict=True):
-            self._start_pass(one, wanted, done)
-            done += len(one.out_rows)
+        for step_pass, wanted in zip(passes, sources, strict=True):
+            self._start_pass(step_pass, wanted, done)
+            done += len(step_pass.out_rows)
         self._launches["eager"] += len(passes)
-        order = np.concatenate([one.output_rows for one in passes]) if passes else np.empty(0, np.int32)
-        places = np.empty(rows, np.int32)
-        places[order] = np.arange(rows)
-        return _Launched(self._device.download(rows), rows, places, rows)
+        order = (
+            np.concatenate([step_pass.output_rows for step_pass in passes])
+            if passes
+            else np.empty(0, np.int32)
+        )
+        row_order = np.empty(rows, np.int32)
+        row_order[order] = np.arange(rows)
+        return _StepInFlight(self._device.download(rows), rows, row_order, rows)
 
-    def _replay(self, one: StepPass, sources: Int32s, bucket: int) -> _Launched:
-        self._upload(one, sources, _NO_TILES, tokens=bucket)
+    def _replay(self, step_pass: StepPass, sources: Int32s, bucket: int) -> _StepInFlight:
+        self._upload(step_pass, sources, _NO_TILES, tokens=bucket)
         self._device.replay(bucket)
         self._launches["graph"] += 1
-        return _Launched(self._device.download(bucket), bucket, None, one.tokens)
+        return _StepInFlight(self._device.download(bucket), bucket, None, step_pass.tokens)
 
-    def _start_pass(self, one: StepPass, sources: Int32s, first_output: int) -> None:
-        tiles = tile_table(one, self._device.tile_rows) if one.chunks else _NO_TILES
-        rows = len(one.out_rows)
-        self._upload(one, sources, tiles, tokens=one.tokens)
+    def _start_pass(self, step_pass: StepPass, sources: Int32s, first_output: int) -> None:
+        tiles = tile_table(step_pass, self._device.tile_rows) if step_pass.chunks else _NO_TILES
+        rows = len(step_pass.out_rows)
+        self._upload(step_pass, sources, tiles, tokens=step_pass.tokens)
         self._device.begin_pass(tiles=len(tiles), first_output=first_output, graph=None)
-        shape = PassShape(one.tokens, one.decodes, rows, gathers=0 < rows < one.tokens)
+        shape = PassShape(step_pass.tokens, step_pass.decodes, rows, gathers=0 < rows < step_pass.tokens)
         run_pass(self._device, shape, self._device.layers)
 
     def _capture(self, bucket: int) -> None:
@@ -265,15 +269,17 @@ class TensorRtBackend:
         run_pass(self._device, shape, self._device.layers)
         self._device.capture(bucket, lambda: run_pass(self._device, shape, self._device.layers))
 
-    def _upload(self, one: StepPass, sources: Int32s, tiles: Int32s, *, tokens: int) -> None:
+    def _upload(self, step_pass: StepPass, sources: Int32s, tiles: Int32s, *, tokens: int) -> None:
         staging = self._device.staging()
-        self._device.upload(pack(one, sources, tiles, self._device.input_layout, staging, tokens=tokens))
+        self._device.upload(
+            pack(step_pass, sources, tiles, self._device.input_layout, staging, tokens=tokens)
+        )
 
     def _computed_rows(self, sources: Int32s) -> Int32s:
         """Rows of the previous step's output as rows in the order of its computing."""
-        if self._previous is None or self._previous.places is None or not len(self._previous.places):
+        if self._previous is None or self._previous.row_order is None or not len(self._previous.row_order):
             return sources
-        return np.where(sources >= 0, self._previous.places[sources], -1).astype(np.int32)
+        return np.where(sources >= 0, self._previous.row_order[sources], -1).astype(np.int32)
 
     def _fail(self) -> None:
         """Forget what was in flight; find out whether the device still works."""

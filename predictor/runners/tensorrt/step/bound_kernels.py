@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from predictor.runners.tensorrt.kernels.attention import Kernels
+from predictor.runners.tensorrt.kernels.attention import AttentionKernels
 from predictor.runners.tensorrt.kernels.fused import FusedKernels
-from predictor.runners.tensorrt.kernels.launch import Start
+from predictor.runners.tensorrt.kernels.launch import BoundKernel
 from predictor.runners.tensorrt.kernels.operands import Activation, KvCache, Product, Qkv, Rotary
 from predictor.runners.tensorrt.step.inputs import InputLayout
 from predictor.runners.tensorrt.step.weights import DeviceWeights, LinearWeights
@@ -22,11 +22,11 @@ NUMBER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DeviceAddresses:
     """Where things lie on the device."""
 
     buffers: Mapping[str, int]
-    """By name: those of :func:`predictor.runners.tensorrt.step.buffers.buffer_sizes`, and the kernels' work spaces."""
+    """By name, see :func:`predictor.runners.tensorrt.step.buffers.buffer_sizes`; and the kernels' work spaces."""
     layout: InputLayout
     """Of ``buffers["inputs"]``."""
     kv: int
@@ -43,8 +43,8 @@ class BoundAttention:
 
     write_kv: Callable[[int, int, int], None]
     """Starts it: (first row, rows, stream)."""
-    decode: Start
-    prefill: Start
+    decode: BoundKernel
+    prefill: BoundKernel
     """Of tiles, not of rows."""
 
 
@@ -52,9 +52,9 @@ class BoundAttention:
 class BoundBlock:
     """What a layer does behind its attention, between the products."""
 
-    after_attention: Start
-    silu_mul: Start
-    after_mlp: Start
+    after_attention: BoundKernel
+    silu_mul: BoundKernel
+    after_mlp: BoundKernel
 
 
 class BoundKernels:
@@ -62,25 +62,25 @@ class BoundKernels:
 
     def __init__(
         self,
-        kernels: Kernels,
+        kernels: AttentionKernels,
         fused: FusedKernels,
         shape: DecoderShape,
         weights: DeviceWeights,
-        places: Places,
+        addresses: DeviceAddresses,
     ) -> None:
         """Bind every layer: ``kernels`` to attend and to choose tokens, ``fused`` for the rest."""
         self._kernels = kernels
         self._fused = fused
         self._shape = shape
         self._weights = weights
-        self._places = places
-        buffers = places.buffers
+        self._addresses = addresses
+        buffers = addresses.buffers
         self.inputs = buffers["inputs"]
-        self.act, self.picked_act = buffers["act"], buffers["picked_act"]
+        self.act, self.gathered_act = buffers["act"], buffers["gathered_act"]
         self.y = buffers["y"]
-        self.ids, self.kept_ids = buffers["outputs"], buffers["kept_ids"]
-        self.choose_tokens = self._bind_choice(self.ids)
-        self.choose_kept_tokens = self._bind_choice(self.kept_ids)
+        self.ids, self.saved_ids = buffers["outputs"], buffers["saved_ids"]
+        self.choose_tokens = self._bind_choose_tokens(self.ids)
+        self.choose_saved_tokens = self._bind_choose_tokens(self.saved_ids)
         first, last = weights.layers[0], shape.layers - 1
         self.embed_norm = fused.embed_norm(
             token_ids=buffers["token_ids"],
@@ -93,15 +93,15 @@ class BoundKernels:
         self._blocks = tuple(
             self._bind_block(layer, self.act, buffers["residual"]) for layer in range(shape.layers)
         )
-        self._picked_block = self._bind_block(last, self.picked_act, buffers["picked_residual"])
-        self.gather_rows = self._bind_gathering(weights.layers[last].linears["attention_output"])
-        self._candidates: dict[int, Start] = {}
+        self._gathered_block = self._bind_block(last, self.gathered_act, buffers["gathered_residual"])
+        self.gather_rows = self._bind_gather_rows(weights.layers[last].linears["attention_output"])
+        self._candidates: dict[int, BoundKernel] = {}
 
-    def block(self, layer: int, *, picked: bool) -> BoundBlock:
+    def block(self, layer: int, *, gathered: bool) -> BoundBlock:
         """Of a layer, over all rows or over those that were picked."""
-        return self._picked_block if picked else self._blocks[layer]
+        return self._gathered_block if gathered else self._blocks[layer]
 
-    def candidates(self, first_output: int) -> Start:
+    def candidates(self, first_output: int) -> BoundKernel:
         """Into the step's output from row ``first_output`` on."""
         bound = self._candidates.get(first_output)
         if bound is None:
@@ -109,25 +109,25 @@ class BoundKernels:
             bound = self._candidates[first_output] = self._kernels.candidates(
                 logits=_product(self.y, self._weights.vocabulary),
                 ids=self.ids + offset,
-                logprobs=self.ids + NUMBER_BYTES * self._places.ids + offset,
-                workspace=self._places.buffers["candidates_workspace"],
+                logprobs=self.ids + NUMBER_BYTES * self._addresses.ids + offset,
+                workspace=self._addresses.buffers["candidates_workspace"],
             )
         return bound
 
-    def _bind_choice(self, previous_ids: int) -> Start:
-        layout = self._places.layout
+    def _bind_choose_tokens(self, previous_ids: int) -> BoundKernel:
+        layout = self._addresses.layout
         return self._kernels.choose_tokens(
-            token_ids=self._places.buffers["token_ids"],
+            token_ids=self._addresses.buffers["token_ids"],
             previous_ids=previous_ids,
             sources=self.inputs + NUMBER_BYTES * layout.sources,
             host_tokens=self.inputs,
         )
 
     def _bind_attention(self, number: int) -> BoundAttention:
-        places, weights, kernels = self._places, self._weights, self._kernels
-        layer, layout = weights.layers[number], places.layout
-        keys = places.kv + number * places.layer_bytes
-        cache = KvCache(keys, keys + places.layer_bytes // 2)
+        addresses, weights, kernels = self._addresses, self._weights, self._kernels
+        layer, layout = weights.layers[number], addresses.layout
+        keys = addresses.kv + number * addresses.layer_bytes
+        cache = KvCache(keys, keys + addresses.layer_bytes // 2)
         qkv = Qkv(_product(self.y, layer.linears["qkv"]), layer.q_norm, layer.k_norm)
         rotary = Rotary(weights.cosines, weights.sines)
         slots = self.inputs + NUMBER_BYTES * layout.slots
@@ -143,7 +143,7 @@ class BoundKernels:
                 slots=slots,
                 positions=positions,
                 attended=attended,
-                workspace=places.buffers["decode_workspace"],
+                workspace=addresses.buffers["decode_workspace"],
             ),
             prefill=kernels.prefill_attention(
                 qkv=qkv, rotary=rotary, cache=cache, tiles=tiles, attended=attended
@@ -178,15 +178,15 @@ class BoundKernels:
             ),
         )
 
-    def _bind_gathering(self, reader: LinearWeights) -> Start:
-        buffers, heads = self._places.buffers, self._shape.heads * self._shape.head_dim
+    def _bind_gather_rows(self, reader: LinearWeights) -> BoundKernel:
+        buffers, heads = self._addresses.buffers, self._shape.heads * self._shape.head_dim
         return self._fused.gather_rows(
-            rows=self.inputs + NUMBER_BYTES * self._places.layout.out_rows,
+            rows=self.inputs + NUMBER_BYTES * self._addresses.layout.out_rows,
             attended=self.act,
-            attended_out=self.picked_act,
+            attended_out=self.gathered_act,
             attended_bytes=heads if reader.input_scale else 2 * heads,
             residual=buffers["residual"],
-            residual_out=buffers["picked_residual"],
+            residual_out=buffers["gathered_residual"],
         )
 
 

@@ -18,7 +18,7 @@ Sizes = Mapping[str, int]
 
 
 def buffer_sizes(
-    shape: DecoderShape, layout: InputLayout, *, slots: int, candidates: int, wide_products: bool
+    shape: DecoderShape, layout: InputLayout, *, slots: int, candidates: int, float32_products: bool
 ) -> dict[str, int]:
     """What every pass within ``layout``'s bounds needs.
 
@@ -27,32 +27,32 @@ def buffer_sizes(
         layout: of the inputs, with the most tokens and output rows of a pass.
         slots: the most output rows of a step.
         candidates: K.
-        wide_products: whether some products are float32, as int8 ones are.
+        float32_products: whether some products are float32, as int8 ones are.
 
     Returns:
         inputs      what the host sends
         token_ids   int32 [T]
-        act, picked_act            float16 or int8 [T or R, widest input of a product]
+        act, gathered_act          float16 or int8 [T or R, widest input of a product]
         y                          float16 or float32 [T, widest output] or [R, V]
-        residual, picked_residual  float32 [T or R, H]
+        residual, gathered_residual  float32 [T or R, H]
         outputs     int32 [slots, K] ids, then float32 [slots, K] log-probabilities
-        kept_ids    int32 [slots, K], ids of the step before
+        saved_ids   int32 [slots, K], ids of the step before
     """
     tokens, rows = layout.max_tokens, layout.max_rows
     heads = shape.heads * shape.head_dim
     width_in = max(shape.hidden, heads, shape.intermediate)
     width_out = max(heads + 2 * shape.kv_heads * shape.head_dim, 2 * shape.intermediate, shape.hidden)
-    product_bytes = 4 if wide_products else 2
+    product_bytes = 4 if float32_products else 2
     return {
         "inputs": 4 * layout.size,
         "token_ids": 4 * tokens,
         "act": 2 * tokens * width_in,
         "y": product_bytes * max(tokens * width_out, rows * shape.vocab),
         "residual": 4 * tokens * shape.hidden,
-        "picked_act": 2 * rows * width_in,
-        "picked_residual": 4 * rows * shape.hidden,
+        "gathered_act": 2 * rows * width_in,
+        "gathered_residual": 4 * rows * shape.hidden,
         "outputs": 8 * slots * candidates,
-        "kept_ids": 4 * slots * candidates,
+        "saved_ids": 4 * slots * candidates,
     }
 
 
@@ -61,7 +61,7 @@ def total_bytes(sizes: Sizes) -> int:
     return sum(_align(nbytes) for nbytes in sizes.values())
 
 
-def place(sizes: Sizes, base: int) -> dict[str, int]:
+def assign_addresses(sizes: Sizes, base: int) -> dict[str, int]:
     """Address of each part in an allocation at ``base``."""
     addresses = {}
     for name, nbytes in sizes.items():

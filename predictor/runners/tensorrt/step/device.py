@@ -1,7 +1,7 @@
 """The CUDA implementation of :class:`predictor.runners.tensorrt.step.backend.Device`.
 
-Holds one stream, rings of pinned host memory, and the CUDA graphs. Copies and graph launches are here; matrix products
-are in ``linears``, all other operations in ``bound_kernels``.
+Holds one stream, rings of pinned host memory, and the CUDA graphs. Copies and graph launches are here; matrix
+products are in ``linears``, all other operations in ``bound_kernels``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OUTPUT_BUFFERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class DeviceSizes:
     """Sizes that the backend asks for."""
 
     layers: int
@@ -46,7 +46,7 @@ class CudaDevice:
 
     def __init__(
         self,
-        extent: Extent,
+        sizes: DeviceSizes,
         layout: InputLayout,
         weights: DeviceWeights,
         linears: Linears,
@@ -57,60 +57,60 @@ class CudaDevice:
     ) -> None:
         """Take over the stream and the allocations; :meth:`close` gives them back."""
         self.input_layout = layout
-        self._extent = extent
+        self._sizes = sizes
         self._weights = weights
         self._linears = linears
         self._kernels = kernels
         self._stream = stream
         self._allocations = allocations
-        self._staging = [_Host(layout.size) for _ in range(STAGING_BUFFERS)]
-        self._outputs = [_Host(2 * extent.slots * extent.candidates) for _ in range(OUTPUT_BUFFERS)]
-        self._turn = self._ticket = 0
+        self._staging = [_PinnedBuffer(layout.size) for _ in range(STAGING_BUFFERS)]
+        self._outputs = [_PinnedBuffer(2 * sizes.slots * sizes.candidates) for _ in range(OUTPUT_BUFFERS)]
+        self._staging_index = self._ticket = 0
         self._graphs: dict[int, int] = {}
         self._graph: int | None = None
         self._tiles = 0
         self._first_output = 0
-        self._previous_is_kept = False
+        self._uses_saved_ids = False
         self._act = kernels.act
-        self._picked = False
+        self._gathered = False
 
     @property
     def layers(self) -> int:
-        return self._extent.layers
+        return self._sizes.layers
 
     @property
     def slots(self) -> int:
-        return self._extent.slots
+        return self._sizes.slots
 
     @property
     def capacity(self) -> int:
-        return self._extent.capacity
+        return self._sizes.capacity
 
     @property
     def kv_bytes(self) -> int:
-        return self._extent.kv_bytes
+        return self._sizes.kv_bytes
 
     def attach(self) -> None:
         cuda.set_device()
 
     def staging(self) -> Int32s:
-        self._turn = (self._turn + 1) % STAGING_BUFFERS
-        host = self._staging[self._turn]
+        self._staging_index = (self._staging_index + 1) % STAGING_BUFFERS
+        host = self._staging[self._staging_index]
         cuda.synchronize_event(host.copied)
         return host.numbers
 
     def upload(self, numbers: int) -> None:
-        host = self._staging[self._turn]
+        host = self._staging[self._staging_index]
         cuda.copy_to_device(self._kernels.inputs, host.address, NUMBER_BYTES * numbers, self._stream)
         cuda.record_event(host.copied, self._stream)
 
     def begin_pass(self, *, tiles: int, first_output: int, graph: int | None) -> None:
         self._tiles, self._first_output, self._graph = tiles, first_output, graph
 
-    def keep_previous(self) -> None:
+    def save_previous_ids(self) -> None:
         kernels = self._kernels
-        cuda.copy_on_device(kernels.kept_ids, kernels.ids, self._ids_bytes, self._stream)
-        self._previous_is_kept = True
+        cuda.copy_on_device(kernels.saved_ids, kernels.ids, self._ids_bytes, self._stream)
+        self._uses_saved_ids = True
 
     def capture(self, bucket: int, work: Callable[[], None]) -> None:
         self._graphs[bucket] = cuda.capture(self._stream, work)
@@ -119,11 +119,11 @@ class CudaDevice:
         cuda.launch_graph(self._graphs[bucket], self._stream)
 
     def download(self, outputs: int) -> int:
-        self._previous_is_kept = False
+        self._uses_saved_ids = False
         self._ticket += 1
         host = self._outputs[self._ticket % OUTPUT_BUFFERS]
         # Ids lie before the log-probabilities of all slots: one copy from the first id to the last value in use.
-        nbytes = self._ids_bytes + NUMBER_BYTES * outputs * self._extent.candidates
+        nbytes = self._ids_bytes + NUMBER_BYTES * outputs * self._sizes.candidates
         cuda.copy_to_host(host.address, self._kernels.ids, nbytes, self._stream)
         cuda.record_event(host.copied, self._stream)
         return self._ticket
@@ -131,7 +131,7 @@ class CudaDevice:
     def output(self, ticket: int, outputs: int) -> Candidates:
         host = self._outputs[ticket % OUTPUT_BUFFERS]
         cuda.synchronize_event(host.copied)
-        table = host.numbers.reshape(2, self._extent.slots, self._extent.candidates)
+        table = host.numbers.reshape(2, self._sizes.slots, self._sizes.candidates)
         return table[0, :outputs], table[1, :outputs].view(np.float32)
 
     def synchronize(self) -> None:
@@ -151,11 +151,11 @@ class CudaDevice:
 
     def choose_tokens(self, tokens: int) -> None:
         bound = self._kernels
-        start = bound.choose_kept_tokens if self._previous_is_kept else bound.choose_tokens
+        start = bound.choose_saved_tokens if self._uses_saved_ids else bound.choose_tokens
         start(tokens, self._stream)
 
     def embed_norm(self, tokens: int) -> None:
-        self._act, self._picked = self._kernels.act, False
+        self._act, self._gathered = self._kernels.act, False
         self._kernels.embed_norm(tokens, self._stream)
 
     def linear(self, layer: int, role: str, rows: int) -> None:
@@ -172,26 +172,26 @@ class CudaDevice:
         self._kernels.attention[layer].prefill(self._tiles, self._stream)
 
     def gather_rows(self, rows: int) -> None:
-        self._act, self._picked = self._kernels.picked_act, True
+        self._act, self._gathered = self._kernels.gathered_act, True
         self._kernels.gather_rows(rows, self._stream)
 
     def add_norm(self, layer: int, role: str, rows: int) -> None:
-        block = self._kernels.block(layer, picked=self._picked)
+        block = self._kernels.block(layer, gathered=self._gathered)
         start = block.after_attention if role == "attention_output" else block.after_mlp
         start(rows, self._stream)
 
     def silu_mul(self, layer: int, rows: int) -> None:
-        self._kernels.block(layer, picked=self._picked).silu_mul(rows, self._stream)
+        self._kernels.block(layer, gathered=self._gathered).silu_mul(rows, self._stream)
 
     def candidates(self, rows: int) -> None:
         self._kernels.candidates(self._first_output)(rows, self._stream)
 
     @property
     def _ids_bytes(self) -> int:
-        return NUMBER_BYTES * self._extent.slots * self._extent.candidates
+        return NUMBER_BYTES * self._sizes.slots * self._sizes.candidates
 
 
-class _Host:
+class _PinnedBuffer:
     """Pinned numbers, and the event of the last copy of them."""
 
     def __init__(self, count: int) -> None:

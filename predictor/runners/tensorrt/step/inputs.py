@@ -55,12 +55,12 @@ class InputLayout:
 
 
 def pack(
-    one: StepPass, sources: Int32s, tiles: Int32s, layout: InputLayout, into: Int32s, *, tokens: int
+    step_pass: StepPass, sources: Int32s, tiles: Int32s, layout: InputLayout, into: Int32s, *, tokens: int
 ) -> int:
     """Write a pass's numbers.
 
     Args:
-        one: the pass.
+        step_pass: the pass.
         sources: [T], as the pass's own, but for rows in the order in which the step before computed them.
         tiles: [N, TILE_FIELDS].
         layout: where to.
@@ -70,12 +70,12 @@ def pack(
     Returns:
         How many numbers, from the first on, are to be copied.
     """
-    given = one.tokens
+    given = step_pass.tokens
     sections = (
-        (0, one.token_ids, 0),
+        (0, step_pass.token_ids, 0),
         (layout.sources, sources, -1),
-        (layout.positions, one.positions, 0),
-        (layout.slots, one.slots, PADDING_SLOT),
+        (layout.positions, step_pass.positions, 0),
+        (layout.slots, step_pass.slots, PADDING_SLOT),
     )
     for first, values, padding in sections:
         into[first : first + given] = values
@@ -83,17 +83,17 @@ def pack(
             into[first + given : first + tokens] = padding
     if not len(tiles):
         return layout.slots + tokens
-    into[layout.out_rows : layout.out_rows + len(one.out_rows)] = one.out_rows
+    into[layout.out_rows : layout.out_rows + len(step_pass.out_rows)] = step_pass.out_rows
     end = layout.tiles + tiles.size
     into[layout.tiles : end] = tiles.ravel()
     return end
 
 
-def tile_table(one: StepPass, rows_per_tile: int) -> Int32s:
+def tile_table(step_pass: StepPass, rows_per_tile: int) -> Int32s:
     """Split a pass's chunks into tiles of at most ``rows_per_tile`` rows: [N, TILE_FIELDS]."""
     tiles = [
         (chunk.slot, chunk.start + first, chunk.first_row + first, min(rows_per_tile, chunk.count - first))
-        for chunk in one.chunks
+        for chunk in step_pass.chunks
         for first in range(0, chunk.count, rows_per_tile)
     ]
     return np.array(tiles, np.int32).reshape(len(tiles), TILE_FIELDS)

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from predictor.plan import OptimizationProfile
-from predictor.runners.tensorrt.kernels.launch import Start
+from predictor.runners.tensorrt.kernels.launch import BoundKernel
 from predictor.runners.tensorrt.kernels.linear_tiling import is_fastest
-from predictor.runners.tensorrt.kernels.overlap import InFront
+from predictor.runners.tensorrt.kernels.overlap import PrecedingLaunch
 from predictor.runners.tensorrt.step.buckets import profile_for
 from predictor.runners.tensorrt.step.weights import LinearWeights
 
@@ -35,10 +35,10 @@ class LinearEngine(Protocol):
     def create_context(self) -> LinearContext: ...
 
 
-class FewRows(Protocol):
+class SkinnyKernel(Protocol):
     """Our kernel for few rows, :class:`predictor.runners.tensorrt.kernels.linear.SkinnyLinears`."""
 
-    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> Start: ...
+    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> BoundKernel: ...
 
 
 class Linears:
@@ -56,8 +56,8 @@ class Linears:
         scratch: int,
         scratch_bytes: int,
         stream: int,
-        few_rows: FewRows | None = None,
-        in_front: InFront | None = None,
+        skinny: SkinnyKernel | None = None,
+        preceding: PrecedingLaunch | None = None,
     ) -> None:
         """Make no context yet.
 
@@ -67,17 +67,17 @@ class Linears:
             scratch: device address.
             scratch_bytes: at least every engine's ``memory_bytes``.
             stream: that all products run on.
-            few_rows: runs what it is fastest at; without it TensorRT runs everything.
-            in_front: of the stream, where launches overlap.
+            skinny: runs what it is fastest at; without it TensorRT runs everything.
+            preceding: of the stream, where launches overlap.
         """
         self._engines = engines
         self._profiles = profiles
         self._scratch = (scratch, scratch_bytes)
         self._stream = stream
-        self._bound: dict[tuple[str, int, int | None], _Bound] = {}
-        self._few_rows = few_rows
-        self._in_front = in_front
-        self._few_rows_bound: dict[tuple[int, int, int], Start] = {}
+        self._bound: dict[tuple[str, int, int | None], _BoundContext] = {}
+        self._skinny = skinny
+        self._preceding = preceding
+        self._skinny_bound: dict[tuple[int, int, int], BoundKernel] = {}
         """By addresses of x, weight and y."""
         self._index: dict[tuple[str, int], int] = {}
         """Profile by engine and rows: looking it up in a table is cheaper than choosing."""
@@ -95,8 +95,8 @@ class Linears:
         Raises:
             TensorRTError: it was refused.
         """
-        if self._few_rows and is_fastest(linear.width, linear.columns, rows, linear.dtype):
-            self._start_few_rows(self._few_rows, linear, x, y)(rows, self._stream)
+        if self._skinny and is_fastest(linear.width, linear.columns, rows, linear.dtype):
+            self._bind_skinny(self._skinny, linear, x, y)(rows, self._stream)
             return
         profile = self._index.get((linear.engine, rows))
         if profile is None:
@@ -107,30 +107,30 @@ class Linears:
         if bound is None:
             bound = self._bound[key] = self._bind(linear.engine, profile)
         bound.run(rows, linear.columns, x, linear.weight, y, self._stream)
-        if self._in_front is not None:
-            self._in_front.lets_next_start = False
+        if self._preceding is not None:
+            self._preceding.allows_overlap = False
 
     def close(self) -> None:
         """Give the contexts back; graphs captured from them may not run afterwards."""
         self._bound.clear()
 
-    def _start_few_rows(self, few_rows: FewRows, linear: LinearWeights, x: int, y: int) -> Start:
-        start = self._few_rows_bound.get((x, linear.weight, y))
+    def _bind_skinny(self, skinny: SkinnyKernel, linear: LinearWeights, x: int, y: int) -> BoundKernel:
+        start = self._skinny_bound.get((x, linear.weight, y))
         if start is None:
-            start = few_rows.bind(
+            start = skinny.bind(
                 x=x, weight=linear.weight, y=y, n=linear.width, k=linear.columns, dtype=linear.dtype
             )
-            self._few_rows_bound[x, linear.weight, y] = start
+            self._skinny_bound[x, linear.weight, y] = start
         return start
 
-    def _bind(self, engine: str, profile: int) -> _Bound:
+    def _bind(self, engine: str, profile: int) -> _BoundContext:
         context = self._engines[engine].create_context()
         context.set_memory(*self._scratch)
         context.set_profile(profile, self._stream)
-        return _Bound(context)
+        return _BoundContext(context)
 
 
-class _Bound:
+class _BoundContext:
     """A context and what it was told last."""
 
     __slots__ = ("_context", "_rows", "_weight", "_x", "_y")

@@ -78,11 +78,11 @@ def run_pass(device: Operations, shape: PassShape, layers: int) -> None:
     device.embed_norm(shape.tokens)
     for layer in range(layers - 1):
         _attend(device, shape, layer)
-        _rest_of_layer(device, layer, shape.tokens)
+        _finish_layer(device, layer, shape.tokens)
     if _attend(device, shape, layers - 1, wanted=bool(shape.rows)):
         if shape.gathers:
             device.gather_rows(shape.rows)
-        _rest_of_layer(device, layers - 1, shape.rows)
+        _finish_layer(device, layers - 1, shape.rows)
         device.linear(layers, "vocabulary", shape.rows)
         device.candidates(shape.rows)
 
@@ -100,7 +100,7 @@ def _attend(device: Operations, shape: PassShape, layer: int, *, wanted: bool = 
     return wanted
 
 
-def _rest_of_layer(device: Operations, layer: int, rows: int) -> None:
+def _finish_layer(device: Operations, layer: int, rows: int) -> None:
     device.linear(layer, "attention_output", rows)
     device.add_norm(layer, "attention_output", rows)
     device.linear(layer, "gate_up", rows)

@@ -96,10 +96,10 @@ def place_weights(plan: TensorRTPlan, layers: int, base: int) -> DeviceWeights:
     Raises:
         StartupError: the plan lacks a tensor or an engine that the decoder needs.
     """
-    return _Places(plan, base).decoder(layers)
+    return _WeightPlacer(plan, base).decoder(layers)
 
 
-class _Places:
+class _WeightPlacer:
     def __init__(self, plan: TensorRTPlan, base: int) -> None:
         self._plan = plan
         self._base = base

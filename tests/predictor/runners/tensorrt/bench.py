@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.runners import numpy_kernels
-from predictor.runners.tensorrt.kernels.attention import Kernels
+from predictor.runners.tensorrt.kernels.attention import AttentionKernels
 from predictor.runners.tensorrt.kernels.fused import FusedKernels
 from predictor.runners.tensorrt.kernels.launch import KernelFunction
 from predictor.runners.tensorrt.kernels.operands import Activation, Product
@@ -124,7 +124,7 @@ class Bench:
     """A model's kernels and where they work."""
 
     shape: KernelShape
-    kernels: Kernels
+    kernels: AttentionKernels
     fused: FusedKernels
     memory: Memory
     random: np.random.Generator
@@ -188,6 +188,6 @@ def make_bench(
     sm_count: int,
     max_rows: int,
 ) -> Bench:
-    kernels = Kernels(shape, functions, epsilon=EPSILON, sm_count=sm_count, max_rows=max_rows)
+    kernels = AttentionKernels(shape, functions, epsilon=EPSILON, sm_count=sm_count, max_rows=max_rows)
     fused = FusedKernels(shape, functions, epsilon=EPSILON)
     return Bench(shape, kernels, fused, memory, np.random.default_rng())

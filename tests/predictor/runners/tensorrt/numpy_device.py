@@ -49,7 +49,7 @@ class NumpyDevice:
         size = layout.size
         self._staging = [np.full(size, JUNK, np.int32) for _ in range(STAGING)]
         self._staged = [0] * STAGING  # number of the work that reads the buffer
-        self._turn = -1
+        self._staging_index = -1
         self._inputs = np.full(size, JUNK, np.int32)
         self._ids = np.full((slots, candidates), JUNK, np.int32)
         self._kept = self._ids.copy()
@@ -75,12 +75,12 @@ class NumpyDevice:
         self.calls.append(("attach",))
 
     def staging(self) -> Int32s:
-        self._turn = (self._turn + 1) % STAGING
-        self._run_until(self._staged[self._turn])
-        return self._staging[self._turn]
+        self._staging_index = (self._staging_index + 1) % STAGING
+        self._run_until(self._staged[self._staging_index])
+        return self._staging[self._staging_index]
 
     def upload(self, numbers: int) -> None:
-        staging = self._staging[self._turn]
+        staging = self._staging[self._staging_index]
         self.calls.append(("upload", numbers))
 
         def copy() -> None:
@@ -89,14 +89,14 @@ class NumpyDevice:
             staging[:] = JUNK
 
         self._queue(copy)
-        self._staged[self._turn] = self._queued
+        self._staged[self._staging_index] = self._queued
 
     def begin_pass(self, *, tiles: int, first_output: int, graph: int | None) -> None:
         self.calls.append(("begin_pass", tiles, first_output, graph))
         self._tiles, self._first_output = tiles, first_output
 
-    def keep_previous(self) -> None:
-        self.calls.append(("keep_previous",))
+    def save_previous_ids(self) -> None:
+        self.calls.append(("save_previous_ids",))
         self._queue(lambda: self._kept.__setitem__(slice(None), self._ids))
         self._previous = self._kept
 

@@ -41,11 +41,11 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
 
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    cuda._load.cache_clear()
+    cuda.load_module.cache_clear()
     for name in ("cuda", *(f"cuda.bindings{part}" for part in ("", ".driver", ".nvrtc", ".runtime"))):
         monkeypatch.setitem(sys.modules, name, None)
     yield
-    cuda._load.cache_clear()
+    cuda.load_module.cache_clear()
 
 
 @pytest.mark.usefixtures("nothing_installed")

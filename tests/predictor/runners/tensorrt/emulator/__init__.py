@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictor.runners.tensorrt.kernels.launch import PROGRAMS, Grid, KernelFunction, programs
-from predictor.runners.tensorrt.kernels.overlap import FOLLOWING
+from predictor.runners.tensorrt.kernels.overlap import DEPENDENT_KERNELS
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 HERE = Path(__file__).parent
@@ -26,14 +26,19 @@ def nothing() -> Iterable[tuple[int, int]]:
 
 
 @dataclass(slots=True)
-class InFront:
+class PrecedingLaunch:
     """The kernel in front of each launch, which has not ended when the launch begins."""
 
     writes: Memory = nothing
 
 
 def emulate(
-    shape: KernelShape, directory: Path, *, seed: int, overlaps: bool = False, in_front: InFront | None = None
+    shape: KernelShape,
+    directory: Path,
+    *,
+    seed: int,
+    overlaps: bool = False,
+    preceding: PrecedingLaunch | None = None,
 ) -> dict[str, KernelFunction]:
     """Compile the kernels for ``shape`` in ``directory``.
 
@@ -42,7 +47,7 @@ def emulate(
         directory: empty.
         seed: decides in which order threads and blocks run.
         overlaps: whether they are compiled for launches that overlap.
-        in_front: what those that may overlap find under way; without it nothing is.
+        preceding: what those that may overlap find under way; without it nothing is.
     """
     assert COMPILER is not None
     functions: dict[str, KernelFunction] = {}
@@ -60,8 +65,8 @@ def emulate(
         subprocess.run([*command, "-o", library, source], check=True)
         loaded = ctypes.CDLL(str(library))
         for kernel in kernels:
-            following = in_front if kernel in FOLLOWING else None
-            functions[kernel] = _function(loaded, kernel, seed, following or InFront())
+            following = preceding if kernel in DEPENDENT_KERNELS else None
+            functions[kernel] = _function(loaded, kernel, seed, following or PrecedingLaunch())
     return functions
 
 
@@ -73,13 +78,13 @@ def declare_unwritten(library: ctypes.CDLL, memory: Iterable[tuple[int, int]]) -
     library.emulate_unwritten(addresses, sizes, len(regions))
 
 
-def _function(library: ctypes.CDLL, kernel: str, seed: int, in_front: InFront) -> KernelFunction:
+def _function(library: ctypes.CDLL, kernel: str, seed: int, preceding: PrecedingLaunch) -> KernelFunction:
     emulated = getattr(library, f"emulate_{kernel}")
     emulated.restype = None
     emulated.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
 
     def start(grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        declare_unwritten(library, in_front.writes())
+        declare_unwritten(library, preceding.writes())
         emulated((ctypes.c_int * 3)(*grid), threads, seed, arguments)
 
     return start

@@ -11,7 +11,7 @@ from predictor.runners.tensorrt.kernels.shape import KernelShape
 from tests.predictor.runners.tensorrt import bench, fused_cases
 from tests.predictor.runners.tensorrt import kernel_cases as cases
 from tests.predictor.runners.tensorrt.bench import VARIANTS, Bench, HostMemory, Variant
-from tests.predictor.runners.tensorrt.emulator import COMPILER, InFront, emulate
+from tests.predictor.runners.tensorrt.emulator import COMPILER, PrecedingLaunch, emulate
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++")
 
@@ -40,13 +40,13 @@ MakeBench = Callable[[int], Bench]
 
 
 def maker(shape: KernelShape, directory: Path, *, overlaps: bool, behind_another: bool) -> MakeBench:
-    in_front = InFront()
-    functions = emulate(shape, directory, seed=20, overlaps=overlaps, in_front=in_front)
+    preceding = PrecedingLaunch()
+    functions = emulate(shape, directory, seed=20, overlaps=overlaps, preceding=preceding)
 
     def make(sm_count: int) -> Bench:
         memory = HostMemory()
         if behind_another:
-            in_front.writes = memory.regions
+            preceding.writes = memory.regions
         return bench.make_bench(shape, functions, memory, sm_count=sm_count, max_rows=8)
 
     return make

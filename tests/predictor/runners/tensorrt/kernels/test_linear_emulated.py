@@ -17,7 +17,13 @@ from predictor.runners.tensorrt.kernels.linear import KERNEL, program
 from predictor.runners.tensorrt.kernels.linear_tiling import Tiling, tiling_for
 from tests.predictor.runners.tensorrt import linear_cases as cases
 from tests.predictor.runners.tensorrt.bench import HostMemory
-from tests.predictor.runners.tensorrt.emulator import COMPILER, HERE, InFront, Memory, declare_unwritten
+from tests.predictor.runners.tensorrt.emulator import (
+    COMPILER,
+    HERE,
+    Memory,
+    PrecedingLaunch,
+    declare_unwritten,
+)
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++")
 
@@ -31,10 +37,10 @@ class Emulated:
 
     library: Any
     overlaps: bool
-    in_front: InFront = field(default_factory=InFront)
+    preceding: PrecedingLaunch = field(default_factory=PrecedingLaunch)
 
     def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        declare_unwritten(self.library, self.in_front.writes())
+        declare_unwritten(self.library, self.preceding.writes())
         self.library.emulate((ctypes.c_int * 3)(*grid), threads, 20, ctypes.c_void_p(arguments))
 
 
@@ -79,7 +85,7 @@ def test_products(
         functions = _for_any_rows(n, gpu, dtype, tiling, compiled[tiling])
         memory = HostMemory()
         if overlaps:
-            compiled[tiling].in_front.writes = all_but_the_weight(memory, (n, k))
+            compiled[tiling].preceding.writes = all_but_the_weight(memory, (n, k))
         cases.check_products(functions, gpu, memory, (n, k), [m], dtype)
 
 

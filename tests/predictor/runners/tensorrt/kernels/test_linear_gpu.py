@@ -11,7 +11,7 @@ from predictor.errors import RunnerError, StartupError
 from predictor.runners.tensorrt import cuda_api
 from predictor.runners.tensorrt.kernels.linear import SkinnyLinears, load_functions
 from predictor.runners.tensorrt.kernels.nvrtc import Compiler
-from predictor.runners.tensorrt.kernels.overlap import InFront
+from predictor.runners.tensorrt.kernels.overlap import PrecedingLaunch
 from tests.predictor.runners.tensorrt import linear_cases as cases
 from tests.predictor.runners.tensorrt.device_memory import DeviceMemory
 
@@ -46,7 +46,7 @@ def functions(
 ) -> cases.Functions:
     compiler = Compiler(properties.compute_capability, tmp_path_factory.getbasetemp() / "linear")
     weights = [(dtype, n) for dtype in ("float16", "int8") for n, _ in SHAPES]
-    return load_functions(weights, compiler, properties, InFront() if request.param else None)
+    return load_functions(weights, compiler, properties, PrecedingLaunch() if request.param else None)
 
 
 @pytest.fixture

@@ -83,12 +83,12 @@ def test_runs_hold_all_chunks_and_all_blocks_are_on_the_device_at_once(
 ) -> None:
     for (n, k), m in itertools.product(SHAPES, (1, 16, 32, 64)):
         tiling = tiling_for(n, m, sm_count, compute_capability)
-        dealt = split_work(n, k, dtype, tiling, sm_count)
+        work = split_work(n, k, dtype, tiling, sm_count)
         chunks = -(-n // tiling.tile_rows) * -(-k * ITEM_BYTES[dtype] // tiling.chunk)
-        assert (dealt.blocks - 1) * dealt.run < chunks <= dealt.blocks * dealt.run
-        assert dealt.blocks <= sm_count * tiling.blocks_per_sm
+        assert (work.blocks - 1) * work.run < chunks <= work.blocks * work.run
+        assert work.blocks <= sm_count * tiling.blocks_per_sm
         least = -(-chunks // (sm_count * tiling.blocks_per_sm))
-        assert dealt.run <= 1.05 * least
+        assert work.run <= 1.05 * least
 
 
 def test_blocks_get_whole_tiles_where_that_costs_little() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from predictor.runners.tensorrt.kernels import launch, overlap
 from predictor.runners.tensorrt.kernels.launch import PROGRAMS, SOURCES, KernelFunction
-from predictor.runners.tensorrt.kernels.overlap import FOLLOWING, FollowingLaunch, InFront
+from predictor.runners.tensorrt.kernels.overlap import DEPENDENT_KERNELS, DependentLaunch, PrecedingLaunch
 
 Calls = list[tuple[object, ...]]
 
@@ -43,30 +43,30 @@ def start(function: KernelFunction) -> None:
 
 
 def test_a_launch_overlaps_behind_a_kernel_that_lets_it(calls: Calls) -> None:
-    in_front = InFront()
-    first, second = (FollowingLaunch(name, name, in_front) for name in ("first", "second"))
+    preceding = PrecedingLaunch()
+    first, second = (DependentLaunch(name, name, preceding) for name in ("first", "second"))
     start(first)
     start(second)
     assert calls == [("first", (2, 3, 4), 128, 5, 6, 0), ("second", (2, 3, 4), 128, 5, 6, 1)]
 
 
 def test_behind_any_other_kernel_it_does_not(calls: Calls) -> None:
-    in_front = InFront()
-    following = launch._function("add_norm", "add_norm", in_front)
-    other = launch._function("gather_rows", "gather_rows", in_front)
+    preceding = PrecedingLaunch()
+    following = launch.kernel_function("add_norm", "add_norm", preceding)
+    other = launch.kernel_function("gather_rows", "gather_rows", preceding)
     for function in (following, other, following, following):
         start(function)
     assert [call[-1] for call in calls] == [0, "ordinary", 0, 1]
 
 
 def test_without_overlaps_every_launch_is_ordinary(calls: Calls) -> None:
-    for name in FOLLOWING:
-        start(launch._function(name, name, None))
-    start(FollowingLaunch("linear", "linear", None))
+    for name in DEPENDENT_KERNELS:
+        start(launch.kernel_function(name, name, None))
+    start(DependentLaunch("linear", "linear", None))
     assert {call[-1] for call in calls} == {"ordinary", 0}
 
 
-@pytest.mark.parametrize("name", sorted(FOLLOWING))
+@pytest.mark.parametrize("name", sorted(DEPENDENT_KERNELS))
 def test_kernels_that_may_overlap_wait_before_anything_else(name: str) -> None:
     (program,) = (program for program, kernels in PROGRAMS.items() if name in kernels)
     source = (SOURCES / program).read_text()
@@ -79,4 +79,4 @@ def test_no_other_kernel_lets_the_next_one_start() -> None:
     others = {"rows.cu", "prefill_attention.cu"}
     assert all("follow_kernel_before" not in (SOURCES / name).read_text() for name in others)
     counts = [(SOURCES / name).read_text().count("follow_kernel_before();") for name in PROGRAMS]
-    assert sum(counts) == len(FOLLOWING)
+    assert sum(counts) == len(DEPENDENT_KERNELS)

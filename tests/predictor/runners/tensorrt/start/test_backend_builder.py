@@ -24,7 +24,7 @@ from predictor.runners.segmented import SegmentedRunner
 from predictor.runners.tensorrt.cuda_api import DeviceProperties
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 from predictor.runners.tensorrt.start import backend_builder as assemble
-from predictor.runners.tensorrt.start.backend_builder import Assembly
+from predictor.runners.tensorrt.start.backend_builder import BackendBuilder
 from predictor.segment_index import LINEAR_ROLES, linear_shape, read_segment_index
 from protocol.release import Release, load_release
 from tests.predictor.builder.checkpoints import Variant, build, variant_checkpoint
@@ -162,14 +162,14 @@ def host(monkeypatch: pytest.MonkeyPatch, setting: Setting) -> HostCuda:
     return host
 
 
-def make_assembly(setting: Setting, host: HostCuda, **changes: object) -> Assembly:
+def make_assembly(setting: Setting, host: HostCuda, **changes: object) -> BackendBuilder:
     engines = {}
     for name in ENGINES:
         role, dtype = name.split(".")
         width, _ = linear_shape(setting.release.decoder, role)
         engines[name] = HostEngine(host, dtype, width)
     config = dataclasses.replace(PredictorConfig(setting.directory, slots=SLOTS), **changes)
-    return Assembly(config, setting.release, setting.plan, setting.plan_file, engines, DEVICE)
+    return BackendBuilder(config, setting.release, setting.plan, setting.plan_file, engines, DEVICE)
 
 
 def opened(setting: Setting, host: HostCuda, *, graphs: bool = True) -> SegmentedRunner:
@@ -238,5 +238,5 @@ def test_a_start_that_fails_leaves_nothing_on_the_gpu(setting: Setting, host: Ho
     finally:
         setting.plan_file.with_suffix(".away").rename(setting.plan_file)
     assert len(host.memory) == 4
-    assembly.give_back()
+    assembly.free_all()
     assert not host.memory

@@ -5,10 +5,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from predictor.errors import StartupError
-from predictor.runners.tensorrt.start.memory import GIB, Needs, plan_memory, slot_bytes
+from predictor.runners.tensorrt.start.memory import GIB, MemoryNeeds, plan_memory, slot_bytes
 
 H200 = 139 * GIB
-NEEDS = Needs(weights=13 * GIB, scratch=GIB // 2, buffers=GIB // 2)
+NEEDS = MemoryNeeds(weights=13 * GIB, scratch=GIB // 2, buffers=GIB // 2)
 
 
 def test_a_slot_of_deepseek_7b_with_1024_tokens_takes_480_mib() -> None:
@@ -69,7 +69,7 @@ def test_what_is_shared_out_stays_within_the_fraction_and_no_further_slot_would(
     total: int, used: float, fraction: float, weights: int, per_slot: int, wanted: int
 ) -> None:
     free = total - int(total * used)
-    needs = Needs(weights, 2**28, 2**27)
+    needs = MemoryNeeds(weights, 2**28, 2**27)
     fixed = (total - free) + weights + needs.scratch + needs.buffers
     allowed = int(total * fraction)
     try:

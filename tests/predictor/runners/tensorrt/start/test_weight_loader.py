@@ -21,18 +21,18 @@ class Target:
 
     def __init__(self, nbytes: int) -> None:
         self.bytes = bytearray(nbytes)
-        self.lanes: list[MemoryLane] = []
+        self.readers: list[MemoryWriter] = []
         self.lock = threading.Lock()
         self.fail_at: int | None = None
 
-    def open_lane(self) -> MemoryLane:
-        lane = MemoryLane(self)
+    def open_writer(self) -> MemoryWriter:
+        writer = MemoryWriter(self)
         with self.lock:
-            self.lanes.append(lane)
-        return lane
+            self.readers.append(writer)
+        return writer
 
 
-class MemoryLane:
+class MemoryWriter:
     """Copies late, as a GPU does: when it is waited for."""
 
     def __init__(self, target: Target) -> None:
@@ -70,17 +70,17 @@ def write(path: Path, nbytes: int) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 4])
+@pytest.mark.parametrize("readers", [1, 3, 4])
 @pytest.mark.parametrize("nbytes", [1, CHUNK - 1, CHUNK, CHUNK + 1, 4 * CHUNK, 9 * CHUNK + 7])
-def test_every_byte_arrives_once_whatever_the_threads(tmp_path: Path, nbytes: int, lanes: int) -> None:
+def test_every_byte_arrives_once_whatever_the_threads(tmp_path: Path, nbytes: int, readers: int) -> None:
     content = write(tmp_path / "plan", 4096 + nbytes + 100)
     target = Target(nbytes)
-    load(tmp_path / "plan", 4096, nbytes, target.open_lane, lanes=lanes)
+    load(tmp_path / "plan", 4096, nbytes, target.open_writer, readers=readers)
     assert bytes(target.bytes) == content[4096 : 4096 + nbytes]
-    sent = sorted(piece for lane in target.lanes for piece in lane.sent)
+    sent = sorted(piece for writer in target.readers for piece in writer.sent)
     assert sent == [(start, min(CHUNK, nbytes - start)) for start in range(0, nbytes, CHUNK)]
-    assert len(target.lanes) == lanes
-    assert all(lane.closed for lane in target.lanes)
+    assert len(target.readers) == readers
+    assert all(writer.closed for writer in target.readers)
 
 
 def test_reads_that_end_early_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_reads_that_end_early_are_continued(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "preadv", short)
     target = Target(len(content))
-    load(tmp_path / "plan", 0, len(content), target.open_lane, lanes=2)
+    load(tmp_path / "plan", 0, len(content), target.open_writer, readers=2)
     assert bytes(target.bytes) == content
 
 
@@ -100,13 +100,13 @@ def test_a_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "plan", 2500)
     target = Target(5 * CHUNK)
     with pytest.raises(StartupError, match="ends at byte 2,500"):
-        load(tmp_path / "plan", 0, 5 * CHUNK, target.open_lane, lanes=2)
-    assert all(lane.closed for lane in target.lanes)
+        load(tmp_path / "plan", 0, 5 * CHUNK, target.open_writer, readers=2)
+    assert all(writer.closed for writer in target.readers)
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="copy the plan again"):
-        load(tmp_path / "plan", 0, 10, Target(10).open_lane, lanes=2)
+        load(tmp_path / "plan", 0, 10, Target(10).open_writer, readers=2)
 
 
 def test_a_copy_that_fails_ends_the_load(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_a_copy_that_fails_ends_the_load(tmp_path: Path) -> None:
     target = Target(20 * CHUNK)
     target.fail_at = 3 * CHUNK
     with pytest.raises(RunnerError, match="the copy failed"):
-        load(tmp_path / "plan", 0, 20 * CHUNK, target.open_lane, lanes=2)
-    assert all(lane.closed for lane in target.lanes)
+        load(tmp_path / "plan", 0, 20 * CHUNK, target.open_writer, readers=2)
+    assert all(writer.closed for writer in target.readers)
 
 
 def test_progress_is_logged_while_it_lasts_and_at_the_end(
@@ -126,12 +126,12 @@ def test_progress_is_logged_while_it_lasts_and_at_the_end(
     target = Target(CHUNK)
     entered = threading.Event()
 
-    def open_slowly() -> MemoryLane:
+    def open_slowly() -> MemoryWriter:
         entered.wait(0.1)
-        return target.open_lane()
+        return target.open_writer()
 
     with caplog.at_level(logging.INFO):
-        load(tmp_path / "plan", 0, CHUNK, open_slowly, lanes=1)
+        load(tmp_path / "plan", 0, CHUNK, open_slowly, readers=1)
     messages = [record.getMessage() for record in caplog.records]
     assert messages[0] == "loading weights"
     assert messages[-1] == "weights loaded"

@@ -150,19 +150,17 @@ def test_a_later_pass_reads_the_previous_step_after_an_earlier_one_has_written(o
     runner, device = opened(max_rows=2)
     execute(runner, Batch.of_prompts([0, 1], [(1,), (2,)]))
     execute(runner, decode([0, 1], [0, 1], [1, 1]))
-    assert ("keep_previous",) not in device.calls
+    assert ("save_previous_ids",) not in device.calls
     runner.launch(Batch.of_prompts([2, 3, 4], [(3,), (4,), (5,)]))
     runner.collect()
     device.calls.clear()
     execute(runner, decode([2, 3, 4], [2, 1, 0], [1, 1, 1]))
-    assert device.calls.count(("keep_previous",)) == 1
+    assert device.calls.count(("save_previous_ids",)) == 1
 
 
 def test_every_bucket_is_run_before_it_is_captured(opened: Opener) -> None:
-    runner, device = opened(prepare=False)
-    backend = runner._backend
-    assert isinstance(backend, TensorRtBackend)
-    backend.prepare(PROFILES)
+    _, device = opened(prepare=False)
+    TensorRtBackend(device, max_tokens=64, max_rows=64).prepare(PROFILES)
     captured = [(index, call[1]) for index, call in enumerate(device.calls) if call[0] == "capture"]
     assert [bucket for _, bucket in captured] == [6, 4, 2, 1]
     for index, bucket in captured:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from predictor.plan import OptimizationProfile
-from predictor.runners.tensorrt.kernels.launch import Start
+from predictor.runners.tensorrt.kernels.launch import BoundKernel
 from predictor.runners.tensorrt.step.linears import Linears
 from predictor.runners.tensorrt.step.weights import LinearWeights
 
@@ -122,7 +122,7 @@ class FakeFewRows:
     def __init__(self, calls: list[tuple[object, ...]]) -> None:
         self._calls = calls
 
-    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> Start:
+    def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> BoundKernel:
         self._calls.append(("bind", x, weight, y, n, k, dtype))
         return lambda rows, stream: self._calls.append(("few rows", weight, rows, stream))
 
@@ -135,7 +135,7 @@ def test_few_rows_are_our_kernels_and_bound_once(calls: list[tuple[object, ...]]
         scratch=SCRATCH[0],
         scratch_bytes=SCRATCH[1],
         stream=STREAM,
-        few_rows=FakeFewRows(calls),
+        skinny=FakeFewRows(calls),
     )
     linears.run(weights(100), 8, 11, 22, graph=None)
     linears.run(weights(100), 32, 11, 22, graph=None)
@@ -154,7 +154,7 @@ def test_what_our_kernel_is_slower_at_or_cannot_do_is_tensorrts(calls: list[tupl
         scratch=SCRATCH[0],
         scratch_bytes=SCRATCH[1],
         stream=STREAM,
-        few_rows=FakeFewRows(calls),
+        skinny=FakeFewRows(calls),
     )
     wide = dataclasses.replace(weights(100), width=22016)
     linears.run(wide, 32, 11, 22, graph=None)
