@@ -1,1 +1,1 @@
-"""Offline: from a Hugging Face checkpoint to a release. Serving never imports this room."""
+"""Builds releases offline from Hugging Face checkpoints; serving never imports this package."""

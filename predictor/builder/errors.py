@@ -1,4 +1,4 @@
-"""What can go wrong while a release is built or verified: one class per kind of cause.
+"""The exceptions of building and verifying releases, one class per kind of cause.
 
 ::
 
@@ -11,11 +11,11 @@
     ├── PrecisionUnavailable  no plan of that precision for this GPU, with this TensorRT, or of this release
     ├── EngineFailed         TensorRT built no engine
     ├── CalibrationFailed    a quantized plan cannot be fitted to this model
-    ├── QualityTooLow        a quantized plan is not as good as was asked for: exit code 1
-    └── VerifyFailed         a release cannot be compared (not: it was compared and differs)
+    ├── QualityTooLow        a quantized plan failed its quality gate: exit code 1
+    └── VerifyFailed         a release cannot be compared; a comparison that finds a difference is no error
 
-The command line prints the message as one line and exits with code 2. After any of them there is no release,
-and no half of one, at the target.
+The command line prints the message as one line and exits with code 2, unless noted. After any of them the target
+holds no release and no part of one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Work that runs ahead of a file being written: parts of it in several threads, its digest in one of its own.
+"""Background work while a file is written: ordered tasks in several threads, and a digest in a thread of its own.
 
-numpy and hashlib let go of the interpreter's lock while they work on large arrays, so threads are enough.
+numpy and hashlib release the interpreter's lock while they work on large arrays, so threads are enough.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TypeVar
 Result = TypeVar("Result")
 Buffer = bytes | memoryview
 UNHASHED = 4
-"""Most buffers that wait for their digest: they stay in memory that long."""
+"""Maximum number of buffers that wait to be hashed; they stay in memory until then."""
 
 
 def run_ordered(tasks: Iterable[Callable[[], Result]], *, threads: int) -> Generator[Result, None, None]:
-    """Results in the order of ``tasks``, ``threads`` of them being made at a time and at most as many waiting.
+    """Run tasks in a thread pool and yield the results in order, at most ``2 * threads`` ahead of the caller.
 
-    What a task raises is raised where its result would have come. Closing the iterator waits for those that run.
+    An exception of a task is raised in place of its result. Closing the iterator waits for the running tasks.
     """
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Result]] = deque()
@@ -37,22 +37,22 @@ def run_ordered(tasks: Iterable[Callable[[], Result]], *, threads: int) -> Gener
 
 
 class BackgroundDigest:
-    """sha256 of buffers one after the other. A context: its thread ends with it."""
+    """sha256 of a sequence of buffers, computed in a thread that ends with the context."""
 
     def __init__(self, begun: hashlib._Hash | None = None) -> None:
-        """Go on with ``begun``, or start anew."""
+        """Continue the digest ``begun``, or start a new one."""
         self._digest = begun or hashlib.sha256()
         self._pool = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
 
     def update(self, content: Buffer) -> None:
-        """Take in ``content``, which nobody may change any more."""
+        """Add ``content``, which must not change afterwards."""
         self._waiting.append(self._pool.submit(self._digest.update, content))
         if len(self._waiting) > UNHASHED:
             self._waiting.popleft().result()
 
     def hexdigest(self) -> str:
-        """Of all that was taken in."""
+        """The digest of everything that was added."""
         while self._waiting:
             self._waiting.popleft().result()
         return self._digest.hexdigest()

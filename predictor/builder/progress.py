@@ -1,4 +1,4 @@
-"""Progress of a build: a bar on a terminal, plain lines elsewhere, nothing for callers that want none."""
+"""Progress reports of a build: bars on a terminal, plain lines elsewhere, or none."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rich.progress import (
 )
 
 LINE_EVERY_BYTES = 1 << 30
-"""Without a terminal one line per this many bytes: a log stays short, and shows that a long build lives."""
+"""Without a terminal one line per this many bytes: enough to show that a long build is running."""
 
 
 class Reporter(Protocol):
-    """Hears how far a stage of a build is."""
+    """Receives the progress of a build."""
 
     def begin(self, stage: str, total_bytes: int) -> None:
         """A stage of ``total_bytes`` starts."""
@@ -32,20 +32,20 @@ class Reporter(Protocol):
         """``count`` more bytes are done; ``item`` is being worked on."""
 
     def info(self, text: str) -> None:
-        """Something that is not counted in bytes."""
+        """A message that is no progress in bytes."""
 
 
 class SilentReporter:
     """Reports nothing."""
 
     def begin(self, stage: str, total_bytes: int) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def advance(self, count: int, item: str = "") -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def info(self, text: str) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
 
 class LineReporter:
@@ -53,28 +53,28 @@ class LineReporter:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._stage, self._total, self._done, self._said = "", 0, 0, 0
+        self._stage, self._total, self._done, self._printed = "", 0, 0, 0
 
     def begin(self, stage: str, total_bytes: int) -> None:
-        """Say what starts, and how much it is."""
-        self._stage, self._total, self._done, self._said = stage, total_bytes, 0, 0
+        """Print the stage and its size."""
+        self._stage, self._total, self._done, self._printed = stage, total_bytes, 0, 0
         print(f"{stage}: {_mebibytes(total_bytes)}", file=self._stream, flush=True)
 
     def advance(self, count: int, item: str = "") -> None:
-        """Say something once in a while."""
+        """Print a line per :data:`LINE_EVERY_BYTES`."""
         self._done += count
-        if self._done - self._said >= LINE_EVERY_BYTES:
-            self._said = self._done
+        if self._done - self._printed >= LINE_EVERY_BYTES:
+            self._printed = self._done
             done = f"{_mebibytes(self._done)} of {_mebibytes(self._total)}"
             print(f"{self._stage}: {done} {item}".rstrip(), file=self._stream, flush=True)
 
     def info(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         print(text, file=self._stream, flush=True)
 
 
 class BarReporter:
-    """A bar per stage, for people."""
+    """One progress bar per stage, for terminals."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

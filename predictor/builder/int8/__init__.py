@@ -1,1 +1,1 @@
-"""Calibration, int8 matrices, and the gate that a plan made of them must pass."""
+"""int8 plans: calibration, quantized matrices, and the quality gate."""

@@ -1,10 +1,10 @@
 """``yiwen release plan --precision int8``: calibrate, build, and publish what passes the quality gate.
 
-The order, and what the parts hand over. Float16 answers all texts first: its answers to some are read for
-calibration (:mod:`predictor.builder.int8.quantize`), those to the rest are what the finished plan is compared with
+First float16 answers all texts: its answers to some are used for calibration
+(:mod:`predictor.builder.int8.quantize`), those to the rest are the reference of the finished plan
 (:mod:`predictor.builder.int8.quality`). Between the two lies :func:`predictor.builder.plans.build.build_plan`.
 
-What runs float16 and the plan is the caller's choice: :func:`gpu_runners`, or the CPU reference.
+The caller chooses the runners of float16 and of the plan: :func:`gpu_runners`, or the CPU reference.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 from protocol.release import PLANS_DIR, load_release
 
 TEXTS_PER_PAIR = 32
-"""Most texts of a language pair for calibration, and as many for the gate."""
+"""Maximum number of texts of a language pair for calibration, and of as many for the gate."""
 GPU_SLOTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Request:
-    """What to build, and how good it must be."""
+    """Parameters of an int8 plan: what to build, and the quality it must have."""
 
     plan: PlanRequest
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
@@ -59,12 +59,12 @@ class Int8Request:
     """A file of texts, see :func:`predictor.builder.int8.prompts.read_texts`; None takes the built-in ones."""
     texts_per_pair: int = TEXTS_PER_PAIR
     gate: QualityGate | None = field(default_factory=QualityGate)
-    """None publishes whatever was built, unmeasured."""
+    """None publishes the plan unmeasured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runners:
-    """What executes the two precisions."""
+    """The runners of the two precisions."""
 
     float16: Callable[[Path], EvaluatedRunner]
     """Given the release's directory."""
@@ -81,7 +81,7 @@ def build_int8_plan(
     built_at: datetime,
     reporter: Reporter,
 ) -> TensorRTPlan:
-    """Build a plan; the release's reports say how, and how good it is, whether it passes or not.
+    """Build an int8 plan and write the release's reports about it, whether it passes the gate or not.
 
     Args:
         request: what to build.
@@ -89,14 +89,14 @@ def build_int8_plan(
         gpu: the current device.
         runners: closed again when this returns.
         built_at: for the plan and the reports.
-        reporter: hears of texts, matrices, engines, bytes and figures.
+        reporter: of texts, matrices, engines, bytes and figures.
 
     Raises:
-        QualityTooLow: it did not pass; it is not published.
+        QualityTooLow: the plan did not pass the gate and is not published.
         BuildError: see :mod:`predictor.builder.errors`.
-        ReleaseError, StartupError, RunnerError: the release cannot be read, or run.
+        ReleaseError, StartupError, RunnerError: the release cannot be read or run.
     """
-    build = _Build(request, runners, built_at, reporter)
+    build = _Int8Build(request, runners, built_at, reporter)
     return build_plan(
         request.plan,
         engines,
@@ -108,8 +108,8 @@ def build_int8_plan(
     )
 
 
-class _Build:
-    """One build: what its first half leaves for its second."""
+class _Int8Build:
+    """State of one build between calibration and measurement."""
 
     def __init__(
         self, request: Int8Request, runners: Runners, built_at: datetime, reporter: Reporter
@@ -167,12 +167,12 @@ class _Build:
 
 @contextmanager
 def _candidate_release(release: Path, plan: TensorRTPlan, file: Path) -> Iterator[Path]:
-    """A directory that is the release with one plan, which nobody else can find yet.
+    """A temporary directory that shows the release with a plan that is not published yet.
 
     Args:
         release: the real directory.
         plan: what ``file`` holds.
-        file: the plan's, wherever it lies.
+        file: the plan file.
     """
     release = release.absolute()
     with tempfile.TemporaryDirectory(prefix=".candidate-", dir=release / PLANS_DIR) as name:
@@ -191,7 +191,7 @@ def gpu_runners(key: PlanKey, reporter: Reporter, *, threads: int) -> Runners:
 
     Args:
         key: of a float16 plan for this machine.
-        reporter: hears of the slow choice.
+        reporter: warned where the CPU reference is used.
         threads: of the CPU reference.
     """
 

@@ -1,8 +1,8 @@
-"""What the matrices of a release are multiplied with: its own texts and answers, run through the CPU reference.
+"""Calibration: statistics of each matrix's inputs on the release's own texts and answers, run by the CPU reference.
 
-A sequence, prompt and answer, is read in one go, as if all of it were a prompt: the inputs are the same as when the
-answer was generated token by token, at a fraction of the time. Kept are the largest magnitude of each column and
-some rows; :mod:`predictor.builder.int8.smooth` makes scales of them.
+A sequence of prompt and answer is read in one prefill: the inputs are the same as in token by token generation, at a
+fraction of the time. The largest magnitude of each column and a sample of rows are kept;
+:mod:`predictor.builder.int8.smooth` computes scales from them.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from protocol.release import load_release
 Tokens = tuple[int, ...]
 
 KEPT_ROWS = 192
-"""Inputs kept of each matrix: 0.6 GB in all for 7 billion parameters, and an error measured to a few percent."""
+"""Input rows kept per matrix: 0.6 GB in all for 7 billion parameters, enough to measure errors to a few percent."""
 PASS_TOKENS = 512
-"""Tokens of a pass: bounds the activations and the logits."""
+"""Tokens per pass; limits the memory of activations and logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputStatistics:
-    """Inputs of one matrix, K wide."""
+    """Statistics of the inputs of one matrix with K columns."""
 
     largest: Float32s
-    """[K], over all rows that were seen."""
+    """[K]: largest magnitude of each column over all rows."""
     rows: Float32s
-    """[n, K], some of them."""
+    """[n, K]: a sample of the rows."""
 
 
 class InputRecorder:
-    """Sees inputs by the matrix' name; keeps the same rows of every pass for every matrix."""
+    """Collects input statistics by matrix name; samples the same rows for all matrices."""
 
     def __init__(self, kept: frozenset[int]) -> None:
-        """Keep the rows with these numbers, counted from 0 over all passes."""
+        """Sample the rows with these numbers, counted from 0 over all passes."""
         self._kept = kept
         self._seen: dict[str, int] = {}
         self._largest: dict[str, Float32s] = {}
         self._rows: dict[str, list[Float32s]] = {}
 
     def __call__(self, name: str, values: Float32s) -> None:
-        """Take in [T, K].
+        """Add the inputs [T, K] of matrix ``name``.
 
         Raises:
             CalibrationFailed: a number is not finite.
@@ -69,7 +69,7 @@ class InputRecorder:
         self._rows.setdefault(name, []).append(values[chosen])
 
     def observed(self) -> dict[str, InputStatistics]:
-        """By matrix."""
+        """The statistics by matrix name."""
         return {
             name: InputStatistics(largest, np.concatenate(self._rows[name]))
             for name, largest in self._largest.items()
@@ -79,13 +79,13 @@ class InputRecorder:
 def collect_input_statistics(
     directory: Path, sequences: Sequence[Tokens], *, threads: int, seed: int
 ) -> dict[str, InputStatistics]:
-    """Run sequences through the release's segments; inputs by matrix.
+    """Run sequences through the release's segments and collect input statistics by matrix name.
 
     Args:
         directory: of the release.
         sequences: token ids, each at most as long as the release allows.
         threads: of ONNX Runtime.
-        seed: of the choice of rows that are kept.
+        seed: of the sample of rows.
 
     Raises:
         ReleaseError, StartupError: the release cannot be run.
@@ -114,7 +114,7 @@ def _open(
 
 
 def _passes(sequences: Sequence[Tokens]) -> Iterator[StepPass]:
-    """Each sequence in a slot of its own, and every row wanted: behind the last attention no others are computed."""
+    """One slot per sequence, with all rows as outputs: behind the last attention only output rows are computed."""
     batch = Batch.of_prompts(range(len(sequences)), sequences)
     for one in pack_step(batch, max_tokens=PASS_TOKENS, max_rows=PASS_TOKENS):
         rows = np.arange(one.tokens, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Greedy answers of any :class:`predictor.runners.base.Runner`, and what one says about the answers of another."""
+"""Greedy generation with any :class:`predictor.runners.base.Runner`, and scoring of given answers."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class GreedyOutput:
-    """What followed a prompt."""
+    """The greedy answer to one prompt."""
 
     token_ids: Tokens
-    """With the stop token, if it came to one."""
+    """Including the stop token, if there is one."""
     logprobs: tuple[float, ...]
-    """Of each token, given all before it."""
+    """Log-probability of each token, given all tokens before it."""
 
 
 def generate_greedily(
-    runner: Runner, prompts: Sequence[Prompt], stops: Collection[int], *, most_tokens: int | None = None
+    runner: Runner, prompts: Sequence[Prompt], stops: Collection[int], *, max_tokens: int | None = None
 ) -> list[GreedyOutput]:
-    """Answer every prompt with the most likely tokens, as many prompts at a time as the runner has slots.
+    """Generate the most likely tokens for every prompt, with all slots of the runner in use.
 
     Args:
         runner: with nothing in flight.
         prompts: to answer.
         stops: tokens that end an answer.
-        most_tokens: of an answer, where that is less than the prompt allows.
+        max_tokens: limit per answer, beside the prompt's own.
 
     Raises:
         RunnerError: a step failed.
     """
-    budgets = [min(prompt.max_new_tokens, most_tokens or prompt.max_new_tokens) for prompt in prompts]
+    budgets = [min(prompt.max_new_tokens, max_tokens or prompt.max_new_tokens) for prompt in prompts]
 
-    def choose(index: int, answer: list[int]) -> bool:
+    def goes_on(index: int, answer: list[int]) -> bool:
         return len(answer) < budgets[index] and answer[-1] not in stops
 
     answers: list[GreedyOutput] = []
@@ -54,7 +54,7 @@ def generate_greedily(
             for row, index in enumerate(running):
                 taken[index].append(int(output.candidate_ids[row, 0]))
                 logprobs[index].append(float(output.candidate_logprobs[row, 0]))
-            running = [index for index in running if choose(index, taken[index])]
+            running = [index for index in running if goes_on(index, taken[index])]
             if running:
                 output = execute(runner, _decoding(prompts, rows.start, running, taken))
         answers += [GreedyOutput(tuple(taken[index]), tuple(logprobs[index])) for index in rows]
@@ -62,14 +62,14 @@ def generate_greedily(
 
 
 def score_outputs(runner: Runner, prompts: Sequence[Prompt], answers: Sequence[Tokens]) -> list[list[float]]:
-    """Log-probabilities that a runner gives the tokens of somebody's answers, each given all before it.
+    """Log-probabilities of the tokens of given answers, each given all tokens before it.
 
-    A token that is not among the runner's candidates counts as its last candidate, which is more than it has.
+    A token that is not among the runner's candidates gets the log-probability of the last candidate, an upper bound.
 
     Args:
         runner: with nothing in flight.
-        prompts: that were answered.
-        answers: at least one token each.
+        prompts: of the answers.
+        answers: token ids, at least one each.
 
     Raises:
         RunnerError: a step failed.
@@ -102,7 +102,7 @@ def _decoding(
     running: Sequence[int],
     known: dict[int, Tokens] | dict[int, list[int]],
 ) -> Batch:
-    """One more token for each running answer; prompt ``first`` is in slot 0."""
+    """The decode step of the running answers; prompt ``first`` is in slot 0."""
     slots = np.array(running, np.int64) - first
     newest = np.array([known[index][-1] for index in running], np.int64)
     lengths = [len(prompts[index].token_ids) + len(known[index]) - 1 for index in running]

@@ -1,11 +1,11 @@
-"""The quality gate: what a quantized plan answers, against what the release answers in float16.
+"""The quality gate: answers of a quantized plan compared with answers of the release in float16.
 
-Both answer the same texts greedily, which gives chrF (Popović, 2015) and exact matches of whole answers; then the
-quantized one scores float16's answers token by token, which shows an error long before it changes a word. Either
-runs in any runner: the plan that was just built on a GPU, or the CPU reference (:func:`reference_opener`). They run
-one after the other, so that both need not fit into a GPU's memory.
+Both answer the same texts greedily, which gives chrF (Popović, 2015) and exact matches of whole answers. Then the
+quantized one scores float16's answers token by token, which shows errors that are too small to change a word. Each
+uses any runner: the plan on a GPU, or the CPU reference (:func:`reference_opener`). They run one after the other, so
+that both need not fit into a GPU's memory.
 
-Figures, judgement and the file: :mod:`predictor.builder.int8.quality_report`.
+The figures and the file: :mod:`predictor.builder.int8.quality_report`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from predictor.segment_index import input_scale, output_scale
 from protocol.release import load_release
 
 SLOTS = 32
-"""Texts that the CPU reference answers together."""
+"""Slots of the CPU reference."""
 
 OpenRunner = Callable[[], Runner]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRunner:
-    """What is measured: how to open a runner, and what it is."""
+    """A runner to be measured, not opened yet."""
 
     open: OpenRunner
     kind: str
@@ -45,7 +45,7 @@ class EvaluatedRunner:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The release in float16, and what it answered to the gate's prompts."""
+    """Answers of the release in float16 to the gate's prompts."""
 
     answers: tuple[GreedyOutput, ...]
     kind: str
@@ -54,13 +54,13 @@ class Baseline:
 def reference_opener(
     directory: Path, *, threads: int, slots: int = SLOTS, source: PlanSource | None = None
 ) -> OpenRunner:
-    """Opens the CPU reference on a release.
+    """A function that opens the CPU reference on a release.
 
     Args:
         directory: of the release.
         threads: of ONNX Runtime.
-        slots: texts at a time.
-        source: of a quantized plan, whose graphs and tensors take the place of the release's; None is float16.
+        slots: number of texts at a time.
+        source: of a quantized plan, whose graphs and tensors replace the release's; None is float16.
     """
 
     def open_it() -> Runner:
@@ -91,17 +91,17 @@ def measure_quality(
     measured_at: datetime,
     seed: int = 0,
 ) -> QualityReport:
-    """Run the candidate over the gate's prompts and compare.
+    """Answer the gate's prompts with the candidate and compare with the baseline.
 
     Args:
         directory: of the release.
-        split: its prompts; those for the gate are used.
+        split: the release's prompts, of which those for the gate are used.
         baseline: the answers of float16 to them.
         candidate: opened and closed here.
         precision: of the candidate.
-        gate: what is asked of it.
+        gate: the bounds.
         measured_at: for the report.
-        seed: of the intervals.
+        seed: of the bootstrap.
 
     Raises:
         RunnerError, StartupError: the candidate cannot be run.
@@ -134,7 +134,13 @@ def measure_quality(
 
 
 def measure_baseline(runner: Runner, kind: str, prompts: Sequence[Prompt], stops: Sequence[int]) -> Baseline:
-    """What float16 answers.
+    """The answers of float16.
+
+    Args:
+        runner: of float16, with nothing in flight.
+        kind: of the runner, for the report.
+        prompts: to answer.
+        stops: tokens that end an answer.
 
     Raises:
         RunnerError: a step failed.
@@ -143,10 +149,10 @@ def measure_baseline(runner: Runner, kind: str, prompts: Sequence[Prompt], stops
 
 
 def check_quality(report: QualityReport) -> None:
-    """Nothing, if the report passes.
+    """Check that a report passes its gate.
 
     Raises:
-        QualityTooLow: it does not; names every pair and figure that fails.
+        QualityTooLow: it does not; the message names every pair and figure that fails.
     """
     if report.failures:
         raise QualityTooLow(
@@ -158,7 +164,7 @@ def check_quality(report: QualityReport) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One text."""
+    """The comparison of one text."""
 
     chrf: float
     exact: float
@@ -178,7 +184,7 @@ def _compare(
     ]
     same = found.token_ids == wanted.token_ids
     errors = tuple(abs(one - other) for one, other in zip(scored, wanted.logprobs, strict=True))
-    # An answer may be empty in both; the score of nothing against nothing would be 0.
+    # Equal answers may be empty, for which chrF would be 0.
     return _Row(100.0 if same else chrf(*texts), float(same), errors)
 
 

@@ -1,6 +1,6 @@
-"""``reports/quality.json``: how close a quantized plan's answers are to float16's, and whether that is close enough.
+"""``reports/quality.json``: how close a quantized plan's answers are to float16's, and whether they pass the gate.
 
-Only numbers and their judgement; they are measured by :mod:`predictor.builder.int8.quality`.
+The figures are measured by :mod:`predictor.builder.int8.quality`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ QUALITY_FILE = "quality.json"
 QUALITY_SCHEMA = 1
 
 GATE_CHRF = 80.0
-"""Least that the interval's lower end may be. Answers that differ are mostly not worse, only worded differently."""
+"""Lower bound of the interval's lower end. Most answers that differ are worded differently, not worse."""
 GATE_LOGPROB = 0.1
-"""Most that the mean |log-probability error| may be, in nats: 0.1 is a probability of 0.90 where it was 1."""
+"""Upper bound of the mean |log-probability error|, in nats: 0.1 turns a probability of 1 into 0.90."""
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class QualityGate:
-    """What every language pair must keep."""
+    """Bounds that every language pair must keep."""
 
     chrf: float = GATE_CHRF
     logprob: float = GATE_LOGPROB
@@ -33,23 +33,23 @@ class QualityGate:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over texts, and where it would lie with other texts of the kind."""
+    """A mean over texts with its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
-    """Ends of the 95 % interval."""
+    """Ends of the interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairQuality:
-    """One language pair."""
+    """Figures of one language pair."""
 
     source: str
     target: str
     texts: int
     tokens: int
-    """Of float16's answers; each has a log-probability error."""
+    """Number of tokens of float16's answers; each has a log-probability error."""
     chrf: Estimate
     """Of the plan's answers against float16's own, 0 to 100."""
     exact_match: Estimate
@@ -59,13 +59,13 @@ class PairQuality:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """For messages, e.g. ``en to zh``."""
         return f"{self.source} to {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """One measurement."""
+    """The result of one measurement."""
 
     release: str
     precision: str
@@ -80,16 +80,16 @@ class QualityReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What does not pass, one line each, the pair and the figure named."""
+        """The failures, one line each, with the pair and the figure."""
         return tuple(line for pair in self.pairs for line in _failures(pair, self.gate))
 
     @property
     def passed(self) -> bool:
-        """Whether every pair that was measured does."""
+        """Whether all measured pairs keep the bounds."""
         return not self.failures
 
     def to_json(self) -> dict[str, Any]:
-        """The document; its top level sums up the pairs."""
+        """The JSON document; its top level summarizes the pairs."""
         return {
             "schema": QUALITY_SCHEMA,
             **dataclasses.asdict(self),
@@ -128,7 +128,7 @@ def summary(report: QualityReport) -> list[str]:
 
 def _failures(pair: PairQuality, gate: QualityGate) -> list[str]:
     lines = []
-    # Written so that a figure that is not a number fails.
+    # With `not`, so that NaN fails.
     if not pair.chrf.low >= gate.chrf:
         lines.append(
             f"{pair.name}: chrF against float16 is {pair.chrf.mean:.1f}, and its 95 % interval begins at "

@@ -1,12 +1,12 @@
-"""Which matrices of a release are multiplied in int8, and with which scales: measured on its own texts.
+"""Chooses the matrices of a release that are multiplied in int8, and their scales, by calibration on its own texts.
 
-All are quantized, each in the way that makes the least error on inputs that were really seen
-(:func:`predictor.builder.int8.smooth.best_smoothing`); those whose error is still above a bound are put back to
-float16. Such are, where there are any, the last matrices of MLPs, whose inputs have the heaviest tails.
+Each matrix is quantized with the parameters of least error on real inputs
+(:func:`predictor.builder.int8.smooth.best_smoothing`); matrices whose error exceeds a bound stay in float16. These
+are mostly the last matrices of MLPs, whose inputs have the heaviest tails.
 
-Texts: :mod:`predictor.builder.int8.prompts`; inputs: :mod:`predictor.builder.int8.calibrate`; the plan made of it:
-:mod:`predictor.builder.int8.source`. Whether what comes out is good enough is not decided here, but by
-:mod:`predictor.builder.int8.quality` on whole answers.
+Texts: :mod:`predictor.builder.int8.prompts`; inputs: :mod:`predictor.builder.int8.calibrate`; the plan:
+:mod:`predictor.builder.int8.source`. The quality of whole answers is measured by
+:mod:`predictor.builder.int8.quality`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CALIBRATION_TOKENS = 2048
 ANSWER_TOKENS = 32
 LARGEST_ERROR = 0.05
 SAMPLED_OUTPUTS = 128
-"""Rows of a matrix that its error is measured with. Rows are quantized one by one, so they stand for the rest."""
+"""Rows of a matrix with which its error is measured; rows are quantized independently, so a sample is enough."""
 
 QUANTIZATION_FILE = "quantization.json"
 QUANTIZATION_SCHEMA = 1
@@ -41,27 +41,27 @@ QUANTIZATION_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
-    """How to calibrate."""
+    """Parameters of the calibration."""
 
     tokens: int = CALIBRATION_TOKENS
-    """Most tokens of prompts and answers together; at least one text is taken."""
+    """Maximum number of tokens of prompts and answers; at least one text is used."""
     answer_tokens: int = ANSWER_TOKENS
-    """Most tokens generated for a text."""
+    """Maximum number of tokens generated per text."""
     largest_error: float = LARGEST_ERROR
-    """Of a product in int8, relative to the product; a matrix with more stays in float16."""
+    """Largest relative error of a product in int8; a matrix with more stays in float16."""
     threads: int = 1
     seed: int = 0
-    """Of the choice of inputs that errors are measured with."""
+    """Of the sample of inputs with which errors are measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixReport:
-    """What became of one matrix."""
+    """The precision chosen for one matrix."""
 
     name: str
     role: str
     dtype: str
-    """int8, or float16 where it was put back."""
+    """int8, or float16 where the error was too large."""
     error: float
     """Of its product in int8."""
     alpha: float
@@ -70,14 +70,14 @@ class MatrixReport:
 
 @dataclass(frozen=True, slots=True)
 class QuantizationResult:
-    """Of a release."""
+    """The quantization of a release."""
 
     input_scales: Mapping[str, Float32s]
-    """Float32 [K] of each matrix that is in int8."""
+    """float32 [K] of each matrix in int8."""
     matrices: tuple[MatrixReport, ...]
     texts: int
     tokens: int
-    """Read for calibration."""
+    """Number of tokens used for calibration."""
     request: CalibrationConfig
 
     def to_json(self) -> dict[str, Any]:
@@ -99,20 +99,26 @@ class QuantizationResult:
 def calibration_sequences(
     runner: Runner, prompts: Sequence[Prompt], stops: Sequence[int], request: CalibrationConfig
 ) -> list[Tokens]:
-    """Prompts with the runner's answers to them, as many as fit into the request's tokens.
+    """Prompts followed by the runner's answers, as many as fit into the configured number of tokens.
+
+    Args:
+        runner: with nothing in flight.
+        prompts: to choose from, in order.
+        stops: tokens that end an answer.
+        request: the limits.
 
     Raises:
         RunnerError: a step failed.
     """
     chosen: list[Prompt] = []
-    left = request.tokens
+    remaining = request.tokens
     for prompt in prompts:
-        left -= len(prompt.token_ids) + min(prompt.max_new_tokens, request.answer_tokens)
-        if left < 0 and chosen:
+        remaining -= len(prompt.token_ids) + min(prompt.max_new_tokens, request.answer_tokens)
+        if remaining < 0 and chosen:
             break
         chosen.append(prompt)
-    answers = generate_greedily(runner, chosen, stops, most_tokens=request.answer_tokens)
-    # The last token of an answer is never read by the model.
+    answers = generate_greedily(runner, chosen, stops, max_tokens=request.answer_tokens)
+    # The model never reads the last token of an answer.
     return [
         (*prompt.token_ids, *answer.token_ids[:-1]) for prompt, answer in zip(chosen, answers, strict=True)
     ]
@@ -121,17 +127,17 @@ def calibration_sequences(
 def quantize_release(
     directory: Path, sequences: Sequence[Tokens], request: CalibrationConfig, reporter: Reporter
 ) -> QuantizationResult:
-    """Choose matrices and scales.
+    """Choose the matrices in int8 and their scales.
 
     Args:
         directory: of a release in float16 or float32.
         sequences: of :func:`calibration_sequences`.
-        request: how.
-        reporter: hears what was put back.
+        request: parameters of the calibration.
+        reporter: told which matrices stay in float16.
 
     Raises:
         ReleaseError, StartupError: the release cannot be run.
-        CalibrationFailed: its numbers are not finite, or no matrix can be in int8.
+        CalibrationFailed: activations are not finite, or no matrix is within the bound.
     """
     tokens = sum(map(len, sequences))
     reporter.info(f"calibrating with {len(sequences)} texts, {tokens} tokens")

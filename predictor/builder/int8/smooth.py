@@ -1,4 +1,4 @@
-"""A float16 matrix product as one of int8: scales, codes, and the error that it makes. Pure numpy.
+"""int8 form of a float16 matrix product: scales, codes, and the error. Pure numpy.
 
 ``y = x W^T`` with x [T, K] and W [N, K] becomes::
 
@@ -6,13 +6,13 @@
     codes_w = rint(W / input_scale / row_step)              row_step [N] = largest |W / input_scale| of a row / 127
     y       = (codes_x codes_w^T) * 2^-12 * output_scale    output_scale float32 [N] = row_step * 2^12
 
-``input_scale`` does two things. It moves magnitude from columns of x that are large to those of W, which leaves
-the product as it is and x easier to round (SmoothQuant: Xiao et al., 2023): column j of x is divided by
-``max|x_j|^alpha / max|W_j|^(1 - alpha)``. And it holds the one step of all of x, a static one. How far x may be cut
-off for that step to be small, and alpha, are those with the least error on inputs that were really seen: the inputs
-of an MLP's second matrix have tails so heavy that no rule over their moments finds a good place.
+``input_scale`` combines two factors. The first moves magnitude from large columns of x to those of W, which keeps the
+product and makes x easier to round (SmoothQuant: Xiao et al., 2023): column j of x is divided by ``max|x_j|^alpha /
+max|W_j|^(1 - alpha)``. The second is the static quantization step of x. ``alpha`` and the magnitude at which x is
+clipped are chosen by the least error on real inputs: the inputs of an MLP's second matrix have tails too heavy for a
+rule over their moments.
 
-Who sees inputs: :mod:`predictor.builder.int8.calibrate`. Who decides which matrices take part:
+Inputs are collected by :mod:`predictor.builder.int8.calibrate`; the matrices are chosen by
 :mod:`predictor.builder.int8.quantize`.
 """
 
@@ -35,14 +35,14 @@ LIMIT = 127
 PRODUCT_STEP = np.float32(INT8_STEP)
 ALPHAS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)
 CLIPS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12)
-"""Of the largest smoothed input: where x is cut off."""
+"""Shares of the largest smoothed input at which x is clipped."""
 SMALLEST_SHARE = 1e-4
-"""Of the largest column: one below it counts as if it were so large, since too little was seen of it."""
+"""Share of the largest column that smaller columns are raised to: calibration saw too little of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """How the inputs of a matrix become codes."""
+    """Quantization parameters of the inputs of a matrix."""
 
     alpha: float
     clip: float
@@ -54,7 +54,7 @@ class Smoothing:
 def column_maxima(weights: Matrix) -> Float32s:
     """Largest magnitude of each column, float32 [K], of weights [N, K] in float16 or float32."""
     if weights.dtype == np.float16:
-        # Without their sign, halves order as the integers of their bits do, and numpy is much faster with those.
+        # Without the sign bit, float16 numbers are ordered like their bits as integers, which numpy compares faster.
         bits = np.bitwise_and(weights.view(np.uint16), np.uint16(0x7FFF)).max(axis=0)
         halves: Float32s = bits.view(np.float16).astype(np.float32)
         return halves
@@ -63,12 +63,12 @@ def column_maxima(weights: Matrix) -> Float32s:
 
 
 def smoothing_factors(inputs: Float32s, weights: Float32s, alpha: float) -> Float32s:
-    """What each column of x is divided by, and of W multiplied with.
+    """Factors by which columns of x are divided and columns of W are multiplied.
 
     Args:
         inputs: largest magnitude of each column of x, [K].
         weights: largest magnitude of each column of W, [K].
-        alpha: 0 leaves the inputs' magnitudes where they are, 1 moves all of them to the weights.
+        alpha: 0 leaves the inputs' magnitudes, 1 moves them to the weights completely.
 
     Returns:
         float32 [K], positive.
@@ -78,16 +78,16 @@ def smoothing_factors(inputs: Float32s, weights: Float32s, alpha: float) -> Floa
 
 
 def input_scale(largest: Float32s, factors: Float32s) -> Float32s:
-    """The scale that gives the largest smoothed input the largest code.
+    """The scale that maps the largest smoothed input to the largest code.
 
     Args:
         largest: magnitude of each column, [K].
         factors: of :func:`smoothing_factors`, [K].
 
     Returns:
-        float32 [K]; divided by a number below 1, inputs are cut off at that share of the largest.
+        float32 [K]; divided by a share below 1, it clips inputs at that share of the largest.
     """
-    step = float((largest / factors).max()) / LIMIT or 1.0  # nothing but zeros was seen
+    step = float((largest / factors).max()) / LIMIT or 1.0  # all inputs were 0
     scale: Float32s = (1 / (factors.astype(np.float64) * step)).astype(np.float32)
     return scale
 
@@ -101,8 +101,8 @@ def quantize_inputs(values: Float32s, scale: Float32s) -> Codes:
 def quantize_weights(weights: Matrix, scale: Float32s) -> tuple[Codes, Float32s]:
     """Codes int8 [N, K] and output scale float32 [N] of W [N, K], whose inputs have ``scale`` [K].
 
-    Rows are independent: any slice of rows gives that slice of the result. A row that holds something that is not
-    finite has an output scale that is not either, and no meaningful codes.
+    Rows are independent, so W may be quantized in slices of rows. A row with NaN or infinity gets an output scale
+    that is not finite, and meaningless codes.
     """
     smoothed = np.asarray(weights).astype(np.float32)
     smoothed /= scale
@@ -114,7 +114,15 @@ def quantize_weights(weights: Matrix, scale: Float32s) -> tuple[Codes, Float32s]
 
 
 def int8_product(codes: Codes, weights: Codes, output_scale: Float32s) -> Float32s:
-    """What the graph and the kernel behind it make of codes [T, K] and [N, K]: float32 [T, N].
+    """The product as the graph and the kernel compute it.
+
+    Args:
+        codes: of the inputs, int8 [T, K].
+        weights: codes of the weights, int8 [N, K].
+        output_scale: float32 [N].
+
+    Returns:
+        float32 [T, N].
 
     Sums of codes are exact in float32 up to 2^24, and rounded to it beyond, as an int32 is when it is converted.
     """
@@ -124,11 +132,11 @@ def int8_product(codes: Codes, weights: Codes, output_scale: Float32s) -> Float3
 
 
 def relative_error(found: Float32s, wanted: Float32s) -> float:
-    """How far rows [T, N] are from what they should be, relative to their size: the root mean square over rows.
+    """Relative error of rows [T, N]: the root mean square over rows of |found - wanted| / |wanted|.
 
-    Row by row, because a decoder norms them: one token with huge inputs, as the first of a text often is, would
-    otherwise hide what happens to all others. A row that should be 0 counts as exact or as 1. Infinite where
-    something is not finite.
+    Relative to each row, because a decoder normalizes rows: otherwise one token with huge inputs, often the first of
+    a text, would hide the errors of all others. For a row of zeros the error is 0 or 1. Infinite if a value is not
+    finite.
     """
     sizes = np.linalg.norm(wanted.astype(np.float64), axis=1)
     errors = np.linalg.norm(found.astype(np.float64) - wanted, axis=1)
@@ -138,12 +146,12 @@ def relative_error(found: Float32s, wanted: Float32s) -> float:
 
 
 def best_smoothing(values: Float32s, largest: Float32s, weights: Float32s, columns: Float32s) -> Smoothing:
-    """Try every alpha with every clip, and take the pair with the least error.
+    """Try all pairs of alpha and clip, and return the one with the least error.
 
     Args:
-        values: inputs that were seen, [T, K].
-        largest: largest magnitude of each column over all inputs that were seen, [K].
-        weights: rows of W to measure with, [n, K]: rows are quantized one by one, so some stand for all.
+        values: sampled inputs, [T, K].
+        largest: largest magnitude of each column over all inputs, [K].
+        weights: sampled rows of W, [n, K]; rows are quantized independently.
         columns: largest magnitude of each column of the whole W, [K].
     """
     wanted = values @ weights.T
@@ -151,8 +159,8 @@ def best_smoothing(values: Float32s, largest: Float32s, weights: Float32s, colum
     for alpha in ALPHAS:
         whole = input_scale(largest, smoothing_factors(largest, columns, alpha))
         codes, output_scale = quantize_weights(weights, whole)
-        scales = [whole / np.float32(clip) for clip in CLIPS]  # which changes no code of the weights
-        # One product for all: threads that smooth wait for each other at every one, since BLAS takes one at a time.
+        scales = [whole / np.float32(clip) for clip in CLIPS]  # the codes of the weights stay the same
+        # One product for all clips: BLAS runs one product at a time, so threads wait for each other at every one.
         inputs = np.concatenate([quantize_inputs(values, scale) for scale in scales])
         products = np.split(int8_product(inputs, codes, output_scale), len(CLIPS))
         for clip, scale, product in zip(CLIPS, scales, products, strict=True):
@@ -160,12 +168,12 @@ def best_smoothing(values: Float32s, largest: Float32s, weights: Float32s, colum
             if best is None or error < best.error:
                 best = Smoothing(alpha, clip, scale, error)
     if best is None:
-        raise AssertionError("there is nothing to choose from")
+        raise AssertionError("ALPHAS and CLIPS are empty")
     return best
 
 
 def _floored(maxima: Float32s) -> npt.NDArray[np.float64]:
-    """float64, no column below its share of the largest, and none 0."""
+    """float64, with each column raised to :data:`SMALLEST_SHARE` of the largest, and none 0."""
     wide = maxima.astype(np.float64)
     floor = float(wide.max(initial=0)) * SMALLEST_SHARE
     floored: npt.NDArray[np.float64] = np.maximum(wide, floor if floor > 0 else 1.0)

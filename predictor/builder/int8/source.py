@@ -1,8 +1,8 @@
-"""What goes into an int8 plan: the matrices that were chosen in int8 with their scales, all else as in float16.
+"""The content of an int8 plan: chosen matrices in int8 with their scales, everything else as in float16.
 
-Made from a float16 or float32 release and the scales of :mod:`predictor.builder.int8.quantize`; the arithmetic is
-in :mod:`predictor.builder.int8.smooth`. Codes are computed while they are written, by several threads, so that
-neither the weights nor the codes are ever in memory as a whole.
+Made from a float16 or float32 release and the scales of :mod:`predictor.builder.int8.quantize`; the arithmetic is in
+:mod:`predictor.builder.int8.smooth`. Several threads compute codes while they are written, so neither weights nor
+codes are in memory as a whole.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from predictor.segment_index import (
 )
 
 BLOCK_VALUES = 1 << 22
-"""Weights that a thread quantizes at a time: 16 MiB in float32, which two of its passes find in a core's cache."""
+"""Weights that a thread quantizes at a time: 16 MiB in float32."""
 THREADS = 8
 
 
 def matrix_roles(index: SegmentIndex) -> dict[str, str]:
-    """Role by name of every matrix that inputs are multiplied with, in the order of a step.
+    """Role of every multiplied matrix by its name, in the order of a step.
 
-    The vocabulary is called so even where it is the embedding: in int8 it is a matrix of its own.
+    A vocabulary that is tied to the embedding is listed too: in int8 it is a matrix of its own.
     """
     roles = {linear(layer, role): role for layer in range(index.layers) for role in LAYER_ROLES}
     return {**roles, VOCABULARY: VOCABULARY}
 
 
 def stored_matrix(index: SegmentIndex, name: str) -> StoredTensor:
-    """Where a matrix of :func:`matrix_roles` lies."""
+    """The tensor in ``weights.bin`` of a matrix of :func:`matrix_roles`."""
     return index.tensors[index.vocabulary if name == VOCABULARY else name]
 
 
 class Int8Source:
-    """A :class:`predictor.builder.plans.source.PlanSource`."""
+    """The :class:`predictor.builder.plans.source.PlanSource` of an int8 plan."""
 
     def __init__(self, release: Path, input_scales: Mapping[str, Float32s]) -> None:
-        """Prepare to quantize.
+        """Read the segment index and list graphs and tensors.
 
         Args:
             release: directory, of float16 or float32.
@@ -69,7 +69,7 @@ class Int8Source:
         self._float16 = Float16Source(release)
         self._index = read_segment_index(release)
         self._output_scales: dict[str, list[Float32s]] = {}
-        """Of the matrix whose codes were asked for last."""
+        """Of the matrix whose codes were computed last."""
         self._matrix_of = {part: name for name in input_scales for part in _parts(name)}
         roles = matrix_roles(self._index)
         self.quantized = tuple(sorted(input_scales))
@@ -90,7 +90,7 @@ class Int8Source:
     def blocks(self, tensor: PlanTensorSpec) -> Iterator[Block]:
         """See :meth:`predictor.builder.plans.source.PlanSource.blocks`.
 
-        Output scales come with the codes: asked for right after those, they cost nothing.
+        Output scales are computed with the codes, and are cached until the codes of another matrix are requested.
         """
         name = self._matrix_of.get(tensor.name)
         if name is None:
@@ -108,7 +108,7 @@ class Int8Source:
         for spec in self._float16.tensors:
             yield from self._int8_specs(spec.name) if spec.name in self._scales else (spec,)
         if VOCABULARY in self._scales and VOCABULARY not in self._index.tensors:
-            yield from self._int8_specs(VOCABULARY)  # beside the embedding, which is looked up in float16
+            yield from self._int8_specs(VOCABULARY)  # beside the embedding, which stays in float16
 
     def _int8_specs(self, name: str) -> tuple[PlanTensorSpec, ...]:
         rows, columns = stored_matrix(self._index, name).shape

@@ -1,1 +1,1 @@
-"""``yiwen release plan``: TensorRT engines for this GPU and a release's weights, in one file."""
+"""TensorRT plans: engines for this machine's GPU and a release's weights, in one file."""

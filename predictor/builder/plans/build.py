@@ -1,11 +1,11 @@
-"""``yiwen release plan``: a release's matrix products as TensorRT engines for this GPU, and its weights beside them.
+"""``yiwen release plan``: builds TensorRT engines of a release's matrix products, and writes them with the weights.
 
-The parts: :mod:`predictor.builder.plans.source` says what goes in, an
-:class:`predictor.builder.plans.engines.EngineBuilder` makes the engines, :mod:`predictor.builder.plans.writer` writes
-the file that :mod:`predictor.plan` describes.
+:mod:`predictor.builder.plans.source` gives graphs and tensors, an
+:class:`predictor.builder.plans.engines.EngineBuilder` builds the engines, :mod:`predictor.builder.plans.writer`
+writes the file that :mod:`predictor.plan` describes.
 
-Engines take minutes in all, weights as long as the disk needs. A build that was stopped starts anew, but its
-timings are kept, so the engines that were done come in seconds.
+Engines take minutes. An interrupted build starts again, but its timings are kept, so finished engines are rebuilt in
+seconds.
 """
 
 from __future__ import annotations
@@ -45,13 +45,12 @@ from protocol.files import write_atomically
 from protocol.release import PLANS_DIR, load_release
 
 WORKSPACE_BYTES = 1 << 30
-"""A product needs scratch memory only where its sum is split; the GPU's memory is for K/V."""
-SAY_EVERY_S = 10.0
-"""Between two lines about a build's steps."""
+"""Scratch memory of a layer. A product needs some only where its sum is split."""
+REPORT_INTERVAL_S = 10.0
+"""Seconds between two messages about a build's steps."""
 
 SOURCES: Mapping[str, Callable[[Path], PlanSource]] = {"float16": Float16Source}
-"""What goes into a plan, by precision, made from the release's directory alone. For int8, which is calibrated,
-:mod:`predictor.builder.int8.build` brings its own."""
+"""Plan sources by precision. int8 needs calibration, so :mod:`predictor.builder.int8.build` passes its own."""
 
 Clock = Callable[[], float]
 MakeSource = Callable[[Path], PlanSource]
@@ -60,14 +59,14 @@ Examine = Callable[[TensorRTPlan, Path], None]
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What to build."""
+    """Parameters of a plan."""
 
     release: Path
     precision: str = "float16"
     max_tokens: int = MAX_TOKENS
-    """Most tokens of one pass through the layers."""
+    """Maximum number of tokens of one pass through the layers."""
     max_rows: int = MAX_ROWS
-    """Most rows of one pass through the vocabulary."""
+    """Maximum number of rows of one pass through the vocabulary."""
     optimization_level: int = OPTIMIZATION_LEVEL
     timing_cache: Path | None = None
     """Default: beside the plan."""
@@ -85,17 +84,17 @@ def build_plan(
     make_source: MakeSource | None = None,
     examine: Examine | None = None,
 ) -> TensorRTPlan:
-    """Build a plan; it is in the release, whole, when this returns, and nothing of it is when this raises.
+    """Build a plan and publish it in the release atomically; after an error nothing of it remains.
 
     Args:
-        request: what to build.
+        request: parameters of the plan.
         engines: TensorRT.
         gpu: the current device.
         built_at: for the plan's JSON.
-        reporter: hears of engines and bytes.
+        reporter: of engines and bytes.
         clock: in seconds.
-        make_source: gives what goes into the plan, given the release's directory; None takes that of :data:`SOURCES`.
-        examine: called with the plan and its finished file before anybody can find it; what it raises ends the build.
+        make_source: makes the plan's source from the release's directory; None uses :data:`SOURCES`.
+        examine: called with the plan and its finished file before it is published; an exception aborts the build.
 
     Raises:
         BuildError: see :mod:`predictor.builder.errors`.
@@ -108,7 +107,7 @@ def build_plan(
     path = plan_path(request.release, key)
     check_absent(path, force=request.force)
     source = make_source(request.release) if make_source else open_source(request.release, request.precision)
-    build = _Build(request, key, source, engines, reporter, clock)
+    build = _PlanBuild(request, key, source, engines, reporter, clock)
     with staged_plan(path, tensor_bytes=build.tensor_bytes, force=request.force) as file:
         built = build.engines_by_name()
         layout = lay_out({name: len(engine) for name, engine in built.items()}, source.tensors)
@@ -141,7 +140,7 @@ def build_plan(
 
 
 def open_source(release: Path, precision: str) -> PlanSource:
-    """What goes into a plan of ``precision``.
+    """The source of a plan in ``precision``.
 
     Raises:
         PrecisionUnavailable: this version builds no such plans.
@@ -157,8 +156,8 @@ def open_source(release: Path, precision: str) -> PlanSource:
 
 
 @dataclass(frozen=True, slots=True)
-class _Build:
-    """One build, once nothing speaks against it."""
+class _PlanBuild:
+    """State of one build after the checks."""
 
     request: PlanRequest
     key: PlanKey
@@ -172,12 +171,12 @@ class _Build:
         return sum(tensor.nbytes for tensor in self.source.tensors)
 
     def profiles(self, engine: str) -> tuple[OptimizationProfile, ...]:
-        """An engine's profiles: the vocabulary is multiplied with rows, everything else with tokens."""
+        """An engine's optimization profiles; the vocabulary's are in rows, all others in tokens."""
         of_rows = engine.startswith("vocabulary.")
         return profiles_up_to(self.request.max_rows if of_rows else self.request.max_tokens)
 
     def engines_by_name(self) -> dict[str, bytes | memoryview]:
-        """Build all engines. Timings are read once before and saved once after, a build that fails included."""
+        """Build all engines. Timings are loaded before and saved afterwards, also if the build fails."""
         plans = self.request.release / PLANS_DIR
         cache = self.request.timing_cache or plans / f"timing-{self.key.gpu}-trt{self.key.tensorrt}.cache"
         if cache.is_file() and not self.engines.load_timings(cache.read_bytes()):
@@ -188,7 +187,16 @@ class _Build:
             write_atomically(cache, self.engines.timings())
 
     def write(self, file: BinaryIO, layout: Layout, built: Mapping[str, bytes | memoryview]) -> str:
-        """Write engines and tensors where ``layout`` puts them; the file's sha256."""
+        """Write engines and tensors at their offsets.
+
+        Args:
+            file: to write to.
+            layout: the offsets.
+            built: engines by name.
+
+        Returns:
+            The file's sha256.
+        """
         with BackgroundDigest() as digest:
             written = PlanFile(file, digest)
             for name, engine in built.items():
@@ -204,12 +212,12 @@ class _Build:
 
     def _engine(self, name: str, graph: bytes) -> bytes | memoryview:
         request, clock = self.request, self.clock
-        started = said = clock()
+        started = reported = clock()
 
         def on_step(phase: str, done: int, steps: int) -> None:
-            nonlocal said
-            if (now := clock()) - said >= SAY_EVERY_S:
-                said = now
+            nonlocal reported
+            if (now := clock()) - reported >= REPORT_INTERVAL_S:
+                reported = now
                 self.reporter.info(f"engine {name}: {phase}, {done} of {steps} after {now - started:.0f} s")
 
         wanted = EngineRequest(

@@ -1,6 +1,6 @@
-"""Builds engines with TensorRT: the door to its builder, as :mod:`predictor.tensorrt_api` is to its runtime.
+"""Builds engines with TensorRT; the only module that imports its builder.
 
-What differs between the releases here:
+Differences between the supported releases:
 
 ====================  =============================================  ==========================================
 what                  8.6                                            10.1 and newer, 11 too
@@ -15,10 +15,9 @@ timings of another    refused, its own too, once fused layers are    taken on th
 process               among them; it logs errors and goes on
 ====================  =============================================  ==========================================
 
-So one cache of timings serves all engines of a process, and is turned into bytes only at its end.
+Therefore one timing cache serves all engines of a process, and is serialized only at its end.
 
-Import it only after :func:`predictor.tensorrt_api.load_api` has found TensorRT. Knows no release and no plan file
-(:mod:`predictor.builder.plans.build`).
+Import this module only after :func:`predictor.tensorrt_api.load_api` has found TensorRT.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class TensorRTEngineBuilder:
 
     @cached_property
     def _builder(self) -> trt.Builder:
-        """Made when it is needed, since it takes memory of the device; kept, since the cache is of its making."""
+        """Created on first use, since it takes device memory; kept, since the timing cache belongs to it."""
         return trt.Builder(self._api.logger)
 
 
@@ -134,10 +133,10 @@ def _ranges(
 def _attach_monitor(
     api: Api, config: trt.IBuilderConfig, on_step: OnStep, interrupted: list[KeyboardInterrupt]
 ) -> object:
-    """Pass steps on, and stop the build on Ctrl-C, which TensorRT itself would swallow.
+    """Attach a progress monitor that reports steps and stops the build on Ctrl-C, which TensorRT would swallow.
 
     Returns:
-        What must live as long as the build.
+        The monitor, which must live as long as the build; None where TensorRT has none.
     """
     if api.strongly_typed:
         steps: dict[str, int] = {}
@@ -168,9 +167,9 @@ def _attach_monitor(
 def _constrain_types(
     api: Api, network: trt.INetworkDefinition, config: trt.IBuilderConfig, *, int8: bool
 ) -> None:
-    """Keep 8.6 to the graph's types: each layer that computes gets the type that the parser gave its output.
+    """Make 8.6 use the graph's types: each computing layer gets the type that the parser gave its output.
 
-    Products of dequantized values are left to the builder, which fuses the conversion into an int8 product.
+    Products of dequantized values are excluded: the builder fuses the conversion into an int8 product.
     """
     if api.strongly_typed:
         return

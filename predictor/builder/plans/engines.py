@@ -1,6 +1,6 @@
-"""What a plan's engines are asked for and made by.
+"""The interface of TensorRT's engine builder, and the precisions and profiles of engines.
 
-TensorRT's side of it: :mod:`predictor.builder.plans.engine_build`.
+TensorRT itself is in :mod:`predictor.builder.plans.engine_build`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from predictor.builder.errors import PrecisionUnavailable
 from predictor.plan import OptimizationProfile
 
 OnStep = Callable[[str, int, int], None]
-"""Hears a phase's name, its steps done and its steps in all."""
+"""Called with a phase's name, its finished steps and its total steps."""
 
 MAX_TOKENS = 2048
-"""Of one pass through the layers, if nothing else is asked for: more gains no speed, but takes memory."""
+"""Default limit of one pass through the layers: larger passes are not faster, but need more memory."""
 MAX_ROWS = 512
-"""Of one pass through the vocabulary."""
+"""Default limit of one pass through the vocabulary."""
 OPTIMIZATION_LEVEL = 2
 
 SMALLEST_PROFILES = (8, 32)
-"""Largest sizes of the first profiles; each further one is twice as large as the one before it."""
+"""Upper bounds of the first profiles; each further bound is twice the one before it."""
 
 _SPELLINGS = {"fp16": "float16", "half": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """An engine to build."""
+    """Parameters of an engine."""
 
     graph: bytes
     """Serialized ONNX model, without external data."""
@@ -38,21 +38,21 @@ class EngineRequest:
     optimization_level: int
     """0 (fastest to build) to 5 (fastest to run)."""
     workspace_bytes: int
-    """Most scratch memory that one layer may use."""
+    """Maximum scratch memory of one layer."""
     int8: bool = False
-    """The graph quantizes; only TensorRT 8.6 wants to be told."""
+    """Whether the graph is quantized; only TensorRT 8.6 needs this."""
 
 
 class EngineBuilder(Protocol):
-    """TensorRT, or what stands in for it where there is no GPU. What it times for one engine serves the next ones."""
+    """TensorRT's builder, or a substitute where there is no GPU. Timings are reused from engine to engine."""
 
     @property
     def version(self) -> str:
-        """TensorRT's, e.g. 10.16.1.11."""
+        """TensorRT's version, e.g. 10.16.1.11."""
         ...
 
     def load_timings(self, content: bytes) -> bool:
-        """Begin with the :meth:`timings` of an earlier process; False if they are of no use here."""
+        """Load the :meth:`timings` of an earlier process; False if TensorRT rejects them."""
         ...
 
     def build(self, request: EngineRequest, *, on_step: OnStep) -> bytes | memoryview:
@@ -64,29 +64,29 @@ class EngineBuilder(Protocol):
         ...
 
     def timings(self) -> bytes:
-        """All of so far, for later builds on such a GPU with the same TensorRT."""
+        """All timings so far, for later builds on the same kind of GPU with the same TensorRT."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GpuInfo:
-    """The GPU that a plan is built on, and so for."""
+    """The GPU that a plan is built on and for."""
 
     name: str
     compute_capability: tuple[int, int]
     sm_count: int
     driver: str
-    """The driver's release; for people."""
+    """The driver's version; informational."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Precision:
-    """What a precision needs."""
+    """Requirements of a precision."""
 
     tensorrt: tuple[int, int]
-    """First release that multiplies in it."""
+    """First release of TensorRT that supports it."""
     compute_capability: tuple[int, int]
-    """First GPUs that do."""
+    """First compute capability that supports it."""
 
 
 _PRECISIONS = {
@@ -100,9 +100,10 @@ PRECISIONS = tuple(_PRECISIONS)
 
 
 def profiles_up_to(most: int) -> tuple[OptimizationProfile, ...]:
-    """Profiles that cover 1 to ``most`` without gaps, each tuned for its largest size.
+    """Optimization profiles that cover 1 to ``most`` without gaps, each tuned for its largest size.
 
-    A product's best kernel depends on the size, and TensorRT chooses one kernel per profile: narrow ones lose least.
+    The fastest kernel depends on the size, and TensorRT chooses one kernel per profile, so narrow profiles are
+    faster.
     """
     bounds = [bound for bound in SMALLEST_PROFILES if bound < most]
     while bounds and (bound := 2 * bounds[-1]) < most and len(bounds) >= len(SMALLEST_PROFILES):
@@ -120,10 +121,15 @@ def canonical_precision(text: str) -> str:
 
 
 def check_precision(precision: str, *, tensorrt: str, compute_capability: tuple[int, int]) -> None:
-    """Refuse a precision that this GPU or this TensorRT cannot multiply in.
+    """Check that this GPU and this TensorRT support a precision.
+
+    Args:
+        precision: one of :data:`PRECISIONS`.
+        tensorrt: version of TensorRT.
+        compute_capability: of the GPU.
 
     Raises:
-        PrecisionUnavailable: it cannot.
+        PrecisionUnavailable: one of them does not.
     """
     needs = _PRECISIONS[precision]
     major, minor = (int(part) for part in tensorrt.split(".")[:2])

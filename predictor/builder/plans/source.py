@@ -1,7 +1,7 @@
-"""What goes into a plan, and its float16 form, made from a release's segments and ``weights.bin``.
+"""The content of a plan as graphs and tensors, and its float16 form, made from a release.
 
-A :class:`PlanSource` names graphs and tensors and gives a tensor's bytes in blocks;
-:mod:`predictor.builder.plans.build` neither knows a precision nor holds a tensor.
+A :class:`PlanSource` lists graphs and tensors and yields a tensor's values in blocks, so that
+:mod:`predictor.builder.plans.build` depends on no precision and holds no tensor in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from predictor.segment_index import (
 from protocol.release import WEIGHTS_FILE, ReleaseError
 
 BLOCK_VALUES = 1 << 22
-"""Values that one task reads and converts: 16 MiB of float32, long enough for a disk to read in one go."""
+"""Values that one task reads and converts: 16 MiB of float32."""
 THREADS = 4
 
 Block = npt.NDArray[np.generic]
@@ -38,7 +38,7 @@ Block = npt.NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class PlanTensorSpec:
-    """A tensor to be written."""
+    """A tensor of a plan before it has an offset."""
 
     name: str
     dtype: str
@@ -52,7 +52,7 @@ class PlanTensorSpec:
 
 
 class PlanSource(Protocol):
-    """One precision's graphs and tensors."""
+    """Graphs and tensors of a plan in one precision."""
 
     @property
     def graphs(self) -> Mapping[str, bytes]:
@@ -61,22 +61,22 @@ class PlanSource(Protocol):
 
     @property
     def tensors(self) -> Sequence[PlanTensorSpec]:
-        """In the order they are to be written; no name twice."""
+        """In the order of the file; names are unique."""
         ...
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Name of the tensor by name of the weight, see :attr:`predictor.plan.TensorRTPlan.weights`."""
+        """Names of tensors by names of weights, see :attr:`predictor.plan.TensorRTPlan.weights`."""
         ...
 
     @property
     def rotary(self) -> tuple[str, str]:
-        """Names of the tables of cosines and sines."""
+        """Names of the rotary tables, cosines and sines."""
         ...
 
     @property
     def norm_eps(self) -> float:
-        """Of every RMS norm."""
+        """Epsilon of all RMS norms."""
         ...
 
     @property
@@ -95,12 +95,12 @@ class PlanSource(Protocol):
 
 
 class Float16Source:
-    """Matrices in float16; norms, biases and rotary tables in float32, as the kernels take them."""
+    """A plan source with matrices in float16, and norms, biases and rotary tables in float32."""
 
     quantized: tuple[str, ...] = ()
 
     def __init__(self, release: Path) -> None:
-        """Read what the release says about its segments.
+        """Read the release's segment index and graphs.
 
         Raises:
             ReleaseError: the release has no segments, or a file of them is missing.
@@ -137,12 +137,17 @@ def read_graph(release: Path, role: str) -> bytes:
 
 
 def weight_table(index: SegmentIndex) -> dict[str, str]:
-    """Each tensor by its own name, and a tied vocabulary by the embedding's."""
+    """Names of tensors by names of weights; a tied vocabulary is the embedding."""
     return {**{name: name for name in index.tensors}, VOCABULARY: index.vocabulary}
 
 
 def converted(path: Path, stored: StoredTensor, tensor: PlanTensorSpec) -> Iterator[Block]:
-    """A tensor of ``weights.bin`` in another type, block by block: threads read and convert ahead.
+    """A tensor of ``weights.bin`` converted to another type, in blocks; threads read and convert ahead.
+
+    Args:
+        path: of ``weights.bin``.
+        stored: place and type of the tensor there.
+        tensor: name and new type.
 
     Raises:
         ReleaseError: the file cannot be read, or ends too early.
@@ -157,7 +162,7 @@ def converted(path: Path, stored: StoredTensor, tensor: PlanTensorSpec) -> Itera
 
 
 def _convert(path: Path, stored: StoredTensor, tensor: PlanTensorSpec, start: int, count: int) -> Block:
-    """Values ``[start, start + count)`` of a tensor. numpy reads and converts without the interpreter's lock."""
+    """Values ``[start, start + count)`` of a tensor, converted."""
     offset = stored.offset + start * np.dtype(stored.dtype).itemsize
     try:
         values = np.fromfile(path, stored.dtype, count, offset=offset)

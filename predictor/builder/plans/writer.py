@@ -1,6 +1,6 @@
-"""A plan's file: where everything lies in it, and that it appears whole or not at all.
+"""A plan's file: the offsets in it, and its atomic publication.
 
-It is written beside its place under another name, synced and renamed; its JSON, which readers go by, comes last.
+The file is written under a temporary name, synced and renamed. Its JSON, by which readers find it, is written last.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from predictor.builder.plans.source import PlanTensorSpec
 from predictor.plan import PlanBlob, PlanTensor, TensorRTPlan, align, plan_json_path, plan_path, write_plan
 
 ENGINES_RESERVE = 256 << 20
-"""Bytes kept free for engines, whose size is not known before they are built; they hold no weights."""
+"""Bytes reserved for engines, whose size is unknown until they are built; they hold no weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Places in a plan file."""
+    """Offsets and sizes in a plan file."""
 
     engines: Mapping[str, PlanBlob]
     tensors: Mapping[str, PlanTensor]
@@ -35,11 +35,11 @@ class Layout:
 
 
 def lay_out(engines: Mapping[str, int], tensors: Iterable[PlanTensorSpec]) -> Layout:
-    """Engines, then tensors, each in its order, each at a multiple of :data:`predictor.plan.ALIGNMENT`.
+    """The layout of a plan file: engines, then tensors, each at a multiple of :data:`predictor.plan.ALIGNMENT`.
 
     Args:
-        engines: bytes by name.
-        tensors: to follow.
+        engines: sizes in bytes by name, in order.
+        tensors: in order.
     """
     blobs: dict[str, PlanBlob] = {}
     places: dict[str, PlanTensor] = {}
@@ -55,30 +55,30 @@ def lay_out(engines: Mapping[str, int], tensors: Iterable[PlanTensorSpec]) -> La
 
 
 class PlanFile:
-    """A plan file being written from front to back."""
+    """A plan file that is written sequentially."""
 
     def __init__(self, file: BinaryIO, digest: BackgroundDigest) -> None:
-        """Write to ``file``; ``digest`` hears of every byte."""
+        """Write to ``file`` and add every byte to ``digest``."""
         self._file = file
         self._digest = digest
         self._end = 0
 
     def seek(self, offset: int) -> None:
-        """Fill up with zeros to ``offset``, which lies ahead."""
+        """Pad with zeros up to ``offset``, which must not be behind."""
         self.write(bytes(offset - self._end))
 
     def write(self, content: bytes | memoryview) -> None:
-        """Append ``content``, which nobody may change any more."""
+        """Append ``content``, which must not change afterwards."""
         self._digest.update(content)
         self._file.write(content)
         self._end += memoryview(content).nbytes
 
 
 def check_absent(path: Path, *, force: bool) -> None:
-    """Nothing, if a plan may be written to ``path``.
+    """Check that a plan may be written to ``path``.
 
     Raises:
-        TargetUnusable: there is one, and it is not to be replaced.
+        TargetUnusable: there is one, and ``force`` is false.
     """
     if path.with_name(f"{path.name}.json").exists() and not force:
         raise TargetUnusable(f"{path} exists: replace it with --force")
@@ -86,16 +86,16 @@ def check_absent(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def staged_plan(path: Path, *, tensor_bytes: int, force: bool) -> Iterator[BinaryIO]:
-    """A file to write ``path`` to. :func:`publish` puts it there; without that, nothing stays of it.
+    """A temporary file for the plan at ``path``. It is removed, unless :func:`publish` renamed it.
 
     Args:
         path: of the plan.
-        tensor_bytes: that will be written, engines apart.
+        tensor_bytes: size of the plan without engines.
         force: replace a plan that is there.
 
     Raises:
         TargetUnusable: there is a plan, it cannot be written, or another build is writing it.
-        DiskFull: there is too little room, found now or while writing.
+        DiskFull: there is too little space, found now or while writing.
     """
     check_absent(path, force=force)
     partial = _partial(path)
@@ -114,7 +114,7 @@ def staged_plan(path: Path, *, tensor_bytes: int, force: bool) -> Iterator[Binar
 
 
 def publish(directory: Path, plan: TensorRTPlan, file: BinaryIO) -> None:
-    """Put a plan in its place: a reader finds the old one, none, or the new one, and never a mixture.
+    """Publish a plan: readers find the old one, none, or the new one, never a mixture.
 
     Args:
         directory: of the release.
@@ -134,7 +134,7 @@ def _partial(path: Path) -> Path:
 
 
 def _remove(partial: Path, file: BinaryIO) -> None:
-    """Unless it was published, and what is there now is the file of another build."""
+    """Remove the temporary file, unless it was published and another build has created a new one."""
     with suppress(FileNotFoundError):
         if os.path.samestat(partial.stat(), os.fstat(file.fileno())):
             partial.unlink()
@@ -156,7 +156,7 @@ def _check_room(path: Path, tensor_bytes: int) -> None:
 
 
 def _target_error(path: Path, error: OSError, tensor_bytes: int) -> TargetUnusable:
-    return target_error(path, error, needs=f"the plan needs {_needs(tensor_bytes)}", way_out="make room")
+    return target_error(path, error, needs=f"the plan needs {_needs(tensor_bytes)}", fix="make room")
 
 
 def _needs(tensor_bytes: int) -> str:

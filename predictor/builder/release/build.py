@@ -1,9 +1,8 @@
-"""From a checkpoint to a release directory: the order of the steps, and what they hand over.
+"""Builds a release directory from a checkpoint.
 
-Everything that can be refused is refused before the first byte is written: config, tensors, tokenizer, room
-on the disk. Does not know how graphs are emitted (:mod:`predictor.builder.graph.decoder`,
-:mod:`predictor.builder.graph.segments`), weights laid out (:mod:`predictor.builder.weights.decoder_matrices`) or
-directories swapped (:mod:`predictor.builder.release.staging`).
+Everything that can be refused is refused before the first byte is written: config, tensors, tokenizer, disk space.
+The parts: graphs (:mod:`predictor.builder.graph`), weights (:mod:`predictor.builder.weights`), publication of the
+directory (:mod:`predictor.builder.release.staging`).
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ from protocol.release import (
 )
 
 DEFAULT_MAX_TOKENS = 4096
-"""A slot's K/V cache grows with it, and few sentences need more."""
+"""Default sequence length. The K/V cache of a slot grows with it, and few sentences need more."""
 CANDIDATES = 32
-"""Enough for any top-k in use; more costs time in every step."""
+"""Candidates per step: enough for common values of top-k; more costs time in every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build."""
+    """Parameters of a release."""
 
     checkpoint: Path
     out: Path
@@ -63,8 +62,8 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """A build that nothing speaks against any more."""
+class _PreparedBuild:
+    """A build after all checks."""
 
     request: BuildRequest
     checkpoint: Checkpoint
@@ -77,7 +76,12 @@ class _Plan:
 
 
 def build_release(request: BuildRequest, *, built_at: datetime, reporter: Reporter) -> Release:
-    """Build a release; it is at ``request.out``, whole, when this returns, and nothing is when this raises.
+    """Build a release and publish it at ``request.out`` atomically; after an error nothing of it is there.
+
+    Args:
+        request: parameters of the release.
+        built_at: for the provenance.
+        reporter: of the progress.
 
     Raises:
         BuildError: see :mod:`predictor.builder.errors`.
@@ -85,10 +89,10 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
     """
     target = request.out.absolute()
     check_target(target, force=request.force)
-    plan = _plan(request)
+    plan = _prepare(request)
     reporter.begin("read checkpoint", plan.checkpoint.bytes())
     source = plan.checkpoint.digest(reporter.advance)
-    # The graph names every tensor, its place and its form: with the source it decides every byte of weights.bin.
+    # The graph names all tensors, their offsets and types; with the source it determines every byte of weights.bin.
     key = f"{source[:12]}-{hashlib.sha256(plan.graphs[DECODER_FILE]).hexdigest()[:12]}"
     graph_bytes = sum(len(content) for content in plan.graphs.values())
     needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
@@ -96,7 +100,7 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
 
-def _plan(request: BuildRequest) -> _Plan:
+def _prepare(request: BuildRequest) -> _PreparedBuild:
     architecture = read_architecture(request.checkpoint)
     checkpoint = open_checkpoint(request.checkpoint)
     text = read_text_files(
@@ -114,11 +118,11 @@ def _plan(request: BuildRequest) -> _Plan:
     tensors.check_all_used()
     if precision.linear is None:
         graphs |= segment_files(architecture, weights)
-    return _Plan(request, checkpoint, architecture, text, limits, weights, graphs)
+    return _PreparedBuild(request, checkpoint, architecture, text, limits, weights, graphs)
 
 
 def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) -> int:
-    """The longest sequence: as asked, else enough for translation.json and at least the default, if the model can."""
+    """The longest sequence: as requested, else the default or what translation.json needs, as the model allows."""
     if asked is not None and asked > architecture.max_positions:
         raise UnsupportedModel(
             f"--max-tokens {asked} exceeds the model's max_position_embeddings {architecture.max_positions}"
@@ -133,7 +137,9 @@ def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) 
     return chosen
 
 
-def _fill(directory: Path, plan: _Plan, source: str, *, built_at: datetime, reporter: Reporter) -> Release:
+def _fill(
+    directory: Path, plan: _PreparedBuild, source: str, *, built_at: datetime, reporter: Reporter
+) -> Release:
     """Write all files of the release into ``directory``."""
     _clear_but_weights(directory)
     files = {WEIGHTS_FILE: write_weights(plan.weights, plan.checkpoint, directory / WEIGHTS_FILE, reporter)}
@@ -156,7 +162,7 @@ def _fill(directory: Path, plan: _Plan, source: str, *, built_at: datetime, repo
     return release
 
 
-def _release(plan: _Plan, files: dict[str, str], provenance: dict[str, Any]) -> Release:
+def _release(plan: _PreparedBuild, files: dict[str, str], provenance: dict[str, Any]) -> Release:
     request = plan.request
     return Release(
         id=release_id(files, request.precision),
@@ -172,7 +178,7 @@ def _release(plan: _Plan, files: dict[str, str], provenance: dict[str, Any]) -> 
     )
 
 
-def _provenance(plan: _Plan, source: str, built_at: datetime) -> dict[str, Any]:
+def _provenance(plan: _PreparedBuild, source: str, built_at: datetime) -> dict[str, Any]:
     return {
         "checkpoint": plan.request.checkpoint.resolve().name,
         "checkpoint_sha256": source,

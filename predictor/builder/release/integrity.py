@@ -1,4 +1,4 @@
-"""Whether a release on disk is the one that was built: every file's digest, and the id over them."""
+"""Integrity check of a release: the digest of every file, and the id over them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from predictor.plan import find_plans, plan_path
 from protocol.release import PLANS_DIR, RELEASE_FILE, REPORTS_DIR, load_release, release_id
 
 _ADDED_LATER = (PLANS_DIR, REPORTS_DIR)
-"""Folders that grow after a release was built, and so are not among its digests."""
+"""Folders that are written after the build, and so have no digests in release.json."""
 
 
 def find_faults(directory: Path, reporter: Reporter) -> tuple[str, ...]:
-    """What is wrong with the files of a release, one line each; empty if nothing is.
+    """The faults of a release's files, one line each; empty for an intact release.
 
     Raises:
         ReleaseError: release.json itself cannot be read.
@@ -32,7 +32,7 @@ def find_faults(directory: Path, reporter: Reporter) -> tuple[str, ...]:
         reporter.advance((directory / name).stat().st_size, name)
         if digests[name] != wanted:
             faults.append(f"{name} has changed: sha256 is {digests[name]}, release.json says {wanted}")
-    faults += [f"{name} is not a file of this release" for name in _strangers(directory, set(release.files))]
+    faults += [f"{name} is not a file of this release" for name in _unexpected(directory, set(release.files))]
     if not faults and release_id(digests, release.precision) != release.id:
         faults.append(f"release.json says id {release.id}, but its files give another one")
     return (*faults, *_plan_faults(directory, reporter))
@@ -48,7 +48,7 @@ def _plan_faults(directory: Path, reporter: Reporter) -> Iterator[str]:
             yield f"{path.name} has changed: sha256 is {found}, its .json says {plan.sha256}"
 
 
-def _strangers(directory: Path, known: set[str]) -> list[str]:
+def _unexpected(directory: Path, known: set[str]) -> list[str]:
     names = (path.relative_to(directory) for path in sorted(directory.rglob("*")) if path.is_file())
     return [
         name.as_posix()

@@ -1,4 +1,4 @@
-"""What a release is, for people and for scripts. Reads release.json, reports and file sizes; changes nothing."""
+"""Describes a release, as JSON or as a table, from release.json, reports, plans and file sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Everything worth showing, as a JSON document.
+    """The description of a release as a JSON document.
 
     Raises:
         ReleaseError: there is no release, or a file of it is missing or unreadable.

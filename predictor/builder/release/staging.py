@@ -1,8 +1,7 @@
-"""A release appears whole or not at all: it is written beside the target and renamed.
+"""Atomic publication of a release: it is written beside the target and renamed.
 
-The directory beside the target is named after what is built, so the next build of the same thing finds what a
-killed one left and goes on; what other killed builds to that target left is removed. It is locked while a
-build lives. Does not know what is written into it (:mod:`predictor.builder.release.build`).
+The temporary directory is named after its content, so that a repeated build resumes an interrupted one; leftovers of
+other interrupted builds to the same target are removed. The directory is locked while a build runs.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from protocol.release import RELEASE_FILE, ReleaseError
 
 @contextmanager
 def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path]:
-    """A directory to build in, that becomes ``target`` when the block ends well.
+    """A temporary directory that is renamed to ``target`` at the end of the block.
 
-    After an error it is removed; after a kill or Ctrl-C it stays, for the next build of ``key``.
+    After an error it is removed; after a kill or Ctrl-C it stays, and the next build with ``key`` resumes it.
 
     Args:
         target: absolute path of the release.
-        key: names what is built; two builds with the same one write the same bytes.
-        needed: bytes that will be written.
+        key: identifies the content; builds with the same key write the same bytes.
+        needed: size of the release in bytes.
         force: replace a release that is there.
 
     Raises:
         TargetUnusable: the target exists (with ``force``: and is no release), cannot be written, or is being built.
-        DiskFull: there is too little room for ``needed`` bytes, or writing failed for want of it.
+        DiskFull: there is too little space, found now or while writing.
     """
     check_target(target, force=force)
     directory = target.with_name(f"{_prefix(target)}{key}")
@@ -62,10 +61,10 @@ def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Refuse a target that is in the way.
+    """Check that a release may be written to ``target``.
 
     Raises:
-        TargetUnusable: it exists, and may not be replaced.
+        TargetUnusable: it exists and must not be replaced.
     """
     if not target.exists() and not target.is_symlink():
         return
@@ -76,7 +75,7 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Bring every file below ``directory`` and the names of all to the disk."""
+    """Flush ``directory`` and everything below it to the disk."""
     for path in (*directory.rglob("*"), directory):
         sync(path)
 
@@ -108,7 +107,7 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 
 def _publish(directory: Path, target: Path) -> None:
-    """Rename; an old release steps aside first and is removed after."""
+    """Rename the directory to the target; an old release is renamed before and removed afterwards."""
     _sync_directory(directory)
     aside = target.with_name(f".{target.name}.replaced-{os.getpid()}")
     if target.exists():
@@ -124,7 +123,7 @@ def _publish(directory: Path, target: Path) -> None:
 
 
 def _check_room(target: Path, needed: int, directory: Path) -> None:
-    """Refuse to start what cannot end; what a killed build left in ``directory`` need not be written again."""
+    """Check the free space; files that an interrupted build left in ``directory`` count as written."""
     present = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     free = shutil.disk_usage(target.parent).free
     if needed - present > free:
@@ -136,4 +135,4 @@ def _check_room(target: Path, needed: int, directory: Path) -> None:
 
 def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
     needs = f"the release needs {megabytes(needed)}"
-    return target_error(target, error, needs=needs, way_out="make room, or choose another --out")
+    return target_error(target, error, needs=needs, fix="make room, or choose another --out")

@@ -1,6 +1,6 @@
 """``reports/parity.json``: how far a release's answers are from those of the checkpoint it was built from.
 
-Only numbers and their judgement; they are measured by :mod:`predictor.builder.verify.compare`.
+The figures are measured by :mod:`predictor.builder.verify.compare`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ PARITY_FILE = "parity.json"
 PARITY_SCHEMA = 1
 
 LOGPROB_TOLERANCES: Mapping[str, float] = {"float32": 1e-3}
-"""Largest |log-probability difference| by precision. Rounded or quantized weights are another model: how often they
-agree is reported, and for the user to judge."""
+"""Largest |log-probability difference| by precision. Rounded or quantized weights have no
+bound: their agreement is reported only."""
 TIE_MARGIN = 1e-4
-"""Two tokens whose reference log-probabilities are closer than this are equally good: either counts as equal."""
+"""Tokens whose reference log-probabilities differ by less than this count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Disagreement:
 
     prompt: int
     position: int
-    """Generated tokens before it."""
+    """Index of the generated token."""
     margin: float
-    """By how much the reference prefers its own token, in log-probability."""
+    """Log-probability of the reference's token minus that of the release's, in the reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """One comparison."""
+    """The result of one comparison."""
 
     release: str
     precision: str
@@ -47,9 +47,9 @@ class ParityReport:
     tokens: int
     """Generated tokens compared, over all prompts."""
     equal_tokens: int
-    """Of them, those that the reference would have chosen too, after the same prefix."""
+    """Tokens that the reference chooses too, after the same prefix."""
     ties: int
-    """Of the equal ones, those where the reference is indifferent."""
+    """Equal tokens where the reference has a tie."""
     max_logprob_difference: float
     mean_logprob_difference: float
     first_disagreement: Disagreement | None
@@ -58,18 +58,18 @@ class ParityReport:
 
     @property
     def tolerance(self) -> float | None:
-        """What the largest difference may be; None where nothing is promised."""
+        """Bound of the largest difference; None where the precision has none."""
         return LOGPROB_TOLERANCES.get(self.precision)
 
     @property
     def passed(self) -> bool:
-        """Whether the release keeps what its precision promises."""
+        """Whether the release is within the bounds of its precision."""
         if self.tolerance is None:
             return True
         return self.equal_tokens == self.tokens and self.max_logprob_difference <= self.tolerance
 
     def to_json(self) -> dict[str, Any]:
-        """The document."""
+        """The JSON document."""
         judged = {"logprob_tolerance": self.tolerance, "passed": self.passed}
         return {"schema": PARITY_SCHEMA, **dataclasses.asdict(self), **judged}
 
@@ -84,7 +84,7 @@ def write_report(report: ParityReport, directory: Path) -> Path:
 
 
 def print_report(report: ParityReport, console: Console) -> None:
-    """The report as a table."""
+    """Print the report as a table."""
     table = Table(show_header=False, box=None, pad_edge=False)
     share = report.equal_tokens / max(1, report.tokens)
     rows = [

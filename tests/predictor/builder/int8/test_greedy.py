@@ -31,7 +31,7 @@ def test_answers_are_those_of_each_prompt_alone(prompts: list[Prompt], slots: in
 
 def test_answers_can_be_cut_short(prompts: list[Prompt]) -> None:
     whole = generate_greedily(HashRunner(8), prompts, {STOP})
-    short = generate_greedily(HashRunner(8), prompts, {STOP}, most_tokens=3)
+    short = generate_greedily(HashRunner(8), prompts, {STOP}, max_tokens=3)
     assert [answer.token_ids for answer in short] == [answer.token_ids[:3] for answer in whole]
 
 
