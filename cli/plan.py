@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from knative.planner.hardware.gpus import GpuModel
-    from knative.planner.request import CapacityPlan, Demand, PlanCandidate
+    from knative.planner.request import CapacityPlan, PlanCandidate, PlanRequest
 
 IMPOSSIBLE = 1
 MISUSED = 2
@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     from knative.simulator.errors import SimulationError
 
     try:
-        demand = _demand(arguments)
+        request = _request(arguments)
         measured = [load_profile(path) for path in arguments.profile]
         model = read_model(arguments.checkpoint)
-        candidates = make_candidates(model, _gpus(arguments), demand.max_sequence_tokens, measured)
+        candidates = make_candidates(model, _gpus(arguments), request.max_sequence_tokens, measured)
         candidates = tuple(candidate for candidate in candidates if _wanted(candidate, arguments))
         check_profiles(measured, candidates, model)
         with Console(stderr=True).status("planning") as status:
-            plan = make_plan(candidates, demand, lambda what: status.update(f"simulating {what}"))
+            plan = make_plan(candidates, request, lambda what: status.update(f"simulating {what}"))
         if arguments.write and plan.sizes:
             _write(plan, arguments)
         if arguments.json:
@@ -92,21 +92,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if plan.sizes else IMPOSSIBLE
 
 
-def _demand(arguments: argparse.Namespace) -> Demand:
-    from knative.planner.request import Demand
+def _request(arguments: argparse.Namespace) -> PlanRequest:
+    from knative.planner.request import SLO, PlanRequest, ServiceWorkload
     from knative.simulator.load.workload import Traffic
 
-    return Demand(
-        qps=arguments.qps,
-        p99_s=arguments.p99_ms / 1000,
-        hit_rate=arguments.hit_rate,
-        traffic=Traffic(
-            chars=arguments.chars,
-            prompt_tokens_per_char=arguments.prompt_tokens_per_char,
-            new_tokens_per_char=arguments.new_tokens_per_char,
-        ),
+    traffic = Traffic(
+        chars=arguments.chars,
+        prompt_tokens_per_char=arguments.prompt_tokens_per_char,
+        new_tokens_per_char=arguments.new_tokens_per_char,
+    )
+    return PlanRequest(
+        ServiceWorkload(arguments.qps, arguments.hit_rate, traffic),
+        SLO(arguments.p99_ms / 1000),
         max_sequence_tokens=arguments.max_tokens,
-        load=arguments.load,
+        target_utilization=arguments.load,
         max_gpus=arguments.max_gpus,
         seed=arguments.seed,
     )
@@ -120,7 +119,7 @@ def _wanted(candidate: PlanCandidate, arguments: argparse.Namespace) -> bool:
 def _write(plan: CapacityPlan, arguments: argparse.Namespace) -> None:
     from knative.planner.errors import PlanError
     from knative.planner.overlay import overlay_files
-    from knative.simulator.scenarios.scenario_file import read_manifest
+    from knative.simulator.scenarios.manifest_file import read_manifest
 
     if arguments.on is None or not arguments.on.is_dir():
         raise PlanError(

@@ -33,7 +33,6 @@ _PLAIN = (
     "release",
     "slots",
     "slices",
-    "initial",
     "timeout_s",
     "slo_ms",
 )
@@ -105,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         trace = _trace(arguments.trace, scenarios[0].seed)
         if not arguments.scenario:
             scenarios[0] = _with_keys(scenarios[0], trace, arguments)
-        _check_losses(scenarios, trace)
+        _check_pod_failures(scenarios, trace)
         results = _simulate(scenarios, trace, console if arguments.live else None)
         _show(results, arguments, console)
     except (SimulationError, OSError) as error:
@@ -191,14 +190,14 @@ def _with_keys(scenario: Scenario, trace: Trace, arguments: argparse.Namespace) 
     return dataclasses.replace(scenario, cache=CacheModel(kind="keys", **ttl))
 
 
-def _check_losses(scenarios: Sequence[Scenario], trace: Trace) -> None:
+def _check_pod_failures(scenarios: Sequence[Scenario], trace: Trace) -> None:
     from knative.simulator.errors import SimulationError
 
     for scenario in scenarios:
-        if any(time > trace.seconds for time in scenario.losses):
+        if any(time > trace.seconds for time in scenario.pod_failures):
             raise SimulationError(
-                f"{scenario.name}: a pod is to die at second {max(scenario.losses):g}, after the end of the trace at "
-                f"{trace.seconds:g}: take an earlier time, or a longer trace"
+                f"{scenario.name}: a pod is to die at second {max(scenario.pod_failures):g}, after the end of the "
+                f"trace at {trace.seconds:g}: take an earlier time, or a longer trace"
             )
 
 
@@ -220,7 +219,8 @@ def _document(arguments: argparse.Namespace) -> dict[str, Any]:
     document |= {
         "seed": arguments.seed,
         "price_per_slice_hour": arguments.price,
-        "losses": arguments.lose,
+        "initial_pods": arguments.initial,
+        "pod_failures": arguments.lose,
         "traffic": None if arguments.chars is None else {"chars": arguments.chars},
         "cache": _cache(arguments),
     }

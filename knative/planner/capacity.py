@@ -9,7 +9,7 @@ import numpy as np
 
 from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
 from knative.autoscaler.config import AutoscalerConfig
-from knative.planner.request import Demand, PodCapacity
+from knative.planner.request import PlanRequest, PodCapacity
 from knative.profiling.profile import PredictorProfile
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.engine.events import Status
@@ -76,12 +76,12 @@ def overhead_seconds(profile: PredictorProfile) -> float:
     return service.overhead_s + TransformerModel().miss_seconds
 
 
-def keeps_objective(profile: PredictorProfile, demand: Demand, rate: float) -> bool:
+def keeps_objective(profile: PredictorProfile, request: PlanRequest, rate: float) -> bool:
     """Whether one pod keeps the objective at so many misses per second. One simulation."""
-    objective = demand.p99_s - overhead_seconds(profile)
+    objective = request.slo.p99_s - overhead_seconds(profile)
     if objective <= 0:
         return False
-    latency_s = percentile(_alone(profile, demand, rate, objective), demand.miss_percentile)
+    latency_s = percentile(_alone(profile, request, rate, objective), request.workload.miss_percentile)
     return latency_s is not None and latency_s <= objective
 
 
@@ -90,43 +90,48 @@ def min_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
     return max_search_rate(profile, traffic) / 2.0**HALVINGS
 
 
-def pod_capacity(profile: PredictorProfile, demand: Demand) -> PodCapacity:
+def pod_capacity(profile: PredictorProfile, request: PlanRequest) -> PodCapacity:
     """The highest rate of misses at which one pod keeps the objective.
 
     The objective is less what comes on top of the predictor: the transformer's work and the way there.
     """
     overhead = overhead_seconds(profile)
-    objective = demand.p99_s - overhead
-    alone = alone_seconds(profile, demand.traffic) + overhead
-    low, high = 0.0, max_search_rate(profile, demand.traffic)
+    objective = request.slo.p99_s - overhead
+    alone = alone_seconds(profile, request.workload.traffic) + overhead
+    low, high = 0.0, max_search_rate(profile, request.workload.traffic)
     for _ in range(HALVINGS):
         rate = (low + high) / 2
-        if keeps_objective(profile, demand, rate):
+        if keeps_objective(profile, request, rate):
             low = rate
         else:
             high = rate
     if not low:
         return PodCapacity(0.0, 0.0, 0.0, alone)
-    planned, light = (_alone(profile, demand, low * demand.load / burst, objective) for burst in (1.0, BURST))
+    planned, light = (
+        _alone(profile, request, low * request.target_utilization / burst, objective)
+        for burst in (1.0, BURST)
+    )
     return PodCapacity(low, float(planned.mean()), float(light.mean()), alone)
 
 
 def whole_service(
-    profile: PredictorProfile, demand: Demand, *, replicas: int, transformers: int
+    profile: PredictorProfile, request: PlanRequest, *, replicas: int, transformers: int
 ) -> SimulationResult:
     """The service as planned, all its pods, under the whole load."""
-    seconds = max(SECONDS, REQUESTS / demand.qps)
+    seconds = max(SECONDS, REQUESTS / request.workload.qps)
     service = Scenario(
         "planned",
         (PredictorService("predictor", fixed_scaling(replicas, profile.slots), profile),),
         TransformerService(fixed_scaling(transformers, 0)),
-        traffic=demand.traffic,
-        cache=CacheModel(kind="rate", rate=demand.hit_rate),
-        timeout_s=demand.p99_s * PATIENCE,
-        slo_s=demand.p99_s,
-        seed=demand.seed,
+        traffic=request.workload.traffic,
+        cache=CacheModel(kind="rate", rate=request.workload.hit_rate),
+        timeout_s=request.slo.p99_s * PATIENCE,
+        slo_s=request.slo.p99_s,
+        seed=request.seed,
     )
-    return simulate(service, generate_arrivals(f"poisson:rate={demand.qps},seconds={seconds}", demand.seed))
+    return simulate(
+        service, generate_arrivals(f"poisson:rate={request.workload.qps},seconds={seconds}", request.seed)
+    )
 
 
 def service_p99(result: SimulationResult) -> float | None:
@@ -136,17 +141,17 @@ def service_p99(result: SimulationResult) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _alone(profile: PredictorProfile, demand: Demand, rate: float, objective: float) -> Floats:
+def _alone(profile: PredictorProfile, request: PlanRequest, rate: float, objective: float) -> Floats:
     """Latencies of one pod without a limit of its own; what fails counts as late as can be."""
     seconds = max(SECONDS, REQUESTS / rate)
     service = Scenario(
         "one pod",
         (PredictorService("pod", fixed_scaling(1, 0), profile),),
-        traffic=demand.traffic,
+        traffic=request.workload.traffic,
         timeout_s=objective * PATIENCE,
         slo_s=objective,
         overhead_s=0.0,
-        seed=demand.seed,
+        seed=request.seed,
     )
-    result = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", demand.seed))
+    result = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", request.seed))
     return np.where(result.statuses == Status.OK, result.latencies, service.timeout_s)

@@ -1,4 +1,4 @@
-"""The closest demand that can be met, where one cannot: a longer objective, fewer requests, or both."""
+"""The closest feasible request, where one is not feasible: a longer objective, a lower load, or both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from knative.planner.capacity import alone_seconds, keeps_objective, max_search_rate, min_search_rate
 from knative.planner.formatting import milliseconds
 from knative.planner.options import Reporter, find_options
-from knative.planner.request import Demand, PlanCandidate, PlanOption
+from knative.planner.request import PlanCandidate, PlanOption, PlanRequest
 
 GROWTH = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Times the time of the fastest option's long text: the first of these that can be met is where the search begins."""
@@ -21,54 +21,54 @@ USEFUL = 2.0
 RETRIES = (1.0, 1.05, 1.1, 1.25)
 """An objective is relaxed by these until whole services keep it too; a load is divided by them."""
 
-Nearest: TypeAlias = "tuple[Demand | None, tuple[PlanOption, ...]]"
+Nearest: TypeAlias = "tuple[PlanRequest | None, tuple[PlanOption, ...]]"
 
 
 def find_nearest(
-    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], demand: Demand, report: Reporter
+    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], request: PlanRequest, report: Reporter
 ) -> Nearest:
-    """A demand that can be met with its options, or nothing where the model fits nowhere.
+    """The closest feasible request and its options; None without options if the model fits nowhere.
 
     Args:
         candidates: to choose from.
-        options: the same, judged by ``demand``; none is feasible.
-        demand: what cannot be met.
+        options: the same, judged for ``request``; none is feasible.
+        request: the infeasible one.
         report: is told of every simulation.
     """
     alone = [option.capacity.alone_s for option in options if option.capacity is not None]
     if not alone:
         return None, ()
     if any(option.gpus for option in options):
-        return _fewer(candidates, options, demand, report)
-    shortest = _shortest(candidates, demand, min(alone), report)
+        return _fewer(candidates, options, request, report)
+    shortest = _shortest(candidates, request, min(alone), report)
     if shortest is not None:
-        return _settle(candidates, _longer(demand, shortest), report)
-    unbound = dataclasses.replace(demand, max_gpus=None)
+        return _settle(candidates, _longer(request, shortest), report)
+    unbound = dataclasses.replace(request, max_gpus=None)
     shortest = _shortest(candidates, unbound, min(alone), report)
     if shortest is None:
         return None, ()
-    relaxed = dataclasses.replace(demand, p99_s=shortest * USEFUL)
+    relaxed = request.with_p99(shortest * USEFUL)
     return _fewer(candidates, find_options(candidates, relaxed, report), relaxed, report)
 
 
 def _shortest(
-    candidates: Sequence[PlanCandidate], demand: Demand, alone_s: float, report: Reporter
+    candidates: Sequence[PlanCandidate], request: PlanRequest, alone_s: float, report: Reporter
 ) -> float | None:
     """Seconds of the shortest objective that can be met, within :data:`NEAR`; None if a hundredfold is none.
 
     Args:
         candidates: to choose from.
-        demand: the load.
+        request: workload and limits.
         alone_s: of the fastest option's long text; no objective below it can be met.
         report: is told of every objective that is tried.
     """
 
     def met(seconds: float) -> bool:
         report(f"looking for the nearest objective: {milliseconds(seconds)}")
-        asked = dataclasses.replace(demand, p99_s=seconds)
+        asked = request.with_p99(seconds)
         return any(_meets(candidate, asked) for candidate in candidates)
 
-    start = low = max(alone_s, demand.p99_s)
+    start = low = max(alone_s, request.slo.p99_s)
     for factor in GROWTH:
         high = start * factor
         if met(high):
@@ -82,24 +82,26 @@ def _shortest(
     return high
 
 
-def _meets(candidate: PlanCandidate, demand: Demand) -> bool:
+def _meets(candidate: PlanCandidate, request: PlanRequest) -> bool:
     """Whether a pod keeps the objective at the load that the GPUs leave it, or at any. One simulation at most."""
     profile = candidate.profile
-    if profile is None or alone_seconds(profile, demand.traffic) > demand.p99_s:
+    if profile is None or alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
         return False
-    rate = min_search_rate(profile, demand.traffic)
-    if demand.max_gpus is not None:
-        pods = demand.max_gpus * candidate.gpu_slice.max_per_gpu
-        rate = max(rate, demand.misses_per_s / (pods * demand.load))
-    return rate <= max_search_rate(profile, demand.traffic) and keeps_objective(profile, demand, rate)
+    rate = min_search_rate(profile, request.workload.traffic)
+    if request.max_gpus is not None:
+        pods = request.max_gpus * candidate.gpu_slice.max_per_gpu
+        rate = max(rate, request.workload.misses_per_s / (pods * request.target_utilization))
+    return rate <= max_search_rate(profile, request.workload.traffic) and keeps_objective(
+        profile, request, rate
+    )
 
 
-def _longer(demand: Demand, shortest: float) -> Iterable[Demand]:
-    return (dataclasses.replace(demand, p99_s=_three_digits(shortest * more, math.ceil)) for more in RETRIES)
+def _longer(request: PlanRequest, shortest: float) -> Iterable[PlanRequest]:
+    return (request.with_p99(_three_digits(shortest * more, math.ceil)) for more in RETRIES)
 
 
 def _fewer(
-    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], demand: Demand, report: Reporter
+    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], request: PlanRequest, report: Reporter
 ) -> Nearest:
     """The most requests that the GPUs do within the objective."""
     rates = [
@@ -107,22 +109,29 @@ def _fewer(
         for option in options
         if option.capacity is not None
     ]
-    most = max(rates, default=0.0) * (demand.max_gpus or 0) * demand.load / (1 - demand.hit_rate)
+    most = (
+        max(rates, default=0.0)
+        * (request.max_gpus or 0)
+        * request.target_utilization
+        / (1 - request.workload.hit_rate)
+    )
     if not most:
         return None, ()
     loads = (
-        dataclasses.replace(demand, qps=min(demand.qps, _three_digits(most / less, math.floor)))
+        request.with_qps(min(request.workload.qps, _three_digits(most / less, math.floor)))
         for less in RETRIES
     )
     return _settle(candidates, loads, report)
 
 
-def _settle(candidates: Sequence[PlanCandidate], demands: Iterable[Demand], report: Reporter) -> Nearest:
-    """The first of some demands that whole services meet."""
-    for demand in demands:
-        options = find_options(candidates, demand, report)
+def _settle(
+    candidates: Sequence[PlanCandidate], requests: Iterable[PlanRequest], report: Reporter
+) -> Nearest:
+    """The first request that whole services meet."""
+    for request in requests:
+        options = find_options(candidates, request, report)
         if options[0].feasible:
-            return demand, options
+            return request, options
     return None, ()
 
 

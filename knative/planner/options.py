@@ -21,7 +21,7 @@ from knative.planner.capacity import (
 )
 from knative.planner.formatting import counted, gibibytes, milliseconds
 from knative.planner.hardware.derive import BAND, MEMORY_FRACTION
-from knative.planner.request import Demand, PlanCandidate, PlanOption, PodCapacity
+from knative.planner.request import PlanCandidate, PlanOption, PlanRequest, PodCapacity
 from knative.profiling.profile import PredictorProfile, StepTable
 from knative.simulator.cluster.pods import TransformerModel
 
@@ -44,26 +44,26 @@ def silent(_: str) -> None:
 
 
 def find_options(
-    candidates: Sequence[PlanCandidate], demand: Demand, report: Reporter = silent
+    candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
 ) -> tuple[PlanOption, ...]:
     """All candidates, the best first; the feasible ones among the first three are verified and have their band.
 
     Args:
         candidates: to choose from.
-        demand: what they must do.
+        request: workload, SLO and limits.
         report: is told of every simulation.
     """
-    options = [_bounded(candidate, demand) for candidate in candidates]
+    options = [_bounded(candidate, request) for candidate in candidates]
     while (index := _next(options)) is not None:
         label = options[index].candidate.label
         if options[index].judged:
             report(f"{label}: all {counted(options[index].replicas, 'pod')}")
-            options[index] = _verified(options[index], demand)
+            options[index] = _verified(options[index], request)
         else:
             report(f"{label}: what a pod can do")
-            options[index] = judge(options[index].candidate, demand)
+            options[index] = judge(options[index].candidate, request)
     ranked = _rank(options)
-    return (*(_with_band(option, demand) for option in ranked[:VERIFIED]), *ranked[VERIFIED:])
+    return (*(_with_band(option, request) for option in ranked[:VERIFIED]), *ranked[VERIFIED:])
 
 
 def _next(options: Sequence[PlanOption]) -> int | None:
@@ -77,83 +77,86 @@ def _next(options: Sequence[PlanOption]) -> int | None:
     return next((index for index in first if options[index].p99_s is None), None)
 
 
-def _bounded(candidate: PlanCandidate, demand: Demand) -> PlanOption:
+def _bounded(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
     """What is known without a simulation: why it cannot, or the least that it costs."""
     profile = candidate.profile
     if profile is None:
-        return PlanOption(candidate, _does_not_fit(candidate, demand))
-    alone = alone_seconds(profile, demand.traffic) + overhead_seconds(profile)
-    if alone > demand.p99_s:
+        return PlanOption(candidate, _does_not_fit(candidate, request))
+    alone = alone_seconds(profile, request.workload.traffic) + overhead_seconds(profile)
+    if alone > request.slo.p99_s:
         return PlanOption(
             candidate,
             f"too slow: a long text alone takes {milliseconds(alone)}, the objective is "
-            f"{milliseconds(demand.p99_s)}",
+            f"{milliseconds(request.slo.p99_s)}",
             PodCapacity(0.0, 0.0, 0.0, alone),
         )
-    pods = _pods(max_search_rate(profile, demand.traffic), demand)
+    pods = _pods(max_search_rate(profile, request.workload.traffic), request)
     gpus = math.ceil(pods / candidate.gpu_slice.max_per_gpu)
     return PlanOption(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
 
 
-def judge(candidate: PlanCandidate, demand: Demand) -> PlanOption:
+def judge(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
     """An option with the capacity of its pods, and how many the load takes."""
-    known = _bounded(candidate, demand)
+    known = _bounded(candidate, request)
     if known.judged or candidate.profile is None:
         return known
-    capacity = pod_capacity(candidate.profile, demand)
+    capacity = pod_capacity(candidate.profile, request)
     if not capacity.rate:
         return PlanOption(candidate, "too slow: at no load do 99 of 100 keep the objective", capacity)
-    return _sized(PlanOption(candidate, "", capacity), _pods(capacity.rate, demand), demand)
+    return _sized(PlanOption(candidate, "", capacity), _pods(capacity.rate, request), request)
 
 
-def _sized(option: PlanOption, pods: int, demand: Demand) -> PlanOption:
+def _sized(option: PlanOption, pods: int, request: PlanRequest) -> PlanOption:
     """The same with so many pods, or with the reason why there cannot be as many."""
     gpus = math.ceil(pods / option.candidate.gpu_slice.max_per_gpu)
-    over = demand.max_gpus is not None and gpus > demand.max_gpus
+    over = request.max_gpus is not None and gpus > request.max_gpus
     return dataclasses.replace(
         option,
         replicas=0 if over else pods,
         gpus=gpus,
         cost=gpus * option.candidate.gpu.price,
-        reason=f"needs {counted(gpus, 'GPU')}, --max-gpus is {demand.max_gpus}" if over else option.reason,
+        reason=f"needs {counted(gpus, 'GPU')}, --max-gpus is {request.max_gpus}" if over else option.reason,
     )
 
 
-def _verified(option: PlanOption, demand: Demand) -> PlanOption:
+def _verified(option: PlanOption, request: PlanRequest) -> PlanOption:
     """With its whole service simulated, and more pods if it needs them; infeasible if a few more do not help."""
     profile, capacity = option.candidate.profile, option.capacity
     if profile is None or capacity is None:
         return option
-    transformers = transformers_for(demand, capacity)
+    transformers = transformers_for(request, capacity)
     p99, pods = None, option.replicas
     for number, more in enumerate(MORE_PODS):
         pods = option.replicas + max(number, math.ceil(option.replicas * more))
-        tried = _sized(option, pods, demand)
+        tried = _sized(option, pods, request)
         if not tried.feasible:
             return tried
-        p99 = service_p99(whole_service(profile, demand, replicas=pods, transformers=transformers))
-        if p99 is not None and p99 <= demand.p99_s:
+        p99 = service_p99(whole_service(profile, request, replicas=pods, transformers=transformers))
+        if p99 is not None and p99 <= request.slo.p99_s:
             return dataclasses.replace(tried, p99_s=p99)
     outcome = "more than 1 of 100 fail" if p99 is None else f"P99 is {milliseconds(p99)}"
     reason = f"too slow: with {counted(pods, 'pod')} together {outcome}"
     return dataclasses.replace(option, replicas=0, gpus=0, cost=0.0, p99_s=p99, reason=reason)
 
 
-def _pods(rate: float, demand: Demand) -> int:
+def _pods(rate: float, request: PlanRequest) -> int:
     """Pods for the load, of so many misses per second each."""
-    return math.ceil(demand.misses_per_s / (rate * demand.load))
+    return math.ceil(request.workload.misses_per_s / (rate * request.target_utilization))
 
 
-def transformers_for(demand: Demand, capacity: PodCapacity) -> int:
+def transformers_for(request: PlanRequest, capacity: PodCapacity) -> int:
     """Transformers with enough cores for all requests, and connections for all misses that are under way."""
     model = TransformerModel()
-    work = demand.misses_per_s * model.miss_seconds + demand.qps * demand.hit_rate * model.hit_seconds
-    under_way = demand.misses_per_s * capacity.mean_s / model.max_connections
+    work = (
+        request.workload.misses_per_s * model.miss_seconds
+        + request.workload.qps * request.workload.hit_rate * model.hit_seconds
+    )
+    under_way = request.workload.misses_per_s * capacity.mean_s / model.max_connections
     return max(2, math.ceil(max(work, under_way) / TRANSFORMER_LOAD))
 
 
-def _does_not_fit(candidate: PlanCandidate, demand: Demand) -> str:
-    slot = candidate.kv_bytes_per_token * demand.max_sequence_tokens
+def _does_not_fit(candidate: PlanCandidate, request: PlanRequest) -> str:
+    slot = candidate.kv_bytes_per_token * request.max_sequence_tokens
     return (
         f"does not fit: weights {gibibytes(candidate.weight_bytes)}, one slot {gibibytes(slot)}, and workspace; "
         f"{MEMORY_FRACTION:.0%} of {gibibytes(candidate.slice_bytes)} are there"
@@ -196,15 +199,15 @@ def band_of(profile: PredictorProfile) -> tuple[float, float]:
     return MEASURED_BAND if profile.kind == "measured" else BAND
 
 
-def _with_band(option: PlanOption, demand: Demand) -> PlanOption:
+def _with_band(option: PlanOption, request: PlanRequest) -> PlanOption:
     """With the fewest and the most pods if its profile is off by as much as it may be."""
     profile = option.candidate.profile
     if profile is None or not option.feasible:
         return option
-    rates = [pod_capacity(_scaled(profile, factor), demand).rate for factor in band_of(profile)]
+    rates = [pod_capacity(_scaled(profile, factor), request).rate for factor in band_of(profile)]
     if not all(rates):
         return option
-    fewest, most = (_pods(rate, demand) for rate in rates)
+    fewest, most = (_pods(rate, request) for rate in rates)
     return dataclasses.replace(
         option, replicas_band=(min(fewest, option.replicas), max(most, option.replicas))
     )

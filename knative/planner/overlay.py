@@ -56,9 +56,10 @@ def overlay_files(plan: CapacityPlan, built: str, below: str) -> dict[str, str]:
             }
         ],
     }
-    best, demand = plan.options[0], plan.demand
+    best, request = plan.options[0], plan.request
     comment = (
-        f"# yiwen plan: {demand.qps:g} requests/s within {demand.p99_s * 1000:g} ms, {demand.hit_rate:.0%} hits; "
+        f"# yiwen plan: {request.workload.qps:g} requests/s within {request.slo.p99_s * 1000:g} ms, "
+        f"{request.workload.hit_rate:.0%} hits; "
         f"{counted(best.replicas, 'pod')} on {best.candidate.label}.\n"
     )
     operations = [*_predictor(spec["predictor"], plan.sizes), *_transformer(spec["transformer"], plan.sizes)]

@@ -10,7 +10,7 @@ from knative.planner.errors import PlanError
 from knative.planner.formatting import gibibytes, milliseconds
 from knative.planner.nearest import find_nearest
 from knative.planner.options import Reporter, find_options, silent, transformers_for
-from knative.planner.request import CapacityPlan, Demand, PlanCandidate, PlanOption, Sizing
+from knative.planner.request import CapacityPlan, PlanCandidate, PlanOption, PlanRequest, Sizing
 
 ENTRY_OVERHEAD = 200
 """Bytes of a Redis entry beside its texts: key, framing, Redis' own. An assumption."""
@@ -22,12 +22,14 @@ MAKE_ROOM = 1.2
 """Volume over what is known to lie on it."""
 
 
-def make_plan(candidates: Sequence[PlanCandidate], demand: Demand, report: Reporter = silent) -> CapacityPlan:
+def make_plan(
+    candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
+) -> CapacityPlan:
     """Judge and rank.
 
     Args:
         candidates: at least one.
-        demand: what they must do.
+        request: workload, SLO and limits.
         report: is told of every simulation, before it begins.
 
     Raises:
@@ -35,53 +37,53 @@ def make_plan(candidates: Sequence[PlanCandidate], demand: Demand, report: Repor
     """
     if not candidates:
         raise PlanError("there is nothing to plan with: name a GPU, as in --gpu h200, and slices that it has")
-    _check_length(demand)
-    options = find_options(candidates, demand, report)
+    _check_length(request)
+    options = find_options(candidates, request, report)
     if options[0].feasible:
-        return CapacityPlan(demand, options, _sizes(options[0], demand))
-    nearest, nearest_options = find_nearest(candidates, options, demand, report)
-    return CapacityPlan(demand, options, None, _binding(options, demand), nearest, nearest_options)
+        return CapacityPlan(request, options, _sizes(options[0], request))
+    nearest, nearest_options = find_nearest(candidates, options, request, report)
+    return CapacityPlan(request, options, None, _binding(options, request), nearest, nearest_options)
 
 
-def _check_length(demand: Demand) -> None:
+def _check_length(request: PlanRequest) -> None:
     """Refuse slots that many texts do not fit into: those fail, and an objective allows 1 of 100 to fail."""
-    prompt, new = long_text(demand.traffic, FIT)
-    if prompt + new > demand.max_sequence_tokens:
+    prompt, new = long_text(request.workload.traffic, FIT)
+    if prompt + new > request.max_sequence_tokens:
         raise PlanError(
             f"a long text ({FIT:.1%} are shorter) takes {prompt + new:,} tokens, {prompt:,} of prompt and {new:,} of "
-            f"answer, and a slot has {demand.max_sequence_tokens:,}: give --max-tokens {prompt + new} or more, or "
+            f"answer, and a slot has {request.max_sequence_tokens:,}: give --max-tokens {prompt + new} or more, or "
             "shorter texts as --chars"
         )
 
 
-def _sizes(best: PlanOption, demand: Demand) -> Sizing | None:
+def _sizes(best: PlanOption, request: PlanRequest) -> Sizing | None:
     candidate, capacity = best.candidate, best.capacity
     if capacity is None:
         return None
     # With more pods the same load is less concurrency, since answers come sooner. The target counts with that, or
     # the autoscaler would go below what the load needs as soon as it has more than that.
-    per_pod = demand.misses_per_s / best.replicas * capacity.light_s
-    entry = int(2 * BYTES_PER_CHAR * demand.traffic.chars) + ENTRY_OVERHEAD
-    transformers = transformers_for(demand, capacity)
+    per_pod = request.workload.misses_per_s / best.replicas * capacity.light_s
+    entry = int(2 * BYTES_PER_CHAR * request.workload.traffic.chars) + ENTRY_OVERHEAD
+    transformers = transformers_for(request, capacity)
     return Sizing(
         container_concurrency=candidate.slots,
         scale_target=max(1, min(candidate.slots, math.floor(per_pod))),
         min_replicas=best.replicas,
-        max_replicas=_most_pods(best, demand),
+        max_replicas=_most_pods(best, request),
         transformer_replicas=transformers,
         transformer_max_replicas=math.ceil(transformers * BURST),
         volume_bytes=int(2 * (_release_bytes(candidate) + candidate.weight_bytes) * MAKE_ROOM),
         cache_entry_bytes=entry,
-        cache_bytes_per_hour=int(entry * demand.misses_per_s * 3600),
+        cache_bytes_per_hour=int(entry * request.workload.misses_per_s * 3600),
     )
 
 
-def _most_pods(best: PlanOption, demand: Demand) -> int:
+def _most_pods(best: PlanOption, request: PlanRequest) -> int:
     """Those planned and more for bursts, as far as there are GPUs."""
     wanted = math.ceil(best.replicas * BURST)
-    if demand.max_gpus is None:
+    if request.max_gpus is None:
         return wanted
-    return min(wanted, demand.max_gpus * best.candidate.gpu_slice.max_per_gpu)
+    return min(wanted, request.max_gpus * best.candidate.gpu_slice.max_per_gpu)
 
 
 def _release_bytes(candidate: PlanCandidate) -> int:
@@ -89,7 +91,7 @@ def _release_bytes(candidate: PlanCandidate) -> int:
     return candidate.weight_bytes if candidate.precision == "float16" else 2 * candidate.weight_bytes
 
 
-def _binding(options: Sequence[PlanOption], demand: Demand) -> str:
+def _binding(options: Sequence[PlanOption], request: PlanRequest) -> str:
     """What stands in the way, of the candidate that comes closest."""
     if all(option.capacity is None for option in options):
         smallest = min(options, key=lambda option: option.candidate.weight_bytes)
@@ -101,11 +103,11 @@ def _binding(options: Sequence[PlanOption], demand: Demand) -> str:
     over = [option for option in options if option.gpus]
     if over:
         fewest = min(option.gpus for option in over)
-        return f"GPUs: {fewest} would do, --max-gpus is {demand.max_gpus}"
+        return f"GPUs: {fewest} would do, --max-gpus is {request.max_gpus}"
     fastest = min(option.capacity.alone_s for option in options if option.capacity is not None)
-    if fastest <= demand.p99_s:
+    if fastest <= request.slo.p99_s:
         return f"latency: a long text alone takes {milliseconds(fastest)}, which leaves no room for a load"
     return (
         f"latency: a long text alone takes {milliseconds(fastest)} on the fastest of these, at any price; the "
-        f"objective is {milliseconds(demand.p99_s)}"
+        f"objective is {milliseconds(request.slo.p99_s)}"
     )

@@ -12,7 +12,7 @@ from knative.planner.formatting import counted, gibibytes, milliseconds
 from knative.planner.hardware.derive import MEMORY_FRACTION
 from knative.planner.hardware.gpus import GIB
 from knative.planner.options import band_of
-from knative.planner.request import CapacityPlan, Demand, PlanOption, Sizing
+from knative.planner.request import CapacityPlan, PlanOption, PlanRequest, Sizing
 from knative.simulator.cluster.pods import TransformerModel
 
 GB = 1e9
@@ -45,7 +45,7 @@ def details(plan: CapacityPlan) -> Iterator[str]:
         return
     best = plan.options[0]
     yield from _memory(best)
-    yield from _load(best, plan.demand)
+    yield from _load(best, plan.request)
     yield from _sizes(plan.sizes, best)
     yield from _certainty(best)
 
@@ -53,7 +53,7 @@ def details(plan: CapacityPlan) -> Iterator[str]:
 def to_json(plan: CapacityPlan) -> dict[str, Any]:
     """The plan for programs; profiles by name."""
     return {
-        "demand": dataclasses.asdict(plan.demand),
+        "request": dataclasses.asdict(plan.request),
         "options": [_option_json(option) for option in plan.options],
         "sizes": dataclasses.asdict(plan.sizes) if plan.sizes else None,
         "binding": plan.binding,
@@ -101,12 +101,12 @@ def _memory(best: PlanOption) -> Iterator[str]:
         )
 
 
-def _load(best: PlanOption, demand: Demand) -> Iterator[str]:
+def _load(best: PlanOption, request: PlanRequest) -> Iterator[str]:
     if best.capacity is None:
         return
     yield (
-        f"Load: {demand.qps:g} requests/s, {demand.misses_per_s:,.0f} of them misses; a pod does "
-        f"{best.capacity.rate:,.0f} within the objective, planned with {demand.load:.0%} of that."
+        f"Load: {request.workload.qps:g} requests/s, {request.workload.misses_per_s:,.0f} of them misses; a pod does "
+        f"{best.capacity.rate:,.0f} within the objective, planned with {request.target_utilization:.0%} of that."
     )
 
 
@@ -148,19 +148,19 @@ def _certainty(best: PlanOption) -> Iterator[str]:
 
 
 def _impossible(plan: CapacityPlan) -> Iterator[str]:
-    demand, nearest = plan.demand, plan.nearest
-    yield f"No option meets {milliseconds(demand.p99_s)} at {demand.qps:g} requests/s."
+    request, nearest = plan.request, plan.nearest
+    yield f"No option meets {milliseconds(request.slo.p99_s)} at {request.workload.qps:g} requests/s."
     yield f"What binds: {plan.binding}."
     if nearest is None:
         yield "Nothing near it can be met either."
         return
     best = plan.nearest_options[0]
-    fewer = nearest.qps < demand.qps and demand.max_gpus is not None
-    most = f", the most that {counted(demand.max_gpus or 0, 'GPU')} can do," if fewer else ""
+    fewer = nearest.workload.qps < request.workload.qps and request.max_gpus is not None
+    most = f", the most that {counted(request.max_gpus or 0, 'GPU')} can do," if fewer else ""
     yield (
-        f"Nearest that can be met: {nearest.qps:g} requests/s{most} within {milliseconds(nearest.p99_s)}, with "
-        f"{counted(best.replicas, 'pod')} on {counted(best.gpus, 'GPU')} ({best.candidate.label}) at {best.cost:.2f} "
-        "per hour."
+        f"Nearest that can be met: {nearest.workload.qps:g} requests/s{most} within "
+        f"{milliseconds(nearest.slo.p99_s)}, with {counted(best.replicas, 'pod')} on {counted(best.gpus, 'GPU')} "
+        f"({best.candidate.label}) at {best.cost:.2f} per hour."
     )
 
 

@@ -1,9 +1,9 @@
-"""What is asked of a deployment, and what a plan answers, as frozen values."""
+"""The planner's input and output as frozen values: workload, SLO, candidates, options and the plan."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from knative.planner.errors import PlanError
 from knative.planner.hardware.gpus import GpuModel, GpuSlice
@@ -12,51 +12,81 @@ from knative.simulator.load.workload import Traffic
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """The load and its objective."""
+class ServiceWorkload:
+    """The load of the service."""
 
     qps: float
     """Requests per second, hits included."""
-    p99_s: float
-    """Seconds within which 99 of 100 requests are answered, hits included."""
     hit_rate: float = 0.0
     """Share of requests that the cache answers."""
     traffic: Traffic = field(default_factory=Traffic)
-    max_sequence_tokens: int = 512
-    """Tokens of a slot: longest prompt and answer together."""
-    load: float = 0.8
-    """Of what a pod can do within the objective, how much to plan with: the rest is for bursts and lost pods."""
-    max_gpus: int | None = None
-    """GPUs that may be taken; None: any number."""
-    seed: int = 0
+    """Lengths of the texts."""
 
     def __post_init__(self) -> None:
-        """Refuse what nobody can ask (PlanError)."""
-        rules = (
-            (0 < self.qps < math.inf, "qps must be a number above 0"),
-            (0 < self.p99_s < math.inf, "p99 must be a number of ms above 0"),
-            (
-                0 <= self.hit_rate < 1,
-                "hit rate must be at least 0 and below 1: without misses nothing is to plan",
-            ),
-            (self.max_sequence_tokens >= 16, "tokens of a slot must be at least 16"),
-            (0 < self.load <= 1, "load must be above 0 and at most 1"),
-            (self.max_gpus is None or self.max_gpus >= 1, "GPUs must be at least 1"),
-            (self.seed >= 0, "seed must be at least 0"),
-        )
-        for holds, derivation in rules:
-            if not holds:
-                raise PlanError(derivation)
+        """Check the numbers (PlanError)."""
+        if not 0 < self.qps < math.inf:
+            raise PlanError("qps must be a number above 0")
+        if not 0 <= self.hit_rate < 1:
+            raise PlanError("hit rate must be at least 0 and below 1: without misses nothing is to plan")
 
     @property
     def misses_per_s(self) -> float:
-        """Requests that reach the predictor."""
+        """Requests per second that reach the predictor."""
         return self.qps * (1 - self.hit_rate)
 
     @property
     def miss_percentile(self) -> float:
-        """Percentile of the misses' latency that is the P99 of all requests, since hits take next to nothing."""
+        """Percentile of the misses' latency that is the P99 of all requests: hits take next to no time."""
         return max(0.0, 100 * (1 - 0.01 / (1 - self.hit_rate)))
+
+
+@dataclass(frozen=True, slots=True)
+class SLO:
+    """The service level objective."""
+
+    p99_s: float
+    """Seconds within which 99 % of all requests are answered, hits included."""
+
+    def __post_init__(self) -> None:
+        """Check the number (PlanError)."""
+        if not 0 < self.p99_s < math.inf:
+            raise PlanError("p99 must be a number of ms above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What is to be planned: a workload, its SLO, and the limits of the plan."""
+
+    workload: ServiceWorkload
+    slo: SLO
+    max_sequence_tokens: int = 512
+    """Tokens of a slot: longest prompt and answer together."""
+    target_utilization: float = 0.8
+    """Share of a pod's capacity to plan with; the rest is for bursts and failed pods."""
+    max_gpus: int | None = None
+    """GPUs that may be taken; None: any number."""
+    seed: int = 0
+    """Of the simulations."""
+
+    def __post_init__(self) -> None:
+        """Check the limits (PlanError)."""
+        rules = (
+            (self.max_sequence_tokens >= 16, "tokens of a slot must be at least 16"),
+            (0 < self.target_utilization <= 1, "load must be above 0 and at most 1"),
+            (self.max_gpus is None or self.max_gpus >= 1, "GPUs must be at least 1"),
+            (self.seed >= 0, "seed must be at least 0"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                raise PlanError(rule)
+
+    def with_p99(self, p99_s: float) -> PlanRequest:
+        """The same with another objective, seconds."""
+        return replace(self, slo=SLO(p99_s))
+
+    def with_qps(self, qps: float) -> PlanRequest:
+        """The same with another load, requests per second."""
+        return replace(self, workload=replace(self.workload, qps=qps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +171,12 @@ class Sizing:
 class CapacityPlan:
     """Every option, the best first, and what goes with the best."""
 
-    demand: Demand
+    request: PlanRequest
     options: tuple[PlanOption, ...]
     sizes: Sizing | None
     """None if nothing is feasible."""
     binding: str = ""
     """If nothing is feasible: what stands in the way."""
-    nearest: Demand | None = None
-    """If nothing is feasible: the closest demand that is, with its own options first in ``nearest_options``."""
+    nearest: PlanRequest | None = None
+    """If nothing is feasible: the closest request that is; its options are ``nearest_options``."""
     nearest_options: tuple[PlanOption, ...] = ()

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from knative.former_names import refuse_former_names
 from protocol.release import DecoderShape
 from protocol.validation import STRICT, validate
 
@@ -227,19 +228,10 @@ def read_profile(document: object, place: str) -> PredictorProfile:
             raise ProfileError(
                 f"{place}: schema must be {PROFILE_SCHEMA}: measure it again with `yiwen profile`"
             )
-        _refuse_former_names(document, place)
-        _refuse_former_names(document.get("step"), f"{place}.step")
+        refuse_former_names(document, RENAMED_FIELDS, place=place, error=ProfileError)
+        refuse_former_names(document.get("step"), RENAMED_FIELDS, place=f"{place}.step", error=ProfileError)
         document = {name: value for name, value in document.items() if name != "schema"}
     return validate(PredictorProfile, document, place=place, error=ProfileError)
-
-
-def _refuse_former_names(document: object, place: str) -> None:
-    for name in document if isinstance(document, Mapping) else ():
-        if name in RENAMED_FIELDS:
-            raise ProfileError(
-                f"{place} has the unknown field {name}, did you mean {RENAMED_FIELDS[name]}? Rename it, or measure "
-                "again with `yiwen profile`"
-            )
 
 
 def _bracket(axis: tuple[int, ...], value: float) -> tuple[int, float]:

@@ -107,7 +107,7 @@ class _Simulation:
             up_to += predictor.share
             self._predictors.append(_Routed(self._predictor(predictor), up_to))
         self._front = self._transformer(scenario.transformer) if scenario.transformer else None
-        for time in scenario.losses:
+        for time in scenario.pod_failures:
             self._clock.call_at(time, lambda _: self._predictors[0].service.deployment.kill_oldest_pod())
         self._clock.call_at(SAMPLE_SECONDS, self._sample)
 
@@ -181,7 +181,7 @@ class _Simulation:
             cold_start=predictor.cold_start, rng=self._rng, make_pod=make,
             on_end=self._to_predictor.pass_back,
         )  # fmt: skip
-        service.start(predictor.initial)
+        service.start(predictor.initial_pods)
         return service
 
     def _transformer(self, transformer: TransformerService) -> SimulatedService:
@@ -195,7 +195,7 @@ class _Simulation:
             self._clock, transformer.scaling, self._scenario.autoscaler, slices=SlicePool(self._clock, None),
             cold_start=transformer.cold_start, rng=self._rng, make_pod=make, on_end=self._service_done,
         )  # fmt: skip
-        service.start(transformer.initial)
+        service.start(transformer.initial_pods)
         return service
 
     def _route_to_service(self, request: SimulatedRequest) -> None:

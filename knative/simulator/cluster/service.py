@@ -51,14 +51,14 @@ class SimulatedService:
         self.decision: Decision | None = None
         self.revision.on_first_request = self._first_request
 
-    def start(self, initial: int | None) -> None:
+    def start(self, initial_pods: int | None) -> None:
         """Have the first pods ready, and the autoscaler at work.
 
         Args:
-            initial: how many; None: the fewest that the revision starts with.
+            initial_pods: how many; None: the fewest that the revision starts with.
         """
         fewest = max(self._scaling.min_scale, self._scaling.initial_scale)
-        self.kpa.replicas = fewest if initial is None else initial
+        self.kpa.replicas = fewest if initial_pods is None else initial_pods
         self.deployment.start_ready(self.kpa.replicas)
         if not self.kpa.replicas:  # an autoscaler that went to zero has seen that nobody asks
             self.kpa.observe(self._clock.now, Stat())

@@ -1,9 +1,9 @@
-"""What threads run on: a core of their own, or the cores of a node that all pods share.
+"""CPU time of threads: on a dedicated core, or on the cores of a node that all pods share.
 
-A thread sees one clock, the seconds of processor time that it has had, and says until when on that clock it works.
-On a core of its own that clock is everybody's. On shared cores threads wait for a core, first come first served, and
-give it up after a time slice if another one waits: what Linux does with threads of equal weight, whose wake-up does
-not end the slice of the thread that runs (EEVDF with RUN_TO_PARITY, ``kernel/sched/fair.c``, since Linux 6.6).
+Each thread has a clock of its own, the CPU time that it has had, and schedules a callback for a time on that clock.
+On a dedicated core this is the simulation's clock. On shared cores threads wait in a FIFO run queue, and give their
+core up at the end of a time slice if another thread waits. Linux treats threads of equal weight so: a thread that
+wakes up does not preempt the running one (EEVDF with RUN_TO_PARITY, ``kernel/sched/fair.c``, since Linux 6.6).
 """
 
 from __future__ import annotations
@@ -18,316 +18,320 @@ from typing import Any
 from knative.simulator.engine.events import Clock
 
 Callback = Callable[[Any], None]
-ROUNDING_S = 1e-9
-"""Times that differ by less are one."""
+TIME_TOLERANCE_S = 1e-9
+"""Times that differ by less are equal."""
 
 
 class EventLoop(ABC):
-    """A thread that does one thing after the other, in the order they came."""
+    """An event loop: runs tasks one after the other, in the order of their submission."""
 
     __slots__ = ()
 
     @abstractmethod
-    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
-        """Have ``seconds`` of processor time spent, then ``what(argument)`` called."""
+    def submit(self, seconds: float, callback: Callback, argument: object = None) -> None:
+        """Add a task of ``seconds`` of CPU time, after which ``callback(argument)`` is called."""
 
     @abstractmethod
     def cancel_all(self) -> list[Any]:
-        """Forget all there is to do; returns the arguments."""
+        """Cancel all tasks; returns their arguments."""
 
 
 class Processor(ABC):
-    """One thread's processor time."""
+    """The CPU time of one thread."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def now(self) -> float:
-        """Seconds of processor time that the thread has had."""
+        """CPU time of the thread, seconds."""
 
     @abstractmethod
-    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
-        """Work until :attr:`now` is ``time``, then call ``what(argument)``, which may give more work.
+    def call_at(self, time: float, callback: Callback, argument: object = None) -> None:
+        """Compute until :attr:`now` is ``time``, then call ``callback(argument)``.
 
-        Work that was given before and is not done is forgotten.
+        The callback may call this method again. A call replaces one whose time has not come.
         """
 
     @abstractmethod
     def cancel(self) -> None:
-        """Work no more, and call nobody."""
+        """Stop computing; the callback is not called."""
 
     @abstractmethod
     def event_loop(self) -> EventLoop:
-        """An event loop that has this processor to itself."""
+        """A new event loop, which must be the only user of this thread."""
 
 
 class DedicatedCore(Processor):
-    """A core that nobody else uses. Its clock also runs while the thread has nothing to do."""
+    """A core with a single thread. Its clock is the simulation's, and runs while the thread is idle too."""
 
-    __slots__ = ("_clock", "_number")
+    __slots__ = ("_clock", "_generation")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._number = 0
-        """Of the event that counts: forgotten work leaves its own event behind."""
+        self._generation = 0
+        """Number of the valid event; events of replaced calls stay in the queue and are ignored."""
 
     @property
     def now(self) -> float:
         return self._clock.now
 
-    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
-        self._number += 1
-        self._clock.call_at(time, self._done, (self._number, what, argument))
+    def call_at(self, time: float, callback: Callback, argument: object = None) -> None:
+        self._generation += 1
+        self._clock.call_at(time, self._run, (self._generation, callback, argument))
 
     def cancel(self) -> None:
-        self._number += 1
+        self._generation += 1
 
     def event_loop(self) -> EventLoop:
         return _DedicatedEventLoop(self._clock)
 
-    def _done(self, work: tuple[int, Callback, object]) -> None:
-        number, what, argument = work
-        if number == self._number:
-            what(argument)
+    def _run(self, event: tuple[int, Callback, object]) -> None:
+        generation, callback, argument = event
+        if generation == self._generation:
+            callback(argument)
 
 
 class _DedicatedEventLoop(EventLoop):
-    """On a core of its own everything's end is known when it comes. Most events of most simulations are these."""
+    """An event loop on a dedicated core: the end of a task is known at its submission.
 
-    __slots__ = ("_clock", "_drops", "_free_at", "_todo")
+    Most events of most simulations are of this kind, so it has no processor in between.
+    """
+
+    __slots__ = ("_clock", "_free_at", "_generation", "_tasks")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._free_at = 0.0
-        self._todo: deque[tuple[Callback, object]] = deque()
-        self._drops = 0
-        """What was dropped leaves its events behind; they know the number before."""
+        self._tasks: deque[tuple[Callback, object]] = deque()
+        self._generation = 0
+        """Number of cancellations; events of cancelled tasks stay in the queue and are ignored."""
 
-    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
+    def submit(self, seconds: float, callback: Callback, argument: object = None) -> None:
         now = self._clock.now
         self._free_at = (self._free_at if self._free_at > now else now) + seconds
-        self._todo.append((what, argument))
-        self._clock.call_at(self._free_at, self._did, self._drops)
+        self._tasks.append((callback, argument))
+        self._clock.call_at(self._free_at, self._finish_task, self._generation)
 
     def cancel_all(self) -> list[Any]:
-        arguments = [argument for _, argument in self._todo]
-        self._drops += 1
-        self._todo.clear()
+        arguments = [argument for _, argument in self._tasks]
+        self._generation += 1
+        self._tasks.clear()
         self._free_at = 0.0
         return arguments
 
-    def _did(self, drops: int) -> None:
-        if drops == self._drops:
-            what, argument = self._todo.popleft()
-            what(argument)
+    def _finish_task(self, generation: int) -> None:
+        if generation == self._generation:
+            callback, argument = self._tasks.popleft()
+            callback(argument)
 
 
 @dataclass(frozen=True, slots=True)
 class CoreSpeeds:
-    """How fast cores are over time, beside those that work was measured on: others share a virtual machine's."""
+    """Speed of cores over time, relative to the machine of the measurements: hypervisors take CPU time away."""
 
     values: tuple[float, ...] = (1.0,)
-    """Above 0; the last one goes on."""
+    """Above 0; the last one holds from its time on."""
     seconds: float = 1.0
-    """That each of them lasts."""
+    """Duration of each value."""
 
     def at(self, time: float) -> float:
-        """At so many seconds from the start."""
+        """The speed ``time`` seconds after the start."""
         return self.values[min(int(time / self.seconds), len(self.values) - 1)]
 
 
 class CorePool:
-    """Some cores, and the threads that wait for one."""
+    """The cores of a node, and the run queue of threads that wait for one."""
 
     def __init__(self, clock: Clock, count: int, slice_seconds: float, speeds: CoreSpeeds) -> None:
         """Idle cores.
 
         Args:
             clock: the simulation's.
-            count: how many.
-            slice_seconds: how long a thread keeps its core while others wait.
+            count: number of cores.
+            slice_seconds: time slice of a thread while others wait.
             speeds: of all cores over time.
         """
         self.clock = clock
         self._idle = count
         self._slice_seconds = slice_seconds
         self._speeds = speeds
-        self._waiting: deque[SharedCoreThread] = deque()
+        self._run_queue: deque[SharedCoreThread] = deque()
 
     def thread(self) -> SharedCoreThread:
-        """A new thread without work."""
+        """A new idle thread."""
         return SharedCoreThread(self)
 
-    def enter(self, thread: SharedCoreThread) -> None:
-        """Give a thread a core, now or when its turn comes."""
+    def enqueue(self, thread: SharedCoreThread) -> None:
+        """Run a thread on an idle core, or put it into the run queue."""
         if self._idle:
             self._idle -= 1
             thread.run(self.clock.now + self._slice_seconds)
         else:
-            self._waiting.append(thread)
+            self._run_queue.append(thread)
 
-    def leave(self) -> None:
-        """A thread has given up its core."""
+    def release(self) -> None:
+        """Free a thread's core, and run the next thread on it."""
         self._idle += 1
-        if self._waiting:
-            self.enter(self._waiting.popleft())
+        if self._run_queue:
+            self.enqueue(self._run_queue.popleft())
 
     @property
     def speed(self) -> float:
-        """Seconds of work that a core does in a second now."""
+        """Seconds of work that a core does per second now."""
         return self._speeds.at(self.clock.now)
 
-    def forget(self, thread: SharedCoreThread) -> None:
-        """A thread does not wait any more."""
-        self._waiting.remove(thread)
+    def remove(self, thread: SharedCoreThread) -> None:
+        """Take a thread out of the run queue."""
+        self._run_queue.remove(thread)
 
-    def next_slice(self) -> float | None:
-        """When a thread's next time slice ends; None if it is another one's turn."""
-        return None if self._waiting else self.clock.now + self._slice_seconds
+    def next_slice_end(self) -> float | None:
+        """End of another time slice for the running thread; None if a thread waits for its core."""
+        return None if self._run_queue else self.clock.now + self._slice_seconds
 
 
 class _State(Enum):
     IDLE = auto()
     WAITING = auto()
     RUNNING = auto()
-    CALLING = auto()
-    """Its work is done, and who is told of it may give more."""
+    IN_CALLBACK = auto()
+    """Its time has come, and the callback may ask for more."""
 
 
 class SharedCoreThread(Processor):
-    """A thread on shared cores. Its clock stands still while it waits for one, and goes at its core's speed."""
+    """A thread on shared cores. Its clock stands while it waits for a core, and runs at the core's speed."""
 
     __slots__ = (
+        "_call_time",
+        "_callback",
         "_cores",
-        "_done_at",
-        "_number",
-        "_since",
-        "_slice_ends",
+        "_cpu_time",
+        "_generation",
+        "_slice_end",
         "_speed",
         "_state",
-        "_used",
-        "_work",
+        "_updated_at",
     )
 
     def __init__(self, cores: CorePool) -> None:
         self._cores = cores
         self._state = _State.IDLE
-        self._used = 0.0
-        """Seconds of processor time, up to ``_since``."""
-        self._since = 0.0
-        """When, on everybody's clock."""
-        self._slice_ends = 0.0
+        self._cpu_time = 0.0
+        """Seconds, as of ``_updated_at``."""
+        self._updated_at = 0.0
+        """On the simulation's clock."""
+        self._slice_end = 0.0
         self._speed = 1.0
-        """Since ``_since``."""
-        self._work: tuple[Callback, object] | None = None
-        self._done_at = 0.0
-        """When the work is done, on its own clock."""
-        self._number = 0
-        """Of the event that counts: forgotten work leaves its own event behind."""
+        """Since ``_updated_at``."""
+        self._callback: tuple[Callback, object] | None = None
+        self._call_time = 0.0
+        """When to call it, on this thread's clock."""
+        self._generation = 0
+        """Number of the valid event; events of replaced calls stay in the queue and are ignored."""
 
     @property
     def now(self) -> float:
-        running = self._cores.clock.now - self._since if self._state is _State.RUNNING else 0.0
-        return self._used + running * self._speed
+        elapsed = self._cores.clock.now - self._updated_at if self._state is _State.RUNNING else 0.0
+        return self._cpu_time + elapsed * self._speed
 
-    def call_at(self, time: float, what: Callback, argument: object = None) -> None:
-        self._work, self._done_at = (what, argument), time
+    def call_at(self, time: float, callback: Callback, argument: object = None) -> None:
+        self._callback, self._call_time = (callback, argument), time
         if self._state is _State.IDLE:
             self._state = _State.WAITING
-            self._cores.enter(self)
+            self._cores.enqueue(self)
         elif self._state is _State.RUNNING:
-            self._count()
-            self._go_on()
+            self._update()
+            self._schedule_pause()
 
     def cancel(self) -> None:
-        self._work = None
+        self._callback = None
         if self._state is _State.WAITING:
-            self._cores.forget(self)
+            self._cores.remove(self)
             self._state = _State.IDLE
         elif self._state is _State.RUNNING:
-            self._count()
-            self._leave(_State.IDLE)
+            self._update()
+            self._leave_core(_State.IDLE)
 
     def event_loop(self) -> EventLoop:
         return _SharedEventLoop(self)
 
-    def run(self, slice_ends: float) -> None:
-        """Work until then at least; it is this thread's turn."""
+    def run(self, slice_end: float) -> None:
+        """Begin a time slice that lasts until ``slice_end``."""
         self._state = _State.RUNNING
-        self._since = self._cores.clock.now
-        self._slice_ends = slice_ends
-        self._go_on()
+        self._updated_at = self._cores.clock.now
+        self._slice_end = slice_end
+        self._schedule_pause()
 
-    def _go_on(self) -> None:
-        self._number += 1
+    def _schedule_pause(self) -> None:
+        self._generation += 1
         self._speed = self._cores.speed
-        done = self._since + max(0.0, self._done_at - self._used) / self._speed
-        self._cores.clock.call_at(min(done, self._slice_ends), self._pause, self._number)
+        call_time = self._updated_at + max(0.0, self._call_time - self._cpu_time) / self._speed
+        self._cores.clock.call_at(min(call_time, self._slice_end), self._pause, self._generation)
 
-    def _pause(self, number: int) -> None:
-        """The work is done, or the slice is over."""
-        if number != self._number:
+    def _pause(self, generation: int) -> None:
+        """The time of the call has come, or the time slice has ended."""
+        if generation != self._generation:
             return
-        self._count()
-        if self._work is not None and self._done_at - self._used < ROUNDING_S:
-            self._used = self._done_at
+        self._update()
+        if self._callback is not None and self._call_time - self._cpu_time < TIME_TOLERANCE_S:
+            self._cpu_time = self._call_time
             self._call()
-        if self._work is None:
-            self._leave(_State.IDLE)
+        if self._callback is None:
+            self._leave_core(_State.IDLE)
             return
-        if self._slice_ends - self._since < ROUNDING_S:
-            following = self._cores.next_slice()
-            if following is None:
-                self._leave(_State.WAITING)
-                self._cores.enter(self)
+        if self._slice_end - self._updated_at < TIME_TOLERANCE_S:
+            slice_end = self._cores.next_slice_end()
+            if slice_end is None:
+                self._leave_core(_State.WAITING)
+                self._cores.enqueue(self)
                 return
-            self._slice_ends = following
-        self._go_on()
+            self._slice_end = slice_end
+        self._schedule_pause()
 
     def _call(self) -> None:
-        assert self._work is not None
-        (what, argument), self._work = self._work, None
-        self._state = _State.CALLING
-        what(argument)
+        assert self._callback is not None
+        (callback, argument), self._callback = self._callback, None
+        self._state = _State.IN_CALLBACK
+        callback(argument)
         self._state = _State.RUNNING
 
-    def _count(self) -> None:
+    def _update(self) -> None:
+        """Bring the thread's clock up to date."""
         now = self._cores.clock.now
-        self._used += (now - self._since) * self._speed
-        self._since = now
+        self._cpu_time += (now - self._updated_at) * self._speed
+        self._updated_at = now
 
-    def _leave(self, state: _State) -> None:
-        self._number += 1
+    def _leave_core(self, state: _State) -> None:
+        self._generation += 1
         self._state = state
-        self._cores.leave()
+        self._cores.release()
 
 
 class _SharedEventLoop(EventLoop):
-    """When something ends is known once its turn has come."""
+    """An event loop on a processor: the end of a task is known when it begins."""
 
-    __slots__ = ("_processor", "_todo")
+    __slots__ = ("_processor", "_tasks")
 
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
-        self._todo: deque[tuple[float, Callback, object]] = deque()
+        self._tasks: deque[tuple[float, Callback, object]] = deque()
 
-    def submit(self, seconds: float, what: Callback, argument: object = None) -> None:
-        self._todo.append((seconds, what, argument))
-        if len(self._todo) == 1:
-            self._begin()
+    def submit(self, seconds: float, callback: Callback, argument: object = None) -> None:
+        self._tasks.append((seconds, callback, argument))
+        if len(self._tasks) == 1:
+            self._begin_task()
 
     def cancel_all(self) -> list[Any]:
-        arguments = [argument for *_, argument in self._todo]
-        self._todo.clear()
+        arguments = [argument for *_, argument in self._tasks]
+        self._tasks.clear()
         self._processor.cancel()
         return arguments
 
-    def _begin(self) -> None:
-        self._processor.call_at(self._processor.now + self._todo[0][0], self._did)
+    def _begin_task(self) -> None:
+        self._processor.call_at(self._processor.now + self._tasks[0][0], self._finish_task)
 
-    def _did(self, _: object) -> None:
-        _, what, argument = self._todo.popleft()
-        if self._todo:
-            self._begin()
-        what(argument)
+    def _finish_task(self, _: object) -> None:
+        _, callback, argument = self._tasks.popleft()
+        if self._tasks:
+            self._begin_task()
+        callback(argument)

@@ -30,7 +30,7 @@ class PredictorService:
     """Sequences that decode together, as ``YIWEN_SLOTS``; 0: the profile's."""
     queue_tokens: int = QUEUE_TOKENS
     cold_start: ColdStart = field(default_factory=ColdStart)
-    initial: int | None = None
+    initial_pods: int | None = None
     """Pods that are ready at the start; None: as many as the fewest the manifest allows."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class TransformerService:
     scaling: RevisionScaling
     model: TransformerModel = field(default_factory=TransformerModel)
     cold_start: ColdStart = field(default_factory=lambda: ColdStart(drain_seconds=0.0))
-    initial: int | None = None
+    initial_pods: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Scenario:
     """In whatever currency."""
     slo_s: float = 0.8
     """An answer in time: goodput counts these."""
-    losses: tuple[float, ...] = ()
+    pod_failures: tuple[float, ...] = ()
     """Seconds at which a predictor's pod dies."""
     seed: int = 0
 
@@ -120,7 +120,7 @@ class Scenario:
             (self.slices is None or self.slices >= 1, "slices must be at least 1"),
             (self.price_per_slice_hour >= 0, "price_per_slice_hour must not be negative"),
             (self.slo_s > 0, "slo_s must be above 0"),
-            (all(time >= 0 for time in self.losses), "losses must be times of at least 0"),
+            (all(time >= 0 for time in self.pod_failures), "pod_failures must be times of at least 0"),
             (
                 self.transformer is not None or self.cache.kind == "none",
                 "a cache needs a transformer: add one to the manifest, or take the cache out",

@@ -1,4 +1,4 @@
-"""A scenario from a YAML file, or from the options of the command line, which come to the same document.
+"""Reads a scenario from a YAML file, or from command-line options, which come to the same document.
 
 ::
 
@@ -14,7 +14,7 @@
     cache: {kind: zipf, texts: 100000, exponent: 1.0}
     canary: {profile: new.json, percent: 10}   # and release, to refuse a profile of another one
     cold_start: {schedule_seconds: 1, pull_seconds: 20}
-    losses: [120]
+    pod_failures: [120]                    # optional: seconds at which a predictor pod dies
     node: {cores: 2, hop_seconds: 0.0005}  # optional: all pods share one machine's cores
 
 Paths are relative to the file. A GPU that the manifest asks for must be the one that the profile is of.
@@ -25,22 +25,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from knative.autoscaler.annotations import RevisionScaling, revision_scaling
 from knative.autoscaler.config import AutoscalerConfig
 from knative.autoscaler.kpa import KPA
 from knative.autoscaler.manifests import ScalableComponent, read_autoscaler_config, read_components
 from knative.errors import ConfigError
-from knative.fields import Fields, FieldsError
+from knative.former_names import refuse_former_names
 from knative.profiling.profile import PredictorProfile, ProfileError, load_profile
 from knative.simulator.cluster.deployment import ColdStart
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.errors import SimulationError
 from knative.simulator.load.workload import CacheModel, Traffic
 from knative.simulator.scenarios.gpu_limits import check_limits
+from knative.simulator.scenarios.manifest_file import read_manifest
 from knative.simulator.scenarios.scenario import (
     QUEUE_TOKENS,
     Node,
@@ -48,20 +50,70 @@ from knative.simulator.scenarios.scenario import (
     Scenario,
     TransformerService,
 )
-from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
+from protocol.validation import StrictModel, validate
 
-_Numbers = TypeVar("_Numbers", Traffic, CacheModel, ColdStart, TransformerModel)
+RENAMED_FIELDS: Mapping[str, str] = {"initial": "initial_pods", "losses": "pod_failures"}
+"""Former names of fields, and their names now."""
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
 
 
-def load_scenario(path: Path, instead: Mapping[str, Any] | None = None) -> Scenario:
-    """Read a scenario's file.
+class ColdStartFields(StrictModel):
+    """Fields of :class:`ColdStart` that differ from its defaults."""
+
+    schedule_seconds: Seconds | None = None
+    pull_seconds: Seconds | None = None
+    start_seconds: Seconds | None = None
+    """None: the profile's."""
+    drain_seconds: Seconds | None = None
+
+
+class CanaryFields(StrictModel):
+    """A second revision of the predictor."""
+
+    profile: str | None = None
+    """None: the stable revision's."""
+    percent: float | None = Field(default=None, ge=0, le=100)
+    """Of the requests; None: as the manifest says."""
+    release: str | None = None
+
+
+class ScenarioDocument(StrictModel):
+    """The fields of a scenario file; see the module's docstring."""
+
+    manifest: str
+    profile: str
+    name: str | None = None
+    autoscaler: str | None = None
+    release: str | None = None
+    slots: Count | None = None
+    queue_tokens: Count = QUEUE_TOKENS
+    initial_pods: int | None = Field(default=None, ge=0)
+    slices: Count | None = None
+    price_per_slice_hour: float = Field(default=0.0, ge=0)
+    slo_ms: float = Field(default=800.0, ge=0)
+    timeout_s: Seconds = 30.0
+    overhead_ms: float = Field(default=4.0, ge=0)
+    traffic: Traffic = Traffic()
+    cache: CacheModel = CacheModel()
+    transformer: TransformerModel = TransformerModel()
+    cold_start: ColdStartFields = ColdStartFields()
+    canary: CanaryFields = CanaryFields()
+    pod_failures: tuple[Seconds, ...] = ()
+    node: Node | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Read a scenario file.
 
     Args:
         path: of the file.
-        instead: fields that count instead of the file's.
+        overrides: fields that replace those of the file.
 
     Raises:
-        SimulationError: it cannot be read, or breaks a rule; the message names the field.
+        SimulationError: it cannot be read, or is not valid; the message names the field.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -70,7 +122,7 @@ def load_scenario(path: Path, instead: Mapping[str, Any] | None = None) -> Scena
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SimulationError(f"{path} cannot be read as YAML: {error}") from error
     if isinstance(document, Mapping):
-        document = {**document, **(instead or {})}
+        document = {**document, **(overrides or {})}
     return read_scenario(document, path.name, path.parent, name=path.stem)
 
 
@@ -78,89 +130,67 @@ def read_scenario(document: object, place: str, base: Path, *, name: str) -> Sce
     """A scenario from its document.
 
     Args:
-        document: see above.
+        document: what a YAML parser made of the file; fields that are null count as absent.
         place: where it is from, for messages.
         base: directory that paths are relative to.
         name: of the scenario, if the document has none.
 
     Raises:
-        SimulationError: it breaks a rule, or a file that it names does.
+        SimulationError: it is not valid, or a file that it names is not.
     """
+    if isinstance(document, Mapping):
+        refuse_former_names(document, RENAMED_FIELDS, place=place, error=SimulationError)
+        document = {field: value for field, value in document.items() if value is not None}
+    fields = validate(ScenarioDocument, document, place=place, error=SimulationError)
     try:
-        fields = Fields(document, place)
-        scenario = _scenario(fields, base, name)
-        fields.finish()
-    except (FieldsError, ConfigError, ProfileError) as error:
-        raise SimulationError(str(error)) from error
-    return scenario
-
-
-def read_manifest(path: Path) -> str:
-    """YAML of a manifest; a kustomize directory is built with kubectl.
-
-    Raises:
-        SimulationError: it cannot be read or built.
-    """
-    if not path.is_dir():
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise SimulationError(
-                f"{path} does not exist: give an InferenceService's YAML or an overlay's directory"
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise SimulationError(f"{path} cannot be read: {error}") from error
-    try:
-        return build_kustomization(path)
-    except KustomizeError as error:
+        return _scenario(fields, base, fields.name or name)
+    except (ConfigError, ProfileError) as error:
         raise SimulationError(str(error)) from error
 
 
-def _scenario(fields: Fields, base: Path, name: str) -> Scenario:
+def _scenario(fields: ScenarioDocument, base: Path, name: str) -> Scenario:
     config = AutoscalerConfig()
-    if fields.has("autoscaler"):
-        config = read_autoscaler_config(read_manifest(base / fields.text("autoscaler")))
-    manifest = base / fields.text("manifest")
+    if fields.autoscaler is not None:
+        config = read_autoscaler_config(read_manifest(base / fields.autoscaler))
+    manifest = base / fields.manifest
     text = read_manifest(manifest)
     components = {c.role: c for c in read_components(text, config)}
     predictor = components.get("predictor") or components.get("service")
     if predictor is None:
         raise SimulationError(f"{manifest} has no predictor: add one to its InferenceService")
-    front = components.get("transformer")
+    transformer = components.get("transformer")
     predictors = _predictors(fields, base, predictor, config)
     check_limits(str(manifest), text, [service.profile for service in predictors])
-    slices = fields.integer("slices", least=1, default=0) if fields.has("slices") else None
     return Scenario(
-        name=fields.text("name", name),
+        name=name,
         predictors=predictors,
-        transformer=_transformer(fields, front, config) if front else None,
-        traffic=_numbers(fields, "traffic", Traffic()),
-        cache=_numbers(fields, "cache", CacheModel()),
-        node=_node(fields),
+        transformer=_transformer(fields.transformer, transformer, config) if transformer else None,
+        traffic=fields.traffic,
+        cache=fields.cache,
+        node=fields.node,
         autoscaler=config,
-        timeout_s=_timeout(fields, [c for c in (predictor, front) if c]),
-        overhead_s=fields.number("overhead_ms", default=4.0) / 1000,
-        slices=slices,
-        price_per_slice_hour=fields.number("price_per_slice_hour", default=0.0),
-        slo_s=fields.number("slo_ms", default=800.0) / 1000,
-        losses=fields.numbers("losses", default=()),
-        seed=fields.integer("seed", least=0, default=0),
+        timeout_s=_timeout(fields, [c for c in (predictor, transformer) if c]),
+        overhead_s=fields.overhead_ms / 1000,
+        slices=fields.slices,
+        price_per_slice_hour=fields.price_per_slice_hour,
+        slo_s=fields.slo_ms / 1000,
+        pod_failures=fields.pod_failures,
+        seed=fields.seed,
     )
 
 
 def _predictors(
-    fields: Fields, base: Path, component: ScalableComponent, config: AutoscalerConfig
+    fields: ScenarioDocument, base: Path, component: ScalableComponent, config: AutoscalerConfig
 ) -> tuple[PredictorService, ...]:
+    """The stable revision, the canary, or both with their shares of the requests."""
     stable = _predictor(fields, base, component, config)
-    percent: float = component.canary_traffic_percent or 0
-    profile = stable.profile
-    canary = fields.inner_if_any("canary")
-    if canary is not None:
-        percent = canary.number("percent", most=100.0, default=percent)
-        if canary.has("profile"):
-            profile = _profile(canary, base)
-        _check_release(canary, profile)
-        canary.finish()
+    canary, profile = fields.canary, stable.profile
+    if canary.profile is not None:
+        profile = _profile(canary.profile, base)
+    _check_release(canary.release, profile)
+    percent = canary.percent
+    if percent is None:
+        percent = component.canary_traffic_percent or 0
     if not percent:
         return (stable,)
     newer = dataclasses.replace(
@@ -178,40 +208,39 @@ def _predictors(
 
 
 def _predictor(
-    fields: Fields, base: Path, component: ScalableComponent, config: AutoscalerConfig
+    fields: ScenarioDocument, base: Path, component: ScalableComponent, config: AutoscalerConfig
 ) -> PredictorService:
-    profile = _profile(fields, base)
-    _check_release(fields, profile)
+    profile = _profile(fields.profile, base)
+    _check_release(fields.release, profile)
     return PredictorService(
         name=component.name,
         scaling=_scaling(component, config),
         profile=profile,
-        slots=fields.integer("slots", least=1, default=0) if fields.has("slots") else 0,
-        queue_tokens=fields.integer("queue_tokens", least=1, default=QUEUE_TOKENS),
+        slots=fields.slots or 0,
+        queue_tokens=fields.queue_tokens,
         cold_start=_cold_start(fields, profile),
-        initial=fields.integer("initial", least=0, default=0) if fields.has("initial") else None,
+        initial_pods=fields.initial_pods,
     )
 
 
-def _check_release(fields: Fields, profile: PredictorProfile) -> None:
-    """Refuse a profile of another release than the field beside it names, if there is one."""
-    if fields.has("release") and fields.text("release") != profile.release.id:
+def _check_release(release: str | None, profile: PredictorProfile) -> None:
+    """Refuse a profile of another release than the document names, if it names one."""
+    if release is not None and release != profile.release.id:
         raise SimulationError(
-            f"profile {profile.name} is of release {profile.release.id or 'unknown'}, not of "
-            f"{fields.text('release')}: measure that one with `yiwen profile`, or leave release out to simulate "
-            "with this one's numbers"
+            f"profile {profile.name} is of release {profile.release.id or 'unknown'}, not of {release}: measure that "
+            "one with `yiwen profile`, or leave release out to simulate with this one's numbers"
         )
 
 
-def _cold_start(fields: Fields, profile: PredictorProfile) -> ColdStart:
-    """A process starts as fast as its profile says, unless the scenario does."""
-    return _numbers(fields, "cold_start", ColdStart(start_seconds=profile.start_seconds))
+def _cold_start(fields: ScenarioDocument, profile: PredictorProfile) -> ColdStart:
+    """The start of a process takes as long as its profile says, unless the scenario says otherwise."""
+    given = fields.cold_start.model_dump(exclude_none=True)
+    return ColdStart(**{"start_seconds": profile.start_seconds, **given})
 
 
 def _transformer(
-    fields: Fields, component: ScalableComponent, config: AutoscalerConfig
+    model: TransformerModel, component: ScalableComponent, config: AutoscalerConfig
 ) -> TransformerService:
-    model = _numbers(fields, "transformer", TransformerModel())
     return TransformerService(
         scaling=_scaling(component, config),
         model=model,
@@ -219,22 +248,7 @@ def _transformer(
     )
 
 
-def _node(fields: Fields) -> Node | None:
-    inner = fields.inner_if_any("node")
-    if inner is None:
-        return None
-    usual = Node(cores=1)
-    node = Node(
-        cores=inner.integer("cores", least=1),
-        slice_seconds=inner.number("slice_seconds", default=usual.slice_seconds),
-        hop_seconds=inner.number("hop_seconds", default=usual.hop_seconds),
-    )
-    inner.finish()
-    return node
-
-
-def _profile(fields: Fields, base: Path) -> PredictorProfile:
-    name = fields.text("profile")
+def _profile(name: str, base: Path) -> PredictorProfile:
     return load_profile(base / name if (base / name).exists() else name)
 
 
@@ -247,27 +261,6 @@ def _scaling(component: ScalableComponent, config: AutoscalerConfig) -> Revision
         raise SimulationError(f"{component.name}: {error}") from error
 
 
-def _timeout(fields: Fields, components: list[ScalableComponent]) -> float:
-    """What ends a wait first: the caller, or a revision's own limit."""
-    limits = [float(c.timeout_seconds) for c in components if c.timeout_seconds]
-    return min([fields.number("timeout_s", default=30.0), *limits])
-
-
-def _numbers(fields: Fields, name: str, default: _Numbers) -> _Numbers:
-    """A flat dataclass of numbers and strings, by its own field names and defaults."""
-    inner = fields.inner_if_any(name)
-    if inner is None:
-        return default
-    values: dict[str, Any] = {}
-    given: Mapping[str, Any] = {
-        field.name: getattr(default, field.name) for field in dataclasses.fields(default)
-    }
-    for field, value in given.items():
-        if isinstance(value, str):
-            values[field] = inner.text(field, value)
-        elif isinstance(value, int):
-            values[field] = inner.integer(field, default=value)
-        else:
-            values[field] = inner.number(field, default=value)
-    inner.finish()
-    return type(default)(**values)
+def _timeout(fields: ScenarioDocument, components: list[ScalableComponent]) -> float:
+    """Seconds that a request may take: the caller's timeout or a revision's, whichever is shorter."""
+    return min([fields.timeout_s, *(float(c.timeout_seconds) for c in components if c.timeout_seconds)])

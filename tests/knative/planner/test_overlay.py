@@ -17,8 +17,9 @@ from knative.planner.errors import PlanError
 from knative.planner.hardware.gpus import GPUS
 from knative.planner.overlay import PATCH_FILE, overlay_files
 from knative.planner.plan import make_plan
-from knative.planner.request import CapacityPlan, Demand
-from knative.simulator.scenarios.scenario_file import read_manifest
+from knative.planner.request import CapacityPlan
+from knative.simulator.scenarios.manifest_file import read_manifest
+from tests.knative.planner.requests import plan_request
 from tests.knative.planner.test_gpus import SEVEN_B
 
 BELOW = """
@@ -45,9 +46,9 @@ spec:
 
 @pytest.fixture(scope="module")
 def planned() -> CapacityPlan:
-    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
+    request = plan_request(qps=1500, p99_s=0.8, hit_rate=0.35)
     candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, ())
-    return make_plan([c for c in candidates if (c.gpu_slice.name, c.precision) == ("full", "int8")], demand)
+    return make_plan([c for c in candidates if (c.gpu_slice.name, c.precision) == ("full", "int8")], request)
 
 
 def test_what_was_planned_is_patched_and_nothing_else(planned: CapacityPlan) -> None:

@@ -20,12 +20,13 @@ from knative.planner.hardware.gpus import GPUS
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.planner.request import CapacityPlan, Demand, PlanCandidate
+from knative.planner.request import CapacityPlan, PlanCandidate, PlanRequest
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import PredictorProfile, ProfiledRelease, load_profile
 from knative.simulator.load.arrivals import generate_arrivals
 from knative.simulator.load.workload import CacheModel, Traffic, draw_workload
 from protocol.release import DecoderShape
+from tests.knative.planner.requests import plan_request
 from tests.knative.planner.test_gpus import SEVEN_B
 from tests.knative.profiles import profile
 
@@ -33,7 +34,7 @@ LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), ti
 
 
 def plan(
-    demand: Demand,
+    request: PlanRequest,
     *keys: str,
     model: ModelShape = SEVEN_B,
     parts: Sequence[str] = (),
@@ -41,14 +42,14 @@ def plan(
 ) -> CapacityPlan:
     """A plan with some GPUs, or with the slices of them and the precision that are named."""
     gpus = [GPUS[key] for key in keys or ("h200",)]
-    candidates = make_candidates(model, gpus, demand.max_sequence_tokens, ())
+    candidates = make_candidates(model, gpus, request.max_sequence_tokens, ())
     wanted = [c for c in candidates if precision in (None, c.precision)]
-    return make_plan([c for c in wanted if not parts or c.gpu_slice.name in parts], demand)
+    return make_plan([c for c in wanted if not parts or c.gpu_slice.name in parts], request)
 
 
 @pytest.fixture(scope="module")
 def usual() -> CapacityPlan:
-    return plan(Demand(qps=1500, p99_s=0.8, hit_rate=0.35), "h200", "a100-80")
+    return plan(plan_request(qps=1500, p99_s=0.8, hit_rate=0.35), "h200", "a100-80")
 
 
 def test_the_cheapest_comes_first_and_everyone_else_says_why_not(usual: CapacityPlan) -> None:
@@ -82,7 +83,7 @@ def test_the_best_says_what_goes_with_it(usual: CapacityPlan) -> None:
 
 
 def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> None:
-    demand = Demand(qps=100, p99_s=0.8)
+    request = plan_request(qps=100, p99_s=0.8)
     own = dataclasses.replace(
         load_profile("7b-h200-3g.71gb-int8"), name="mine", kind="measured", derivation=""
     )
@@ -91,7 +92,7 @@ def test_a_measured_profile_of_ones_own_takes_the_place_of_a_derived_one() -> No
     assert taken["h200 3g.71gb int8"] == "mine"
     assert taken["h200 3g.71gb float16"] == "7b-h200-3g.71gb-float16"
     mine = [c for c in candidates if c.profile and c.profile.name == "mine"]
-    assert make_plan(mine, demand).options[0].feasible
+    assert make_plan(mine, request).options[0].feasible
 
 
 def test_what_is_simulated_has_the_slots_that_are_printed() -> None:
@@ -105,7 +106,7 @@ def test_what_is_simulated_has_the_slots_that_are_printed() -> None:
 
 def test_a_measured_profiles_slots_are_not_exceeded() -> None:
     own = dataclasses.replace(load_profile("7b-h200-full-int8"), name="mine", slots=16)
-    best = make_plan(own_candidates(own), Demand(qps=100, p99_s=0.8))
+    best = make_plan(own_candidates(own), plan_request(qps=100, p99_s=0.8))
     assert best.options[0].candidate.slots == 16
     assert best.sizes is not None
     assert best.sizes.container_concurrency == 16
@@ -154,9 +155,9 @@ def test_a_second_profile_of_one_option_is_refused() -> None:
 
 
 def test_texts_that_a_slot_would_cut_are_refused() -> None:
-    demand = Demand(qps=10, p99_s=8, traffic=Traffic(chars=1500))
+    request = plan_request(qps=10, p99_s=8, traffic=Traffic(chars=1500))
     with pytest.raises(PlanError, match=r"takes 2,988 tokens.*a slot has 512: give --max-tokens 2988"):
-        plan(demand, parts=("full",))
+        plan(request, parts=("full",))
 
 
 def test_with_the_slots_that_are_asked_for_next_to_no_text_is_too_long() -> None:
@@ -176,7 +177,7 @@ def test_more_pods_are_tried_while_the_whole_service_misses_the_objective(
 ) -> None:
     p99s = iter([0.9, None, 0.7])
     monkeypatch.setattr(options, "service_p99", lambda _: next(p99s))
-    best = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8").options[0]
+    best = plan(plan_request(qps=100, p99_s=0.8), parts=("full",), precision="int8").options[0]
     assert (best.p99_s, best.replicas, best.gpus) == (0.7, 3, 3)
     assert best.cost == pytest.approx(3 * GPUS["h200"].price)
 
@@ -185,20 +186,20 @@ def test_an_option_whose_whole_service_misses_the_objective_does_not_win(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(options, "service_p99", lambda _: 0.9)
-    impossible = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8")
+    impossible = plan(plan_request(qps=100, p99_s=0.8), parts=("full",), precision="int8")
     assert impossible.sizes is None
     assert impossible.options[0].reason == "too slow: with 4 pods together P99 is 900 ms"
     monkeypatch.setattr(options, "service_p99", lambda _: None)
-    impossible = plan(Demand(qps=100, p99_s=0.8), parts=("full",), precision="int8")
+    impossible = plan(plan_request(qps=100, p99_s=0.8), parts=("full",), precision="int8")
     assert impossible.options[0].reason == "too slow: with 4 pods together more than 1 of 100 fail"
     assert impossible.nearest is None
 
 
 def test_what_cannot_be_among_the_cheapest_is_not_simulated() -> None:
     told: list[str] = []
-    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
+    request = plan_request(qps=1500, p99_s=0.8, hit_rate=0.35)
     candidates = make_candidates(SEVEN_B, [GPUS["h200"], GPUS["a100-80"]], 512, ())
-    ranked = find_options(candidates, demand, told.append)
+    ranked = find_options(candidates, request, told.append)
     skipped = [option for option in ranked if not option.judged]
     assert skipped
     third = sorted(option.cost for option in ranked if option.feasible)[VERIFIED - 1]
@@ -206,38 +207,38 @@ def test_what_cannot_be_among_the_cheapest_is_not_simulated() -> None:
         assert option.cost > third
         assert f"{option.candidate.label}: what a pod can do" not in told
         # and rightly so: its real cost is no less than the bound
-        assert judge(option.candidate, demand).cost >= option.cost
+        assert judge(option.candidate, request).cost >= option.cost
     assert f"{ranked[0].candidate.label}: all {ranked[0].replicas} pods" in told
 
 
 def test_most_replicas_stay_within_the_gpus_that_there_are() -> None:
-    demand = Demand(qps=1500, p99_s=0.8, hit_rate=0.35)
-    free = plan(demand, parts=("full",), precision="int8").sizes
+    request = plan_request(qps=1500, p99_s=0.8, hit_rate=0.35)
+    free = plan(request, parts=("full",), precision="int8").sizes
     assert free is not None
     gpus = free.min_replicas
     assert free.max_replicas > gpus
-    bound = plan(dataclasses.replace(demand, max_gpus=gpus), parts=("full",), precision="int8").sizes
+    bound = plan(dataclasses.replace(request, max_gpus=gpus), parts=("full",), precision="int8").sizes
     assert bound is not None
     assert (bound.min_replicas, bound.max_replicas) == (gpus, gpus)
 
 
 @pytest.mark.parametrize("p99_s", [0.00001, 0.005, 0.05])
 def test_the_nearest_objective_depends_on_what_can_be_had_alone(p99_s: float) -> None:
-    impossible = plan(Demand(qps=1500, p99_s=p99_s), parts=("full",), precision="int8")
+    impossible = plan(plan_request(qps=1500, p99_s=p99_s), parts=("full",), precision="int8")
     alone = impossible.options[0].capacity
     assert alone is not None
     assert impossible.nearest is not None
-    assert alone.alone_s < impossible.nearest.p99_s < 1.2 * alone.alone_s
-    shorter = dataclasses.replace(impossible.nearest, p99_s=impossible.nearest.p99_s / NEAR**2)
+    assert alone.alone_s < impossible.nearest.slo.p99_s < 1.2 * alone.alone_s
+    shorter = impossible.nearest.with_p99(impossible.nearest.slo.p99_s / NEAR**2)
     assert not plan(shorter, parts=("full",), precision="int8").options[0].feasible
 
 
 def test_few_gpus_make_the_nearest_objective_longer() -> None:
-    demand = Demand(qps=1000, p99_s=0.05, max_gpus=4)
-    impossible = plan(demand, parts=("full",), precision="int8")
+    request = plan_request(qps=1000, p99_s=0.05, max_gpus=4)
+    impossible = plan(request, parts=("full",), precision="int8")
     assert impossible.nearest is not None
-    assert impossible.nearest.qps == 1000
-    assert 0.14 < impossible.nearest.p99_s < 1
+    assert impossible.nearest.workload.qps == 1000
+    assert 0.14 < impossible.nearest.slo.p99_s < 1
     assert impossible.nearest_options[0].gpus <= 4
 
 
@@ -253,24 +254,24 @@ def test_where_neither_time_nor_gpus_are_enough_the_most_requests_are_named(
 
 
 def test_an_objective_below_one_texts_own_time_binds_and_the_nearest_is_named() -> None:
-    impossible = plan(Demand(qps=100, p99_s=0.05), parts=("full", "3g.71gb"))
+    impossible = plan(plan_request(qps=100, p99_s=0.05), parts=("full", "3g.71gb"))
     assert impossible.sizes is None
     assert impossible.binding.startswith("latency: a long text alone takes 1")
     assert impossible.nearest is not None
-    assert 0.1 < impossible.nearest.p99_s <= 0.16
+    assert 0.1 < impossible.nearest.slo.p99_s <= 0.16
     assert impossible.nearest_options[0].feasible
 
 
 def test_too_few_gpus_bind_and_the_nearest_load_is_named() -> None:
-    impossible = plan(Demand(qps=10_000, p99_s=0.8, max_gpus=2), parts=("full",))
+    impossible = plan(plan_request(qps=10_000, p99_s=0.8, max_gpus=2), parts=("full",))
     assert impossible.binding.startswith("GPUs: ")
     assert impossible.nearest is not None
-    assert 500 < impossible.nearest.qps < 3000
+    assert 500 < impossible.nearest.workload.qps < 3000
     assert impossible.nearest_options[0].gpus <= 2
 
 
 def test_a_model_that_fits_nowhere_binds_by_memory() -> None:
-    impossible = plan(Demand(qps=1, p99_s=10), "a100-40", model=LARGE)
+    impossible = plan(plan_request(qps=1, p99_s=10), "a100-40", model=LARGE)
     assert impossible.binding.startswith("memory: the weights take 63.")
     assert impossible.nearest is None
 
@@ -279,17 +280,17 @@ def test_a_model_that_fits_nowhere_binds_by_memory() -> None:
     "wrong",
     [
         {"qps": 0}, {"qps": math.inf}, {"qps": math.nan}, {"p99_s": 0}, {"p99_s": math.inf}, {"hit_rate": 1.0},
-        {"load": 0}, {"max_gpus": 0}, {"max_sequence_tokens": 1}, {"seed": -1},
+        {"target_utilization": 0}, {"max_gpus": 0}, {"max_sequence_tokens": 1}, {"seed": -1},
     ],
 )  # fmt: skip
-def test_an_impossible_demand_is_refused(wrong: dict[str, object]) -> None:
+def test_an_impossible_request_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PlanError):
-        Demand(**{"qps": 1.0, "p99_s": 1.0, **wrong})  # type: ignore[arg-type]
+        plan_request(**{"qps": 1.0, "p99_s": 1.0, **wrong})
 
 
 def test_no_candidates_is_an_error() -> None:
     with pytest.raises(PlanError, match="name a GPU, as in --gpu h200"):
-        make_plan((), Demand(qps=1, p99_s=1))
+        make_plan((), plan_request(qps=1, p99_s=1))
     with pytest.raises(PlanError, match="has no slice 5g"):
         slice_of(GPUS["h200"], "5g")
 
@@ -299,16 +300,16 @@ SHORT = Traffic(chars=20, prompt_tokens_per_char=1.0, template_tokens=0, new_tok
 
 def test_capacity_lies_below_what_busy_slots_can_do_and_grows_with_patience() -> None:
     rates = [
-        pod_capacity(profile(), Demand(qps=10, p99_s=seconds, traffic=SHORT)).rate
+        pod_capacity(profile(), plan_request(qps=10, p99_s=seconds, traffic=SHORT)).rate
         for seconds in (0.5, 1.0, 5.0)
     ]
     assert 0 < rates[0] < rates[1] < rates[2] <= 1.1 * max_throughput(profile(), SHORT)
 
 
 def test_hits_let_the_misses_be_later() -> None:
-    assert Demand(qps=1, p99_s=1).miss_percentile == pytest.approx(99.0)
-    assert Demand(qps=1, p99_s=1, hit_rate=0.5).miss_percentile == pytest.approx(98.0)
-    assert Demand(qps=1, p99_s=1, hit_rate=0.995).miss_percentile == 0.0
+    assert plan_request(qps=1, p99_s=1).workload.miss_percentile == pytest.approx(99.0)
+    assert plan_request(qps=1, p99_s=1, hit_rate=0.5).workload.miss_percentile == pytest.approx(98.0)
+    assert plan_request(qps=1, p99_s=1, hit_rate=0.995).workload.miss_percentile == 0.0
 
 
 def test_a_long_text_alone_takes_its_steps() -> None:

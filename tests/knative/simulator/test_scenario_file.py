@@ -67,13 +67,18 @@ def test_the_manifest_says_how_both_services_scale(folder: Path) -> None:
 
 def test_everything_else_may_be_said_in_the_file(folder: Path) -> None:
     scenario = read(
-        folder, slots=2, slices=7, initial=3, slo_ms=500, timeout_s=5, price_per_slice_hour=1.5, losses=[10],
-        traffic={"chars": 100}, cache={"kind": "zipf", "texts": 50, "exponent": 0.9, "ttl_s": 60},
+        folder, slots=2, slices=7, initial_pods=3, slo_ms=500, timeout_s=5, price_per_slice_hour=1.5,
+        pod_failures=[10], traffic={"chars": 100}, cache={"kind": "zipf", "texts": 50, "exponent": 0.9, "ttl_s": 60},
         cold_start={"schedule_seconds": 2, "pull_seconds": 30}, transformer={"hit_seconds": 0.001}, seed=4,
     )  # fmt: skip
     (predictor,) = scenario.predictors
-    assert (predictor.slots, predictor.initial, predictor.cold_start.total) == (2, 3, 37.0)
-    assert (scenario.slices, scenario.slo_s, scenario.timeout_s, scenario.losses) == (7, 0.5, 5.0, (10.0,))
+    assert (predictor.slots, predictor.initial_pods, predictor.cold_start.total) == (2, 3, 37.0)
+    assert (scenario.slices, scenario.slo_s, scenario.timeout_s, scenario.pod_failures) == (
+        7,
+        0.5,
+        5.0,
+        (10.0,),
+    )
     assert (scenario.traffic.chars, scenario.cache.texts, scenario.cache.ttl_s) == (100.0, 50, 60.0)
 
 
@@ -117,6 +122,8 @@ def test_a_file_names_others_relative_to_itself(folder: Path) -> None:
         ),
         ({"slots": 9}, "9 slots are more than the 4 of the profile tiny"),
         ({"slice": 3}, "has the unknown field slice"),
+        ({"losses": [3]}, "scenario has the unknown field losses, did you mean pod_failures"),
+        ({"initial": 3}, "scenario has the unknown field initial, did you mean initial_pods"),
         ({"manifest": "none.yaml"}, "does not exist: give an InferenceService's YAML"),
         ({"profile": "none"}, "none is no profile"),
         ({"traffic": {"chars": 0}}, "traffic: chars must be at least 1"),

@@ -119,7 +119,7 @@ def test_a_caller_that_waited_long_enough_gets_504_at_that_moment() -> None:
 
 
 def test_a_service_at_zero_starts_a_pod_for_its_first_request() -> None:
-    service = scenario(scaling(min_scale="0"), predictor={"initial": 0})
+    service = scenario(scaling(min_scale="0"), predictor={"initial_pods": 0})
     result = simulate(service, at(100.5))
     (latency,) = result.latencies
     assert latency == pytest.approx(1.0 + 2.0 + 5.0 + ALONE_S, abs=0.01)
@@ -161,7 +161,7 @@ def test_pods_wait_for_slices_that_others_hold() -> None:
 
 
 def test_a_pod_that_leaves_keeps_its_slice_until_it_has_drained() -> None:
-    service = scenario(scaling(min_scale="1"), predictor={"initial": 3})
+    service = scenario(scaling(min_scale="1"), predictor={"initial_pods": 3})
     result = simulate(service, at(0.5, seconds=200.0))
     fewer = next(m.time for m in result.snapshots if m.ready == 1)
     held = next(m.time for m in result.snapshots if m.slices == 1)
@@ -169,7 +169,7 @@ def test_a_pod_that_leaves_keeps_its_slice_until_it_has_drained() -> None:
 
 
 def test_a_lost_pod_costs_what_was_in_it_and_comes_back() -> None:
-    service = scenario(fixed(2), losses=(10.02,))
+    service = scenario(fixed(2), pod_failures=(10.02,))
     result = simulate(service, generate_arrivals("steady:rate=20,seconds=30", seed=1))
     lost = statuses(result).count(Status.UNAVAILABLE)
     assert 1 <= lost <= 4
@@ -290,7 +290,7 @@ def test_every_request_ends_once_and_in_time(
         front=True,
         timeout_s=timeout,
         cache=CacheModel(kind="rate", rate=share),
-        losses=(7.0,),
+        pod_failures=(7.0,),
     )
     result = simulate(service, generate_arrivals(f"bursts:rate={rate},burst=200,every=6,for=1,seconds=20", 1))
     assert set(statuses(result)) <= {0, 200, 429, 503, 504}
