@@ -1,4 +1,4 @@
-"""`yiwen rollout`: try a release on a share of the traffic, promote it, take it back, and see how it stands.
+"""`yiwen rollout`: start, move, promote and roll back a canary of a release, and show its state.
 
 For InferenceServices in KServe's Knative mode. Exit codes: 0 done, or nothing to do; 1 refused, with the reason;
 2 the cluster could not be reached, or did not accept it.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REFUSED = 1
 FAILED = 2
 NAMESPACE = "yiwen"
-"""That of inferenceservices/base."""
+"""The namespace of inferenceservices/base."""
 Work = Callable[["ClusterClient", argparse.Namespace], int]
 
 
@@ -36,8 +36,8 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "rollout", help="try, promote or take back a release in a cluster", description=__doc__
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "status", show_status, "revisions, their traffic, and the slices that they take")
-    setting = _add(commands, "set", set_share, "start a canary, or give it another share")
+    _add(commands, "status", show_status, "revisions, their traffic, and available GPUs")
+    setting = _add(commands, "set", set_percent, "start a canary, or change its percentage")
     setting.add_argument(
         "--percent",
         type=int,
@@ -56,9 +56,9 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     setting.add_argument(
         "--allow-pending", action="store_true", help="start although no node has the devices free"
     )
-    promote = _add(commands, "promote", promote_canary, "all traffic to the newest release")
+    promotion = _add(commands, "promote", promote, "all traffic to the newest release")
     rollback = _add(commands, "rollback", roll_back, "all traffic to the release before")
-    for command in (setting, promote, rollback):
+    for command in (setting, promotion, rollback):
         command.add_argument(
             "--dry-run", action="store_true", help="print the patch (JSON) and change nothing"
         )
@@ -77,7 +77,7 @@ def _add(
 
 
 def run(work: Work, arguments: argparse.Namespace) -> int:
-    """Do one command's work on the cluster; returns the exit code."""
+    """Run one command against the cluster; returns the exit code."""
     from inferenceservices.cluster import ClusterClient, ClusterError
     from inferenceservices.rollout_state import RolloutRefused
 
@@ -94,14 +94,14 @@ def run(work: Work, arguments: argparse.Namespace) -> int:
         return FAILED
 
 
-def set_share(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
-    """Start a canary, or give it another share."""
+def set_percent(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+    """Start a canary, or change its percentage."""
     from inferenceservices.release_change import ReleaseChange
     from inferenceservices.rollout import plan_set
 
     images = {"predictor": arguments.predictor_image, "transformer": arguments.transformer_image}
     change = ReleaseChange(release=arguments.release, storage=arguments.storage, images=images)
-    planner = _with_room(
+    planner = _checking_gpus(
         cluster,
         lambda document: plan_set(document, arguments.percent, change, _releases(cluster, document)),
         arguments.allow_pending,
@@ -109,7 +109,7 @@ def set_share(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     return _carry_out(cluster, arguments, planner)
 
 
-def promote_canary(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+def promote(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
     """Give the newest release all traffic."""
     from inferenceservices.rollout import plan_promote
 
@@ -117,7 +117,7 @@ def promote_canary(cluster: ClusterClient, arguments: argparse.Namespace) -> int
 
 
 def roll_back(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
-    """Give the release before all traffic."""
+    """Give the previous release all traffic."""
     from inferenceservices.rollout import plan_rollback
 
     return _carry_out(
@@ -126,7 +126,7 @@ def roll_back(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
 
 
 def show_status(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
-    """Print revisions and slices."""
+    """Print revisions and available GPUs."""
     from rich.console import Console
 
     from inferenceservices.gpu_capacity import gpu_availability
@@ -143,13 +143,13 @@ def show_status(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
                 f"{component.name} is not ready: {component.failure}", highlight=False, soft_wrap=True
             )
     service = InferenceService(document, cluster.serving_runtimes(document))
-    for room in gpu_availability(service, cluster.capacity()):
-        console.print(_slices(room), highlight=False, soft_wrap=True)
+    for gpus in gpu_availability(service, cluster.capacity()):
+        console.print(_describe(gpus), highlight=False, soft_wrap=True)
     return 0
 
 
-def _with_room(cluster: ClusterClient, planner: Planner, allow_pending: bool) -> Planner:
-    """``planner``, that refuses to start pods for which there is no room."""
+def _checking_gpus(cluster: ClusterClient, planner: Planner, allow_pending: bool) -> Planner:
+    """``planner`` with a check that GPUs are available for new pods."""
     from inferenceservices.gpu_capacity import check_gpu_availability
     from inferenceservices.rollout import merge
     from protocol.kubernetes.inference_service import InferenceService
@@ -167,13 +167,15 @@ def _with_room(cluster: ClusterClient, planner: Planner, allow_pending: bool) ->
 
 
 def _releases(cluster: ClusterClient, document: Document) -> dict[str, str]:
-    """Release of each revision, with a word about those that it cannot be told of."""
+    """Release by revision name, with a warning about revisions whose release cannot be read."""
     from inferenceservices.rollout_state import revision_names
 
     found = cluster.releases(document)
     if unknown := sorted(revision_names(document) - set(found)):
-        told = "the releases of these revisions could not be read, so that nothing says whether two would mix"
-        print(f"yiwen rollout: {told}: {', '.join(unknown)}", file=sys.stderr)
+        warning = (
+            "the releases of these revisions could not be read, so that nothing says whether two would mix"
+        )
+        print(f"yiwen rollout: {warning}: {', '.join(unknown)}", file=sys.stderr)
     return found
 
 
@@ -196,13 +198,15 @@ def _revisions(state: RolloutState, releases: Mapping[str, str]) -> Table:
     for column in ("component", "revision", "release", "traffic", "ready", "tag", "URL"):
         table.add_column(column, justify="right" if column == "traffic" else "left", overflow="fold")
     for component in state.components:
-        shares = component.traffic
-        if component.latest_created and component.latest_created not in {share.revision for share in shares}:
-            shares = (TrafficTarget(component.latest_created, 0, "", ""), *shares)
-        for share in shares:
-            release, ready = releases.get(share.revision, "?"), _ready(component, share.revision)
-            traffic = f"{share.percent} %"
-            table.add_row(component.name, share.revision, release, traffic, ready, share.tag, share.url)
+        targets = component.traffic
+        if component.latest_created and component.latest_created not in {
+            target.revision for target in targets
+        }:
+            targets = (TrafficTarget(component.latest_created, 0, "", ""), *targets)
+        for target in targets:
+            release, ready = releases.get(target.revision, "?"), _ready(component, target.revision)
+            traffic = f"{target.percent} %"
+            table.add_row(component.name, target.revision, release, traffic, ready, target.tag, target.url)
     return table
 
 
@@ -212,11 +216,11 @@ def _ready(component: ComponentState, revision: str) -> str:
     return "no"
 
 
-def _slices(room: GpuAvailability) -> str:
+def _describe(gpus: GpuAvailability) -> str:
     quota = (
-        "no quota" if room.quota_remaining is None else f"quota {room.quota} leaves {room.quota_remaining}"
+        "no quota" if gpus.quota_remaining is None else f"quota {gpus.quota} leaves {gpus.quota_remaining}"
     )
     nodes = (
-        "free on nodes: not known" if room.nodes_free is None else f"{room.nodes_free} free on nodes that fit"
+        "free on nodes: not known" if gpus.nodes_free is None else f"{gpus.nodes_free} free on nodes that fit"
     )
-    return f"{room.component}: a new revision needs {room.needed} of {room.resource} more; {quota}, {nodes}"
+    return f"{gpus.component}: a new revision needs {gpus.needed} of {gpus.resource} more; {quota}, {nodes}"

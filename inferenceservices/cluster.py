@@ -1,7 +1,7 @@
-"""The Kubernetes API, as far as a rollout needs it: the only door to the package kubernetes.
+"""A client of the Kubernetes API for rollouts: the only module that imports the package kubernetes.
 
-Which cluster: that of the kubeconfig (``KUBECONFIG`` or ``~/.kube/config``), or the pod's own inside of one. Every
-call has a time limit, and every failure says what to do.
+The cluster is that of the kubeconfig (``KUBECONFIG`` or ``~/.kube/config``), or the pod's own inside a cluster. Every
+call has a timeout, and every error says what to do.
 """
 
 from __future__ import annotations
@@ -29,53 +29,53 @@ KSERVE = "serving.kserve.io"
 SERVICES = (KSERVE, "v1beta1", "inferenceservices")
 RUNTIMES = (KSERVE, "v1alpha1", "servingruntimes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
-"""Group, version and plural of what is read."""
+"""Group, version and plural of the kinds that are read."""
 FIELD_MANAGER = "yiwen-rollout"
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 500
-"""Objects in one answer of a list."""
+"""Objects per page of a list."""
 MAX_ATTEMPTS = 5
-"""Reads and writes before somebody else's changes are taken for a fight."""
+"""Attempts at an update that others keep overtaking."""
 RETRY_DELAY_S = 0.2
-"""Before the second attempt; each later pause is twice as long."""
+"""Delay before the second attempt, seconds; it doubles with each further one."""
 
 
 class ClusterError(Exception):
-    """The cluster did not do it; the message says why and how to fix it."""
+    """A call to the cluster failed; the message says why and how to fix it."""
 
 
 class Conflict(ClusterError):
-    """Somebody else changed the object since it was read."""
+    """The object was changed since it was read (HTTP 409)."""
 
 
 class Forbidden(ClusterError):
-    """The caller has no right to it."""
+    """The caller lacks the permission (HTTP 403)."""
 
 
 class ObjectNotFound(ClusterError):
-    """There is no such object, or no such kind."""
+    """There is no such object or kind (HTTP 404)."""
 
 
 class ClusterClient:
-    """A connection to the API server of one cluster, for one namespace. A context manager."""
+    """A client of one cluster's API server, for one namespace; a context manager."""
 
     def __init__(self, namespace: str, *, context: str | None = None, timeout_s: float = 10.0) -> None:
-        """Read the credentials; nothing is sent yet.
+        """Read the credentials; no request is sent.
 
         Args:
             namespace: of the InferenceService.
-            context: of the kubeconfig; None for the current one.
-            timeout_s: bound of one call, seconds.
+            context: of the kubeconfig; None: the current one.
+            timeout_s: of one call, seconds.
 
         Raises:
             ClusterError: there is no usable kubeconfig, nor a pod's own credentials.
         """
         self._namespace = namespace
         self._timeout_s = timeout_s
-        # A pair, to connect and to read: older versions of the package ignore a fraction of a second by itself.
+        # Connect and read timeouts: older versions of the package ignore a fraction of a second in a single number.
         self._timeouts = (timeout_s, timeout_s)
         self._api = client.ApiClient(_configuration(context))
-        # The package chooses by the body's type, and older versions wrongly. Only patches have a body here.
+        # Older versions of the package choose a wrong type for patches, the only requests with a body here.
         self._api.set_default_header("Content-Type", MERGE_PATCH)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
@@ -97,7 +97,7 @@ class ClusterClient:
         return self._get(f"InferenceService {self._namespace}/{name}", *SERVICES, name)
 
     def serving_runtimes(self, document: Document) -> dict[str, Document]:
-        """The ServingRuntime that the predictor of ``document`` names, by name; none if the namespace has none such.
+        """The ServingRuntime that the predictor of ``document`` names, by name; empty if it cannot be read.
 
         Raises:
             ClusterError: the cluster does not answer.
@@ -111,7 +111,7 @@ class ClusterClient:
             return {}
 
     def releases(self, document: Document) -> dict[str, str]:
-        """The release of each revision that the status of ``document`` names, as far as one can be read.
+        """The release of each revision that the status of ``document`` names, without those that cannot be read.
 
         Raises:
             ClusterError: the cluster does not answer.
@@ -127,17 +127,17 @@ class ClusterClient:
         return found
 
     def update(self, name: str, plan: Callable[[Document], RolloutStep]) -> RolloutStep:
-        """Read, plan and patch, again from the start whenever somebody else was faster.
+        """Read the InferenceService, plan a step and patch it, again from the start after a conflict.
 
         Args:
             name: of the InferenceService.
-            plan: what to do with it as it is; what it raises goes through.
+            plan: makes the step from the present document; its exceptions propagate.
 
         Raises:
-            Conflict: somebody else was faster each time.
+            Conflict: every attempt met a conflict.
             ClusterError: the API server refused the patch, or does not answer.
         """
-        pause_s = RETRY_DELAY_S
+        delay_s = RETRY_DELAY_S
         for attempt in range(1, MAX_ATTEMPTS + 1):
             step = plan(self.inference_service(name))
             if not step.patch:
@@ -147,14 +147,14 @@ class ClusterClient:
             except Conflict:
                 if attempt == MAX_ATTEMPTS:
                     raise
-                time.sleep(pause_s)
-                pause_s *= 2
+                time.sleep(delay_s)
+                delay_s *= 2
             else:
                 return step
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def capacity(self) -> ClusterCapacity:
-        """Quotas of the namespace, and nodes and pods of the cluster; what the caller may not list is None.
+        """Quotas of the namespace, and nodes and pods of the cluster; None for what the caller may not list.
 
         Raises:
             ClusterError: the cluster does not answer.
@@ -181,7 +181,7 @@ class ClusterClient:
         return found
 
     def _list(self, what: str, method: Callable[..., Any], *arguments: str) -> tuple[Document, ...] | None:
-        """All of a kind, page by page; None without the right to see them."""
+        """All objects of a kind, page by page; None without the permission to list them."""
         found: list[Document] = []
         following: dict[str, str] = {}
         try:
@@ -199,7 +199,7 @@ class ClusterClient:
 
     @contextmanager
     def _translate_errors(self, what: str) -> Iterator[None]:
-        """Make of what the client raises an error that says what could not be done, and what to do."""
+        """Turn the client's exceptions into ClusterErrors that say what failed and what to do."""
         try:
             yield
         except ApiException as error:
@@ -227,15 +227,15 @@ def _configuration(context: str | None) -> client.Configuration:
             raise ClusterError(
                 f"there is no cluster to talk to: {error}; set KUBECONFIG, or run inside of a cluster"
             ) from None
-    # A person waits: one try within the time limit, and then the reason.
+    # A user waits: one attempt within the timeout, then the reason.
     settings.retries = False
     return settings
 
 
 def _cluster_error(what: str, error: ApiException) -> ClusterError:
-    status, told = error.status, _message(error)
-    if "admission webhook" in told:
-        return ClusterError(f"cannot {what}: {told}")
+    status, message = error.status, _message(error)
+    if "admission webhook" in message:
+        return ClusterError(f"cannot {what}: {message}")
     if status == 409:
         return Conflict(
             f"cannot {what}: somebody else keeps changing it; see who with --show-managed-fields, and retry"
@@ -245,19 +245,21 @@ def _cluster_error(what: str, error: ApiException) -> ClusterError:
             f"cannot {what}: the API server does not know the caller: log in to the cluster again"
         )
     if status == 403:
-        return Forbidden(f"cannot {what}: {told}: ask for a Role that allows it, see docs/guides/canary.md")
+        return Forbidden(
+            f"cannot {what}: {message}: ask for a Role that allows it, see docs/guides/canary.md"
+        )
     if status == 404:
         return ObjectNotFound(
-            f"cannot {what}: it is not there ({told}): check the name, --namespace and --context, and that KServe is "
-            "installed"
+            f"cannot {what}: it is not there ({message}): check the name, --namespace and --context, and that "
+            "KServe is installed"
         )
-    return ClusterError(f"cannot {what}: the API server answers {status}: {told}")
+    return ClusterError(f"cannot {what}: the API server answers {status}: {message}")
 
 
 def _message(error: ApiException) -> str:
-    """The API server's own words: ``message`` of its Status, or else the reason of the HTTP answer."""
+    """The API server's message: ``message`` of its Status, or the reason of the HTTP response."""
     try:
-        told = json.loads(error.body or "").get("message")
+        message = json.loads(error.body or "").get("message")
     except (ValueError, AttributeError):
-        told = None
-    return str(told or error.reason or "no reason given")
+        message = None
+    return str(message or error.reason or "no reason given")

@@ -1,4 +1,4 @@
-"""Which components go together, and a kustomization of each combination, to build and check them all."""
+"""The combinations of kustomize components that are built and checked, and a kustomization of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HARDWARE = (
 )
 STORAGE = ("storage-rwx", "storage-rwo")
 EVERYWHERE = ("topology", "redis", "monitoring", "istio", "mtls", "verify")
-"""What goes with both modes. ``verify`` and ``values`` read the values, so an overlay's own come before them."""
+"""Components for both modes. ``verify`` and ``values`` copy values, so an overlay's own come before them."""
 KNATIVE_EXTRAS = {
     "plain": (),
     "all": (*EVERYWHERE, "canary"),
@@ -37,12 +37,12 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """The components, for people."""
+        """The components, joined by ``+``."""
         return "+".join(self.components)
 
 
 def combinations() -> Iterator[Combination]:
-    """Every hardware with every storage, in both modes, bare and with everything that goes with it; and the edge."""
+    """Every hardware with every storage in both modes, without and with extras, and the edge."""
     for hardware in HARDWARE:
         for storage in STORAGE:
             for extras in KNATIVE_EXTRAS.values():

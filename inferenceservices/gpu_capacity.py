@@ -1,7 +1,7 @@
-"""GpuAvailability for a new revision's pods: GPU devices that ResourceQuotas leave, and that nodes have free.
+"""GPUs for the pods of a new revision: what ResourceQuotas allow, and what nodes have free.
 
-Until a canary is promoted or rolled back both revisions keep their pods, so that its devices come on top of those in
-use. Quotas count requests (Kubernetes allows no other prefix for extended resources); a node's free devices are its
+Until a canary is promoted or rolled back both revisions keep their pods, so a canary needs GPUs in addition to those
+in use. Quotas count requests (Kubernetes allows no other prefix for extended resources); a node's free GPUs are its
 allocatable ones less what its pods request.
 """
 
@@ -21,14 +21,14 @@ from protocol.kubernetes.pods import limits, requests
 from protocol.kubernetes.quantities import quantity_or_zero
 
 INITIAL_SCALE = "autoscaling.knative.dev/initial-scale"
-_OURS = frozenset({"NotTerminating", "NotBestEffort"})
-"""Scopes of a quota that hold for every pod of ours."""
+_OUR_SCOPES = frozenset({"NotTerminating", "NotBestEffort"})
+"""Scopes of a quota that match every pod of these services."""
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterCapacity:
-    """What the cluster has. None where the caller may not look: then nothing is known, and nothing refused."""
+    """Quotas, nodes and pods of a cluster; None where the caller may not list them: then nothing is refused."""
 
     quotas: tuple[Document, ...] | None
     """ResourceQuotas of the namespace."""
@@ -39,30 +39,30 @@ class ClusterCapacity:
 
 @dataclass(frozen=True, slots=True)
 class GpuRequest:
-    """Pods that a new revision of one component starts with."""
+    """The pods that a new revision of one component starts with, and their GPUs."""
 
     component: ServiceComponent
     pods: int
-    devices: Mapping[str, int]
+    gpus: Mapping[str, int]
     """GPU resources of one pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuAvailability:
-    """What there is of one resource for a demand; None where there is no limit or nobody may look."""
+    """Availability of one GPU resource for a component; None where there is no quota or no right to list."""
 
     component: str
     resource: str
     needed: int
     quota: str
-    """Name of the tightest ResourceQuota."""
+    """Name of the ResourceQuota that leaves the fewest."""
     quota_remaining: int | None
     nodes_free: int | None
-    """Devices for which whole pods fit on nodes that these pods may run on."""
+    """Free GPUs on nodes where the pods can be scheduled, counted in whole pods."""
 
     @property
-    def refused(self) -> str:
-        """What a quota forbids; empty if nothing."""
+    def quota_error(self) -> str:
+        """Error message if the quota is too small; otherwise empty."""
         if self.quota_remaining is None or self.quota_remaining >= self.needed:
             return ""
         return (
@@ -72,8 +72,8 @@ class GpuAvailability:
         )
 
     @property
-    def pending(self) -> str:
-        """What would wait for a node; empty if nothing."""
+    def pending_error(self) -> str:
+        """Error message if pods would stay pending; otherwise empty."""
         if self.nodes_free is None or self.nodes_free >= self.needed:
             return ""
         return (
@@ -84,20 +84,20 @@ class GpuAvailability:
 
 
 def gpu_availability(service: InferenceService, capacity: ClusterCapacity) -> tuple[GpuAvailability, ...]:
-    """For every GPU resource that a new revision of ``service`` needs, what there is.
+    """Availability of every GPU resource that a new revision of ``service`` needs.
 
-    What one component needs is taken from what the next one finds, as if they shared their nodes.
+    What one component needs is subtracted for the next one, as if they shared their nodes.
     """
-    rooms = []
+    found = []
     taken = Counter[str]()
-    for demand in gpu_requests(service):
-        fitting = _pods_that_fit(demand, capacity)
-        for resource, each in sorted(demand.devices.items()):
+    for request in gpu_requests(service):
+        fitting = _schedulable_pods(request, capacity)
+        for resource, each in sorted(request.gpus.items()):
             quota, rest = _tightest_quota(resource, capacity)
-            needed = demand.pods * each
-            rooms.append(
+            needed = request.pods * each
+            found.append(
                 GpuAvailability(
-                    component=demand.component.name,
+                    component=request.component.name,
                     resource=resource,
                     needed=needed,
                     quota=quota,
@@ -106,32 +106,32 @@ def gpu_availability(service: InferenceService, capacity: ClusterCapacity) -> tu
                 )
             )
             taken[resource] += needed
-    return tuple(rooms)
+    return tuple(found)
 
 
 def check_gpu_availability(
     service: InferenceService, capacity: ClusterCapacity, *, allow_pending: bool
 ) -> tuple[str, ...]:
-    """Refuse what could not start; returns what could not be checked, for people.
+    """Refuse a revision whose pods could not start; returns warnings about what could not be checked.
 
     Args:
-        service: as it will be, with the ServingRuntime that it names.
-        capacity: what the cluster has.
+        service: as it will be after the change, with the ServingRuntime that it names.
+        capacity: of the cluster.
         allow_pending: whether pods may wait for a node.
 
     Raises:
-        RolloutRefused: a quota, or the nodes, leave too few devices.
+        RolloutRefused: a quota or the nodes leave too few GPUs.
     """
-    rooms = gpu_availability(service, capacity)
-    faults = [room.refused for room in rooms] + [room.pending for room in rooms if not allow_pending]
-    if told := [fault for fault in faults if fault]:
-        raise RolloutRefused("; ".join(told))
+    gpus = gpu_availability(service, capacity)
+    errors = [each.quota_error for each in gpus] + [each.pending_error for each in gpus if not allow_pending]
+    if found := [error for error in errors if error]:
+        raise RolloutRefused("; ".join(found))
     notes = []
-    if rooms and capacity.quotas is None:
+    if gpus and capacity.quotas is None:
         notes.append(
             "no right to list ResourceQuotas: that they leave room for both revisions was not checked"
         )
-    if rooms and (capacity.nodes is None or capacity.pods is None):
+    if gpus and (capacity.nodes is None or capacity.pods is None):
         notes.append("no right to list nodes and pods: that devices are free was not checked")
     if any(
         "model" in component.declared and "containers" not in component.spec
@@ -142,7 +142,7 @@ def check_gpu_availability(
 
 
 def gpu_requests(service: InferenceService) -> tuple[GpuRequest, ...]:
-    """Components whose pods use GPUs, with the pods that their next revision starts with.
+    """The components that use GPUs, with the number of pods that their next revision starts with.
 
     Knative starts the larger of min-scale and initial-scale (1 unless the cluster says otherwise).
     """
@@ -151,14 +151,14 @@ def gpu_requests(service: InferenceService) -> tuple[GpuRequest, ...]:
         fewest = component.declared.get("minReplicas", 1)
         initial = component.annotations.get(INITIAL_SCALE, "1")
         pods = max(fewest if isinstance(fewest, int) else 1, int(initial) if initial.isdecimal() else 1)
-        devices = pod_gpus(component.spec)
-        if devices and pods:
-            found.append(GpuRequest(component, pods, devices))
+        gpus = pod_gpus(component.spec)
+        if gpus and pods:
+            found.append(GpuRequest(component, pods, gpus))
     return tuple(found)
 
 
 def pod_gpus(spec: Mapping[str, Any]) -> dict[str, int]:
-    """GPU resources of a pod: of its containers together, or of its greediest init container if that is more."""
+    """GPU resources of a pod: the sum over its containers, or the maximum of an init container if that is more."""
     together = Counter[str]()
     for container in objects(spec, "containers"):
         together.update(_devices(container))
@@ -176,7 +176,7 @@ def _tightest_quota(resource: str, capacity: ClusterCapacity) -> tuple[str, int 
     rests = []
     for quota in capacity.quotas or ():
         hard = mapping(quota, "spec", "hard").get(f"requests.{resource}")
-        if hard is not None and _holds_for_us(quota):
+        if hard is not None and _matches_our_pods(quota):
             used = mapping(quota, "status", "used").get(f"requests.{resource}", 0)
             rest = int(quantity_or_zero(hard) - quantity_or_zero(used))
             rests.append((rest, str(mapping(quota, "metadata").get("name"))))
@@ -186,21 +186,21 @@ def _tightest_quota(resource: str, capacity: ClusterCapacity) -> tuple[str, int 
     return name, rest
 
 
-def _holds_for_us(quota: Document) -> bool:
+def _matches_our_pods(quota: Document) -> bool:
     spec = mapping(quota, "spec")
-    return not spec.get("scopeSelector") and set(strings(spec.get("scopes"))) <= _OURS
+    return not spec.get("scopeSelector") and set(strings(spec.get("scopes"))) <= _OUR_SCOPES
 
 
-def _pods_that_fit(demand: GpuRequest, capacity: ClusterCapacity) -> int | None:
+def _schedulable_pods(request: GpuRequest, capacity: ClusterCapacity) -> int | None:
     if capacity.nodes is None or capacity.pods is None:
         return None
     used = _used_by_node(capacity.pods)
     fitting = 0
     for node in capacity.nodes:
-        if _may_run(demand.component.spec, node):
+        if _is_schedulable(request.component.spec, node):
             free = _allocatable(node)
             free.subtract(used.get(str(mapping(node, "metadata").get("name")), {}))
-            fitting += max(0, min(free[resource] // each for resource, each in demand.devices.items()))
+            fitting += max(0, min(free[resource] // each for resource, each in request.gpus.items()))
     return fitting
 
 
@@ -218,8 +218,8 @@ def _allocatable(node: Document) -> Counter[str]:
     return Counter({name: int(quantity_or_zero(value)) for name, value in known.items() if is_gpu(name)})
 
 
-def _may_run(pod: Mapping[str, Any], node: Document) -> bool:
-    """Whether the node is up and takes such a pod: labels and taints, as far as devices depend on them."""
+def _is_schedulable(pod: Mapping[str, Any], node: Document) -> bool:
+    """Whether a node is ready and its labels and taints admit such a pod."""
     ready = any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
         for condition in objects(node, "status", "conditions")

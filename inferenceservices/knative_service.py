@@ -1,4 +1,4 @@
-"""The Knative Services that KServe's controller makes of an InferenceService, to be checked before it makes them.
+"""The Knative Services that KServe's controller creates for an InferenceService.
 
 Ported from ``createKnativeService`` in ``ksvc_reconciler.go`` and ``transformer_custom.go`` of kserve/kserve
 aaac4e29, for a service that was never deployed (so without a traffic split). What comes from the cluster's
@@ -23,15 +23,15 @@ _OWN_FIELDS = frozenset({
     "containerConcurrency", "canaryTrafficPercent", "logger", "batcher", "labels", "annotations", "storageUris",
     "deploymentStrategy", "model", "workerSpec", "name", "storageContainerName",
 })  # fmt: skip
-"""Fields of a component that are no fields of a pod."""
-_OF_THE_SERVICE = ("serving.knative.dev/rollout-duration",)
-"""Annotations that belong to the Knative Service, not to its revisions."""
-_NOT_FOR_REVISIONS = ("networking.knative.dev/visibility",)
+"""Fields of a component that are not fields of a pod."""
+_SERVICE_ANNOTATIONS = ("serving.knative.dev/rollout-duration",)
+"""Annotations of the Knative Service that its revisions do not get."""
+_SERVICE_LABELS = ("networking.knative.dev/visibility",)
 _HTTP_PORT = "8080"
 
 
 def knative_services(service: InferenceService) -> tuple[Document, ...]:
-    """One Knative Service per component, as KServe would apply it."""
+    """One Knative Service per component, as KServe would create it."""
     return tuple(_service(component) for component in service.components)
 
 
@@ -59,13 +59,13 @@ def _service(component: ServiceComponent) -> Document:
             "name": component.knative_service_name,
             "namespace": service.namespace,
             "labels": labels,
-            "annotations": {key: annotations[key] for key in _OF_THE_SERVICE if key in annotations},
+            "annotations": {key: annotations[key] for key in _SERVICE_ANNOTATIONS if key in annotations},
         },
         "spec": {
             "template": {
                 "metadata": {
-                    "labels": {k: v for k, v in labels.items() if k not in _NOT_FOR_REVISIONS},
-                    "annotations": {k: v for k, v in annotations.items() if k not in _OF_THE_SERVICE},
+                    "labels": {k: v for k, v in labels.items() if k not in _SERVICE_LABELS},
+                    "annotations": {k: v for k, v in annotations.items() if k not in _SERVICE_ANNOTATIONS},
                 },
                 "spec": {key: value for key, value in revision.items() if value is not None},
             },
@@ -75,7 +75,7 @@ def _service(component: ServiceComponent) -> Document:
 
 
 def appended_arguments(component: ServiceComponent) -> tuple[str, ...]:
-    """What KServe appends to a transformer's arguments: those that it does not have already."""
+    """The arguments that KServe appends to a transformer's, without those that it already has."""
     service = component.service
     given = strings(component.pod.containers[0].get("args")) if component.pod.containers else ()
     wanted = [

@@ -1,8 +1,8 @@
-"""Who may talk to whom under a set of NetworkPolicies.
+"""Evaluation of NetworkPolicies: which connections a set of them allows.
 
-Semantics of networking.k8s.io/v1: a pod that no policy selects for a direction may do everything in it; one that is
-selected may do what at least one of those policies allows. A connection needs both ends' consent. The kubelet's
-probes come from the pod's own node, which no policy blocks.
+Semantics of networking.k8s.io/v1: in a direction for which no policy selects a pod, everything is allowed; otherwise
+what at least one of the selecting policies allows. A connection must be allowed at both ends. The kubelet's probes
+come from the pod's own node, which no policy blocks.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One end of a connection: a pod, or an address outside of the cluster."""
+    """One end of a connection: a pod, or an address outside the cluster."""
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
-    """An IP address, for a peer that is no pod; policies match pods by labels, not by address."""
+    """IP address of a peer that is no pod; pods are matched by labels."""
 
     @property
     def namespace_labels(self) -> Mapping[str, str]:
-        """What Kubernetes labels every namespace with."""
+        """The label that Kubernetes sets on every namespace."""
         return {NAMESPACE_LABEL: self.namespace}
 
 
@@ -37,8 +37,15 @@ def may_connect(
 ) -> bool:
     """Whether ``source`` may open a connection to ``port`` of ``target`` under the NetworkPolicies of ``documents``.
 
+    Args:
+        documents: manifests; kinds other than NetworkPolicy are ignored.
+        source: opens the connection.
+        target: accepts it.
+        port: of ``target``.
+        protocol: TCP, UDP or SCTP.
+
     Raises:
-        ValueError: a policy names a port by name or in a range, which nothing here does.
+        ValueError: a policy names a port by name or in a range, which is not supported.
     """
     policies = [d for d in documents if d.get("kind") == "NetworkPolicy"]
     leaves = _allows(policies, "Egress", source, target, port, protocol)
@@ -46,14 +53,16 @@ def may_connect(
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches; an empty one matches everything, one with an unknown operator nothing."""
+    """Whether a label selector matches; an empty selector matches everything, an unknown operator nothing."""
     wanted = mapping(selector, "matchLabels")
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
-    return all(_holds(expression, labels) for expression in objects(selector, "matchExpressions"))
+    return all(
+        _matches_expression(expression, labels) for expression in objects(selector, "matchExpressions")
+    )
 
 
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def _matches_expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, operator = str(expression.get("key")), expression.get("operator")
     values = strings(expression.get("values"))
     if operator == "In":
@@ -68,7 +77,7 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 def _allows(
     policies: Iterable[Document], direction: str, own: Peer, other: Peer, port: int, protocol: str
 ) -> bool:
-    """Whether the policies that select ``own`` let it have the connection, which is ``direction`` for it."""
+    """Whether the policies that select ``own`` allow the connection, whose direction for it is ``direction``."""
     if own.address:
         return True
     selecting = [policy for policy in policies if _selects_pod(policy, direction, own)]

@@ -1,6 +1,6 @@
-"""Another release, storage or image in the components of an InferenceService.
+"""A change of release, storage or image in the components of an InferenceService.
 
-A release's directory is written in several places (the variable YIWEN_RELEASE of both components, the argument of an
+A release's directory stands in several places (the variable YIWEN_RELEASE of both components, the argument of an
 init container that verifies it, a model's storageUri); all of them change together.
 """
 
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseChange:
-    """What is to be different; empty fields stay as they are."""
+    """The fields to change; an empty one stays as it is."""
 
     release: str = ""
     """Directory of the release: its name beside the present one, or an absolute path in the containers."""
@@ -35,14 +35,14 @@ class ReleaseChange:
 
 
 def change_components(spec: Mapping[str, Any], change: ReleaseChange) -> dict[str, dict[str, Any]]:
-    """The fields of each component that ``change`` makes different, as they will be; none is an empty dict.
+    """The new values of the fields that ``change`` changes, by component; an empty dict where it changes none.
 
     Args:
         spec: ``spec`` of the InferenceService.
-        change: what is asked for.
+        change: what to change.
 
     Raises:
-        RolloutRefused: a component has no place for it, or a name is none.
+        RolloutRefused: a component lacks the field to change, or the release's name is not valid.
     """
     release = _release(change)
     if change.storage and not mapping(spec, PREDICTOR, "model"):
@@ -69,7 +69,7 @@ def change_components(spec: Mapping[str, Any], change: ReleaseChange) -> dict[st
 
 
 def release_of(spec: Mapping[str, Any]) -> str:
-    """Name of the release that a pod's containers serve; empty if none says so."""
+    """Name of the release that a pod's containers serve; empty if no container names one."""
     named = [environment(container).get(RELEASE_VARIABLE, "") for container in objects(spec, "containers")]
     return next((posixpath.basename(path.rstrip("/")) for path in named if path.strip("/")), "")
 
@@ -86,7 +86,7 @@ def _release(change: ReleaseChange) -> str:
 
 
 def _set_release(component: str, fields: dict[str, Any], release: str) -> None:
-    """Write ``release`` wherever the component's present one stands."""
+    """Replace the component's present release by ``release`` in every field."""
     model = fields.get("model")
     if component == PREDICTOR and model and model.get("storageUri"):
         head = str(model["storageUri"]).rstrip("/").rpartition("/")[0]
@@ -109,20 +109,20 @@ def _set_release(component: str, fields: dict[str, Any], release: str) -> None:
 
 
 def _replaced(word: str, old: str, new: str) -> str:
-    """``new`` for a word that is ``old``, alone or behind an option's ``=``."""
+    """``word`` with ``old`` replaced by ``new``, where it is the whole word or the value of an option."""
     option, equals, value = word.rpartition("=")
     return option + equals + new if value.rstrip("/") == old else word
 
 
 def _serving_container(component: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """The container that serves, or the model that stands for it."""
+    """The serving container, or the model that KServe makes it of."""
     if component == PREDICTOR and "model" in fields:
         model: dict[str, Any] = fields["model"]
         return model
     containers = fields.get("containers") or []
     if not objects(containers):
         raise RolloutRefused(f"the {component} has no container: write one in the manifest")
-    # KServe takes the first one where none has the name.
+    # KServe takes the first container where none has the name.
     chosen: dict[str, Any] = next(
         (c for c in containers if c.get("name") == SERVING_CONTAINER), containers[0]
     )

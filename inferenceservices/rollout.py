@@ -1,15 +1,15 @@
-"""What to change in an InferenceService to try, promote or take back a release. Pure: a document in, a patch out.
+"""JSON merge patches for an InferenceService that start, move, promote or roll back a canary of a release.
 
-KServe's rules, from ``ksvc_reconciler.go`` and ``inference_service_status.go`` of kserve/kserve aaac4e29, with C =
-``canaryTrafficPercent`` and L = the latest rolled out revision of a component:
+The rules of KServe, from ``ksvc_reconciler.go`` and ``inference_service_status.go`` of kserve/kserve aaac4e29, with
+C = ``canaryTrafficPercent`` and L = the latest rolled out revision of a component:
 
-- C is set and L exists: C % to the latest revision, the rest to L under the tag ``prev``. Otherwise all to the
-  latest: a first deployment ignores C.
-- C below 100 while the latest revision *is* L takes the component back to the revision before L. So a share moves
-  only while there is a newer revision, and a change always makes one of **both** components, by an annotation if by
-  nothing else: a canary of the predictor alone would take the transformer back.
-- Each component draws for itself, request by request. Transformers find the predictor of their own release by the
-  revisions' tags, which an annotation asks for.
+- If C is set and L exists, the latest revision gets C % and L gets the rest, under the tag ``prev``. Otherwise the
+  latest revision gets everything: a first deployment ignores C.
+- If C is below 100 and the latest revision *is* L, KServe rolls the component back to the revision before L. A canary
+  of the predictor alone would therefore roll the transformer back. So each change makes new revisions of **both**
+  components (an annotation is enough), and C changes only while both have a newer revision than L.
+- Traffic is split per request and per component. Transformers find the predictor of their own release by the
+  revisions' tags, which the annotation ``enable-tag-routing`` turns on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from inferenceservices.rules.scaling import TAG_ROUTING
 from protocol.kubernetes.documents import Document, mapping, string_map
 
 DIGEST_ANNOTATION = "yiwen/rollout"
-"""Annotation of the InferenceService, handed on to both components' revisions: a digest of what they run."""
+"""Annotation with a digest of both components' templates; KServe passes it on to their revisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,24 @@ class RolloutStep:
     patch: Mapping[str, Any]
     """JSON merge patch (RFC 7386) for the InferenceService; empty if there is nothing to do."""
     summary: str
-    """One sentence for people."""
+    """One sentence for the user."""
     makes_revisions: bool = field(default=False)
-    """Whether new pods start, for which there must be room."""
+    """Whether new pods start, for which GPUs must be available."""
 
 
 def plan_set(
     document: Document, percent: int, change: ReleaseChange, releases: Mapping[str, str] | None = None
 ) -> RolloutStep:
-    """Give the newest release ``percent`` of the traffic: of a canary that runs, or of one that ``change`` starts.
+    """Give the newest release ``percent`` of the traffic: of the running canary, or of one that ``change`` starts.
 
     Args:
         document: the InferenceService as the API server returns it.
-        percent: of the requests to both components, 0 to 100; 100 is a promotion, or a rollout without canary.
-        change: what the new revisions run; an empty one moves the share of those that there are.
-        releases: release of each revision by its name, as far as known.
+        percent: of the requests to each component, 0 to 100; 100 is a promotion, or a rollout without canary.
+        change: what the new revisions run; an empty one changes the percentage of the running canary.
+        releases: release by revision name, as far as known.
 
     Raises:
-        RolloutRefused: see the message.
+        RolloutRefused: KServe would not do what is asked, or two releases would mix.
     """
     if not 0 <= percent <= 100:
         raise RolloutRefused(f"{percent} is no share: give a whole percentage from 0 to 100")
@@ -75,13 +75,13 @@ def plan_set(
 
 
 def plan_promote(document: Document) -> RolloutStep:
-    """Give the newest release all traffic. Once it has it, or no share was ever set, there is nothing to do.
+    """Give the newest release all traffic; an empty patch if it has all traffic already.
 
     Args:
         document: the InferenceService as the API server returns it.
 
     Raises:
-        RolloutRefused: there is no canary, it was taken back, or it is not ready.
+        RolloutRefused: there is no canary, it was rolled back, or it is not ready.
     """
     state = _observed_state(document)
     if all(component.percent in (None, 100) for component in state.components):
@@ -94,21 +94,21 @@ def plan_promote(document: Document) -> RolloutStep:
             f"(yiwen rollout set {state.name} --percent 10) and look at it"
         )
     _refuse_unready(state)
-    going = ", ".join(c.latest_created for c in state.components)
-    return RolloutStep(_patch(document, _canary_percent(None)), f"all traffic of {state.name} to {going}")
+    revisions = ", ".join(c.latest_created for c in state.components)
+    return RolloutStep(_patch(document, _percent_fields(None)), f"all traffic of {state.name} to {revisions}")
 
 
 def plan_rollback(document: Document, releases: Mapping[str, str] | None = None) -> RolloutStep:
-    """Give the release before the newest all traffic again: before a promotion and after it, it takes 0 percent.
+    """Give the previous release all traffic, during a canary or after its promotion, by a percentage of 0.
 
-    The manifest keeps naming the newest release; its revisions stay, without traffic, until another one is set.
+    The manifest keeps naming the newest release, whose revisions stay without traffic until another one is set.
 
     Args:
         document: the InferenceService as the API server returns it.
-        releases: release of each revision by its name, as far as known.
+        releases: release by revision name, as far as known.
 
     Raises:
-        RolloutRefused: there is no revision to go back to, or those of the components are of different releases.
+        RolloutRefused: there is no previous revision, or those of the two components serve different releases.
     """
     state = _observed_state(document)
     if state.is_canary and all(component.percent == 0 for component in state.components):
@@ -118,20 +118,22 @@ def plan_rollback(document: Document, releases: Mapping[str, str] | None = None)
             f"{state.name} has no earlier revision that ever had all traffic: set the release before with "
             f"yiwen rollout set {state.name} --percent 100 --release NAME"
         )
-    stays = [c for c in state.components if not c.rollback_target]
-    if stays:
+    without_target = [c for c in state.components if not c.rollback_target]
+    if without_target:
         raise RolloutRefused(
-            f"only one component of {state.name} can go back: the {stays[0].name} has no earlier revision, and two "
-            f"releases would mix; set the release before with yiwen rollout set {state.name} --percent 100 --release "
-            "NAME"
+            f"only one component of {state.name} can go back: the {without_target[0].name} has no earlier revision, "
+            f"and two releases would mix; set the release before with yiwen rollout set {state.name} --percent 100 "
+            "--release NAME"
         )
     _refuse_mixed({c.name: c.rollback_target for c in state.components}, releases or {})
-    back = ", ".join(c.rollback_target for c in state.components)
-    return RolloutStep(_patch(document, _canary_percent(0)), f"all traffic of {state.name} back to {back}")
+    revisions = ", ".join(c.rollback_target for c in state.components)
+    return RolloutStep(
+        _patch(document, _percent_fields(0)), f"all traffic of {state.name} back to {revisions}"
+    )
 
 
 def merge(document: Document, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """``document`` after a JSON merge patch: null removes, objects merge, anything else replaces (RFC 7386)."""
+    """``document`` after a JSON merge patch (RFC 7386): null removes, objects merge, other values replace."""
     result = dict(document)
     for key, value in patch.items():
         if value is None:
@@ -157,7 +159,7 @@ def _observed_state(document: Document) -> RolloutState:
 def _start_canary(
     document: Document, state: RolloutState, percent: int, fields: dict[str, dict[str, Any]]
 ) -> RolloutStep:
-    """New revisions of both components with a share of the traffic."""
+    """New revisions of both components with ``percent`` of the traffic."""
     first = [component.name for component in state.components if not component.latest_rolled_out]
     if first and percent < 100:
         raise RolloutRefused(
@@ -181,7 +183,7 @@ def _start_canary(
 
 
 def _change_percent(document: Document, state: RolloutState, percent: int) -> RolloutStep:
-    """Another share for the canary that runs."""
+    """Another percentage for the running canary."""
     old = [component for component in state.components if not component.is_canary]
     if len(old) == len(ROLLOUT_COMPONENTS):
         raise RolloutRefused(
@@ -202,19 +204,20 @@ def _change_percent(document: Document, state: RolloutState, percent: int) -> Ro
         )
     if percent:
         _refuse_unready(state)
-    going = ", ".join(component.latest_created for component in state.components)
+    revisions = ", ".join(component.latest_created for component in state.components)
     return RolloutStep(
-        _patch(document, _canary_percent(percent)), f"{percent} % of the traffic of {state.name} to {going}"
+        _patch(document, _percent_fields(percent)),
+        f"{percent} % of the traffic of {state.name} to {revisions}",
     )
 
 
 def _refuse_mixed(revisions: Mapping[str, str], releases: Mapping[str, str]) -> None:
-    """Refuse revisions, by component, that would serve different releases together."""
+    """Refuse revisions (by component) that serve different releases."""
     known = {name: releases[revision] for name, revision in revisions.items() if releases.get(revision)}
     if len(set(known.values())) > 1:
-        told = " and ".join(f"{revisions[name]} serves {release}" for name, release in known.items())
+        mixed = " and ".join(f"{revisions[name]} serves {release}" for name, release in known.items())
         raise RolloutRefused(
-            f"two releases would mix: {told}; set one release for both with --percent 100 --release NAME"
+            f"two releases would mix: {mixed}; set one release for both with --percent 100 --release NAME"
         )
 
 
@@ -234,14 +237,14 @@ def _no_canary(state: RolloutState) -> str:
     return f"{state.name} has no revision newer than the one that has all traffic"
 
 
-def _canary_percent(percent: int | None) -> dict[str, dict[str, Any]]:
+def _percent_fields(percent: int | None) -> dict[str, dict[str, Any]]:
     return {name: {CANARY_PERCENT: percent} for name in ROLLOUT_COMPONENTS}
 
 
 def _patch(
     document: Document, spec: Mapping[str, Any], annotations: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A merge patch that the API server refuses (409) if anybody changed the object since it was read."""
+    """A merge patch that the API server refuses (409) if the object has changed since it was read."""
     metadata: dict[str, Any] = {}
     if version := mapping(document, "metadata").get("resourceVersion"):
         metadata["resourceVersion"] = version

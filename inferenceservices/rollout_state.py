@@ -1,8 +1,8 @@
-"""How a rollout stands, read from an InferenceService in Knative mode.
+"""The state of a rollout, read from the status of an InferenceService in Knative mode.
 
-KServe's words (``inference_service_status.go`` of kserve/kserve aaac4e29), per component: the *latest created*
-revision is that of the manifest as it is, the *latest ready* one the newest whose pods came up, the *latest rolled
-out* one the newest that ever had all traffic, and the *previous rolled out* one what had it before that.
+Terms of KServe (``inference_service_status.go`` of kserve/kserve aaac4e29), per component: the *latest created*
+revision is that of the present manifest, the *latest ready* one the newest whose pods became ready, the *latest
+rolled out* one the newest that ever had all traffic, and the *previous rolled out* one that had all traffic before.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.kubernetes.documents import Document, mapping, objects
-from protocol.kubernetes.inference_service import KNATIVE, inference_services
+from protocol.kubernetes.inference_service import KNATIVE, current_mode, inference_services
 
 PREDICTOR, TRANSFORMER = "predictor", "transformer"
 ROLLOUT_COMPONENTS = (PREDICTOR, TRANSFORMER)
-"""Components that a release has a part in: they move together."""
+"""Components that a rollout changes together: each serves a part of the release."""
 CANARY_PERCENT = "canaryTrafficPercent"
-_NAMES = (
+_REVISION_FIELDS = (
     "latestCreatedRevision",
     "latestReadyRevision",
     "latestRolledoutRevision",
     "previousRolledoutRevision",
 )
-_ASPECTS = ("ConfigurationReady", "Ready", "RouteReady")
-"""Conditions of a component, the most telling first."""
+_CONDITIONS = ("ConfigurationReady", "Ready", "RouteReady")
+"""Suffixes of a component's conditions, the most specific first."""
 
 
 class RolloutRefused(Exception):
-    """A rollout cannot go on as asked; the message says why and what to do."""
+    """A rollout step is refused; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficTarget:
-    """A revision's part of a component's traffic."""
+    """A revision's share of a component's traffic, as in the status of a Knative Service."""
 
     revision: str
     percent: int
@@ -44,34 +44,34 @@ class TrafficTarget:
 
 @dataclass(frozen=True, slots=True)
 class ComponentState:
-    """One component's revisions; names are empty where there is none yet."""
+    """One component's revisions by name; a name is empty where there is no such revision."""
 
     name: str
     percent: int | None
-    """``canaryTrafficPercent``; None sends all traffic to the latest ready revision."""
+    """``canaryTrafficPercent``; None: all traffic goes to the latest ready revision."""
     latest_created: str
     latest_ready: str
     latest_rolled_out: str
     previous_rolled_out: str
     traffic: tuple[TrafficTarget, ...]
     failure: str
-    """Why the component is not ready, in the cluster's words; empty if nothing says so."""
+    """Why the component is not ready, from the status conditions; empty if no condition is False."""
 
     @property
     def is_canary(self) -> bool:
-        """Whether there is a revision newer than the one that last had all traffic."""
+        """Whether a revision is newer than the latest rolled out one."""
         return bool(self.latest_rolled_out) and self.latest_created != self.latest_rolled_out
 
     @property
     def is_ready(self) -> bool:
-        """Whether the newest revision is ready."""
+        """Whether the latest created revision is ready."""
         return bool(self.latest_created) and self.latest_created == self.latest_ready and not self.failure
 
     @property
     def rollback_target(self) -> str:
-        """The revision that 0 percent gives all traffic to; empty if that changes nothing.
+        """The revision that gets all traffic if ``canaryTrafficPercent`` becomes 0; empty if that changes nothing.
 
-        With a newer revision it is the one rolled out last. Without, KServe goes back to the one before that.
+        During a canary that is the latest rolled out revision, otherwise the previous rolled out one.
         """
         if self.is_canary:
             return self.latest_rolled_out
@@ -85,31 +85,31 @@ class ComponentState:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """Both components of an InferenceService."""
+    """The rollout state of an InferenceService's components."""
 
     name: str
     components: tuple[ComponentState, ...]
     is_observed: bool
-    """Whether KServe has acted on the manifest as it is; if not, the revisions are those of an older one."""
+    """Whether KServe has observed the present generation; if not, the revisions are those of an older one."""
 
     @property
     def is_canary(self) -> bool:
-        """Whether any component has a revision that never had all traffic, and an older one that had."""
+        """Whether any component is in a canary."""
         return any(component.is_canary for component in self.components)
 
 
 def read_state(document: Document) -> RolloutState:
-    """The rollout of ``document``, an InferenceService as the API server returns it.
+    """The rollout state of ``document``, an InferenceService as the API server returns it.
 
     Raises:
         RolloutRefused: it is not in Knative mode, or lacks a component.
     """
     (service,) = inference_services([document])
     status = mapping(document, "status")
-    mode = {"Serverless": KNATIVE}.get(str(status.get("deploymentMode")), status.get("deploymentMode"))
-    if (mode or service.mode) != KNATIVE:
+    mode = str(status.get("deploymentMode") or service.mode)
+    if current_mode(mode) != KNATIVE:
         raise RolloutRefused(
-            f"{service.name} is in {mode or service.mode or 'no stated'} mode, where KServe does not split traffic "
+            f"{service.name} is in {mode or 'no stated'} mode, where KServe does not split traffic "
             "between releases: use the annotation serving.kserve.io/deploymentMode: Knative on a new InferenceService"
         )
     missing = [name for name in ROLLOUT_COMPONENTS if name not in mapping(document, "spec")]
@@ -117,8 +117,8 @@ def read_state(document: Document) -> RolloutState:
         raise RolloutRefused(
             f"{service.name} has no {missing[0]}: a rollout moves {' and '.join(ROLLOUT_COMPONENTS)}"
         )
-    seen, newest = status.get("observedGeneration"), mapping(document, "metadata").get("generation")
-    is_observed = not isinstance(seen, int) or not isinstance(newest, int) or seen >= newest
+    observed, newest = status.get("observedGeneration"), mapping(document, "metadata").get("generation")
+    is_observed = not isinstance(observed, int) or not isinstance(newest, int) or observed >= newest
     return RolloutState(
         service.name, tuple(_component(document, name) for name in ROLLOUT_COMPONENTS), is_observed
     )
@@ -130,7 +130,7 @@ def revision_names(document: Document) -> frozenset[str]:
     return frozenset(
         str(mapping(parts, name)[key])
         for name in ROLLOUT_COMPONENTS
-        for key in _NAMES
+        for key in _REVISION_FIELDS
         if mapping(parts, name).get(key)
     )
 
@@ -161,9 +161,9 @@ def _traffic_target(entry: Mapping[str, Any]) -> TrafficTarget:
 
 def _failure(document: Document, name: str) -> str:
     conditions = {str(c.get("type")): c for c in objects(document, "status", "conditions")}
-    for aspect in _ASPECTS:
-        condition = conditions.get(name.capitalize() + aspect, {})
+    for suffix in _CONDITIONS:
+        condition = conditions.get(name.capitalize() + suffix, {})
         if condition.get("status") == "False":
-            told = (condition.get("reason"), condition.get("message"))
-            return ": ".join(str(part) for part in told if part) or f"{name.capitalize()}{aspect} is False"
+            parts = (condition.get("reason"), condition.get("message"))
+            return ": ".join(str(part) for part in parts if part) or f"{name.capitalize()}{suffix} is False"
     return ""

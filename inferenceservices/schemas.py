@@ -1,8 +1,8 @@
-"""Strict validation: a field that a kind does not have is an error, not something the API server drops in silence.
+"""Strict validation against schemas: a field that a kind does not have is an error (the API server only drops it).
 
-The schemas of KServe's and Knative's kinds come from their CustomResourceDefinitions, in a directory of the caller's;
-those of Kubernetes' own kinds from the package kubernetes-validate. The only door to jsonschema and
-kubernetes-validate, which belong to the extra ``dev``.
+The schemas of KServe's and Knative's kinds come from their CustomResourceDefinitions, in a directory that the caller
+names; those of Kubernetes' own kinds from the package kubernetes-validate. The only module that imports jsonschema
+and kubernetes-validate, which belong to the extra ``dev``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Kind: TypeAlias = tuple[str, str]
 """apiVersion and kind."""
 
 KUBERNETES = "1.33"
-"""The release whose schemas Kubernetes' own kinds are checked against."""
+"""The Kubernetes release whose schemas its own kinds are checked against."""
 RULE = "schema"
 _UNKNOWN_FIELDS = "x-kubernetes-preserve-unknown-fields"
 _EXAMPLE_KEY = re.compile(r"^\s*#?\s*([a-z][a-z0-9.-]+): ", re.MULTILINE)
@@ -32,11 +32,11 @@ _EXAMPLE_KEY = re.compile(r"^\s*#?\s*([a-z][a-z0-9.-]+): ", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """What CustomResourceDefinitions and Knative's ConfigMaps say is there."""
+    """Schemas of custom resources, and the known keys of Knative's ConfigMaps."""
 
     validators: Mapping[Kind, jsonschema.Draft4Validator]
     settings: Mapping[str, frozenset[str]]
-    """Keys that each of Knative's ConfigMaps explains, by the ConfigMap's name."""
+    """Keys that each ConfigMap's ``_example`` documents, by the ConfigMap's name."""
 
 
 def load_schemas(directory: Path) -> Schemas:
@@ -60,7 +60,7 @@ def load_schemas(directory: Path) -> Schemas:
 
 
 def validate(documents: Iterable[Document], schemas: Schemas) -> tuple[list[Finding], set[Kind]]:
-    """What is wrong with ``documents``, and the kinds that there is no schema of, which were not looked at."""
+    """Findings in ``documents``, and the kinds without a schema, which are not validated."""
     findings: list[Finding] = []
     unknown: set[Kind] = set()
     for document in documents:
@@ -80,7 +80,7 @@ def validate(documents: Iterable[Document], schemas: Schemas) -> tuple[list[Find
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A CustomResourceDefinition's schema in which objects have the fields that it names, and no others."""
+    """A copy of a CustomResourceDefinition's schema that refuses fields which it does not name."""
     result: dict[str, Any] = dict(schema)
     if "properties" in schema:
         result["properties"] = {key: strict(value) for key, value in schema["properties"].items()}
@@ -108,7 +108,7 @@ def _validators(definition: Document) -> dict[Kind, jsonschema.Draft4Validator]:
     found = {}
     for version in objects(spec, "versions"):
         schema = strict(mapping(version, "schema", "openAPIV3Schema"))
-        # Every object has these, whatever a definition says.
+        # Every object has these fields, whether the definition names them or not.
         schema["properties"] = {**schema.get("properties", {}), "apiVersion": {}, "kind": {}, "metadata": {}}
         found[f"{spec.get('group')}/{version.get('name')}", kind] = jsonschema.Draft4Validator(schema)
     return found

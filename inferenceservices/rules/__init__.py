@@ -1,7 +1,7 @@
-"""Rules that built manifests must keep: what KServe and Knative refuse or get wrong, and what we ask for ourselves.
+"""Rules for built manifests: what KServe and Knative refuse or handle wrongly, and this project's own requirements.
 
-Pure functions over documents; each rule has a name, under which :mod:`tests.inferenceservices` has a manifest that
-breaks it. Where a rule comes from is in the docstring of its module.
+Pure functions over documents. Each rule has a name, and :mod:`tests.inferenceservices` has a manifest that breaks it.
+The docstring of a rule's module names its source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Finding", "KnativeSettings", "RuleSet", "check", "rule_set"]
 
 @dataclass(frozen=True, slots=True)
 class KnativeSettings:
-    """What a cluster's Knative is set to."""
+    """Settings of a cluster's Knative that rules depend on."""
 
     features: Mapping[str, str] = field(default_factory=dict)
     """Data of the ConfigMap config-features."""
@@ -40,15 +40,15 @@ class KnativeSettings:
     """``max-revision-timeout-seconds`` of config-defaults."""
 
 
-def rule_set(cluster: KnativeSettings) -> RuleSet:
-    """All rules, for a cluster that is set up like ``cluster``."""
-    flags = {"feature-flags": features.feature_flags(cluster.features)}
+def rule_set(settings: KnativeSettings) -> RuleSet:
+    """All rules, for a cluster with these settings."""
+    flags = {"feature-flags": features.feature_flags(settings.features)}
     components = {
         **containers.COMPONENTS,
         **scaling.COMPONENTS,
         **flags,
         **knative_pod.COMPONENTS,
-        **serving.components(cluster.longest_timeout_s),
+        **serving.components(settings.longest_timeout_s),
     }
     return RuleSet(
         services={**webhook.SERVICES, **containers.SERVICES, **scaling.SERVICES},
@@ -58,10 +58,10 @@ def rule_set(cluster: KnativeSettings) -> RuleSet:
     )
 
 
-def check(documents: Iterable[Document], cluster: KnativeSettings) -> list[Finding]:
-    """Everything in ``documents`` that breaks a rule, in the order of the documents."""
+def check(documents: Iterable[Document], settings: KnativeSettings) -> list[Finding]:
+    """The rule violations in ``documents``, in the order of the documents."""
     documents = tuple(documents)
-    rules = rule_set(cluster)
+    rules = rule_set(settings)
     findings: list[Finding] = []
     for service in inference_services(documents):
         findings += _apply(rules.services, service, kind_and_name(service.document))
@@ -80,10 +80,10 @@ def _apply(rules: Mapping[str, Callable[[T], Violations]], subject: T, where: st
 
 
 def _of_services(rule: Callable[[ServiceComponent], Violations]) -> Callable[[ServiceComponent], Violations]:
-    """The rule for components that are services of ours; an explainer is none."""
+    """The rule for predictors and transformers alone: an explainer is not part of this project."""
 
-    def only_ours(component: ServiceComponent) -> Violations:
+    def not_explainers(component: ServiceComponent) -> Violations:
         if component.name != "explainer":
             yield from rule(component)
 
-    return only_ours
+    return not_explainers

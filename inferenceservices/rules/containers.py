@@ -1,4 +1,4 @@
-"""What KServe does to a component's containers, and what they must look like for that to come out well.
+"""Rules for containers that follow from what KServe's controller changes in them.
 
 From ``predictor_custom.go``, ``transformer_custom.go`` and ``predictor_model.go`` of kserve/kserve aaac4e29.
 """
@@ -23,12 +23,12 @@ from protocol.kubernetes.quantities import parse_quantity
 
 GPU_TYPES = "serving.kserve.io/gpu-resource-types"
 GKE_ACCELERATOR = "serving.kserve.io/gke-accelerator"
-NAME_OF_THE_SERVICE = "{{.Name}}"
-"""What a ServingRuntime writes where the controller puts the InferenceService's name."""
+SERVICE_NAME_PLACEHOLDER = "{{.Name}}"
+"""Placeholder in a ServingRuntime that the controller replaces by the InferenceService's name."""
 
 
 def container_name(component: ServiceComponent) -> Violations:
-    """The serving container comes first and has KServe's name; a single one may leave the name to KServe."""
+    """The serving container comes first and is named ``kserve-container``; a single container may have no name."""
     names = [str(container.get("name", "")) for container in component.pod.containers]
     if len(names) > 1 and names[0] != SERVING_CONTAINER:
         yield (
@@ -38,7 +38,7 @@ def container_name(component: ServiceComponent) -> Violations:
 
 
 def protocol_variable(component: ServiceComponent) -> Violations:
-    """PROTOCOL on the first container is v1 or v2; grpc-v2 is refused."""
+    """The variable PROTOCOL of the first container is v1 or v2; KServe refuses grpc-v2."""
     for container in component.pod.containers[:1]:
         protocol = environment(container).get("PROTOCOL")
         if protocol not in (None, "v1", "v2"):
@@ -46,7 +46,7 @@ def protocol_variable(component: ServiceComponent) -> Violations:
 
 
 def workers(component: ServiceComponent) -> Violations:
-    """One worker, said explicitly: KServe derives --workers from containerConcurrency otherwise."""
+    """``--workers=1`` is explicit: otherwise KServe derives it from containerConcurrency."""
     for container in _serving_containers(component):
         if arguments(container).get("--workers") != "1":
             yield (
@@ -56,9 +56,9 @@ def workers(component: ServiceComponent) -> Violations:
 
 
 def model_name(component: ServiceComponent) -> Violations:
-    """Both components answer under the InferenceService's name; KServe tells a predictor nothing."""
+    """Both components have ``--model_name``: KServe passes it to transformers only."""
     for container in _serving_containers(component):
-        if arguments(container).get("--model_name") not in (component.service.name, NAME_OF_THE_SERVICE):
+        if arguments(container).get("--model_name") not in (component.service.name, SERVICE_NAME_PLACEHOLDER):
             yield (
                 f"{container.get('name')} must have the argument --model_name={component.service.name}: "
                 "transformer and predictor call the model by the InferenceService's name"
@@ -66,7 +66,7 @@ def model_name(component: ServiceComponent) -> Violations:
 
 
 def requests_and_limits(component: ServiceComponent) -> Violations:
-    """CPU and memory in requests and in limits: KServe fills what is missing with 1 CPU and 2Gi."""
+    """CPU and memory are in requests and in limits: KServe sets missing ones to 1 CPU and 2Gi."""
     for container in component.pod.containers[:1]:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
             missing = [resource for resource in ("cpu", "memory") if resource not in values]
@@ -78,7 +78,7 @@ def requests_and_limits(component: ServiceComponent) -> Violations:
 
 
 def requests_within_limits(pod: PodTemplate) -> Violations:
-    """No request above its limit, and no amount that is none."""
+    """No request exceeds its limit, and all are valid quantities."""
     for container in pod.all_containers:
         for resource, amount in requests(container).items():
             bound = limits(container).get(resource, amount)
@@ -93,7 +93,7 @@ def requests_within_limits(pod: PodTemplate) -> Violations:
 
 
 def device_resources(pod: PodTemplate) -> Violations:
-    """Resources of device plugins (GPUs, MIG slices) are whole numbers, the same in requests and limits."""
+    """Extended resources (GPUs, MIG slices) are whole numbers, equal in requests and limits."""
     for container in pod.all_containers:
         names = {name for name in {*requests(container), *limits(container)} if is_extended(name)}
         for name in sorted(names):
@@ -106,7 +106,7 @@ def device_resources(pod: PodTemplate) -> Violations:
 
 
 def grpc_port(component: ServiceComponent) -> Violations:
-    """A gRPC port is named h2c, or else it is spoken to in HTTP/1."""
+    """A gRPC port is named h2c, or else proxies use HTTP/1."""
     for container in component.pod.containers:
         for port in objects(container, "ports"):
             name = str(port.get("name", ""))
@@ -115,7 +115,7 @@ def grpc_port(component: ServiceComponent) -> Violations:
 
 
 def worker_gpu_types(service: InferenceService) -> Violations:
-    """A MIG slice in workerSpec is an unknown kind of GPU, unless an annotation lists it."""
+    """A MIG slice in workerSpec is listed in the annotation ``gpu-resource-types``."""
     try:
         listed = json.loads(service.annotations.get(GPU_TYPES, "[]"))
     except ValueError:
@@ -129,7 +129,7 @@ def worker_gpu_types(service: InferenceService) -> Violations:
 
 
 def gke_accelerator(service: InferenceService) -> Violations:
-    """KServe's annotation for GKE acts on nvidia.com/gpu alone, so a slice would land on any node."""
+    """The annotation ``gke-accelerator`` is not used with MIG slices: it acts on nvidia.com/gpu alone."""
     if GKE_ACCELERATOR not in service.annotations:
         return
     for component in service.components:
@@ -142,7 +142,7 @@ def gke_accelerator(service: InferenceService) -> Violations:
 
 
 def collocated_ports(component: ServiceComponent) -> Violations:
-    """With the transformer in the predictor's pod, only the transformer's container has ports."""
+    """If the transformer runs in the predictor's pod, only its container has ports."""
     if _collocated(component) is None:
         return
     for container in component.pod.containers:
@@ -151,7 +151,7 @@ def collocated_ports(component: ServiceComponent) -> Violations:
 
 
 def collocated_arguments(component: ServiceComponent) -> Violations:
-    """Two servers in one pod listen on ports of their own, and the transformer finds the other by localhost."""
+    """Two servers in one pod listen on different ports, and the transformer calls the predictor on localhost."""
     transformer = _collocated(component)
     if transformer is None:
         return
@@ -175,7 +175,7 @@ def collocated_arguments(component: ServiceComponent) -> Violations:
 
 
 def collocated_storage(service: InferenceService) -> Violations:
-    """KServe mounts the model into transformer-container by itself and refuses STORAGE_URI there."""
+    """transformer-container does not set STORAGE_URI: KServe mounts the model there and refuses the variable."""
     for component in service.components:
         for container in component.pod.containers:
             names = {str(entry.get("name")) for entry in objects(container, "env")}
@@ -184,7 +184,7 @@ def collocated_storage(service: InferenceService) -> Violations:
 
 
 def _serving_containers(component: ServiceComponent) -> tuple[Mapping[str, Any], ...]:
-    """The containers that run a service of ours: the first one, and a transformer beside it."""
+    """The containers that run a predictor or transformer: the first one, and a transformer beside it."""
     containers = component.pod.containers
     beside = tuple(c for c in containers[1:] if c.get("name") == TRANSFORMER_CONTAINER)
     return (*containers[:1], *beside)

@@ -1,4 +1,4 @@
-"""What must hold between manifests: selectors that select, claims that can be mounted, room for a canary."""
+"""Rules across manifests: selectors, claims, disruption budgets, quotas for a canary, service mesh."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDECAR = "sidecar.istio.io/inject"
 
 
 def default_deny(documents: tuple[Document, ...]) -> Violations:
-    """In every namespace with pods of ours, nothing is allowed that no policy allows."""
+    """Every namespace with pods has a default-deny NetworkPolicy."""
     for namespace in sorted({pod.namespace for pod in pod_templates(documents)}):
         if not any(_denies_everything(document, namespace) for document in documents):
             yield (
@@ -35,7 +35,7 @@ def default_deny(documents: tuple[Document, ...]) -> Violations:
 
 
 def selectors(documents: tuple[Document, ...]) -> Violations:
-    """Policies, budgets and monitors select pods that exist here."""
+    """NetworkPolicies, PodDisruptionBudgets and PodMonitors select at least one pod of these manifests."""
     existing = tuple(pod_templates(documents))
     for document in documents:
         spec = mapping(document, "spec")
@@ -55,7 +55,7 @@ def selectors(documents: tuple[Document, ...]) -> Violations:
 
 
 def disruption_budget(documents: tuple[Document, ...]) -> Violations:
-    """Every component has a budget, and one that lets nodes be drained."""
+    """Every component has a PodDisruptionBudget that lets nodes be drained."""
     budgets = [document for document in documents if document.get("kind") == "PodDisruptionBudget"]
     for budget in budgets:
         if mapping(budget, "spec").get("maxUnavailable") in (None, 0, "0", "0%"):
@@ -86,7 +86,7 @@ def claim_access(documents: tuple[Document, ...]) -> Violations:
             name = str(mapping(volume, "persistentVolumeClaim").get("claimName"))
             if name not in claims:
                 yield f"{component.pod.location} mounts the claim {name}, which is not here"
-            elif _one_node(claims[name]) and not _kept_together(component):
+            elif _one_node(claims[name]) and not _is_pinned_to_one_node(component):
                 yield (
                     f"{component.pod.location} needs a required podAffinity on kubernetes.io/hostname: "
                     f"one node at a time can mount the claim {name}"
@@ -96,14 +96,14 @@ def claim_access(documents: tuple[Document, ...]) -> Violations:
 def same_node(documents: tuple[Document, ...]) -> Violations:
     """Pods that a claim keeps on one node tolerate the same taints, or some of them can never run there."""
     for service in inference_services(documents):
-        kept = [component for component in service.components if _kept_together(component)]
+        kept = [component for component in service.components if _is_pinned_to_one_node(component)]
         taints = [sorted(str(t) for t in objects(component.spec, "tolerations")) for component in kept]
         if any(other != taints[0] for other in taints[1:]):
             yield f"{kind_and_name(service.document)}: give all components the same tolerations: they share a node"
 
 
 def canary_quota(documents: tuple[Document, ...]) -> Violations:
-    """Where devices are limited and a canary runs, there is room for both revisions."""
+    """A quota of GPUs has room for both revisions of a canary."""
     for component in _components(documents):
         replicas = component.declared.get("minReplicas", 1)
         if "canaryTrafficPercent" not in component.declared or not isinstance(replicas, int):
@@ -119,7 +119,7 @@ def canary_quota(documents: tuple[Document, ...]) -> Violations:
 
 
 def mesh(documents: tuple[Document, ...]) -> Violations:
-    """Istio's rules act in sidecars; what the activator holds back would be refused as not the transformer's."""
+    """Istio's resources need sidecars, and AuthorizationPolicies a path without Knative's activator."""
     kinds = {str(document.get("kind")) for document in documents} & {*MESH_KINDS}
     for component in _components(documents):
         if kinds and component.pod.labels.get(SIDECAR) != "true":
@@ -160,7 +160,7 @@ def _one_node(claim: Document) -> bool:
     return {*strings(mapping(claim, "spec").get("accessModes"))} <= {"ReadWriteOnce", "ReadWriteOncePod"}
 
 
-def _kept_together(component: ServiceComponent) -> bool:
+def _is_pinned_to_one_node(component: ServiceComponent) -> bool:
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     terms: tuple[Mapping[str, Any], ...] = objects(component.spec, "affinity", "podAffinity", required)
     return any(term.get("topologyKey") == "kubernetes.io/hostname" for term in terms)

@@ -1,4 +1,4 @@
-"""Which of Knative's feature flags a pod needs.
+"""Rules for Knative's feature flags: the ones that a pod needs.
 
 Keys, defaults and what they guard: ``pkg/apis/config/features.go``, ``pkg/apis/serving/fieldmask.go`` and
 ``k8s_validation.go`` of knative/serving 98e5ef90.
@@ -18,7 +18,7 @@ POD = "kubernetes.podspec-"
 ADD_CAPABILITIES = "kubernetes.containerspec-addcapabilities"
 
 DEFAULTS = {"multi-container": "enabled", POD + "volumes-emptydir": "enabled"}
-"""Flags that Knative turns on by itself; all others are off."""
+"""Flags that are enabled by default; all others are disabled."""
 
 MUST_BE_ENABLED = (
     "multi-container",
@@ -33,7 +33,7 @@ MUST_BE_ENABLED = (
     POD + "volumes-image",
     POD + "volumes-mount-propagation",
 )
-"""Flags of which ``allowed`` is not enough; for the others anything but ``disabled`` will do."""
+"""Flags for which ``allowed`` is not enough."""
 
 FIELDS = {
     "affinity": "affinity",
@@ -53,7 +53,7 @@ FIELDS = {
     "shareProcessNamespace": "shareprocessnamespace",
     "hostAliases": "hostaliases",
 }
-"""Fields of a pod and the flag of each, after ``kubernetes.podspec-``."""
+"""Flag of each field of a pod, without the prefix ``kubernetes.podspec-``."""
 
 VOLUMES = {
     "emptyDir": "volumes-emptydir",
@@ -63,11 +63,11 @@ VOLUMES = {
     "ephemeral": "volumes-ephemeral",
     "image": "volumes-image",
 }
-"""Kinds of volumes and the flag of each; secret, configMap and projected need none."""
+"""Flag of each kind of volume; secret, configMap and projected need none."""
 
 
 def needed_features(pod: PodTemplate) -> dict[str, str]:
-    """The flags that a pod needs, each with the field that needs it."""
+    """The flags that a pod needs, with a field that needs each."""
     needed: dict[str, str] = {}
     for source in (_of_fields, _of_volumes, _of_containers):
         for flag, field in source(pod):
@@ -76,7 +76,7 @@ def needed_features(pod: PodTemplate) -> dict[str, str]:
 
 
 def missing_features(pod: PodTemplate, features: Mapping[str, str]) -> dict[str, str]:
-    """As :func:`needed_features`, without what ``features``, the data of config-features, turns on."""
+    """As :func:`needed_features`, without the flags that ``features`` (data of config-features) enables."""
     settings = {**DEFAULTS, **{key: str(value).lower() for key, value in features.items()}}
 
     def is_on(flag: str) -> bool:
@@ -87,7 +87,7 @@ def missing_features(pod: PodTemplate, features: Mapping[str, str]) -> dict[str,
 
 
 def feature_flags(features: Mapping[str, str]) -> ComponentRule:
-    """The rule that ``features``, the data of config-features, turn on what a component's pods need."""
+    """The rule that ``features`` (data of config-features) enables the flags that a component's pods need."""
 
     def rule(component: ServiceComponent) -> Violations:
         if component.service.mode != KNATIVE:
@@ -99,7 +99,7 @@ def feature_flags(features: Mapping[str, str]) -> ComponentRule:
 
 
 def knative_configuration(known: Mapping[str, frozenset[str]]) -> Callable[[Mapping[str, Any]], Violations]:
-    """The rule that a ConfigMap of Knative has keys that Knative knows, by the ConfigMap's name."""
+    """The rule that a ConfigMap of Knative has only ``known`` keys (by the ConfigMap's name)."""
 
     def rule(document: Mapping[str, Any]) -> Violations:
         name = str(mapping(document, "metadata").get("name"))

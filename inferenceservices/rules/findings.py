@@ -1,4 +1,4 @@
-"""What a rule finds, and the forms that rules have."""
+"""Findings of rules, and the types of rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protocol.kubernetes.pods import PodTemplate
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that manifests break, where, and how to mend it."""
+    """A violation of a rule: which, where, and how to fix it."""
 
     rule: str
     where: str
@@ -24,7 +24,7 @@ class Finding:
 
 
 Violations: TypeAlias = Iterator[str]
-"""Messages that say what is wrong and how to mend it."""
+"""Messages that say what is wrong and how to fix it."""
 ServiceRule: TypeAlias = Callable[[InferenceService], Violations]
 ComponentRule: TypeAlias = Callable[[ServiceComponent], Violations]
 PodRule: TypeAlias = Callable[[PodTemplate], Violations]
@@ -33,7 +33,7 @@ ManifestsRule: TypeAlias = Callable[[tuple[Document, ...]], Violations]
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules by their names, which are what people look up; each kind is asked about what its type says."""
+    """Rules by name, grouped by what they are applied to."""
 
     services: Mapping[str, ServiceRule]
     components: Mapping[str, ComponentRule]
@@ -42,5 +42,5 @@ class RuleSet:
 
 
 def quoted(names: Iterable[Any]) -> str:
-    """Names for a message."""
+    """Sorted names for a message, separated by commas."""
     return ", ".join(sorted(str(name) for name in names))

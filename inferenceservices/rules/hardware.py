@@ -1,6 +1,6 @@
-"""Where pods that use a GPU may run, and what every container may use.
+"""Rules for resource limits, and for the nodes that pods with GPUs may run on.
 
-Labels: ``docs/gpu-feature-discovery`` of NVIDIA/k8s-device-plugin 1b826acc; states: gpu-operator a22dbf67.
+Sources of labels: ``docs/gpu-feature-discovery`` of NVIDIA/k8s-device-plugin 1b826acc; states: gpu-operator a22dbf67.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from protocol.kubernetes.documents import mapping, objects, strings
 from protocol.kubernetes.pods import PodTemplate, limits, requests
 
 TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
-"""Key of the taint that GPU nodes of a maker usually have."""
+"""Key of the usual taint of GPU nodes, by vendor."""
 PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.product-name"}
-"""Label with the name of a node's GPU."""
+"""Node label with the name of the GPU, by vendor."""
 STRATEGY, STATE = "nvidia.com/mig.strategy", "nvidia.com/mig.config.state"
 
 
 def resource_limits(pod: PodTemplate) -> Violations:
-    """CPU, memory and disk of every container are asked for and bounded."""
+    """Every container has requests and limits of CPU, memory and ephemeral storage."""
     for container in pod.all_containers:
         for side, values in (("requests", requests(container)), ("limits", limits(container))):
             for resource in ("cpu", "memory", "ephemeral-storage"):
@@ -30,15 +30,15 @@ def resource_limits(pod: PodTemplate) -> Violations:
 
 
 def gpu_toleration(pod: PodTemplate) -> Violations:
-    """A pod that uses a GPU tolerates the taint of GPU nodes."""
-    for maker in sorted({resource.partition("/")[0] for resource in _gpus(pod)}):
-        taint = TAINTS.get(maker)
+    """A pod with a GPU tolerates the taint of GPU nodes."""
+    for vendor in sorted({resource.partition("/")[0] for resource in _gpus(pod)}):
+        taint = TAINTS.get(vendor)
         if taint and not any(_tolerates(t, taint) for t in objects(pod.spec, "tolerations")):
             yield f"add a toleration of {taint}: GPU nodes are tainted with it"
 
 
 def gpu_affinity(pod: PodTemplate) -> Violations:
-    """A pod that uses a GPU says which: a plan fits one product, and slices of one name differ between products."""
+    """A pod with a GPU requires a product: plans fit one product, and slices of one name differ between products."""
     for resource in sorted(_gpus(pod)):
         label = PRODUCT.get(resource.partition("/")[0])
         if label and not all(_names(term, label, "In") for term in _terms(pod)):
@@ -46,7 +46,7 @@ def gpu_affinity(pod: PodTemplate) -> Violations:
 
 
 def mig_affinity(pod: PodTemplate) -> Violations:
-    """A slice comes from a node that is done partitioning, under the strategy that gives slices their own names."""
+    """A MIG slice comes from a node with strategy ``mixed`` whose partitioning has succeeded."""
     for resource in sorted(_gpus(pod)):
         if resource == "nvidia.com/gpu" and not all(_whole_gpus(term) for term in _terms(pod)):
             yield f"require {STRATEGY} NotIn [single] in nodeAffinity: there {resource} is a slice"
@@ -72,7 +72,7 @@ def _tolerates(toleration: Mapping[str, Any], taint: str) -> bool:
 
 
 def _terms(pod: PodTemplate) -> tuple[Mapping[str, Any], ...]:
-    """The alternatives of the required node affinity; one empty alternative if there is no requirement."""
+    """Terms of the required node affinity; one empty term if there is none."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     terms = objects(mapping(pod.spec, "affinity", "nodeAffinity", required), "nodeSelectorTerms")
     return terms or ({},)

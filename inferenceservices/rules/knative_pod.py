@@ -1,4 +1,4 @@
-"""What Knative never allows in a pod, whatever its feature flags.
+"""Rules for pods in Knative mode that no feature flag changes.
 
 From ``pkg/apis/serving/fieldmask.go`` and ``k8s_validation.go`` of knative/serving 98e5ef90.
 """
@@ -61,7 +61,7 @@ _STANDARD = "Standard mode allows it"
 
 
 def forbidden_fields(component: ServiceComponent) -> Violations:
-    """Fields that Knative decides itself."""
+    """No field that Knative sets itself or refuses."""
     for field in FORBIDDEN:
         if field in component.spec:
             yield f"remove {field}: Knative refuses it ({_STANDARD})"
@@ -75,7 +75,7 @@ def forbidden_fields(component: ServiceComponent) -> Violations:
 
 
 def container_security(component: ServiceComponent) -> Violations:
-    """A container's securityContext: no privileges, and no negative user."""
+    """A container's securityContext has only fields that Knative accepts, no privileges and no negative ids."""
     for container in component.pod.all_containers:
         context = mapping(container, "securityContext")
         for field in context:
@@ -88,20 +88,20 @@ def container_security(component: ServiceComponent) -> Violations:
 
 
 def token_mount(component: ServiceComponent) -> Violations:
-    """``automountServiceAccountToken`` may be false only."""
+    """``automountServiceAccountToken`` is false or not set."""
     if component.spec.get("automountServiceAccountToken") is True:
         yield "automountServiceAccountToken must be false or left away: Knative refuses true"
 
 
 def resource_claims(component: ServiceComponent) -> Violations:
-    """Devices come from device plugins, not from dynamic resource allocation."""
+    """No dynamic resource allocation: Knative supports device plugins only."""
     for container in component.pod.all_containers:
         if "claims" in mapping(container, "resources"):
             yield f"remove resources.claims from {container.get('name')}: Knative knows device plugins only"
 
 
 def one_port(component: ServiceComponent) -> Violations:
-    """One port over all containers, with a name Knative knows and a number that is free."""
+    """At most one port over all containers, with a valid name and a number that Knative does not use."""
     ports = [port for container in component.pod.containers for port in objects(container, "ports")]
     if len(ports) > 1:
         yield "a pod may have one port: leave the second away, or use Standard mode for REST and gRPC together"
@@ -115,7 +115,7 @@ def one_port(component: ServiceComponent) -> Violations:
 
 
 def mounts(component: ServiceComponent) -> Violations:
-    """Where volumes may be mounted, and how."""
+    """Volume mounts have valid paths and modes."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
         seen: set[str] = set()
@@ -133,7 +133,7 @@ def mounts(component: ServiceComponent) -> Violations:
 
 
 def unmounted_volumes(component: ServiceComponent) -> Violations:
-    """Every volume is mounted somewhere."""
+    """Every volume is mounted."""
     used = {str(m.get("name")) for c in component.pod.all_containers for m in objects(c, "volumeMounts")}
     for name in component.pod.volumes:
         if name not in used:
@@ -141,7 +141,7 @@ def unmounted_volumes(component: ServiceComponent) -> Violations:
 
 
 def reserved_variables(component: ServiceComponent) -> Violations:
-    """Variables that Knative sets."""
+    """No variable that Knative sets."""
     for container in component.pod.all_containers:
         for entry in objects(container, "env"):
             if entry.get("name") in RESERVED_VARIABLES:
@@ -149,7 +149,7 @@ def reserved_variables(component: ServiceComponent) -> Violations:
 
 
 def probes(component: ServiceComponent) -> Violations:
-    """Probes as Knative takes and rewrites them."""
+    """Probes stay valid after Knative rewrites them."""
     for container in component.pod.init_containers:
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
             if probe in container:
@@ -167,7 +167,7 @@ def probes(component: ServiceComponent) -> Violations:
 
 
 def spread(component: ServiceComponent) -> Violations:
-    """Any affinity switches Knative's own soft spreading over nodes off."""
+    """A pod with an affinity has topologySpreadConstraints: any affinity replaces Knative's default spreading."""
     if not component.spec.get("affinity"):
         return
     apart = mapping(component.spec, "affinity", "podAntiAffinity")
@@ -226,11 +226,11 @@ _RULES: dict[str, ComponentRule] = {
 
 
 def _in_knative_mode(rule: ComponentRule) -> ComponentRule:
-    def only_there(component: ServiceComponent) -> Violations:
+    def in_knative_mode(component: ServiceComponent) -> Violations:
         if component.service.mode == KNATIVE:
             yield from rule(component)
 
-    return only_there
+    return in_knative_mode
 
 
 COMPONENTS: dict[str, ComponentRule] = {name: _in_knative_mode(rule) for name, rule in _RULES.items()}

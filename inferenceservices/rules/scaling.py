@@ -1,4 +1,4 @@
-"""What KServe's validating webhook refuses about scaling and canaries, and what Knative refuses of canaries.
+"""Rules of KServe's validating webhook and of Knative for scaling and canaries.
 
 From ``inference_service_validation.go`` of kserve/kserve aaac4e29 and ``traffic`` of Knative's Service.
 """
@@ -21,7 +21,7 @@ _METRIC_OF_TYPE = {"Resource": "resource", "External": "external", "PodMetric": 
 
 
 def scaling(component: ServiceComponent) -> Violations:
-    """Metrics and targets that the chosen autoscaler takes."""
+    """Metrics and targets are valid for the chosen autoscaler."""
     if component.service.mode == STANDARD:
         rule = {"hpa": _hpa, "keda": _keda}.get(component.service.annotations.get(AUTOSCALER_CLASS, ""))
         if rule is not None:
@@ -87,14 +87,14 @@ def _keda_resource(number: int, source: Mapping[str, Any]) -> Violations:
 
 
 def canary_percent(component: ServiceComponent) -> Violations:
-    """KServe checks nothing here; Knative then refuses the Service it makes."""
+    """A canary's percentage is valid: KServe does not check it, and Knative refuses the Service."""
     percent = component.declared.get("canaryTrafficPercent")
     if isinstance(percent, int) and not 0 <= percent <= 100:
         yield "canaryTrafficPercent must be from 0 to 100"
 
 
 def canary_together(service: InferenceService) -> Violations:
-    """Transformer and predictor draw apart, so a canary of one release moves both alike, with a URL for each."""
+    """A canary has the same percentage on both components, and tagged URLs: their traffic is split independently."""
     shares = {c.name: c.declared.get("canaryTrafficPercent") for c in service.components}
     if any(share != next(iter(shares.values())) for share in shares.values()):
         yield "set the same canaryTrafficPercent on predictor and transformer: both belong to one release"
@@ -106,7 +106,7 @@ def canary_together(service: InferenceService) -> Violations:
 
 
 def standard_canary(service: InferenceService) -> Violations:
-    """``spec.canary``, the mechanism of Standard mode, which leaves the transformer out."""
+    """``spec.canary`` (Standard mode) is valid and is not used with a transformer, which it bypasses."""
     canaries = objects(service.document, "spec", "canary")
     if not canaries:
         return

@@ -1,4 +1,4 @@
-"""What a pod may do: no root, no privileges, no writable root file system, no credentials in a manifest.
+"""Rules for security: no root, no privileges, no writable root file system, no credentials in a manifest.
 
 The level ``restricted`` of Kubernetes' Pod Security Standards, and a read-only root file system on top.
 """
@@ -16,13 +16,13 @@ from protocol.kubernetes.pods import PodTemplate, environment
 
 _CREDENTIAL = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 LOWEST_ID = 10_000
-"""Lowest number of a user or group that is unlikely to be one of the node's own."""
-_NOT_ITSELF = re.compile(r"_(FILE|PATH|NAME|TOKENS)$|TOKENS", re.IGNORECASE)
-"""A path to a credential is none, and neither is a number of tokens."""
+"""Lowest user or group id that is unlikely to exist on the node."""
+_NO_CREDENTIAL = re.compile(r"_(FILE|PATH|NAME|TOKENS)$|TOKENS", re.IGNORECASE)
+"""Names of variables that hold the path of a credential, or a number of tokens."""
 
 
 def run_as_non_root(pod: PodTemplate) -> Violations:
-    """Every container has a user that is not root, enforced by the kubelet."""
+    """Every container runs as a user that is not root, enforced by the kubelet."""
     for container in pod.all_containers:
         name = container.get("name")
         if _effective(pod, container, "runAsNonRoot") is not True:
@@ -34,14 +34,14 @@ def run_as_non_root(pod: PodTemplate) -> Violations:
 
 
 def read_only_root(pod: PodTemplate) -> Violations:
-    """Nothing is written outside of volumes."""
+    """The root file system of every container is read-only."""
     for container in pod.all_containers:
         if mapping(container, "securityContext").get("readOnlyRootFilesystem") is not True:
             yield f"{container.get('name')} must have securityContext.readOnlyRootFilesystem: true"
 
 
 def read_only_secrets(pod: PodTemplate) -> Violations:
-    """What comes from Secrets and ConfigMaps is mounted read-only."""
+    """Secrets and ConfigMaps are mounted read-only."""
     for container in pod.all_containers:
         for mount in objects(container, "volumeMounts"):
             volume = pod.volumes.get(str(mount.get("name")), {})
@@ -50,7 +50,7 @@ def read_only_secrets(pod: PodTemplate) -> Violations:
 
 
 def privileges(pod: PodTemplate) -> Violations:
-    """No way to more rights than the container starts with."""
+    """No privilege escalation, and no capabilities."""
     for container in pod.all_containers:
         context = mapping(container, "securityContext")
         if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
@@ -61,7 +61,7 @@ def privileges(pod: PodTemplate) -> Violations:
 
 
 def seccomp(pod: PodTemplate) -> Violations:
-    """The runtime's system call filter is on."""
+    """Every container has a seccomp profile."""
     for container in pod.all_containers:
         profile = _effective(pod, container, "seccompProfile")
         if mapping(profile).get("type") not in ("RuntimeDefault", "Localhost"):
@@ -69,7 +69,7 @@ def seccomp(pod: PodTemplate) -> Violations:
 
 
 def host_access(pod: PodTemplate) -> Violations:
-    """Nothing of the node is in the pod."""
+    """No host namespaces and no hostPath volumes."""
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(field):
             yield f"remove {field}"
@@ -79,7 +79,7 @@ def host_access(pod: PodTemplate) -> Violations:
 
 
 def service_account(pod: PodTemplate) -> Violations:
-    """An identity of its own, and no token for the Kubernetes API, which nothing here calls."""
+    """A service account of its own, without a mounted token: no pod calls the Kubernetes API."""
     if pod.spec.get("serviceAccountName", "default") == "default":
         yield "set serviceAccountName: the namespace's default account is everybody's"
     if pod.spec.get("automountServiceAccountToken") is not False:
@@ -87,16 +87,16 @@ def service_account(pod: PodTemplate) -> Violations:
 
 
 def literal_credential(pod: PodTemplate) -> Violations:
-    """Credentials come from Secrets, best as files; environments end up in dumps."""
+    """No credential is a literal value of an environment variable."""
     for container in pod.all_containers:
         for name, value in environment(container).items():
-            secret = _CREDENTIAL.search(name) and not _NOT_ITSELF.search(name)
+            secret = _CREDENTIAL.search(name) and not _NO_CREDENTIAL.search(name)
             if value and (secret or _password_in(value)):
                 yield f"{container.get('name')}: take {name} from a Secret, not from the manifest"
 
 
 def secret_in_manifest(documents: tuple[Document, ...]) -> Violations:
-    """No Secret has its content here."""
+    """No manifest contains the data of a Secret."""
     for document in documents:
         if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
             yield f"{kind_and_name(document)} must not be in a manifest: make it with kubectl create secret"

@@ -1,4 +1,4 @@
-"""What serving needs of a component: a release that cannot be written, probes, and times that fit each other."""
+"""Rules for serving: a read-only release, probes, and timeouts that fit each other."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 PROGRESS_DEADLINE_S = 600
 """Knative's default of the annotation, in seconds."""
 STARTUP_S = 900
-"""Seconds that a predictor may take to load its plan."""
-LOST_NODE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-"""Taints of a node that is gone."""
+"""Seconds that a predictor may need to load its plan."""
+UNREACHABLE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+"""Taints of an unreachable node."""
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
 def read_only_release(component: ServiceComponent) -> Violations:
-    """The release is mounted read-only, by the mount and by the volume."""
+    """The release is read-only in the mount and in the volume."""
     volumes = component.pod.volumes
     for container in component.pod.all_containers:
         for mount in objects(container, "volumeMounts"):
@@ -45,7 +45,7 @@ def read_only_release(component: ServiceComponent) -> Violations:
 
 
 def release_mounted(component: ServiceComponent) -> Violations:
-    """The release that a service is told to serve lies on a volume that it has."""
+    """``YIWEN_RELEASE`` is a directory on a mounted volume."""
     for container in component.pod.containers[:1]:
         release = environment(container).get(RELEASE, "")
         places = [str(mount.get("mountPath")) for mount in objects(container, "volumeMounts")]
@@ -56,7 +56,7 @@ def release_mounted(component: ServiceComponent) -> Violations:
 
 
 def health_probes(component: ServiceComponent) -> Violations:
-    """All three probes, on the routes that tell the truth, with a time limit each."""
+    """All three probes exist, use the health routes of the v2 protocol, and have a timeout."""
     for container in component.pod.containers[:1]:
         for name in _PROBES:
             probe = mapping(container, name)
@@ -69,7 +69,7 @@ def health_probes(component: ServiceComponent) -> Violations:
 
 
 def startup_time(component: ServiceComponent) -> Violations:
-    """A predictor gets 15 minutes to load, and Knative waits longer than the startup probe does."""
+    """The startup probe of a predictor allows 15 minutes, and Knative's progress deadline is longer."""
     for container in component.pod.containers[:1]:
         probe = mapping(container, "startupProbe")
         seconds = _integer(probe, "periodSeconds", 10) * _integer(probe, "failureThreshold", 3)
@@ -86,7 +86,7 @@ def startup_time(component: ServiceComponent) -> Violations:
 
 
 def request_timeout(component: ServiceComponent) -> Violations:
-    """The timeout outlives the longest deadline, so that a stream ends by our hand, with our error."""
+    """``timeout`` is longer than the longest request deadline: a request ends with the service's own error."""
     timeout = component.declared.get("timeout")
     if not isinstance(timeout, int):
         yield "set timeout: Knative cuts requests after 300 s, and an HTTPRoute of KServe's after 60 s"
@@ -103,7 +103,7 @@ def request_timeout(component: ServiceComponent) -> Violations:
 
 
 def timeout_limit(longest_s: int) -> ComponentRule:
-    """The rule that a timeout is within Knative's ``max-revision-timeout-seconds``, which is ``longest_s``."""
+    """The rule that ``timeout`` does not exceed ``max-revision-timeout-seconds``, which is ``longest_s``."""
 
     def rule(component: ServiceComponent) -> Violations:
         timeout = component.declared.get("timeout", 0)
@@ -117,29 +117,28 @@ def timeout_limit(longest_s: int) -> ComponentRule:
 
 
 def drain_time(component: ServiceComponent) -> Violations:
-    """Running requests may finish before the kubelet kills the pod."""
+    """The drain time fits into the grace period of the pod."""
     is_standard = component.service.mode == STANDARD
-    field = (
-        "terminationGracePeriodSeconds" if is_standard else "timeout"
-    )  # Knative makes the one of the other
+    # Knative sets the grace period to the timeout.
+    field = "terminationGracePeriodSeconds" if is_standard else "timeout"
     grace = component.spec.get(field, 30 if is_standard else 300)
     for container in component.pod.containers[:1]:
         drain_s = _number(container, DRAIN_S, 25)
         stop = mapping(container, "lifecycle", "preStop", "sleep")
-        before_s = _integer(stop, "seconds", 0) if is_standard else 30  # queue-proxy waits for 30 s of quiet
+        delay_s = _integer(stop, "seconds", 0) if is_standard else 30  # queue-proxy drains for 30 s
         if is_standard and not stop:
             yield "add lifecycle.preStop.sleep: requests still come until the endpoints are gone everywhere"
         deadline_ms = _number(container, DEADLINE_MS, 60_000) or 0
         if drain_s is not None and drain_s * 1000 < deadline_ms:
             yield f"{DRAIN_S} must be as long as {DEADLINE_MS}: what is running when a pod goes is cut off after it"
-        if drain_s is None or not isinstance(grace, int) or before_s + drain_s > grace:
-            yield f"{field} must be {before_s} s longer than {DRAIN_S}, or the pod is killed while it drains"
+        if drain_s is None or not isinstance(grace, int) or delay_s + drain_s > grace:
+            yield f"{field} must be {delay_s} s longer than {DRAIN_S}, or the pod is killed while it drains"
 
 
 def lost_nodes(component: ServiceComponent) -> Violations:
-    """How long a pod stays on a node that nobody can reach is said, not left to Kubernetes' 300 seconds."""
+    """Tolerations of unreachable nodes are explicit: Kubernetes' default is 300 s."""
     tolerated = {str(toleration.get("key")) for toleration in objects(component.spec, "tolerations")}
-    for key in LOST_NODE:
+    for key in UNREACHABLE_TAINTS:
         if key not in tolerated:
             yield f"add a toleration of {key} with tolerationSeconds: Kubernetes waits 300 s before it moves a pod"
 

@@ -1,6 +1,6 @@
-"""What KServe's validating webhook refuses, and what Knative would refuse of it afterwards.
+"""Rules of KServe's validating webhook, without those for scaling (:mod:`inferenceservices.rules.scaling`).
 
-From ``inference_service_validation.go`` of kserve/kserve aaac4e29. Scaling has a module of its own.
+From ``inference_service_validation.go`` of kserve/kserve aaac4e29.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from inferenceservices.resources import GPU_RESOURCES, is_extended
 from inferenceservices.rules.findings import ServiceRule, Violations, quoted
 from protocol.kubernetes.documents import mapping, objects
-from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, STANDARD, InferenceService
+from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, InferenceService, current_mode
 from protocol.kubernetes.pods import limits, requests
 
 AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
@@ -28,7 +28,7 @@ LONGEST_LABEL = 63
 
 
 def name(service: InferenceService) -> Violations:
-    """The name is one that KServe takes, and leaves room for what is put around it in host names."""
+    """The name is valid for KServe, and the host names derived from it are not too long."""
     if not _NAME.fullmatch(service.name):
         yield "metadata.name must begin with a letter and hold small letters, digits and - only"
     longest = f"latest-{service.name}-transformer"
@@ -38,13 +38,13 @@ def name(service: InferenceService) -> Violations:
 
 
 def deployment_mode(service: InferenceService) -> Violations:
-    """The mode is said, or it depends on what the cluster's administrator chose; it cannot be changed later."""
+    """The deployment mode is stated: clusters differ in the default, and it cannot be changed later."""
     if service.mode not in ("Knative", "Standard", "ModelMesh"):
         yield f"set the annotation {DEPLOYMENT_MODE} to Knative or Standard: clusters differ in their default"
 
 
 def autoscaler_class(service: InferenceService) -> Violations:
-    """KServe's own annotation knows no kpa."""
+    """The autoscaler class is one that KServe's annotation accepts."""
     given = service.annotations.get(AUTOSCALER_CLASS)
     if given is not None and given not in AUTOSCALERS:
         yield (
@@ -54,14 +54,14 @@ def autoscaler_class(service: InferenceService) -> Violations:
 
 
 def python_path(service: InferenceService) -> Violations:
-    """PYTHONPATH is refused in every container."""
+    """No container sets PYTHONPATH."""
     for where, container in _all_containers(service):
         if any(entry.get("name") == "PYTHONPATH" for entry in objects(container, "env")):
             yield f"{where} must not set PYTHONPATH: KServe refuses it; install packages into the image"
 
 
 def multi_node(service: InferenceService) -> Violations:
-    """What a predictor over several nodes must have."""
+    """A multi-node predictor (``workerSpec``) has what KServe requires of it."""
     predictor = mapping(service.document, "spec", "predictor")
     if "workerSpec" not in predictor:
         return
@@ -86,14 +86,14 @@ def multi_node(service: InferenceService) -> Violations:
 
 
 def model_container_name(service: InferenceService) -> Violations:
-    """A model's container has a fixed name."""
+    """A model states no container name: KServe fixes it."""
     for key, framework in _frameworks(service):
         if "name" in framework:
             yield f"remove the name from spec.predictor.{key}: its container's name is fixed"
 
 
 def storage_uris(service: InferenceService) -> Violations:
-    """Several sources of files: each has a place of its own, and they share a directory below the root."""
+    """Entries of ``storageUris`` have valid mount paths, all different, below one directory."""
     for component in service.components:
         uris = objects(component.declared, "storageUris")
         single = any(framework.get("storageUri") for _, framework in _frameworks(service))
@@ -114,7 +114,7 @@ def _paths_together(component: str, uris: tuple[Mapping[str, Any], ...]) -> Viol
         is_claim = str(entry.get("uri", "")).startswith("pvc://")
         places[is_claim].append(str(entry.get("mountPath", "/mnt/models")))
     if len(places[False]) <= 1:
-        return  # KServe looks at the volumes' paths only then, too
+        return  # as in KServe, which checks the volumes' paths only after this
     if len(set(places[True])) < len(places[True]):
         yield f"{component}: two volumes of storageUris have the same mountPath"
     absolute = [path for path in places[False] if path.startswith("/")]
@@ -123,7 +123,7 @@ def _paths_together(component: str, uris: tuple[Mapping[str, Any], ...]) -> Viol
 
 
 def confidential(service: InferenceService) -> Violations:
-    """An encrypted model says where it is and which key opens it."""
+    """A confidential model has a storageUri and a valid key resource."""
     for key, framework in _frameworks(service):
         spec = mapping(framework, "confidential")
         if not spec.get("enabled"):
@@ -136,7 +136,7 @@ def confidential(service: InferenceService) -> Violations:
 
 
 def one_implementation(service: InferenceService) -> Violations:
-    """A component is a model or containers, never both and never neither."""
+    """A component has either a model or containers."""
     predictor = mapping(service.document, "spec", "predictor")
     found = [key for key in FRAMEWORKS if key in predictor]
     own = [c for c in objects(predictor, "containers") if c.get("name") != "transformer-container"]
@@ -148,7 +148,7 @@ def one_implementation(service: InferenceService) -> Violations:
 
 
 def replica_bounds(service: InferenceService) -> Violations:
-    """Replicas and concurrency are not negative, and the bounds hold something."""
+    """Replicas and concurrency are not negative, and minReplicas does not exceed maxReplicas."""
     for component in service.components:
         for key in ("minReplicas", "maxReplicas", "containerConcurrency"):
             value = component.declared.get(key, 0)
@@ -160,7 +160,7 @@ def replica_bounds(service: InferenceService) -> Violations:
 
 
 def logger(service: InferenceService) -> Violations:
-    """A request logger says what it logs, and all of where to."""
+    """A request logger has a valid mode and complete storage settings."""
     for component in service.components:
         if "logger" not in component.declared:
             continue
@@ -174,9 +174,8 @@ def logger(service: InferenceService) -> Violations:
 
 
 def check_update(running: InferenceService, wanted: InferenceService) -> Violations:
-    """What the webhook refuses of a change, beside what it refuses of ``wanted`` alone."""
-    mode = str(mapping(running.document, "status").get("deploymentMode", ""))
-    mode = {"Serverless": "Knative", "RawDeployment": STANDARD}.get(mode, mode)
+    """Rules for an update from ``running`` to ``wanted``, on top of those for ``wanted`` alone."""
+    mode = current_mode(str(mapping(running.document, "status").get("deploymentMode", "")))
     if mode and wanted.mode and wanted.mode != mode:
         yield f"the mode cannot change from {mode} to {wanted.mode}: delete the InferenceService first"
     before, after = (mapping(s.document, "spec", "predictor") for s in (running, wanted))

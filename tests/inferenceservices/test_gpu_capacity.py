@@ -199,5 +199,5 @@ def test_the_overlays_leave_room_for_a_canary(overlay: str, needed: int) -> None
     )
     (found,) = gpu_availability(inference_services(documents)[0], ClusterCapacity(used, None, None))
     assert found.needed == needed
-    assert found.refused == ""
+    assert found.quota_error == ""
     assert (found.quota_remaining is None) == (not quotas)
