@@ -37,6 +37,8 @@ GUARDS = ("empty", "ratio", "repetition", "script", "leak", "length", "placehold
 RELEASE_FILE = "release.json"
 TRANSLATION_FILE = "translation.json"
 TOKENIZER_DIR = "tokenizer"
+TOKENIZER_FILE = "tokenizer.json"
+"""The fast tokenizer, in ``tokenizer/`` of a release and beside the weights of a checkpoint."""
 DECODER_FILE = "decoder.onnx"
 WEIGHTS_FILE = "weights.bin"
 SEGMENTS_DIR = "segments"

@@ -5,7 +5,7 @@
     YiwenError (protocol.errors)
     ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
-    ├── TooLong         413 ── TextTooLong, TooManyTexts, TooManySegments
+    ├── TooLong         413 ── TooManyTexts, TooManySegments
     ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
     ├── InternalFault   500 ── PredictorFault
     ├── NotReady        503 ── PredictorUnreachable (NoConnection), ReleaseNotServed,
@@ -55,7 +55,7 @@ class UndetectedLanguage(InvalidRequest):
 
 
 class UnusableText(InvalidRequest):
-    """400: a text cannot be turned into token ids."""
+    """400: a text is not valid Unicode, or not the markup that it is declared to be."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(f"text {index}: {reason}")
@@ -78,18 +78,6 @@ class UnknownPair(NotFound):
             f"text {index}: this release does not translate {source} to {target}; "
             f"it translates {_listed(f'{a} to {b}' for a, b in pairs)}"
         )
-
-
-class TextTooLong(TooLong):
-    """413: one text has more tokens than the release takes."""
-
-    def __init__(self, index: int, tokens: int, limit: int) -> None:
-        super().__init__(
-            f"text {index}: it has {tokens} tokens, this release takes at most {limit}; split it into shorter texts"
-        )
-        self.index = index
-        self.tokens = tokens
-        self.limit = limit
 
 
 class TooManyTexts(TooLong):

@@ -23,7 +23,8 @@ from protocol.codec import (
 )
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.messages import TranslateRequest, TranslateResponse
-from protocol.release import TRANSLATION_FILE, Release, load_release, load_translation_spec
+from protocol.prompt_encoder import PromptEncoder
+from protocol.release import Release, load_release
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import NamedEvent, RequestInfo, ServedModel
@@ -40,7 +41,6 @@ from transformer.streaming.text_stream import TextGeneration
 from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
-from transformer.tokens.tokenizer import load_tokenizer
 
 PLATFORM = "yiwen_transformer"
 
@@ -158,8 +158,8 @@ def create_model(
         SettingsError: a file that the settings name cannot be read.
     """
     release = load_release(config.release)
-    spec = load_translation_spec(config.release / TRANSLATION_FILE)
-    tokenizer = load_tokenizer(config.release, spec, release.limits.max_sequence_tokens)
+    tokenizer = PromptEncoder.load(config.release)
+    spec = tokenizer.spec
     name = name or release.name
     metrics = metrics or TransformerMetrics(release.id)
     router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)

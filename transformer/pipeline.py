@@ -28,7 +28,7 @@ from transformer.texts.work_item import WorkItem, WorkResult
 
 
 class FitsTokenizer(Protocol):
-    """What is asked of :class:`transformer.tokens.tokenizer.PromptTokenizer`."""
+    """What is asked of :class:`protocol.prompt_encoder.PromptEncoder`."""
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one."""

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from benchmarks.transformer_stages.job import LoadRequest, Target
 from benchmarks.transformer_stages.setting import SOURCE, TARGET, infer_body, titles
 from knative.simulator.load.trace import Trace
-from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release, load_translation_spec
-from transformer.tokens.tokenizer import TextToEncode, load_tokenizer
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.release import TOKENIZER_DIR
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,10 @@ class Texts:
 
 def encode_titles(release: Path, count: int) -> Texts:
     """Titles of the demo model's world, with the tokens of their prompts and of the answers that they should get."""
-    spec = load_translation_spec(release / TRANSLATION_FILE)
-    tokenizer = load_tokenizer(release, spec, load_release(release).limits.max_sequence_tokens)
+    encoder = PromptEncoder.load(release)
     plain = Tokenizer.from_file(str(release / TOKENIZER_DIR / "tokenizer.json"))
     pairs = list(islice(titles(), count))
-    wanted = [TextToEncode(index, text, SOURCE, TARGET) for index, (text, _) in enumerate(pairs)]
-    prompts = tuple(len(prompt.token_ids) for prompt in tokenizer.encode(wanted, None))
+    wanted = [PromptText(text, SOURCE, TARGET, index) for index, (text, _) in enumerate(pairs)]
+    prompts = tuple(len(prompt.token_ids) for prompt in encoder.encode(wanted))
     answers = tuple(len(plain.encode(answer, add_special_tokens=False).ids) + 1 for _, answer in pairs)
     return Texts(tuple(text for text, _ in pairs), prompts, answers)

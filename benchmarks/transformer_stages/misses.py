@@ -29,8 +29,8 @@ from benchmarks.transformer_stages.setting import (
 )
 from protocol.codec import encode_rest_request, infer_from_generate_request
 from protocol.messages import GenerateRequest
-from protocol.release import TRANSLATION_FILE, load_release, load_translation_spec
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode, load_tokenizer
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.release import load_release
 
 WARM_UP = 20
 """Pairs that are asked and not counted."""
@@ -60,12 +60,10 @@ class _Prompts:
 
     def __init__(self, release: Path) -> None:
         self._release = load_release(release)
-        spec = load_translation_spec(release / TRANSLATION_FILE)
-        limit = self._release.limits.max_sequence_tokens
-        self._tokenizer: PromptTokenizer = load_tokenizer(release, spec, limit)
+        self._encoder = PromptEncoder.load(release)
 
     def request(self, target: Target, text: str) -> LoadRequest:
-        (prompt,) = self._tokenizer.encode([TextToEncode(0, text, SOURCE, TARGET)], None)
+        (prompt,) = self._encoder.encode([PromptText(text, SOURCE, TARGET)])
         wanted = GenerateRequest(
             (prompt.token_ids,),
             (prompt.max_new_tokens,),

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec, load_translation_spec
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve, serving_only
 from tests.transformer.redis_server import RedisServer, running_redis
-from tests.transformer.release import MAX_SEQUENCE_TOKENS, write_release
+from tests.transformer.release import write_release
 from tests.transformer.routing import Predictors, Route
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.client import PredictorClient
 from transformer.predictors.router import PredictorRouter
-from transformer.tokens.tokenizer import PromptTokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +32,8 @@ def spec(release_directory: Path) -> TranslationSpec:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(release_directory: Path, spec: TranslationSpec) -> PromptTokenizer:
-    return load_tokenizer(release_directory, spec, MAX_SEQUENCE_TOKENS)
+def tokenizer(release_directory: Path) -> PromptEncoder:
+    return PromptEncoder.load(release_directory)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry
 
 from protocol.messages import GenerateRequest, GenerateResponse, TranslateRequest, TranslateResponse
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from transformer.cache.circuit import CircuitPolicy
@@ -22,7 +23,6 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
-from transformer.tokens.tokenizer import PromptTokenizer
 
 POLICY = RedisCachePolicy(60.0, 0.1, 4_096, 1 << 20, CircuitPolicy(3, 0.2, 0.4), lease_s=20.0)
 
@@ -76,7 +76,7 @@ class Replica:
 
 
 def create_replica(
-    redis_url: str, spec: TranslationSpec, tokenizer: PromptTokenizer, predictor: Predictor
+    redis_url: str, spec: TranslationSpec, tokenizer: PromptEncoder, predictor: Predictor
 ) -> Replica:
     registry = CollectorRegistry()
     metrics = TransformerMetrics(RELEASE, registry)

@@ -18,6 +18,7 @@ from protocol.messages import (
     Glossary,
     TranslateRequest,
 )
+from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
@@ -26,7 +27,6 @@ from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import MAX_REPEATS, Guards
 from transformer.texts.languages import Languages
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 HIT, MISS = CacheStatus.HIT, CacheStatus.MISS
 
@@ -34,7 +34,7 @@ HIT, MISS = CacheStatus.HIT, CacheStatus.MISS
 class Scripted:
     """Continues prompts with the ids of what ``translate`` makes of their texts."""
 
-    def __init__(self, tokenizer: PromptTokenizer, translate: Callable[[str, GenerateRequest], str]) -> None:
+    def __init__(self, tokenizer: PromptEncoder, translate: Callable[[str, GenerateRequest], str]) -> None:
         self.tokenizer = tokenizer
         self.translate = translate
         self.requests: list[GenerateRequest] = []
@@ -47,7 +47,7 @@ class Scripted:
         answer = self.translate(self.tokenizer.decode(prompt[1:-1]), request)
         if not answer:
             return Generation((), -0.5, FinishReason.STOP)
-        (encoded,) = self.tokenizer.encode([TextToEncode(0, answer, "en", "zh")], None)
+        (encoded,) = self.tokenizer.encode([PromptText(answer, "en", "zh")], None)
         return Generation(encoded.token_ids[1:-1], -0.5, FinishReason.STOP)
 
 
@@ -55,7 +55,7 @@ Make = Callable[[Callable[[str, GenerateRequest], str]], "tuple[Pipeline, Script
 
 
 @pytest.fixture
-def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: TransformerMetrics) -> Make:
+def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMetrics) -> Make:
     strict = dataclasses.replace(spec, guards=GuardSpec())
 
     def _make(translate: Callable[[str, GenerateRequest], str]) -> tuple[Pipeline, Scripted]:

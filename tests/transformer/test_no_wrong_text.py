@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from protocol.deadline import Deadline
 from protocol.errors import InvalidRequest, NotReady, YiwenError
 from protocol.messages import CacheStatus, FinishReason
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
@@ -31,7 +32,6 @@ from transformer.request_context import RequestContext
 from transformer.texts.languages import Languages
 from transformer.texts.normal_form import normal_text
 from transformer.texts.work_item import WorkItem, WorkResult
-from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = 100_000
 AT_ONCE = 200
@@ -94,7 +94,7 @@ class Faulty:
 
 @pytest.fixture
 async def make(
-    spec: TranslationSpec, tokenizer: PromptTokenizer
+    spec: TranslationSpec, tokenizer: PromptEncoder
 ) -> AsyncIterator[Callable[..., tuple[Pipeline, Faulty]]]:
     """Makes replicas with memories so small that most of what was known is soon forgotten."""
     tiers: list[TieredCache] = []

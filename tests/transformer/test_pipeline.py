@@ -18,20 +18,20 @@ from protocol.messages import (
     TranslateRequest,
     TranslateResponse,
 )
+from protocol.prompt_encoder import PromptEncoder, TextTooLong
 from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.predictors.test_client import Connect
 from transformer.cache.entries import Cache
 from transformer.cache.memory import LruCache, NullCache
-from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage, TextTooLong
+from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage
 from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.interface import Predictor
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
-from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED, BYPASS = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.BYPASS
 Make = Callable[..., Pipeline]
@@ -51,7 +51,7 @@ class InProcess:
 
 
 @pytest.fixture
-def make(spec: TranslationSpec, tokenizer: PromptTokenizer, metrics: TransformerMetrics) -> Make:
+def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMetrics) -> Make:
     def _make(
         predictor: Predictor, cache: Cache | None = None, clock: Callable[[], float] = time.monotonic
     ) -> Pipeline:

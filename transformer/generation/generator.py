@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.prompt_encoder import PromptEncoder, PromptText
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import (
     Attempt,
@@ -28,7 +29,6 @@ from transformer.request_context import RequestContext
 from transformer.texts.guards import Guards
 from transformer.texts.terms import replace_renderings
 from transformer.texts.work_item import WorkItem, WorkResult
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 INLINE_CHARACTERS = 8_000
 """Requests up to this size are prepared on the event loop, in a few milliseconds at most. Larger ones are prepared in
@@ -47,7 +47,7 @@ class Generator:
         self,
         *,
         release: str,
-        tokenizer: PromptTokenizer,
+        tokenizer: PromptEncoder,
         guards: Guards,
         predictor: Predictor,
         metrics: TransformerMetrics,
@@ -153,7 +153,7 @@ class Generator:
         """
         started = self._clock()
         texts = [
-            TextToEncode(each.item.index, each.text, each.item.source, each.item.target) for each in attempts
+            PromptText(each.text, each.item.source, each.item.target, each.item.index) for each in attempts
         ]
         prompts = await run_in_thread(
             [text.text for text in texts], lambda: self._tokenizer.encode(texts, context.max_new_tokens)

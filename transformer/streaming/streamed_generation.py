@@ -13,16 +13,16 @@ from typing import Protocol
 
 from protocol.errors import ReleaseMismatch
 from protocol.messages import Generation, GenerationEnd, TokenDelta
+from protocol.prompt_encoder import PromptEncoder
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import Attempt, first_attempt, translation_by_glossary
 from transformer.generation.generator import Generator
 from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.readiness import ColdStartStatus
 from transformer.request_context import RequestContext
+from transformer.streaming.detokenizer import Detokenizer
 from transformer.texts.placeholders import protected_spans
 from transformer.texts.work_item import WorkItem, WorkResult
-from transformer.tokens.detokenizer import Detokenizer
-from transformer.tokens.tokenizer import PromptTokenizer
 
 
 class StreamObserver(Protocol):
@@ -45,7 +45,7 @@ class StreamedGenerator:
         self,
         *,
         release: str,
-        tokenizer: PromptTokenizer,
+        tokenizer: PromptEncoder,
         generator: Generator,
         predictor: StreamingPredictor,
     ) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from predictor.builder.int8.prompts import PromptSplit, PromptWriter, split_prompts
+from predictor.builder.int8.prompts import PromptSplit, split_prompts
 from predictor.builder.int8.quality import (
     Baseline,
     EvaluatedRunner,
@@ -42,6 +42,7 @@ from predictor.config import PlanPrecision, PredictorConfig
 from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, write_plan
 from predictor.runners.base import Runner
 from predictor.runners.tensorrt.start.create import create_tensorrt_runner
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import PLANS_DIR, load_release
 
 TEXTS_PER_PAIR = 32
@@ -123,7 +124,7 @@ class _Int8Build:
     def make_source(self, directory: Path) -> PlanSource:
         """Answer in float16, calibrate, quantize."""
         request, stops = self._request, load_release(directory).stop_token_ids
-        split = split_prompts(PromptWriter(directory), request.texts, per_pair=request.texts_per_pair)
+        split = split_prompts(PromptEncoder.load(directory), request.texts, per_pair=request.texts_per_pair)
         for pair in split.without_texts:
             self._reporter.info(
                 f"no texts in {pair[0]}, so {' to '.join(pair)} is not measured: bring --calibration"

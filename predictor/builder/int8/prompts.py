@@ -1,7 +1,8 @@
-"""Texts as prompts of a release, for calibration and for the quality gate.
+"""Prompts for int8 calibration and for the quality gate, made of sample texts.
 
-The texts are those of :mod:`predictor.builder.int8.sample_texts` or of a file. Every other one of a language pair is
-for calibration and the rest for the gate, so that no plan is measured with what it was fitted to.
+The texts are those of :mod:`predictor.builder.int8.sample_texts` or of a file. The texts of a language pair go to
+calibration and to the gate in turn, so that no plan is measured with the texts that it was calibrated with.
+:class:`protocol.prompt_encoder.PromptEncoder` encodes them, as it does when serving.
 """
 
 from __future__ import annotations
@@ -11,89 +12,60 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from predictor.builder.errors import BrokenText
 from predictor.builder.int8.sample_texts import sample_texts
-from predictor.builder.release.text_files import TOKENIZER_FILE
-from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, TranslationSpec, load_translation_spec
+from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText
+from protocol.release import TranslationSpec
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One text, ready to be answered."""
+    """The prompt of one text."""
 
     pair: Pair
     """Source and target."""
     token_ids: tuple[int, ...]
     max_new_tokens: int
-    """As the release's limits have it for this text."""
+    """Token budget of the answer, by the release's limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSplit:
-    """The prompts of a release, each pair's together."""
+    """A release's prompts, divided."""
 
     calibration: tuple[Prompt, ...]
     gate: tuple[Prompt, ...]
     without_texts: tuple[Pair, ...]
-    """Pairs of the release for which there is no text: nothing is known about them."""
+    """Language pairs of the release that have fewer than two texts, and are neither calibrated nor measured."""
 
 
-class PromptWriter:
-    """Encodes texts as the transformer does, and decodes answers."""
-
-    def __init__(self, release: Path) -> None:
-        """Read tokenizer and ``translation.json``.
-
-        Raises:
-            BrokenText: the tokenizer cannot be read.
-            ReleaseError: ``translation.json`` cannot.
-        """
-        self.spec = load_translation_spec(release / TRANSLATION_FILE)
-        path = release / TOKENIZER_DIR / TOKENIZER_FILE
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # of Rust, of no class of its own
-            raise BrokenText(
-                f"{path} cannot be read: {error}; check it with `yiwen release verify`"
-            ) from error
-
-    def write(self, pair: Pair, text: str) -> Prompt | None:
-        """The prompt for a text; None where the text has more tokens than the release takes."""
-        before, after = self.spec.template_parts(*pair)
-        ids = self._encode(text)
-        if not 0 < len(ids) <= self.spec.limits.max_source_tokens:
-            return None
-        token_ids = (*self._encode(before), *ids, *self._encode(after))
-        return Prompt(pair, token_ids, self.spec.limits.new_tokens(len(ids)))
-
-    def read(self, answer: Sequence[int]) -> str:
-        """The text of an answer without its stop token."""
-        return str(self._tokenizer.decode(list(answer), skip_special_tokens=False))
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids) if text else []
+def encode_prompt(encoder: PromptEncoder, pair: Pair, text: str) -> Prompt | None:
+    """The prompt of a text; None if the release does not take the text."""
+    try:
+        (encoded,) = encoder.encode([PromptText(text, *pair)])
+    except (TextTooLong, UnencodableText):
+        return None
+    return Prompt(pair, encoded.token_ids, encoded.max_new_tokens)
 
 
-def split_prompts(writer: PromptWriter, texts: Path | None, *, per_pair: int) -> PromptSplit:
+def split_prompts(encoder: PromptEncoder, texts: Path | None, *, per_pair: int) -> PromptSplit:
     """Prompts for every pair of the release.
 
     Args:
-        writer: of the release.
+        encoder: of the release.
         texts: a file, see :func:`read_texts`; None takes the built-in samples of the source languages.
-        per_pair: most texts of a pair that go to each side, the first ones.
+        per_pair: at most this many texts of each pair go to calibration, and as many to the gate.
 
     Raises:
         BrokenText: the file cannot be read, or there is no usable text for any pair.
     """
-    spec = writer.spec
+    spec = encoder.spec
     rows = _samples(spec) if texts is None else read_texts(texts, spec)
     by_pair: dict[Pair, list[Prompt]] = defaultdict(list)
     for pair, text in rows:
-        if len(by_pair[pair]) < 2 * per_pair and (prompt := writer.write(pair, text)):
+        if len(by_pair[pair]) < 2 * per_pair and (prompt := encode_prompt(encoder, pair, text)):
             by_pair[pair].append(prompt)
     usable = {pair: prompts for pair, prompts in by_pair.items() if len(prompts) > 1}
     if not usable:
@@ -109,7 +81,12 @@ def split_prompts(writer: PromptWriter, texts: Path | None, *, per_pair: int) ->
 
 
 def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[Pair, str]]:
-    """The texts of a UTF-8 file, one per line: ``source⇥target⇥text``, or the text alone for the first pair.
+    """The texts of a UTF-8 file, one per line: ``source⇥target⇥text``, or only the text for the first pair.
+
+    Args:
+        path: of the file.
+        spec: of the release.
+
 
     Raises:
         BrokenText: it cannot be read, or a line names a pair that the release does not translate.
@@ -138,7 +115,7 @@ def _samples(spec: TranslationSpec) -> list[tuple[Pair, str]]:
 
 
 def _in_turns(groups: Iterable[Sequence[Prompt]]) -> tuple[Prompt, ...]:
-    """One of each group, then the next of each: any beginning of the result has all pairs in it."""
+    """The first of each group, then the second of each, and so on: the first few already cover all pairs."""
     ordered = list(groups)
     longest = max(map(len, ordered), default=0)
     return tuple(group[index] for index in range(longest) for group in ordered if index < len(group))

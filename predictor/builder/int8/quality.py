@@ -20,12 +20,13 @@ import numpy as np
 
 from predictor.builder.errors import QualityTooLow, VerifyFailed
 from predictor.builder.int8.greedy import GreedyOutput, generate_greedily, score_outputs
-from predictor.builder.int8.prompts import Pair, Prompt, PromptSplit, PromptWriter
+from predictor.builder.int8.prompts import Pair, Prompt, PromptSplit
 from predictor.builder.int8.quality_report import PairQuality, QualityGate, QualityReport, bootstrap
 from predictor.builder.plans.source import PlanSource
 from predictor.runners.base import Runner
 from predictor.runners.reference import open_reference_runner
 from predictor.segment_index import input_scale, output_scale
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import load_release
 
 SLOTS = 32
@@ -115,12 +116,10 @@ def measure_quality(
         scores = score_outputs(runner, split.gate, [answer.token_ids for answer in baseline.answers])
     finally:
         runner.close()
-    writer = PromptWriter(directory)
+    encoder = PromptEncoder.load(directory)
     rows: dict[Pair, list[_Row]] = {}
     for prompt, wanted, found, scored in zip(split.gate, baseline.answers, answers, scores, strict=True):
-        rows.setdefault(prompt.pair, []).append(
-            _compare(writer, release.stop_token_ids, wanted, found, scored, chrf)
-        )
+        rows.setdefault(prompt.pair, []).append(_compare(encoder, wanted, found, scored, chrf))
     return QualityReport(
         release=release.id,
         precision=precision,
@@ -172,16 +171,13 @@ class _Row:
 
 
 def _compare(
-    writer: PromptWriter,
-    stops: Sequence[int],
+    encoder: PromptEncoder,
     wanted: GreedyOutput,
     found: GreedyOutput,
     scored: Sequence[float],
     chrf: Callable[[str, str], float],
 ) -> _Row:
-    texts = [
-        writer.read([token for token in answer.token_ids if token not in stops]) for answer in (found, wanted)
-    ]
+    texts = [encoder.decode(answer.token_ids) for answer in (found, wanted)]
     same = found.token_ids == wanted.token_ids
     errors = tuple(abs(one - other) for one, other in zip(scored, wanted.logprobs, strict=True))
     # Equal answers may be empty, for which chrF would be 0.

@@ -1,12 +1,12 @@
 """The text side of a release: tokenizer files, ``translation.json``, a glossary, and whether they fit each other.
 
-Also says how many tokens the template adds to a text. Does not tokenize requests: that is the transformer's
-job.
+Also counts the tokens of the longest prompt and answer. :mod:`protocol.prompt_encoder` encodes the prompts.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
-from protocol.release import TRANSLATION_FILE, TranslationSpec, load_translation_spec
+from protocol.prompt_encoder import PromptEncoder
+from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE, TranslationSpec, load_translation_spec
 
-TOKENIZER_FILE = "tokenizer.json"
 OPTIONAL_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -75,16 +75,16 @@ def read_text_files(
         )
     spec = load_translation_spec(path)
     _check_marks(tokenizer, spec, path)
+    stop_token_ids = tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens)
+    encoder = PromptEncoder.load_file(tokenizer_file, spec, max_sequence_tokens=sys.maxsize)
     optional = [checkpoint / name for name in OPTIONAL_FILES if (checkpoint / name).exists()]
     return TextFiles(
         tokenizer_files=(tokenizer_file, *optional),
         translation_file=path,
         glossary_file=_glossary_file(checkpoint, glossary, spec),
         spec=spec,
-        stop_token_ids=tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens),
-        longest_sequence=_template_tokens(tokenizer, spec)
-        + spec.limits.max_source_tokens
-        + spec.limits.max_new_tokens,
+        stop_token_ids=stop_token_ids,
+        longest_sequence=encoder.template_tokens + spec.limits.max_source_tokens + spec.limits.max_new_tokens,
     )
 
 
@@ -134,11 +134,3 @@ def _check_marks(tokenizer: Tokenizer, spec: TranslationSpec, path: Path) -> Non
                 f"{path}: the prompt of language {tag} is {language.prompt!r}, "
                 "which looks like a special token, but the tokenizer has no such token"
             )
-
-
-def _template_tokens(tokenizer: Tokenizer, spec: TranslationSpec) -> int:
-    """Most tokens that a prompt has beside its text, with what the tokenizer adds by itself."""
-    parts = (spec.template_parts(source, target) for source, target in spec.pairs)
-    return max(
-        len(tokenizer.encode(before).ids) + len(tokenizer.encode(after).ids) for before, after in parts
-    )

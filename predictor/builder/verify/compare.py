@@ -21,22 +21,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from predictor.batch import Batch
 from predictor.builder.checkpoint.tensors import open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
-from predictor.builder.release.text_files import TOKENIZER_FILE
 from predictor.builder.verify.parity_report import TIE_MARGIN, Disagreement, ParityReport
 from predictor.runners.base import execute
-from protocol.release import (
-    TOKENIZER_DIR,
-    TRANSLATION_FILE,
-    Release,
-    load_release,
-    load_translation_spec,
-)
+from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText
+from protocol.release import Release, load_release
 
 Prompts = Sequence[npt.NDArray[np.int64]]
 
@@ -147,7 +140,7 @@ def choose_prompts(directory: Path, choice: PromptChoice) -> Prompts:
 
     Raises:
         ReleaseError: the release cannot be read.
-        VerifyFailed: the file of texts cannot be read, or holds no line.
+        VerifyFailed: the file of texts cannot be read, holds no line, or holds a text that the release does not take.
     """
     vocab = load_release(directory).decoder.vocab
     rng = np.random.default_rng(choice.seed)
@@ -157,18 +150,20 @@ def choose_prompts(directory: Path, choice: PromptChoice) -> Prompts:
 
 
 def _text_prompts(directory: Path, texts: Path) -> Prompts:
-    """The lines of a file as prompts of the release's first language pair."""
+    """The lines of a file as prompts of the release's first language pair, with the ids that are served."""
     try:
         lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise VerifyFailed(f"{texts} cannot be read as UTF-8 text: {error}") from error
     if not lines:
         raise VerifyFailed(f"{texts} holds no text: one text per line")
-    spec = load_translation_spec(directory / TRANSLATION_FILE)
-    before, after = spec.template_parts(*spec.pairs[0])
-    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_DIR / TOKENIZER_FILE))
-    encoded = (tokenizer.encode(before + line + after, add_special_tokens=False).ids for line in lines)
-    return [np.array(ids, np.int64) for ids in encoded]
+    encoder = PromptEncoder.load(directory)
+    pair = encoder.spec.pairs[0]
+    try:
+        prompts = encoder.encode([PromptText(line, *pair, index) for index, line in enumerate(lines)])
+    except (TextTooLong, UnencodableText) as error:
+        raise VerifyFailed(f"{texts}, {error}") from error
+    return [np.array(prompt.token_ids, np.int64) for prompt in prompts]
 
 
 class _Reference:

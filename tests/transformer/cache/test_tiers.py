@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from protocol.messages import CacheStatus, GenerateRequest, GenerateResponse, TranslateRequest
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
 from serving.settings import SettingsError
 from tests.transformer.predictor_stand_in import RELEASE, echo
@@ -33,7 +34,6 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 from transformer.texts.normal_form import normal_text
-from transformer.tokens.tokenizer import PromptTokenizer
 
 REQUESTS = int(os.environ.get("TEST_COLLISIONS", "3000"))
 Make = Callable[..., TieredCache]
@@ -190,7 +190,7 @@ async def test_requests_over_colliding_texts_get_their_own_answers_through_the_p
     metrics: TransformerMetrics,
     counts: Counts,
     spec: TranslationSpec,
-    tokenizer: PromptTokenizer,
+    tokenizer: PromptEncoder,
 ) -> None:
     """The predictor repeats each text, so every answer must be the text that was asked for, in NFC."""
 

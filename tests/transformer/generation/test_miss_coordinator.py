@@ -18,6 +18,7 @@ from protocol.messages import (
     Generation,
     TranslateResponse,
 )
+from protocol.prompt_encoder import PromptEncoder, TextTooLong
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, echo
 from tests.transformer.redis_server import RedisServer
@@ -26,9 +27,8 @@ from transformer.cache.cache_key import cache_key
 from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry
 from transformer.cache.redis_cache import store_key
-from transformer.errors import PredictorTooLate, TextTooLong
+from transformer.errors import PredictorTooLate
 from transformer.generation.miss_coordinator import MAX_POLL_S
-from transformer.tokens.tokenizer import PromptTokenizer
 
 HIT, MISS, SHARED = CacheStatus.HIT, CacheStatus.MISS, CacheStatus.SHARED
 SOON_S = 5.0
@@ -43,7 +43,7 @@ async def predictor() -> Predictor:
 
 @pytest.fixture
 async def replica(
-    redis: RedisServer, spec: TranslationSpec, tokenizer: PromptTokenizer, predictor: Predictor
+    redis: RedisServer, spec: TranslationSpec, tokenizer: PromptEncoder, predictor: Predictor
 ) -> AsyncIterator[Make]:
     made: list[Replica] = []
 

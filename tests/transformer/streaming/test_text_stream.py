@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded, ReleaseMismatch
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from serving.model import NamedEvent, RequestInfo
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, serve
@@ -26,7 +27,6 @@ from tests.transformer.streaming_stand_in import StreamingStandIn
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.model import TranslatorModel, create_model
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
 
 STREAM, INFER = "/v2/models/tiny/generate_stream", "/v2/models/tiny/infer"
 
@@ -81,12 +81,12 @@ def joined(events: list[Mapping[str, Any]]) -> str:
     return "".join(event["text_output"] for event in events)
 
 
-def continued(tokenizer: PromptTokenizer, answers: Mapping[str, str]) -> Callable[..., GenerateResponse]:
+def continued(tokenizer: PromptEncoder, answers: Mapping[str, str]) -> Callable[..., GenerateResponse]:
     """Answers by text; what is not among them is its own."""
 
     def generate(prompt: tuple[int, ...]) -> Generation:
         text = tokenizer.decode(prompt[1:-1])
-        (encoded,) = tokenizer.encode([TextToEncode(0, answers.get(text, text), "en", "zh")], None)
+        (encoded,) = tokenizer.encode([PromptText(answers.get(text, text), "en", "zh")], None)
         return Generation(encoded.token_ids[1:-1], -0.5, FinishReason.STOP)
 
     return lambda request: answer_with(request, generate)
@@ -112,7 +112,7 @@ async def test_a_sentence_comes_while_it_is_generated(
 
 
 async def test_sentences_are_generated_together_and_sent_in_order(
-    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptTokenizer
+    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
 ) -> None:
     predictor.answer = continued(tokenizer, {"One and more of it.": "A very long one indeed.", "Two.": "b."})
     events = await streamed(model, " One and more of it.\n\nTwo. Two. Three ")
@@ -125,7 +125,7 @@ async def test_sentences_are_generated_together_and_sent_in_order(
 
 
 async def test_a_placeholder_is_verified_before_it_is_sent_and_tried_again(
-    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptTokenizer
+    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
 ) -> None:
     predictor.answer = continued(tokenizer, {"Hi {name} there.": "lost"})
     *deltas, last = await streamed(model, "Hi {name} there. Bye.")

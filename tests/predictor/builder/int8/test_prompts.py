@@ -7,32 +7,38 @@ from pathlib import Path
 import pytest
 
 from predictor.builder.errors import BrokenText
-from predictor.builder.int8.prompts import PromptWriter, read_texts, split_prompts
+from predictor.builder.int8.prompts import encode_prompt, read_texts, split_prompts
 from predictor.builder.int8.sample_texts import SAMPLE_TEXTS, sample_texts
+from protocol.prompt_encoder import PromptEncoder
+from tests.releases import byte_tokenizer
 
 PAIRS = (("en", "zh"), ("zh", "en"))
 
 
 @pytest.fixture
-def writer(random_release_dir: Path) -> PromptWriter:
-    return PromptWriter(random_release_dir)
+def encoder(random_release_dir: Path) -> PromptEncoder:
+    return PromptEncoder.load(random_release_dir)
 
 
-def test_a_prompt_is_template_and_text_and_its_budget_the_releases(writer: PromptWriter) -> None:
-    prompt = writer.write(("en", "zh"), "ab")
+def ids(*tokens: str) -> tuple[int, ...]:
+    vocabulary = byte_tokenizer().get_vocab()
+    return tuple(vocabulary[token] for token in tokens)
+
+
+def test_a_prompt_is_template_and_text_and_its_budget_the_releases(encoder: PromptEncoder) -> None:
+    prompt = encode_prompt(encoder, ("en", "zh"), "ab")
     assert prompt is not None
-    assert writer.read(prompt.token_ids) == "<|en|>ab<|zh|>"
-    assert len(prompt.token_ids) == 4
+    assert prompt.token_ids == ids("<|en|>", "a", "b", "<|zh|>")
     assert prompt.max_new_tokens == 10
 
 
 @pytest.mark.parametrize("text", ["", "x" * 97])
-def test_texts_that_the_release_does_not_take_are_left_out(writer: PromptWriter, text: str) -> None:
-    assert writer.write(("en", "zh"), text) is None
+def test_texts_that_the_release_does_not_take_are_left_out(encoder: PromptEncoder, text: str) -> None:
+    assert encode_prompt(encoder, ("en", "zh"), text) is None
 
 
-def test_nothing_is_calibrated_with_what_is_measured(writer: PromptWriter) -> None:
-    split = split_prompts(writer, None, per_pair=12)
+def test_nothing_is_calibrated_with_what_is_measured(encoder: PromptEncoder) -> None:
+    split = split_prompts(encoder, None, per_pair=12)
     assert {prompt.token_ids for prompt in split.calibration}.isdisjoint(
         prompt.token_ids for prompt in split.gate
     )
@@ -43,29 +49,29 @@ def test_nothing_is_calibrated_with_what_is_measured(writer: PromptWriter) -> No
     assert split.without_texts == ()
 
 
-def test_the_beginning_of_the_calibration_has_all_pairs(writer: PromptWriter) -> None:
-    split = split_prompts(writer, None, per_pair=12)
+def test_the_beginning_of_the_calibration_has_all_pairs(encoder: PromptEncoder) -> None:
+    split = split_prompts(encoder, None, per_pair=12)
     assert [prompt.pair for prompt in split.calibration[:4]] == [*PAIRS, *PAIRS]
 
 
-def test_a_file_names_pairs_or_means_the_first(tmp_path: Path, writer: PromptWriter) -> None:
+def test_a_file_names_pairs_or_means_the_first(tmp_path: Path, encoder: PromptEncoder) -> None:
     path = tmp_path / "texts.tsv"
     path.write_text("zh\ten\t你好\n\nplain\nen\tzh\twith\ttab\n", encoding="utf-8")
-    assert read_texts(path, writer.spec) == [
+    assert read_texts(path, encoder.spec) == [
         (("zh", "en"), "你好"),
         (("en", "zh"), "plain"),
         (("en", "zh"), "with\ttab"),
     ]
 
 
-def test_pairs_without_texts_are_told(tmp_path: Path, writer: PromptWriter) -> None:
+def test_pairs_without_texts_are_told(tmp_path: Path, encoder: PromptEncoder) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("one\ntwo\nzh\ten\t三\n", encoding="utf-8")
-    split = split_prompts(writer, path, per_pair=8)
+    split = split_prompts(encoder, path, per_pair=8)
     assert split.without_texts == (("zh", "en"),)
-    assert [writer.read(prompt.token_ids) for prompt in (*split.calibration, *split.gate)] == [
-        "<|en|>one<|zh|>",
-        "<|en|>two<|zh|>",
+    assert [prompt.token_ids for prompt in (*split.calibration, *split.gate)] == [
+        ids("<|en|>", *"one", "<|zh|>"),
+        ids("<|en|>", *"two", "<|zh|>"),
     ]
 
 
@@ -81,21 +87,21 @@ def test_pairs_without_texts_are_told(tmp_path: Path, writer: PromptWriter) -> N
     ],
 )
 def test_files_that_cannot_be_used_are_named(
-    tmp_path: Path, writer: PromptWriter, content: bytes, message: str
+    tmp_path: Path, encoder: PromptEncoder, content: bytes, message: str
 ) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes(content)
     with pytest.raises(BrokenText, match=message) as raised:
-        split_prompts(writer, path, per_pair=8)
+        split_prompts(encoder, path, per_pair=8)
     assert "only one" not in str(raised.value)
 
 
-def test_languages_without_samples_need_a_file(writer: PromptWriter) -> None:
-    spec = writer.spec
+def test_languages_without_samples_need_a_file(encoder: PromptEncoder) -> None:
+    spec = encoder.spec
     strange = {"xx": spec.languages["en"], "yy": spec.languages["zh"]}
-    writer.spec = dataclasses.replace(spec, languages=strange, pairs=(("xx", "yy"),))
+    encoder.spec = dataclasses.replace(spec, languages=strange, pairs=(("xx", "yy"),))
     with pytest.raises(BrokenText, match="bring some with --calibration FILE"):
-        split_prompts(writer, None, per_pair=8)
+        split_prompts(encoder, None, per_pair=8)
 
 
 def test_samples_serve_regional_tags() -> None:

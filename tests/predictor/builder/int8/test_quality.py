@@ -12,7 +12,7 @@ import pytest
 
 from predictor.builder.errors import QualityTooLow
 from predictor.builder.int8.greedy import GreedyOutput, generate_greedily
-from predictor.builder.int8.prompts import PromptSplit, PromptWriter
+from predictor.builder.int8.prompts import PromptSplit, encode_prompt
 from predictor.builder.int8.quality import Baseline, EvaluatedRunner, check_quality, measure_quality
 from predictor.builder.int8.quality_report import (
     QUALITY_FILE,
@@ -23,6 +23,7 @@ from predictor.builder.int8.quality_report import (
     bootstrap,
 )
 from predictor.builder.reports import write_json_report
+from protocol.prompt_encoder import PromptEncoder
 from protocol.release import load_release
 from tests.predictor.builder.plans.graphs_as_engines import AT
 from tests.predictor.conftest import HashRunner
@@ -94,8 +95,8 @@ def test_the_document_sums_up_the_pairs(tmp_path: Path) -> None:
 
 def test_answers_are_compared_text_by_text(random_release_dir: Path) -> None:
     """A runner that knows nothing of the release: its answers are compared with themselves, one of them changed."""
-    writer, release = PromptWriter(random_release_dir), load_release(random_release_dir)
-    prompts = [writer.write(("en", "zh"), text) for text in ("a", "bc", "def", "ghij")]
+    encoder, release = PromptEncoder.load(random_release_dir), load_release(random_release_dir)
+    prompts = [encode_prompt(encoder, ("en", "zh"), text) for text in ("a", "bc", "def", "ghij")]
     split = PromptSplit((), tuple(prompt for prompt in prompts if prompt), ())
     answers = generate_greedily(HashRunner(8), split.gate, release.stop_token_ids)
     other = GreedyOutput(tuple((t + 1) % 50 for t in answers[0].token_ids), answers[0].logprobs)

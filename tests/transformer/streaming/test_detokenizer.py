@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
+from protocol.prompt_encoder import PromptEncoder, PromptText, byte_token_ids
 from tests.releases import byte_tokenizer
-from transformer.tokens.detokenizer import Detokenizer, byte_token_ids
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode
+from transformer.streaming.detokenizer import Detokenizer
 
 WORDS = ["▁a", "▁", "b", "，", "▁文", "字", "e\u0301", "𝄞", "\ufffd", "▁▁", "c▁"]
 
@@ -82,11 +82,11 @@ def test_pieces_add_up_to_the_text_of_all_tokens(
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), cuts=st.lists(st.integers(0, 4), max_size=40))
 def test_pieces_of_a_releases_tokenizer_add_up_with_control_tokens_among_them(
-    tokenizer: PromptTokenizer, data: st.DataObject, cuts: list[int]
+    tokenizer: PromptEncoder, data: st.DataObject, cuts: list[int]
 ) -> None:
     def prompt_ids(text: str) -> list[int]:
         """With the template's control tokens around them."""
-        return list(tokenizer.encode([TextToEncode(0, text, "en", "zh")], None)[0].token_ids)
+        return list(tokenizer.encode([PromptText(text, "en", "zh")], None)[0].token_ids)
 
     noise = st.lists(st.integers(0, 319), max_size=6)
     runs = data.draw(st.lists(st.text(min_size=1, max_size=6).map(prompt_ids) | noise, max_size=5))

@@ -12,20 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers
 
+from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText, is_control_token
 from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import (
     EN,
     END,
     MAX_NEW_TOKENS,
-    MAX_SEQUENCE_TOKENS,
     MAX_SOURCE_TOKENS,
     SPECIAL_TOKENS,
     TRANSLATION,
     ZH,
     train_tokenizer,
+    write_release,
 )
-from transformer.errors import TextTooLong, UnusableText
-from transformer.tokens.tokenizer import PromptTokenizer, TextToEncode, is_control_token, load_tokenizer
 
 CONTROL = {EN, ZH, END}
 PIECES = st.one_of(
@@ -34,21 +33,36 @@ PIECES = st.one_of(
 )
 
 
-def texts(*each: str) -> list[TextToEncode]:
-    return [TextToEncode(index, text, "en", "zh") for index, text in enumerate(each)]
+@pytest.fixture(scope="module")
+def release_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("releases") / "tiny")
 
 
-def ids_of_text(tokenizer: PromptTokenizer, text: str) -> tuple[int, ...]:
+@pytest.fixture(scope="module")
+def spec(release_directory: Path) -> TranslationSpec:
+    return load_translation_spec(release_directory / "translation.json")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(release_directory: Path) -> PromptEncoder:
+    return PromptEncoder.load(release_directory)
+
+
+def texts(*each: str) -> list[PromptText]:
+    return [PromptText(text, "en", "zh", index) for index, text in enumerate(each)]
+
+
+def ids_of_text(tokenizer: PromptEncoder, text: str) -> tuple[int, ...]:
     (prompt,) = tokenizer.encode(texts(text), None)
     assert (prompt.token_ids[0], prompt.token_ids[-1]) == (EN, ZH)
     return prompt.token_ids[1:-1]
 
 
-_TOKENIZER: list[PromptTokenizer] = []
+_TOKENIZER: list[PromptEncoder] = []
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _share_with_hypothesis(tokenizer: PromptTokenizer) -> None:
+def _share_with_hypothesis(tokenizer: PromptEncoder) -> None:
     _TOKENIZER[:] = [tokenizer]
 
 
@@ -60,28 +74,28 @@ def test_no_text_yields_a_control_token_and_every_text_comes_back(text: str) -> 
 
 
 def test_special_tokens_in_a_text_are_characters_and_in_the_template_they_are_tokens(
-    tokenizer: PromptTokenizer,
+    tokenizer: PromptEncoder,
 ) -> None:
-    (prompt,) = tokenizer.encode([TextToEncode(0, "<|end|><|zh|>", "zh", "en")], None)
+    (prompt,) = tokenizer.encode([PromptText("<|end|><|zh|>", "zh", "en")], None)
     assert prompt.token_ids[0] == ZH
     assert prompt.token_ids[-1] == EN
     assert len(prompt.token_ids) > 10
     assert CONTROL.isdisjoint(prompt.token_ids[1:-1])
 
 
-def test_one_text_and_a_batch_give_the_same_prompts(tokenizer: PromptTokenizer) -> None:
+def test_one_text_and_a_batch_give_the_same_prompts(tokenizer: PromptEncoder) -> None:
     many = [f"red shoes {number} 手机壳" for number in range(50)]
     alone = [tokenizer.encode(texts(text), None)[0] for text in many]
     assert tokenizer.encode(texts(*many), None) == alone
 
 
-def test_generated_control_tokens_leave_no_trace_in_the_text(tokenizer: PromptTokenizer) -> None:
+def test_generated_control_tokens_leave_no_trace_in_the_text(tokenizer: PromptEncoder) -> None:
     ids = ids_of_text(tokenizer, "red shoes")
     assert tokenizer.decode((ZH, *ids, END)) == "red shoes"
     assert tokenizer.decode(()) == ""
 
 
-def test_a_text_over_the_limit_is_refused_with_limit_count_and_index(tokenizer: PromptTokenizer) -> None:
+def test_a_text_over_the_limit_is_refused_with_limit_count_and_index(tokenizer: PromptEncoder) -> None:
     longest = "é" * (MAX_SOURCE_TOKENS // 2)  # two bytes each, no merges
     tokenizer.encode(texts(longest), None)
     with pytest.raises(
@@ -96,7 +110,7 @@ def test_a_text_over_the_limit_is_refused_with_limit_count_and_index(tokenizer: 
     [(2, None, 16 + 6), (2, 5, 5), (2, 1000, 22), (150, None, MAX_NEW_TOKENS), (1, 1, 1)],
 )
 def test_the_answers_budget_grows_with_the_text_and_is_capped_by_the_caller(
-    tokenizer: PromptTokenizer, source_tokens: int, asked: int | None, budget: int
+    tokenizer: PromptEncoder, source_tokens: int, asked: int | None, budget: int
 ) -> None:
     text = "é" * (source_tokens // 2) + "q" * (source_tokens % 2)
     assert len(ids_of_text(tokenizer, text)) == source_tokens
@@ -107,7 +121,7 @@ def test_the_answers_budget_grows_with_the_text_and_is_capped_by_the_caller(
 @given(st.integers(1, 120), st.integers(8, 80))
 def test_prompt_and_budget_always_fit_a_slot(characters: int, slot: int) -> None:
     spec = _spec(template="{source}{text}{target}")
-    tokenizer = PromptTokenizer(_small(), spec, slot)
+    tokenizer = PromptEncoder(_small(), spec, slot)
     limit = min(MAX_SOURCE_TOKENS, slot - 3)
     if 2 * characters > limit:
         with pytest.raises(TextTooLong, match=f"{2 * characters} tokens.* at most {limit};"):
@@ -118,7 +132,7 @@ def test_prompt_and_budget_always_fit_a_slot(characters: int, slot: int) -> None
 
 
 def test_template_text_around_the_text_is_encoded_apart_from_it() -> None:
-    tokenizer = PromptTokenizer(_small(), _spec(template="{source}red {text} shoes{target}"), 500)
+    tokenizer = PromptEncoder(_small(), _spec(template="{source}red {text} shoes{target}"), 500)
     (prompt,) = tokenizer.encode(texts("hello"), None)
     plain = train_tokenizer()
     pieces = [plain.encode(piece).ids for piece in ("<|en|>red ", "hello", " shoes<|zh|>")]
@@ -169,17 +183,17 @@ def test_a_tokenizer_that_cannot_write_a_control_token_as_characters_refuses_the
     pieces = [("<unk>", 0.0), *((token, -1.0) for token in SPECIAL_TOKENS), ("a", -2.0)]
     unigram = Tokenizer(models.Unigram(pieces, 0))
     unigram.add_special_tokens(SPECIAL_TOKENS)
-    tokenizer = PromptTokenizer(unigram, _spec(template="{source}{text}{target}"), 500)
+    tokenizer = PromptEncoder(unigram, _spec(template="{source}{text}{target}"), 500)
     assert tokenizer.encode(texts("aaa"), None)
-    with pytest.raises(UnusableText, match="text 1: it spells out a control token"):
+    with pytest.raises(UnencodableText, match="text 1: it spells out a control token"):
         tokenizer.encode(texts("a", "a<|end|>a"), None)
 
 
 def test_a_text_of_unknown_characters_alone_is_refused() -> None:
     tokenizer = train_tokenizer()
     tokenizer.normalizer = _remove_all()
-    with pytest.raises(UnusableText, match="knows none of its characters"):
-        PromptTokenizer(tokenizer, _spec(template="{source}{text}{target}"), 500).encode(texts("abc"), None)
+    with pytest.raises(UnencodableText, match="knows none of its characters"):
+        PromptEncoder(tokenizer, _spec(template="{source}{text}{target}"), 500).encode(texts("abc"), None)
 
 
 def test_padding_and_truncation_of_the_checkpoint_are_switched_off(
@@ -202,17 +216,17 @@ def test_a_missing_or_broken_tokenizer_is_a_release_error(
     release_directory: Path, tmp_path: Path, spec: TranslationSpec
 ) -> None:
     with pytest.raises(ReleaseError, match=r"tokenizer\.json is missing"):
-        load_tokenizer(tmp_path, spec, 500)
+        PromptEncoder.load_file(tmp_path / "tokenizer" / "tokenizer.json", spec, 500)
     (tmp_path / "tokenizer").mkdir()
     for content in ("{", '{"model": {"type": "Magic"}}'):
         (tmp_path / "tokenizer" / "tokenizer.json").write_text(content)
         with pytest.raises(ReleaseError, match=r"tokenizer\.json"):
-            load_tokenizer(tmp_path, spec, 500)
+            PromptEncoder.load_file(tmp_path / "tokenizer" / "tokenizer.json", spec, 500)
 
 
 def test_a_stop_token_outside_the_vocabulary_is_a_release_error() -> None:
     with pytest.raises(ReleaseError, match=r"stop token '<\|eot\|>'"):
-        PromptTokenizer(_small(), _spec(stop_tokens=["<|eot|>"]), 500)
+        PromptEncoder(_small(), _spec(stop_tokens=["<|eot|>"]), 500)
 
 
 def _small() -> Tokenizer:
@@ -233,11 +247,10 @@ def _spec(**changes: object) -> TranslationSpec:
         return load_translation_spec(path)
 
 
-def _changed(release: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> PromptTokenizer:
+def _changed(release: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> PromptEncoder:
     shutil.copytree(release, directory / "release")
     path = directory / "release" / "tokenizer" / "tokenizer.json"
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    spec = load_translation_spec(directory / "release" / "translation.json")
-    return load_tokenizer(directory / "release", spec, MAX_SEQUENCE_TOKENS)
+    return PromptEncoder.load(directory / "release")

@@ -1,0 +1,284 @@
+"""Turns texts into a release's prompts (token ids), and generated token ids back into text.
+
+The transformer, int8 calibration and ``yiwen release verify`` all use :class:`PromptEncoder`, so that the ids they
+work with are the ids that are served. It uses the release's own tokenizer, without torch and without Hugging Face
+transformers.
+
+A prompt is the ids of the template before the text, the ids of the text, and the ids of the template after it,
+encoded separately. In the template a control token (``<|im_end|>``) is one token; in a text it is plain characters,
+so that no text can end itself, change the language, or write the model's part of a conversation.
+
+Of this package only this module imports ``tokenizers``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from protocol.errors import InvalidRequest, TooLong
+from protocol.release import (
+    TOKENIZER_DIR,
+    TOKENIZER_FILE,
+    TRANSLATION_FILE,
+    ReleaseError,
+    TranslationSpec,
+    load_release,
+    load_translation_spec,
+)
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+
+
+class TextTooLong(TooLong):
+    """413: one text has more tokens than the release takes."""
+
+    def __init__(self, index: int, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"text {index}: it has {tokens} tokens, this release takes at most {limit}; split it into shorter texts"
+        )
+        self.index = index
+        self.tokens = tokens
+        self.limit = limit
+
+
+class UnencodableText(InvalidRequest):
+    """400: the tokenizer cannot write a text without control tokens, or knows none of its characters."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"text {index}: {reason}")
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """One text to encode, and the languages that the template names."""
+
+    text: str
+    """In normal form; not empty."""
+    source: str
+    target: str
+    """Language tags; the release has this pair."""
+    index: int = 0
+    """Position in the request or file, from 0: error messages name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """What the predictor continues for one text."""
+
+    token_ids: tuple[int, ...]
+    max_new_tokens: int
+    """Token budget of the answer, its stop token included; at least 1."""
+
+
+class PromptEncoder:
+    """The tokenizer and the prompt template of one release. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, spec: TranslationSpec, max_sequence_tokens: int) -> None:
+        """Encode the template of every language pair, then make the tokenizer read control tokens as characters.
+
+        Args:
+            tokenizer: owned by the encoder, which changes its settings. Its control tokens are declared special.
+            spec: the release's ``translation.json``.
+            max_sequence_tokens: most tokens of a prompt and its answer together.
+
+        Raises:
+            ReleaseError: a stop token is not in the vocabulary.
+        """
+        self.spec = spec
+        self._max_sequence_tokens = max_sequence_tokens
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = False
+        self._templates = {pair: _template_ids(tokenizer, spec, pair) for pair in spec.pairs}
+        self.template_tokens = max(len(before) + len(after) for before, after in self._templates.values())
+        """Tokens that a prompt has besides its text: the largest number of all language pairs."""
+        self._fits_tokens = self._source_limit(self.template_tokens)
+        self._control_ids = _control_ids(tokenizer, spec)
+        tokenizer.encode_special_tokens = True
+        self._undecodable = _undecodable(tokenizer, self._control_ids)
+        self.unsettled_ids = byte_token_ids(tokenizer.get_vocab()) | self._control_ids
+        """Tokens after which the text so far may still change: bytes, and those that :meth:`decode` drops."""
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, release: Path) -> PromptEncoder:
+        """Read the tokenizer, ``translation.json`` and the limits of the release in a directory.
+
+        Raises:
+            ReleaseError: a file is missing or broken, or the tokenizer does not fit ``translation.json``.
+        """
+        spec = load_translation_spec(release / TRANSLATION_FILE)
+        limit = load_release(release).limits.max_sequence_tokens
+        return cls.load_file(release / TOKENIZER_DIR / TOKENIZER_FILE, spec, limit)
+
+    @classmethod
+    def load_file(cls, path: Path, spec: TranslationSpec, max_sequence_tokens: int) -> PromptEncoder:
+        """Read a ``tokenizer.json``.
+
+        Args:
+            path: of the file.
+            spec: the ``translation.json`` that it must fit.
+            max_sequence_tokens: most tokens of a prompt and its answer together.
+
+        Raises:
+            ReleaseError: the tokenizer is missing, broken, or does not fit ``spec``.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ReleaseError(
+                f"{path} is missing: save the checkpoint's fast tokenizer and rebuild"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ReleaseError(f"{path} cannot be read: {error}") from error
+        return cls(_parse(path, _declare_control_tokens(document, spec)), spec, max_sequence_tokens)
+
+    def encode(self, texts: Sequence[PromptText], max_new_tokens: int | None = None) -> list[EncodedPrompt]:
+        """The prompts of ``texts``, in order.
+
+        Args:
+            texts: what is to be translated.
+            max_new_tokens: the caller's bound for each answer; None leaves the release's.
+
+        Raises:
+            TextTooLong: a text has more tokens than the release takes.
+            UnencodableText: a text cannot be written without control tokens, or comes to no token at all.
+        """
+        encodings = self._encode_batch([text.text for text in texts])
+        return [self._prompt(*each, max_new_tokens) for each in zip(texts, encodings, strict=True)]
+
+    def fits(self, text: str) -> bool:
+        """Whether the release takes ``text`` as one: False if :meth:`encode` would raise :class:`TextTooLong`."""
+        limit = self._fits_tokens
+        # Few tokens are shorter than a byte, so that most texts need no counting.
+        if len(text) * 4 <= limit or len(text.encode()) <= limit:
+            return True
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids) <= limit
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated ids, without control tokens. Bytes that are no character become U+FFFD."""
+        parts: list[str] = []
+        run: list[int] = []
+        for token_id in token_ids:
+            if token_id in self._undecodable:
+                parts += [self._decode_run(run), self._undecodable[token_id]]
+                run = []
+            elif token_id not in self._control_ids:
+                run.append(token_id)
+        return "".join([*parts, self._decode_run(run)])
+
+    def _decode_run(self, token_ids: list[int]) -> str:
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False)) if token_ids else ""
+
+    def _encode_batch(self, texts: list[str]) -> list[list[int]]:
+        if len(texts) == 1:  # starting the tokenizer's threads takes longer than one short text
+            return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
+        return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _prompt(self, text: PromptText, ids: list[int], max_new_tokens: int | None) -> EncodedPrompt:
+        before, after = self._templates[text.source, text.target]
+        limit = self._source_limit(len(before) + len(after))
+        if len(ids) > limit:
+            raise TextTooLong(text.index, len(ids), limit)
+        if not ids:
+            raise UnencodableText(text.index, "the release's tokenizer knows none of its characters")
+        if not self._control_ids.isdisjoint(ids):
+            raise UnencodableText(
+                text.index,
+                "it spells out a control token that this release's tokenizer cannot write as plain characters; "
+                "put a space inside it",
+            )
+        prompt = (*before, *ids, *after)
+        return EncodedPrompt(prompt, self._budget(len(ids), len(prompt), max_new_tokens))
+
+    def _source_limit(self, template_tokens: int) -> int:
+        """Most tokens of a text, with one left for the answer."""
+        return min(self.spec.limits.max_source_tokens, self._max_sequence_tokens - template_tokens - 1)
+
+    def _budget(self, source_tokens: int, prompt_tokens: int, max_new_tokens: int | None) -> int:
+        budget = min(self.spec.limits.new_tokens(source_tokens), self._max_sequence_tokens - prompt_tokens)
+        return max(1, budget if max_new_tokens is None else min(budget, max_new_tokens))
+
+
+def is_control_token(content: str, *, special: bool, named: Collection[str]) -> bool:
+    """Whether an added token of a vocabulary controls the model, rather than being text.
+
+    Tokens declared special do, tokens in ``named`` do, and so do other added tokens of markup (``<think>``). Letters
+    and white space that a tokenizer adds to its vocabulary are text.
+
+    Args:
+        content: the token as text.
+        special: whether the tokenizer declares it special.
+        named: stop tokens and language prompts of ``translation.json``.
+    """
+    if special or content in named:
+        return True
+    return len(content) > 1 and not all(character.isalpha() or character.isspace() for character in content)
+
+
+def byte_token_ids(vocabulary: Mapping[str, int]) -> frozenset[int]:
+    """Ids of the tokens that stand for one byte each (``<0x0A>``), as SentencePiece vocabularies have them.
+
+    A run of them is decoded together: one byte too many turns all of them into replacement characters.
+    """
+    return frozenset(token_id for token, token_id in vocabulary.items() if _BYTE_TOKEN.fullmatch(token))
+
+
+def _declare_control_tokens(document: dict[str, Any], spec: TranslationSpec) -> dict[str, Any]:
+    """Mark every control token of a ``tokenizer.json`` special: only special tokens can be switched off."""
+    named = {*spec.stop_tokens, *(language.prompt for language in spec.languages.values())}
+    for token in document.get("added_tokens") or ():
+        token["special"] = is_control_token(token["content"], special=token["special"], named=named)
+    return document
+
+
+def _parse(path: Path, document: dict[str, Any]) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(json.dumps(document))
+    except Exception as error:  # the library raises plain Exception for any document that it cannot read
+        raise ReleaseError(f"{path} is not a tokenizer that this version reads: {error}") from error
+
+
+def _template_ids(
+    tokenizer: Tokenizer, spec: TranslationSpec, pair: tuple[str, str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the template before and after the text."""
+    before, after = (
+        tuple(tokenizer.encode(part, add_special_tokens=False).ids) if part else ()
+        for part in spec.template_parts(*pair)
+    )
+    return before, after
+
+
+def _control_ids(tokenizer: Tokenizer, spec: TranslationSpec) -> frozenset[int]:
+    ids = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    for token in spec.stop_tokens:
+        token_id = tokenizer.token_to_id(token)
+        if token_id is None:
+            raise ReleaseError(
+                f"stop token {token!r} of translation.json is not in the tokenizer's vocabulary"
+            )
+        ids.add(token_id)
+    return frozenset(ids)
+
+
+def _undecodable(tokenizer: Tokenizer, control_ids: Collection[int]) -> dict[int, str]:
+    """Added tokens of text that the tokenizer's own decoder cannot give back, with their text.
+
+    A byte-level decoder takes an added ``ö`` for the byte that it writes as ``ö``. DeepSeek LLM has such tokens.
+    """
+    added = tokenizer.get_added_tokens_decoder().items()
+    content = {token_id: token.content for token_id, token in added if token_id not in control_ids}
+    return {
+        token_id: text
+        for token_id, text in content.items()
+        if "\ufffd" in tokenizer.decode([token_id], skip_special_tokens=False)
+    }

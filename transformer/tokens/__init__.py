@@ -1,1 +1,0 @@
-"""Text to the release's token ids and back, also while more of them are still coming."""
