@@ -1,4 +1,4 @@
-"""What was translated before: in this process' memory, in Redis, and as people bring it.
+"""The translation cache: in process memory and in Redis, and translation memory files.
 
-Leases lie here too: they are given back in the step that writes the value they were held for.
+Leases are here too, since one command stores a value and releases its lease.
 """

@@ -1,4 +1,4 @@
-"""A store behind a circuit: commands that may fail, never hurt, and are not sent while the store is to be left alone.
+"""A Redis store behind a circuit breaker: failures are counted, and no command is sent while the circuit is open.
 
 While the circuit (:mod:`transformer.cache.circuit`) is open a background task probes, so no request ever waits for a
 probe. What is asked of the store, :mod:`transformer.cache.redis_cache` and :mod:`transformer.cache.leases` decide.
@@ -51,13 +51,13 @@ class BreakerStore:
 
     @property
     def answers(self) -> bool:
-        """Whether the last command was answered, so that one more is no second wait for the same request."""
+        """Whether the last command succeeded, so that another is unlikely to make the same request time out twice."""
         return self._circuit.allows and self._circuit.failures == 0
 
     async def ask(
         self, operation: str, keys: Sequence[str], command: Callable[[RedisStore], Awaitable[T]]
     ) -> T | None:
-        """The command's answer; None if the store is not to be asked, or did not answer.
+        """Send a command; returns None if the circuit is open or the command failed.
 
         Args:
             operation: ``read``, ``write`` or ``lease``, for the metrics.
@@ -79,7 +79,7 @@ class BreakerStore:
         return answer
 
     def count_fault(self, operation: str, fault: StoreError) -> None:
-        """Count an error that stood in an answer beside other values."""
+        """Count an error of one item in a batch response."""
         self._metrics.redis_errors.labels(operation, fault.kind).inc()
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ class BreakerStore:
         self._show_circuit()
 
     async def _probe(self) -> None:
-        """Try the store at the circuit's times, until it answers."""
+        """Probe the store at the circuit's times until a probe succeeds."""
         while not self._circuit.allows:
             await asyncio.sleep(max(0.0, self._circuit.probe_at - self._clock()))
             self._circuit = self._circuit.probe_begins(self._clock())

@@ -1,4 +1,4 @@
-"""What makes two translations the same, as a digest. Pure; the cache's neighbour, it never sees an entry.
+"""Computes cache keys: a digest of all that a translation depends on.
 
 The digest covers the release, the pair of languages, the options and the text, each preceded by its length: no two
 different tuples have the same bytes before hashing, wherever one field ends and the next begins.
@@ -27,7 +27,7 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
     Returns:
         ``KEY_BYTES`` bytes.
     """
-    digest = _begun(release, source, target).copy()
+    digest = _prefix_digest(release, source, target).copy()
     _add(digest, text)
     for name, value in sorted(options.items()):
         _add(digest, name)
@@ -36,8 +36,8 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
 
 
 @lru_cache(maxsize=256)
-def _begun(release: str, source: str, target: str) -> hashlib.blake2b:
-    """What all texts of a direction have in common; not to be added to, but to a copy."""
+def _prefix_digest(release: str, source: str, target: str) -> hashlib.blake2b:
+    """Digest of the fields that all texts of a language pair share. Copy it before updating it."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"yiwen-text-v1")
     for field in (release, source, target):
         _add(digest, field)

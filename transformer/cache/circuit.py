@@ -1,4 +1,4 @@
-"""When to leave a failing neighbour alone, and when to try it again. Pure: time and jitter are arguments.
+"""A circuit breaker as an immutable state machine; time and jitter are arguments.
 
 A circuit is *closed* while calls are allowed, *open* while none is, and *half-open* while a single probe is under
 way. Who calls, and what a probe is, decides :mod:`transformer.cache.redis_cache`.
@@ -20,7 +20,7 @@ class CircuitState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitPolicy:
-    """How patient a circuit is."""
+    """The thresholds and delays of a circuit breaker."""
 
     failures: int
     """Failures in a row that open it, at least 1."""
@@ -32,14 +32,14 @@ class CircuitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """A circuit at one moment; events return the next one."""
+    """Immutable state of a circuit breaker; events return a new one."""
 
     policy: CircuitPolicy
     state: CircuitState = CircuitState.CLOSED
     failures: int = 0
     """In a row, while closed."""
     attempt: int = 0
-    """How often the wait has been doubled."""
+    """Number of doublings of the wait."""
     probe_at: float = 0.0
     """When the next probe is due, while open."""
     closed_at: float = float("-inf")
@@ -66,7 +66,7 @@ class Circuit:
         failures = self.failures + 1
         if failures < self.policy.failures:
             return replace(self, failures=failures)
-        # A neighbour that fails again soon after it came back is flapping: go on doubling where that ended.
+        # A server that fails soon after it recovered is flapping: continue the doubling.
         settled = now - self.closed_at >= self.policy.probe_max_s
         return self._opened(now, jitter, 0 if settled else self.attempt + 1)
 
@@ -77,13 +77,13 @@ class Circuit:
         return self
 
     def probe_succeeded(self, now: float) -> Circuit:
-        """The neighbour answers: calls may be made again."""
+        """The probe succeeded: the circuit closes."""
         if self.state is not CircuitState.HALF_OPEN:
             return self
         return replace(self, state=CircuitState.CLOSED, failures=0, closed_at=now)
 
     def probe_failed(self, now: float, jitter: float) -> Circuit:
-        """Still no answer; the next probe waits up to twice as long."""
+        """The probe failed; the wait before the next one doubles."""
         if self.state is not CircuitState.HALF_OPEN:
             return self
         return self._opened(now, jitter, self.attempt + 1)
@@ -95,6 +95,6 @@ class Circuit:
                 break
             longest *= 2
         longest = min(longest, self.policy.probe_max_s)
-        # Between half and all of it: replicas that lost their neighbour together do not return together.
+        # Between half and all of it, so that replicas do not probe at the same time.
         wait = longest * (0.5 + 0.5 * jitter)
         return replace(self, state=CircuitState.OPEN, failures=0, attempt=attempt, probe_at=now + wait)

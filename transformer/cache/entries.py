@@ -1,4 +1,4 @@
-"""Translations that were made before: what an entry is, the interface of all caches, and the look-up that verifies.
+"""Cache entries, the interface of all cache tiers, and the verified look-up.
 
 An entry carries the text it translates, and every hit is compared with it: should two texts ever have one key, the
 second is a miss, never the first one's translation. Nothing here makes keys (:mod:`transformer.cache.cache_key`) or
@@ -25,7 +25,7 @@ class CacheEntry:
     confidence: float
     """exp of the mean token log-probability, in [0, 1]."""
     tier: CacheTier = field(default=CacheTier.MEMORY, compare=False)
-    """Where this process got it from: a wrong text is counted there."""
+    """The tier that it was read from; a mismatch is counted for that tier."""
 
 
 class Cache(Protocol):
@@ -36,7 +36,7 @@ class Cache(Protocol):
         ...
 
     async def put_many(self, entries: Mapping[bytes, CacheEntry]) -> None:
-        """Keep these, as long as there is room."""
+        """Store these entries; they may be evicted at any time."""
         ...
 
 
@@ -61,7 +61,7 @@ async def look_up(
 
 
 def verified(entry: CacheEntry, text: str, metrics: TierMetrics) -> CacheEntry | None:
-    """``entry`` if it is of ``text``; one of another text is counted where it came from."""
+    """``entry`` if its source text is ``text``; otherwise None, counted as a mismatch of its tier."""
     if entry.source_text == text:
         return entry
     metrics.lookups(entry.tier, "mismatch")

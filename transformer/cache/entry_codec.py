@@ -1,4 +1,4 @@
-"""A cache entry as bytes, for a store that other processes, older and newer ones, write to as well. Pure.
+"""Encodes cache entries as bytes; versions of Yiwen with other schemas can share the store.
 
 Layout, big-endian: magic ``Y``, schema version (1 byte), CRC-32 of all that follows (4), confidence (float64), bytes
 of the release id (2), bytes of the source text (4); then release id, source text and translation in UTF-8. Where the
@@ -26,7 +26,7 @@ VALUE_OVERHEAD_BYTES = _PREFIX.size + _HEADER.size
 
 
 class DecodeFailure(str, Enum):
-    """Why bytes are no entry for this process; each is a miss. The values are metric labels."""
+    """Reasons why a value cannot be decoded; each is a miss. The values are metric labels."""
 
     GARBAGE = "garbage"
     """Not written by Yiwen, cut short, or changed on the way."""

@@ -1,4 +1,4 @@
-"""Who generates a translation that several replicas miss at once: whoever holds its lease in Redis.
+"""Leases in Redis: of several replicas that miss the same text, the holder of its lease generates it.
 
 A lease lies beside its value, in the same cluster slot, and ends by itself when its holder dies. It saves work and
 guards nothing else: without a lease everybody generates for themselves, which is never wrong. Here a process takes,
@@ -36,21 +36,21 @@ _REFUSALS = ("auth", "response")
 
 
 class LeaseState(str, Enum):
-    """How things stand with a key that has no value yet."""
+    """The state of the lease of a key without a value."""
 
     HELD = "held"
     """This process has the lease."""
     BUSY = "busy"
     """Another holder has it."""
     FREE = "free"
-    """Nobody has it. Only a peek can find that; acquiring would have taken it."""
+    """Nobody has it. Only ``peek`` returns this."""
     UNAVAILABLE = "unavailable"
-    """There is no lease to be had: Redis is not used or fails, or what lies there is of no use."""
+    """No lease can be had: Redis is not used or fails, or its value cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease in this process' hands."""
+    """A lease that this process holds."""
 
     key: str
     """Of the value that it is about."""
@@ -58,23 +58,23 @@ class Lease:
 
 
 class SharedLeases(Protocol):
-    """What other replicas are doing about translations; ``wanted`` is (key, normal text) each, as in a look-up."""
+    """Leases shared by all replicas; ``wanted`` is (key, normal text) each, as in a look-up."""
 
     async def acquire(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
-        """Take each one's lease, unless its translation is there by now or somebody else is at it."""
+        """Acquire each lease, unless the translation exists by now or another replica holds it."""
         ...
 
     async def peek(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
-        """What has become of each that was BUSY."""
+        """The current value or lease state of each, without acquiring."""
         ...
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """Give back the leases that storing a translation has not given back yet; returns at once."""
+        """Release the leases that are still held, in the background."""
         ...
 
 
 class NoLeases:
-    """The null object for a transformer without Redis: there is nobody to wait for."""
+    """The null object for a transformer without Redis."""
 
     async def acquire(self, wanted: Sequence[tuple[bytes, str]]) -> list[CacheEntry | LeaseState]:
         return [LeaseState.UNAVAILABLE] * len(wanted)
@@ -152,7 +152,7 @@ class Leases:
         return held
 
     async def close(self) -> None:
-        """Renew nothing any more: what is still held ends by itself."""
+        """Stop renewing; held leases expire."""
         if self._renewer is not None:
             self._renewer.cancel()
             await asyncio.gather(self._renewer, return_exceptions=True)
@@ -198,10 +198,10 @@ class Leases:
 
 
 def store_and_release(lease: Lease, value: bytes, lifetime_ms: int) -> ScriptCall:
-    """Store the value and give its lease back; nothing happens if the lease has become another's."""
+    """The call that stores the value and releases its lease, unless another holder has the lease now."""
     return ScriptCall(STORE_AND_RELEASE, (lease.key, lease_key(lease.key)), (lease.token, value, lifetime_ms))
 
 
 def release_call(lease: Lease) -> ScriptCall:
-    """Give a lease back without a value."""
+    """The call that releases a lease without a value."""
     return ScriptCall(RELEASE, (lease_key(lease.key),), (lease.token,))

@@ -47,11 +47,11 @@ class RedisCachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class _PendingWrite:
-    """What is to be stored, given back, or both."""
+    """A value to store, a lease to release, or both."""
 
     key: str
     value: bytes | None
-    """None: the lease is given back without one."""
+    """None only releases the lease."""
     held: Lease | None = None
 
     @property
@@ -115,16 +115,16 @@ class RedisCache:
         return [self._decode(value) for value in values]
 
     async def put_many(self, entries: Mapping[bytes, CacheEntry]) -> None:
-        """Have these written in the background, as far as the queue has room; returns at once."""
+        """Queue these for writing in the background, as far as the queue has space."""
         for key, entry in entries.items():
             name = store_key(self._release, key)
             self._enqueue(_PendingWrite(name, encode_entry(entry, self._release), self._leases.detach(name)))
         self._start_writing()
 
     async def acquire(self, keys: Sequence[bytes]) -> list[CacheEntry | LeaseState]:
-        """Take each key's lease, unless another process has it or the entry has come meanwhile; one round trip.
+        """Acquire each lease, unless another process holds it or the entry exists by now; one round trip.
 
-        A caller that is cancelled leaves no lease behind.
+        If the caller is cancelled, acquired leases are released.
         """
         acquiring = asyncio.create_task(self._leases.acquire(self._redis_keys(keys)))
         self._acquiring.add(acquiring)
@@ -140,7 +140,7 @@ class RedisCache:
         return self._entries_or_states(await self._leases.peek(self._redis_keys(keys)))
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """Give back those of the keys' leases that are still held, in the background; returns at once."""
+        """Release those of the keys' leases that are still held, in the background."""
         for name in self._redis_keys(keys):
             held = self._leases.detach(name)
             if held is not None:
@@ -238,7 +238,7 @@ class RedisCache:
     async def _send(
         self, batch: Sequence[_PendingWrite], command: Callable[[RedisStore], Awaitable[Sequence[Any]]]
     ) -> None:
-        """Have a batch written, and count what became of each value."""
+        """Write a batch and count the result of each value."""
         if not batch:
             return
         missing = "failed" if self.circuit.allows else "skipped"
@@ -260,7 +260,7 @@ class RedisCache:
 
 
 def _result(answer: Any) -> str:  # noqa: ANN401  what a command or a script returns
-    """What became of a value, as the metric calls it."""
+    """Metric label for the result of one write."""
     if isinstance(answer, StoreError):
         return "failed"
     return "superseded" if answer == 0 else "stored"

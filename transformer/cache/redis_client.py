@@ -1,4 +1,4 @@
-"""The only door to redis-py: many values by key, from one server, a Sentinel's primary or a cluster.
+"""The Redis client: batches of commands to one server, a Sentinel's primary or a cluster, each with a timeout.
 
 It sends each command once and within a time: when to leave a failing store alone is decided by
 :mod:`transformer.cache.redis_cache`. Nothing is connected before the first command.

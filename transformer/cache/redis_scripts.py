@@ -1,4 +1,4 @@
-"""What Redis does in one step for leases, as Lua; the contract of :mod:`transformer.cache.leases` with the server.
+"""Lua scripts for leases, each atomic on the server; used by :mod:`transformer.cache.leases`.
 
 Each script's keys lie in one cluster slot. A lease's value is its fencing token: the server's time in microseconds,
 so that a later lease has a later token, and the holder's name, so that no two are equal. Scripts send their effects

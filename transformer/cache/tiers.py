@@ -1,4 +1,4 @@
-"""The cache a transformer has: its own memory in front and, where there is one, the shared Redis behind.
+"""The tiered cache: process memory first, then Redis if configured.
 
 What Redis knows is kept in memory as well, so the second request for it needs no network. Each tier is its own
 module (:mod:`transformer.cache.memory`, :mod:`transformer.cache.redis_cache`); here they are put together from the

@@ -1,8 +1,7 @@
-"""How much work for the predictor is taken on: counted in tokens, refused beyond a budget, told when to come back.
+"""Admission control: bounds the tokens of requests in progress, and rejects the excess with a Retry-After.
 
-Only what misses the cache comes here (:mod:`transformer.predictors.router`), so hits are served however full it is. A
-second attempt that a guard asked for comes through the same door: where there is no room it is dropped, and its
-caller gets the first answer with its flags.
+Only cache misses are counted (:mod:`transformer.predictors.router`): hits are always served. A second attempt that a
+guard asks for is admitted like a first one; if rejected, the caller gets the first answer with its flags.
 
 The unit is the predictor's own, prompt plus longest answer allowed. Its queue is the first to refuse in an ordinary
 overload (``YIWEN_QUEUE_TOKENS``); this budget bounds what one transformer holds while the predictor is slow,
@@ -23,15 +22,15 @@ from transformer.metrics import TransformerMetrics
 from transformer.predictors.http_responses import RETRY_AFTER_S
 
 RATE_TIME_CONSTANT_S = 10.0
-"""Time constant of the measured rate: some seconds, as long as a few answers and shorter than a scale-up."""
+"""Time constant of the measured rate, seconds: longer than a few answers and shorter than a scale-up."""
 
 MAX_RETRY_AFTER_S = 60.0
-"""Callers are not sent away for longer: by then replicas have been added, or the measure is stale."""
+"""Longest Retry-After, seconds: by then replicas have been added, or the measurement is out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainRate:
-    """Tokens a second that the predictor gets done while it has work; events return the next state.
+    """Tokens per second that the predictor completes while it has work; updates return a new state.
 
     Both sums decay with the time constant ``RATE_TIME_CONSTANT_S``; their quotient is the rate. Time without work is
     not counted, so a quiet hour does not look like a slow one.
@@ -66,7 +65,7 @@ def retry_after_s(excess_tokens: float, tokens_per_s: float) -> float:
     """Seconds until ``excess_tokens`` have drained, in [``RETRY_AFTER_S``, ``MAX_RETRY_AFTER_S``].
 
     Args:
-        excess_tokens: what there is no room for.
+        excess_tokens: tokens beyond the budget.
         tokens_per_s: measured rate; 0 if unknown, which gives the shortest.
     """
     if tokens_per_s <= 0:
@@ -75,18 +74,18 @@ def retry_after_s(excess_tokens: float, tokens_per_s: float) -> float:
 
 
 def request_tokens(request: GenerateRequest) -> int:
-    """What a request may cost: its prompts and the longest answers allowed, in tokens."""
+    """Upper bound of a request's tokens: its prompts and the longest answers allowed."""
     return sum(map(len, request.prompts)) + sum(request.max_new_tokens)
 
 
 class AdmissionController:
-    """The work that one process has taken on and not finished."""
+    """Admits requests of one process up to a budget of tokens in progress."""
 
     def __init__(
         self, budget_tokens: int, metrics: TransformerMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.tokens = 0
-        """Under way: waiting for a connection, a start, or the predictor's answer."""
+        """Tokens in progress: waiting for a connection, a cold start, or the predictor's answer."""
         self._budget = budget_tokens
         self._clock = clock
         self._rate = DrainRate()
@@ -95,12 +94,12 @@ class AdmissionController:
 
     @contextmanager
     def admit(self, tokens: int) -> Iterator[None]:
-        """Take on work for as long as the block runs. What leaves it without an exception counts as drained.
+        """Count ``tokens`` as in progress while the block runs. Without an exception they count as completed.
 
-        One request is always taken on while nothing else is under way, however large.
+        A single request is always admitted, however large.
 
         Raises:
-            AdmissionRejected: there is no room now.
+            AdmissionRejected: the budget does not allow it now.
         """
         excess = self.tokens + tokens - self._budget
         if excess > 0 and self.tokens:
@@ -117,7 +116,7 @@ class AdmissionController:
         self._leave(tokens, done=tokens)
 
     def retry_after_s(self) -> float:
-        """Seconds until all that is under way has drained."""
+        """Estimated seconds until all work in progress is completed."""
         return self._wait_s(self.tokens)
 
     def _wait_s(self, excess: int) -> float:

@@ -1,4 +1,4 @@
-"""The predictor, over pooled HTTP: one v2 infer request in; an answer, a stream, or an error of the wire's table out.
+"""HTTP client of one predictor address: v2 inference requests, whole or streamed, over pooled connections.
 
 It adds what a plain HTTP client leaves open: the time that is left travels along and bounds the wait, every failure
 becomes an error that the caller's edge can send on, and a request is repeated once where that is safe. It knows
@@ -29,6 +29,7 @@ from protocol.codec import (
     generate_response_from_infer,
     infer_from_generate_request,
 )
+from protocol.deadline import Deadline
 from protocol.errors import NotReady
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
@@ -43,18 +44,14 @@ from transformer.predictors.connections import (
 from transformer.predictors.http_responses import RETRY_AFTER_S, HttpResponse, error_of, release_of
 from transformer.predictors.retry_budget import RetryKind, SharedRetryBudget
 
-DEADLINE_GRACE_S = 0.25
-"""How much longer than the deadline to wait: the predictor ends at it by itself and hands over what was finished."""
-
 PROBE_TIMEOUT_S = 5.0
-"""Seconds for a question about the predictor itself. It takes milliseconds, but a proxy may hold it while a predictor
-starts."""
+"""Timeout of a readiness or metadata request. It takes milliseconds, but a proxy may hold it during a cold start."""
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
 
 
 class PredictorClient:
-    """Connections to one predictor's address. Belongs to the event loop that :meth:`open` ran on."""
+    """Client of one predictor address. Belongs to the event loop that :meth:`open` ran on."""
 
     def __init__(
         self,
@@ -89,12 +86,12 @@ class PredictorClient:
         self._unpooled: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make the pools; connections are opened as requests come."""
+        """Create the connection pools; connections are opened on demand."""
         self._pooled = create_session(self._config, pooled=True)
         self._unpooled = create_session(self._config, pooled=False)
 
     async def close(self) -> None:
-        """Close all connections; what is still running on them fails."""
+        """Close all connections; running requests fail."""
         sessions = (self._pooled, self._unpooled)
         self._pooled = self._unpooled = None  # before the first wait, in which a request might come
         for session in sessions:
@@ -102,7 +99,7 @@ class PredictorClient:
                 await session.close()
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Have prompts continued.
+        """Generate a completion of each prompt.
 
         Args:
             request: ``deadline_ms`` is the time that is left.
@@ -113,8 +110,10 @@ class PredictorClient:
         """
         body, headers = self._encode(request, headers)
         started = self._clock()
+        deadline = deadline_of(request, self._clock)
         try:
-            answer = await asyncio.wait_for(self._send(body, headers), _limit_s(request))
+            timeout_s = None if deadline is None else deadline.wait_s()
+            answer = await asyncio.wait_for(self._send(body, headers), timeout_s)
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._clock() - started) from None
         finally:
@@ -124,7 +123,7 @@ class PredictorClient:
     async def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
     ) -> AsyncGenerator[TokenDelta, None]:
-        """Have prompts continued, token by token; arguments and errors as in :meth:`generate`.
+        """Stream generated tokens; arguments and errors as in :meth:`generate`.
 
         A stream that ends by itself is whole: every prompt had its end. Closing the iterator closes the connection,
         which is how the predictor learns that nobody reads any more. Nothing is repeated: a stream takes a connection
@@ -135,11 +134,12 @@ class PredictorClient:
         """
         body, headers = self._encode(request, headers)
         started = self._clock()
+        deadline = deadline_of(request, self._clock)
         open_prompts = set(range(len(request.prompts)))
         decoder = EventDecoder()
         try:
             async with self._connection():
-                limit = self._stream_limit(request, started)
+                limit = self._stream_limit(deadline)
                 async with await self._open_stream(body, headers, limit) as response:
                     while part := await response.content.readany():
                         for delta in map(delta_from_event, decoder.feed(part)):
@@ -154,12 +154,12 @@ class PredictorClient:
             raise PredictorUnreachable(CONNECTION_LOST, retry_after_s=RETRY_AFTER_S)
 
     async def is_ready(self) -> bool:
-        """Whether the predictor says that it takes requests; False also if it cannot be asked."""
+        """Whether the readiness probe succeeds; False also without a connection."""
         answer = await self._ask(self._model_url + "/ready")
         return answer is not None and answer.status == HTTPStatus.OK
 
     async def serving(self) -> str | None:
-        """Id of the release that the predictor serves; None if it cannot be asked, or does not say."""
+        """Id of the served release; None without an answer or without an id in it."""
         answer = await self._ask(self._model_url)
         return None if answer is None else release_of(answer)
 
@@ -175,16 +175,16 @@ class PredictorClient:
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return None
 
-    def _stream_limit(self, request: GenerateRequest, started: float) -> aiohttp.ClientTimeout:
-        """How long a whole stream may take that was asked for at ``started``.
+    def _stream_limit(self, deadline: Deadline | None) -> aiohttp.ClientTimeout:
+        """Timeouts of a whole stream.
 
-        aiohttp keeps to it, and not ``asyncio.wait_for`` around each step: that forgets a cancellation which comes
-        together with a token (before Python 3.12).
+        aiohttp enforces them, not ``asyncio.wait_for`` around each read: before Python 3.12 that loses a cancellation
+        that arrives together with a token.
         """
-        limit_s = _limit_s(request)
-        left_s = None if limit_s is None else max(0.001, limit_s - (self._clock() - started))
         return aiohttp.ClientTimeout(
-            total=left_s, sock_connect=self._config.connect_timeout_s, sock_read=self._config.read_timeout_s
+            total=None if deadline is None else max(0.001, deadline.wait_s()),
+            sock_connect=self._config.connect_timeout_s,
+            sock_read=self._config.read_timeout_s,
         )
 
     def _encode(self, request: GenerateRequest, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
@@ -234,7 +234,7 @@ class PredictorClient:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
-        """The right to use one of ``max_connections``."""
+        """Hold one of ``max_connections``."""
         if self._free.locked():
             try:
                 await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
@@ -262,16 +262,16 @@ class PredictorClient:
 
 
 def forwarded_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
-    """What of a caller's request travels on to the predictor: its id, and the trace it belongs to."""
+    """Headers that are forwarded to the predictor: the request id and the trace context."""
     return {
         "x-request-id": request_id,
         **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
     }
 
 
-def _limit_s(request: GenerateRequest) -> float | None:
-    """Seconds to wait for the whole answer."""
-    return None if request.deadline_ms is None else request.deadline_ms / 1000 + DEADLINE_GRACE_S
+def deadline_of(request: GenerateRequest, clock: Callable[[], float]) -> Deadline | None:
+    """The deadline of a request that is sent now; None if it has none."""
+    return None if request.deadline_ms is None else Deadline.after(request.deadline_ms / 1000, clock)
 
 
 def _not_open() -> NotReady:

@@ -18,23 +18,22 @@ _BROKEN = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.Clien
 
 
 class ConnectionAttempt:
-    """How far one try came, to know what to do when it fails."""
+    """The progress of one HTTP attempt, which decides whether it may be repeated."""
 
     __slots__ = ("answered", "reused")
 
     def __init__(self) -> None:
         self.reused = False
-        """Whether it got a connection that an earlier request had opened."""
+        """Whether it used a pooled connection that an earlier request had opened."""
         self.answered = False
         """Whether the answer's headers arrived."""
 
     def may_repeat(self, error: aiohttp.ClientError) -> bool:
-        """Whether a second try is safe and of use.
+        """Whether a second attempt is safe and useful.
 
-        It is if no connection came about, and if a pooled one, opened for an earlier request, broke before the
-        answer began: then the other side had most likely closed it while it was idle. Should the predictor have been
-        at work after all, generating again costs time and changes nothing. A connection opened for this very request
-        that breaks is another matter: the request itself may be what broke the predictor.
+        It is if no connection was made, or if a pooled connection broke before the response began: most likely the
+        server had closed it while it was idle. Generation is idempotent, so a repetition costs only time. A new
+        connection that breaks is not repeated: the request itself may have crashed the predictor.
         """
         if isinstance(error, _NO_CONNECTION):
             return True
@@ -65,7 +64,7 @@ def create_session(config: TransformerConfig, *, pooled: bool) -> aiohttp.Client
 
 
 def to_yiwen_error(error: aiohttp.ClientError, config: TransformerConfig) -> YiwenError:
-    """What a failed exchange means to the caller, who need not learn the predictor's address."""
+    """Map a client error to an error for the caller, without the predictor's address."""
     if isinstance(error, _NO_CONNECTION):
         return NoConnection(retry_after_s=RETRY_AFTER_S)
     if isinstance(error, aiohttp.SocketTimeoutError):

@@ -1,4 +1,4 @@
-"""What the predictor answered, when that is not what was asked for: a status, a body and headers to an error.
+"""Reads HTTP responses of the predictor: maps error responses to errors, and finds the served release.
 
 :mod:`transformer.predictors.client` receives; :mod:`transformer.errors` has the errors of what lies between.
 """
@@ -15,14 +15,14 @@ import orjson
 from protocol.errors import NotReady, Overloaded, YiwenError, error_from_status
 
 RETRY_AFTER_S = 1.0
-"""Sent where the predictor itself names no time: about what a restarted container or a new endpoint takes."""
+"""Default Retry-After in seconds: about the time that a restarted container or a new endpoint takes."""
 
 RELEASE_HEADER = "x-yiwen-release"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One HTTP response, read to its end."""
+    """One complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,7 +31,7 @@ class HttpResponse:
 
 
 def error_of(answer: HttpResponse) -> YiwenError:
-    """The error that the predictor, or a proxy before it, answered with."""
+    """The error in a response of the predictor or of a proxy before it."""
     document = _json_object(answer.body)
     message = document.get("error")
     serving = answer.headers.get(RELEASE_HEADER) or document.get("release")
@@ -47,7 +47,7 @@ def error_of(answer: HttpResponse) -> YiwenError:
 
 
 def release_of(answer: HttpResponse) -> str | None:
-    """Id of the release that the predictor's description of its model names; None if it is none of ours."""
+    """Release id in a model metadata response; None if it names none."""
     versions = _json_object(answer.body).get("versions") if answer.status == HTTPStatus.OK else None
     match versions:
         case [str(release)]:

@@ -1,4 +1,4 @@
-"""What generation and streaming ask of the way to the predictor; :mod:`transformer.predictors.router` offers it."""
+"""Interfaces of the predictor for generation and streaming; :mod:`transformer.predictors.router` implements them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from transformer.predictors.readiness import ColdStartStatus
 
 
 class Predictor(Protocol):
-    """Who continues prompts."""
+    """Generates completions of prompts."""
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Have prompts continued."""
+        """Generate a completion of each prompt."""
         ...
 
 
 class StreamingPredictor(Predictor, Protocol):
-    """Who also continues them token by token."""
+    """Also streams them."""
 
     def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
     ) -> AsyncGenerator[TokenDelta | ColdStartStatus, None]:
-        """Have prompts continued, token by token."""
+        """Stream the generated tokens."""
         ...

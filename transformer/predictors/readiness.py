@@ -1,9 +1,8 @@
-"""Waiting for a predictor that is not up: one asks for all, and those who wait are let go little by little.
+"""The readiness gate: requests wait while the predictor is not ready; one probe; released at a growing rate.
 
 A predictor that takes no connection or answers 503 is starting, restarting, or scaled to zero. Requests that need it
-wait here, a bounded number for a bounded time, and :mod:`transformer.predictors.router` sends them once it is up.
-Behind Knative's activator, which holds requests by itself, nothing of this happens: the first answer is slow, that is
-all.
+wait here, up to a maximum number and time, and :mod:`transformer.predictors.router` sends them once it is ready.
+Knative's activator buffers requests itself: behind it the gate stays open, and only the first answer is slow.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ STATUS_INTERVAL_S = 1.0
 
 INITIAL_POLL_S = 0.1
 MAX_POLL_S = 0.5
-"""Seconds between two questions whether the predictor is up; from the first they double up to this."""
+"""Seconds between readiness probes: doubles from the first value up to the second."""
 
 IDLE_POLL_S = 30.0
-"""Seconds that are asked on while nobody waits: callers who were sent away come back to a known state."""
+"""Seconds for which probing goes on without waiters, so that returning callers find a known state."""
 
 INITIAL_RELEASE = 4
 RELEASE_DOUBLING_S = 0.1
-"""How many are let go when the predictor comes up, and how soon that number has doubled: 1000 within 0.8 s, a
-predictor that falls over again meets few."""
+"""Requests released at once, and the seconds in which the released total doubles: 1000 are released within 0.8 s,
+and a predictor that fails again receives few."""
 
 RELEASE_STEP_S = 0.02
 
 DEFAULT_START_S = 5.0
-"""Retry-After while no start has been seen yet, or this one takes longer than all before."""
+"""Retry-After in seconds while no start is known, or when this start takes longer than all known ones."""
 
 START_HISTORY = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ColdStartStatus:
-    """A request still waits for the predictor; about one a second."""
+    """The status of a request that waits for the predictor; sent about once a second."""
 
     waited_s: float
     """Since the request began to wait."""
@@ -55,13 +54,13 @@ class ColdStartStatus:
 
 
 def release_quota(passed_s: float) -> int:
-    """How many of those who wait may have been let go ``passed_s`` after the predictor came up."""
-    doublings = min(passed_s / RELEASE_DOUBLING_S, 30.0)  # beyond any number of waiters
+    """Number of waiters that may have been released ``passed_s`` seconds after the predictor became ready."""
+    doublings = min(passed_s / RELEASE_DOUBLING_S, 30.0)  # more than any number of waiters
     return int(INITIAL_RELEASE * 2.0**doublings)
 
 
 def estimated_start_s(past_s: Sequence[float], passed_s: float) -> float:
-    """Estimated seconds until a predictor is up: the median of the past starts that took longer than this one so far.
+    """Estimated seconds until the predictor is ready: median of the past starts longer than ``passed_s``, less that.
 
     Args:
         past_s: how long starts took, seconds.
@@ -75,7 +74,7 @@ def estimated_start_s(past_s: Sequence[float], passed_s: float) -> float:
 
 
 class ReadinessGate:
-    """Those who wait for one predictor, and the one that asks for them. Belongs to one event loop."""
+    """Holds requests while one predictor is not ready. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -84,16 +83,16 @@ class ReadinessGate:
         metrics: TransformerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nobody waits yet.
+        """Open the gate; nothing is probed yet.
 
         Args:
             max_waiters: more are refused.
-            is_up: asks the predictor; never raises.
+            is_up: the readiness probe; never raises.
             metrics: of this process.
             clock: monotonic, seconds.
         """
         self.failed_polls = 0
-        """How often the predictor was asked and was not up."""
+        """Number of probes that found the predictor not ready."""
         self._max_waiters = max_waiters
         self._is_up = is_up
         self._metrics = metrics.predictor
@@ -107,11 +106,11 @@ class ReadinessGate:
 
     @property
     def is_blocking(self) -> bool:
-        """Whether requests have to wait: the predictor is down, or others are being let go before them."""
+        """Whether new requests must wait: the predictor is not ready, or earlier waiters are still being released."""
         return self._asking is not None
 
     def mark_unavailable(self) -> None:
-        """Take in that the predictor did not take a request; whoever comes from now on waits.
+        """Close the gate, since the predictor did not accept a request, and start probing.
 
         Raises:
             NotReady: this process is stopping.
@@ -124,15 +123,15 @@ class ReadinessGate:
             self._asking = asyncio.create_task(self._ask())
 
     async def wait(self, since: float, until: float) -> AsyncGenerator[ColdStartStatus, None]:
-        """Items about once a second until it is this request's turn.
+        """Wait for the release of this request; yields a status about once a second.
 
         Args:
-            since: when the request began to wait, on this gate's clock.
-            until: when it gives up.
+            since: when the request began to wait, on this gate's clock, seconds.
+            until: when the wait times out, on the same clock.
 
         Raises:
-            ColdStartQueueFull: too many wait already.
-            ColdStartTimeout: the time is up.
+            ColdStartQueueFull: ``max_waiters`` requests already wait.
+            ColdStartTimeout: ``until`` has passed.
             NotReady: this process is stopping.
         """
         if len(self._waiters) >= self._max_waiters:
@@ -159,7 +158,7 @@ class ReadinessGate:
         return estimated_start_s(self._starts_s, passed_s)
 
     async def close(self) -> None:
-        """Stop asking; whoever waits is told to come back."""
+        """Stop probing; waiters get a retryable error."""
         self._closed = True
         if self._asking is not None:
             self._asking.cancel()
@@ -182,7 +181,7 @@ class ReadinessGate:
             self._asking = self._down_since = None
 
     async def _comes_up(self) -> bool:
-        """True once the predictor is up, False if nobody has waited for a while."""
+        """Probe until ready; False if there was no waiter for ``IDLE_POLL_S`` seconds."""
         pause_s, wanted_at = INITIAL_POLL_S, self._clock()
         while True:
             await asyncio.sleep(pause_s)
@@ -196,7 +195,7 @@ class ReadinessGate:
             pause_s = min(2 * pause_s, MAX_POLL_S)
 
     async def _release(self) -> None:
-        """Let those who wait go, oldest first, until nobody waits or the predictor is down again."""
+        """Release waiters, oldest first, until none is left or the predictor is unavailable again."""
         began, released = self._clock(), 0
         while self._down_since is None:
             due = release_quota(self._clock() - began) - released
@@ -205,7 +204,7 @@ class ReadinessGate:
                 turn.set_result(None)
                 released += 1
             if not self._waiters:
-                return  # at once: one who comes later need not wait
+                return  # at once, so that later requests do not wait
             await asyncio.sleep(RELEASE_STEP_S)
 
 

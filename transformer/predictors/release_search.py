@@ -1,4 +1,4 @@
-"""Where the predictor of this transformer's own release is, when the usual address leads to another's.
+"""Finds the address of a predictor of this transformer's release when the main address serves another one.
 
 KServe splits a canary's traffic for each component and each request, so a transformer of one release reaches
 predictors of both. A predictor of another release refuses with 409. Knative gives each revision that a rollout
@@ -23,7 +23,7 @@ TAGS = ("latest", "prev")
 """As KServe names them; its own choice, not configurable there."""
 
 NEGATIVE_TTL_S = 1.0
-"""Seconds after a search in vain in which no other is made."""
+"""Seconds for which a failed search is cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Address:
 
 
 def main_address(config: TransformerConfig) -> Address:
-    """The address that requests take unless they have to be elsewhere."""
+    """The default address of requests."""
     return Address("main", config.predictor_base_url)
 
 
 def tagged_addresses(config: TransformerConfig) -> tuple[Address, ...]:
-    """Where else to look: what ``YIWEN_PREDICTOR_TAGGED_URLS`` lists, or else tags before the predictor's host."""
+    """Other candidate addresses: ``YIWEN_PREDICTOR_TAGGED_URLS``, or else the predictor's host with tag prefixes."""
     if config.predictor_tagged_urls:
         urls = enumerate(config.predictor_tagged_urls, start=1)
         return tuple(Address(f"tagged{number}", base_url(url)) for number, url in urls)
@@ -56,32 +56,32 @@ def tagged_addresses(config: TransformerConfig) -> tuple[Address, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RouteCache:
-    """What is remembered at one moment; events return the next one. Times are seconds on any monotonic clock."""
+    """Immutable cache of the search result; updates return a new one. Times are seconds on a monotonic clock."""
 
     address: Address | None = None
     until: float = 0.0
     negative_until: float = float("-inf")
-    """Before this no search is made."""
+    """No search is made before this time."""
 
     def at(self, now: float) -> Address | None:
-        """The address to use in place of the usual one."""
+        """The cached address; None if there is none or it has expired."""
         return self.address if now < self.until else None
 
     def found(self, address: Address, now: float, ttl_s: float) -> RouteCache:
-        """A search came to ``address``."""
+        """The cache after a search found ``address``."""
         return RouteCache(address, now + ttl_s)
 
     def not_found(self, now: float) -> RouteCache:
-        """A search came to nothing."""
+        """The cache after a search without result."""
         return RouteCache(negative_until=now + NEGATIVE_TTL_S)
 
     def invalidated(self, address: Address) -> RouteCache:
-        """``address`` turned out not to be it, or not to be there any more."""
+        """The cache without ``address``, which failed or serves another release."""
         return RouteCache(negative_until=self.negative_until) if self.address == address else self
 
 
 class ReleaseSearch:
-    """Finds and remembers where one release is served. Belongs to one event loop."""
+    """Finds and caches the address that serves one release. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class ReleaseSearch:
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is remembered yet.
+        """Start with an empty cache.
 
         Args:
-            release: whose predictor is wanted.
-            probes: for each tagged address, what asks for the release served there; it never raises.
+            release: id of the wanted release.
+            probes: for each tagged address, returns the release served there; never raises.
             metrics: of this process.
-            ttl_s: seconds that a found address is used before the usual one is tried again.
+            ttl_s: seconds for which a found address is used before the main one is tried again.
             clock: monotonic, seconds.
         """
         self._release = release
@@ -110,21 +110,21 @@ class ReleaseSearch:
         self._search: asyncio.Task[Address | None] | None = None
 
     def current(self) -> Address | None:
-        """The remembered address, None for the usual one."""
+        """The cached address; None means the main one."""
         return self._cache.at(self._clock())
 
     def invalidate(self, address: Address) -> None:
-        """Take in that ``address`` is not it, or is gone."""
+        """Remove ``address`` from the cache."""
         self._cache = self._cache.invalidated(address)
 
     async def find(self, refused_by: Address) -> Address | None:
         """Another address than ``refused_by`` that serves the release; None if there is none now.
 
-        Leaving early does not end the search: others may wait for it, and its result is remembered.
+        Cancelling a caller does not cancel the search: others may wait for it, and its result is cached.
         """
         known = self.current()
         if known is not None and known != refused_by:
-            return known  # somebody else found it while this request was under way
+            return known  # another request found it meanwhile
         self.invalidate(refused_by)
         if self._search is None:
             if self._clock() < self._cache.negative_until:
@@ -133,12 +133,12 @@ class ReleaseSearch:
         return await asyncio.shield(self._search)
 
     async def close(self) -> None:
-        """Wait for the end of a search that is under way; it ends at once where nothing can be asked any more."""
+        """Wait for a running search, which ends at once when the clients are closed."""
         if self._search is not None:
             await self._search
 
     async def _search_all(self) -> Address | None:
-        """Ask all addresses at once and take the first that is right."""
+        """Probe all addresses in parallel; the first match wins."""
         asking = [asyncio.create_task(self._probe(address)) for address in self._probes]
         try:
             for answer in asyncio.as_completed(asking):

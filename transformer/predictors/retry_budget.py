@@ -1,11 +1,11 @@
-"""How many requests to the predictor may be sent twice: a tenth of them, and a few. Pure, but for its holder.
+"""The retry budget: at most a tenth of the requests to the predictor, and a few more, are sent again.
 
-Retries help while failures are rare and bury a predictor that fails because it has too much to do. So each request
-earns a tenth of a retry, and each retry has to be paid for (the budget that Finagle's clients have:
+Retries help while failures are rare and make an overload worse. So each request earns a tenth of a retry, and each
+retry spends one (the budget that Finagle's clients have:
 https://finagle.github.io/blog/2016/02/08/retry-budgets/).
 
-Not paid for, since it is no second attempt at work that a predictor took on: asking whether it is up
-(:mod:`transformer.predictors.readiness`), and sending to another predictor what one refused for its release
+Not counted, since no predictor had begun the work: readiness probes
+(:mod:`transformer.predictors.readiness`), and rerouting a request that was refused for its release
 (:mod:`transformer.predictors.release_search`).
 """
 
@@ -22,26 +22,26 @@ RETRY_RATIO = 0.1
 """SharedRetryBudget that each request earns."""
 
 BURST = 10.0
-"""Most retries that can be saved up: a few requests find their idle connections closed when a predictor restarts."""
+"""Largest balance: some requests find their idle connections closed when a predictor restarts."""
 
 MIN_RETRIES_PER_S = 0.1
 """SharedRetryBudget a second that are there without requests, for a service that has few."""
 
 
 class RetryKind(str, Enum):
-    """What is sent twice."""
+    """Reasons for a retry; the values are metric labels."""
 
     RECONNECT = "reconnect"
-    """To the same address at once: no connection came about, or one that had been idle broke."""
+    """Same address, at once: no connection was made, or an idle one broke."""
     REROUTE = "reroute"
-    """To the predictor's own address, after one that had been remembered answered 503 or 404."""
+    """Main address, after the cached address answered 503 or 404."""
     COLD_START = "cold_start"
-    """After a wait for a predictor that had answered 503 and yet, when asked, said that it is ready."""
+    """After a wait, for a predictor that answered 503 although its readiness probe succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
-    """A budget at one moment; events return the next one.
+    """Immutable state of the budget; updates return a new one.
 
     In every stretch of time, however long, at most ``BURST + MIN_RETRIES_PER_S * seconds + RETRY_RATIO * requests``
     retries are allowed.
@@ -67,7 +67,7 @@ class RetryBudget:
 
 
 class SharedRetryBudget:
-    """The budget of one process, shared by all that send to the predictor."""
+    """The retry budget of one process."""
 
     def __init__(self, metrics: TransformerMetrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics.predictor

@@ -1,9 +1,9 @@
-"""The way to the predictor: admitted, to the right release, once it is up. Asks like one client, is several.
+"""The router: sends each request to a predictor of the right release, after admission and once it is ready.
 
 :mod:`transformer.predictors.client` speaks to one address. What lies around it is decided here, in this order:
-whether there is gate (:mod:`transformer.predictors.admission`), whether the predictor is up
+whether there is gate (:mod:`transformer.predictors.admission`), whether the predictor is ready
 (:mod:`transformer.predictors.readiness`), and which address serves this transformer's release
-(:mod:`transformer.predictors.release_search`). Only texts that missed the cache come this far.
+(:mod:`transformer.predictors.release_search`). Only cache misses reach the router.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from transformer.errors import (
 )
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController, request_tokens
-from transformer.predictors.client import PredictorClient
+from transformer.predictors.client import PredictorClient, deadline_of
 from transformer.predictors.http_responses import RETRY_AFTER_S
 from transformer.predictors.readiness import ColdStartStatus, ReadinessGate
 from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
 from transformer.predictors.retry_budget import RetryKind, SharedRetryBudget
 
 MAX_REROUTES = 4
-"""Changes of address that one request makes: to its release, back when a tag has moved, and once more."""
+"""Most changes of address per request: to its release, back to the main address when a tag moved, and once more."""
 
 
 class PredictorRouter:
-    """All predictors that this transformer may ask. Belongs to the event loop that :meth:`open` ran on."""
+    """Routes requests to all predictor addresses of this transformer. Belongs to the event loop of :meth:`open`."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class PredictorRouter:
         await self.search.close()
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Have prompts continued.
+        """Generate a completion of each prompt.
 
         Args:
             request: ``deadline_ms`` is the time that is left.
@@ -116,7 +116,7 @@ class PredictorRouter:
     async def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
     ) -> AsyncGenerator[TokenDelta | ColdStartStatus, None]:
-        """Have prompts continued, token by token; arguments and errors as in :meth:`generate`.
+        """Stream generated tokens; arguments and errors as in :meth:`generate`.
 
         While the predictor is not up, items of :class:`~transformer.predictors.readiness.ColdStartStatus`
         come about once a second, before the first delta. Closing the iterator closes the connection, as in
@@ -157,62 +157,62 @@ class PredictorRouter:
 
 
 class _RoutedRequest:
-    """One request on its way: where it goes next, how long it has waited, what it may still try."""
+    """The routing state of one request: its address, its waits and its reroutes."""
 
     def __init__(self, router: PredictorRouter, request: GenerateRequest, *, timeout_s: float) -> None:
         self.address = router.search.current() or router.main
         self._router = router
         self._request = request
         self._started = router.clock()
+        self._deadline = deadline_of(request, router.clock)
         self._cold_start_timeout_s = timeout_s
         self._waiting_since: float | None = None
         self._reroutes = 0
         self._sent = False
         self._answered_503: tuple[YiwenError, int] | None = None
-        """What came back last, if that is it, and how many polls had failed by then."""
+        """The last answer if it was a 503, and the number of failed readiness polls at that time."""
 
     async def wait(self) -> AsyncGenerator[ColdStartStatus, None]:
-        """Items about once a second while the predictor is not up; ends when the request may be sent.
+        """Wait until the request may be sent; yields a status about once a second.
 
         Raises:
-            YiwenError: the predictor did not come up in time, or may not be sent this request once more.
+            YiwenError: the predictor was not ready in time, or the retry budget is used up.
         """
         gate = self._router.readiness_gate
         if gate.is_blocking and self._cold_start_timeout_s and self.address == self._router.main:
             if self._waiting_since is None:
                 self._waiting_since = self._router.clock()
             until = self._waiting_since + self._cold_start_timeout_s
-            left_s = self._left_s()
-            if left_s is not None:
-                until = min(until, self._router.clock() + left_s)
+            if self._deadline is not None:
+                until = min(until, self._deadline.at)
             async with aclosing(gate.wait(self._waiting_since, until)) as items:
                 async for status in items:
                     yield status
         if self._answered_503 is not None:
             error, failed_polls = self._answered_503
-            # One that was not up did no work on what it refused; one that says it is up may have too much to do.
+            # A predictor that was not ready did no work; one that reports ready may be overloaded.
             if gate.failed_polls == failed_polls and not self._router.retries.allow(RetryKind.COLD_START):
                 raise error
             self._answered_503 = None
 
     def request(self) -> GenerateRequest:
-        """The request with the time that is left, to be sent now.
+        """The request to send now, with the remaining time as its ``deadline_ms``.
 
         Raises:
-            PredictorTooLate: none is left.
+            PredictorTooLate: less than 1 ms remains.
         """
         if not self._sent:
             self._sent = True
             self._router.retries.sent()
-        left_s = self._left_s()
-        if left_s is None:
+        if self._deadline is None:
             return self._request
-        if left_s < 0.001:
+        remaining_ms = self._deadline.remaining_ms()
+        if remaining_ms < 1:
             raise PredictorTooLate(self._router.clock() - self._started)
-        return replace(self._request, deadline_ms=int(left_s * 1000))
+        return replace(self._request, deadline_ms=remaining_ms)
 
     async def recover(self, error: YiwenError) -> None:
-        """Find a way on after ``error``, or raise it."""
+        """Prepare another attempt after ``error``, or raise it."""
         if isinstance(error, ReleaseMismatch):
             await self._reroute_to_release(error)
         elif _may_be_gone(error) and self.address != self._router.main:
@@ -225,11 +225,11 @@ class _RoutedRequest:
             raise error
 
     async def _reroute_to_release(self, error: ReleaseMismatch) -> None:
-        """Go where this transformer's release is served."""
+        """Switch to an address that serves this transformer's release."""
         self._reroutes += 1
-        search = self._router.search.find(self.address)
+        timeout_s = None if self._deadline is None else self._deadline.remaining_s()
         try:
-            found = await asyncio.wait_for(search, self._left_s())
+            found = await asyncio.wait_for(self._router.search.find(self.address), timeout_s)
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._router.clock() - self._started) from None
         if found is None and self.address != self._router.main:
@@ -241,7 +241,7 @@ class _RoutedRequest:
         self.address = found
 
     def _reroute_to_main(self, error: YiwenError) -> None:
-        """Go to the usual address: the remembered one is gone."""
+        """Switch to the main address, since the cached one is gone."""
         self._reroutes += 1
         self._router.search.invalidate(self.address)
         unseen = isinstance(error, NoConnection)
@@ -249,20 +249,14 @@ class _RoutedRequest:
             raise error
         self.address = self._router.main
 
-    def _left_s(self) -> float | None:
-        """Seconds until the request's deadline; None if it has none."""
-        if self._request.deadline_ms is None:
-            return None
-        return self._request.deadline_ms / 1000 - (self._router.clock() - self._started)
-
 
 def _is_unavailable(error: YiwenError) -> bool:
-    """Whether ``error`` is that of a predictor that takes no requests now, and not of one that broke at this one."""
+    """Whether the predictor accepts no requests now; a connection that broke during the request does not count."""
     return isinstance(error, NoConnection) or (
         isinstance(error, NotReady) and not isinstance(error, PredictorUnreachable)
     )
 
 
 def _may_be_gone(error: YiwenError) -> bool:
-    """Whether ``error`` may mean that an address leads nowhere any more."""
+    """Whether ``error`` may mean that the address no longer exists."""
     return _is_unavailable(error) or isinstance(error, NotFound)
