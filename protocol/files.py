@@ -11,13 +11,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file: write a temporary file beside it, flush it to the disk, rename it.
 
     Args:
-        path: the file; its directory must exist.
+        path: the file; its directory is created where it does not exist.
         content: bytes, or text that is written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; an old file is unchanged, and no temporary file stays.
+        OSError: the directory or the file cannot be written; an old file is unchanged, and no temporary file stays.
     """
     data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as file:

@@ -25,8 +25,6 @@ def write_json_report(directory: Path, name: str, document: Mapping[str, Any]) -
     Raises:
         OSError: it cannot be written.
     """
-    folder = directory / REPORTS_DIR
-    folder.mkdir(exist_ok=True)
-    path = folder / name
+    path = directory / REPORTS_DIR / name
     write_atomically(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
     return path

@@ -41,9 +41,19 @@ def test_failure_keeps_the_old_file_and_leaves_no_temporary_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_directory_is_an_error_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "none" / "report.json", b"")
+def test_a_missing_directory_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "k.cubin"
+    for data in (b"first", b"second"):
+        write_atomically(path, data)
+        assert path.read_bytes() == data
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "k.cubin").mkdir()
+    with pytest.raises(OSError, match=r"k\.cubin"):
+        write_atomically(tmp_path / "k.cubin", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["k.cubin"]
 
 
 def test_a_path_that_is_not_there_cannot_be_synced(tmp_path: Path) -> None:

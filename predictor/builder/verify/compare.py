@@ -1,12 +1,10 @@
 """Compares a release with its checkpoint: ONNX Runtime against Hugging Face transformers in float32.
 
-The release generates greedily for a ragged batch of prompts, in the runner that serves it: padded prefills, then
-steps with the cache in place and rows at different positions. The checkpoint then reads each prompt with the
-tokens that the release chose, and says at every position which token it would have chosen and what
-log-probabilities the release's candidates should have had.
+The release generates greedily for prompts of different lengths, in the runner that serves it: padded prefills, then
+decode steps at different positions. The checkpoint then runs each prompt with the generated tokens, which gives its
+own choice and the log-probabilities of the release's candidates at every position.
 
-The only module of the builder that needs onnxruntime, and the only one of all that needs transformers and torch; all
-are imported when they are used. Judging and writing the numbers:
+onnxruntime, transformers and torch are imported when they are used. The report:
 :mod:`predictor.builder.verify.parity_report`.
 """
 
@@ -58,7 +56,7 @@ class PromptChoice:
 
 
 class ReleaseGenerator:
-    """A release in the predictor's own runner, so that what is compared is what is served."""
+    """Greedy generation with a release in the runner that serves it."""
 
     def __init__(self, directory: Path, *, threads: int = 0) -> None:
         try:
@@ -71,7 +69,7 @@ class ReleaseGenerator:
         self._threads = threads
 
     def generate(self, prompts: Prompts, tokens: int) -> GeneratedTokens:
-        """Greedy tokens after each prompt (int64 [S], S >= 1), a slot for each, all decoding together."""
+        """Generate ``tokens`` tokens after each prompt (int64 [S], S >= 1), all prompts in one batch."""
         rows, lengths = len(prompts), np.array([len(prompt) for prompt in prompts])
         runner = self._create_runner(
             self._directory, self._release, slots=rows, threads=self._threads, spin=False
@@ -96,7 +94,15 @@ def compare(
     measured_at: datetime,
     reporter: Reporter,
 ) -> ParityReport:
-    """Compare the release in ``directory`` with ``checkpoint`` on ``tokens`` greedy tokens after each prompt.
+    """Compare a release with its checkpoint on greedy tokens after each prompt.
+
+    Args:
+        directory: of the release.
+        checkpoint: directory of the checkpoint.
+        prompts: token ids, int64 [S] each.
+        tokens: number of tokens to generate after each prompt.
+        measured_at: for the report.
+        reporter: of the progress.
 
     Raises:
         VerifyFailed: the release is of another checkpoint, the prompts do not fit it, or a library is missing.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from types import ModuleType
 
 from predictor.errors import StartupError
 from predictor.runners.tensorrt.cuda_api import check, load_nvrtc
+from protocol.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -128,23 +127,6 @@ def cache_key(program: Program, nvrtc_version: str, architecture: str) -> str:
         architecture,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that others see whole or not at all; its directory is made where it does not exist.
-
-    Raises:
-        OSError: the directory or the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _compile_log(nvrtc: ModuleType, handle: object) -> str:

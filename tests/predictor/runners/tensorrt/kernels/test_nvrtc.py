@@ -8,7 +8,7 @@ import pytest
 
 from predictor.errors import StartupError
 from predictor.runners.tensorrt.kernels.launch import programs
-from predictor.runners.tensorrt.kernels.nvrtc import Compiler, Program, cache_key, write_atomically
+from predictor.runners.tensorrt.kernels.nvrtc import Compiler, Program, cache_key
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 PROGRAM = Program(
@@ -40,21 +40,6 @@ def test_everything_that_matters_is_in_the_name() -> None:
     keys += [cache_key(PROGRAM, "13.0", "sm_90"), cache_key(PROGRAM, "12.9", "sm_80")]
     assert len(set(keys)) == len(keys)
     assert keys[0] == cache_key(dataclasses.replace(PROGRAM, name="other.cu"), "12.9", "sm_90")
-
-
-def test_a_file_is_written_whole_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "k.cubin"
-    for data in (b"first", b"second"):
-        write_atomically(path, data)
-        assert path.read_bytes() == data
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "k.cubin").mkdir()
-    with pytest.raises(OSError, match=r"k\.cubin"):
-        write_atomically(tmp_path / "k.cubin", b"data")
-    assert [path.name for path in tmp_path.iterdir()] == ["k.cubin"]
 
 
 def test_a_program_is_compiled_once(compiler: Compiler, tmp_path: Path) -> None:
