@@ -1,6 +1,6 @@
-"""``python -m transformer``: settings from arguments and environment, the release, the server until it has drained.
+"""``python -m transformer``: read the settings, load the release, and serve until drained.
 
-Whatever makes a start impossible is one line on stderr and exit code 2.
+An error that prevents the start is one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformer.config import TransformerConfig
 from transformer.model import create_model
 
 CANNOT_START = 2
-"""Exit code of a process that was set up wrongly; starting it again is of no use."""
+"""Exit code of a process with wrong settings or a wrong release; restarting it does not help."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

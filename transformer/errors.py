@@ -1,4 +1,4 @@
-"""The transformer's own cases of the wire's errors, each with its message in one place.
+"""The transformer's errors, with their messages.
 
 ::
 
@@ -12,8 +12,8 @@
     │                        ColdStartTimeout, ColdStartQueueFull
     └── DeadlineExceeded 504 ─ PredictorTooLate
 
-Texts are named by their index in the request (from 0) and never quoted. A language tag is quoted only if it has the
-form of one, which a sentence that was sent in its place has not.
+Messages name texts by their index in the request (from 0) and never quote them. They quote a language tag only if it
+has the form of one: a caller may have sent a text in its place.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TAG_FORM = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 
 
 class SameLanguage(InvalidRequest):
-    """400: a text was declared to be in the language it is wanted in."""
+    """400: a text's declared source language is its target language."""
 
     def __init__(self, index: int, tag: str) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class SameLanguage(InvalidRequest):
 
 
 class UndetectedLanguage(InvalidRequest):
-    """400: a text's letters belong to no language that the release reads."""
+    """400: a text is in no language that the release translates."""
 
     def __init__(self, index: int, candidates: Iterable[str]) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class UnusableText(InvalidRequest):
 
 
 class UnknownLanguage(NotFound):
-    """404: the release does not speak a language at all."""
+    """404: the release does not know a language."""
 
     def __init__(self, index: int, role: str, tag: str, known: Iterable[str]) -> None:
         super().__init__(
@@ -71,7 +71,7 @@ class UnknownLanguage(NotFound):
 
 
 class UnknownPair(NotFound):
-    """404: the release speaks both languages but does not translate this way."""
+    """404: the release knows both languages but does not translate this pair."""
 
     def __init__(self, index: int, source: str, target: str, pairs: Iterable[tuple[str, str]]) -> None:
         super().__init__(
@@ -90,7 +90,7 @@ class TooManyTexts(TooLong):
 
 
 class TooManySegments(TooLong):
-    """413: the texts of one request come to more sentences or stretches of text than the transformer takes."""
+    """413: the texts of one request have more sentences or text nodes than the transformer takes."""
 
     def __init__(self, segments: int, limit: int) -> None:
         super().__init__(
@@ -100,15 +100,15 @@ class TooManySegments(TooLong):
 
 
 class PredictorFault(InternalFault):
-    """500: the predictor answered, but not with what was agreed."""
+    """500: the predictor's answer does not follow the protocol."""
 
 
 class PredictorUnreachable(NotReady):
-    """503: no connection to the predictor, or it broke before the answer was there."""
+    """503: no connection to the predictor, or it broke before the answer was complete."""
 
 
 class NoConnection(PredictorUnreachable):
-    """503: no connection came about, so the predictor has seen nothing of the request."""
+    """503: no connection was made, so the predictor has seen nothing of the request."""
 
     def __init__(self, *, retry_after_s: float) -> None:
         super().__init__(
@@ -118,7 +118,7 @@ class NoConnection(PredictorUnreachable):
 
 
 class ReleaseNotServed(NotReady):
-    """503: only predictors of another release were found. Not 409, since the caller can repair neither side."""
+    """503: only predictors of another release were found. Not 409: the caller cannot repair either side."""
 
     def __init__(self, wanted: str, serving: str, *, retry_after_s: float) -> None:
         super().__init__(
@@ -173,7 +173,7 @@ class AdmissionRejected(Overloaded):
 
 
 class PredictorTooLate(DeadlineExceeded):
-    """504: the predictor had not answered when the time was up."""
+    """504: the predictor had not answered at the deadline."""
 
     def __init__(self, waited_s: float) -> None:
         super().__init__(

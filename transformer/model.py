@@ -1,10 +1,11 @@
-"""The transformer as KServe sees it: the wire to messages, the pipeline, messages to the wire. Nothing else.
+"""The transformer as a KServe model: tensors to messages, the pipeline, messages to tensors.
 
-Decoding of bodies, error answers, drain and cancellation are the server's (:mod:`serving`).
+:mod:`serving` decodes bodies, answers errors, drains, and cancels requests whose caller has left.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
@@ -22,7 +23,7 @@ from protocol.codec import (
     translate_request_from_infer,
 )
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
-from protocol.messages import TranslateRequest, TranslateResponse
+from protocol.messages import TranslateRequest
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import Release, load_release
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
@@ -72,11 +73,11 @@ class TranslatorModel(ServedModel):
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
         """
-        wanted = translate_request_from_infer(request)
-        info.log_fields["texts"] = len(wanted.texts)
-        answer = await self._pipeline.translate(wanted, forwarded_headers(info.request_id, info.headers))
-        info.log_fields.update(_counts(answer))
-        return infer_from_translate_response(answer, request)
+        message = translate_request_from_infer(request)
+        info.log_fields["texts"] = len(message.texts)
+        response = await self._pipeline.translate(message, forwarded_headers(info.request_id, info.headers))
+        info.log_fields.update(Counter(each.cache.value for each in response.translations))
+        return infer_from_translate_response(response, request)
 
     async def generate(self, body: bytes, info: RequestInfo) -> Mapping[str, object]:
         """Translate the request's one text.
@@ -84,15 +85,15 @@ class TranslatorModel(ServedModel):
         Raises:
             YiwenError: as :meth:`infer`.
         """
-        wanted = translate_request_from_generate(body)
-        text, end = await self._texts.whole(wanted, forwarded_headers(info.request_id, info.headers))
-        _note(end, info)
+        request = translate_request_from_generate(body)
+        text, end = await self._texts.whole(request, forwarded_headers(info.request_id, info.headers))
+        _log_end(end, info)
         return document_from_text(text, end, self.name)
 
     async def stream(
         self, body: bytes, info: RequestInfo
     ) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
-        """As :meth:`generate`, in pieces. While the predictor is being started, an event ``warming`` says so."""
+        """As :meth:`generate`, in pieces. While the predictor starts, events ``warming`` are sent."""
         async with aclosing(self._stream(translate_request_from_generate(body), info)) as items:
             async for item in items:
                 if isinstance(item, ColdStartStatus):
@@ -102,9 +103,9 @@ class TranslatorModel(ServedModel):
 
     async def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
         """As :meth:`stream`, in the messages of ``yiwen.v1.TextGeneration``."""
-        asked = decode_text_stream_request(message)
-        self.check_address(asked.model_name, asked.model_version)
-        async with aclosing(self._stream(asked.request, info)) as items:
+        decoded = decode_text_stream_request(message)
+        self.check_address(decoded.model_name, decoded.model_version)
+        async with aclosing(self._stream(decoded.request, info)) as items:
             async for item in items:
                 if isinstance(item, ColdStartStatus):
                     yield encode_warming(item.waited_s)
@@ -112,26 +113,26 @@ class TranslatorModel(ServedModel):
                     yield encode_text_delta(item)
 
     async def _stream(
-        self, wanted: TranslateRequest, info: RequestInfo
+        self, request: TranslateRequest, info: RequestInfo
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         headers = forwarded_headers(info.request_id, info.headers)
-        async with aclosing(self._texts.stream(wanted, headers)) as items:
+        async with aclosing(self._texts.stream(request, headers)) as items:
             async for item in items:
                 if isinstance(item, TextDelta) and item.end is not None:
-                    _note(item.end, info)
+                    _log_end(item.end, info)
                 yield item
 
     def is_healthy(self) -> bool:
-        """True while requests can be taken. The predictor's health is its own: a cache hit needs none of it."""
+        """True between :meth:`open` and :meth:`close`, whatever the predictor does: a cache hit does not need it."""
         return self._open
 
     async def open(self) -> None:
-        """Make the connection pool."""
+        """Create the connection pools."""
         await self._predictor.open()
         self._open = True
 
     async def close(self) -> None:
-        """Close the connection pools, after what waits for the shared cache is written to it."""
+        """Close the connection pools, after pending writes to the shared cache."""
         self._open = False
         await self._pipeline.close()
         await self._predictor.close()
@@ -145,13 +146,13 @@ def create_model(
     max_deadline_ms: int,
     metrics: TransformerMetrics | None = None,
 ) -> TranslatorModel:
-    """Load the release and put the parts together; nothing is connected yet.
+    """Load the release and create the parts; nothing is connected yet.
 
     Args:
         config: this service's settings.
-        name: model name in the URLs; None takes the release's.
-        max_deadline_ms: deadline of requests that bring none, and the longest allowed.
-        metrics: None makes them in the process' own registry.
+        name: model name in the URLs; None means the release's.
+        max_deadline_ms: deadline of requests without one, and the longest allowed.
+        metrics: None creates them in the process' default registry.
 
     Raises:
         ReleaseError: the release cannot be used.
@@ -188,14 +189,7 @@ def create_model(
     return TranslatorModel(name, release, pipeline, texts, router, cache)
 
 
-def _counts(answer: TranslateResponse) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for translation in answer.translations:
-        counts[translation.cache.value] = counts.get(translation.cache.value, 0) + 1
-    return counts
-
-
-def _note(end: TextEnd, info: RequestInfo) -> None:
-    """What the log line of one text says."""
+def _log_end(end: TextEnd, info: RequestInfo) -> None:
+    """Add what is known of one text's translation to the log line."""
     info.log_fields.update(texts=1, segments=end.usage.segments, generated_tokens=end.usage.generated_tokens)
     info.log_fields[end.cache.value] = 1

@@ -1,1 +1,1 @@
-"""What the cache does not have: made once for all who ask for it, and once more where a guard objects."""
+"""Cache misses: generated once for all that ask for them, with a second attempt for flagged results."""

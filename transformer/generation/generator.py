@@ -95,9 +95,9 @@ class Generator:
         for params in {attempt.params: None for attempt in attempts}:
             same = [attempt for attempt in attempts if attempt.params == params]
             distinct = {attempt.prompt_identity: attempt for attempt in same}
-            made = await self._try_again(list(distinct.values()), context)
-            answers = dict(zip(distinct, made, strict=True))
-            for attempt, answer in zip(distinct.values(), made, strict=True):
+            new_results = await self._try_again(list(distinct.values()), context)
+            answers = dict(zip(distinct, new_results, strict=True))
+            for attempt, answer in zip(distinct.values(), new_results, strict=True):
                 tokens[attempt.item] += answer.generated_tokens
             for attempt in same:
                 answered.setdefault(attempt.item, []).append((attempt, answers[attempt.prompt_identity]))

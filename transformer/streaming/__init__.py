@@ -1,1 +1,1 @@
-"""The pipeline's answers while tokens are still coming: each piece of text that no later token can change."""
+"""Streamed translations: pieces of text, each sent once no later token can change it."""
