@@ -1,16 +1,16 @@
-"""Glossaries as callers and releases write them: JSON to frozen values. What they come to, the transformer decides.
+"""Parses glossaries of callers and of releases: JSON to frozen values.
 
 ::
 
     {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}
 
-is a caller's, in the request parameter ``glossary``. A release's ``glossary.json`` has one for each pair of
-languages, and may keep terms in all of them::
+is a caller's glossary, in the request parameter ``glossary``. A release's ``glossary.json`` has one for each language
+pair, and may list terms that are kept in all pairs::
 
     {"schema": 1, "keep": ["AcmeCorp"], "pairs": [{"source": "en", "target": "zh", "terms": {"shirt": "衬衫"}}]}
 
-Terms are in Unicode NFC, each run of white space in them a single space. Messages name entries by their place, from
-0, and never quote one.
+Terms are normalized to Unicode NFC with single spaces. Error messages name entries by position, from 0, and never
+quote one.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ GLOSSARY_SCHEMA = 1
 GLOSSARY_FILE = "glossary.json"
 
 MAX_GLOSSARY_CHARACTERS = 65_536
-"""Of the JSON text of a caller's glossary."""
+"""Limit of the JSON text of a caller's glossary."""
 MAX_GLOSSARY_ENTRIES = 1_000
-"""Of a caller's glossary: terms and kept terms together."""
+"""Limit of a caller's glossary: terms and kept terms together."""
 MAX_TERM_CHARACTERS = 200
-"""Of a term, and of its translation."""
+"""Limit of a term, and of its translation."""
 
 _EXAMPLE = 'it must be JSON like {"terms": {"shirt": "衬衫"}, "keep": ["AcmeCorp"]}'
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseGlossary:
-    """``glossary.json``: by (source, target) pair, what is kept in all pairs included."""
+    """``glossary.json``: a glossary by (source, target) pair, each with the terms that are kept in all pairs."""
 
     pairs: Mapping[tuple[str, str], Glossary]
 
 
 class _InvalidGlossaryError(Exception):
-    """The JSON is not a glossary; the message says why, in words that fit any sender."""
+    """The JSON is not a glossary. The message fits a caller's glossary and a release's."""
 
 
 class _JsonObject(list[tuple[str, Any]]):
-    """A JSON object with all that was written in it, a name that stands there twice as well."""
+    """The members of a JSON object in order, duplicates included."""
 
 
 def parse_glossary(text: str) -> Glossary:
-    """A caller's glossary.
+    """Parse a caller's glossary.
 
     Raises:
-        InvalidRequest: ``text`` is not one.
-        TooLong: it is larger than a request's may be.
+        InvalidRequest: ``text`` is not a glossary.
+        TooLong: it exceeds a limit.
     """
     if len(text) > MAX_GLOSSARY_CHARACTERS:
         raise TooLong(
@@ -80,13 +80,13 @@ def parse_glossary(text: str) -> Glossary:
 
 
 def format_glossary(glossary: Glossary) -> str:
-    """The JSON text that :func:`parse_glossary` reads back."""
+    """The JSON text of a glossary: the inverse of :func:`parse_glossary`."""
     terms = ", ".join(f"{_json(source)}: {_json(target)}" for source, target in glossary.terms)
     return f'{{"terms": {{{terms}}}, "keep": {_json(list(glossary.keep))}}}'
 
 
 def load_release_glossary(path: Path, pairs: Sequence[tuple[str, str]]) -> ReleaseGlossary:
-    """A release's ``glossary.json``; an empty one if there is no such file.
+    """Parse a release's ``glossary.json``; an empty glossary if there is no such file.
 
     Args:
         path: of the file.
@@ -108,7 +108,7 @@ def load_release_glossary(path: Path, pairs: Sequence[tuple[str, str]]) -> Relea
 
 
 def normalize_term(text: str) -> str:
-    """``text`` in NFC with single spaces, as terms are compared."""
+    """``text`` in NFC with single spaces: the form in which terms are compared."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -134,7 +134,7 @@ def _object(document: object) -> dict[str, Any]:
 
 
 def _glossary(document: Mapping[str, Any], *, other_fields: Sequence[str] = ()) -> Glossary:
-    """The glossary of an object that may hold the fields ``other_fields`` as well."""
+    """The glossary in an object that may have ``other_fields``, too."""
     if not document.keys() <= {"terms", "keep", *other_fields}:
         raise _InvalidGlossaryError(
             f"it holds an unknown part; known are {', '.join(['terms', 'keep', *other_fields])}"

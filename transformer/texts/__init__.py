@@ -1,1 +1,1 @@
-"""What is done to a text before the model and after it: taking apart, checking, putting together. Pure functions."""
+"""Text processing before and after the model: splitting, language detection, checks, joining. Pure functions."""

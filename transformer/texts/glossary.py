@@ -1,4 +1,4 @@
-"""What must be translated in a given way, and what must not be translated: which entries concern a text. Pure.
+"""Finds the entries of glossaries that apply to a text. Pure.
 
 A request's own entries go before the release's: where one of them stands, none of the release's does. Otherwise the
 first and longest wins (:mod:`transformer.texts.terms`). An answer is first made of the text as it is; what it did not
@@ -20,23 +20,23 @@ from transformer.texts.terms import Term, TermIndex
 
 
 class GlossaryConflictError(Exception):
-    """Two entries of one glossary cannot both hold. The message names them by their places, from 0."""
+    """Two entries of one glossary conflict. The message names them by their positions, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class GlossaryIndex:
-    """One glossary, made ready to be found in texts."""
+    """An index of one glossary, to find its entries in texts."""
 
     index: TermIndex
     targets: tuple[str | None, ...]
-    """Translation of each of the index' terms; None keeps it."""
+    """Required translation of each term of the index; None if the term is kept."""
 
     @classmethod
     def of(cls, glossary: Glossary) -> GlossaryIndex:
-        """Take in a glossary.
+        """Index a glossary.
 
         Raises:
-            GlossaryConflictError: a term has two translations, or one that is kept would be translated.
+            GlossaryConflictError: a term has two translations, or a kept term would be translated.
         """
         places: dict[str, int] = {}
         for number, (source, target) in enumerate(glossary.terms):
@@ -50,7 +50,7 @@ class GlossaryIndex:
         return cls(TermIndex(list(targets)), tuple(targets.values()))
 
     def find(self, text: str, taken: Sequence[Term] = ()) -> list[Term]:
-        """Places in ``text`` that share no character with ``taken``, and what must stand in its translation."""
+        """The entries' occurrences in ``text`` that share no character with ``taken``."""
         return [
             Term(found.start, found.end, text[found.start : found.end], self.targets[found.number])
             for found in self.index.find(text, taken)
@@ -61,7 +61,7 @@ EMPTY_GLOSSARY = GlossaryIndex(TermIndex([]), ())
 
 
 class GlossaryMatcher:
-    """A release's glossaries, and one request's before them. Holds no state of any text."""
+    """Finds entries of a request's glossary and of its release's; the request's have priority. Stateless."""
 
     def __init__(
         self, release: Mapping[tuple[str, str], GlossaryIndex], request: GlossaryIndex = EMPTY_GLOSSARY
@@ -71,10 +71,10 @@ class GlossaryMatcher:
 
     @classmethod
     def of_release(cls, glossary: ReleaseGlossary) -> GlossaryMatcher:
-        """Take in a release's ``glossary.json``.
+        """Index a release's ``glossary.json``.
 
         Raises:
-            ReleaseError: it contradicts itself.
+            ReleaseError: entries of it conflict.
         """
         entries = {}
         for (source, target), each in glossary.pairs.items():
@@ -85,10 +85,10 @@ class GlossaryMatcher:
         return cls(entries)
 
     def with_request(self, glossary: Glossary | None) -> GlossaryMatcher:
-        """These, behind a request's own.
+        """A matcher that also has a request's glossary, with priority.
 
         Raises:
-            InvalidRequest: the request's contradicts itself.
+            InvalidRequest: entries of the request's glossary conflict.
         """
         if glossary is None:
             return self
@@ -98,14 +98,14 @@ class GlossaryMatcher:
             raise InvalidRequest(f"parameter glossary contradicts itself: {error}") from None
 
     def terms(self, text: str, source: str, target: str) -> tuple[Term, ...]:
-        """What in ``text`` an entry concerns, in order and without overlap.
+        """The entries' occurrences in ``text``, in order and without overlap.
 
-        What lies inside a placeholder, URL or address is no term; one that holds a whole code is.
+        Inside a placeholder, URL or address there is no match; a term that contains a whole code does match.
 
         Args:
             text: normal text.
             source: language tag of ``text``, as the release writes it.
-            target: of its translation.
+            target: language tag of the translation.
         """
         own = self._request.find(text)
         found = own + self._release.get((source, target), EMPTY_GLOSSARY).find(text, own)
@@ -116,7 +116,7 @@ NO_GLOSSARY = GlossaryMatcher({})
 
 
 def _check_kept(glossary: Glossary) -> None:
-    """Raise unless the translation of each term keeps what the term holds of ``keep``."""
+    """Raise unless the translation of each term contains the kept terms that the term contains."""
     keep = list(dict.fromkeys(glossary.keep))
     kept = TermIndex(keep)
     for number, (source, target) in enumerate(glossary.terms):

@@ -1,8 +1,7 @@
-"""What speaks against a finished translation, by kind. Pure: texts in, kinds out.
+"""Checks finished translations for faults (``flags``). Pure.
 
-A flagged answer is tried once more (:mod:`transformer.generation.attempts`), and never cached. What had to survive,
-and whether it did, :mod:`transformer.texts.placeholders` knows. Which checks a release wants, and their bounds, its
-``translation.json`` says (:class:`protocol.release.GuardSpec`).
+A flagged answer is generated once more, and is never cached. The release's ``translation.json`` names the checks and
+their bounds (:class:`protocol.release.GuardSpec`). :mod:`transformer.texts.placeholders` checks placeholders.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
 from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
 
 LENGTH_TOLERANCE_BYTES = 48
-"""What an answer may be longer or shorter beyond the ratio: a word or two say nothing about lengths."""
+"""An answer may exceed the length bounds by this much: the ratio of two very short texts means nothing."""
 
 NEGLIGIBLE_EVIDENCE = 1.5
-"""In words, as :func:`transformer.texts.scripts.script_evidence` counts: names of another script are no fault."""
+"""In words, as :func:`transformer.texts.scripts.script_evidence` counts. A name in another script is no fault."""
 
 MIN_REPEATS = 5
-"""A part that follows itself this often, over :data:`MIN_REPEATED_CHARACTERS` in all, is a loop, not a text."""
+"""A part repeated this often in a row, :data:`MIN_REPEATED_CHARACTERS` or more in all, is a loop."""
 MIN_REPEATED_CHARACTERS = 12
 MAX_REPEATS = 8
-"""Of a run of tokens, before its generation is stopped. More than :data:`MIN_REPEATS`: nearly all that is stopped
-would have been flagged without."""
+"""Repetitions of a run of tokens after which generation stops. More than :data:`MIN_REPEATS`, so that nearly every
+answer that is stopped would have been flagged anyway."""
 _CHUNK = 64
 """Characters: the longest part that :data:`_REPEATED` finds."""
 
@@ -36,11 +35,11 @@ _CONTROL_FORMS = re.compile(
     r"</?think(?:ing)?>|<\|[a-z0-9_.-]{1,32}\|>|<[｜|][^<>\s]{1,32}[｜|]>", re.IGNORECASE
 )
 _MIN_TEMPLATE_WORDS = 12
-"""Characters: shorter parts of a template ("to", ":") stand in honest translations too."""
+"""In characters. Shorter parts of a template ("to", ":") occur in correct translations, too."""
 
 
 class Guards:
-    """The checks of one release. Holds no state of any text."""
+    """The checks of one release. Stateless."""
 
     def __init__(self, spec: TranslationSpec) -> None:
         self._bounds = spec.guards
@@ -59,16 +58,16 @@ class Guards:
         finish_reason: FinishReason,
         terms: Sequence[Term] = (),
     ) -> tuple[str, ...]:
-        """Kinds of fault in ``answer``, in the order of :data:`protocol.release.GUARDS`; empty if it seems sound.
+        """Kinds of fault in ``answer``, in the order of :data:`protocol.release.GUARDS`; empty if none is found.
 
         Args:
-            source: the text that was translated; it has words.
+            source: the text that was translated; it contains words.
             answer: its translation, without outer white space.
             target: tag of the language that ``answer`` should be in.
             finish_reason: why its generation ended.
-            terms: what a glossary concerns in ``source``.
+            terms: occurrences of glossary entries in ``source``.
         """
-        said, written = _beside_terms(source, answer, terms)
+        said, written = _without_terms(source, answer, terms)
         if not answer:
             found = {"empty": True}
         else:
@@ -84,17 +83,17 @@ class Guards:
         return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
 
     def max_repeats(self, source: str) -> int:
-        """How often an answer to ``source`` may repeat itself before its generation is stopped; 0 if it is not."""
+        """Repetitions after which generation for ``source`` is stopped; 0 never stops it."""
         stops = "repetition" in self._checks and not may_repeat(source)
         return MAX_REPEATS if stops else 0
 
     @property
     def retries(self) -> int:
-        """How often a flagged answer is generated once more: 0 or 1."""
+        """Number of second attempts for a flagged answer: 0 or 1."""
         return self._bounds.retries
 
     def _is_out_of_proportion(self, source: str, answer: str) -> bool:
-        # UTF-8 bytes: three for a Chinese character, one for a Latin letter, which is about what they say.
+        # UTF-8 bytes make lengths comparable across scripts: 3 for a Chinese character, 1 for a Latin letter.
         read, written = len(source.encode()), len(answer.encode())
         too_long = written > read * self._bounds.max_length_ratio + LENGTH_TOLERANCE_BYTES
         return too_long or written < read * self._bounds.min_length_ratio - LENGTH_TOLERANCE_BYTES
@@ -106,22 +105,22 @@ class Guards:
 
 
 def is_new_repetition(source: str, answer: str) -> bool:
-    """Whether a part of ``answer`` follows itself again and again, as nothing in ``source`` does."""
+    """Whether a part of ``answer`` is repeated in a row, and no part of ``source`` is."""
     return _is_looping(answer) and not _is_looping(source)
 
 
 def may_repeat(text: str) -> bool:
-    """Whether a part of ``text`` follows itself, so that a good translation of it may do so too.
+    """Whether a part of ``text`` is repeated in a row, so that a correct translation may repeat, too.
 
-    Short parts are searched for; of parts longer than 64 characters that stand there three times in a row, some chunk
-    of 64 comes again, and one that comes again elsewhere only costs the early stop.
+    Finds parts of up to 64 characters exactly. For longer parts it only tests whether some chunk of 64 characters
+    occurs twice; a false positive costs no more than the early stop.
     """
     chunks = range(0, len(text) - 2 * _CHUNK + 1, _CHUNK)
     return _is_looping(text) or any(text.find(text[at : at + _CHUNK], at + _CHUNK) >= 0 for at in chunks)
 
 
 def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
-    """Whether more of ``answer`` is in one other script than in all of ``scripts``; False if they are not known."""
+    """Whether ``answer`` has more text in one other script than in ``scripts`` together; False without ``scripts``."""
     if not scripts:
         return False
     evidence = script_evidence(answer)
@@ -130,8 +129,8 @@ def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
     return wrong > max(right, NEGLIGIBLE_EVIDENCE)
 
 
-def _beside_terms(source: str, answer: str, terms: Sequence[Term]) -> tuple[str, str]:
-    """Both without what the glossary put there: its length and script are the glossary's."""
+def _without_terms(source: str, answer: str, terms: Sequence[Term]) -> tuple[str, str]:
+    """Both texts without glossary terms, whose length and script the model did not choose."""
     if not terms:
         return source, answer
     places = [(term.start, term.end) for term in terms]
@@ -139,15 +138,21 @@ def _beside_terms(source: str, answer: str, terms: Sequence[Term]) -> tuple[str,
 
 
 def _is_looping(text: str) -> bool:
-    # The expression takes a microsecond for each character. Most texts are cleared without it: a loop of a part of up
-    # to 3 characters holds a chunk of 4 that comes again within 3, a loop of a longer one a chunk of 8 within 64.
-    if not (_comes_again(text, 4, 3) or _comes_again(text, 8, 64)):
+    # The expression takes a microsecond for each character, so most texts are excluded first: a loop of a part of up
+    # to 3 characters has a chunk of 4 that recurs within 3 characters, a longer one a chunk of 8 within 64.
+    if not (_recurs(text, 4, 3) or _recurs(text, 8, 64)):
         return False
     return any(len(found.group()) >= MIN_REPEATED_CHARACTERS for found in _REPEATED.finditer(text))
 
 
-def _comes_again(text: str, chunk: int, within: int) -> bool:
-    """Whether one of the chunks that ``text`` can be cut into comes again ``within`` characters of its beginning."""
+def _recurs(text: str, chunk: int, within: int) -> bool:
+    """Whether one of the chunks of ``text`` recurs.
+
+    Args:
+        text: is cut into chunks.
+        chunk: characters of a chunk.
+        within: a recurrence begins at most this many characters after the chunk does.
+    """
     return any(
         text.find(text[at : at + chunk], at + 1, at + within + chunk) >= 0
         for at in range(0, len(text) - chunk, chunk)
@@ -155,7 +160,7 @@ def _comes_again(text: str, chunk: int, within: int) -> bool:
 
 
 def _prompt_marks(spec: TranslationSpec) -> tuple[str, ...]:
-    """What stands in the prompts and in no translation: the template's sentences, control tokens."""
+    """Parts of prompts that no translation contains: sentences of the template, and control tokens."""
     parts = re.split(r"\{(?:text|source|target)\}|\n", spec.template)
     sentences = [part.strip() for part in parts if len(part.strip()) >= _MIN_TEMPLATE_WORDS]
     prompts = [language.prompt for language in spec.languages.values() if language.prompt.startswith("<")]

@@ -1,8 +1,8 @@
-"""Language tags, and which language a text is in. Pure; knows the release's languages and nothing of its tokenizer.
+"""Resolves language tags, and detects the language of a text among those of a release. Pure.
 
-Detection goes by script first: a release's languages usually differ there already, and a title of three characters
-holds more script than statistics. Only among languages of one script py3langid decides, by the letters' statistics.
-The same text gets the same answer in every process.
+Detection looks at scripts first: most releases' languages differ in script, and statistics need more than the few
+characters of a title. Among languages of one script py3langid decides. Detection is deterministic: the same text has
+the same language in every process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, has_letters, script_evidence
 
 UNDETERMINED = "und"
-"""BCP 47's tag of a text that holds no language: numbers, punctuation, emoji."""
+"""BCP 47 tag of a text without language: numbers, punctuation, emoji."""
 
 _LIKELY_SCRIPT = {
     ("zh", "CN"): "Hans", ("zh", "SG"): "Hans", ("zh", "MY"): "Hans",
@@ -27,31 +27,32 @@ _LIKELY_SCRIPT = {
 _OLD_NAMES = {"cmn": "zh", "iw": "he", "in": "id", "ji": "yi", "no": "nb"}
 _LANGID_NAMES = {"nb": "no", "cmn": "zh"}
 _NEGLIGIBLE_EVIDENCE = 1.5
-"""A Greek letter or two in a model number is no Greek text; less than this in a script nobody reads is overlooked."""
+"""In words. Less text than this in a script that the release does not read is ignored, such as a Greek letter in a
+model number."""
 _TARGET_DISCOUNT = 0.5
-"""Evidence that a text is in its target language already counts half: taken for it by mistake, the text would come
-back untranslated, while a needless translation of a mixed text does little harm."""
+"""Factor for evidence that a text is in its target language already. A mistake there leaves the text untranslated,
+while a needless translation of a mixed text does little harm."""
 _KANA_SHARE = 0.2
-"""With less kana than this among its characters, a text may still be Chinese that borrows a の."""
+"""With a smaller share of kana than this, a text may be Chinese with a borrowed の."""
 
 _TAGS_KEPT = 256
 _LONGEST_KEPT = 35
-"""Tags of callers whose meaning is kept, and how long one may be: RFC 5646 (4.4.1) asks for room for 35."""
+"""Number and length of callers' tags whose resolution is cached: RFC 5646 (4.4.1) asks for room for 35 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanguagePair:
-    """From which language a text is translated into which; both tags as the release writes them."""
+    """Source and target language of a text; both tags as the release writes them."""
 
     source: str
-    """``und`` if the text holds no language."""
+    """``und`` if the text has no language."""
     target: str
     needs_model: bool
-    """False if the text is its own translation: nothing to translate, or in the target language already."""
+    """False if there is nothing to translate, or the text is in the target language already."""
 
 
 class Languages:
-    """What one release speaks."""
+    """The languages of one release."""
 
     def __init__(self, spec: TranslationSpec) -> None:
         self._spec = spec
@@ -61,12 +62,18 @@ class Languages:
             target: tuple(tag for tag in spec.languages if (tag, target) in self._pairs or tag == target)
             for _, target in spec.pairs
         }
-        """Languages that a text wanted in a target may be in, the target itself among them."""
-        # The texts of a request nearly always have the same languages.
+        """By target: the languages that a text may be in, the target included."""
+        # The texts of a request nearly always have the same tags.
         self._resolved = lru_cache(_TAGS_KEPT)(partial(resolve_tag, known=self._tags))
 
     def resolve_pair(self, index: int, text: str, source: str | None, target: str) -> LanguagePair:
-        """Settle both languages of the request's text number ``index``.
+        """The language pair of one text.
+
+        Args:
+            index: of the text in its request, for error messages.
+            text: without markup and placeholders.
+            source: tag that the caller gave; None detects the language.
+            target: tag that the caller gave.
 
         Raises:
             UnknownLanguage, UnknownPair: the release does not speak it, or does not translate this way.
@@ -101,7 +108,7 @@ class Languages:
             raise UnknownPair(index, source, target, self._spec.pairs)
 
     def _detect(self, text: str, evidence: Mapping[str, float], target: str) -> str | None:
-        """The language ``text`` is in; ``und`` if it holds next to nothing; None if the release does not read it."""
+        """The language of ``text``; ``und`` if it has almost no letters; None if no language of the release fits."""
         readers = {tag: self._scripts_of(tag) for tag in self._readable[target]}
         sources = frozenset[str]().union(*(readers[tag] for tag in readers if tag != target))
         weights = {
@@ -121,15 +128,15 @@ class Languages:
         return COMPATIBLE_SCRIPTS.get(self._spec.languages[tag].script, frozenset())
 
     def _choose(self, text: str, evidence: Mapping[str, float], script: str, tags: list[str]) -> str:
-        """One of ``tags``, which all are written in ``script``."""
+        """One of ``tags``, all written in ``script``."""
         if script in ("Hani", "Kana"):
-            tags = self._narrow_han(text, evidence, tags)
+            tags = self._filter_han(text, evidence, tags)
         if len(tags) == 1:
             return tags[0]
         order = {name: rank for rank, (name, _) in enumerate(py3langid.rank(text))}
         return min(tags, key=lambda tag: (order.get(_langid_name(tag), len(order)), tag))
 
-    def _narrow_han(self, text: str, evidence: Mapping[str, float], tags: list[str]) -> list[str]:
+    def _filter_han(self, text: str, evidence: Mapping[str, float], tags: list[str]) -> list[str]:
         scripts = {tag: self._spec.languages[tag].script for tag in tags}
         kana, han = evidence.get("Kana", 0.0), evidence.get("Hani", 0.0)
         if kana >= _KANA_SHARE * (kana + han):
@@ -143,17 +150,17 @@ class Languages:
 
 
 def canonical_tag(tag: str) -> str:
-    """BCP 47 case and separators: language lower, script title, region upper; ``ZH_hans_cn`` -> ``zh-Hans-CN``."""
+    """A tag in BCP 47's case and separators, with deprecated languages replaced: ``ZH_hans_cn`` -> ``zh-Hans-CN``."""
     language, *rest = tag.strip().replace("_", "-").split("-")
     language = _OLD_NAMES.get(language.lower(), language.lower())
     return "-".join([language, *(_canonical_subtag(subtag) for subtag in rest)])
 
 
 def resolve_tag(tag: str, known: Mapping[str, str]) -> str | None:
-    """The release's tag for a caller's.
+    """The release's tag for a caller's tag; None if there is none.
 
-    In this order: the tag itself; its likely script (``zh-TW`` -> ``zh-Hant``); its shorter forms (``zh-CN`` ->
-    ``zh``); for a bare language, the only longer form there is (``pt`` -> ``pt-BR``).
+    Tried in this order: the tag itself; its likely script (``zh-TW`` -> ``zh-Hant``); its shorter forms (``zh-CN`` ->
+    ``zh``); for a language without subtags, the only longer form (``pt`` -> ``pt-BR``).
 
     Args:
         tag: as a caller wrote it.

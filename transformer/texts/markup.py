@@ -1,8 +1,7 @@
-"""HTML and XML taken apart into markup, which is kept byte for byte, and the text between it. Pure.
+"""Splits HTML and XML into markup, which is kept byte for byte, and the text between it. Pure.
 
-The standard library's parsers say where each thing begins; every piece is then cut out of the source itself, so that
-the pieces, joined, are the source, whatever a parser makes of it. What is translated is
-:mod:`transformer.texts.segments`'s to decide.
+The standard library's parsers give the offset of each event. The pieces are cut out of the source there, so that the
+pieces, joined, are always the source.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ UNTRANSLATED = frozenset(
     }
     | {"xmp", "iframe", "noembed", "noframes", "plaintext"}
 )
-"""HTML elements whose content is no prose, or is read by other rules."""
+"""HTML elements whose content is not prose, or has a syntax of its own."""
 
 _VOID = frozenset(
     {
@@ -62,38 +61,38 @@ _ROOT = "yiwen-root"
 
 
 class MarkupError(ValueError):
-    """The source is not well-formed. The message says where, and quotes nothing."""
+    """The source is not well-formed. The message says where, without quoting the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkupPiece:
-    """A stretch of the source."""
+    """A part of the source."""
 
     raw: str
-    """As it stands there."""
+    """As in the source."""
     text: str | None = None
-    """What it says, without outer white space, entities resolved; None if it is to be kept as it is."""
+    """The text to translate, without outer white space and with entities resolved; None if the piece is kept."""
 
 
 def parse_markup(source: str, text_format: TextFormat) -> list[MarkupPiece]:
-    """The pieces of ``source``, in order; ``"".join(piece.raw ...)`` gives it back.
+    """The pieces of ``source``, in order. Their ``raw`` texts, joined, are ``source``.
 
-    HTML is read as browsers do, and what they could not read stays as it is; XML must be well-formed.
+    HTML is parsed leniently, as browsers do; what they cannot parse is kept. XML must be well-formed.
 
     Raises:
-        MarkupError: it is not.
+        MarkupError: XML is not well-formed, or a declaration cannot be read.
     """
     starts = _html_starts(source) if text_format is TextFormat.HTML else _xml_starts(source)
     return [piece for raw, is_text in _runs(source, starts) for piece in _pieces(raw, is_text)]
 
 
 def escape_text(text: str) -> str:
-    """``text`` as it stands between tags."""
+    """``text`` with ``&``, ``<`` and ``>`` escaped."""
     return html.escape(text, quote=False)
 
 
 def _runs(source: str, starts: list[tuple[int, bool]]) -> list[tuple[str, bool]]:
-    """Neighbouring events of one kind are one run; an entity is part of the text around it."""
+    """Parts of the source, each with whether it is text: neighbouring events of one kind are one part."""
     marks: list[tuple[int, bool]] = [(0, False)]
     for start, is_text in starts:
         if start == marks[-1][0]:
@@ -115,7 +114,7 @@ def _pieces(raw: str, is_text: bool) -> list[MarkupPiece]:
 
 
 class _HtmlStarts(HTMLParser):
-    """Offset of each event, and whether it is text to translate."""
+    """Collects the offset of each parser event, and whether it is text to translate."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -126,7 +125,7 @@ class _HtmlStarts(HTMLParser):
 
     @property
     def is_kept(self) -> bool:
-        """Whether an element that is not translated is open."""
+        """Whether the parser is inside an element that is not translated."""
         return bool(self._kept)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -136,11 +135,11 @@ class _HtmlStarts(HTMLParser):
         if self._kept:
             if tag == self._kept[-1]:
                 self._kept.append(tag)
-        elif tag in UNTRANSLATED or _says_no(attrs):
+        elif tag in UNTRANSLATED or _is_marked_untranslated(attrs):
             self._kept.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        # In HTML the slash means nothing: <pre/> opens like <pre>. Only foreign elements close by it.
+        # HTML ignores the slash: <pre/> opens like <pre>. Only foreign elements are closed by it.
         self._add(False)
         if tag in UNTRANSLATED - {"svg", "math"} and not self._kept:
             self._kept.append(tag)
@@ -177,18 +176,18 @@ class _HtmlStarts(HTMLParser):
 
 
 def _html_starts(source: str) -> list[tuple[int, bool]]:
-    # No tag ends behind the last ">": looking for one from every "<" there would take quadratic time.
+    # No tag ends after the last ">". Searching for one from every "<" after it would take quadratic time.
     end = source.rfind(">") + 1
     parser = _HtmlStarts(source)
     try:
         parser.feed(source[:end])
         parser.close()
-    except AssertionError as error:  # what the parser raises for declarations that it cannot read
+    except AssertionError as error:  # raised by the parser for declarations that it cannot read
         raise MarkupError("a declaration (<! ...>) cannot be read") from error
     return [*(each for each in parser.starts if each[0] < end), (end, not parser.is_kept)]
 
 
-def _says_no(attributes: list[tuple[str, str | None]]) -> bool:
+def _is_marked_untranslated(attributes: list[tuple[str, str | None]]) -> bool:
     values = dict(attributes)
     return (values.get("translate") or "").lower() == "no" or "notranslate" in (
         values.get("class") or ""
@@ -196,7 +195,7 @@ def _says_no(attributes: list[tuple[str, str | None]]) -> bool:
 
 
 class _XmlStarts:
-    """The same of an XML document, in bytes."""
+    """Collects the byte offset of each event of an XML document, and whether it is text to translate."""
 
     def __init__(self) -> None:
         self.starts: list[tuple[int, bool]] = []
@@ -256,7 +255,13 @@ def _xml_starts(source: str) -> list[tuple[int, bool]]:
 
 
 def _in_characters(source: str, starts: list[tuple[int, bool]], before: int) -> list[tuple[int, bool]]:
-    """``starts`` counted in characters of ``source`` rather than in bytes behind ``before`` ones."""
+    """``starts`` as offsets in characters of ``source``.
+
+    Args:
+        source: the document.
+        starts: byte offsets, with whether the event is text.
+        before: bytes that were inserted before the document.
+    """
     if source.isascii():
         inside = [(start - before, is_text) for start, is_text in starts]
     else:

@@ -35,15 +35,15 @@ _MAY_HOLD_SOME = re.compile(r"[{%@]|://")
 _NOT_WORDS = frozenset({"template", "url", "email"})
 
 _MASKS = (("QX", "ZK", "XJ"), ("739100", "584600", "261900"))
-"""Stems of two sorts of mask, model codes and order numbers: what a model copies depends on what may stand in a
-place. A stem that the text itself holds is passed over. Two digits behind it tell the masks apart."""
+"""Stems of two kinds of mask: model codes and order numbers. Which kind a model copies depends on the context. A stem
+that occurs in the text is not used. Two digits after the stem number the masks."""
 MAX_MASKS = 90
-"""A text with more to keep is verified, but not masked."""
+"""A text with more spans is verified, but not masked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtectedSpan:
-    """One stretch of a text that must survive."""
+    """A span of a text that must be in its translation, too."""
 
     kind: str
     start: int
@@ -52,7 +52,7 @@ class ProtectedSpan:
 
     @property
     def required_text(self) -> str:
-        """What the answer must hold. Of a quantity the number: its unit is a word, and may be translated."""
+        """The text that the answer must contain. Of a quantity only the number: its unit may be translated."""
         if self.kind == "quantity":
             found = _NUMBER.match(self.text)
             return found.group() if found else self.text
@@ -61,19 +61,19 @@ class ProtectedSpan:
 
 @dataclass(frozen=True, slots=True)
 class MaskedText:
-    """A text with codes in place of what must survive."""
+    """A text with codes in place of its protected spans."""
 
     text: str
     originals: tuple[tuple[str, str], ...]
-    """(mask, what it stands for), in the text's order."""
+    """(mask, original text), in the text's order."""
 
 
 def protected_spans(text: str, terms: Sequence[Term] = ()) -> list[ProtectedSpan]:
-    """All stretches of ``text`` that must survive and are no ``terms``, in order; they do not overlap.
+    """All protected spans of ``text`` that are not ``terms``, in order and without overlap.
 
     Args:
         text: any text.
-        terms: what a glossary concerns in it, as :func:`drop_conflicting_terms` returns it.
+        terms: occurrences of glossary entries, as :func:`drop_conflicting_terms` returns them.
     """
     found = [
         ProtectedSpan(str(found.lastgroup), found.start(), found.end(), found.group())
@@ -86,9 +86,9 @@ def protected_spans(text: str, terms: Sequence[Term] = ()) -> list[ProtectedSpan
 
 
 def drop_conflicting_terms(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Those of ``terms`` that no placeholder of ``text`` forbids: none that lies inside one, or cuts one.
+    """``terms`` without those that lie inside a placeholder of ``text``, or overlap part of one.
 
-    A term that holds a whole one goes before it, and so does one that holds the unit of a quantity.
+    A term that contains a whole placeholder, or the unit of a quantity, has priority over it.
     """
     found = [_narrowed(each, terms) for each in protected_spans(text)]
     cut = {
@@ -101,22 +101,28 @@ def drop_conflicting_terms(text: str, terms: Sequence[Term]) -> tuple[Term, ...]
 
 
 def loses_placeholder(source: str, answer: str, terms: Sequence[Term] = ()) -> bool:
-    """Whether ``answer`` holds anything that must survive, and is none of ``terms``, less often than ``source``."""
+    """Whether a protected span of ``source`` occurs in ``answer`` less often than in ``source``.
+
+    Args:
+        source: the text that was translated.
+        answer: its translation.
+        terms: occurrences of glossary entries in ``source``; they are not checked here.
+    """
     wanted = Counter(each.required_text for each in protected_spans(source, terms))
     return any(answer.count(text) < count for text, count in wanted.items())
 
 
 def without_placeholders(text: str) -> str:
-    """``text`` without what has letters but no language: placeholders, URLs, addresses."""
+    """``text`` without spans that have letters but no language: placeholders, URLs, addresses."""
     if not _MAY_HOLD_SOME.search(text):
         return text
     return _KINDS.sub(lambda found: "" if found.lastgroup in _NOT_WORDS else found.group(), text)
 
 
 def masked_forms(text: str, terms: Sequence[Term] = ()) -> list[MaskedText]:
-    """``text`` with a short code in place of each thing to keep and each term, in one way or more, likeliest first.
+    """``text`` with a short code in place of each protected span and each term; one form for each kind of mask.
 
-    Empty if there is nothing, or too much, to mask.
+    The kind that models copy more often comes first. Empty if there is nothing, or too much, to mask.
     """
     spans = [
         *protected_spans(text, terms),
@@ -130,7 +136,7 @@ def masked_forms(text: str, terms: Sequence[Term] = ()) -> list[MaskedText]:
 
 
 def unmask(answer: str, masked: MaskedText) -> str | None:
-    """``answer`` with each mask replaced by what it stands for; None unless each is there exactly once."""
+    """``answer`` with each mask replaced by its original text; None unless each occurs exactly once."""
     originals = dict(masked.originals)
     if any(answer.count(code) != 1 for code in originals):
         return None
@@ -139,7 +145,7 @@ def unmask(answer: str, masked: MaskedText) -> str | None:
 
 
 def _narrowed(each: ProtectedSpan, terms: Sequence[Term]) -> ProtectedSpan:
-    """Of a quantity that one of ``terms`` touches the number: its unit may be the term."""
+    """The span; of a quantity that a term overlaps only its number, because the unit may be the term."""
     if each.kind != "quantity" or not overlapping(terms, each.start, each.end):
         return each
     number = each.required_text

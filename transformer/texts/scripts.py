@@ -1,7 +1,7 @@
-"""Which scripts a text is written in, how much of it in each. Pure; :mod:`transformer.texts.languages` judges by it.
+"""Measures how much of a text is written in each script. Pure.
 
-Scripts are named by ISO 15924, with ``Hani`` for Han characters whoever writes them, ``Kana`` for both Japanese
-syllabaries, and ``Zyyy`` for letters of scripts that are not in the table.
+Scripts have ISO 15924 codes: ``Hani`` for Han characters of every language, ``Kana`` for both Japanese syllabaries,
+and ``Zyyy`` for letters of scripts that are not in the table.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ _RANGES = {
     "Kana": r"\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d\U0001aff0-\U0001b16f",
     "Hani": r"\u3005-\u3006\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f",
 }
-"""Blocks of each script (Unicode 15, Blocks.txt) as the inside of a regular expression's class; applied to letters
-only, so what else a block holds does no harm. The Latin ones hold letters alone, they are applied to whole texts."""
+"""Ranges of each script (Unicode 15, Blocks.txt), as the inside of a regular expression's class. They are applied to
+letters only, so other characters of a block do no harm. The Latin ranges hold only letters: they are applied to whole
+texts."""
 
 COMPATIBLE_SCRIPTS = {
     **{script: frozenset({script}) for script in _RANGES},
@@ -52,25 +53,25 @@ COMPATIBLE_SCRIPTS = {
     "Hrkt": frozenset({"Kana"}),
     "Kore": frozenset({"Hang"}),
 }
-"""Scripts that a text may be in, by the script that a language is said to be written in."""
+"""The scripts in which a text may be written, by the script that ``translation.json`` gives its language."""
 
 _UNSPACED = ("Hani", "Kana", "Hang", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
-"""Scripts whose words are not set apart, and Hangul, where particles are written to the noun."""
+"""Scripts without spaces between words, and Hangul, where particles are attached to the noun."""
 _UNSPACED_LETTER = re.compile(f"[{''.join(_RANGES[script] for script in _UNSPACED)}]")
 _LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _RANGES.items()}
 _LATIN_WORDS = re.compile(f"[{_RANGES['Latn']}]+(?:['’][{_RANGES['Latn']}]+)*")
 _ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
 
 _EVIDENCE_PER_LETTER = {"Hani": 0.7, "Kana": 0.4, "Hang": 0.4, "Thai": 0.25, "Laoo": 0.25, "Khmr": 0.25}
-"""Words per letter where a letter says more, or words are not set apart. A Chinese word has about 1.5 characters."""
+"""Words per letter, where a letter carries more than in Latin. A Chinese word has about 1.5 characters."""
 _EVIDENCE_PER_OTHER_LETTER = 0.2
 _EVIDENCE_PER_NAME = 0.25
-"""Of a Latin word with a capital letter or digit in it, or of one letter: brands, models and sizes (iPhone, USB, XL)
-stand in texts of every language. A word in lower case is nearly always the text's own."""
+"""Weight of a Latin word with a capital letter or digit, or of one letter: brands, models and sizes (iPhone, USB, XL)
+occur in texts of every language. A word in lower case is nearly always of the text's own language."""
 
 
 def script_evidence(text: str) -> dict[str, float]:
-    """How much speaks for each script, in words, roughly. Empty if the text has no letters.
+    """The approximate number of words in each script. Empty if the text has no letters.
 
     Latin counts by word and others by letter, weighted so that ``iPhone 15 Pro Max 手机壳`` is Chinese and
     ``how to say 谢谢`` is English.
@@ -96,12 +97,12 @@ def script_evidence(text: str) -> dict[str, float]:
 
 
 def has_letters(text: str) -> bool:
-    """Whether :func:`script_evidence` finds anything, without weighing it."""
+    """Whether :func:`script_evidence` is not empty, computed faster."""
     return any(map(str.isalpha, text)) or _LATIN_WORDS.search(text) is not None
 
 
 def chinese_script(text: str) -> str:
-    """``Hans`` or ``Hant``, by which characters exist in GB 2312 or in Big5 alone; ``Hans`` if it shows no sign."""
+    """``Hans`` or ``Hant``, by characters that exist only in GB 2312 or only in Big5; ``Hans`` if there are none."""
     simplified = traditional = 0
     for character in text:
         in_gb, in_big5 = _encodes(character, "gb2312"), _encodes(character, "big5")
@@ -111,7 +112,7 @@ def chinese_script(text: str) -> str:
 
 
 def is_spaced_letter(character: str) -> bool:
-    """Whether ``character`` is a letter or digit of a script that sets words apart."""
+    """Whether ``character`` is a letter or digit of a script with spaces between words."""
     return character.isalnum() and not _UNSPACED_LETTER.match(character)
 
 

@@ -1,7 +1,6 @@
-"""A text's sentences, by the sentencex library's rules for its language. Pure.
+"""Splits a text into sentences by the sentencex library's rules for its language. Pure.
 
-It cuts between characters and changes none: the parts, joined, are the text. When to cut is
-:mod:`transformer.texts.segments`'s to decide.
+No character is changed: the parts, joined, are the text. :mod:`transformer.texts.segments` decides when to split.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import sentencex
 
 
 def split_sentences(text: str, language: str) -> list[str]:
-    """The sentences of ``text``, each with the white space behind it; ``"".join`` gives ``text`` back.
+    """The sentences of ``text``, each with the white space after it. Joined, they are ``text``.
 
     Args:
         text: any text.
-        language: BCP 47 tag; rules of a near language serve one that has none of its own.
+        language: BCP 47 tag; a language without rules of its own gets those of a related one.
     """
     lines = [line for line in text.splitlines(keepends=True) if line]
     parts = [part for line in lines for part in _of_line(line, language)]
@@ -25,12 +24,12 @@ def split_sentences(text: str, language: str) -> list[str]:
 
 def _of_line(line: str, language: str) -> list[str]:
     parts = [part for part in sentencex.segment(language.split("-")[0].lower(), line) if part]
-    # Nothing may be lost, whatever a release of the library makes of a text that nobody has thought of.
+    # Characters must not be lost, even if the library drops some.
     return parts if "".join(parts) == line else [line]
 
 
 def _with_space(parts: list[str]) -> Iterator[str]:
-    """``parts`` with those of white space alone put to the one before."""
+    """``parts``, with parts of white space alone appended to the part before."""
     held = ""
     for part in parts:
         if held and part.strip():

@@ -1,8 +1,8 @@
-"""Where terms stand in a text, and what a translation made of them. Pure; whose they are, the glossary knows.
+"""Finds glossary terms in texts, and checks that a translation contains what they require. Pure.
 
-A term in lower case, or of a script without case, matches in any case; one with a capital letter matches as it is
-written. It does not begin or end inside a word of a script that sets words apart. Any white space in a text matches
-the single space of a term.
+A term in lower case, or in a script without case, matches in any case; a term with a capital letter matches only as
+written. In scripts that separate words, a match does not begin or end inside a word. Any run of white space in a text
+matches the single space of a term.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One place in a text that a glossary's entry concerns."""
+    """An occurrence of a glossary entry in a text."""
 
     start: int
     end: int
     text: str
-    """As it stands there."""
+    """The matched text, as written there."""
     target: str | None
-    """Its translation; None keeps it."""
+    """The required translation; None if the term must be kept as it is."""
 
     @property
     def is_kept(self) -> bool:
-        """Whether it must stand in the translation as it stands in the text, its case included."""
+        """Whether the translation must contain the matched text itself, in the same case."""
         return self.target is None
 
     @property
     def required_text(self) -> str:
-        """What the translation must hold."""
+        """The text that the translation must contain."""
         return self.text if self.target is None else self.target
 
 
 @dataclass(frozen=True, slots=True)
 class TermMatch:
-    """One place where a term stands."""
+    """An occurrence of a term of a :class:`TermIndex`."""
 
     start: int
     end: int
     number: int
-    """Of the term in its index."""
+    """Position of the term in its index."""
 
 
 class TermIndex:
-    """Terms, made ready to be found in texts."""
+    """An index of terms, to find them in texts."""
 
     def __init__(self, terms: Sequence[str], *, exact: Sequence[bool] = ()) -> None:
-        """Take in terms as :func:`protocol.glossary.normalize_term` returns them, all different.
+        """Build the index.
 
         Args:
-            terms: what is looked for.
-            exact: for each term, whether it matches as it is written only, even in lower case; empty for none.
+            terms: distinct, each as :func:`protocol.glossary.normalize_term` returns it.
+            exact: for each term, whether it matches only as written, even in lower case; empty for none.
         """
         self._by_folded: dict[str, list[tuple[int, str | None]]] = {}
         for number, term in enumerate(terms):
@@ -78,9 +78,9 @@ class TermIndex:
         self._firsts = re.compile(f"[{re.escape(''.join(lengths))}]") if lengths else None
 
     def find(self, text: str, taken: Sequence[Term | TermMatch] = ()) -> Iterator[TermMatch]:
-        """Places in ``text``, from left to right and without overlap; the longest of those that begin at one place.
+        """Matches in ``text``, from left to right, without overlap; the longest of those that begin together.
 
-        A term that is written as it stands in the text goes before one that matches in any case.
+        A term that equals the text in case, too, is preferred to one that matches in any case.
 
         Args:
             text: any text.
@@ -110,7 +110,7 @@ class TermIndex:
 
 
 class _Span(Protocol):
-    """Of a :class:`Term` or :class:`TermMatch`."""
+    """What :class:`Term` and :class:`TermMatch` have in common."""
 
     @property
     def start(self) -> int: ...
@@ -123,29 +123,35 @@ _SpanT = TypeVar("_SpanT", bound=_Span)
 
 
 def overlapping(places: Sequence[_SpanT], start: int, end: int) -> Sequence[_SpanT]:
-    """Those of ``places``, which are in order and do not overlap, that share a character with this range."""
+    """The spans that share a character with a range.
+
+    Args:
+        places: spans in order, without overlap.
+        start: first character of the range.
+        end: after its last character.
+    """
     first = bisect_right(places, start, key=lambda place: place.end)
     return places[first : bisect_left(places, end, lo=first, key=lambda place: place.start)]
 
 
 def missing_terms(terms: Sequence[Term], answer: str) -> list[Term]:
-    """Those of ``terms`` whose words stand in ``answer`` less often than they call for them."""
+    """The terms whose required text occurs in ``answer`` less often than they require."""
     wanted, found, _ = _required_and_found(terms, answer)
     few = {text for text, count in wanted.items() if found[text] < count}
     return [term for term in terms if normalize_term(term.required_text) in few]
 
 
 def replace_renderings(terms: Sequence[Term], answer: str, renderings: Mapping[str, str]) -> str | None:
-    """``answer`` with what is missing of ``terms`` in the place of the model's own renderings of them.
+    """``answer`` with the model's own renderings of missing terms replaced by their required text.
 
     Args:
-        terms: what a glossary calls for.
-        answer: a translation that lacks some of it.
-        renderings: what the model makes of each missing term alone, by :attr:`Term.text`.
+        terms: occurrences of glossary entries in the source text.
+        answer: a translation that lacks some of them.
+        renderings: the model's translation of each missing term alone, by :attr:`Term.text`.
 
     Returns:
-        None unless the renderings stand in ``answer`` just as often as something is missing. One of a single
-        character may be a part of another word, and stands for nothing.
+        None unless the renderings occur in ``answer`` exactly as often as terms are missing. A rendering of one
+        character is never replaced, because it may be part of another word.
     """
     _, found, places = _required_and_found(terms, answer)
     targets: dict[str, str] = {}
@@ -172,20 +178,20 @@ def replace_renderings(terms: Sequence[Term], answer: str, renderings: Mapping[s
 
 
 def without_terms(terms: Sequence[Term], answer: str) -> str:
-    """``answer`` without what ``terms`` call for."""
+    """``answer`` without the required text of ``terms``."""
     index, _ = _index_of(terms)
     return without_spans(answer, [(each.start, each.end) for each in index.find(answer)])
 
 
 def without_spans(text: str, places: Sequence[tuple[int, int]]) -> str:
-    """``text`` without the ranges ``places``, which are in order and do not overlap."""
+    """``text`` without the ranges ``places`` (start, end), which are in order and do not overlap."""
     starts = [0, *(end for _, end in places)]
     ends = [*(start for start, _ in places), len(text)]
     return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def _index_of(terms: Sequence[Term]) -> tuple[TermIndex, list[str]]:
-    """What ``terms`` call for, to be found in a translation."""
+    """An index of the required texts of ``terms``, and these texts in the index's order."""
     exact: dict[str, bool] = {}
     for term in terms:
         text = normalize_term(term.required_text)
@@ -196,7 +202,7 @@ def _index_of(terms: Sequence[Term]) -> tuple[TermIndex, list[str]]:
 def _required_and_found(
     terms: Sequence[Term], answer: str
 ) -> tuple[Counter[str], Counter[str], list[TermMatch]]:
-    """How often each text that ``terms`` call for is wanted, how often it is there, and where all of them stand."""
+    """For each required text how often it is required and how often it occurs in ``answer``; and all occurrences."""
     wanted = Counter(normalize_term(term.required_text) for term in terms)
     index, texts = _index_of(terms)
     places = list(index.find(answer))
@@ -205,17 +211,17 @@ def _required_and_found(
 
 def _is_whole_word(text: str, start: int, end: int) -> bool:
     if end < len(text) and unicodedata.category(text[end])[0] == "M":
-        return False  # the mark belongs to the last letter, which without it is another one
+        return False  # a combining mark changes the last letter of the match
     return not (_is_inside_word(text, start) or _is_inside_word(text, end))
 
 
 def _is_inside_word(text: str, place: int) -> bool:
-    """Whether the characters on both sides of ``place`` are of one word."""
+    """Whether the characters on both sides of ``place`` belong to one word."""
     return 0 < place < len(text) and is_spaced_letter(text[place - 1]) and is_spaced_letter(text[place])
 
 
 def _collapse_spaces(text: str) -> tuple[str, Sequence[int]]:
-    """``text`` with single spaces, and for each place in it, its end included, the place in ``text``."""
+    """``text`` with single spaces, and the offset in ``text`` of each of its characters and of its end."""
     if not _UNEVEN_SPACE.search(text):
         return text, range(len(text) + 1)
     parts: list[str] = []
@@ -229,9 +235,9 @@ def _collapse_spaces(text: str) -> tuple[str, Sequence[int]]:
 
 
 def _casefold_same_length(text: str) -> str:
-    """``text`` without case, of the same length."""
+    """``text`` case-folded, without changing its length."""
     folded = text.casefold()
-    if len(folded) == len(text):  # no character becomes shorter, so none became longer
+    if len(folded) == len(text):  # no character becomes shorter by folding, so none became longer
         return folded
     pairs = zip(text, map(str.casefold, text), strict=True)
     return "".join(each if len(each) == 1 else letter for letter, each in pairs)

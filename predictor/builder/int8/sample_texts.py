@@ -1,6 +1,6 @@
-"""Texts to calibrate and to measure with where nobody brings any: shop titles, support and everyday sentences.
+"""Default texts for int8 calibration and the quality gate: shop titles, support and everyday sentences.
 
-Written for this project. What they cannot stand for is a shop's own texts: ``--calibration FILE`` takes those
+Written for this project. Texts of the own domain calibrate better: ``--calibration FILE`` takes them
 (:mod:`predictor.builder.int8.prompts`).
 """
 
@@ -181,11 +181,11 @@ SAMPLE_TEXTS: Mapping[str, tuple[str, ...]] = {
         ("ja", _JAPANESE),
     )
 }
-"""By primary language subtag: ``zh`` serves ``zh-Hant`` too."""
+"""By primary language subtag: ``zh`` is used for ``zh-Hant``, too."""
 
 
 def sample_texts(language: str) -> tuple[str, ...]:
-    """Texts in a language; none where we have none.
+    """The sample texts of a language; empty if there are none.
 
     Args:
         language: a tag, e.g. ``pt-BR``.

@@ -1,4 +1,4 @@
-"""The text side of a release: tokenizer files, ``translation.json``, a glossary, and whether they fit each other.
+"""Reads a release's text files (tokenizer, ``translation.json``, glossary) and checks that they fit each other.
 
 Also counts the tokens of the longest prompt and answer. :mod:`protocol.prompt_encoder` encodes the prompts.
 """
@@ -38,7 +38,7 @@ _LOOKS_SPECIAL = re.compile(r"<[^<>\s]+>")
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """What a release takes over, checked."""
+    """The text files that a release copies, checked."""
 
     tokenizer_files: tuple[Path, ...]
     translation_file: Path
