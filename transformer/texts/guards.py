@@ -120,7 +120,7 @@ def may_repeat(text: str) -> bool:
 
 
 def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
-    """Whether ``answer`` has more text in one other script than in ``scripts`` together; False without ``scripts``."""
+    """Whether one other script has more of ``answer`` than all ``scripts`` together; False without ``scripts``."""
     if not scripts:
         return False
     evidence = script_evidence(answer)
