@@ -58,7 +58,7 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
-    """The sizes a runner needs to lay out its K/V cache, and a planner to count bytes."""
+    """Sizes of a decoder, from which the K/V cache and the weights are computed."""
 
     layers: int
     hidden: int
@@ -70,18 +70,18 @@ class DecoderShape:
 
     @property
     def kv_values_per_token(self) -> int:
-        """Numbers that one token keeps in the K/V cache over all layers."""
+        """Number of values per token in the K/V cache of all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sequence may be."""
+    """Limits of one sequence."""
 
     max_sequence_tokens: int
-    """Prompt and generated tokens together: the length of a slot."""
+    """Maximum length of prompt and generated tokens together, and of a slot."""
     candidates: int
-    """Best tokens per step that ``decoder.onnx`` returns; sampling chooses among them."""
+    """Number of best tokens per step that ``decoder.onnx`` returns for sampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Release:
     __pydantic_config__ = STRICT
 
     id: str
-    """Digest over tokenizer, translation.json, weights and precision: 16 hex digits. Namespaces the cache."""
+    """Digest over tokenizer, translation.json, weights and precision: 16 hex digits. The cache's namespace."""
     name: str
-    """For people; two releases may share it."""
+    """A label; not unique."""
     family: str
     """Hugging Face architecture, e.g. LlamaForCausalLM."""
     precision: str
@@ -114,10 +114,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language a release speaks."""
+    """A language that a release translates."""
 
     name: str
-    """English name, for people."""
+    """Its English name."""
     prompt: str
     """What ``{source}`` or ``{target}`` in the template becomes: a name, or a special token."""
     script: str
@@ -144,15 +144,15 @@ class TextLimits:
 
 @dataclass(frozen=True, slots=True)
 class GuardSpec:
-    """How strictly a release's answers are judged; ``guards`` in ``translation.json``, every field optional."""
+    """Checks of a release's answers: ``guards`` in ``translation.json``, every field optional."""
 
     checks: tuple[str, ...] = GUARDS
-    """Kinds of fault to look for."""
+    """Kinds of fault to check for."""
     min_length_ratio: float = 0.1
     max_length_ratio: float = 6.0
     """Bytes of the answer per byte of its text, both in UTF-8; beyond these an answer is flagged ``ratio``."""
     retries: int = 1
-    """0 or 1: whether a flagged answer is generated once more."""
+    """0 or 1: number of times that a flagged answer is generated again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def load_translation_spec(path: Path) -> TranslationSpec:
 
 
 def release_id(parts: Mapping[str, str], precision: str) -> str:
-    """Id of a release: 16 hex digits over the sha256 of what decides its output.
+    """Id of a release: 16 hex digits of a sha256 over everything that determines its output.
 
     Args:
         parts: sha256 by path, of the tokenizer's files, translation.json and the weights.

@@ -174,8 +174,17 @@ def _header_fault(path: Path, size: int, reason: str) -> str:
     if any(text in reason for text in ("header too", "invalid header length")):
         return f"{path} is no safetensors file, or is cut short ({size} bytes): fetch it again"
     if "not fully covered" in reason:
-        return f"{path} has {size} bytes, but its header calls for another number: fetch it again"
+        return f"{path} has {size} bytes, but its header calls for {_expected_size(path)}: fetch it again"
     return f"{path} has an unreadable safetensors header: {reason}; fetch it again"
+
+
+def _expected_size(path: Path) -> int:
+    """The size that a readable header calls for, which the library's error does not tell."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    return 8 + length + max(ends, default=0)
 
 
 def _read_rows(name: str, entry: CheckpointTensor, first: int, rows: int) -> Float32Array:
