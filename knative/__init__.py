@@ -1,5 +1,4 @@
-"""Knative as code: its autoscaler (KPA), ported with its names, so that decisions can be computed before deploying.
+"""A port of Knative's autoscaler (KPA), and a simulator and a planner on top of it.
 
-No clocks, no sockets, no files: time, chance and texts are arguments. ``docs/autoscaling.md`` maps the modules to the
-sources of Knative they port.
+``docs/autoscaling.md`` maps the modules of the port to the sources of Knative.
 """

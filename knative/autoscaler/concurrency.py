@@ -1,4 +1,4 @@
-"""How load becomes numbers: what a queue-proxy and an activator report each second, and how pods are sampled.
+"""Load metrics: what queue-proxies and activators report each second, and how pods are sampled.
 
 Ported from ``knative.dev/networking/pkg/http/stats/request.go``, ``pkg/activator/handler/concurrency_reporter.go``,
 ``pkg/autoscaler/metrics/stats_scraper.go``, ``sample_size.go`` and ``collector.go``.

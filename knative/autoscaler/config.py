@@ -89,7 +89,7 @@ class AutoscalerConfig:
     stable_window: float = field(default=60.0, metadata=_key("stable-window", parse_duration))
     """Seconds that the stable average is taken over."""
     scale_down_delay: float = field(default=0.0, metadata=_key("scale-down-delay", parse_duration))
-    """Seconds for which the largest wish counts before fewer pods are wanted."""
+    """Seconds by which scaling down is delayed: the largest desired count of this time applies."""
     scale_to_zero_grace_period: float = field(
         default=30.0, metadata=_key("scale-to-zero-grace-period", parse_duration)
     )

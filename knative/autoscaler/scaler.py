@@ -1,7 +1,7 @@
-"""From a wish to replicas: bounds, initial scale, and the way to zero.
+"""From desired pods to replicas: bounds, initial scale, and scaling to zero.
 
-Ported from ``pkg/reconciler/autoscaling/kpa/scaler.go``. What Knative asks its surroundings is an argument here: how
-long the activator has been in the path, and whether a probe finds it there.
+Ported from ``pkg/reconciler/autoscaling/kpa/scaler.go``. What Knative reads from
+the cluster is an argument here: how long the activator has been in the path, and whether a probe reaches it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ ACTIVATION_TIMEOUT_BUFFER = 30.0
 PROBE_PERIOD = 1.0
 """Seconds between two probes for the activator."""
 REENQUEUE_IN_PROXY_MODE = 3.0
-"""Seconds until the next look where nothing else would cause one."""
+"""Seconds until the next reconciliation where no event causes one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActivatorPath:
-    """What is known of the way requests take."""
+    """State of the data path."""
 
     proxy_mode: bool
     """Whether the ServerlessService is in proxy mode."""

@@ -12,7 +12,7 @@ from enum import Enum
 from knative.autoscaler.annotations import RevisionScaling
 
 SCALE_UNKNOWN = -1
-"""A wish that is not known yet: there are no metrics."""
+"""Desired pods are not known yet: there are no metrics."""
 
 
 class Reachability(Enum):

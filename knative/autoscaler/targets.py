@@ -1,4 +1,4 @@
-"""What a pod should carry, and what the decider is told of a revision.
+"""The metric target of a pod, and the decider's parameters for a revision.
 
 Ported from ``pkg/reconciler/autoscaling/resources/target.go``, ``resources/metric.go`` and
 ``kpa/resources/decider.go``.
@@ -18,9 +18,9 @@ class MetricTarget:
     """In units of the metric: concurrent requests, or requests per second."""
 
     target: float
-    """What the autoscaler aims at per pod."""
+    """Target per pod."""
     total: float
-    """What a pod may carry at most."""
+    """Capacity per pod."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""How many slices of which GPU serve so many requests in time: bytes, derived profiles, and the simulator."""
+"""Plans GPUs, slices and replicas for a workload and its SLO, from profiles and simulations."""

@@ -1,4 +1,4 @@
-"""Every slice and precision that a model could be served with, each with the profile it has or would have."""
+"""The candidates of a plan: every slice and precision of the GPUs, each with a measured or derived profile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from knative.profiling.profile import PredictorProfile, load_profile
 PRECISIONS = ("float16", "int8")
 """Precisions that a plan can have."""
 MEASURED_GPUS = ("h200", "h100")
-"""Those that a 7B model was measured on, whole and in every precision. A slice of one is derived from it as a whole,
-anything else from the first."""
+"""GPUs on which a 7B model was measured, whole and in every precision. Profiles of their slices are derived from
+them, all others from the first."""
 
 
 def make_candidates(
@@ -29,7 +29,7 @@ def make_candidates(
 
     Args:
         model: what is served.
-        gpus: to look at.
+        gpus: the GPUs to choose from.
         max_sequence_tokens: tokens of a slot.
         measured: profiles of the caller's own; they take the place of a derived one where hardware, slice, precision
             and model are theirs.
@@ -82,15 +82,15 @@ def _candidate(
 def check_profiles(
     measured: Sequence[PredictorProfile], candidates: Sequence[PlanCandidate], model: ModelShape
 ) -> None:
-    """Refuse a profile of the caller's own that no candidate is planned with.
+    """Refuse a profile of the caller that no candidate uses.
 
     Args:
         measured: the caller's own, as :func:`make_candidates` had them.
-        candidates: those that are planned with.
+        candidates: of the plan.
         model: what is served.
 
     Raises:
-        PlanError: one of them would not count; the message says why and what to do.
+        PlanError: a profile would be ignored; the message says why and what to do.
     """
     for number, profile in enumerate(measured):
         reason = _why_unused(profile, candidates, model)
@@ -121,7 +121,7 @@ def _why_unused(profile: PredictorProfile, candidates: Sequence[PlanCandidate], 
 
 
 def _check_slot_length(profile: PredictorProfile, max_sequence_tokens: int) -> None:
-    """Refuse slots longer than those that were measured: nothing says how long their steps take."""
+    """Refuse slots longer than those that were measured: their step times are not known."""
     if max_sequence_tokens > profile.max_sequence_tokens:
         raise PlanError(
             f"profile {profile.name} cannot be used: its slots had {profile.max_sequence_tokens} tokens, and "
@@ -131,10 +131,10 @@ def _check_slot_length(profile: PredictorProfile, max_sequence_tokens: int) -> N
 
 
 def reference_model(reference: PredictorProfile) -> ModelShape:
-    """The model that a reference was measured with.
+    """The model that a reference profile is of.
 
     Raises:
-        PlanError: the profile does not tell its shape.
+        PlanError: the profile has no shape.
     """
     if reference.release.shape is None:
         raise PlanError(
@@ -160,7 +160,7 @@ def slice_of(gpu: GpuModel, name: str) -> GpuSlice:
     """A GPU's slice by its name.
 
     Raises:
-        PlanError: it has none of that name.
+        PlanError: it has no slice of that name.
     """
     for gpu_slice in gpu.slices:
         if gpu_slice.name == name:

@@ -1,4 +1,4 @@
-"""What one pod can do within an objective, found by simulating it alone at rising rates."""
+"""Capacity of one pod within an SLO, found by simulating it at different rates."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from knative.simulator.scenarios.scenario import PredictorService, Scenario, Tra
 from knative.simulator.simulation import simulate
 
 REQUESTS = 4000
-"""Of one simulation, at least: P99 has forty of them behind it."""
+"""Fewest requests of a simulation: forty of them lie above P99."""
 SECONDS = 10.0
-"""Of one simulation, at least: a queue must have time to grow."""
+"""Shortest simulation, seconds: a queue needs time to grow."""
 HALVINGS = 7
-"""Of the interval that the rate is looked for in: to within a hundredth."""
-ABOVE_MOST = 1.1
-"""Times what busy slots can do: no capacity is as high, whatever texts were drawn."""
+"""Bisections of the search interval: the rate is found to within 1 %."""
+SEARCH_MARGIN = 1.1
+"""Upper end of the search, relative to the throughput of busy slots: above any capacity, whatever texts are drawn."""
 BURST = 1.5
-"""Most replicas over those planned."""
-PATIENCE = 20.0
-"""Timeout over the objective: long enough not to hide what is late."""
+"""``maxReplicas`` over the planned replicas."""
+TIMEOUT_FACTOR = 20.0
+"""Timeout over the objective: long enough for late answers to be seen."""
 
 
 def fixed_scaling(pods: int, container_concurrency: int) -> RevisionScaling:
-    """A revision of so many pods, no more and no less."""
+    """The settings of a revision with a fixed number of pods."""
     scale = {GROUP + name: str(pods) for name in ("min-scale", "max-scale", "initial-scale")}
     return revision_scaling(scale, container_concurrency, AutoscalerConfig())
 
 
 def long_text(traffic: Traffic, share: float = 0.99) -> tuple[int, int]:
-    """Prompt and answer, in tokens, of a text that this share of all are shorter than."""
+    """Tokens of prompt and answer of a long text: ``share`` of all texts are shorter."""
     sigma = math.sqrt(math.log1p(traffic.spread**2))
     chars = traffic.chars * math.exp(NormalDist().inv_cdf(share) * sigma - sigma**2 / 2)
     prompt = traffic.template_tokens + math.ceil(chars * traffic.prompt_tokens_per_char)
@@ -49,7 +49,7 @@ def long_text(traffic: Traffic, share: float = 0.99) -> tuple[int, int]:
 
 
 def alone_seconds(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Latency of a long text with nothing else in the pod."""
+    """Latency in seconds of a long text in an otherwise idle pod."""
     prompt, new = long_text(traffic)
     step = profile.step_seconds(1, prompt + new / 2)
     reading = profile.prefill_step_seconds + prompt * profile.prefill_seconds_per_token
@@ -57,7 +57,7 @@ def alone_seconds(profile: PredictorProfile, traffic: Traffic) -> float:
 
 
 def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Requests per second of a pod whose slots are all busy: no objective allows more."""
+    """Requests per second of a pod whose slots are all busy: the most under any SLO."""
     prompt = traffic.template_tokens + traffic.chars * traffic.prompt_tokens_per_char
     new = 1 + traffic.chars * traffic.new_tokens_per_char
     step = profile.step_seconds(profile.slots, prompt + new / 2)
@@ -66,8 +66,8 @@ def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
 
 
 def max_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Requests per second that no pod's capacity comes to: where the search for it begins."""
-    return max_throughput(profile, traffic) * ABOVE_MOST
+    """Upper end of the search for a pod's capacity, requests per second."""
+    return max_throughput(profile, traffic) * SEARCH_MARGIN
 
 
 def overhead_seconds(profile: PredictorProfile) -> float:
@@ -76,8 +76,8 @@ def overhead_seconds(profile: PredictorProfile) -> float:
     return service.overhead_s + TransformerModel().miss_seconds
 
 
-def keeps_objective(profile: PredictorProfile, request: PlanRequest, rate: float) -> bool:
-    """Whether one pod keeps the objective at so many misses per second. One simulation."""
+def meets_slo(profile: PredictorProfile, request: PlanRequest, rate: float) -> bool:
+    """Whether one pod meets the SLO at ``rate`` misses per second. Runs one simulation."""
     objective = request.slo.p99_s - overhead_seconds(profile)
     if objective <= 0:
         return False
@@ -86,22 +86,19 @@ def keeps_objective(profile: PredictorProfile, request: PlanRequest, rate: float
 
 
 def min_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
-    """The lowest rate that a capacity is looked for at."""
+    """Lower end of the search for a pod's capacity, requests per second."""
     return max_search_rate(profile, traffic) / 2.0**HALVINGS
 
 
 def pod_capacity(profile: PredictorProfile, request: PlanRequest) -> PodCapacity:
-    """The highest rate of misses at which one pod keeps the objective.
-
-    The objective is less what comes on top of the predictor: the transformer's work and the way there.
-    """
+    """The highest rate of misses at which one pod meets the SLO, less the time outside of the predictor."""
     overhead = overhead_seconds(profile)
     objective = request.slo.p99_s - overhead
     alone = alone_seconds(profile, request.workload.traffic) + overhead
     low, high = 0.0, max_search_rate(profile, request.workload.traffic)
     for _ in range(HALVINGS):
         rate = (low + high) / 2
-        if keeps_objective(profile, request, rate):
+        if meets_slo(profile, request, rate):
             low = rate
         else:
             high = rate
@@ -117,7 +114,7 @@ def pod_capacity(profile: PredictorProfile, request: PlanRequest) -> PodCapacity
 def whole_service(
     profile: PredictorProfile, request: PlanRequest, *, replicas: int, transformers: int
 ) -> SimulationResult:
-    """The service as planned, all its pods, under the whole load."""
+    """Simulate the whole service as planned, under the whole load."""
     seconds = max(SECONDS, REQUESTS / request.workload.qps)
     service = Scenario(
         "planned",
@@ -125,7 +122,7 @@ def whole_service(
         TransformerService(fixed_scaling(transformers, 0)),
         traffic=request.workload.traffic,
         cache=CacheModel(kind="rate", rate=request.workload.hit_rate),
-        timeout_s=request.slo.p99_s * PATIENCE,
+        timeout_s=request.slo.p99_s * TIMEOUT_FACTOR,
         slo_s=request.slo.p99_s,
         seed=request.seed,
     )
@@ -135,20 +132,20 @@ def whole_service(
 
 
 def service_p99(result: SimulationResult) -> float | None:
-    """P99 of all requests, those that failed counted as never answered; None if more than 1 % did."""
+    """P99 in seconds over all requests, failed ones counted as infinite; None if more than 1 % failed."""
     latencies = np.where(result.answered(), result.caller_latencies(), np.inf)
     value = float(np.percentile(latencies, 99, method="higher"))
     return value if math.isfinite(value) else None
 
 
 def _alone(profile: PredictorProfile, request: PlanRequest, rate: float, objective: float) -> Floats:
-    """Latencies of one pod without a limit of its own; what fails counts as late as can be."""
+    """Latencies in seconds of one pod without a concurrency limit; failed requests count as the timeout."""
     seconds = max(SECONDS, REQUESTS / rate)
     service = Scenario(
         "one pod",
         (PredictorService("pod", fixed_scaling(1, 0), profile),),
         traffic=request.workload.traffic,
-        timeout_s=objective * PATIENCE,
+        timeout_s=objective * TIMEOUT_FACTOR,
         slo_s=objective,
         overhead_s=0.0,
         seed=request.seed,

@@ -1,4 +1,4 @@
-"""Numbers as the planner's messages have them."""
+"""Formats numbers for the planner's messages."""
 
 from __future__ import annotations
 

@@ -7,19 +7,19 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from knative.planner.capacity import alone_seconds, keeps_objective, max_search_rate, min_search_rate
+from knative.planner.capacity import alone_seconds, max_search_rate, meets_slo, min_search_rate
 from knative.planner.formatting import milliseconds
 from knative.planner.options import Reporter, find_options
 from knative.planner.request import PlanCandidate, PlanOption, PlanRequest
 
 GROWTH = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
-"""Times the time of the fastest option's long text: the first of these that can be met is where the search begins."""
+"""Factors over the latency of the fastest option's long text; the first feasible one starts the search."""
 NEAR = 1.05
-"""How far the objective that is found may lie above the shortest that can be met, as a factor."""
+"""Largest ratio of the objective that is found to the shortest feasible one."""
 USEFUL = 2.0
-"""Times the shortest objective, where GPUs bind as well: at the shortest itself a pod carries next to nothing."""
+"""Factor over the shortest objective where GPUs are limited as well: at the shortest a pod has almost no capacity."""
 RETRIES = (1.0, 1.05, 1.1, 1.25)
-"""An objective is relaxed by these until whole services keep it too; a load is divided by them."""
+"""Factors by which an objective is relaxed, or a load divided, until the whole service is feasible."""
 
 Nearest: TypeAlias = "tuple[PlanRequest | None, tuple[PlanOption, ...]]"
 
@@ -33,7 +33,7 @@ def find_nearest(
         candidates: to choose from.
         options: the same, judged for ``request``; none is feasible.
         request: the infeasible one.
-        report: is told of every simulation.
+        report: called before every simulation.
     """
     alone = [option.capacity.alone_s for option in options if option.capacity is not None]
     if not alone:
@@ -54,13 +54,13 @@ def find_nearest(
 def _shortest(
     candidates: Sequence[PlanCandidate], request: PlanRequest, alone_s: float, report: Reporter
 ) -> float | None:
-    """Seconds of the shortest objective that can be met, within :data:`NEAR`; None if a hundredfold is none.
+    """The shortest feasible objective in seconds, within :data:`NEAR`; None if a hundredfold is infeasible.
 
     Args:
         candidates: to choose from.
         request: workload and limits.
-        alone_s: of the fastest option's long text; no objective below it can be met.
-        report: is told of every objective that is tried.
+        alone_s: latency of the fastest option's long text: the lower bound.
+        report: called for every objective that is tried.
     """
 
     def met(seconds: float) -> bool:
@@ -83,7 +83,7 @@ def _shortest(
 
 
 def _meets(candidate: PlanCandidate, request: PlanRequest) -> bool:
-    """Whether a pod keeps the objective at the load that the GPUs leave it, or at any. One simulation at most."""
+    """Whether a pod meets the SLO at its share of the load, or at any load. Runs at most one simulation."""
     profile = candidate.profile
     if profile is None or alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
         return False
@@ -91,9 +91,7 @@ def _meets(candidate: PlanCandidate, request: PlanRequest) -> bool:
     if request.max_gpus is not None:
         pods = request.max_gpus * candidate.gpu_slice.max_per_gpu
         rate = max(rate, request.workload.misses_per_s / (pods * request.target_utilization))
-    return rate <= max_search_rate(profile, request.workload.traffic) and keeps_objective(
-        profile, request, rate
-    )
+    return rate <= max_search_rate(profile, request.workload.traffic) and meets_slo(profile, request, rate)
 
 
 def _longer(request: PlanRequest, shortest: float) -> Iterable[PlanRequest]:
@@ -103,7 +101,7 @@ def _longer(request: PlanRequest, shortest: float) -> Iterable[PlanRequest]:
 def _fewer(
     candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], request: PlanRequest, report: Reporter
 ) -> Nearest:
-    """The most requests that the GPUs do within the objective."""
+    """The request with the highest load that the GPUs serve within the SLO."""
     rates = [
         option.candidate.gpu_slice.max_per_gpu * option.capacity.rate
         for option in options
@@ -136,6 +134,6 @@ def _settle(
 
 
 def _three_digits(value: float, rounding: Callable[[float], int]) -> float:
-    """Rounded up or down, so that what is shown can be asked for."""
+    """Round to three digits, so that the displayed number is a valid request."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return float(f"{rounding(value / unit) * unit:.3g}")

@@ -1,8 +1,8 @@
-"""Judges candidates and ranks them by cost, with no more simulations than the cheapest few need.
+"""Evaluates candidates and ranks them by cost, with as few simulations as the cheapest three need.
 
-An option goes through three states. At first only a bound is known, the least that it can cost if all its slots are
-always busy. Judged, it has the capacity of a pod and with it a number of pods. Verified, all those pods were
-simulated together. What is dearer by its bound alone than the third cheapest is never judged.
+An option has three states. Bounded: the lower bound of its cost is known, from slots that are always busy. Judged:
+the capacity of a pod is known, and with it the number of pods. Verified: all pods were simulated together. An option
+whose lower bound is above the third cheapest is never judged.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from knative.profiling.profile import PredictorProfile, StepTable
 from knative.simulator.cluster.pods import TransformerModel
 
 MEASURED_BAND = (0.9, 1.1)
-"""Seconds of a measured profile may be off by these factors: the shipped ones give the load over HTTP within 3 %, and
-two machines of one kind differ too."""
+"""Factors by which the times of a measured profile may be wrong: the shipped ones predict throughput over HTTP within
+3 %, and machines of one kind differ."""
 VERIFIED = 3
-"""Options whose whole service is simulated, the cheapest first."""
+"""Number of cheapest options whose whole service is simulated."""
 MORE_PODS = (0.0, 0.1, 0.2, 0.3)
-"""Of an option's pods, to add one after the other (at least one pod) while the whole service misses the objective."""
+"""Shares of an option's pods to add, in this order, while the whole service misses the SLO; at least one pod."""
 TRANSFORMER_LOAD = 0.6
-"""Of a transformer's core, and of its connections, to plan with."""
+"""Utilization of a transformer's core and connections to plan with."""
 
 Reporter = Callable[[str], None]
-"""Told what is being simulated, before it is."""
+"""Called with a description of each simulation before it runs."""
 
 
 def silent(_: str) -> None:
-    """Reports nothing."""
+    """A reporter that ignores everything."""
 
 
 def find_options(
     candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
 ) -> tuple[PlanOption, ...]:
-    """All candidates, the best first; the feasible ones among the first three are verified and have their band.
+    """All candidates as options, the best first; the feasible ones among the first three are verified.
 
     Args:
         candidates: to choose from.
         request: workload, SLO and limits.
-        report: is told of every simulation.
+        report: called before every simulation.
     """
     options = [_bounded(candidate, request) for candidate in candidates]
     while (index := _next(options)) is not None:
@@ -67,7 +67,7 @@ def find_options(
 
 
 def _next(options: Sequence[PlanOption]) -> int | None:
-    """Index of the option to look at next; None if the first ones are known."""
+    """Index of the option to evaluate next; None if the first three are known."""
     feasible = [index for index, option in enumerate(options) if option.feasible]
     first = sorted(feasible, key=lambda index: _order(options[index]))[:VERIFIED]
     limit = options[first[-1]].cost if len(first) == VERIFIED else math.inf
@@ -78,7 +78,7 @@ def _next(options: Sequence[PlanOption]) -> int | None:
 
 
 def _bounded(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
-    """What is known without a simulation: why it cannot, or the least that it costs."""
+    """What is known without a simulation: why it is infeasible, or the lower bound of its cost."""
     profile = candidate.profile
     if profile is None:
         return PlanOption(candidate, _does_not_fit(candidate, request))
@@ -96,7 +96,7 @@ def _bounded(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
 
 
 def judge(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
-    """An option with the capacity of its pods, and how many the load takes."""
+    """An option with the capacity of a pod and the number of pods for the load."""
     known = _bounded(candidate, request)
     if known.judged or candidate.profile is None:
         return known
@@ -107,7 +107,7 @@ def judge(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
 
 
 def _sized(option: PlanOption, pods: int, request: PlanRequest) -> PlanOption:
-    """The same with so many pods, or with the reason why there cannot be as many."""
+    """The same with ``pods`` pods, or infeasible if they need too many GPUs."""
     gpus = math.ceil(pods / option.candidate.gpu_slice.max_per_gpu)
     over = request.max_gpus is not None and gpus > request.max_gpus
     return dataclasses.replace(
@@ -120,7 +120,7 @@ def _sized(option: PlanOption, pods: int, request: PlanRequest) -> PlanOption:
 
 
 def _verified(option: PlanOption, request: PlanRequest) -> PlanOption:
-    """With its whole service simulated, and more pods if it needs them; infeasible if a few more do not help."""
+    """The same after simulating the whole service, with more pods if needed; infeasible if these do not suffice."""
     profile, capacity = option.candidate.profile, option.capacity
     if profile is None or capacity is None:
         return option
@@ -140,12 +140,12 @@ def _verified(option: PlanOption, request: PlanRequest) -> PlanOption:
 
 
 def _pods(rate: float, request: PlanRequest) -> int:
-    """Pods for the load, of so many misses per second each."""
+    """Number of pods for the load, if each does ``rate`` misses per second."""
     return math.ceil(request.workload.misses_per_s / (rate * request.target_utilization))
 
 
 def transformers_for(request: PlanRequest, capacity: PodCapacity) -> int:
-    """Transformers with enough cores for all requests, and connections for all misses that are under way."""
+    """Number of transformers, by CPU time for all requests and by connections for all misses in flight."""
     model = TransformerModel()
     work = (
         request.workload.misses_per_s * model.miss_seconds
@@ -164,9 +164,9 @@ def _does_not_fit(candidate: PlanCandidate, request: PlanRequest) -> str:
 
 
 def _rank(options: Sequence[PlanOption]) -> tuple[PlanOption, ...]:
-    """Feasible ones in their order, then those that were not judged by their bound, then the rest as they came.
+    """Feasible options by :func:`_order`, then those that were not judged by their bound, then the others.
 
-    Says of each why it is behind.
+    Each gets the reason why it is not the first.
     """
     feasible = sorted((option for option in options if option.feasible), key=_order)
     dearer = sorted((option for option in options if not option.judged), key=lambda option: option.cost)
@@ -178,7 +178,7 @@ def _rank(options: Sequence[PlanOption]) -> tuple[PlanOption, ...]:
 
 
 def _order(option: PlanOption) -> tuple[float, int, bool, bool, float]:
-    """By cost, pods, measured before derived, and whole GPUs before slices."""
+    """Sort key: cost, pods, measured before derived, whole GPUs before slices."""
     profile, capacity = option.candidate.profile, option.capacity
     derived = profile is None or profile.kind != "measured"
     mean_s = capacity.mean_s if capacity else math.inf
@@ -195,12 +195,12 @@ def _behind(option: PlanOption, best: PlanOption) -> str:
 
 
 def band_of(profile: PredictorProfile) -> tuple[float, float]:
-    """Factors by which a profile's seconds may be off."""
+    """Factors by which the times of a profile may be wrong."""
     return MEASURED_BAND if profile.kind == "measured" else BAND
 
 
 def _with_band(option: PlanOption, request: PlanRequest) -> PlanOption:
-    """With the fewest and the most pods if its profile is off by as much as it may be."""
+    """The same with the fewest and most pods, for the factors of :func:`band_of`."""
     profile = option.candidate.profile
     if profile is None or not option.feasible:
         return option
@@ -214,7 +214,7 @@ def _with_band(option: PlanOption, request: PlanRequest) -> PlanOption:
 
 
 def _scaled(profile: PredictorProfile, factor: float) -> PredictorProfile:
-    """The same with all its seconds times ``factor``."""
+    """The same profile with all times multiplied by ``factor``."""
     step = profile.step
     rows = tuple(tuple(value * factor for value in row) for row in step.seconds)
     return dataclasses.replace(

@@ -1,7 +1,7 @@
-"""A plan as a kustomize overlay on top of another one, which brings the hardware, storage and values.
+"""Writes a plan as a kustomize overlay on top of another one, which has hardware, storage and values.
 
-Only what was planned is patched: replicas, concurrency, target and slots. An overlay that asks for another slice or
-another GPU than the plan's is refused, since its numbers would not hold there, and so is one whose quota is smaller.
+It patches replicas, concurrency, target and slots. A base overlay for another slice or GPU than the plan's is
+refused, and so is one with a smaller quota.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _inference_service(documents: Sequence[Mapping[str, Any]]) -> Mapping[str, A
 
 
 def _container(component: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one that serves."""
+    """The container of the server."""
     containers: Sequence[Mapping[str, Any]] = component.get("containers") or [{}]
     return containers[0]
 

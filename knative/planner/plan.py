@@ -1,4 +1,4 @@
-"""A plan: the options, the best first, and what goes with it; or what binds where nothing will do."""
+"""Makes a plan: ranked options and sizes, or the binding constraint if no option is feasible."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from knative.planner.options import Reporter, find_options, silent, transformers
 from knative.planner.request import CapacityPlan, PlanCandidate, PlanOption, PlanRequest, Sizing
 
 ENTRY_OVERHEAD = 200
-"""Bytes of a Redis entry beside its texts: key, framing, Redis' own. An assumption."""
+"""Assumed bytes of a Redis entry beside its texts: key, framing and Redis' own."""
 BYTES_PER_CHAR = 3
-"""UTF-8 of Chinese; texts and translations together are taken for twice this."""
+"""UTF-8 of Chinese. A text and its translation are assumed to take twice this."""
 FIT = 0.999
-"""Of all texts, that must fit into a slot."""
-MAKE_ROOM = 1.2
-"""Volume over what is known to lie on it."""
+"""Share of all texts that must fit into a slot."""
+VOLUME_MARGIN = 1.2
+"""Size of the volume over the bytes of its files."""
 
 
 def make_plan(
     candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
 ) -> CapacityPlan:
-    """Judge and rank.
+    """Evaluate candidates and make a plan of the best.
 
     Args:
         candidates: at least one.
         request: workload, SLO and limits.
-        report: is told of every simulation, before it begins.
+        report: called before every simulation.
 
     Raises:
         PlanError: there are no candidates, or long texts do not fit into a slot.
@@ -46,7 +46,7 @@ def make_plan(
 
 
 def _check_length(request: PlanRequest) -> None:
-    """Refuse slots that many texts do not fit into: those fail, and an objective allows 1 of 100 to fail."""
+    """Refuse slots that too many texts do not fit into: they fail, and P99 allows 1 % to fail."""
     prompt, new = long_text(request.workload.traffic, FIT)
     if prompt + new > request.max_sequence_tokens:
         raise PlanError(
@@ -60,8 +60,8 @@ def _sizes(best: PlanOption, request: PlanRequest) -> Sizing | None:
     candidate, capacity = best.candidate, best.capacity
     if capacity is None:
         return None
-    # With more pods the same load is less concurrency, since answers come sooner. The target counts with that, or
-    # the autoscaler would go below what the load needs as soon as it has more than that.
+    # With more pods latency and thus total concurrency fall. The target takes this into account; otherwise the
+    # autoscaler would scale below the pods that the load needs as soon as there are more.
     per_pod = request.workload.misses_per_s / best.replicas * capacity.light_s
     entry = int(2 * BYTES_PER_CHAR * request.workload.traffic.chars) + ENTRY_OVERHEAD
     transformers = transformers_for(request, capacity)
@@ -72,14 +72,14 @@ def _sizes(best: PlanOption, request: PlanRequest) -> Sizing | None:
         max_replicas=_most_pods(best, request),
         transformer_replicas=transformers,
         transformer_max_replicas=math.ceil(transformers * BURST),
-        volume_bytes=int(2 * (_release_bytes(candidate) + candidate.weight_bytes) * MAKE_ROOM),
+        volume_bytes=int(2 * (_release_bytes(candidate) + candidate.weight_bytes) * VOLUME_MARGIN),
         cache_entry_bytes=entry,
         cache_bytes_per_hour=int(entry * request.workload.misses_per_s * 3600),
     )
 
 
 def _most_pods(best: PlanOption, request: PlanRequest) -> int:
-    """Those planned and more for bursts, as far as there are GPUs."""
+    """``maxReplicas``: planned pods and a margin for bursts, within the GPUs."""
     wanted = math.ceil(best.replicas * BURST)
     if request.max_gpus is None:
         return wanted
@@ -87,12 +87,12 @@ def _most_pods(best: PlanOption, request: PlanRequest) -> int:
 
 
 def _release_bytes(candidate: PlanCandidate) -> int:
-    """A release's own weights beside the plan: 16 bits, whatever the plan's precision."""
+    """Bytes of a release's ONNX weights beside the plan: 16 bits, whatever the precision of the plan."""
     return candidate.weight_bytes if candidate.precision == "float16" else 2 * candidate.weight_bytes
 
 
 def _binding(options: Sequence[PlanOption], request: PlanRequest) -> str:
-    """What stands in the way, of the candidate that comes closest."""
+    """The binding constraint of the candidate that comes closest."""
     if all(option.capacity is None for option in options):
         smallest = min(options, key=lambda option: option.candidate.weight_bytes)
         largest = max(option.candidate.slice_bytes for option in options)

@@ -1,4 +1,4 @@
-"""A plan for people: the ranking, the arithmetic of the first, what goes with it, and how sure each number is."""
+"""Shows a plan: the ranking, the calculation of the best option, sizes, and the uncertainty of the numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ranking(options: tuple[PlanOption, ...]) -> Table:
 
 
 def details(plan: CapacityPlan) -> Iterator[str]:
-    """Lines about the best option, or about what stands in the way of any."""
+    """Lines about the best option, or about the binding constraint if none is feasible."""
     if plan.sizes is None:
         yield from _impossible(plan)
         return
@@ -51,7 +51,7 @@ def details(plan: CapacityPlan) -> Iterator[str]:
 
 
 def to_json(plan: CapacityPlan) -> dict[str, Any]:
-    """The plan for programs; profiles by name."""
+    """The plan as a JSON document; profiles by name."""
     return {
         "request": dataclasses.asdict(plan.request),
         "options": [_option_json(option) for option in plan.options],

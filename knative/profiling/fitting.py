@@ -1,4 +1,4 @@
-"""From measured runs to a profile: arithmetic alone. :mod:`knative.profiling.measurement` makes the runs."""
+"""Fits a profile to the runs of a measurement (:mod:`knative.profiling.measurement`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from protocol.release import Release
 
 @dataclass(frozen=True, slots=True)
 class ProfileMetadata:
-    """What the predictor does not tell about itself."""
+    """What the predictor does not report about itself."""
 
     name: str
     """Of the profile."""
@@ -24,22 +24,22 @@ class ProfileMetadata:
     prefill_tokens: int
     """As its ``YIWEN_PREFILL_TOKENS``."""
     start_seconds: float | None
-    """Measured elsewhere; None: not known."""
+    """Measured elsewhere; None: unknown."""
     release: Release | None
-    """None: its shape and limits are not known."""
+    """None: its shape and limits are unknown."""
     memory: MemoryProfile | None = None
-    """Measured elsewhere; None: from the shape, and from what the process tells."""
+    """Measured elsewhere; None: from the shape and the metrics of the process."""
     request_overhead_seconds: float | None = None
-    """Measured elsewhere; None: what a single caller waits beyond its steps, its own work included."""
+    """Measured elsewhere; None: the latency of a single caller less its steps, the caller's own work included."""
 
 
 START_SECONDS = 10.0
-"""Assumed where nobody says."""
+"""Assumed where it was not given."""
 GPU_OTHER_BYTES = 1 << 30
 """Assumed of a GPU's memory beside weights and K/V: the process's resident bytes are the host's. Measured for a 7B
 model on an H100 and on an H200: 762 MiB in float16, 828 to 832 in int8."""
 FITTING_ROUNDS = 8
-"""Each moves the result by less than a tenth of what the one before moved it."""
+"""Iterations; each changes the result by less than a tenth of the change before."""
 
 
 def fit_profile(measurement: Measurement, metadata: ProfileMetadata) -> PredictorProfile:
@@ -47,7 +47,7 @@ def fit_profile(measurement: Measurement, metadata: ProfileMetadata) -> Predicto
 
     Args:
         measurement: of :func:`knative.profiling.measurement.measure`.
-        metadata: what the predictor does not tell.
+        metadata: what the predictor does not report.
 
     Raises:
         ProfilingError: see :func:`make_profile`.
@@ -57,10 +57,10 @@ def fit_profile(measurement: Measurement, metadata: ProfileMetadata) -> Predicto
 
 
 def least_disturbed(runs: Sequence[MeasurementRun]) -> list[MeasurementRun]:
-    """Of the runs of one kind the one with the fastest steps: whatever else a machine does only slows them down.
+    """The run with the fastest steps of each kind: disturbances only make steps slower.
 
     Returns:
-        One of each kind, in the order of the first ones.
+        One run of each kind, in the order of their first occurrence.
     """
     best: dict[tuple[int, int, int], MeasurementRun] = {}
     for run in runs:
@@ -83,10 +83,10 @@ def make_profile(
     Args:
         runs: one for every number of callers and every length, on a grid.
         single: one caller, answers of one token: the shortest prompts, then the longest.
-        info: what the predictor says of itself.
+        info: what the predictor reports about itself.
         metadata: the rest.
-        full: steps full of prompts, answers of one token. None: a prompt's token is taken to cost what it costs
-            alone, and a step with prompts nothing beside them.
+        full: steps full of prompts, answers of one token. None: a prompt token takes what it takes in a single
+            prompt, and a step with prompts has no overhead.
 
     Raises:
         ProfilingError: the runs are no grid, or the release is another one than the predictor's.
@@ -128,7 +128,7 @@ def make_profile(
 
 
 def prefill_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
-    """What a prompt token adds to the step that reads it; both runs have one caller and answers of one token.
+    """Seconds that a prompt token adds to its step; both runs have one caller and answers of one token.
 
     Raises:
         ProfilingError: the prompts are of one length.
@@ -141,31 +141,34 @@ def prefill_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PrefillCost:
-    """What prompts add to a step."""
+    """What prompts add to the duration of a step, seconds."""
 
     token_seconds: float
-    """Per token."""
+    """Per prompt token."""
     step_seconds: float
-    """However few they are."""
+    """Per step with prompts."""
 
 
 def fit_prefill_cost(
     runs: Sequence[MeasurementRun], light: MeasurementRun, full: MeasurementRun, first: PrefillCost
 ) -> PrefillCost:
-    """What prompts add to a step that is full of them, and what a single short one adds beside its tokens.
+    """Prefill cost from a step full of prompts, and from a step with a single short prompt.
 
-    The decode step below comes from ``runs``, less what prompts took there: so it is repeated until it stays.
+    The decode time within these steps comes from ``runs``, less the prefill cost there, so this is a fixed-point
+    iteration.
 
     Args:
         runs: see :func:`make_profile`.
         light: one caller, short prompts, answers of one token.
         full: steps full of prompts, answers of one token.
-        first: a guess.
+        first: initial value.
     """
     prompts = first
     for _ in range(FITTING_ROUNDS):
         table = step_table(runs, prompts)
-        beside = _seconds_per_step(full) - table.at(_filling(full), full.prompt_tokens) - prompts.step_seconds
+        beside = (
+            _seconds_per_step(full) - table.at(_batch_size(full), full.prompt_tokens) - prompts.step_seconds
+        )
         per_token = max(0.0, beside / _prompt_tokens_per_step(full))
         alone = _seconds_per_step(light) - table.at(1, light.prompt_tokens)
         prompts = PrefillCost(per_token, max(0.0, alone - per_token * light.prompt_tokens))
@@ -173,18 +176,18 @@ def fit_prefill_cost(
 
 
 def request_overhead_seconds(single: MeasurementRun, table: StepTable, prompts: PrefillCost) -> float:
-    """What a caller waits beyond its steps."""
+    """Seconds of a single caller's latency that are not steps."""
     reading = prompts.step_seconds + single.prompt_tokens * prompts.token_seconds
     steps = table.at(1, single.prompt_tokens) * single.new_tokens + reading
     return max(0.0, single.seconds_per_request - steps)
 
 
 def step_table(runs: Sequence[MeasurementRun], prompts: PrefillCost) -> StepTable:
-    """Seconds of a step by sequences in it and tokens that each holds in the middle of its answer.
+    """Seconds of a step by batch size, and by context length in the middle of an answer.
 
-    A run's steps are those that its metrics count, less what its prompts took. Callers that wait for the network make
-    them a little emptier than there are callers: between the fillings that there were, and beyond, the table is drawn
-    straight. Noise is smoothed in one way only: a step never gets faster with more in it.
+    A run's steps are those that its metrics count, less the prefill cost. Batches are a little smaller than the
+    number of callers, since some callers wait for the network: the table is interpolated, and extrapolated, linearly
+    from the mean batch sizes. Noise is smoothed in one way only: a step is never faster with more in it.
 
     Raises:
         ProfilingError: the runs are no grid.
@@ -207,18 +210,18 @@ def step_table(runs: Sequence[MeasurementRun], prompts: PrefillCost) -> StepTabl
 
 
 def _column(runs: Sequence[MeasurementRun], slots: Sequence[int], prompts: PrefillCost) -> list[float]:
-    """Seconds of a step by sequences in it, from runs of one length."""
-    points = sorted((_filling(run), _decode_seconds(run, prompts)) for run in runs)
-    fillings, seconds = zip(*points, strict=True)
-    column = np.interp(slots, fillings, seconds)
-    if len(points) > 1 and fillings[-1] > fillings[-2]:
-        slope = max(0.0, (seconds[-1] - seconds[-2]) / (fillings[-1] - fillings[-2]))
-        column += slope * np.maximum(0.0, np.array(slots) - fillings[-1])
+    """Seconds of a step by batch size, from runs of one prompt length."""
+    points = sorted((_batch_size(run), _decode_seconds(run, prompts)) for run in runs)
+    batch_sizes, seconds = zip(*points, strict=True)
+    column = np.interp(slots, batch_sizes, seconds)
+    if len(points) > 1 and batch_sizes[-1] > batch_sizes[-2]:
+        slope = max(0.0, (seconds[-1] - seconds[-2]) / (batch_sizes[-1] - batch_sizes[-2]))
+        column += slope * np.maximum(0.0, np.array(slots) - batch_sizes[-1])
     return [float(value) for value in column]
 
 
-def _filling(run: MeasurementRun) -> float:
-    """Mean sequences in a step."""
+def _batch_size(run: MeasurementRun) -> float:
+    """Mean batch size of a run's steps."""
     return run.counters.generated_tokens / run.counters.steps
 
 
@@ -239,7 +242,7 @@ def _seconds_per_step(run: MeasurementRun) -> float:
 
 
 def _decode_seconds(run: MeasurementRun, prompts: PrefillCost) -> float:
-    """Mean step without its prompts; half of it at the least, should the prompts' share be overrated."""
+    """Mean seconds of a step without its prompts; at least half, in case the prefill cost is overestimated."""
     whole, counters = _seconds_per_step(run), run.counters
     taken = counters.prompt_tokens * prompts.token_seconds + counters.prompt_steps * prompts.step_seconds
     return max(whole / 2, whole - taken / counters.steps)
@@ -297,5 +300,5 @@ def _memory_provenance(metadata: ProfileMetadata, info: PredictorInfo) -> str:
 
 
 def _rounded(value: float) -> float:
-    """Four digits."""
+    """Round to four significant digits."""
     return float(f"{value:.4g}")

@@ -1,12 +1,11 @@
-"""Measures a running predictor over HTTP: what ``yiwen profile`` does.
+"""Measures a running predictor over HTTP, for ``yiwen profile``.
 
-Callers ask one request after the other, for every number of callers and every length of prompt; how long a step took
-is read from the predictor's own metrics before and after, so that neither the network nor these callers are in it. A
-prompt token's time is what steps full of prompts take beyond those without; what a step with one short prompt takes
-beyond that is what prompts cost a step however few they are; a request's own time is what a caller waits beyond the
-steps.
+Callers send one request after the other, for every number of callers and every prompt length. Step times are read
+from the predictor's metrics before and after, so they contain neither the network nor the callers. The time of a
+prompt token comes from steps full of prompts, the overhead of a step with prompts from steps with one short prompt,
+and the overhead of a request from the latency of a single caller.
 
-Prompts are random token ids. Those are kept whose answers do not end by themselves, so that lengths are known.
+Prompts are random token ids. Only those are used whose answers reach the wanted length.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from protocol.messages import GenerateRequest
 LOWEST_ID, HIGHEST_ID = 16, 240
 """Token ids of random prompts: every vocabulary has these, and they are seldom special."""
 CANDIDATE_PROMPTS = 48
-"""Random prompts that are tried per length."""
+"""Random prompts to try per length."""
 ANSWER_TIMEOUT_S = 120.0
 PREFIX = "yiwen_predictor_"
 
@@ -48,17 +47,17 @@ class ProfilingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MetricCounters:
-    """The predictor's metrics at one moment, those that grow."""
+    """The predictor's counters at one time."""
 
     steps: float
     step_seconds: float
     prompt_tokens: float
     generated_tokens: float
     prompt_steps: float = 0.0
-    """Steps that read prompts; 0 where the predictor does not tell them apart, as it does on TensorRT."""
+    """Steps with prompts; counted on TensorRT only, 0 elsewhere."""
 
     def since(self, before: MetricCounters) -> MetricCounters:
-        """What was added."""
+        """The increase since ``before``."""
         return MetricCounters(
             self.steps - before.steps,
             self.step_seconds - before.step_seconds,
@@ -70,7 +69,7 @@ class MetricCounters:
 
 @dataclass(frozen=True, slots=True)
 class PredictorInfo:
-    """What the predictor says of itself."""
+    """What the predictor reports about itself."""
 
     model: str
     release: str
@@ -79,18 +78,18 @@ class PredictorInfo:
     slots: int
     kv_bytes: int
     resident_bytes: int
-    """Of its process; on a CPU that is all its memory."""
+    """Resident memory of its process."""
 
 
 @dataclass(frozen=True, slots=True)
 class GridPoint:
-    """What one run is about."""
+    """Parameters of one run."""
 
     callers: int
-    """At a time."""
+    """Concurrent callers."""
     prompt_tokens: int
     new_tokens: int
-    """Of every answer."""
+    """Tokens of every answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +97,26 @@ class ProfilingConfig:
     """What to measure, and for how long."""
 
     callers: tuple[int, ...]
-    """At a time; those that are more than the predictor's slots are left out."""
+    """Numbers of concurrent callers; those above the predictor's slots are left out."""
     lengths: tuple[int, ...]
-    """Of prompts, in tokens, rising."""
+    """Lengths of prompts in tokens, rising."""
     new_tokens: int
-    """Of every answer, above 1."""
+    """Tokens of every answer, at least 2."""
     seconds: float
-    """For each number of callers with each length, in all rounds together."""
+    """Duration per grid point, over all rounds."""
     rounds: int
-    """How often each of them is measured; one after the other, so that a disturbance does not hit one alone."""
+    """Passes over the grid; several, so that a disturbance does not affect one point alone."""
     prefill_tokens: int = 512
-    """As the predictor's ``YIWEN_PREFILL_TOKENS``: the prompt tokens that fill a step."""
+    """Most prompt tokens in a step, as the predictor's ``YIWEN_PREFILL_TOKENS``."""
 
 
-Watch = Callable[[Sequence[GridPoint]], Iterable[GridPoint]]
-"""Is given what will be measured and gives it back, one after the other: a progress bar."""
+Progress = Callable[[Sequence[GridPoint]], Iterable[GridPoint]]
+"""Wraps the iteration over grid points, as a progress bar does."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementRun:
-    """Some callers for a while."""
+    """Result of one run."""
 
     callers: int
     prompt_tokens: int
@@ -126,25 +125,25 @@ class MeasurementRun:
     """Of each answer."""
     requests: int
     seconds_per_request: float
-    """As callers saw it, the median."""
+    """Median latency of the callers."""
     counters: MetricCounters
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """All runs of a predictor, every round's."""
+    """All runs of all rounds."""
 
     info: PredictorInfo
     single: tuple[MeasurementRun, ...]
-    """One caller, answers of one token, the shortest and the longest prompts."""
+    """One caller, answers of one token; the shortest and the longest prompts."""
     full: tuple[MeasurementRun, ...]
-    """As many callers as fill steps with the longest prompts, answers of one token."""
+    """As many callers as fill steps with the longest prompts; answers of one token."""
     grid: tuple[MeasurementRun, ...]
-    """Every number of callers with every length."""
+    """Every number of callers with every prompt length."""
 
 
 class ProfiledPredictor:
-    """A predictor, as its callers see it."""
+    """HTTP client of the predictor that is measured."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url = url.rstrip("/")
@@ -152,7 +151,7 @@ class ProfiledPredictor:
         self._model = ""
 
     async def info(self) -> PredictorInfo:
-        """Ask what it is.
+        """Read model, release and sizes.
 
         Raises:
             ProfilingError: it does not answer as a predictor of Yiwen does.
@@ -180,7 +179,7 @@ class ProfiledPredictor:
         )
 
     async def counters(self) -> MetricCounters:
-        """Its metrics now."""
+        """Read the counters."""
         samples = await self._samples()
         tokens, launches = f"{PREFIX}tokens_total", f"{PREFIX}graph_launches_total"
         return MetricCounters(
@@ -192,10 +191,10 @@ class ProfiledPredictor:
         )
 
     async def generate(self, prompt: Sequence[int], new_tokens: int) -> int:
-        """Have a prompt continued; returns the tokens of the answer, a stop token not counted.
+        """Generate from a prompt; returns the number of tokens of the answer, without a stop token.
 
         Raises:
-            ProfilingError: it refuses.
+            ProfilingError: the predictor refuses the request.
         """
         message = GenerateRequest(prompts=(tuple(prompt),), max_new_tokens=(new_tokens,))
         body, headers = encode_rest_request(
@@ -234,7 +233,7 @@ class ProfiledPredictor:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[ProfiledPredictor]:
-    """A predictor at a URL.
+    """Connect to a predictor.
 
     Raises:
         ProfilingError: the connection fails, here or later inside the block.
@@ -251,16 +250,18 @@ async def connected(url: str) -> AsyncIterator[ProfiledPredictor]:
         ) from error
 
 
-async def measure(predictor: ProfiledPredictor, config: ProfilingConfig, watch: Watch = iter) -> Measurement:
-    """Measure a predictor that has nothing else to do.
+async def measure(
+    predictor: ProfiledPredictor, config: ProfilingConfig, progress: Progress = iter
+) -> Measurement:
+    """Measure a predictor, which should be idle otherwise.
 
     Args:
         predictor: from :func:`connected`.
-        config: what, and for how long.
-        watch: sees each cell before it is measured.
+        config: what to measure, and for how long.
+        progress: wraps the iteration over grid points.
 
     Raises:
-        ProfilingError: it refuses, no random prompt is answered with as many tokens, or these are fewer than two.
+        ProfilingError: the predictor refuses a request, or no random prompt has a long enough answer.
     """
     if config.new_tokens < 2:
         raise ProfilingError("answers of one token have no decode steps: give --new-tokens 2 or more")
@@ -282,11 +283,11 @@ async def measure(predictor: ProfiledPredictor, config: ProfilingConfig, watch: 
             new_tokens=point.new_tokens,
             seconds=config.seconds / config.rounds,
         )
-        for point in watch(points * config.rounds)
+        for point in progress(points * config.rounds)
     ]
     firsts = range(0, len(runs), len(points))
     return Measurement(
-        await predictor.info(),  # now that its memory is all taken
+        await predictor.info(),  # its memory is allocated by now
         tuple(run for first in firsts for run in runs[first : first + 2]),
         tuple(runs[first + 2] for first in firsts),
         tuple(run for first in firsts for run in runs[first + 3 : first + len(points)]),
@@ -323,14 +324,14 @@ async def run_callers(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> MeasurementRun:
-    """Have callers ask one request after the other, at least two each.
+    """Run concurrent callers, each of which sends one request after the other, at least two.
 
     Args:
         predictor: to ask.
         prompts: of one length.
-        callers: at a time.
+        callers: number of concurrent callers.
         new_tokens: of every answer.
-        seconds: after which no caller asks again.
+        seconds: after which no caller sends another request.
         clock: monotonic seconds.
     """
     turn = itertools.cycle(prompts)
@@ -355,7 +356,7 @@ async def run_callers(
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """All of them; the first failure ends the others."""
+    """Wait for all calls; the first failure cancels the others."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Runs over time as a PNG: load and answers, latency, pods. matplotlib comes with the extra ``plot``."""
+"""Plots runs over time as a PNG: answers, latency, pods and queue. matplotlib comes with the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WINDOWS = 150
 
 
 def check_drawable(path: Path) -> None:
-    """Say before a long run that its picture could not be drawn.
+    """Refuse a plot that cannot be drawn, before the simulation.
 
     Raises:
         SimulationError: the file has another suffix, or matplotlib is not installed.
@@ -93,7 +93,7 @@ def _draw_run(panels: Sequence[Axes], result: SimulationResult, color: str) -> N
 
 
 def _in_decades(panel: Axes) -> None:
-    """Logarithmic, with numbers as people write them: 1,000 and not 10³."""
+    """A logarithmic axis with labels such as 1,000."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     panel.set_yscale("log")

@@ -16,7 +16,7 @@ REVISIONS = ("stable", "canary")
 
 
 def summary_table(results: Sequence[SimulationResult]) -> Table:
-    """Numbers of several runs, side by side."""
+    """Figures of several runs, a column each."""
     table = Table()
     table.add_column("")
     summaries = [result.summary() for result in results]
@@ -31,7 +31,7 @@ def summary_table(results: Sequence[SimulationResult]) -> Table:
 
 
 def timeline(result: SimulationResult, width: int = 60) -> list[str]:
-    """A run over time: requests per second, pods and queue, a bar each per window."""
+    """A run over time as bar charts: requests per second, pods and queue."""
     windows = result.time_series(max(1.0, result.workload.seconds / width))
     snapshots = result.snapshots
     step = windows.times[1] if len(windows.times) > 1 else result.workload.seconds
@@ -47,7 +47,7 @@ def timeline(result: SimulationResult, width: int = 60) -> list[str]:
 
 
 def so_far(name: str, snapshots: Sequence[Snapshot], width: int = 60) -> str:
-    """The last minutes of a run that goes on, as lines."""
+    """The last minute of a running simulation as bar charts."""
     last = snapshots[-width:]
     rows = {
         "pods wanted": [m.desired for m in last],
@@ -60,10 +60,10 @@ def so_far(name: str, snapshots: Sequence[Snapshot], width: int = 60) -> str:
 
 
 def _cells(summary: Summary, result: SimulationResult, in_time: str) -> dict[str, str]:
-    """By label.
+    """Cells of a run's column, by label of the row.
 
     Args:
-        summary: the run in numbers.
+        summary: figures of the run.
         result: the run.
         in_time: label of the objective's row; :data:`IN_TIME` if the runs have different ones.
     """

@@ -1,4 +1,4 @@
-"""What came of a run, as numbers: sums, percentiles, goodput, cost."""
+"""The result of a simulation: counts, latency percentiles, goodput and cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from knative.simulator.scenarios.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The service at one time."""
+    """State of the service at one time."""
 
     time: float
     """Seconds from the start."""
@@ -25,11 +25,11 @@ class Snapshot:
     """Predictor pods that the autoscaler wants."""
     ready: int
     slices: int
-    """Slices taken: by pods that start, serve or drain."""
+    """Slices held by pods that start, serve or drain."""
     queued: int
     """Requests that wait for a predictor: in the activator, in queue-proxies, for a slot."""
     in_flight: int
-    """Requests at the predictor's service, waiting or decoding."""
+    """Requests in the predictor services, waiting or decoding."""
     transformers: int
     """Ready transformer pods."""
     panicking: bool
@@ -39,11 +39,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class RevisionSummary:
-    """One of two revisions of the predictor. Latencies are seconds; None where there was no answer."""
+    """Figures of one of two predictor revisions. Latencies are seconds; None where there was no answer."""
 
     name: str
     requests: int
-    """That went to it, or failed on the way: neither the cache's nor those that shared an answer."""
+    """Requests that were routed to it: neither cache hits nor single-flight followers."""
     served: int
     errors: int
     p50: float | None
@@ -57,7 +57,7 @@ class RevisionSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run's numbers. Latencies are seconds; None where there was no answer."""
+    """Figures of one run. Latencies are seconds; None where there was no answer."""
 
     name: str
     requests: int
@@ -65,7 +65,7 @@ class Summary:
     served: int
     hits: int
     shared: int
-    """Served with the answer of an equal request."""
+    """Served as followers of a single flight."""
     errors_413: int
     """Longer than a slot."""
     errors_429: int
@@ -76,17 +76,17 @@ class Summary:
     p95: float | None
     p99: float | None
     p99_miss: float | None
-    """Of those that the predictor answered."""
+    """Of the requests that a predictor answered."""
     goodput: float
-    """Share of all requests that were answered within the objective."""
+    """Share of all requests that were answered within the SLO."""
     goodput_per_s: float
     slice_hours: float
     peak_slices: int
     peak_queue: int
     cost_per_million_chars: float | None
-    """Price of the slice-hours over the characters translated in time or late."""
+    """Price of the slice-hours over the characters translated, in time or not."""
     revisions: tuple[RevisionSummary, ...]
-    """Each by itself where there are two, the stable one first; otherwise empty."""
+    """Figures of each revision where there are two, the stable one first; otherwise empty."""
 
     def to_json(self) -> dict[str, Any]:
         """By field name."""
@@ -96,30 +96,30 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulationResult:
-    """One run."""
+    """Everything that one run recorded."""
 
     scenario: Scenario
     workload: Workload
-    latencies: Floats  # [N] seconds, without what the scenario adds to all
+    latencies: Floats  # [N] seconds, without the scenario's overhead
     statuses: npt.NDArray[np.int16]  # [N] of Status
     snapshots: tuple[Snapshot, ...]
     slice_seconds: float
-    """Slices held over time, to the end of the arrivals."""
+    """Slice-seconds held until the end of the arrivals."""
 
     def answered(self) -> Booleans:
         """[N] whether each request was served."""
         return np.isin(self.statuses, SERVED)
 
     def caller_latencies(self) -> Floats:
-        """[N] seconds as the caller sees them."""
+        """[N] seconds, overhead included."""
         return self.latencies + self.scenario.overhead_s
 
     def within_slo(self) -> Booleans:
-        """[N] whether each was served within the objective."""
+        """[N] whether each request was served within the SLO."""
         return self.answered() & (self.caller_latencies() <= self.scenario.slo_s)
 
     def summary(self) -> Summary:
-        """The run in numbers."""
+        """The figures of the run."""
         answered, latencies, statuses = self.answered(), self.caller_latencies(), self.statuses
         served, within_slo = latencies[answered], int(self.within_slo().sum())
         count = len(self.workload)
@@ -175,12 +175,12 @@ class SimulationResult:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Summary and timeline, for programs."""
+        """Summary and timeline as a JSON document."""
         timeline = [{name: getattr(m, name) for name in m.__slots__} for m in self.snapshots]
         return {"summary": self.summary().to_json(), "timeline": timeline}
 
     def time_series(self, seconds: float) -> TimeSeries:
-        """Requests by the time they arrived, in equal windows of about ``seconds``, which fill the whole time."""
+        """Rates and latency by time of arrival, in equal windows of about ``seconds`` over the whole time."""
         count = max(1, round(self.workload.seconds / seconds))
         seconds = self.workload.seconds / count
         windows = np.minimum((self.workload.times / seconds).astype(np.int64), count - 1)
@@ -199,15 +199,15 @@ class SimulationResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimeSeries:
-    """A run over time. All arrays have one length, the number of windows."""
+    """A run over time. All arrays have the length W, the number of windows."""
 
-    times: Floats  # [W] seconds, when each begins
+    times: Floats  # [W] start of each window, seconds
     arrivals: Floats  # [W] per second
     failed: Floats  # [W] per second
     within_slo: Floats  # [W] per second
-    p99: Floats  # [W] seconds, what failed counted as the timeout; NaN where nobody asked
+    p99: Floats  # [W] seconds, failed requests counted as the timeout; NaN without requests
 
 
 def percentile(values: Floats, percent: float) -> float | None:
-    """A percentile, None of nothing."""
+    """A percentile; None without values."""
     return float(np.percentile(values, percent)) if len(values) else None

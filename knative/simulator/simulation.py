@@ -1,4 +1,4 @@
-"""One run: a workload through a scenario, event by event, in one thread. Equal inputs give equal outcomes."""
+"""Runs a workload through a scenario. Equal inputs give equal results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from knative.simulator.result import SimulationResult, Snapshot
 from knative.simulator.scenarios.scenario import PredictorService, Scenario, TransformerService
 
 SAMPLE_SECONDS = 1.0
-"""Seconds between two moments of the timeline."""
+"""Seconds between two snapshots."""
 
 
 SnapshotCallback = Callable[[Sequence[Snapshot]], None]
@@ -30,7 +30,7 @@ SnapshotCallback = Callable[[Sequence[Snapshot]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A predictor's service and the share of requests up to it."""
+    """A predictor service, and the cumulated share of requests up to and including it."""
 
     service: SimulatedService
     up_to: float
@@ -42,9 +42,9 @@ def simulate(
     """Run a trace through a scenario.
 
     Args:
-        scenario: what serves.
-        trace: who asks.
-        on_snapshot: is shown the timeline so far, after every simulated second.
+        scenario: services and cluster.
+        trace: arrivals.
+        on_snapshot: called with all snapshots so far, after every simulated second.
 
     Raises:
         SimulationError: the scenario's cache needs keys that the trace lacks.
@@ -61,13 +61,13 @@ def simulate(
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """A way from one service to the next, and back."""
+    """The connection from one service to the next: forwards requests and returns answers."""
 
     pass_on: Callable[[SimulatedRequest], None]
     pass_back: EndCallback
 
     def over(self, proxy: EventLoop, seconds: float) -> _Hop:
-        """The same way over a proxy, which takes so much processor time for a request and its answer together."""
+        """The same over a proxy, which takes ``seconds`` of CPU time per request and answer together."""
 
         def pass_on(request: SimulatedRequest) -> None:
             proxy.submit(seconds / 2, self.pass_on, request)
@@ -112,7 +112,7 @@ class _Simulation:
         self._clock.call_at(SAMPLE_SECONDS, self._sample)
 
     def run(self) -> SimulationResult:
-        """All requests to their end, then the sums."""
+        """Run until every request has ended."""
         self._arrive_all()
         clock, end = self._clock, self._workload.seconds
         if clock.now < end:
@@ -129,20 +129,20 @@ class _Simulation:
         )
 
     def _wait_for_all(self) -> None:
-        """Whoever still waits for a predictor ends at the deadline at the latest; the next report sweeps it up."""
-        clock, patience = self._clock, self._scenario.timeout_s + 3 * SAMPLE_SECONDS
+        """Run on after the last arrival: requests end at their deadlines at the latest, by the next report."""
+        clock, timeout = self._clock, self._scenario.timeout_s + 3 * SAMPLE_SECONDS
         unfinished, since = self._unfinished, clock.now
         while self._unfinished:
             clock.run_until(clock.now + SAMPLE_SECONDS)
             if self._unfinished != unfinished:
                 unfinished, since = self._unfinished, clock.now
-            elif clock.now - since > patience:
+            elif clock.now - since > timeout:
                 raise AssertionError(f"{unfinished} requests never ended, or ended twice")
 
     def _arrive_all(self) -> None:
         workload, scenario, first = self._workload, self._scenario, self._to_transformer.pass_on
-        # The caller's patience, less what is added to every answer.
-        patience = max(0.0, scenario.timeout_s - scenario.overhead_s)
+        # The overhead is added to every answer later.
+        timeout = max(0.0, scenario.timeout_s - scenario.overhead_s)
         rows = zip(
             workload.times.tolist(), workload.prompt_tokens.tolist(), workload.new_tokens.tolist(),
             workload.reserved_tokens.tolist(), workload.keys.tolist(), workload.too_long.tolist(), strict=True,
@@ -150,7 +150,7 @@ class _Simulation:
         run_until = self._clock.run_until
         for index, (time, prompt, new, reserved, key, too_long) in enumerate(rows):
             run_until(time)
-            request = SimulatedRequest(index, time, time + patience, prompt, new, reserved, key)
+            request = SimulatedRequest(index, time, time + timeout, prompt, new, reserved, key)
             if too_long:
                 self._record(request, Status.TOO_LONG)
             else:
@@ -226,7 +226,7 @@ class _Simulation:
     def _record(self, request: SimulatedRequest, status: Status) -> None:
         now = self._clock.now
         if now > request.deadline:
-            status, now = Status.TIMEOUT, request.deadline  # that is when the caller left
+            status, now = Status.TIMEOUT, request.deadline  # the caller has given up at that time
         request.status = status
         self._latencies[request.index] = now - request.arrived
         self._statuses[request.index] = status

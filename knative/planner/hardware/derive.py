@@ -1,20 +1,19 @@
-"""A profile for hardware or a model that was not measured, from one that was.
+"""Derives a profile for hardware or a model that was not measured from a measured profile.
 
-The rules, in the order they apply:
+The rules, in their order:
 
-- A part of a step is launches, and the same everywhere: :data:`LAUNCH_SECONDS` for every layer.
-- The rest is bound by memory: its seconds change with the bytes that it reads (weights, and its sequences' K/V) and
-  with the bandwidth. What the measured step lost against its bytes it loses everywhere.
-- A slice has the bandwidth of its memory slices, or of its compute slices if that is less.
-- No step is faster than its arithmetic: as many prompt tokens would take as long to read.
-- A request's own time, that of the server around the model, stays as it is, and so does what prompts cost a step
-  however few they are: both are the host's.
-- Prompts are bound by arithmetic: their seconds change with the parameters and with the multiprocessors' speed.
+- A part of a step is kernel launches, :data:`LAUNCH_SECONDS` per layer on every GPU.
+- The rest is bound by memory bandwidth: it scales with the bytes read (weights and the K/V of the sequences) and with
+  the inverse bandwidth. The measured step's efficiency is assumed everywhere.
+- A slice has the bandwidth of its share of memory slices, or of compute slices if that is less.
+- No step is shorter than its arithmetic: the time that as many prompt tokens take.
+- The overhead of a request and of a step with prompts is the host's, and stays.
+- Prefill is bound by arithmetic: it scales with the parameters and the inverse speed of the multiprocessors.
 
-Data sheets stand for bandwidth and arithmetic, so only ratios of them matter. What is neglected: a slice's smaller
-second-level cache, and products that use a smaller model's rows less well. :data:`BAND` is how far off we expect
-this to be. Once it could be seen: a 7B model's H100 profile, derived from the H200's, has 0.98 to 1.17 times the
-measured steps, the most with many sequences, and 0.91 to 0.99 times the prompts (docs/benchmarks/gpu).
+Bandwidth and arithmetic are those of data sheets, so only their ratios matter. Neglected: the smaller L2 cache of a
+slice, and the lower efficiency of smaller matrices. :data:`BAND` is the expected error. Checked once: a 7B model's
+H100 profile, derived from the H200's, has 0.98 to 1.17 times the measured step times, most with many sequences, and
+0.91 to 0.99 times the prefill times (docs/benchmarks/gpu).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ LAUNCH_SECONDS = 2.2e-5
 (docs/benchmarks/gpu). The 7B model's step of one sequence is its bytes' time and 30 times this within 3 % in float16;
 in int8 that is up to 8 % too much."""
 BAND = (0.7, 1.5)
-"""Seconds of a derived profile may be off by these factors."""
+"""Factors by which the times of a derived profile may be wrong."""
 
 
 PROVENANCE = {
@@ -48,7 +47,7 @@ PROVENANCE = {
 
 @dataclass(frozen=True, slots=True)
 class DerivationTarget:
-    """What a profile is wanted for."""
+    """The GPU slice and model of a profile."""
 
     gpu: GpuModel
     gpu_slice: GpuSlice
@@ -58,7 +57,7 @@ class DerivationTarget:
 def slots_that_fit(
     target: DerivationTarget, precision: str, other_bytes: int, max_sequence_tokens: int
 ) -> int:
-    """Slots that the memory holds beside weights and workspace, as the predictor's start counts them; 0 if none.
+    """Number of slots that fit into memory beside weights and workspace, as the predictor counts them at its start.
 
     Args:
         target: slice and model.
@@ -67,8 +66,8 @@ def slots_that_fit(
         max_sequence_tokens: tokens of a slot.
     """
     available = target.gpu.slice_bytes(target.gpu_slice) * MEMORY_FRACTION
-    left = available - target.model.weight_bytes(precision) - other_bytes
-    return max(0, int(left // (target.model.kv_bytes_per_token * max_sequence_tokens)))
+    remaining = available - target.model.weight_bytes(precision) - other_bytes
+    return max(0, int(remaining // (target.model.kv_bytes_per_token * max_sequence_tokens)))
 
 
 def derive_profile(
@@ -79,7 +78,7 @@ def derive_profile(
     slots: int,
     max_sequence_tokens: int,
 ) -> PredictorProfile:
-    """A profile by the rules above.
+    """A profile by the rules of this module.
 
     Args:
         reference: the measured one.
@@ -144,12 +143,12 @@ def _steps(
 
 
 def bandwidth(target: DerivationTarget) -> float:
-    """Bytes per second that a slice reads: its share of memory slices, or of compute slices if that is less."""
+    """Memory bandwidth of a slice, bytes per second."""
     return target.gpu.bandwidth * min(target.gpu_slice.memory_share, target.gpu_slice.compute_share)
 
 
 def flops(target: DerivationTarget) -> float:
-    """Operations per second of a slice's multiprocessors."""
+    """Arithmetic of a slice, 16-bit operations per second."""
     return target.gpu.flops * target.gpu_slice.compute_share
 
 
@@ -166,5 +165,5 @@ def _release(
 
 
 def _rounded(value: float) -> float:
-    """Four digits: more would promise what no rule holds."""
+    """Round to four significant digits."""
     return float(f"{value:.4g}")

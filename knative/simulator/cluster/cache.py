@@ -1,4 +1,4 @@
-"""The transformers' shared cache with its single flight: which requests need no predictor."""
+"""The cache that all transformers share, with single flight."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterable
 from knative.simulator.engine.events import SimulatedRequest, Status
 
 ALWAYS = -2
-"""Key of a request that is a hit whatever was asked before."""
+"""Key of a request that is always a hit."""
 
 
 class SimulatedCache:
-    """Answers by text, and who waits for which."""
+    """Expiry times of cached keys, and the leaders and followers of single flight."""
 
     def __init__(self, ttl_s: float, warm: Iterable[int]) -> None:
-        """A cache that holds ``warm`` for ``ttl_s`` seconds from the start, as everything later."""
+        """A cache that holds the keys ``warm`` at the start; every entry lives for ``ttl_s`` seconds."""
         self._ttl_s = ttl_s
         self._until = dict.fromkeys(warm, ttl_s)
         self._leaders: dict[int, SimulatedRequest] = {}
 
     def is_hit(self, request: SimulatedRequest, now: float) -> bool:
-        """Whether its answer is cached."""
+        """Whether the request's answer is cached."""
         key = request.key
         return key == ALWAYS or (key >= 0 and self._until.get(key, 0.0) > now)
 
     def follows(self, request: SimulatedRequest) -> bool:
-        """Have a request wait for an equal one in flight; False, if there is none: then it leads."""
+        """Make a request a follower of the one in flight with its key; False if it becomes the leader instead."""
         if request.key < 0:
             return False
         leader = self._leaders.setdefault(request.key, request)
@@ -37,7 +37,7 @@ class SimulatedCache:
         return True
 
     def finish(self, request: SimulatedRequest, status: Status, now: float) -> list[SimulatedRequest]:
-        """A request has left its pod; returns those that waited for its answer, or its failure."""
+        """A request has ended: cache its answer; returns its followers, which end as it did."""
         if self._leaders.get(request.key) is not request:
             return []
         del self._leaders[request.key]

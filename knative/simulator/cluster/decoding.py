@@ -1,11 +1,11 @@
-"""A predictor at work: continuous batching after a profile, in jumps from one change of the batch to the next.
+"""Continuous batching with the step times of a profile, simulated from one change of the batch to the next.
 
-As ``predictor/scheduler.py`` does it: each step lets waiting prompts in, oldest first, while slots and the prefill
-budget last, and generates one token for every running sequence. A step with prompts takes its prompts' tokens on
-top. Between two changes all steps are alike, so they are one event; a prompt that finds a free slot cuts the jump at
-the end of the step that runs.
+As in ``predictor/scheduler.py``, each step admits waiting prompts, oldest first, within the free slots and the
+prefill budget, and generates one token per running sequence. A step with prompts also takes their time. All steps
+between two changes of the batch take equally long, so they are one event, a jump. A prompt that arrives while a slot
+is free shortens the jump to the end of the current step.
 
-What it leaves out: the one step that a runner which runs ahead spends on a sequence that has just ended.
+Not simulated: the one step that a runner which launches ahead spends on a sequence that has just ended.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from knative.simulator.engine.events import Clock, EndCallback, SimulatedRequest
 from knative.simulator.engine.processors import Processor
 
 CONTEXT_BUCKET_TOKENS = 16
-"""Tokens of past per entry of the table of steps: finer than any profile was measured."""
+"""Context length per column of the step table, tokens: finer than any profile was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingModel:
-    """A profile made ready for many look-ups."""
+    """A profile as a table for fast look-ups."""
 
     slots: int
     prefill_tokens: int
     queue_tokens: int
     prefill_seconds_per_token: float
     prefill_step_seconds: float
-    """Of a step that reads prompts, beside their tokens."""
+    """What a step with prompts takes beside their tokens."""
     table: tuple[tuple[float, ...], ...]
     """[sequences][past // PAST_GRAIN] seconds of a step."""
 
     @classmethod
     def of(cls, profile: PredictorProfile, *, slots: int, queue_tokens: int) -> DecodingModel:
-        """From a profile.
+        """The table of a profile.
 
         Args:
             profile: of the pod's predictor.
@@ -61,7 +61,7 @@ class DecodingModel:
 
 
 class SimulatedDecoder:
-    """One pod's predictor."""
+    """The decoder of one predictor pod."""
 
     __slots__ = (
         "_clock",
@@ -82,14 +82,13 @@ class SimulatedDecoder:
     )
 
     def __init__(self, clock: Clock, processor: Processor, model: DecodingModel, on_end: EndCallback) -> None:
-        """An idle predictor.
+        """An idle decoder.
 
         Args:
-            clock: the simulation's, on which callers' patience ends. A jump foresees that only as far as it has its
-                processor to itself.
-            processor: what its steps take their time of.
-            model: what it can do.
-            on_end: is told each request's end, never from within :meth:`submit`.
+            clock: the simulation's, for the deadlines of requests. On shared cores a jump may end after a deadline.
+            processor: runs its steps.
+            model: its step times and limits.
+            on_end: called for each request that ends, never within :meth:`submit`.
         """
         self._clock = clock
         self._processor = processor
@@ -99,17 +98,17 @@ class SimulatedDecoder:
         self.waiting_tokens = 0
         self.busy_seconds = 0.0
         self.steps = 0
-        """Steps that are done."""
+        """Steps that have ended."""
         self._running: list[tuple[int, int, SimulatedRequest]] = []
-        """A heap by the step that ends each."""
+        """A heap by the step in which each ends."""
         self._running_order: deque[SimulatedRequest] = deque()
-        """The running in the order they were let in, some of them ended already."""
+        """Running requests in the order of admission; may contain requests that have ended."""
         self._context_tokens = 0
-        """Sum of the tokens in the slots."""
+        """Tokens in the K/V cache, over all running requests."""
         self._step = 0.0
-        """When the jump began, on the processor's clock; meaningless while idle."""
+        """Start of the jump on the processor's clock; not valid while idle."""
         self._first_step_end = 0.0
-        """On the same clock."""
+        """End of the jump's first step on the processor's clock."""
         self._step_seconds = 0.0
         self._jump_end_step = 0
         """The step after which the jump ends; 0 while idle."""
@@ -120,7 +119,7 @@ class SimulatedDecoder:
         return len(self._running)
 
     def submit(self, request: SimulatedRequest) -> bool:
-        """Take a request in; False if the queue has no room for it."""
+        """Put a request into the queue; False if the queue is full."""
         if self.waiting_tokens + request.reserved > self._model.queue_tokens:
             return False
         self.waiting_tokens += request.reserved
@@ -132,7 +131,7 @@ class SimulatedDecoder:
         return True
 
     def kill(self) -> list[SimulatedRequest]:
-        """The pod is gone; returns what was in it."""
+        """Stop, as the pod has died; returns the requests that it had."""
         lost = [*self.waiting, *(request for *_, request in self._running if request.status is None)]
         self.waiting.clear()
         self._running.clear()
@@ -141,7 +140,7 @@ class SimulatedDecoder:
         return lost
 
     def expire(self, now: float) -> None:
-        """Let go of those that waited too long for a slot."""
+        """End the requests whose deadline passed while they waited for a slot."""
         waiting = self.waiting
         while waiting and waiting[0].deadline <= now:
             request = waiting.popleft()
@@ -149,7 +148,7 @@ class SimulatedDecoder:
             self._on_end(request, Status.TIMEOUT)
 
     def _shorten_jump(self) -> None:
-        """End the jump with the step that runs now."""
+        """Shorten the jump to the end of the current step."""
         since = self._processor.now - self._first_step_end
         more = 0 if since < 0 else math.floor(since / self._step_seconds) + 1
         end = self.steps + 1 + more
@@ -164,7 +163,7 @@ class SimulatedDecoder:
         now = self._clock.now
         self.busy_seconds += self._processor.now - self._step
         running = self._running
-        # Slots first, callers after: who is told of an end may bring the next request at once.
+        # Free all slots before the first callback, since a callback may submit the next request.
         over: list[tuple[SimulatedRequest, Status]] = []
         while running and running[0][0] <= self.steps:
             request = heapq.heappop(running)[2]
@@ -187,7 +186,7 @@ class SimulatedDecoder:
         self._context_tokens -= request.prompt + request.new - (request.ends_at - self.steps)
 
     def _begin(self) -> None:
-        """Let prompts in and start the next jump, if there is anything to do."""
+        """Admit prompts and start the next jump, unless there is nothing to do."""
         prompt_tokens = self._admit_prefills()
         count = len(self._running)
         if not count:
@@ -196,7 +195,7 @@ class SimulatedDecoder:
         model, now = self._model, self._processor.now
         steps = self._running[0][0] - self.steps
         if self.waiting and count < model.slots:
-            steps = 1  # the prefill budget left some waiting
+            steps = 1  # the prefill budget did not suffice for all prompts
         row = model.table[count]
         mean_past = (self._context_tokens + (steps >> 1) * count) // (count * CONTEXT_BUCKET_TOKENS)
         self._step_seconds = seconds = row[mean_past] if mean_past < len(row) else row[-1]
@@ -212,7 +211,7 @@ class SimulatedDecoder:
         self._processor.call_at(now + first + (steps - 1) * seconds, self._jumped)
 
     def _admit_prefills(self) -> int:
-        """Move waiting prompts into slots; returns their tokens."""
+        """Move waiting prompts into free slots, within the prefill budget; returns their number of tokens."""
         model, running, waiting = self._model, self._running, self.waiting
         tokens = count = 0
         while waiting and len(running) < model.slots:

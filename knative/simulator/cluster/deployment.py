@@ -1,8 +1,8 @@
-"""From replicas to ready pods: slices, cold starts, drains, losses. What a Deployment and its nodes do, no more.
+"""A Deployment and its nodes: slices, cold starts, draining and failing pods.
 
-A new pod is scheduled, its image pulled, its process started; one that needs a slice waits for a free one first, the
-oldest first. Fewer replicas take pods away in Kubernetes' order: those that are not ready first, then the newest. A
-leaving pod finishes what it has, and its slice is free after Knative's drain.
+A new pod waits for a free slice, first come first served; then it is scheduled, its image is pulled and its process
+starts. Scaling down removes pods in Kubernetes' order: those that are not ready first, then the newest. A terminating
+pod finishes its requests, and its slice is free after the queue-proxy's drain.
 """
 
 from __future__ import annotations
@@ -18,65 +18,65 @@ from knative.simulator.engine.events import Clock
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """Seconds from a replica that is wanted to a pod that is ready."""
+    """Durations of a pod's start and end, seconds."""
 
     schedule_seconds: float = 1.0
-    """Scheduler, volumes, sandbox."""
+    """Scheduler, volumes and sandbox."""
     pull_seconds: float = 0.0
-    """Images; 0 where the node has them already."""
+    """Image pull; 0 where the node has the images."""
     start_seconds: float = 0.0
-    """The process, to its first successful probe."""
+    """From the start of the process to its first successful probe."""
     drain_seconds: float = 30.0
-    """How long a pod keeps its slice after its last request: the queue-proxy waits so long for stragglers."""
+    """How long a pod holds its slice after its last request: the queue-proxy's drain."""
 
     @property
     def total(self) -> float:
-        """From a free slice to ready."""
+        """Seconds from a free slice to ready."""
         return self.schedule_seconds + self.pull_seconds + self.start_seconds
 
 
 class SlicePool:
-    """What pods run on: MIG slices or whole GPUs, and the time that they are held."""
+    """The MIG slices or whole GPUs that pods run on, and how long pods hold them."""
 
     def __init__(self, clock: Clock, available: int | None) -> None:
-        """None taken.
+        """All slices are free.
 
         Args:
             clock: the simulation's.
-            available: how many there are; None: as many as asked for.
+            available: number of slices; None: no limit.
         """
         self._clock = clock
         self._available = available
         self.taken = 0
         self.seconds = 0.0
-        """Taken slices over time, up to the last change."""
+        """Slice-seconds held up to the last change."""
         self._changed = 0.0
-        self._wanted: deque[tuple[SimulatedPod, Callable[[SimulatedPod], None]]] = deque()
+        self._pending: deque[tuple[SimulatedPod, Callable[[SimulatedPod], None]]] = deque()
 
     def acquire(self, pod: SimulatedPod, started: Callable[[SimulatedPod], None]) -> None:
-        """Have ``started(pod)`` called once there is a slice for it, unless it is gone by then."""
+        """Call ``started(pod)`` as soon as there is a slice for it, unless the pod is gone by then."""
         pod.phase = Phase.PENDING
-        self._wanted.append((pod, started))
-        self._hand_out()
+        self._pending.append((pod, started))
+        self._assign()
 
     @property
     def free(self) -> bool:
-        """Whether a pod would get one now."""
-        return not self._wanted and (self._available is None or self.taken < self._available)
+        """Whether a pod would get a slice at once."""
+        return not self._pending and (self._available is None or self.taken < self._available)
 
     def release(self) -> None:
-        """A pod's slice is free again."""
+        """Free a pod's slice."""
         self._change(-1)
-        self._hand_out()
+        self._assign()
 
     def held_seconds(self) -> float:
-        """Seconds that slices were held until now."""
+        """Slice-seconds held up to now."""
         self._change(0)
         return self.seconds
 
-    def _hand_out(self) -> None:
-        while self._wanted and (self._available is None or self.taken < self._available):
-            pod, started = self._wanted.popleft()
+    def _assign(self) -> None:
+        while self._pending and (self._available is None or self.taken < self._available):
+            pod, started = self._pending.popleft()
             if pod.phase is Phase.PENDING:
                 self._change(1)
                 pod.phase = Phase.STARTING
@@ -90,21 +90,21 @@ class SlicePool:
 
 
 class Deployment:
-    """The pods of one revision."""
+    """The Deployment of one revision."""
 
     def __init__(
         self, clock: Clock, revision: Revision, slices: SlicePool, cold_start: ColdStart,
         make_pod: Callable[[], SimulatedPod], ready_changed: Callable[[], None],
     ) -> None:  # fmt: skip
-        """No pods.
+        """A Deployment without pods.
 
         Args:
             clock: the simulation's.
             revision: gets the pods that are ready.
-            slices: what the pods run on.
-            cold_start: how long a start takes.
+            slices: that the pods run on.
+            cold_start: durations of start and end.
             make_pod: a new pod.
-            ready_changed: called when a pod became ready, or died; not for what :meth:`scale` does.
+            ready_changed: called when a pod has become ready or died; not for changes by :meth:`scale`.
         """
         self._clock = clock
         self._revision = revision
@@ -113,23 +113,23 @@ class Deployment:
         self._make_pod = make_pod
         self._ready_changed = ready_changed
         self.pods: list[SimulatedPod] = []
-        """All that count as replicas: pending, starting, ready."""
+        """Pods that count as replicas: pending, starting or ready."""
         self._leaving: list[SimulatedPod] = []
 
     @property
     def leaving(self) -> int:
-        """Pods that finish what they have."""
+        """Number of terminating pods."""
         return len(self._leaving)
 
     def start_ready(self, replicas: int) -> None:
-        """Have so many pods ready at once, as a service has that ran before."""
+        """Create pods that are ready at once, as in a service that has been running."""
         for _ in range(replicas):
             pod = self._make_pod()
             self.pods.append(pod)
             self._slices.acquire(pod, self._become_ready if self._slices.free else self._start)
 
     def scale(self, replicas: int) -> None:
-        """Make or take away pods until there are so many."""
+        """Create or remove pods until there are ``replicas``."""
         while len(self.pods) < replicas:
             pod = self._make_pod()
             self.pods.append(pod)
@@ -137,10 +137,10 @@ class Deployment:
         if len(self.pods) > replicas:
             order = sorted(self.pods, key=_keeps_rank, reverse=True)
             for pod in order[: len(self.pods) - replicas]:
-                self._take_away(pod)
+                self._remove(pod)
 
     def kill_oldest_pod(self) -> None:
-        """The oldest ready pod dies, and with it all that was in it; the Deployment makes another one."""
+        """Let the oldest ready pod die with all its requests; the Deployment replaces it."""
         pod = next((p for p in self._revision.ready if isinstance(p, PredictorPod)), None)
         if pod is None:
             return
@@ -154,7 +154,7 @@ class Deployment:
         self._ready_changed()
 
     def sweep(self) -> None:
-        """Look after the pods that leave; due now and then."""
+        """Begin the drain of terminating pods that have no more requests. Called every second."""
         for pod in [p for p in self._leaving if not p.in_use and not p.queue]:
             self._leaving.remove(pod)
             self._clock.call_at(self._clock.now + self._cold_start.drain_seconds, self._gone, pod)
@@ -167,7 +167,7 @@ class Deployment:
             self._revision.add(pod)
             self._ready_changed()
 
-    def _take_away(self, pod: SimulatedPod) -> None:
+    def _remove(self, pod: SimulatedPod) -> None:
         self.pods.remove(pod)
         if pod.phase is Phase.READY:
             self._revision.remove(pod)
@@ -185,5 +185,5 @@ class Deployment:
 
 
 def _keeps_rank(pod: SimulatedPod) -> tuple[bool, bool, float]:
-    """Lowest for what Kubernetes keeps longest: ready before starting before pending, each the oldest first."""
+    """Sort key, lowest for the pods that are kept longest: ready, starting, pending; oldest first within each."""
     return (pod.phase is not Phase.READY, pod.phase is Phase.PENDING, pod.created)

@@ -1,4 +1,4 @@
-"""A pod as Knative sees it: requests in it, the queue-proxy's queue, and the container behind.
+"""Pods: the queue of the queue-proxy, and the container behind it.
 
 The predictor's container has an event loop, which parses requests and sends answers, and a thread that decodes
 (:mod:`knative.simulator.cluster.decoding`). The transformer's container has one event loop, and calls the predictor
@@ -20,19 +20,19 @@ from knative.simulator.engine.processors import Processor
 
 
 class Phase(Enum):
-    """Where a pod is in its life."""
+    """Lifecycle phase of a pod."""
 
     PENDING = "pending"
-    """No slice is free for it."""
+    """It waits for a free slice."""
     STARTING = "starting"
     READY = "ready"
     TERMINATING = "terminating"
-    """Takes nothing new, finishes what it has."""
+    """It takes no new requests, and finishes those that it has."""
     GONE = "gone"
 
 
 class SimulatedPod(ABC):
-    """What both services' pods have in common."""
+    """A pod of either service."""
 
     def __init__(self, created: float) -> None:
         self.created = created
@@ -40,15 +40,15 @@ class SimulatedPod(ABC):
         self.in_use = 0
         """Requests in the container."""
         self.queue: deque[SimulatedRequest] = deque()
-        """The queue-proxy's, behind its breaker."""
+        """Requests that wait in the queue-proxy."""
 
     @abstractmethod
     def accept(self, request: SimulatedRequest) -> None:
-        """Begin to work on a request."""
+        """Pass a request to the container."""
 
     @abstractmethod
     def expire(self, now: float) -> None:
-        """End what waits in the container and is past its deadline."""
+        """End requests that wait in the container and whose deadline has passed."""
 
     @property
     def waiting_inside(self) -> int:
@@ -57,15 +57,15 @@ class SimulatedPod(ABC):
 
 
 LeaveCallback = Callable[["SimulatedPod", SimulatedRequest, Status], None]
-"""Told of each request that leaves a pod's container."""
+"""Called for each request that leaves a pod's container."""
 ThreadFactory = Callable[[], Processor]
-"""Makes the processor of a new thread."""
+"""Creates the processor of a new thread."""
 Completion = tuple[SimulatedRequest, Status]
-"""What an event loop carries from one place to the next."""
+"""A request and its result so far, as the argument of a task."""
 
 
 class PredictorPod(SimulatedPod):
-    """A pod that decodes."""
+    """A predictor pod."""
 
     def __init__(
         self,
@@ -80,25 +80,25 @@ class PredictorPod(SimulatedPod):
         Args:
             clock: the simulation's.
             threads: for its event loop and its decoder.
-            model: what its decoder can do.
-            request_overhead_seconds: of its event loop per request, half of them on the way in.
-            on_leave: is told of requests that leave.
+            model: of its decoder.
+            request_overhead_seconds: CPU time of its event loop per request, half before and half after decoding.
+            on_leave: called for each request that leaves.
         """
         super().__init__(clock.now)
         self._loop = threads().event_loop()
-        self._way_seconds = request_overhead_seconds / 2
+        self._one_way_seconds = request_overhead_seconds / 2
         self._on_leave = on_leave
         self.decoder = SimulatedDecoder(clock, threads(), model, self._answer)
 
     def accept(self, request: SimulatedRequest) -> None:
         request.backend = self
-        self._loop.submit(self._way_seconds, self._submit, (request, Status.OK))
+        self._loop.submit(self._one_way_seconds, self._submit, (request, Status.OK))
 
     def expire(self, now: float) -> None:
         self.decoder.expire(now)
 
     def kill(self) -> list[SimulatedRequest]:
-        """The pod dies; returns what was in its container."""
+        """Stop, as the pod has died; returns the requests in its container."""
         return [*(request for request, _ in self._loop.cancel_all()), *self.decoder.kill()]
 
     @property
@@ -110,7 +110,7 @@ class PredictorPod(SimulatedPod):
             self._answer(completion[0], Status.TOO_MANY)
 
     def _answer(self, request: SimulatedRequest, status: Status) -> None:
-        self._loop.submit(self._way_seconds, self._answered, (request, status))
+        self._loop.submit(self._one_way_seconds, self._answered, (request, status))
 
     def _answered(self, completion: Completion) -> None:
         self._on_leave(self, *completion)
@@ -118,26 +118,26 @@ class PredictorPod(SimulatedPod):
 
 @dataclass(frozen=True, slots=True)
 class TransformerModel:
-    """One transformer pod.
+    """CPU times and limits of a transformer pod.
 
     Its times were measured on a core of an AMD EPYC (docs/benchmarks/README.md); ``make bench-transformer`` measures
     your own.
     """
 
     hit_seconds: float = 0.00015
-    """CPU time of a request that ends in the cache. The event loop does nothing else meanwhile."""
+    """CPU time of a cache hit, on the event loop."""
     miss_seconds: float = 0.0028
-    """CPU time of one that goes on to the predictor, half of it before and half after the predictor's answer."""
+    """CPU time of a cache miss, half of it before and half after the predictor's answer."""
     max_connections: int = 128
-    """Requests to the predictor at a time, as ``YIWEN_MAX_CONNECTIONS``."""
+    """Concurrent requests to the predictor, as ``YIWEN_MAX_CONNECTIONS``."""
     pool_timeout_s: float = 5.0
-    """Seconds a request waits for one of them before 429, as ``YIWEN_POOL_TIMEOUT_S``."""
+    """Seconds that a request waits for a connection before it gets 429, as ``YIWEN_POOL_TIMEOUT_S``."""
     start_seconds: float = 3.0
-    """Start of the process to ready."""
+    """Seconds from the start of the process to ready."""
 
 
 class TransformerPod(SimulatedPod):
-    """A pod that looks up, encodes and asks."""
+    """A transformer pod."""
 
     def __init__(
         self, clock: Clock, processor: Processor, model: TransformerModel, cache: SimulatedCache,
@@ -148,10 +148,10 @@ class TransformerPod(SimulatedPod):
         Args:
             clock: the simulation's.
             processor: of its event loop.
-            model: what it costs.
+            model: its CPU times and limits.
             cache: shared by all pods.
-            ask: has the predictor answer a request; the answer comes as :meth:`answered`.
-            on_leave: is told of requests that leave.
+            ask: sends a request to the predictor; the answer comes by :meth:`answered`.
+            on_leave: called for each request that leaves.
         """
         super().__init__(clock.now)
         self._clock = clock
@@ -163,7 +163,7 @@ class TransformerPod(SimulatedPod):
         self._asking = 0
         self._asks_next = False
         self._pool: deque[tuple[float, SimulatedRequest]] = deque()
-        """Requests that wait for a connection, and when they give up."""
+        """Requests that wait for a connection, with the time at which each gives up."""
 
     def accept(self, request: SimulatedRequest) -> None:
         request.front = self
@@ -173,14 +173,14 @@ class TransformerPod(SimulatedPod):
             self._loop.submit(self._model.miss_seconds / 2, self._miss, request)
 
     def answered(self, request: SimulatedRequest, status: Status) -> None:
-        """The predictor is done with a request of this pod."""
+        """The predictor has answered a request of this pod."""
         self._asking -= 1
         self._loop.submit(self._model.miss_seconds / 2, self._answer, (request, status))
         if not self._asks_next:
             self._ask_next()
 
     def end(self, request: SimulatedRequest, status: Status) -> None:
-        """A request that is in this pod has ended."""
+        """End a request of this pod."""
         self._on_leave(self, request, status)
 
     def expire(self, now: float) -> None:
@@ -203,7 +203,7 @@ class TransformerPod(SimulatedPod):
         if request.deadline <= now:
             self.end(request, Status.TIMEOUT)
         elif self._cache.follows(request):
-            pass  # it ends with the one that leads
+            pass  # it ends with its leader
         elif self._asking >= self._model.max_connections:
             self._pool.append((min(now + self._model.pool_timeout_s, request.deadline), request))
         else:
@@ -211,7 +211,7 @@ class TransformerPod(SimulatedPod):
             self._ask(request)
 
     def _ask_next(self) -> None:
-        """Give free connections to those that wait. A refusal comes back before the question has returned."""
+        """Give free connections to waiting requests. A refusal arrives within the call of ``ask``."""
         self._asks_next = True
         self.expire(self._clock.now)
         while self._pool and self._asking < self._model.max_connections:

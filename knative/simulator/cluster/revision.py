@@ -1,11 +1,11 @@
-"""The way of requests to a revision's pods: through the activator, or straight to the queue-proxies.
+"""The data path of a revision: from the ingress to its pods, through the activator or directly.
 
-Numbers and rules are Knative's (``docs/autoscaling.md``): a pod takes ``containerConcurrency`` requests. Behind an
-activator up to 10,000 more wait; straight to the pods, a queue-proxy holds ten times its concurrency. Beyond
-that the answer is 503. The activator chooses the better of two random pods without a limit, the first with room up to
-3, and goes round otherwise; the ingress goes round.
+The rules are Knative's (``docs/autoscaling.md``). A pod takes ``containerConcurrency`` requests. Up to 10,000 more
+wait in the activator; without it, a queue-proxy holds ten times its concurrency. Beyond that the answer is 503. The
+activator balances by ``containerConcurrency``: 0, the less loaded of two random pods; up to 3, the first pod with
+free capacity; above, round robin. The ingress balances round robin.
 
-What it leaves out: several activators are one here, as if each knew what the others send.
+Simplification: all activators are one, which knows the load of every pod.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from knative.simulator.engine.events import Clock, EndCallback, SimulatedRequest
 ACTIVATOR_QUEUE = 10_000
 QUEUE_PROXY_FACTOR = 10
 FIRST_AVAILABLE_UP_TO = 3
-"""containerConcurrency up to which the activator takes the first pod with room."""
+"""Largest containerConcurrency for which the activator takes the first pod with free capacity."""
 NO_LIMIT = 1 << 40
 
 
 class Revision:
-    """One revision's data path."""
+    """The data path of one revision."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class Revision:
 
         Args:
             clock: the simulation's.
-            container_concurrency: requests a pod takes at a time; 0: any number.
-            rng: draws two pods.
-            on_end: is told each request's end.
+            container_concurrency: most concurrent requests of a pod; 0: no limit.
+            rng: for the choice of two pods.
+            on_end: called for each request that ends.
         """
         self._clock = clock
         self._unlimited = container_concurrency == 0
@@ -50,24 +50,24 @@ class Revision:
         self._on_end = on_end
         self.ready: list[SimulatedPod] = []
         self.activator_in_path = True
-        """Whether the activator is in the path."""
+        """Whether requests go through the activator."""
         self.waiting: deque[SimulatedRequest] = deque()
-        """In the activator, for a pod with room."""
+        """Requests in the activator, which wait for free capacity."""
         self.in_flight = 0
-        """Requests anywhere between the ingress and the answer."""
+        """Requests between the ingress and their answer."""
         self.on_first_request: Callable[[Stat], None] = lambda stat: None
-        """Called when a request comes to a revision without any, as an activator tells the autoscaler."""
+        """Called for the first request of an idle revision without pods; the activator reports it at once."""
         self._first = False
         self._turn = 0
         self._free_capacity = 0
-        """Requests that the ready pods could take now."""
+        """Requests that the ready pods can take now."""
         self._reported = 0.0
         self._integral = 0.0
-        """Of the requests in flight over time, less in_flight times now."""
+        """Integral of the requests in flight over time, less ``in_flight`` times the current time."""
         self._arrivals = 0
 
     def arrive(self, request: SimulatedRequest) -> None:
-        """A request comes."""
+        """A request arrives."""
         now = self._clock.now
         if not self.in_flight and not self.ready:
             self._first = True
@@ -81,7 +81,7 @@ class Revision:
             self._enter_queue_proxy(request)
 
     def leave(self, pod: SimulatedPod, request: SimulatedRequest, status: Status) -> None:
-        """A pod's container is done with a request."""
+        """A request leaves a pod's container."""
         pod.in_use -= 1
         if pod.phase is Phase.READY:
             self._free_capacity += 1
@@ -89,26 +89,26 @@ class Revision:
         self._refill(pod)
 
     def add(self, pod: SimulatedPod) -> None:
-        """A pod became ready."""
+        """Add a pod that has become ready."""
         pod.phase = Phase.READY
         self.ready.append(pod)
         self._free_capacity += self._limit - pod.in_use
         self._refill(pod)
 
     def remove(self, pod: SimulatedPod) -> None:
-        """A ready pod takes nothing new any more."""
+        """Send no more requests to a ready pod."""
         self.ready.remove(pod)
         self._free_capacity -= self._limit - pod.in_use
 
     def fail(self, pod: SimulatedPod, inside: Sequence[SimulatedRequest]) -> None:
-        """A pod died: what was inside it and in its queue gets 503."""
+        """A pod has died: the requests in its container and in its queue get 503."""
         for request in (*inside, *pod.queue):
             self._end(request, Status.UNAVAILABLE)
         pod.queue.clear()
         pod.in_use = 0
 
     def expire(self) -> None:
-        """End what waits in vain. Everyone waits equally long, so the oldest are looked at first."""
+        """End waiting requests whose deadline has passed. All have the same timeout, so the oldest come first."""
         now = self._clock.now
         _expire(self.waiting, now, self._end)
         for pod in self.ready:
@@ -116,7 +116,7 @@ class Revision:
             pod.expire(now)
 
     def report(self) -> Stat:
-        """Load since the last report, of all sources together."""
+        """Load since the last report, of activator and pods together."""
         now = self._clock.now
         seconds = now - self._reported
         concurrency = (self._integral + self.in_flight * now) / seconds if seconds > 0 else 0.0
@@ -129,7 +129,7 @@ class Revision:
 
     @property
     def queued(self) -> int:
-        """Requests that wait, wherever."""
+        """Requests that wait in the activator, in queue-proxies or in containers."""
         return len(self.waiting) + sum(len(pod.queue) + pod.waiting_inside for pod in self.ready)
 
     def _end(self, request: SimulatedRequest, status: Status) -> None:
@@ -149,7 +149,7 @@ class Revision:
             self.waiting.append(request)
 
     def _pick_pod(self) -> SimulatedPod:
-        """The activator's choice; there is a pod with room."""
+        """The activator's choice among pods with free capacity; there must be one."""
         ready = self.ready
         if self._unlimited:
             if len(ready) == 1:
@@ -163,7 +163,7 @@ class Revision:
         return self._round_robin(with_capacity=True)
 
     def _round_robin(self, *, with_capacity: bool) -> SimulatedPod:
-        """Go round; with ``room``, among the pods that have some."""
+        """The next pod round robin; with ``with_capacity``, among those with free capacity."""
         ready = self.ready
         while True:
             self._turn = (self._turn + 1) % len(ready)
@@ -186,7 +186,7 @@ class Revision:
         pod.accept(request)
 
     def _refill(self, pod: SimulatedPod) -> None:
-        """Give a pod with room what waits for it."""
+        """Send waiting requests to a pod, up to its free capacity."""
         now = self._clock.now
         while pod.in_use < self._limit and pod.phase in (Phase.READY, Phase.TERMINATING):
             if pod.queue:

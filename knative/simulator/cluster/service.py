@@ -1,4 +1,4 @@
-"""A service under Knative: its revision, its pods, and the autoscaler that drives them."""
+"""A Knative Service: its revision, its Deployment, and the autoscaler that scales it."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from knative.simulator.cluster.revision import Revision
 from knative.simulator.engine.events import Clock, EndCallback
 
 TICK_REPORTS = 2
-"""Reports per decision of the autoscaler."""
+"""Reports per tick of the autoscaler."""
 
 
 class SimulatedService:
     """One Knative Service with one revision.
 
-    All pods' and the activator's loads go to the autoscaler as one report each second, exact where Knative samples
-    pods. What Knative would reconcile again between two ticks waits for the next one.
+    The load of activator and pods goes to the autoscaler in one report per second, exact where Knative samples pods.
+    Reconciliations that Knative would make between two ticks happen at the next tick.
     """
 
     def __init__(
         self, clock: Clock, scaling: RevisionScaling, config: AutoscalerConfig, *, slices: SlicePool,
         cold_start: ColdStart, rng: Random, make_pod: Callable[[], SimulatedPod], on_end: EndCallback,
     ) -> None:  # fmt: skip
-        """A service without pods; :meth:`start` makes the first ones.
+        """A service without pods; :meth:`start` creates the first ones.
 
         Args:
             clock: the simulation's.
-            scaling: how the revision scales.
-            config: the cluster's autoscaler.
-            slices: what its pods run on.
-            cold_start: how long a pod takes to start.
-            rng: for the load balancing.
+            scaling: the revision's settings.
+            config: the cluster's autoscaler settings.
+            slices: that its pods run on.
+            cold_start: durations of a pod's start and end.
+            rng: for load balancing.
             make_pod: a new pod, that is ready when the cluster says so.
-            on_end: is told of each request's end.
+            on_end: called for each request that ends.
         """
         self._clock = clock
         self.revision = Revision(clock, scaling.container_concurrency, rng, on_end)
         self.deployment = Deployment(clock, self.revision, slices, cold_start, make_pod, self._reconcile)
         self._scaling = scaling
         self._reports = 0
-        # An autoscaler that ran before is not panicking, as a new one over several pods would be.
+        # With ready pods a new autoscaler would start in panic mode; this service has been running before.
         self.kpa = KPA(config, scaling, now=clock.now)
         self.decision: Decision | None = None
         self.revision.on_first_request = self._first_request
 
     def start(self, initial_pods: int | None) -> None:
-        """Have the first pods ready, and the autoscaler at work.
+        """Create the first pods, ready at once, and start the autoscaler.
 
         Args:
             initial_pods: how many; None: the fewest that the revision starts with.
@@ -60,7 +60,7 @@ class SimulatedService:
         fewest = max(self._scaling.min_scale, self._scaling.initial_scale)
         self.kpa.replicas = fewest if initial_pods is None else initial_pods
         self.deployment.start_ready(self.kpa.replicas)
-        if not self.kpa.replicas:  # an autoscaler that went to zero has seen that nobody asks
+        if not self.kpa.replicas:  # as after scaling to zero: the last report was empty
             self.kpa.observe(self._clock.now, Stat())
             self.kpa.tick(self._clock.now, ready=0)
         self._apply(self.kpa.reconcile(self._clock.now, self.ready))
@@ -73,7 +73,7 @@ class SimulatedService:
 
     @property
     def replicas(self) -> int:
-        """Pods that the autoscaler wants."""
+        """Replicas that the autoscaler asks for."""
         return self.kpa.replicas
 
     @property

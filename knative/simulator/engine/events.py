@@ -1,4 +1,4 @@
-"""Time in the simulator: a heap of what happens next, and the request that travels through it."""
+"""The simulation's clock with its event queue, and the request that passes through the simulated cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Status(IntEnum):
-    """How a request ended: the HTTP status its caller saw."""
+    """Result of a request: the HTTP status that its caller gets."""
 
     HIT = 0
     """200, from the cache."""
@@ -29,7 +29,7 @@ SERVED = (Status.HIT, Status.OK, Status.SHARED)
 
 
 class Clock:
-    """What happens next. Events of one time happen in the order they were made."""
+    """Simulated time and the queue of future events. Events of equal times run in the order of their creation."""
 
     __slots__ = ("_heap", "_number", "now")
 
@@ -38,27 +38,27 @@ class Clock:
         self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._number = 0
 
-    def call_at(self, time: float, what: Callable[[Any], None], argument: object = None) -> None:
-        """Have ``what(argument)`` happen at ``time``, which must not be past."""
+    def call_at(self, time: float, callback: Callable[[Any], None], argument: object = None) -> None:
+        """Call ``callback(argument)`` at ``time``, which must not be in the past."""
         self._number += 1
-        heapq.heappush(self._heap, (time, self._number, what, argument))
+        heapq.heappush(self._heap, (time, self._number, callback, argument))
 
     @property
     def next_time(self) -> float:
-        """When the next event happens; infinity if there is none."""
+        """Time of the next event; infinity if there is none."""
         return self._heap[0][0] if self._heap else float("inf")
 
     def run_until(self, end: float) -> None:
-        """Let everything before ``end`` happen, and what is due at it."""
+        """Run all events up to and including ``end``, and set the clock to it."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end:
-            self.now, _, what, argument = pop(heap)
-            what(argument)
+            self.now, _, callback, argument = pop(heap)
+            callback(argument)
         self.now = end
 
 
 class SimulatedRequest:
-    """One request under way."""
+    """A request and its state in the simulation."""
 
     __slots__ = (
         "arrived",
@@ -82,7 +82,7 @@ class SimulatedRequest:
         """In the workload."""
         self.arrived = arrived
         self.deadline = deadline
-        """Seconds from the start after which nobody waits any more."""
+        """Time, in seconds from the start, at which its caller gives up."""
         self.prompt = prompt
         self.new = new
         """Tokens of its answer."""
@@ -90,15 +90,15 @@ class SimulatedRequest:
         """Tokens counted at admission."""
         self.key = key
         self.ends_at = 0
-        """The pod's step that generates its last token."""
+        """Number of the decode step that generates its last token."""
         self.status: Status | None = None
-        """Set once it has ended."""
+        """None until it has ended."""
         self.front: Any = None
-        """The transformer's pod that holds it."""
+        """The transformer pod that handles it."""
         self.backend: Any = None
-        """The predictor's pod that holds it."""
+        """The predictor pod that handles it."""
         self.followers: list[SimulatedRequest] | None = None
-        """Equal requests that wait for its answer."""
+        """Requests with the same key that wait for its answer."""
 
 
 EndCallback = Callable[[SimulatedRequest, Status], None]

@@ -1,7 +1,7 @@
-"""When requests come: generated from a line such as ``step:from=200,to=1500,at=60,seconds=300``.
+"""Generates arrival times from a specification such as ``step:from=200,to=1500,at=60,seconds=300``.
 
-Every process is Poisson with a rate that changes over time, but ``steady``, whose requests are evenly spaced. Rates
-are requests per second, times seconds from the start.
+All kinds are Poisson processes with a rate that changes over time, except ``steady``, whose requests are evenly
+spaced. Rates are in requests per second, times in seconds from the start.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy.typing as npt
 from knative.simulator.errors import SimulationError
 from knative.simulator.load.trace import Trace, check_seconds
 
-MOST_BURSTS = 1_000_000
-MOST_REQUESTS = 20_000_000
-"""More would fill the memory of the machine that simulates."""
+MAX_BURSTS = 1_000_000
+MAX_REQUESTS = 20_000_000
+"""Limit for the memory of the simulation."""
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateSegment:
-    """A time with one rate."""
+    """An interval with a constant rate."""
 
     start: float
     end: float
@@ -36,14 +36,14 @@ Parameters = Mapping[str, float]
 
 
 def generate_arrivals(spec: str, seed: int) -> Trace:
-    """Draw a trace.
+    """Generate a trace.
 
     Args:
         spec: kind and parameters, e.g. ``poisson:rate=200,seconds=60``; see :data:`KINDS`.
         seed: the same seed gives the same trace.
 
     Raises:
-        SimulationError: the line cannot be read, or names impossible numbers.
+        SimulationError: the specification is not valid.
     """
     kind, given = _parse(spec)
     names, segments_of = KINDS[kind]
@@ -51,9 +51,9 @@ def generate_arrivals(spec: str, seed: int) -> Trace:
     check_seconds(parameters["seconds"], kind)
     segments = segments_of(parameters)
     expected = sum((s.end - s.start) * s.rate for s in segments)
-    if expected > MOST_REQUESTS:
+    if expected > MAX_REQUESTS:
         raise SimulationError(
-            f"{kind} comes to {expected:,.0f} requests, {MOST_REQUESTS:,} are the most: lower the rate or the seconds"
+            f"{kind} comes to {expected:,.0f} requests, {MAX_REQUESTS:,} are the most: lower the rate or the seconds"
         )
     rng = np.random.default_rng([seed, 1])
     times = _evenly(segments) if kind == "steady" else _poisson(segments, rng)
@@ -76,8 +76,8 @@ def _bursts(p: Parameters) -> list[RateSegment]:
         raise SimulationError(
             "bursts: for must be above 0 and below every, or there is no time between bursts"
         )
-    if p["seconds"] / every > MOST_BURSTS:
-        raise SimulationError(f"bursts: {MOST_BURSTS:,} bursts are the most: raise every, or lower seconds")
+    if p["seconds"] / every > MAX_BURSTS:
+        raise SimulationError(f"bursts: {MAX_BURSTS:,} bursts are the most: raise every, or lower seconds")
     segments, start = [], 0.0
     for number in range(1, math.ceil(p["seconds"] / every)):
         begin = number * every
@@ -104,7 +104,7 @@ KINDS: Mapping[str, tuple[Mapping[str, float | None], Callable[[Parameters], lis
     "bursts": ({"rate": None, "burst": None, "every": None, "for": None, "seconds": None}, _bursts),
     "diurnal": ({"low": None, "high": None, "period": DAY_S, "seconds": DAY_S}, _diurnal),
 }
-"""By kind: its parameters with their defaults (None: must be given), and what makes segments of them."""
+"""By kind: its parameters with their defaults (None: required), and the function that makes segments of them."""
 
 
 def is_spec(text: str) -> bool:

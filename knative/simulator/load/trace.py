@@ -1,8 +1,8 @@
-"""A trace: when requests come, and what is known of each. Generated (``arrivals``) or read from an access log here.
+"""Traces: arrival times of requests, and what is known about each. This module reads them from access logs.
 
 A log is CSV with a header, or Parquet if pyarrow is installed. Columns: ``time`` (seconds, or ISO 8601), and, if
 known, ``chars`` (of the text), ``prompt_tokens``, ``new_tokens`` and ``key`` (equal for equal texts, e.g. a digest).
-Times must not go backwards; the first becomes 0. A gap is just a time without requests: Knative may go to zero in it.
+Times must not decrease; the first becomes 0. In a gap there are no requests, and Knative may scale to zero.
 Whole numbers may be written as 12 or 12.0, as pandas does where a column has gaps elsewhere.
 """
 
@@ -22,12 +22,12 @@ from knative.simulator.errors import SimulationError
 
 NUMBERS = ("chars", "prompt_tokens", "new_tokens")
 COLUMNS = ("time", *NUMBERS, "key")
-MOST_SECONDS = 31 * 86_400.0
-"""Longest trace: a second costs some 80 microseconds even if nobody asks."""
+MAX_SECONDS = 31 * 86_400.0
+"""Longest trace: a simulated second takes some 80 microseconds even without requests."""
 LATEST_TIME = 1e11
-"""In seconds since 1970 that is the year 5138; in milliseconds it is 1973."""
+"""The year 5138 in seconds since 1970, the year 1973 in milliseconds."""
 LARGEST_NUMBER = 1_000_000_000
-"""Of characters or tokens."""
+"""Most characters or tokens of a request."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -35,11 +35,11 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """Requests in the order they come. All arrays have one length, N; None where nothing is known."""
+    """Requests in the order of arrival. All arrays have the length N; None where nothing is known."""
 
     times: Floats  # [N] seconds from the start, rising
     seconds: float
-    """Length of the trace: arrivals end here."""
+    """Duration of the trace; arrivals end here."""
     chars: Integers | None = None  # [N] characters of the text
     prompt_tokens: Integers | None = None  # [N]
     new_tokens: Integers | None = None  # [N] the stop token included
@@ -53,7 +53,7 @@ def read_trace(path: Path) -> Trace:
     """Read an access log.
 
     Raises:
-        SimulationError: it cannot be read, or breaks a rule; the message names the line.
+        SimulationError: it cannot be read, or is not valid; the message names the line.
     """
     if not path.exists():
         raise SimulationError(
@@ -92,11 +92,11 @@ def check_seconds(seconds: float, place: str) -> None:
         place: where it is from, for messages.
 
     Raises:
-        SimulationError: it is longer than :data:`MOST_SECONDS`.
+        SimulationError: it is longer than :data:`MAX_SECONDS`.
     """
-    if seconds > MOST_SECONDS:
+    if seconds > MAX_SECONDS:
         raise SimulationError(
-            f"{place}: the trace lasts {seconds:,.0f} seconds, {MOST_SECONDS:,.0f} (31 days) are the most: are these "
+            f"{place}: the trace lasts {seconds:,.0f} seconds, {MAX_SECONDS:,.0f} (31 days) are the most: are these "
             "milliseconds? Give seconds, or a shorter time"
         )
 
@@ -174,7 +174,7 @@ def _seconds(value: object, line: int, path: Path) -> float:
 
 
 def _since_epoch(snapshot: datetime) -> float:
-    """A time without a zone is taken for UTC: the result must not depend on the machine's own zone."""
+    """Seconds since 1970. A time without a zone is UTC: the result must not depend on the machine's zone."""
     return (snapshot if snapshot.tzinfo else snapshot.replace(tzinfo=timezone.utc)).timestamp()
 
 

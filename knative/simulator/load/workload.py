@@ -1,7 +1,7 @@
-"""What each request asks for: lengths in tokens, which texts are equal, and what a cache would answer.
+"""The workload of a simulation: token counts, cache keys and canary draws of all requests.
 
-Everything that chance decides is drawn here, before time begins; the simulation itself draws only a pod of two
-where Knative does.
+All random numbers are drawn here, before the simulation begins, except the choice of two pods, which Knative makes at
+random as well.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from knative.simulator.load.trace import Floats, Integers, Trace
 Booleans = npt.NDArray[np.bool_]
 
 
-MOST_CHARS = 1_000_000
-"""Of a text, on average."""
+MAX_CHARS = 1_000_000
+"""Largest mean length of a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Lengths of texts that the trace does not tell. The defaults are assumptions; take your own from a log."""
+    """Lengths of texts where the trace has none. The defaults are assumptions; take your own from a log."""
 
     chars: float = 60.0
     """Mean characters of a text, e.g. of a product's title."""
@@ -32,17 +32,17 @@ class Traffic:
     """Standard deviation of the characters over their mean; lengths are log-normal."""
     prompt_tokens_per_char: float = 0.3
     template_tokens: int = 8
-    """Tokens of the prompt beside the text."""
+    """Tokens of the prompt template, without the text."""
     new_tokens_per_char: float = 0.35
     """Tokens of the answer per character of the text, without the stop token."""
     budget: float = 2.0
     """Tokens that a request reserves at admission per token of its answer."""
 
     def __post_init__(self) -> None:
-        """Refuse lengths that cannot be (SimulationError)."""
+        """Check the numbers (SimulationError)."""
         rules = (
             (self.chars >= 1, "chars must be at least 1"),
-            (self.chars <= MOST_CHARS, f"chars must be at most {MOST_CHARS:,}"),
+            (self.chars <= MAX_CHARS, f"chars must be at most {MAX_CHARS:,}"),
             (0 <= self.spread <= 3, "spread must be from 0 to 3"),
             (self.prompt_tokens_per_char > 0, "prompt_tokens_per_char must be above 0"),
             (self.template_tokens >= 0, "template_tokens must not be negative"),
@@ -56,7 +56,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class CacheModel:
-    """What the transformer's cache knows. The same for all replicas, as with Redis."""
+    """Behavior of the transformers' cache, which all replicas share, as with Redis."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("none", "rate", "zipf", "keys")
 
@@ -66,16 +66,16 @@ class CacheModel:
     rate: float = 0.0
     """Share of hits."""
     texts: int = 100_000
-    """Different texts."""
+    """Number of distinct texts."""
     exponent: float = 1.0
     """Text number k comes with weight 1 / k ** exponent."""
     ttl_s: float = 7 * 86_400.0
-    """Seconds an answer stays, as ``YIWEN_REDIS_TTL_S``."""
+    """Lifetime of an entry in seconds, as ``YIWEN_REDIS_TTL_S``."""
     warm: float = 0.0
-    """Share of the requests' texts that are cached at the start, the most frequent first."""
+    """Share of the requests whose text is cached at the start, the most frequent texts first."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no cache (SimulationError)."""
+        """Check the numbers (SimulationError)."""
         rules = (
             (self.kind in self.KINDS, f"kind must be one of {', '.join(self.KINDS)}"),
             (0 <= self.rate <= 1, "rate must be from 0 to 1"),
@@ -91,17 +91,17 @@ class CacheModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """A trace with nothing left open. All arrays have one length, N."""
+    """A trace with all lengths, keys and draws. All arrays have the length N."""
 
     times: Floats  # [N] seconds, rising
     seconds: float
     chars: Integers  # [N]
     prompt_tokens: Integers  # [N]
     new_tokens: Integers  # [N] the stop token included
-    reserved_tokens: Integers  # [N] counted at admission
-    keys: Integers  # [N] text, -1 where none is known; a rate's hits are -2
-    draws: Floats  # [N] uniform in [0, 1): which canary
-    too_long: Booleans  # [N] prompt and answer exceed the shortest slot: refused at once
+    reserved_tokens: Integers  # [N] reserved at admission
+    keys: Integers  # [N] text; -1: unknown; -2: a hit of a hit rate
+    draws: Floats  # [N] uniform in [0, 1), for the choice of the revision
+    too_long: Booleans  # [N] prompt and answer exceed the shortest slot: 413
 
     def __len__(self) -> int:
         return len(self.times)
@@ -110,17 +110,17 @@ class Workload:
 def draw_workload(
     trace: Trace, traffic: Traffic, cache: CacheModel, *, max_sequence_tokens: int, seed: int
 ) -> Workload:
-    """Draw what the trace leaves open.
+    """Draw what the trace does not contain.
 
     Args:
         trace: arrivals.
-        traffic: lengths.
-        cache: which requests are alike.
+        traffic: distribution of lengths.
+        cache: distribution of texts.
         max_sequence_tokens: longest prompt and answer together; longer ones are too long.
         seed: equal seeds give equal workloads, whatever else the scenario says.
 
     Raises:
-        SimulationError: the cache goes by the trace's keys and the trace has none.
+        SimulationError: the cache needs keys, and the trace has none.
     """
     chars, prompt, new = _lengths(trace, traffic, seed)
     too_long = prompt + new > max_sequence_tokens
@@ -132,7 +132,7 @@ def draw_workload(
 
 
 def warm_keys(workload: Workload, cache: CacheModel) -> Integers:
-    """Texts that are cached at the start: the most frequent, until they are ``cache.warm`` of all requests."""
+    """Keys that are cached at the start: the most frequent ones, up to a share ``cache.warm`` of all requests."""
     keys, counts = np.unique(workload.keys[workload.keys >= 0], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     covered = np.cumsum(counts[order]) <= cache.warm * counts.sum()

@@ -1,4 +1,4 @@
-"""What a manifest's predictor asks of its node: which slice of a GPU. A profile must be of the same."""
+"""Checks that a profile is of the GPU slice that a manifest's predictor requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FULL = "full"
 
 
 def resource_of(profile: PredictorProfile) -> str:
-    """The extended resource that pods ask for to get what the profile was measured on."""
+    """The extended resource of the slice that a profile was measured on."""
     return WHOLE if profile.slice == FULL else SLICE + profile.slice
 
 

@@ -1,4 +1,4 @@
-"""What is simulated, as frozen values: services, traffic, cluster. ``scenario_file`` reads them."""
+"""A scenario as frozen values: services, traffic and cluster. ``scenario_file`` reads it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class PredictorService:
     scaling: RevisionScaling
     profile: PredictorProfile
     share: float = 1.0
-    """Of the requests: below 1 for a canary and what it is to replace."""
+    """Of the requests; below 1 for a canary and its stable revision."""
     slots: int = 0
     """Sequences that decode together, as ``YIWEN_SLOTS``; 0: the profile's."""
     queue_tokens: int = QUEUE_TOKENS
     cold_start: ColdStart = field(default_factory=ColdStart)
     initial_pods: int | None = None
-    """Pods that are ready at the start; None: as many as the fewest the manifest allows."""
+    """Pods that are ready at the start; None: the fewest that the manifest allows."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run (SimulationError)."""
+        """Check the numbers (SimulationError)."""
         if not 0 <= self.slots <= self.profile.slots:
             raise SimulationError(
                 f"{self.name}: {self.slots} slots are more than the {self.profile.slots} of the profile "
@@ -48,7 +48,7 @@ class PredictorService:
 
 @dataclass(frozen=True, slots=True)
 class TransformerService:
-    """The transformer."""
+    """The transformer service."""
 
     scaling: RevisionScaling
     model: TransformerModel = field(default_factory=TransformerModel)
@@ -58,18 +58,18 @@ class TransformerService:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine whose cores all pods share, and what else runs there. Predictors decode on one core each."""
+    """A machine whose cores all pods share. Each predictor decodes in one thread."""
 
     cores: int
     slice_seconds: float = 0.004
-    """How long a thread keeps its core while others wait: a tick of Linux with CONFIG_HZ=250."""
+    """Time slice of a thread while others wait: a tick of Linux with CONFIG_HZ=250."""
     hop_seconds: float = 0.0
-    """CPU time that a hop costs a proxy there, both ways: caller to transformer, transformer to predictor."""
+    """CPU time of a proxy per request and hop, both ways: caller to transformer, transformer to predictor."""
     speeds: CoreSpeeds = field(default_factory=CoreSpeeds)
-    """Of the cores over time, 1 being that of whatever the profile was measured on."""
+    """Speed of the cores over time, relative to the machine of the profile."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no machine (SimulationError)."""
+        """Check the numbers (SimulationError)."""
         rules = (
             (self.cores >= 1, "cores must be at least 1"),
             (self.slice_seconds > 0, "slice_seconds must be above 0"),
@@ -83,34 +83,34 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that decides a simulation, but the trace."""
+    """All inputs of a simulation except the trace."""
 
     name: str
     predictors: tuple[PredictorService, ...]
-    """One, or two for a canary; their shares come to 1."""
+    """One, or two for a canary; their shares add up to 1."""
     transformer: TransformerService | None = None
     """None: requests go straight to the predictor, and there is no cache."""
     traffic: Traffic = field(default_factory=Traffic)
     cache: CacheModel = field(default_factory=CacheModel)
     node: Node | None = None
-    """What all pods run on; None: every thread has a core of its own."""
+    """Machine that all pods share; None: every thread has a dedicated core."""
     autoscaler: AutoscalerConfig = field(default_factory=AutoscalerConfig)
     timeout_s: float = 30.0
-    """Seconds that a caller waits."""
+    """Timeout of the callers."""
     overhead_s: float = 0.004
     """Seconds that ingress, activators and queue-proxies add to an answer, both ways: an assumption."""
     slices: int | None = None
-    """Slices (or whole GPUs) that there are for predictors; None: no bound."""
+    """Number of slices (or whole GPUs) for predictors; None: no limit."""
     price_per_slice_hour: float = 0.0
-    """In whatever currency."""
+    """In any currency."""
     slo_s: float = 0.8
-    """An answer in time: goodput counts these."""
+    """Latency objective; goodput counts the answers within it."""
     pod_failures: tuple[float, ...] = ()
-    """Seconds at which a predictor's pod dies."""
+    """Times at which a predictor pod dies, seconds."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be simulated (SimulationError)."""
+        """Check the numbers (SimulationError)."""
         shares = sum(predictor.share for predictor in self.predictors)
         rules = (
             (bool(self.predictors), "there must be a predictor"),
@@ -132,5 +132,5 @@ class Scenario:
 
     @property
     def max_sequence_tokens(self) -> int:
-        """Longest prompt and answer that every predictor takes."""
+        """Most tokens of prompt and answer that every predictor accepts."""
         return min(predictor.profile.max_sequence_tokens for predictor in self.predictors)
