@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from knative.planner.hardware.gpus import GpuModel
-    from knative.planner.request import CapacityPlan, PlanCandidate, PlanRequest
+    from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate
 
 IMPOSSIBLE = 1
 MISUSED = 2
@@ -92,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if plan.sizes else IMPOSSIBLE
 
 
-def _request(arguments: argparse.Namespace) -> PlanRequest:
-    from knative.planner.request import SLO, PlanRequest, ServiceWorkload
+def _request(arguments: argparse.Namespace) -> CapacityRequest:
+    from knative.planner.request import SLO, CapacityRequest, ServiceWorkload
     from knative.simulator.load.workload import Traffic
 
     traffic = Traffic(
@@ -101,7 +101,7 @@ def _request(arguments: argparse.Namespace) -> PlanRequest:
         prompt_tokens_per_char=arguments.prompt_tokens_per_char,
         new_tokens_per_char=arguments.new_tokens_per_char,
     )
-    return PlanRequest(
+    return CapacityRequest(
         ServiceWorkload(arguments.qps, arguments.hit_rate, traffic),
         SLO(arguments.p99_ms / 1000),
         max_sequence_tokens=arguments.max_tokens,

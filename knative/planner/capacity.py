@@ -9,7 +9,7 @@ import numpy as np
 
 from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
 from knative.autoscaler.config import AutoscalerConfig
-from knative.planner.request import PlanRequest, PodCapacity
+from knative.planner.request import CapacityRequest, PodCapacity
 from knative.profiling.profile import PredictorProfile
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.engine.events import Status
@@ -76,7 +76,7 @@ def overhead_seconds(profile: PredictorProfile) -> float:
     return service.overhead_s + TransformerModel().miss_seconds
 
 
-def meets_slo(profile: PredictorProfile, request: PlanRequest, rate: float) -> bool:
+def meets_slo(profile: PredictorProfile, request: CapacityRequest, rate: float) -> bool:
     """Whether one pod meets the SLO at ``rate`` misses per second. Runs one simulation."""
     objective = request.slo.p99_s - overhead_seconds(profile)
     if objective <= 0:
@@ -90,7 +90,7 @@ def min_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
     return max_search_rate(profile, traffic) / 2.0**HALVINGS
 
 
-def pod_capacity(profile: PredictorProfile, request: PlanRequest) -> PodCapacity:
+def pod_capacity(profile: PredictorProfile, request: CapacityRequest) -> PodCapacity:
     """The highest rate of misses at which one pod meets the SLO, less the time outside of the predictor."""
     overhead = overhead_seconds(profile)
     objective = request.slo.p99_s - overhead
@@ -112,7 +112,7 @@ def pod_capacity(profile: PredictorProfile, request: PlanRequest) -> PodCapacity
 
 
 def whole_service(
-    profile: PredictorProfile, request: PlanRequest, *, replicas: int, transformers: int
+    profile: PredictorProfile, request: CapacityRequest, *, replicas: int, transformers: int
 ) -> SimulationResult:
     """Simulate the whole service as planned, under the whole load."""
     seconds = max(SECONDS, REQUESTS / request.workload.qps)
@@ -138,7 +138,7 @@ def service_p99(result: SimulationResult) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _alone(profile: PredictorProfile, request: PlanRequest, rate: float, objective: float) -> Floats:
+def _alone(profile: PredictorProfile, request: CapacityRequest, rate: float, objective: float) -> Floats:
     """Latencies in seconds of one pod without a concurrency limit; failed requests count as the timeout."""
     seconds = max(SECONDS, REQUESTS / rate)
     service = Scenario(

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from knative.planner.capacity import alone_seconds, max_search_rate, meets_slo, min_search_rate
 from knative.planner.formatting import milliseconds
 from knative.planner.options import Reporter, find_options
-from knative.planner.request import PlanCandidate, PlanOption, PlanRequest
+from knative.planner.request import CapacityRequest, PlanCandidate, PlanOption
 
 GROWTH = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Factors over the latency of the fastest option's long text; the first feasible one starts the search."""
@@ -21,11 +21,14 @@ USEFUL = 2.0
 RETRIES = (1.0, 1.05, 1.1, 1.25)
 """Factors by which an objective is relaxed, or a load divided, until the whole service is feasible."""
 
-Nearest: TypeAlias = "tuple[PlanRequest | None, tuple[PlanOption, ...]]"
+Nearest: TypeAlias = "tuple[CapacityRequest | None, tuple[PlanOption, ...]]"
 
 
 def find_nearest(
-    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], request: PlanRequest, report: Reporter
+    candidates: Sequence[PlanCandidate],
+    options: Sequence[PlanOption],
+    request: CapacityRequest,
+    report: Reporter,
 ) -> Nearest:
     """The closest feasible request and its options; None without options if the model fits nowhere.
 
@@ -52,7 +55,7 @@ def find_nearest(
 
 
 def _shortest(
-    candidates: Sequence[PlanCandidate], request: PlanRequest, alone_s: float, report: Reporter
+    candidates: Sequence[PlanCandidate], request: CapacityRequest, alone_s: float, report: Reporter
 ) -> float | None:
     """The shortest feasible objective in seconds, within :data:`NEAR`; None if a hundredfold is infeasible.
 
@@ -82,7 +85,7 @@ def _shortest(
     return high
 
 
-def _meets(candidate: PlanCandidate, request: PlanRequest) -> bool:
+def _meets(candidate: PlanCandidate, request: CapacityRequest) -> bool:
     """Whether a pod meets the SLO at its share of the load, or at any load. Runs at most one simulation."""
     profile = candidate.profile
     if profile is None or alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
@@ -94,12 +97,15 @@ def _meets(candidate: PlanCandidate, request: PlanRequest) -> bool:
     return rate <= max_search_rate(profile, request.workload.traffic) and meets_slo(profile, request, rate)
 
 
-def _longer(request: PlanRequest, shortest: float) -> Iterable[PlanRequest]:
+def _longer(request: CapacityRequest, shortest: float) -> Iterable[CapacityRequest]:
     return (request.with_p99(_three_digits(shortest * more, math.ceil)) for more in RETRIES)
 
 
 def _fewer(
-    candidates: Sequence[PlanCandidate], options: Sequence[PlanOption], request: PlanRequest, report: Reporter
+    candidates: Sequence[PlanCandidate],
+    options: Sequence[PlanOption],
+    request: CapacityRequest,
+    report: Reporter,
 ) -> Nearest:
     """The request with the highest load that the GPUs serve within the SLO."""
     rates = [
@@ -123,7 +129,7 @@ def _fewer(
 
 
 def _settle(
-    candidates: Sequence[PlanCandidate], requests: Iterable[PlanRequest], report: Reporter
+    candidates: Sequence[PlanCandidate], requests: Iterable[CapacityRequest], report: Reporter
 ) -> Nearest:
     """The first request that whole services meet."""
     for request in requests:

@@ -21,7 +21,7 @@ from knative.planner.capacity import (
 )
 from knative.planner.formatting import counted, gibibytes, milliseconds
 from knative.planner.hardware.derive import BAND, MEMORY_FRACTION
-from knative.planner.request import PlanCandidate, PlanOption, PlanRequest, PodCapacity
+from knative.planner.request import CapacityRequest, PlanCandidate, PlanOption, PodCapacity
 from knative.profiling.profile import PredictorProfile, StepTable
 from knative.simulator.cluster.pods import TransformerModel
 
@@ -44,7 +44,7 @@ def silent(_: str) -> None:
 
 
 def find_options(
-    candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
+    candidates: Sequence[PlanCandidate], request: CapacityRequest, report: Reporter = silent
 ) -> tuple[PlanOption, ...]:
     """All candidates as options, the best first; the feasible ones among the first three are verified.
 
@@ -77,7 +77,7 @@ def _next(options: Sequence[PlanOption]) -> int | None:
     return next((index for index in first if options[index].p99_s is None), None)
 
 
-def _bounded(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
+def _bounded(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
     """What is known without a simulation: why it is infeasible, or the lower bound of its cost."""
     profile = candidate.profile
     if profile is None:
@@ -95,7 +95,7 @@ def _bounded(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
     return PlanOption(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
 
 
-def judge(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
+def judge(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
     """An option with the capacity of a pod and the number of pods for the load."""
     known = _bounded(candidate, request)
     if known.judged or candidate.profile is None:
@@ -106,7 +106,7 @@ def judge(candidate: PlanCandidate, request: PlanRequest) -> PlanOption:
     return _sized(PlanOption(candidate, "", capacity), _pods(capacity.rate, request), request)
 
 
-def _sized(option: PlanOption, pods: int, request: PlanRequest) -> PlanOption:
+def _sized(option: PlanOption, pods: int, request: CapacityRequest) -> PlanOption:
     """The same with ``pods`` pods, or infeasible if they need too many GPUs."""
     gpus = math.ceil(pods / option.candidate.gpu_slice.max_per_gpu)
     over = request.max_gpus is not None and gpus > request.max_gpus
@@ -119,7 +119,7 @@ def _sized(option: PlanOption, pods: int, request: PlanRequest) -> PlanOption:
     )
 
 
-def _verified(option: PlanOption, request: PlanRequest) -> PlanOption:
+def _verified(option: PlanOption, request: CapacityRequest) -> PlanOption:
     """The same after simulating the whole service, with more pods if needed; infeasible if these do not suffice."""
     profile, capacity = option.candidate.profile, option.capacity
     if profile is None or capacity is None:
@@ -139,12 +139,12 @@ def _verified(option: PlanOption, request: PlanRequest) -> PlanOption:
     return dataclasses.replace(option, replicas=0, gpus=0, cost=0.0, p99_s=p99, reason=reason)
 
 
-def _pods(rate: float, request: PlanRequest) -> int:
+def _pods(rate: float, request: CapacityRequest) -> int:
     """Number of pods for the load, if each does ``rate`` misses per second."""
     return math.ceil(request.workload.misses_per_s / (rate * request.target_utilization))
 
 
-def transformers_for(request: PlanRequest, capacity: PodCapacity) -> int:
+def transformers_for(request: CapacityRequest, capacity: PodCapacity) -> int:
     """Number of transformers, by CPU time for all requests and by connections for all misses in flight."""
     model = TransformerModel()
     work = (
@@ -155,7 +155,7 @@ def transformers_for(request: PlanRequest, capacity: PodCapacity) -> int:
     return max(2, math.ceil(max(work, under_way) / TRANSFORMER_LOAD))
 
 
-def _does_not_fit(candidate: PlanCandidate, request: PlanRequest) -> str:
+def _does_not_fit(candidate: PlanCandidate, request: CapacityRequest) -> str:
     slot = candidate.kv_bytes_per_token * request.max_sequence_tokens
     return (
         f"does not fit: weights {gibibytes(candidate.weight_bytes)}, one slot {gibibytes(slot)}, and workspace; "
@@ -199,7 +199,7 @@ def band_of(profile: PredictorProfile) -> tuple[float, float]:
     return MEASURED_BAND if profile.kind == "measured" else BAND
 
 
-def _with_band(option: PlanOption, request: PlanRequest) -> PlanOption:
+def _with_band(option: PlanOption, request: CapacityRequest) -> PlanOption:
     """The same with the fewest and most pods, for the factors of :func:`band_of`."""
     profile = option.candidate.profile
     if profile is None or not option.feasible:

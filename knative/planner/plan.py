@@ -10,7 +10,7 @@ from knative.planner.errors import PlanError
 from knative.planner.formatting import gibibytes, milliseconds
 from knative.planner.nearest import find_nearest
 from knative.planner.options import Reporter, find_options, silent, transformers_for
-from knative.planner.request import CapacityPlan, PlanCandidate, PlanOption, PlanRequest, Sizing
+from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate, PlanOption, Sizing
 
 ENTRY_OVERHEAD = 200
 """Assumed bytes of a Redis entry beside its texts: key, framing and Redis' own."""
@@ -23,7 +23,7 @@ VOLUME_MARGIN = 1.2
 
 
 def make_plan(
-    candidates: Sequence[PlanCandidate], request: PlanRequest, report: Reporter = silent
+    candidates: Sequence[PlanCandidate], request: CapacityRequest, report: Reporter = silent
 ) -> CapacityPlan:
     """Evaluate candidates and make a plan of the best.
 
@@ -45,7 +45,7 @@ def make_plan(
     return CapacityPlan(request, options, None, _binding(options, request), nearest, nearest_options)
 
 
-def _check_length(request: PlanRequest) -> None:
+def _check_length(request: CapacityRequest) -> None:
     """Refuse slots that too many texts do not fit into: they fail, and P99 allows 1 % to fail."""
     prompt, new = long_text(request.workload.traffic, FIT)
     if prompt + new > request.max_sequence_tokens:
@@ -56,7 +56,7 @@ def _check_length(request: PlanRequest) -> None:
         )
 
 
-def _sizes(best: PlanOption, request: PlanRequest) -> Sizing | None:
+def _sizes(best: PlanOption, request: CapacityRequest) -> Sizing | None:
     candidate, capacity = best.candidate, best.capacity
     if capacity is None:
         return None
@@ -78,7 +78,7 @@ def _sizes(best: PlanOption, request: PlanRequest) -> Sizing | None:
     )
 
 
-def _most_pods(best: PlanOption, request: PlanRequest) -> int:
+def _most_pods(best: PlanOption, request: CapacityRequest) -> int:
     """``maxReplicas``: planned pods and a margin for bursts, within the GPUs."""
     wanted = math.ceil(best.replicas * BURST)
     if request.max_gpus is None:
@@ -91,7 +91,7 @@ def _release_bytes(candidate: PlanCandidate) -> int:
     return candidate.weight_bytes if candidate.precision == "float16" else 2 * candidate.weight_bytes
 
 
-def _binding(options: Sequence[PlanOption], request: PlanRequest) -> str:
+def _binding(options: Sequence[PlanOption], request: CapacityRequest) -> str:
     """The binding constraint of the candidate that comes closest."""
     if all(option.capacity is None for option in options):
         smallest = min(options, key=lambda option: option.candidate.weight_bytes)

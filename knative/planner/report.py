@@ -12,7 +12,7 @@ from knative.planner.formatting import counted, gibibytes, milliseconds
 from knative.planner.hardware.derive import MEMORY_FRACTION
 from knative.planner.hardware.gpus import GIB
 from knative.planner.options import band_of
-from knative.planner.request import CapacityPlan, PlanOption, PlanRequest, Sizing
+from knative.planner.request import CapacityPlan, CapacityRequest, PlanOption, Sizing
 from knative.simulator.cluster.pods import TransformerModel
 
 GB = 1e9
@@ -101,7 +101,7 @@ def _memory(best: PlanOption) -> Iterator[str]:
         )
 
 
-def _load(best: PlanOption, request: PlanRequest) -> Iterator[str]:
+def _load(best: PlanOption, request: CapacityRequest) -> Iterator[str]:
     if best.capacity is None:
         return
     yield (

@@ -54,7 +54,7 @@ class SLO:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRequest:
+class CapacityRequest:
     """What is to be planned: a workload, its SLO, and the limits of the plan."""
 
     workload: ServiceWorkload
@@ -80,11 +80,11 @@ class PlanRequest:
             if not holds:
                 raise PlanError(rule)
 
-    def with_p99(self, p99_s: float) -> PlanRequest:
+    def with_p99(self, p99_s: float) -> CapacityRequest:
         """The same with another objective, seconds."""
         return replace(self, slo=SLO(p99_s))
 
-    def with_qps(self, qps: float) -> PlanRequest:
+    def with_qps(self, qps: float) -> CapacityRequest:
         """The same with another load, requests per second."""
         return replace(self, workload=replace(self.workload, qps=qps))
 
@@ -171,12 +171,12 @@ class Sizing:
 class CapacityPlan:
     """Every option, the best first, and what goes with the best."""
 
-    request: PlanRequest
+    request: CapacityRequest
     options: tuple[PlanOption, ...]
     sizes: Sizing | None
     """None if nothing is feasible."""
     binding: str = ""
     """If nothing is feasible: what stands in the way."""
-    nearest: PlanRequest | None = None
+    nearest: CapacityRequest | None = None
     """If nothing is feasible: the closest request that is; its options are ``nearest_options``."""
     nearest_options: tuple[PlanOption, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from knative.planner.request import SLO, PlanRequest, ServiceWorkload
+from knative.planner.request import SLO, CapacityRequest, ServiceWorkload
 from knative.simulator.load.workload import Traffic
 
 
@@ -14,6 +14,6 @@ def plan_request(
     hit_rate: float = 0.0,
     traffic: Traffic | None = None,
     **limits: Any,  # noqa: ANN401
-) -> PlanRequest:
+) -> CapacityRequest:
     workload = ServiceWorkload(qps, hit_rate, traffic or Traffic())
-    return PlanRequest(workload, SLO(p99_s), **limits)
+    return CapacityRequest(workload, SLO(p99_s), **limits)

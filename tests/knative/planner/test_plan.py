@@ -20,7 +20,7 @@ from knative.planner.hardware.gpus import GPUS
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.planner.request import CapacityPlan, PlanCandidate, PlanRequest
+from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import PredictorProfile, ProfiledRelease, load_profile
 from knative.simulator.load.arrivals import generate_arrivals
@@ -34,7 +34,7 @@ LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), ti
 
 
 def plan(
-    request: PlanRequest,
+    request: CapacityRequest,
     *keys: str,
     model: ModelShape = SEVEN_B,
     parts: Sequence[str] = (),
