@@ -28,7 +28,7 @@ from transformer.texts.work_item import WorkItem, WorkResult
 
 
 class FitsTokenizer(Protocol):
-    """What is asked of :class:`protocol.prompt_encoder.PromptEncoder`."""
+    """The part of :class:`protocol.prompt_encoder.PromptEncoder` that the pipeline uses."""
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one."""
@@ -37,17 +37,17 @@ class FitsTokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one request may be."""
+    """The limits of one request."""
 
     max_texts: int
     max_deadline_ms: int
-    """The deadline of requests that bring none, and the longest that one may bring."""
+    """The deadline of requests without one, and the longest that a request may set, milliseconds."""
     split_always: bool = True
-    """Whether every sentence is translated on its own, or only those of texts that the model cannot take whole."""
+    """Whether all texts are split into sentences, or only those that are too long for the model."""
 
 
 class Pipeline:
-    """Translates under one release. Holds no state of any request but what is under way for several of them."""
+    """Translates under one release. Keeps no state of a request, except calls that several requests share."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Pipeline:
         )
 
     async def look_up(self, items: Sequence[WorkItem]) -> list[WorkResult | None]:
-        """What the cache has for each item, in order, in one round trip at most."""
+        """The cached result of each item, in order; None for a miss. Takes one round trip at most."""
         lookups = [(key_of(item, self._release), item.text) for item in items]
         entries = await look_up(self._cache, lookups, self._metrics)
         return [
