@@ -9,7 +9,8 @@ import pytest
 from predictor.builder.errors import BrokenText
 from predictor.builder.int8.prompts import encode_prompt, read_texts, split_prompts
 from predictor.builder.int8.sample_texts import SAMPLE_TEXTS, sample_texts
-from protocol.prompt_encoder import PromptEncoder
+from predictor.builder.verify.compare import PromptChoice, choose_prompts
+from protocol.prompt_encoder import PromptEncoder, PromptText
 from tests.releases import byte_tokenizer
 
 PAIRS = (("en", "zh"), ("zh", "en"))
@@ -35,6 +36,18 @@ def test_a_prompt_is_template_and_text_and_its_budget_the_releases(encoder: Prom
 @pytest.mark.parametrize("text", ["", "x" * 97])
 def test_texts_that_the_release_does_not_take_are_left_out(encoder: PromptEncoder, text: str) -> None:
     assert encode_prompt(encoder, ("en", "zh"), text) is None
+
+
+def test_calibration_and_verify_use_the_ids_that_are_served(
+    tmp_path: Path, random_release_dir: Path, encoder: PromptEncoder
+) -> None:
+    texts = ["blue shirt", "ends<|end|>early", "<|zh|>译"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    served = [prompt.token_ids for prompt in encoder.encode([PromptText(text, "en", "zh") for text in texts])]
+    calibrated = [encode_prompt(encoder, ("en", "zh"), text) for text in texts]
+    verified = choose_prompts(random_release_dir, PromptChoice(0, 1, seed=0, texts=tmp_path / "texts.txt"))
+    assert [prompt and prompt.token_ids for prompt in calibrated] == served
+    assert [tuple(row.tolist()) for row in verified] == served
 
 
 def test_nothing_is_calibrated_with_what_is_measured(encoder: PromptEncoder) -> None:
