@@ -1,4 +1,4 @@
-"""A stand-in for the Kubernetes API server and KServe's controller, over real HTTP.
+"""A fake of the Kubernetes API server and KServe's controller, over HTTP.
 
 It keeps one InferenceService, ResourceQuotas, nodes and pods; it merges patches (RFC 7386), counts resourceVersions,
 refuses stale ones, and lists page by page. After each change it does at once what KServe and Knative do in time:
@@ -40,11 +40,11 @@ class Revision:
 
 @dataclass
 class Controller:
-    """What KServe and Knative make of an InferenceService."""
+    """The status that KServe and Knative give an InferenceService."""
 
     document: Json
     starts: Callable[[str], bool] = lambda name: True
-    """Whether the pods of a revision come up, by its name."""
+    """Whether the pods of a revision become ready, by its name."""
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
 
     @property
@@ -128,7 +128,7 @@ class ApiServer:
         self.refusals: dict[str, tuple[int, str]] = {}
         """HTTP status and message by the last part of the path."""
         self.before_patch: list[Callable[[], None]] = []
-        """What somebody else does just before the next patches."""
+        """Called just before the next patches: concurrent changes."""
         self.patches: list[Json] = []
         """Bodies of those that were accepted."""
         self.requests: list[str] = []

@@ -1,4 +1,4 @@
-"""Manifests that keep every rule, and a way to break them: the fixtures of the rules' tests."""
+"""Manifests that break no rule, and an editor that breaks them: fixtures of the rules' tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inferenceservices.rules import KnativeSettings
 Documents = list[dict[str, Any]]
 
 REMOVE = object()
-"""As a value: take the field away."""
+"""As a value: remove the field."""
 
 CLUSTER = KnativeSettings(
     features={
@@ -157,7 +157,7 @@ def model_documents() -> Documents:
 
 
 def edit(documents: Documents, path: str, value: object) -> None:
-    """Set the field at ``path`` (keys and indices between ``|``, the kind first), or take it away.
+    """Set the field at ``path`` (keys and indices between ``|``, the kind first), or remove it.
 
     What is missing on the way is made; an index equal to a list's length appends.
     """

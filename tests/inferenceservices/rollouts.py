@@ -1,4 +1,4 @@
-"""A service in the middle of a rollout, without a cluster."""
+"""An InferenceService during a rollout, without a cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def service_document() -> dict[str, Any]:
 
 
 def deployed(starts: Callable[[str], bool] = lambda name: True) -> Controller:
-    """What KServe has made of it on its first day."""
+    """Its controller after the first deployment."""
     controller = Controller(service_document(), starts)
     controller.reconcile()
     return controller
@@ -39,12 +39,12 @@ def carry_out(controller: Controller, plan: RolloutStep) -> None:
 
 
 def releases(controller: Controller) -> dict[str, str]:
-    """Release of each revision by name."""
+    """Release by revision name."""
     return {name: release_of(template["spec"]) for name, template in controller.templates.items()}
 
 
 def traffic(controller: Controller, component: str) -> dict[str, int]:
-    """Percent by release of what a component gets."""
+    """Percentage of a component's traffic by release."""
     found: dict[str, int] = {}
     known = releases(controller)
     for target in controller.document["status"]["components"][component].get("traffic", []):

@@ -1,4 +1,4 @@
-"""Each command of the guide to canaries is one that exists, and each patch in it does what the guide says."""
+"""The commands in the guide to canaries exist, and its patches have the described effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("words", ROLLOUTS, ids=" ".join)
-def test_commands_of_ours_are_understood(words: list[str]) -> None:
+def test_commands_parse(words: list[str]) -> None:
     parsed = _parsed(words)
     production = documents_of("overlays/production")
     (service,) = [document for document in production if document["kind"] == "InferenceService"]

@@ -1,4 +1,4 @@
-"""`yiwen rollout` against an API server over HTTP, from the command line to the patch and back."""
+"""`yiwen rollout` from the command line against a fake API server over HTTP."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_first_deployment_canary_and_promotion(server: ApiServer, capsys: pytest
     assert len(server.patches) == 3
 
 
-def test_a_canary_and_a_promoted_release_are_taken_back(server: ApiServer) -> None:
+def test_a_canary_and_a_promoted_release_are_rolled_back(server: ApiServer) -> None:
     assert rollout("set", "--percent", "10", "--release", "b") == 0
     assert rollout("rollback") == 0
     assert _traffic(server) == [{"a": 100}] * 2
@@ -68,7 +68,9 @@ def test_a_canary_and_a_promoted_release_are_taken_back(server: ApiServer) -> No
     assert _traffic(server) == [{"a": 100}] * 2
 
 
-def test_a_first_deployment_takes_no_share(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_first_deployment_refuses_a_percentage(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.document["status"]["components"] = {}
     server.controller.revisions.clear()
     server.controller.starts = lambda name: not name.endswith("-00001")
@@ -83,7 +85,7 @@ def _touch(server: ApiServer) -> None:
     server.apply({"metadata": {"labels": {"touched": server.document["metadata"]["resourceVersion"]}}})
 
 
-def test_a_conflict_is_planned_again_from_what_is_there(server: ApiServer) -> None:
+def test_after_a_conflict_the_step_is_planned_again(server: ApiServer) -> None:
     """Somebody sets a share between reading and writing: nothing of theirs is lost but what was asked for."""
     server.before_patch = [lambda: _touch(server)] * (MAX_ATTEMPTS - 1)
     assert rollout("set", "--percent", "10", "--release", "b") == 0
@@ -102,14 +104,16 @@ def test_a_conflict_may_change_the_plan(server: ApiServer, capsys: pytest.Captur
     assert _traffic(server) == [{"b": 100}] * 2
 
 
-def test_conflicts_without_end_are_an_error(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conflict_in_every_attempt_is_an_error(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.before_patch = [lambda: _touch(server)] * MAX_ATTEMPTS
     assert rollout("set", "--percent", "10", "--release", "b") == 2
     assert "somebody else keeps changing it" in capsys.readouterr().err
     assert server.patches == []
 
 
-def test_a_canary_that_is_not_ready_goes_no_further(
+def test_a_canary_that_is_not_ready_gets_no_more_traffic(
     server: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.controller.starts = lambda name: name != "yiwen-predictor-00002"
@@ -123,14 +127,14 @@ def test_a_canary_that_is_not_ready_goes_no_further(
     assert _traffic(server) == [{"a": 100}] * 2
 
 
-def test_too_small_a_quota_starts_nothing(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quota_that_is_too_small_is_refused(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.lists["resourcequotas"] = [quota("gpu", 1, 1)]
     assert rollout("set", "--percent", "10", "--release", "b") == 1
     assert f"ResourceQuota gpu leaves 0 of {RESOURCE}" in capsys.readouterr().err
     assert server.patches == []
 
 
-def test_full_nodes_start_nothing_unless_pods_may_wait(
+def test_full_nodes_are_refused_without_allow_pending(
     server: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.lists["pods"] = [pod("n1", 7)]
@@ -139,7 +143,7 @@ def test_full_nodes_start_nothing_unless_pods_may_wait(
     assert rollout("set", "--percent", "10", "--release", "b", "--allow-pending") == 0
 
 
-def test_all_pages_of_a_list_count(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_a_list_are_read(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "PAGE_SIZE", 2)
     server.lists["pods"] = [pod("n1", 1) for _ in range(7)]
     with ClusterClient("demo") as cluster:
@@ -147,7 +151,7 @@ def test_all_pages_of_a_list_count(server: ApiServer, monkeypatch: pytest.Monkey
     assert rollout("set", "--percent", "10", "--release", "b") == 1
 
 
-def test_rights_that_are_missing_are_named_and_do_not_stop_it(
+def test_missing_permissions_are_named_and_not_fatal(
     server: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in server.lists:
@@ -179,7 +183,7 @@ def test_rights_that_are_missing_are_named_and_do_not_stop_it(
         (500, "etcd is away", "answers 500: etcd is away"),
     ],
 )
-def test_what_the_api_server_refuses_is_explained(
+def test_errors_of_the_api_server_are_explained(
     server: ApiServer, capsys: pytest.CaptureFixture[str], status: int, message: str, told: str
 ) -> None:
     server.refusals["yiwen"] = (status, message)
@@ -190,7 +194,7 @@ def test_what_the_api_server_refuses_is_explained(
         assert said.startswith("yiwen rollout: cannot read InferenceService demo/yiwen")
 
 
-def test_a_silent_api_server_is_an_error_in_time(
+def test_an_api_server_that_does_not_answer_is_an_error_within_the_timeout(
     server: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.silent = True
@@ -198,7 +202,7 @@ def test_a_silent_api_server_is_an_error_in_time(
     assert "does not answer within 0.2 s" in capsys.readouterr().err
 
 
-def test_nobody_at_the_address_is_an_error(server: ApiServer, tmp_path: Path) -> None:
+def test_a_refused_connection_is_an_error(server: ApiServer, tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(path.read_text().replace(server.address, "http://127.0.0.1:9"), encoding="utf-8")
     with (
@@ -208,9 +212,7 @@ def test_nobody_at_the_address_is_an_error(server: ApiServer, tmp_path: Path) ->
         cluster.inference_service("yiwen")
 
 
-def test_a_context_that_is_not_there_is_an_error(
-    server: ApiServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_context_is_an_error(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert rollout("status", "--context", "nowhere") == 2
     assert "get-contexts" in capsys.readouterr().err
 
@@ -254,7 +256,7 @@ def test_the_status_shows_both_components(server: ApiServer, capsys: pytest.Capt
     assert f"needs 1 of {RESOURCE} more; quota gpu leaves 3, 6 free on nodes that fit" in shown
 
 
-def test_the_devices_of_a_runtime_count(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpus_of_a_serving_runtime_are_counted(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = server.document["spec"]["predictor"]
     containers = predictor.pop("containers")
     predictor["model"] = {

@@ -98,7 +98,7 @@ def test_a_step_that_fails_fails_the_job(volume: Path) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["production", "staging", "standard"])
-def test_on_a_gpu_the_last_step_plans_with_the_predictors_resources(overlay: str) -> None:
+def test_the_plan_step_has_the_predictors_gpu_resources(overlay: str) -> None:
     pod = _pod(f"release-jobs/{overlay}", "Job")
     (plan,) = pod.containers
     parser = argparse.ArgumentParser()

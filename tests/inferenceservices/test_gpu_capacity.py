@@ -60,7 +60,7 @@ def quota(name: str, hard: int, used: int, **spec: object) -> dict[str, Any]:
 
 
 def room(capacity: ClusterCapacity, replicas: int = 2) -> GpuAvailability:
-    """What a revision of that many predictors finds."""
+    """GPUs available to a revision with that many predictors."""
     document = service_document()
     document["spec"]["predictor"]["minReplicas"] = replicas
     (found,) = gpu_availability(inference_services([document])[0], capacity)
@@ -104,9 +104,7 @@ def _down() -> dict[str, Any]:
         (ClusterCapacity((), (node(),), None), None),
     ],
 )
-def test_gpu_capacity_free_on_nodes_that_the_predictor_may_use(
-    capacity: ClusterCapacity, free: int | None
-) -> None:
+def test_free_gpus_on_nodes_that_fit(capacity: ClusterCapacity, free: int | None) -> None:
     assert room(capacity).nodes_free == free
 
 
@@ -123,21 +121,21 @@ def test_gpu_capacity_free_on_nodes_that_the_predictor_may_use(
         ((quota("urgent", 1, 1, scopeSelector={"matchExpressions": []}),), "", None),
     ],
 )
-def test_gpu_capacity_that_quotas_leave(
+def test_gpus_that_quotas_leave(
     quotas: tuple[dict[str, Any], ...] | None, name: str, rest: int | None
 ) -> None:
     found = room(ClusterCapacity(quotas, None, None))
     assert (found.quota, found.quota_remaining) == (name, rest)
 
 
-def test_too_small_a_quota_is_refused_with_what_is_missing() -> None:
+def test_a_quota_that_is_too_small_is_refused_with_the_missing_number() -> None:
     (service,) = inference_services([service_document()])
     small = ClusterCapacity((quota("gpu", 1, 1),), (node(),), ())
     with pytest.raises(RolloutRefused, match=rf"ResourceQuota gpu leaves 0 of {RESOURCE}.* by 1, or lower"):
         check_gpu_availability(service, small, allow_pending=True)
 
 
-def test_full_nodes_are_refused_unless_pods_may_wait() -> None:
+def test_full_nodes_are_refused_unless_pods_may_be_pending() -> None:
     (service,) = inference_services([service_document()])
     full = _nodes(node(slices=1), pods=(pod("n1", 1),))
     with pytest.raises(RolloutRefused, match=r"have 0 of .* free .*--allow-pending"):
@@ -145,7 +143,7 @@ def test_full_nodes_are_refused_unless_pods_may_wait() -> None:
     assert check_gpu_availability(service, full, allow_pending=True) == ()
 
 
-def test_what_may_not_be_seen_is_said() -> None:
+def test_what_could_not_be_checked_is_reported() -> None:
     (service,) = inference_services([service_document()])
     notes = check_gpu_availability(service, ClusterCapacity(None, None, None), allow_pending=False)
     assert [note.split(":")[0] for note in notes] == [
@@ -169,7 +167,7 @@ def test_a_revision_starts_with_the_larger_of_two_scales(
     assert [demand.pods for demand in found] == ([pods] if pods else [])
 
 
-def test_two_components_share_what_there_is() -> None:
+def test_two_components_share_the_available_gpus() -> None:
     document = service_document()
     document["spec"]["transformer"]["containers"] = document["spec"]["predictor"]["containers"]
     (service,) = inference_services([document])
@@ -180,7 +178,7 @@ def test_two_components_share_what_there_is() -> None:
     ]
 
 
-def test_an_init_container_counts_where_it_asks_for_more() -> None:
+def test_an_init_container_counts_if_it_requests_more() -> None:
     def container(slices: int) -> dict[str, Any]:
         return {"resources": {"limits": {RESOURCE: slices, "cpu": 1}}}
 

@@ -1,4 +1,4 @@
-"""What all guides tell to type is understood, and the resources, labels, metrics and messages they name are ours."""
+"""The commands, resources, labels, metrics and messages in all guides exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KUBECTL = [command for _, command in COMMANDS if command.startswith("kubectl")]
 
 
 @pytest.mark.parametrize("command", [c for _, c in COMMANDS if c.startswith("yiwen")])
-def test_our_commands_are_understood(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yiwen_commands_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)[1:]
     known = [word for word in words if not word.startswith("-")][: 2 if words[0] == "rollout" else 1]
     with pytest.raises(SystemExit) as ended:
@@ -39,7 +39,7 @@ def test_our_commands_are_understood(command: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("command", [c for c in KUBECTL if " -n " in c])
-def test_kubectl_asks_for_what_is_applied(command: str) -> None:
+def test_kubectl_commands_name_existing_objects(command: str) -> None:
     documents = documents_of("overlays/production")
     (service,) = [each for each in documents if each["kind"] == "InferenceService"]
     words = shlex.split(command)
@@ -54,7 +54,7 @@ def test_kubectl_asks_for_what_is_applied(command: str) -> None:
         assert container["name"] == words[words.index("-c") + 1]
 
 
-def test_labels_of_nodes_are_those_that_pods_ask_for() -> None:
+def test_node_labels_are_those_of_affinities() -> None:
     (service,) = [d for d in documents_of("overlays/production") if d["kind"] == "InferenceService"]
     affinity = mapping(service, "spec", "predictor")["affinity"]["nodeAffinity"]
     (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
@@ -67,7 +67,7 @@ def test_labels_of_nodes_are_those_that_pods_ask_for() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GUIDES))
-def test_metrics_are_ours(name: str) -> None:
+def test_metrics_exist(name: str) -> None:
     registry = CollectorRegistry()
     EngineMetrics("release", registry)
     TransformerMetrics("release", registry)
@@ -80,7 +80,7 @@ def test_metrics_are_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GUIDES))
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_resolve(name: str) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", GUIDES[name]):
         path = (PROJECT / "docs" / "guides" / target) if target else PROJECT / "docs" / "guides" / name
         assert path.exists(), target
@@ -88,7 +88,7 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in _anchors(path), f"{target}#{anchor}"
 
 
-def test_messages_are_those_that_are_sent() -> None:
+def test_quoted_messages_exist() -> None:
     text = GUIDES["troubleshooting.md"]
     assert "found only a predictor of" in text
     assert "found only a predictor of" in ReleaseNotServed("a", "b", retry_after_s=1.0).message

@@ -1,4 +1,4 @@
-"""Whatever is taken away from a built overlay, a rule notices and says what is missing."""
+"""Mutations of built overlays: a rule reports every removed field."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULES = {
     "securityContext": {"run-as-non-root", "read-only-root", "privileges", "seccomp"},
     "timeouts": {"request-timeout", "drain-time", "health-probes", "startup-time"},
 }
-"""What may be taken away, and the rules one of which misses it."""
+"""Kinds of fields that are removed, and the rules of which one reports it."""
 PREDICTOR = ("spec", "predictor")
 Path = tuple[Any, ...]
 
@@ -42,7 +42,7 @@ def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
 
 
 def _kind(path: Path, value: object) -> str:
-    """What of RULES is lost with the field at ``path``; empty for a field that none of this is about."""
+    """The kind in RULES of the field at ``path``; empty if it is of none."""
     words = [str(part) for part in path]
     if re.search(r"tolerations/\d+$|tolerations$", "/".join(words)):
         return "tolerations"
@@ -68,7 +68,7 @@ def _is_timeout_variable(value: object) -> bool:
 
 
 def _mutations(overlay: str) -> Iterator[tuple[str, str, Path]]:
-    """(kind, the document's kind, path) of everything that is to be missed."""
+    """(kind, the document's kind, path) of every field that a rule must report."""
     for document in _documents(overlay):
         if document["kind"] not in ("InferenceService", "ServingRuntime", "StatefulSet", "Job"):
             continue
@@ -108,7 +108,7 @@ def _without(documents: list[dict[str, Any]], kind: str, path: Path) -> list[dic
 
 @pytest.mark.parametrize("kind", RULES)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_rule_misses_whatever_is_taken_away(overlay: str, kind: str) -> None:
+def test_a_rule_reports_every_removed_field(overlay: str, kind: str) -> None:
     documents, cluster = _documents(overlay), repository_settings()
     unnoticed = []
     count = 0

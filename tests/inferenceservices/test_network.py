@@ -1,4 +1,4 @@
-"""Who may talk to whom in the namespace, from the policies that are built."""
+"""The connections that the built NetworkPolicies allow."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _into(documents: list[dict[str, Any]], namespace: str) -> set[tuple[str, str
         ("standard", "yiwen", STANDARD),
     ],
 )
-def test_these_may_connect_and_nobody_else(
+def test_allowed_connections_are_exactly_these(
     overlay: str, namespace: str, expected: set[tuple[str, str, int]]
 ) -> None:
     assert _into(documents_of(f"overlays/{overlay}"), namespace) == expected
@@ -114,7 +114,7 @@ OUT_OF = {
 
 
 @pytest.mark.parametrize("overlay", OUT_OF)
-def test_what_our_pods_may_reach_outside(overlay: str) -> None:
+def test_connections_out_of_the_namespace(overlay: str) -> None:
     documents = documents_of(f"overlays/{overlay}")
     outside = {name: peer for name, peer in CLIENTS.items() if peer.namespace != "yiwen"}
     found = {
@@ -137,14 +137,14 @@ def test_only_sidecars_reach_istiod() -> None:
     "source", [TRANSFORMER, PREDICTOR, NEIGHBOUR], ids=["transformer", "predictor", "neighbour"]
 )
 @pytest.mark.parametrize("protocol", ["UDP", "TCP"])
-def test_everybody_may_look_names_up(source: Peer, protocol: str) -> None:
+def test_every_pod_may_use_dns(source: Peer, protocol: str) -> None:
     documents = documents_of("overlays/laptop")
     assert may_connect(documents, source, DNS, 53, protocol)
     assert not may_connect(documents, source, Peer("kube-system", {"k8s-app": "other"}), 53, protocol)
 
 
 @pytest.mark.parametrize("overlay", ["laptop", "production", "staging", "standard"])
-def test_the_release_job_fetches_over_https_and_does_nothing_else(overlay: str) -> None:
+def test_the_release_job_may_use_https_alone(overlay: str) -> None:
     documents = documents_of(f"release-jobs/{overlay}")
     job = Peer("yiwen-staging" if overlay == "staging" else "yiwen", RELEASE.labels)
     reached = {
@@ -177,7 +177,7 @@ def test_selectors(selector: dict[str, Any], matches: bool) -> None:
     assert selects(selector, {"a": "1"}) is matches
 
 
-def test_what_a_policy_must_not_hold_here() -> None:
+def test_named_ports_and_ranges_are_not_supported() -> None:
     policy = {
         "kind": "NetworkPolicy",
         "metadata": {"namespace": "yiwen"},
@@ -187,11 +187,11 @@ def test_what_a_policy_must_not_hold_here() -> None:
         may_connect([policy], STRANGER, PREDICTOR, 8080)
 
 
-def test_without_policies_everybody_may_talk() -> None:
+def test_without_policies_every_connection_is_allowed() -> None:
     assert may_connect([], STRANGER, PREDICTOR, 22)
 
 
-def test_a_policy_without_types_is_about_ingress_and_about_egress_if_it_has_any() -> None:
+def test_a_policy_without_types_is_for_ingress_and_for_egress_if_it_has_any() -> None:
     policy: dict[str, Any] = {
         "kind": "NetworkPolicy",
         "metadata": {"namespace": "yiwen"},

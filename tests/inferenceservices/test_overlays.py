@@ -38,17 +38,17 @@ BUILDS = [f"overlays/{name}" for name in OVERLAYS] + [f"release-jobs/{name}" for
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_what_is_built_keeps_every_rule(name: str) -> None:
+def test_overlays_break_no_rule(name: str) -> None:
     assert list(check_build(name, tuple(documents_of(name)), repository_settings(), None).findings) == []
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_what_is_built_has_no_field_that_its_kind_does_not_have(name: str) -> None:
+def test_overlays_match_their_schemas(name: str) -> None:
     schemas = crd_schemas()
     assert list(check_build(name, tuple(documents_of(name)), repository_settings(), schemas).findings) == []
 
 
-def test_knatives_configuration_has_keys_that_knative_explains() -> None:
+def test_knatives_configuration_has_documented_keys_alone() -> None:
     assert list(check_knative_config(tuple(documents_of("../knative")), crd_schemas()).findings) == []
 
 
@@ -64,7 +64,7 @@ def _components(name: str) -> list[ServiceComponent]:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_both_services_start_with_the_settings_and_arguments_they_are_given(name: str) -> None:
+def test_both_services_accept_their_settings_and_arguments(name: str) -> None:
     for component in _components(f"overlays/{name}"):
         container = component.pod.containers[0]
         given = [argument.replace("{{.Name}}", "yiwen") for argument in container["args"]]
@@ -90,7 +90,7 @@ def _scaling(name: str) -> dict[str, RevisionScaling]:
 
 
 @pytest.mark.parametrize("name", [name for name in OVERLAYS if name != "standard"])
-def test_knatives_autoscaler_takes_the_annotations_and_scales_by_slots(name: str) -> None:
+def test_the_autoscaler_accepts_the_annotations_and_scales_by_slots(name: str) -> None:
     scaling = _scaling(name)
     (slots,) = (
         environment(c.pod.containers[0])["YIWEN_SLOTS"]
@@ -102,13 +102,13 @@ def test_knatives_autoscaler_takes_the_annotations_and_scales_by_slots(name: str
     assert scaling["predictor"].progress_deadline > 900
 
 
-def test_scaled_to_zero_the_predictor_goes_and_the_transformer_stays() -> None:
+def test_only_the_predictor_scales_to_zero() -> None:
     scaling = _scaling("staging")
     assert (scaling["predictor"].min_scale, scaling["transformer"].min_scale) == (0, 1)
     assert scaling["predictor"].scale_to_zero_pod_retention_period == 600
 
 
-def test_what_scales_in_standard_mode_are_metrics_that_the_predictor_has() -> None:
+def test_keda_queries_name_existing_metrics() -> None:
     registry = CollectorRegistry()
     EngineMetrics("a", registry)
     RequestMetrics("yiwen", registry).finished("rest", 200, 1.0)
@@ -141,7 +141,7 @@ def _values_of(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlays_values_arrive_where_they_are_used(name: str) -> None:
+def test_an_overlays_values_are_copied_to_where_they_are_used(name: str) -> None:
     values = _values_of(name)
     documents = documents_of(f"overlays/{name}")
     namespaces = {d["metadata"].get("namespace", d["metadata"]["name"]) for d in documents}
@@ -159,7 +159,7 @@ def test_an_overlays_values_arrive_where_they_are_used(name: str) -> None:
         assert component.spec["timeout"] == int(values["timeout"])
 
 
-def test_values_with_a_port_and_dashes_arrive_whole(tmp_path: Path) -> None:
+def test_values_with_a_port_and_dashes_are_copied_whole(tmp_path: Path) -> None:
     require_kubectl()
     (tmp_path / "values").mkdir()
     (tmp_path / "values" / "kustomization.yaml").write_text(
@@ -179,7 +179,7 @@ def test_values_with_a_port_and_dashes_arrive_whole(tmp_path: Path) -> None:
     assert service.namespace == "n-s"
 
 
-def test_an_overlay_that_forgets_the_values_is_refused(tmp_path: Path) -> None:
+def test_an_overlay_without_the_values_component_is_refused(tmp_path: Path) -> None:
     require_kubectl()
     write_kustomization(Combination(("knative", "cpu", "storage-rwx")), ROOT, tmp_path)
     report = check_build(
@@ -203,7 +203,7 @@ def test_a_directory_that_cannot_be_built_says_why(tmp_path: Path) -> None:
         build_kustomization(tmp_path)
 
 
-def test_knative_services_are_those_of_the_controller() -> None:
+def test_knative_services_match_those_of_kserves_controller() -> None:
     (service,) = inference_services(documents_of("overlays/staging"))
     predictor, transformer = knative_services(service)
     annotations = predictor["spec"]["template"]["metadata"]["annotations"]

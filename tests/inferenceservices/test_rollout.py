@@ -54,7 +54,7 @@ def test_a_canary_moves_both_components_with_tags_and_new_revisions() -> None:
         assert tags == {"latest", "prev"}
 
 
-def test_from_a_tenth_to_all() -> None:
+def test_a_canary_from_ten_to_a_hundred_percent() -> None:
     controller = _canary(10)
     plan = plan_set(controller.document, 50, NOTHING)
     assert plan.patch["spec"] == _both(50)
@@ -68,12 +68,12 @@ def test_from_a_tenth_to_all() -> None:
     assert [len(revisions) for revisions in controller.revisions.values()] == [2, 2]
 
 
-def test_all_of_a_running_canary_is_a_promotion() -> None:
+def test_a_hundred_percent_promotes_a_running_canary() -> None:
     document = _canary(10).document
     assert plan_set(document, 100, NOTHING) == plan_promote(document)
 
 
-def test_a_canary_is_taken_back() -> None:
+def test_a_canary_is_rolled_back() -> None:
     controller = _canary(50)
     plan = plan_rollback(controller.document, releases(controller))
     assert plan.patch["spec"] == _both(0)
@@ -84,7 +84,7 @@ def test_a_canary_is_taken_back() -> None:
         plan_promote(controller.document)
 
 
-def test_a_promoted_release_is_taken_back_and_may_be_tried_again() -> None:
+def test_a_promoted_release_is_rolled_back_and_may_be_tried_again() -> None:
     controller = _canary(50)
     carry_out(controller, plan_promote(controller.document))
     carry_out(controller, plan_rollback(controller.document, releases(controller)))
@@ -93,7 +93,7 @@ def test_a_promoted_release_is_taken_back_and_may_be_tried_again() -> None:
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 80, "b": 20}
 
 
-def test_a_canary_of_the_predictor_alone_would_take_the_transformer_back() -> None:
+def test_a_canary_of_the_predictor_alone_would_roll_the_transformer_back() -> None:
     """KServe's rule behind the stamp: the same share on a transformer without a newer revision is its rollback."""
     controller = _canary(50)
     carry_out(controller, plan_promote(controller.document))
@@ -115,7 +115,7 @@ def test_another_image_of_one_component_makes_revisions_of_both() -> None:
     assert again.patch == {}
 
 
-def test_a_new_canary_takes_the_place_of_one_that_failed() -> None:
+def test_a_new_canary_replaces_one_that_failed() -> None:
     controller = _canary(10, starts="-00002")
     with pytest.raises(RolloutRefused, match=r"predictor-00002 is not ready .*failed: no plan"):
         plan_set(controller.document, 50, NOTHING)
@@ -127,7 +127,7 @@ def test_a_new_canary_takes_the_place_of_one_that_failed() -> None:
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 90, "c": 10}
 
 
-def test_a_rollout_whose_predictor_fails_goes_back_whole() -> None:
+def test_a_rollout_with_a_failing_predictor_is_rolled_back_in_both_components() -> None:
     controller = deployed(lambda name: name != "yiwen-predictor-00002")
     carry_out(controller, plan_set(controller.document, 100, B))
     assert traffic(controller, "predictor") == {"a": 100}
@@ -138,7 +138,7 @@ def test_a_rollout_whose_predictor_fails_goes_back_whole() -> None:
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
 
 
-def test_a_first_deployment_takes_a_release_but_no_share() -> None:
+def test_a_first_deployment_takes_a_release_but_no_percentage() -> None:
     controller = deployed(lambda name: not name.endswith("-00001"))
     with pytest.raises(RolloutRefused, match="ignores the share of a first deployment"):
         plan_set(controller.document, 10, B)
@@ -195,7 +195,7 @@ def _as_it_is(document: dict[str, Any]) -> None:
         (_as_it_is, 20, ReleaseChange(storage="pvc://models/c"), "has no model with a storageUri"),
     ],
 )
-def test_what_cannot_go_well_is_refused(
+def test_steps_that_would_fail_are_refused(
     change_document: Callable[[dict[str, Any]], None], percent: int, change: ReleaseChange, message: str
 ) -> None:
     document = _canary(10).document
@@ -204,7 +204,7 @@ def test_what_cannot_go_well_is_refused(
         plan_set(document, percent, change)
 
 
-def test_a_share_without_anything_new_is_refused_for_what_kserve_makes_of_it() -> None:
+def test_a_percentage_without_new_revisions_is_refused() -> None:
     controller = _canary(10)
     carry_out(controller, plan_promote(controller.document))
     with pytest.raises(RolloutRefused, match="would take a share below 100 for a rollback"):
@@ -212,7 +212,7 @@ def test_a_share_without_anything_new_is_refused_for_what_kserve_makes_of_it() -
 
 
 @pytest.mark.parametrize("overlay", ["production", "staging", "runtime"])
-def test_a_release_changes_wherever_an_overlay_names_it(overlay: str) -> None:
+def test_a_release_changes_in_every_field_that_names_it(overlay: str) -> None:
     documents = documents_of(f"overlays/{overlay}")
     (service,) = inference_services(documents)
     release = "qwen3-1-7b"
@@ -258,7 +258,7 @@ _STEPS = st.one_of(
     steps=st.lists(_STEPS, max_size=8),
     broken=st.sets(st.tuples(st.sampled_from(ROLLOUT_COMPONENTS), st.integers(2, 6))),
 )
-def test_whatever_is_asked_for_two_releases_never_share_a_rest(
+def test_the_stable_revisions_of_both_components_always_serve_one_release(
     steps: list[tuple[str, int, str]], broken: set[tuple[str, int]]
 ) -> None:
     """After every step that is not refused: equal shares within 0 to 100, revisions in step, one release behind."""

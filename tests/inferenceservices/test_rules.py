@@ -1,4 +1,4 @@
-"""Every rule against manifests that keep it and manifests that break it."""
+"""Every rule with manifests that keep it and manifests that break it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BASES: dict[str, Callable[[], Documents]] = {
     MODEL: model_documents,
 }
 WITH_OTHERS = ("canary-quota", "mesh", "secret-in-manifest")
-"""Rules about documents that the fixtures do not have; each has a test of its own below."""
+"""Rules for documents that the fixtures do not contain; each has its own test below."""
 TABLE = (
     *kserve_containers.BROKEN,
     *kserve_webhook.BROKEN,
@@ -73,7 +73,7 @@ def test_every_name_belongs_to_one_rule() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_canary_needs_its_devices_twice() -> None:
+def test_a_canary_needs_twice_the_gpus() -> None:
     documents = knative_documents()
     service = documents[0]
     service["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] = "true"
@@ -117,7 +117,7 @@ def test_destination_rules_need_standard_mode() -> None:
         assert [finding.rule for finding in check([*documents, rule], CLUSTER)] == found
 
 
-def test_a_secret_with_content_is_refused_and_one_that_is_only_named_is_not() -> None:
+def test_only_a_secret_with_data_is_refused() -> None:
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -138,7 +138,7 @@ def test_a_path_to_a_credential_and_a_number_of_tokens_are_no_credentials() -> N
     assert check(documents, CLUSTER) == []
 
 
-def test_only_enabled_will_do_where_knative_asks_for_it() -> None:
+def test_flags_that_must_be_enabled_and_not_allowed() -> None:
     documents = knative_documents()
     features = {**CLUSTER.features, "kubernetes.podspec-persistent-volume-claim": "allowed"}
     changed = type(CLUSTER)(features=features, longest_timeout_s=CLUSTER.longest_timeout_s)
@@ -176,19 +176,19 @@ def test_the_predictors_name_changes_only_with_its_model() -> None:
     "path", [broken.PRE, broken.C0 + "resources", broken.C0 + "env", broken.C0 + "volumeMounts|0"]
 )
 @pytest.mark.parametrize("value", [None, 3, "text", [], {}, [3], [[]], {"a": None}])
-def test_no_rule_stumbles_over_a_manifest_of_the_wrong_shape(path: str, value: object) -> None:
+def test_rules_accept_manifests_of_the_wrong_shape(path: str, value: object) -> None:
     documents = knative_documents()
     edit(documents, path.rstrip("|"), value)
     assert all(finding.message for finding in check(documents, CLUSTER))
 
 
-def test_removing_is_setting_to_nothing() -> None:
+def test_editing_and_removing_fields() -> None:
     documents = knative_documents()
     edit(documents, broken.C0 + "args|1", REMOVE)
     assert documents[0]["spec"]["predictor"]["containers"][0]["args"] == ["--model_name=yiwen"]
 
 
-def test_a_predictor_with_a_model_is_its_runtime_and_what_it_says_itself() -> None:
+def test_a_predictor_with_a_model_is_merged_with_its_runtime() -> None:
     documents = model_documents()
     edit(
         documents,

@@ -67,7 +67,7 @@ def _thing(**spec: object) -> dict[str, Any]:
         ({**_thing(size=1), "spek": {}}, "'spek' was unexpected"),
     ],
 )
-def test_fields_that_a_custom_resource_does_not_have(
+def test_unknown_fields_of_a_custom_resource_are_findings(
     tmp_path: Path, thing: dict[str, Any], wrong: str
 ) -> None:
     (tmp_path / "crd.yaml").write_text(CRD)
@@ -78,7 +78,7 @@ def test_fields_that_a_custom_resource_does_not_have(
     assert all(wrong in finding.message and finding.rule == "schema" for finding in findings)
 
 
-def test_keys_that_knative_explains(tmp_path: Path) -> None:
+def test_undocumented_keys_of_a_config_map_are_findings(tmp_path: Path) -> None:
     (tmp_path / "crd.yaml").write_text(CRD)
     schemas = load_schemas(tmp_path)
     assert schemas.settings == {"config-thing": frozenset({"some-key", "other.key"})}
@@ -122,7 +122,7 @@ def test_a_mistyped_field_in_manifests_of_ours(path: str, value: object, wrong: 
     assert any(wrong in finding.message for finding in findings)
 
 
-def test_what_knative_would_drop_is_found_in_the_service_that_kserve_makes() -> None:
+def test_unknown_fields_of_the_generated_knative_service_are_findings() -> None:
     documents = documents_of("overlays/laptop")
     edit(documents, "InferenceService|spec|predictor|hostUsers", False)
     schemas = crd_schemas()
@@ -168,7 +168,7 @@ def test_the_command_names_the_builds_that_fail(capsys: pytest.CaptureFixture[st
         ([], {"CI": "1"}, "CI checks schemas too: set CRD_SCHEMAS"),
     ],
 )
-def test_what_the_command_cannot_do(
+def test_errors_of_the_command(
     capsys: pytest.CaptureFixture[str], arguments: list[str], environ: dict[str, str], message: str
 ) -> None:
     require_kubectl()
