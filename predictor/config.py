@@ -1,7 +1,7 @@
-"""What can be set about a predictor: one frozen value, read once at the start.
+"""The predictor's settings: one frozen value, read once at the start.
 
-Each field says its unit, its effect and why the default is what it is. ``serving.settings`` fills it from the
-environment; nothing else reads the environment.
+The docstring of each field has its unit, its effect and the reason for its default. ``serving.settings`` fills the
+fields from the environment; nothing else reads the environment.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""A TensorRT plan on disk: what ``plans/NAME.plan.json`` says about the ``NAME.plan`` beside it.
+"""The file format of TensorRT plans: ``plans/NAME.plan.json`` describes ``plans/NAME.plan``.
 
 ::
 
     <release>/plans/
-      sm90-132sm-trt10.16.1.11-float16.plan        engines, then tensors; every part begins at a multiple of 4096
-      sm90-132sm-trt10.16.1.11-float16.plan.json   written last: where it is, the plan is whole
+      sm90-132sm-trt10.16.1.11-float16.plan        engines, then tensors, each at a multiple of 4096
+      sm90-132sm-trt10.16.1.11-float16.plan.json   written last: if it exists, the plan is complete
       timing-sm90-132sm-trt10.16.1.11.cache        TensorRT's timings, for the next build on such a GPU
 
-A plan serves one kind of GPU with one release of TensorRT, and the name says both. Its engines are matrix products,
-one per role and type of weights, with the weights as input; the weights of all layers, and every other tensor of a
-step, lie behind the engines in one run of bytes: a loader copies ``[tensors_offset, nbytes)`` to the GPU once, and
-each tensor is at its offset in that copy.
+A plan is for one kind of GPU and one release of TensorRT, which its name holds. Its engines are matrix products, one
+per role and type of weights, with the weights as input. All tensors follow the engines in one range of bytes: a
+loader copies ``[tensors_offset, nbytes)`` to the GPU, and each tensor is at its offset in that copy.
 
 Written by :mod:`predictor.builder.plans.build`, read by :mod:`predictor.runners.tensorrt`.
 """
@@ -44,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """What a plan was built for. A machine can run it if all but the precision are its own."""
+    """The GPU, TensorRT and precision of a plan. A machine runs the plans of its own GPU and TensorRT."""
 
     compute_capability: tuple[int, int]
     """Major and minor, e.g. (9, 0)."""
     sm_count: int
     """Multiprocessors: TensorRT chooses kernels by it, and a MIG slice has fewer than the whole GPU."""
     tensorrt: str
-    """Release of TensorRT, as ``tensorrt.__version__`` says it."""
+    """Release of TensorRT: ``tensorrt.__version__``."""
     precision: str
     """float16, int8 or fp8."""
 
@@ -92,7 +91,7 @@ class PlanBlob:
 
 
 class OptimizationProfile(NamedTuple):
-    """Range of an engine's dynamic dimension that one optimisation profile covers, both ends included."""
+    """Range of an engine's dynamic dimension that one optimization profile covers, both ends included."""
 
     min: int
     opt: int
@@ -140,7 +139,7 @@ class TensorRTPlan:
     """Keys of the matrices that are not in float16, sorted."""
 
     def to_json(self) -> dict[str, Any]:
-        """The document that :func:`read_plan` reads back."""
+        """The document that :func:`read_plan` reads."""
         return {"format": PLAN_FORMAT, **dataclasses.asdict(self)}
 
     def find(self, weight: str) -> PlanTensor | None:
@@ -150,7 +149,7 @@ class TensorRTPlan:
 
 
 def engine_name(role: str, dtype: str) -> str:
-    """Of the product with the weights of ``role``, if those are of ``dtype``: ``qkv.float16``."""
+    """Name of the engine for the weights of ``role`` in ``dtype``: ``qkv.float16``."""
     return f"{role}.{dtype}"
 
 
@@ -175,7 +174,7 @@ def plan_json_path(directory: Path, key: PlanKey) -> Path:
 
 
 def write_plan(directory: Path, plan: TensorRTPlan) -> None:
-    """Write ``NAME.plan.json``, whole or not at all. The plan file must be in place before.
+    """Write ``NAME.plan.json`` atomically. The plan file must be in place before.
 
     Raises:
         OSError: it cannot be written.
@@ -185,7 +184,7 @@ def write_plan(directory: Path, plan: TensorRTPlan) -> None:
 
 
 def read_plan(json_path: Path) -> TensorRTPlan:
-    """Read a ``NAME.plan.json`` and check that the plan file beside it fits; the file's digest is not computed.
+    """Read a ``NAME.plan.json`` and check the size of its plan file; the digest is not computed.
 
     Raises:
         StartupError: there is no such plan, or it is cut short, renamed, or of a format this version does not read.
@@ -214,7 +213,7 @@ def read_plan(json_path: Path) -> TensorRTPlan:
 def find_plans(directory: Path) -> list[TensorRTPlan]:
     """The plans of a release that can be read, by name.
 
-    One that cannot is logged and passed over: another GPU's broken plan keeps no one from serving.
+    One that cannot is logged and skipped: a broken plan for another GPU does not prevent serving.
 
     Args:
         directory: of the release.
@@ -251,7 +250,7 @@ def _plan(document: Mapping[str, Any]) -> TensorRTPlan:
 
 
 def _check(plan: TensorRTPlan) -> None:
-    """What a loader relies on, so that it may copy without asking.
+    """Check what a loader relies on.
 
     Raises:
         ValueError: it does not hold.

@@ -1,14 +1,14 @@
-"""The dense part of a decoder step: its five graphs, the names of its weights, and ``segments/segments.json``.
+"""The segments of a decoder: its five graphs, the names of its weights, and ``segments/segments.json``.
 
-A *segment* is one matrix product, y = x W^T with the weight as an input, so that one graph, and one engine made of
+A *segment* is one matrix product, y = x W^T with the weight as an input, so that one graph, or one engine built from
 it, serves all layers. There is a graph per role of a matrix (N rows and K columns of W, T rows of x)::
 
     in   x float16 [T, K], weight float16 [N, K]     out  y float16 [T, N]
     in   x int8 [T, K],    weight int8 [N, K]        out  y float32 [T, N], the sum of products times INT8_STEP
 
-Norms, rotary embedding, attention, biases, residuals and the gate lie between the graphs and belong to whoever runs
-them. Their weights have these names, in ``weights.bin`` as in a plan (i: layer, H hidden, F all heads of queries,
-keys and values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.DecoderShape`)::
+Runners implement what is between the graphs: norms, rotary embedding, attention, biases, residuals and the gate.
+All weights have these names, in ``weights.bin`` as in a plan (i: layer, H hidden, F all heads of queries, keys and
+values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.DecoderShape`)::
 
     embedding                           [V, H]
     layers.i.attention.norm             [H]
@@ -53,11 +53,11 @@ INDEX_FORMAT = 1
 LAYER_ROLES = ("qkv", "attention_output", "gate_up", "down")
 """Roles of the matrices that each layer has one of, in the order of a step."""
 LINEAR_ROLES = (*LAYER_ROLES, "vocabulary")
-"""Roles of all matrices that are multiplied with; the embedding is only looked up in."""
+"""Roles of all matrices of products; the embedding is a lookup table."""
 
 INT8_STEP = 2.0**-12
-"""What 1 counts in the sum of an int8 product, whose true step is part of the output scale: a constant, because
-weights and their scales are inputs of the graph, and a power of two, because that rounds nothing."""
+"""Factor of the integer sum of an int8 product, which the output scale is relative to. It is constant, since weights
+and scales are inputs of the graph, and a power of two, which rounds nothing."""
 
 EMBEDDING = "embedding"
 FINAL_NORM = "norm"
@@ -136,7 +136,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class SegmentTraits:
-    """What, besides the sizes in ``release.json``, decides a step: its norms' epsilon, and which tensors it has."""
+    """What a runner needs besides the sizes in ``release.json``: the norms' epsilon, and which tensors exist."""
 
     norm_eps: float
     qkv_bias: bool
@@ -144,7 +144,7 @@ class SegmentTraits:
     """Of the projection after attention."""
     mlp_bias: bool
     qk_norm: bool
-    """Queries and keys are normalised per head."""
+    """Queries and keys are normed per head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class SegmentIndex:
 
     @property
     def layers(self) -> int:
-        """How many layers the tensors are of."""
+        """Number of layers."""
         return len({name.split(".")[1] for name in self.tensors if name.startswith("layers.")})
 
     @property
@@ -171,12 +171,12 @@ class SegmentIndex:
         return VOCABULARY if VOCABULARY in self.tensors else EMBEDDING
 
     def step_dtype(self, name: str) -> str:
-        """The type, as numpy names it, in which a step takes a tensor that is not quantised."""
+        """The type, by numpy's name, in which a step uses a tensor that is not quantized."""
         is_matrix = len(self.tensors[name].shape) == 2 and name not in ROTARY
         return "float16" if is_matrix else "float32"
 
     def to_json(self) -> dict[str, Any]:
-        """The document that :func:`read_segment_index` reads back."""
+        """The document that :func:`read_segment_index` reads."""
         return {
             "format": INDEX_FORMAT,
             "traits": dataclasses.asdict(self.traits),
@@ -211,7 +211,7 @@ def read_segment_index(release: Path) -> SegmentIndex:
 
 
 def map_tensor(release: Path, tensor: StoredTensor) -> Tensor:
-    """A tensor of ``weights.bin``, mapped read-only: pages are read when they are touched.
+    """A tensor of ``weights.bin``, mapped read-only: pages are read on access.
 
     Raises:
         ReleaseError: the file is missing or too short.
@@ -239,7 +239,7 @@ def _index(document: Mapping[str, Any]) -> SegmentIndex:
 
 
 def _needed(index: SegmentIndex) -> set[str]:
-    """Names that must be there: what every decoder has, and the same for each of its layers."""
+    """Names of the tensors that the traits require."""
     traits = index.traits
     biased = {
         "qkv": traits.qkv_bias,

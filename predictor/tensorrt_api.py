@@ -1,7 +1,7 @@
-"""Runs engines with TensorRT: the door to its runtime.
+"""The interface to TensorRT's runtime: loads and runs engines.
 
-The door to its builder is :mod:`predictor.builder.plans.engine_build`; the two are the only places that know how
-TensorRT's releases differ. Both tell two ways apart by :attr:`Api.strongly_typed`. Here:
+The interface to its builder is :mod:`predictor.builder.plans.engine_build`; only these two modules import TensorRT
+and know how its releases differ. Both distinguish two APIs by :attr:`Api.strongly_typed`. Here:
 
 ==========================  ======================================  ==================================================
 what                        8.6                                     10.1 and newer, 11 too
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 
 class TensorRTError(RunnerError):
-    """TensorRT refused or failed; the message holds the first error that it logged."""
+    """TensorRT refused or failed; the message has the first error that it logged."""
 
 
 def load_api() -> Api:
-    """Open TensorRT.
+    """Load TensorRT.
 
     Raises:
         StartupError: it is not installed, cannot be loaded, or is a release that is not supported.
@@ -57,15 +57,15 @@ def load_api() -> Api:
 
 
 class Api:
-    """TensorRT on the current CUDA device. Engines and contexts made with it keep it alive."""
+    """TensorRT on the current CUDA device. Its engines and contexts keep it alive."""
 
     def __init__(self, version: str, strongly_typed: bool) -> None:
         self.version = version
         """E.g. 8.6.0."""
         self.strongly_typed = strongly_typed
-        """Networks keep their graph's types by themselves: 10.1 and newer."""
+        """Whether networks are strongly typed: 10.1 and newer."""
         self.logger: trt.ILogger = _make_logger(self._take_error)
-        """For what TensorRT makes; it must outlive all of that."""
+        """Must outlive all objects of TensorRT."""
         self._first_error = ""
         self._held: list[str] | None = None
 
@@ -84,7 +84,7 @@ class Api:
 
     @contextmanager
     def errors_held(self) -> Iterator[list[str]]:
-        """What TensorRT logs as an error meanwhile comes here, not into the log: for what may fail without harm."""
+        """Collect TensorRT's errors in a list, not in the log, for calls that may fail without harm."""
         self._held = []
         try:
             yield self._held
@@ -92,15 +92,15 @@ class Api:
             self._held = None
 
     def forget_errors(self) -> None:
-        """Errors logged so far are not the reason of the next failure."""
+        """Clear the errors logged so far, which are not the reason of the next failure."""
         self._first_error = ""
 
     def failure(self, what: str) -> TensorRTError:
-        """The error to raise, with the reason that TensorRT logged."""
+        """The error to raise for ``what``, with the reason that TensorRT logged."""
         return TensorRTError(f"TensorRT {self.version}: {what}: {self._first_error or 'it gave no reason'}")
 
     def _take_error(self, text: str) -> bool:
-        """Keep an error; whether it is to be logged, too."""
+        """Record an error; returns whether it is to be logged as well."""
         if self._held is not None:
             self._held.append(text)
             return False
@@ -109,7 +109,7 @@ class Api:
 
 
 class TensorRTEngine:
-    """An engine on the device. Its contexts own no device memory: the caller gives each one some."""
+    """An engine on the device. The caller gives each of its contexts device memory."""
 
     def __init__(self, api: Api, runtime: trt.Runtime, engine: trt.ICudaEngine) -> None:
         self._api = api
@@ -119,18 +119,18 @@ class TensorRTEngine:
 
     @property
     def memory_bytes(self) -> int:
-        """Scratch memory that one execution needs, the largest of all profiles."""
+        """Bytes of scratch memory of one execution, the largest of all profiles."""
         if self._api.strongly_typed:
             return int(self._engine.device_memory_size_v2)
         return int(self._engine.device_memory_size)
 
     @property
     def profiles(self) -> int:
-        """How many profiles it was built with."""
+        """Number of optimization profiles."""
         return int(self._engine.num_optimization_profiles)
 
     def create_context(self) -> ExecutionContext:
-        """A context, for one execution at a time.
+        """Create a context, for one execution at a time.
 
         Raises:
             TensorRTError: it cannot be created.
@@ -169,7 +169,7 @@ class ExecutionContext:
             self._context.device_memory = address
 
     def set_profile(self, index: int, stream: int) -> None:
-        """Choose a profile, after :meth:`set_memory`; work on ``stream`` until then belongs to the old one."""
+        """Select a profile, after :meth:`set_memory`, for the work that ``stream`` gets from here on."""
         profiles = self._engine.profiles
         if not 0 <= index < profiles:  # TensorRT 8.6 may end the process instead of refusing
             raise TensorRTError(
@@ -178,11 +178,11 @@ class ExecutionContext:
         self._check(self._context.set_optimization_profile_async(index, stream), f"profile {index}")
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:
-        """Shape of an input with a dynamic dimension; to be repeated after :meth:`set_profile`."""
+        """Set the shape of an input with a dynamic dimension; must be repeated after :meth:`set_profile`."""
         self._check(self._context.set_input_shape(name, tuple(shape)), f"shape {tuple(shape)} of {name}")
 
     def set_address(self, name: str, address: int) -> None:
-        """Where an input or output lies on the device."""
+        """Set the device address of an input or output."""
         self._check(self._context.set_tensor_address(name, address), f"address of {name}")
 
     def enqueue(self, stream: int) -> None:
@@ -195,7 +195,7 @@ class ExecutionContext:
 
 
 def _make_logger(take_error: Callable[[str], bool]) -> trt.ILogger:
-    """A logger that passes on to :mod:`logging`, errors where ``take_error`` says so; information is debugging."""
+    """A logger that forwards to :mod:`logging`: information as debug, errors if ``take_error`` returns true."""
     severities = trt.ILogger.Severity
     levels = {severities.WARNING: logging.WARNING, severities.INFO: logging.DEBUG}
     levels |= {severities.ERROR: logging.ERROR, severities.INTERNAL_ERROR: logging.ERROR}

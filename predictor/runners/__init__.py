@@ -1,1 +1,1 @@
-"""What executes a step: one Runner protocol (``base``), one module per library behind it."""
+"""Runners, which execute steps: one protocol (``base``), one implementation per library."""

@@ -1,7 +1,7 @@
-"""The Runner protocol, between the engine and whatever executes the decoder.
+"""The runner protocol: what the engine needs of a library that executes the decoder.
 
-A step is launched, then collected. That lets a runner on a device work while the engine looks at the step before:
-the engine launches step n+1 before it has read step n's tokens, and names those by their row (see
+A step is launched, then collected, so that a device works while the engine processes the step before: the engine
+launches step n+1 before it has collected step n, and refers to step n's tokens by row (see
 :attr:`predictor.batch.Batch.decode_sources`).
 """
 
@@ -13,20 +13,20 @@ from typing import Protocol
 from predictor.batch import Batch, StepOutput
 
 MAX_IN_FLIGHT = 2
-"""Most steps that may be launched and not collected, by a runner that runs ahead; by any other it is one."""
+"""Most steps in flight of a runner that runs ahead; of any other it is one."""
 
 
 class Runner(Protocol):
     """Executes steps and owns the K/V cache. Used by one thread at a time.
 
-    A runner knows slots, tokens and lengths. It never sees a request, a queue or a clock. A step that fails raises
+    A runner knows slots, tokens and lengths, but no request, queue or clock. A step that fails raises
     :class:`predictor.errors.RunnerError` from ``launch`` or from ``collect``; every step in flight is lost with it,
-    no slot holds anything afterwards, and the next batch starts with none in use.
+    all slots are empty afterwards, and the next batch uses none of them for decodes.
     """
 
     @property
     def slots(self) -> int:
-        """Sequences the K/V cache has room for."""
+        """Sequences that the K/V cache has room for."""
         ...
 
     @property
@@ -46,9 +46,9 @@ class Runner(Protocol):
 
     @property
     def launches(self) -> Mapping[str, int]:
-        """Runs over the decoder since the start, by kind; empty for a runner that does not tell kinds apart.
+        """Passes over the decoder since the start, by kind; empty for a runner with one kind.
 
-        ``graph``: a recorded run was replayed. ``eager``: it was launched kernel by kernel.
+        ``graph``: a captured CUDA graph was launched. ``eager``: its kernels were launched one by one.
         """
         ...
 
@@ -75,7 +75,7 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory and threads. Nothing may be launched afterwards."""
+        """Free memory and threads. Nothing may be launched afterwards."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""What lies between the matrix products of a step, in numpy: norms, rotary embedding, attention, best candidates.
+"""Reference implementations, in numpy, of the operations between the matrix products of a step.
 
-Plain rather than fast, as these are what the CUDA kernels are compared with. As there, all arithmetic is float32;
-narrower are only what goes into a product and comes out of one, and the keys and values that are kept. Letters as in
-:mod:`predictor.batch`, and N outputs of a product.
+Simple rather than fast: the CUDA kernels are compared with them. As there, all arithmetic is float32; only the inputs
+and outputs of products and the cached keys and values are narrower. Letters as in :mod:`predictor.batch`, and N
+outputs of a product.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 INT8_LIMIT = 127
-"""Codes are symmetric: -128 is not used."""
+"""Quantized values are symmetric: -128 is not used."""
 
 
 def quantize(values: Float32s, scale: Float32s | None) -> npt.NDArray[Any]:
-    """What a matrix is multiplied with: float16 [T, K], or int8 [T, K] where it has an input ``scale`` [K].
+    """Quantize the input of a product [T, K]: to int8 with an input ``scale`` [K], to float16 without.
 
-    The scale multiplies; codes are rounded half to even.
+    int8 values are values * scale, rounded half to even and clipped.
     """
     if scale is None:
         return values.astype(np.float16)
@@ -35,7 +35,13 @@ def quantize(values: Float32s, scale: Float32s | None) -> npt.NDArray[Any]:
 
 
 def dequantize(product: Floats, scale: Float32s | None, bias: Float32s | None) -> Float32s:
-    """float32 [T, N]: what a product gave, times its output ``scale`` [N], plus its ``bias`` [N], if any."""
+    """Dequantize the output of a product [T, N]: product * scale + bias, float32.
+
+    Args:
+        product: [T, N], float16 or float32.
+        scale: [N], of an int8 product; None for none.
+        bias: [N]; None for none.
+    """
     wide = product.astype(np.float32)
     if scale is not None:
         wide = wide * scale
@@ -43,7 +49,13 @@ def dequantize(product: Floats, scale: Float32s | None, bias: Float32s | None) -
 
 
 def rms_norm(values: Float32s, weight: Float32s, epsilon: float) -> Float32s:
-    """Root mean square norm over the last axis (Zhang and Sennrich, 2019)."""
+    """Root mean square norm over the last axis (Zhang and Sennrich, 2019).
+
+    Args:
+        values: [..., N].
+        weight: [N].
+        epsilon: added to the mean of squares.
+    """
     squares = np.square(values).mean(axis=-1, keepdims=True)
     normed: Float32s = values / np.sqrt(squares + np.float32(epsilon)) * weight
     return normed
@@ -58,7 +70,7 @@ def silu_mul(gate_up: Float32s) -> Float32s:
 
 
 def rotate(heads: Float32s, cosines: Float32s, sines: Float32s) -> Float32s:
-    """Rotary embedding (Su et al., 2021), the first half of a head paired with the second.
+    """Apply rotary embedding (Su et al., 2021), the first half of a head paired with the second.
 
     Args:
         heads: [T, any, D].
@@ -124,7 +136,7 @@ class SlotCache:
     def __init__(
         self, shape: DecoderShape, *, slots: int, capacity: int, cosines: Float32s, sines: Float32s
     ) -> None:
-        """Reserve room for ``capacity`` tokens per slot; the system gives memory when it is written.
+        """Reserve ``capacity`` tokens per slot; the system allocates memory when it is written.
 
         Args:
             shape: of the decoder.
@@ -155,7 +167,18 @@ class SlotCache:
     def attend(
         self, layer: int, step: StepPass, queries: Float32s, keys: Float32s, values: Float32s
     ) -> Float32s:
-        """Rotate, keep the pass's keys and values [T, KV, D], then attend: queries and result are [T, H, D]."""
+        """Rotate queries and keys, cache keys and values, then attend.
+
+        Args:
+            layer: of the decoder.
+            step: the pass whose T rows these are.
+            queries: [T, H, D].
+            keys: [T, KV, D].
+            values: [T, KV, D].
+
+        Returns:
+            [T, H, D].
+        """
         cosines, sines = self._cosines[step.positions], self._sines[step.positions]
         queries = rotate(queries, cosines, sines)
         cache = self._layers[layer]

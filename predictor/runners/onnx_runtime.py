@@ -1,14 +1,10 @@
-"""Runs ``decoder.onnx`` on ONNX Runtime: laptops, CI, and every processor that ONNX Runtime has a provider for.
+"""The runner on ONNX Runtime, which executes ``decoder.onnx`` on any of its execution providers.
 
 The K/V cache is one array whose rows the graph reads and writes in place, so a step copies nothing. Rows in use are
-kept together at the front: a decode step over n sequences binds the first n rows. Rows are as long as the longest
-running sequence needs, in powers of two, and get shorter again when it is gone.
+kept contiguous at the front: a decode step over n sequences binds the first n rows. Rows are as long as the longest
+running sequence needs, in powers of two, and shrink when it has ended.
 
-That array is in the CPU's memory whatever runs the graph: a provider with memory of its own copies it in and out,
-which is correct but not fast.
-
-Its neighbours: ``base`` says what a runner promises, ``providers`` chooses among execution providers,
-``predictor.builder`` writes the graph.
+The array is in the CPU's memory: a provider with its own memory copies it in and out, which is correct but slow.
 """
 
 from __future__ import annotations
@@ -29,11 +25,10 @@ from predictor.runners.providers import CPU_PROVIDER, check_providers, choose_pr
 from protocol.release import DECODER_FILE, Release
 
 SMALLEST_CAPACITY = 64
-"""Tokens. Below it, growing costs more than the memory saved."""
+"""Tokens of a row, at least: below it, growing costs more than the memory saved."""
 
 MAX_GROUP_TOKENS = 256
-"""Padded prompt tokens that one prefill call reads: bounds the activations it needs. More gained no speed on two
-cores, where 256 rows keep the matrix products busy."""
+"""Most padded prompt tokens of one prefill call, which bounds its activations. More gained no speed on two cores."""
 
 Array = npt.NDArray[np.generic]
 
@@ -42,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """Buffers of one shape of call, bound once and used again for every step of that shape."""
+    """Inputs and outputs of calls of one shape, bound once and reused."""
 
     binding: ort.IOBinding
     input_ids: npt.NDArray[np.int64]  # [B, S]
@@ -91,7 +86,7 @@ class OnnxRuntimeRunner:
         self._rows: list[int] = []
         """Slot of each row in use: row r of the cache holds slot ``_rows[r]``."""
         self._output: StepOutput | None = None
-        """Of the step that was launched and not collected."""
+        """Of the step in flight."""
         self._decode_calls: dict[int, _Call] = {}
         """By number of rows; valid for the current cache array."""
         self._kv = self._allocate(SMALLEST_CAPACITY)
@@ -107,7 +102,7 @@ class OnnxRuntimeRunner:
 
     @property
     def capacity(self) -> int:
-        """Tokens that a row can hold now."""
+        """Tokens of a row now."""
         return int(self._kv.shape[3])
 
     @property
@@ -124,7 +119,7 @@ class OnnxRuntimeRunner:
         return {}
 
     def launch(self, batch: Batch) -> None:
-        """See :meth:`predictor.runners.base.Runner.launch`; this one is done when it returns."""
+        """See :meth:`predictor.runners.base.Runner.launch`; the step is done when it returns."""
         try:
             self._output = self._execute(batch)
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -144,9 +139,9 @@ class OnnxRuntimeRunner:
 
     def _execute(self, batch: Batch) -> StepOutput:
         prefills, decodes = len(batch.prompts), len(batch.decode_slots)
-        order = self._keep(batch.decode_slots, batch.decode_lengths)
+        order = self._compact_rows(batch.decode_slots, batch.decode_lengths)
         longest = max((len(prompt) for prompt in batch.prompts), default=0)
-        self._fit_capacity(max(longest, int(batch.decode_lengths.max(initial=-1)) + 1), batch.decode_lengths)
+        self._resize(max(longest, int(batch.decode_lengths.max(initial=-1)) + 1), batch.decode_lengths)
         ids = np.empty((prefills + decodes, self._release.limits.candidates), np.int32)
         logprobs = np.empty(ids.shape, np.float32)
         if decodes:
@@ -173,7 +168,7 @@ class OnnxRuntimeRunner:
     def _prefill(self, prompts: Sequence[tuple[int, ...]], slots: Sequence[int]) -> _Call:
         tokens = max(len(prompt) for prompt in prompts)
         call = self._bind(first_row=len(self._rows), rows=len(prompts), tokens=tokens)
-        call.input_ids[:] = 0  # padding lies behind the prompt, where no valid token attends to it
+        call.input_ids[:] = 0  # padding follows the prompt, so no valid token attends to it
         for row, prompt in enumerate(prompts):
             call.input_ids[row, : len(prompt)] = prompt
             call.last_token[row] = len(prompt) - 1
@@ -183,8 +178,8 @@ class OnnxRuntimeRunner:
         self._rows.extend(slots)
         return call
 
-    def _keep(self, slots: Ints, lengths: Ints) -> npt.NDArray[np.int64]:
-        """Close the gaps that freed slots left; returns, for each row, its index in ``slots``."""
+    def _compact_rows(self, slots: Ints, lengths: Ints) -> npt.NDArray[np.int64]:
+        """Move rows so that no free row lies among them; returns, for each row, its index in ``slots``."""
         index_of = {slot: index for index, slot in enumerate(slots.tolist())}
         rows = self._rows
         row = 0
@@ -201,8 +196,8 @@ class OnnxRuntimeRunner:
             raise RunnerError(f"the batch names {len(slots)} running slots, the cache holds {len(rows)}")
         return np.array([index_of[slot] for slot in rows], dtype=np.int64)
 
-    def _fit_capacity(self, tokens: int, lengths: Ints) -> None:
-        """Make rows long enough for ``tokens``, or shorter where a quarter would do."""
+    def _resize(self, tokens: int, lengths: Ints) -> None:
+        """Make rows long enough for ``tokens``, or shorter where a quarter of their length is enough."""
         wanted = bucket_capacity(tokens, self._release.limits.max_sequence_tokens)
         if wanted <= self.capacity < 4 * wanted:
             return
@@ -247,11 +242,11 @@ def bucket_capacity(tokens: int, limit: int) -> int:
 
 
 def group_prompts(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Split prompts into calls, longest first, so that little of a call is padding.
+    """Group prompts of similar length into prefill calls, longest first, to limit padding.
 
     Yields:
-        Indices into ``lengths``. In a group no prompt is shorter than three quarters of the longest (or than the
-        longest less 8 tokens), and the padded group is at most ``MAX_GROUP_TOKENS``, unless it is a single prompt.
+        Indices into ``lengths``. A prompt has at least three quarters of its group's longest length, or 8 tokens less
+        than it. A padded group has at most ``MAX_GROUP_TOKENS``, unless it is a single prompt.
     """
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -286,7 +281,7 @@ def _load_session(path: Path, providers: Sequence[str], *, threads: int, spin: b
 
 
 def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
-    """How many of the graph's nodes each provider took; nothing from older ONNX Runtimes, which do not tell."""
+    """Nodes of the graph by execution provider; empty from an ONNX Runtime that does not report them."""
     nodes = Counter[str]()
     for subgraph in getattr(session, "get_provider_graph_assignment_info", list)():
         nodes[subgraph.ep_name] += len(subgraph.get_nodes())
@@ -294,7 +289,7 @@ def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
 
 
 def _bind_array(bind: object, name: str, array: Array) -> None:
-    # A view of whole leading rows is contiguous, which is what makes reading and writing in place possible.
+    # The graph reads and writes in place, which needs a contiguous view: that of whole leading rows is.
     if not array.flags.c_contiguous:
         raise AssertionError(f"{name} is not contiguous")
     bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)  # type: ignore[operator]

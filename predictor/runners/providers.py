@@ -1,6 +1,6 @@
-"""Which execution providers ONNX Runtime is given, and what to install for one it lacks.
+"""Chooses the execution providers of ONNX Runtime, and says what to install for a missing one.
 
-Pure: ``onnx_runtime`` asks the installed ONNX Runtime what it has. docs/hardware.md says what was run on what.
+Pure: ``onnx_runtime`` asks the installed ONNX Runtime which it has. docs/hardware.md lists those that were tested.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from predictor.errors import StartupError
 
 CPU_PROVIDER = "CPUExecutionProvider"
-"""In every ONNX Runtime; it knows every operator of our graphs."""
+"""In every build of ONNX Runtime, with every operator of our graphs."""
 
 _PACKAGES = {
     "CUDAExecutionProvider": "pip install onnxruntime-gpu",
@@ -19,7 +19,7 @@ _PACKAGES = {
     "OpenVINOExecutionProvider": "pip install onnxruntime-openvino",
     "QNNExecutionProvider": "pip install onnxruntime-qnn",
 }
-"""How to get a build of ONNX Runtime with a provider. The others are built from source or belong to a platform."""
+"""Packages by execution provider; the others need a build from source."""
 
 _SUFFIX = "ExecutionProvider"
 
@@ -29,19 +29,19 @@ _BUILD_PAGE = "https://onnxruntime.ai/docs/build/eps.html"
 def choose_providers(
     named: Sequence[str], *, available: Sequence[str], known: Collection[str], version: str
 ) -> tuple[str, ...]:
-    """The providers to give to a session, the preferred one first.
+    """The execution providers of a session, the preferred one first.
 
     Args:
-        named: by the setting, in order of preference.
+        named: in the setting, in order of preference.
         available: in the installed ONNX Runtime.
-        known: to ONNX Runtime at all, whether built in or not.
+        known: to ONNX Runtime, in this build or not.
         version: of the installed ONNX Runtime, for the message.
 
     Returns:
-        The named ones, each once, and last the CPU's: it takes what the others leave.
+        The named ones, each once, then the CPU's for the operators that the others do not have.
 
     Raises:
-        StartupError: one is not available; says what to install, or what was meant.
+        StartupError: one is not available; the message says what to install, or suggests a name.
     """
     for name in named:
         if name not in available:
@@ -53,7 +53,7 @@ def choose_providers(
 
 
 def check_providers(wanted: Sequence[str], found: Collection[str]) -> None:
-    """Refuse a session that came up without a provider, which ONNX Runtime itself only prints.
+    """Refuse a session that lacks a provider: ONNX Runtime itself only prints that.
 
     Raises:
         StartupError: names the missing ones.

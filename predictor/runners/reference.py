@@ -1,10 +1,8 @@
-"""Runs the segments on the CPU: the same graphs, weights and passes as on a GPU, on ONNX Runtime and numpy.
+"""The reference backend: the segments on the CPU, with ONNX Runtime and numpy.
 
-For tests, calibration and the quality gate, which need what a GPU would compute where there is none. It runs ahead
-as a GPU does, except that a step's work is done when it is collected; and it refuses passes that break the contract
-of :class:`predictor.runners.segmented.SegmentBackend`, which a GPU could not afford to look for.
-
-One pass over all layers: ``reference_decoder``. Serving on a CPU: ``onnx_runtime``.
+Uses the same graphs, weights and passes as on a GPU. Tests, calibration and the quality gate run it where there is no
+GPU. It runs ahead as a GPU does, but executes a step when it is collected, and it refuses passes that break the
+contract of :class:`predictor.runners.segmented.SegmentBackend`.
 """
 
 from __future__ import annotations
@@ -32,10 +30,10 @@ from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
 from protocol.release import Release
 
 MAX_TOKENS = 512
-"""Rows of a pass: bounds the activations, and the scores of a chunk over a long prompt."""
+"""Most rows of a pass, which bounds the activations and the attention scores."""
 
 MAX_ROWS = 64
-"""Output rows of a pass: bounds the logits."""
+"""Most output rows of a pass, which bounds the logits."""
 
 
 def open_reference_runner(
@@ -57,9 +55,9 @@ def open_reference_runner(
         release: its ``release.json``.
         slots: sequences of K/V, each as long as the release allows.
         threads: of ONNX Runtime.
-        graphs: beside the release's own, e.g. ``down.int8``.
-        tensors: in the place of the release's, or beside them: an int8 matrix and its scales, say.
-        hook: shown what every matrix is multiplied with.
+        graphs: added to the release's own, e.g. ``down.int8``.
+        tensors: replace the release's or are added to them, e.g. an int8 matrix and its scales.
+        hook: called with the input of every matrix product.
         max_tokens: most rows of a pass.
         max_rows: most output rows of a pass.
 
@@ -102,7 +100,7 @@ class ReferenceBackend:
         self._max_rows = max_rows
         self._launched: deque[tuple[StepPass, ...]] = deque()
         self._previous = np.empty((0, candidates), np.int32)  # [B, K] of the step that was collected last
-        self._held = np.zeros(cache.slots, np.int32)  # [slots] tokens in the cache
+        self._lengths = np.zeros(cache.slots, np.int32)  # [slots] tokens in the cache
 
     @property
     def slots(self) -> int:
@@ -135,7 +133,7 @@ class ReferenceBackend:
     def launch(self, passes: tuple[StepPass, ...]) -> None:
         """See :meth:`predictor.runners.segmented.SegmentBackend.launch`."""
         if len(self._launched) == MAX_IN_FLIGHT:
-            self._forget()
+            self._reset()
             raise RunnerError(f"a step was launched with {MAX_IN_FLIGHT} in flight")
         self._launched.append(passes)
 
@@ -144,18 +142,18 @@ class ReferenceBackend:
         try:
             return self._run_step(self._launched.popleft())
         except Exception as error:  # ONNX Runtime's errors share no base class
-            self._forget()
+            self._reset()
             if isinstance(error, RunnerError):
                 raise
             raise RunnerError(f"the reference failed in a step: {error}") from error
 
     def close(self) -> None:
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._launched.clear()
         self._previous = self._previous[:0]
-        self._held[:] = 0
+        self._lengths[:] = 0
 
     def _run_step(self, passes: tuple[StepPass, ...]) -> StepOutput:
         rows = output_rows(passes)
@@ -171,7 +169,7 @@ class ReferenceBackend:
         return StepOutput(ids, logprobs)
 
     def _admit(self, step_pass: StepPass) -> None:
-        """Refuse a pass that reads what is not there; else note what its slots hold from now on."""
+        """Refuse a pass that reads what is not there; record the new lengths of its slots."""
         if step_pass.tokens > self._max_tokens or len(step_pass.out_rows) > self._max_rows:
             raise RunnerError(
                 f"a pass of {step_pass.tokens} tokens and {len(step_pass.out_rows)} output rows is too large"
@@ -181,18 +179,20 @@ class ReferenceBackend:
         for slot, position in zip(
             step_pass.slots[: step_pass.decodes], step_pass.positions[: step_pass.decodes], strict=True
         ):
-            if position != self._held[slot]:
-                raise RunnerError(f"slot {slot} holds {self._held[slot]} tokens, a decode goes to {position}")
-            self._held[slot] += 1
-        for chunk in step_pass.chunks:
-            if chunk.start not in (0, self._held[chunk.slot]):
+            if position != self._lengths[slot]:
                 raise RunnerError(
-                    f"slot {chunk.slot} holds {self._held[chunk.slot]} tokens, a chunk goes to {chunk.start}"
+                    f"slot {slot} holds {self._lengths[slot]} tokens, a decode goes to {position}"
                 )
-            self._held[chunk.slot] = chunk.start + chunk.count
+            self._lengths[slot] += 1
+        for chunk in step_pass.chunks:
+            if chunk.start not in (0, self._lengths[chunk.slot]):
+                raise RunnerError(
+                    f"slot {chunk.slot} holds {self._lengths[chunk.slot]} tokens, a chunk goes to {chunk.start}"
+                )
+            self._lengths[chunk.slot] = chunk.start + chunk.count
 
     def _token_ids(self, step_pass: StepPass) -> Int32s:
-        """[T], those that have a source looked up."""
+        """Token ids of a pass, [T], with those that have a source looked up."""
         sourced = step_pass.sources >= 0
         token_ids: Int32s = step_pass.token_ids.copy()
         token_ids[sourced] = self._previous[step_pass.sources[sourced], 0]

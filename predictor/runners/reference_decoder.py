@@ -1,6 +1,6 @@
-"""A decoder on the CPU, put together as it is on a GPU: matrix products are graphs, the rest is ``numpy_kernels``.
+"""The reference decoder: matrix products by ONNX Runtime graphs, all other operations by ``numpy_kernels``.
 
-The graphs and the names of tensors: :mod:`predictor.segment_index`. Steps and slots: ``reference``.
+Graphs and names of tensors are those of :mod:`predictor.segment_index`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from protocol.release import DecoderShape
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 Graphs = Mapping[str, "bytes | Path"]
-"""Serialised or on disk, by role and type of the matrix: ``qkv.float16``, ``down.int8``."""
+"""ONNX graphs, serialized or on disk, by role and type of the matrix: ``qkv.float16``, ``down.int8``."""
 ActivationHook = Callable[[str, Float32s], None]
-"""Called with the name of a matrix (``layers.3.mlp.down``, ``vocabulary``) and what it is about to be multiplied
-with, float32 [rows, in], not yet rounded to the type of the product."""
+"""Called with the name of a matrix (``layers.3.mlp.down``, ``vocabulary``) and the input of its product, float32
+[rows, in], before quantization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ReferenceLinear:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLayer:
-    """One of the decoder's layers."""
+    """One layer of the decoder."""
 
     attention_norm: Float32s
     qkv: ReferenceLinear
@@ -77,7 +77,7 @@ class ReferenceLayer:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceDecoder:
-    """Token ids in, logits out."""
+    """A decoder: token ids in, logits out."""
 
     shape: DecoderShape
     epsilon: float
@@ -87,12 +87,15 @@ class ReferenceDecoder:
     vocabulary: ReferenceLinear
 
     def run(self, step: StepPass, token_ids: Int32s, cache: SlotCache) -> Float32s | None:
-        """Logits of the pass's output rows, [R, V], or None where there are none; the cache takes in every row.
+        """Run one pass and cache the keys and values of its rows.
 
         Args:
-            step: where the rows belong.
-            token_ids: [T], in the place of the pass's own.
+            step: the pass.
+            token_ids: [T], replace the pass's own.
             cache: keys and values of all slots.
+
+        Returns:
+            Logits of the output rows, [R, V]; None if there are none.
         """
         residual = self.embedding[token_ids].astype(np.float32)
         for number, layer in enumerate(self.layers):
@@ -109,7 +112,7 @@ class ReferenceDecoder:
         return self.vocabulary.run(rms_norm(residual, self.final_norm, self.epsilon))
 
     def _heads(self, layer: ReferenceLayer, qkv: Float32s) -> tuple[Float32s, Float32s, Float32s]:
-        """Queries [T, H, D], keys and values [T, KV, D], normalised where the family does so, not rotated."""
+        """Queries [T, H, D], keys and values [T, KV, D], normed if the layer has such norms, not rotated."""
         heads = qkv.reshape(len(qkv), -1, self.shape.head_dim)
         ends = [self.shape.heads, self.shape.heads + self.shape.kv_heads]
         queries, keys, values = np.split(heads, ends, axis=1)
@@ -120,7 +123,7 @@ class ReferenceDecoder:
 
 
 class DecoderLoader:
-    """Puts a :class:`ReferenceDecoder` together from tensors and graphs by name."""
+    """Loads a :class:`ReferenceDecoder` from tensors and graphs by name."""
 
     def __init__(
         self, tensors: Tensors, graphs: Graphs, *, threads: int, hook: ActivationHook | None
@@ -129,9 +132,9 @@ class DecoderLoader:
 
         Args:
             tensors: by name; see :func:`load_tensors`.
-            graphs: of the matrices' types, at least those there are.
+            graphs: one for each role and type of the matrices.
             threads: of ONNX Runtime.
-            hook: shown what every matrix is multiplied with.
+            hook: called with the input of every matrix product.
         """
         self._tensors = tensors
         self._graphs = graphs
@@ -140,7 +143,7 @@ class DecoderLoader:
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     def load(self, shape: DecoderShape, epsilon: float) -> ReferenceDecoder:
-        """Everything, with one session per graph for all layers.
+        """Load the decoder, with one session per graph for all layers.
 
         Raises:
             StartupError: ONNX Runtime cannot load a graph, or there is none for a matrix.
@@ -187,13 +190,13 @@ class DecoderLoader:
         return self._sessions[graph]
 
 
-def load_tensors(directory: Path, index: SegmentIndex, instead: Tensors) -> dict[str, Array]:
-    """Every tensor of a release by name: mapped where the file has the type of the product, else converted.
+def load_tensors(directory: Path, index: SegmentIndex, overrides: Tensors) -> dict[str, Array]:
+    """Every tensor of a release by name: mapped if the file has the type of the product, else converted.
 
     Args:
         directory: of the release.
         index: its ``segments.json``.
-        instead: tensors that take the place of the release's, or that it does not have.
+        overrides: tensors that replace the release's or are added to them.
 
     Raises:
         ReleaseError: ``weights.bin`` cannot be read.
@@ -202,7 +205,7 @@ def load_tensors(directory: Path, index: SegmentIndex, instead: Tensors) -> dict
     for name, stored in index.tensors.items():
         values = np.asarray(map_tensor(directory, stored))
         tensors[name] = values.astype(index.step_dtype(name), copy=False)
-    return {**tensors, **instead}
+    return {**tensors, **overrides}
 
 
 def _open_session(graph: bytes | Path, threads: int) -> ort.InferenceSession:

@@ -1,10 +1,8 @@
-"""Runs the decoder segment by segment: what is the same on every device.
+"""The runner over segments: the part that is the same on every device.
 
-A :class:`SegmentedRunner` turns a batch into passes over flat rows, one row per token without padding, and leaves the
-passes to a :class:`SegmentBackend`: ``reference`` is the one of ONNX Runtime and numpy, ``tensorrt`` the one of CUDA.
-A step is one pass where it fits; prompts longer than a pass are read in chunks, by several passes of the same step.
-
-``base`` says what a runner promises; ``predictor.segment_index`` says what the segments are.
+A :class:`SegmentedRunner` packs a batch into passes over flat rows, one row per token without padding, and has a
+:class:`SegmentBackend` run them: ``reference`` on ONNX Runtime and numpy, ``tensorrt`` on CUDA. A step is one pass if
+it fits; a prompt longer than a pass is read in chunks, by several passes of the same step (chunked prefill).
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepPass:
-    """One run over all segments. Of its T rows, each a token, the decodes come first, then the prompts' chunks.
+    """One pass over all layers. Of its T rows, one per token, the decodes come first, then the prompts' chunks.
 
-    A row's key and value go to ``(slots[row], positions[row])`` of the cache before anything attends; then the row
-    attends to positions 0 to ``positions[row]`` of its slot, both included. No slot has two decodes or two chunks in
-    a pass. Passes of a step run in order, and all of them read the same previous step.
+    All keys and values are cached at ``(slots[row], positions[row])`` first; then each row attends to positions 0 to
+    ``positions[row]`` of its slot, both included. No slot has two decodes or two chunks in a pass. The passes of a
+    step run in order, and the sources of all of them refer to the same previous step.
     """
 
     token_ids: Int32s  # [T], ignored where sources >= 0
@@ -50,7 +48,7 @@ class StepPass:
     decodes: int
     """Rows [0, decodes) are one token each of a running sequence; only these have a source."""
     chunks: tuple[Chunk, ...]
-    """Cover rows [decodes, T) in order, without gaps."""
+    """In order; they cover rows [decodes, T) without gaps."""
     out_rows: (
         Int32s  # [R] rows whose next token is wanted, ascending; R is 0 where no prompt ends in the pass
     )
@@ -65,12 +63,12 @@ class StepPass:
 class SegmentBackend(Protocol):
     """Runs passes on one device and owns its K/V cache. Used by one thread at a time.
 
-    Any failure is a :class:`predictor.errors.RunnerError`; nothing is in flight after it, and no slot holds anything.
+    A failure raises :class:`predictor.errors.RunnerError`; nothing is in flight after it, and all slots are empty.
     """
 
     @property
     def slots(self) -> int:
-        """Sequences the cache has room for; a step has at most as many output rows."""
+        """Sequences that the cache has room for; a step has at most as many output rows."""
         ...
 
     @property
@@ -104,15 +102,15 @@ class SegmentBackend(Protocol):
         ...
 
     def launch(self, passes: tuple[StepPass, ...]) -> None:
-        """Start one step. The arrays are not changed afterwards, so the backend may keep them."""
+        """Start one step. The backend may keep the arrays: they are not changed afterwards."""
         ...
 
     def collect(self) -> StepOutput:
-        """Wait for the oldest launched step: :func:`output_rows` rows of it, valid until the next collect."""
+        """Wait for the oldest step in flight; its :func:`output_rows` rows are valid until the next collect."""
         ...
 
     def close(self) -> None:
-        """Give back memory and threads. Nothing may be launched afterwards."""
+        """Free memory and threads. Nothing may be launched afterwards."""
         ...
 
 
@@ -120,7 +118,7 @@ class SegmentedRunner:
     """A :class:`predictor.runners.base.Runner` over a backend of segments."""
 
     def __init__(self, backend: SegmentBackend) -> None:
-        """Take over ``backend``; closing the runner closes it."""
+        """Take ownership of ``backend``: closing the runner closes it."""
         self._backend = backend
 
     @property
@@ -163,7 +161,7 @@ def output_rows(passes: tuple[StepPass, ...]) -> int:
 
 
 def pack_step(batch: Batch, *, max_tokens: int, max_rows: int) -> tuple[StepPass, ...]:
-    """Split a step into passes, as few as filling each one in turn gives: decodes first, then prompts in order.
+    """Split a step into passes, filling one after the other: decodes first, then prompts in order.
 
     Args:
         batch: the step; its output rows are its prompts, then its decodes.
@@ -175,16 +173,16 @@ def pack_step(batch: Batch, *, max_tokens: int, max_rows: int) -> tuple[StepPass
     """
     if max_tokens < 1 or max_rows < 1:
         raise ValueError(f"passes of {max_tokens} tokens and {max_rows} output rows cannot hold a step")
-    return tuple(share.to_pass(batch) for share in _shares(batch, max_tokens, max_rows))
+    return tuple(contents.to_pass(batch) for contents in _split(batch, max_tokens, max_rows))
 
 
 @dataclass(slots=True)
-class _Share:
-    """What of a batch one pass runs."""
+class _PassContents:
+    """The part of a batch that one pass runs."""
 
     decodes: slice
     pieces: list[tuple[int, int, int]] = field(default_factory=list)
-    """Index of a prompt, first token and end of a part of it."""
+    """Chunks: index of the prompt, first token, end."""
     tokens: int = 0
     rows: int = 0
 
@@ -217,27 +215,27 @@ class _Share:
         )
 
 
-def _shares(batch: Batch, max_tokens: int, max_rows: int) -> Iterator[_Share]:
+def _split(batch: Batch, max_tokens: int, max_rows: int) -> Iterator[_PassContents]:
     decodes, width = len(batch.decode_slots), min(max_tokens, max_rows)
-    share = _Share(slice(0, 0))
+    contents = _PassContents(slice(0, 0))
     for first in range(0, decodes, width):
-        if share.tokens:
-            yield share
+        if contents.tokens:
+            yield contents
         count = min(width, decodes - first)
-        share = _Share(slice(first, first + count), tokens=count, rows=count)
+        contents = _PassContents(slice(first, first + count), tokens=count, rows=count)
     for index, prompt in enumerate(batch.prompts):
         start = 0
         while start < len(prompt):
-            if share.tokens == max_tokens or share.rows == max_rows:
-                yield share
-                share = _Share(slice(0, 0))
-            end = min(len(prompt), start + max_tokens - share.tokens)
-            share.pieces.append((index, start, end))
-            share.tokens += end - start
-            share.rows += end == len(prompt)
+            if contents.tokens == max_tokens or contents.rows == max_rows:
+                yield contents
+                contents = _PassContents(slice(0, 0))
+            end = min(len(prompt), start + max_tokens - contents.tokens)
+            contents.pieces.append((index, start, end))
+            contents.tokens += end - start
+            contents.rows += end == len(prompt)
             start = end
-    if share.tokens:
-        yield share
+    if contents.tokens:
+        yield contents
 
 
 def _int32(values: list[int]) -> Int32s:

@@ -1,4 +1,4 @@
-"""Chooses what executes the decoder, once, at the start, and says why."""
+"""Creates the runner that the settings and the release call for."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 class ChosenRunner(NamedTuple):
-    """A runner, and what is to be said about it in the log and in the metric."""
+    """A runner and its description for the log and the metric."""
 
     runner: Runner
     backend: str
     reason: str
     precision: str
-    """Of the weights as they are multiplied with."""
+    """Of the matrix products."""
     plan: str = ""
     """Name of the TensorRT plan."""
 
@@ -31,7 +31,7 @@ def create_runner(config: PredictorConfig, directory: Path, release: Release) ->
     """Load the release into a runner.
 
     Args:
-        config: names a backend, or leaves the choice.
+        config: names a backend, or ``auto``.
         directory: of the release.
         release: its ``release.json``.
 
@@ -52,7 +52,7 @@ def create_runner(config: PredictorConfig, directory: Path, release: Release) ->
 
 
 def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
-    # Not before it is wanted: TensorRT takes seconds to import, and most machines do not have it.
+    # Imported here: TensorRT takes seconds to import, and most machines do not have it.
     from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 
     runner, plan = create_tensorrt_runner(config, directory, release)

@@ -1,7 +1,7 @@
-"""The only door to cuda-python: thin, checked calls of the CUDA runtime.
+"""The only module that imports cuda-python: thin, checked calls of the CUDA runtime.
 
-cuda-python keeps its modules in ``cuda.bindings`` since 12.8 and in ``cuda`` before; both are understood. Importing
-this module needs neither cuda-python nor a GPU: whichever is missing is reported by the first call.
+cuda-python has its modules in ``cuda.bindings`` since 12.8 and in ``cuda`` before; both work. Importing this module
+needs neither cuda-python nor a GPU: the first call reports which is missing.
 
 Addresses, streams, events and graphs are plain integers, as TensorRT and the kernels take them. The first visible
 device is used and no other, so a MIG slice named by ``CUDA_VISIBLE_DEVICES`` is simply the device.
@@ -28,13 +28,13 @@ DEVICE = 0
 
 
 Values: TypeAlias = Any
-"""What calls of cuda-python return besides their status: it has no types for them."""
+"""Return values of cuda-python, which has no types for them."""
 
 
 class CudaError(RunnerError):
     """A call of CUDA failed.
 
-    ``name`` is CUDA's, e.g. ``cudaErrorMemoryAllocation``; ``action`` says what the caller was about.
+    ``name`` is CUDA's, e.g. ``cudaErrorMemoryAllocation``; ``action`` says what the caller was doing.
     """
 
     def __init__(self, name: str, text: str, action: str) -> None:
@@ -83,7 +83,7 @@ def load_module(name: str, old_name: str) -> ModuleType:
 
 
 def check(result: tuple[Any, ...], action: str) -> Values:
-    """The value of a call of cuda-python, or its values as a tuple, or None.
+    """Check the status of a call of cuda-python and return its value, its values as a tuple, or None.
 
     Args:
         result: what the call returned: a status of the runtime, the driver or the compiler, then values.
@@ -109,7 +109,7 @@ def _text(status: IntEnum) -> str:
     }[type(status).__name__]
     try:
         text = getattr(module(), describe)(status)[1]
-    except RuntimeError:  # the library behind it is not there, which is what the status says too
+    except RuntimeError:  # the library is missing, which the status says too
         text = None
     return text.decode() if isinstance(text, bytes) else f"status {int(status)}"
 
@@ -148,7 +148,7 @@ def set_device() -> None:
 
 
 def synchronize() -> None:
-    """Wait for everything that was given to the device; an error of earlier work shows here."""
+    """Wait for all work of the device; an error of earlier work is raised here."""
     check(load_runtime().cudaDeviceSynchronize(), "waiting for the GPU")
 
 
@@ -165,12 +165,12 @@ def malloc(nbytes: int, purpose: str) -> int:
 
 
 def free(address: int) -> None:
-    """Give device memory back; waits for the device."""
+    """Free device memory; waits for the device."""
     check(load_runtime().cudaFree(address), "freeing GPU memory")
 
 
 class PinnedMemory:
-    """Page-locked host memory, which the device copies from and to while the host goes on.
+    """Page-locked host memory, for asynchronous copies.
 
     Attributes:
         array: uint8 [nbytes].
@@ -184,7 +184,7 @@ class PinnedMemory:
         self.array: npt.NDArray[np.uint8] = np.ctypeslib.as_array(memory)
 
     def close(self) -> None:
-        """Give it back. ``array`` must not be touched afterwards."""
+        """Free it. ``array`` must not be used afterwards."""
         check(load_runtime().cudaFreeHost(self.address), "freeing pinned host memory")
 
 
@@ -222,17 +222,17 @@ def create_stream() -> int:
 
 
 def synchronize_stream(stream: int) -> None:
-    """Wait until the stream has done everything given to it."""
+    """Wait for all work of a stream."""
     check(load_runtime().cudaStreamSynchronize(stream), "waiting for a stream")
 
 
 def destroy_stream(stream: int) -> None:
-    """Give a stream back once its work is done."""
+    """Destroy a stream once its work is done."""
     check(load_runtime().cudaStreamDestroy(stream), "destroying a stream")
 
 
 def create_event(*, timing: bool = False, blocking: bool = False) -> int:
-    """An event.
+    """Create an event.
 
     Args:
         timing: whether :func:`elapsed_seconds` may ask it; costs a little.
@@ -245,34 +245,34 @@ def create_event(*, timing: bool = False, blocking: bool = False) -> int:
 
 
 def record_event(event: int, stream: int) -> None:
-    """Let ``event`` happen when the stream has done what it was given so far."""
+    """Record ``event`` behind the work that the stream has now."""
     check(load_runtime().cudaEventRecord(event, stream), "recording an event")
 
 
 def synchronize_event(event: int) -> None:
-    """Wait until ``event`` has happened. One that was never recorded has."""
+    """Wait for ``event``; returns at once if it was never recorded."""
     check(load_runtime().cudaEventSynchronize(event), "waiting for the GPU")
 
 
 def elapsed_seconds(start: int, end: int) -> float:
-    """Seconds between two events that have happened, to about half a microsecond."""
+    """Seconds between two completed events, to about half a microsecond."""
     return float(check(load_runtime().cudaEventElapsedTime(start, end), "reading a time")) / 1e3
 
 
 def destroy_event(event: int) -> None:
-    """Give an event back."""
+    """Destroy an event."""
     check(load_runtime().cudaEventDestroy(event), "destroying an event")
 
 
 def capture(stream: int, work: Callable[[], None]) -> int:
-    """A graph, for :func:`launch_graph`, of what this thread gives to ``stream`` in ``work``; nothing runs yet."""
+    """Capture the work that this thread gives to ``stream`` in ``work`` as a CUDA graph; nothing runs yet."""
     cuda = load_runtime()
     mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     check(cuda.cudaStreamBeginCapture(stream, mode), "beginning a graph")
     try:
         work()
     except BaseException:
-        cuda.cudaStreamEndCapture(stream)  # what went wrong is on its way up; the stream must be usable again
+        cuda.cudaStreamEndCapture(stream)  # the error is raised below; this makes the stream usable again
         raise
     graph = check(cuda.cudaStreamEndCapture(stream), "ending a graph")
     try:
@@ -282,10 +282,10 @@ def capture(stream: int, work: Callable[[], None]) -> int:
 
 
 def launch_graph(graph: int, stream: int) -> None:
-    """Start a graph of :func:`capture`."""
+    """Launch a graph of :func:`capture`."""
     check(load_runtime().cudaGraphLaunch(graph, stream), "launching a graph")
 
 
 def destroy_graph(graph: int) -> None:
-    """Give a graph of :func:`capture` back."""
+    """Destroy a graph of :func:`capture`."""
     check(load_runtime().cudaGraphExecDestroy(graph), "destroying a graph")

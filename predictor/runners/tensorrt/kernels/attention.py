@@ -36,7 +36,7 @@ PREFILL_THREADS = 128
 class AttentionKernels:
     """The kernels of one model on one device.
 
-    All addresses are of device memory, aligned to 16 bytes, and must stay valid as long as what they are bound to is
+    All addresses are of device memory, aligned to 16 bytes, and must stay valid as long as the bound kernels are
     used. In shapes, T is the rows of a step, B its decode rows, F = (heads + 2 kv_heads) head_dim, positions that of
     the rotary tables; the caches are float16 [slots, kv_heads, capacity, head_dim]. A row whose slot is negative is
     padding. A launch with no rows does nothing.
@@ -51,11 +51,11 @@ class AttentionKernels:
         sm_count: int,
         max_rows: int,
     ) -> None:
-        """Take loaded kernels.
+        """Use loaded kernels.
 
         Args:
-            shape: what they were compiled for.
-            functions: of :func:`predictor.runners.tensorrt.kernels.launch.load_functions`.
+            shape: that they were compiled for.
+            functions: from :func:`predictor.runners.tensorrt.kernels.launch.load_functions`.
             epsilon: of the norms over heads, which are root mean square norms.
             sm_count: multiprocessors of the device or its slice.
             max_rows: most decode rows, and most rows of logits, of a launch.
@@ -76,18 +76,18 @@ class AttentionKernels:
 
     @property
     def decode_workspace_bytes(self) -> int:
-        """Of :meth:`decode_attention`; zeroed once by the caller, shared by the layers of a stream."""
+        """Work space of :meth:`decode_attention`; zeroed once by the caller, shared by all layers."""
         return decode_workspace(self._shape, self._max_rows, self._sm_count).nbytes
 
     @property
     def candidates_workspace_bytes(self) -> int:
-        """Of :meth:`candidates`; zeroed once by the caller."""
+        """Work space of :meth:`candidates`; zeroed once by the caller."""
         return candidates_workspace(self._shape, self._max_rows).nbytes
 
     def choose_tokens(
         self, *, token_ids: int, previous_ids: int, sources: int, host_tokens: int
     ) -> BoundKernel:
-        """Bind the choice of a step's tokens.
+        """Bind the selection of a step's input tokens.
 
         Args:
             token_ids: out, int32 [T]: candidate 0 of row sources[t] of the previous output, or the host's token.
@@ -118,7 +118,7 @@ class AttentionKernels:
         attended: Activation,
         workspace: int,
     ) -> BoundKernel:
-        """Bind the attention of one new token per row: rotary, writing its K/V, attending to its slot.
+        """Bind decode attention: rotary embedding, caching K/V and attention for one new token per row.
 
         Args:
             qkv: [B, F].
@@ -149,7 +149,7 @@ class AttentionKernels:
     def write_kv(
         self, *, qkv: Qkv, rotary: Rotary, cache: KvCache, slots: int, positions: int
     ) -> Callable[[int, int, int], None]:
-        """Bind what prompt rows need before they attend: writes their K/V to the cache.
+        """Bind the caching of prompt rows' K/V, which runs before :meth:`prefill_attention`.
 
         Args:
             qkv: [T, F].
@@ -202,7 +202,7 @@ class AttentionKernels:
         return start
 
     def candidates(self, *, logits: Product, ids: int, logprobs: int, workspace: int) -> BoundKernel:
-        """Bind the search for the best tokens of each row.
+        """Bind the selection of the best candidates of each row.
 
         Args:
             logits: [R, vocabulary], without a bias.

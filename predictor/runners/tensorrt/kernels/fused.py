@@ -1,7 +1,7 @@
-"""The kernels between a step's matrix products: embedding, residual sums with norms, gated activation, gathering.
+"""The fused kernels between matrix products: embedding, residual sums with norms, gated activation, gathering.
 
-Each method of :class:`FusedKernels` binds one to device addresses, once, as ``launch`` describes.
-``kernels/fused.cu`` is the source; attention and candidates are in ``kernels``.
+Each method of :class:`FusedKernels` binds a kernel to device addresses once, as ``launch`` describes. ``fused.cu`` is
+the source; the kernels of attention and token selection are in ``attention``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class FusedKernels:
     def __init__(
         self, shape: KernelShape, functions: Mapping[str, KernelFunction], *, epsilon: float
     ) -> None:
-        """Take loaded kernels.
+        """Use loaded kernels.
 
         Args:
-            shape: what they were compiled for.
-            functions: of :func:`predictor.runners.tensorrt.kernels.launch.load_functions`.
+            shape: that they were compiled for.
+            functions: from :func:`predictor.runners.tensorrt.kernels.launch.load_functions`.
             epsilon: of the norms, which are root mean square norms (Zhang and Sennrich, 2019).
         """
         self._hidden = shape.hidden

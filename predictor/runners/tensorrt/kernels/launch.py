@@ -1,10 +1,7 @@
-"""Loads our CUDA kernels and binds them to their arguments.
+"""Loads the CUDA kernels and binds them to their arguments.
 
-Binding packs the arguments of a launch, once. Starting what is bound costs a few microseconds, allocates nothing,
-waits for nothing, and may be captured into a CUDA graph.
-
-Its neighbours: ``kernels/*.cu`` are the sources, ``nvrtc`` the compiler, ``kernels`` and ``fused`` say what each
-kernel takes.
+Binding packs the arguments of a launch once. Launching a bound kernel takes a few microseconds, allocates nothing,
+never waits, and may be captured in a CUDA graph. ``attention``, ``fused`` and ``linear`` know the arguments.
 """
 
 from __future__ import annotations
@@ -28,27 +25,32 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "prefill_attention.cu": ("prefill_attention",),
     "candidates.cu": ("candidates",),
 }
-"""Kernels by the source file that holds them."""
+"""Kernels by source file."""
 
 Grid: TypeAlias = tuple[int, int, int]
 BoundKernel: TypeAlias = Callable[[int, int], None]
-"""Starts a bound kernel: (rows, stream). With no rows it does nothing."""
+"""Launches a kernel bound to its arguments: (rows, stream). With no rows it does nothing."""
 KernelArgument: TypeAlias = (
     "ctypes.c_uint64 | ctypes.c_int32 | ctypes.c_float | ctypes.Array[ctypes.c_uint64]"
 )
-"""An argument of a kernel; an array is a structure of addresses."""
+"""An argument of a kernel; an array is a struct of pointers."""
 
 
 class KernelFunction(Protocol):
     """A compiled kernel."""
 
     def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        """Start it. ``arguments`` is the address of an array of their addresses, as cuLaunchKernel wants them."""
+        """Launch it; ``arguments`` is the address of an array of pointers to them, see cuLaunchKernel."""
         ...
 
 
 def programs(shape: KernelShape, *, overlaps: bool = False) -> list[Program]:
-    """What has to be compiled for ``shape``, with launches that may overlap or not."""
+    """The programs to compile for ``shape``.
+
+    Args:
+        shape: of the model.
+        overlaps: whether they are compiled for dependent launches.
+    """
     headers = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.cuh"))}
     macros = (*shape.macros(), f"-DOVERLAPS={int(overlaps)}")
     return [Program(name, (SOURCES / name).read_text(), headers, macros) for name in PROGRAMS]
@@ -60,9 +62,9 @@ def load_functions(
     """Compile the kernels, or take them from the compiler's cache, and load them into the current context.
 
     Args:
-        shape: what for.
+        shape: of the model.
         compiler: for the GPU at hand.
-        preceding: of the stream that they run on; None: launches do not overlap, as on a GPU below
+        preceding: last launch of the stream that they run on; None: launches do not overlap, as on a GPU below
             ``DEPENDENT_LAUNCH_CAPABILITY``.
 
     Raises:
@@ -98,7 +100,7 @@ def kernel_function(name: str, handle: object, preceding: PrecedingLaunch | None
 
 
 class Launch:
-    """A kernel with packed arguments, which it keeps alive: a launch reads them where they are."""
+    """A kernel with packed arguments, which it keeps alive: a launch reads them in place."""
 
     __slots__ = ("_address", "_arguments", "_function", "_pointers", "_threads")
 
@@ -114,11 +116,17 @@ class Launch:
 
 
 def bind(function: KernelFunction, threads: int, *arguments: int | KernelArgument) -> Launch:
-    """Pack arguments, plain integers being addresses. Changing a box's value changes the next launch."""
+    """Pack arguments, of which integers are addresses. Changing an argument's value changes the next launch.
+
+    Args:
+        function: the kernel.
+        threads: of a block.
+        arguments: in the kernel's order.
+    """
     packed = [ctypes.c_uint64(value) if isinstance(value, int) else value for value in arguments]
     return Launch(function, threads, packed)
 
 
 def pointer_struct(*addresses: int) -> KernelArgument:
-    """A kernel's argument that is a structure of pointers."""
+    """A kernel argument that is a struct of pointers."""
     return (ctypes.c_uint64 * len(addresses))(*addresses)

@@ -1,10 +1,8 @@
-"""Our own matrix product for few rows, y = x W^T: compiled and launched.
+"""The skinny matrix product y = x W^T, for few rows of x: compiled, bound and launched.
 
-At decode a product reads its weight once and does little else; the kernel keeps every multiprocessor reading until
-the end, whatever the weight's shape. TensorRT's engines (``linears``) do the products of many rows.
-
-Its neighbours: ``kernels/linear.cu`` is the source, ``linear_tiling`` says how a product is cut up, ``launch`` packs
-arguments, and ``nvrtc`` compiles.
+At decode a product is bound by reading its weight; the kernel keeps every multiprocessor reading until the end,
+whatever the weight's shape. TensorRT's engines run the products of more rows. ``linear.cu`` is the source,
+``linear_tiling`` says how a product is split into tiles.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ HEADERS = ("linear_ptx.cuh", "ptx.cuh")
 KERNEL = "linear"
 
 _ROWS_OF_TILES = (8, 16, 32, 64)
-"""A number of rows for each number of token tiles."""
+"""The most rows for each number of token tiles."""
 
 
 class LinearFunction(Protocol):
@@ -47,16 +45,16 @@ class LinearFunction(Protocol):
 
     @property
     def overlaps(self) -> bool:
-        """Whether it reads weights while the kernel in front of it still runs."""
+        """Whether it reads weights while the preceding kernel still runs."""
         ...
 
     def __call__(self, grid: Grid, threads: int, stream: int, arguments: int) -> None:
-        """Start it. ``arguments`` is the address of an array of their addresses, as cuLaunchKernel wants them."""
+        """Launch it; ``arguments`` is the address of an array of pointers to them, see cuLaunchKernel."""
         ...
 
 
 def program(tiling: Tiling, dtype: str) -> Program:
-    """What has to be compiled for one tiling and type of operands."""
+    """The program to compile for one tiling and type of operands."""
     headers = {name: (SOURCES / name).read_text() for name in HEADERS}
     return Program(SOURCE, (SOURCES / SOURCE).read_text(), headers, tiling.macros(dtype))
 
@@ -73,8 +71,8 @@ def load_functions(
         weights: type, ``float16`` or ``int8``, and number of rows of each weight that products will be bound to.
         compiler: for the GPU at hand.
         properties: the GPU's.
-        preceding: of the stream that they run on, so that a launch may start before the kernel in front of it ends,
-            and read weights meanwhile: worth 1 to 2 us. GPUs without that ignore it. None: launches do not overlap.
+        preceding: last launch of the stream that they run on, for dependent launches, which read weights while the
+            preceding kernel ends and save 1 to 2 us. GPUs without them ignore it. None: launches do not overlap.
 
     Returns:
         By type and tiling.
@@ -105,7 +103,7 @@ def _load(tiling: Tiling, cubin: bytes, preceding: PrecedingLaunch | None) -> Li
 
 
 class SkinnyLinears:
-    """Products of few rows on one stream. A launch allocates nothing and may be captured into a CUDA graph."""
+    """Skinny products on one stream. A launch allocates nothing and may be captured in a CUDA graph."""
 
     def __init__(
         self,
@@ -114,10 +112,10 @@ class SkinnyLinears:
         *,
         workspace: int,
     ) -> None:
-        """Take loaded kernels.
+        """Use loaded kernels.
 
         Args:
-            functions: of :func:`load_functions`.
+            functions: from :func:`load_functions`.
             properties: of the device or its slice.
             workspace: device address, ``workspace_bytes`` zeroed once by the caller, for this stream alone.
         """
@@ -129,15 +127,15 @@ class SkinnyLinears:
     def workspace_bytes(
         functions: Mapping[tuple[str, Tiling], LinearFunction], properties: DeviceProperties
     ) -> int:
-        """Work space that serves every product, one after the other."""
+        """Bytes of work space for every product, one after the other."""
         return max(workspace_bytes(tiling, properties.sm_count) for _, tiling in functions)
 
     def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> BoundKernel:
-        """Bind a product to device addresses, aligned to 16 bytes; what it returns starts it on 1 to 64 rows.
+        """Bind a product to device addresses, aligned to 16 bytes, for launches with 1 to 64 rows.
 
         Args:
             x: [rows, k] of dtype.
-            weight: [n, k] of dtype. No kernel in front of a start may have written it, unless all have ended since.
+            weight: [n, k] of dtype. No kernel that precedes a launch may write it, unless it has ended.
             y: out, [rows, n]: float16; of int8 operands float32, the integer sum times 2^-12.
             n: multiple of 8.
             k: multiple of 32 in float16, of 64 in int8.

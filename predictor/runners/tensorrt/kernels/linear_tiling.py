@@ -1,7 +1,7 @@
-"""How our own matrix product for few rows is cut into pieces: arithmetic alone.
+"""How the skinny matrix product is split among blocks: arithmetic alone.
 
-``kernels/linear.cu`` is the kernel and ``linear`` launches it. The weight is cut into tiles of rows and those into
-chunks of k; a run of chunks is a block's work, and all runs are equally long to a chunk.
+The weight is split into tiles of rows and those into chunks of k; a block works on a run of consecutive chunks, and
+all runs have the same length to one chunk. ``linear.cu`` is the kernel.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PART_ALIGNMENT = 256
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """What the kernel is compiled for, besides the type of its operands."""
+    """The constants that the kernel is compiled with, besides the type of its operands."""
 
     token_tiles: int
     """Of 8 rows of x each."""
@@ -42,7 +42,7 @@ class Tiling:
     chunk: int
     """Bytes of k of a chunk: a multiple of 64 for each of ``depth_warps``, and of 128."""
     stages: int
-    """Chunks in shared memory: one that is multiplied, the others on their way."""
+    """Chunks in shared memory: one is multiplied while the others are loaded."""
     blocks_per_sm: int
 
     @property
@@ -164,15 +164,15 @@ def _tiling(tiles: int, shape: tuple[int, int, int, int], room: int) -> Tiling:
 
 @dataclass(frozen=True, slots=True)
 class WorkSplit:
-    """What each block of a launch does."""
+    """How the chunks of a weight are split among blocks."""
 
     blocks: int
     run: int
-    """Chunks of a block; the last one has what is left."""
+    """Chunks of a block; the last block has the rest."""
 
 
 def split_work(n: int, k: int, dtype: str, tiling: Tiling, sm_count: int) -> WorkSplit:
-    """Deal the chunks of a weight [n, k] out to blocks that are all on the device at once.
+    """Split the chunks of a weight [n, k] among blocks that all run at once.
 
     The time is that of the longest run. Runs of whole tiles need nothing added up between blocks, which makes up
     for a run that is a little longer than the shortest possible.
@@ -190,11 +190,11 @@ _WHOLE_TILES_WORTH = 1.04
 
 
 def parts_offset(sm_count: int) -> int:
-    """Where the parts of tiles begin in the work space, behind a flag for each block of any launch."""
+    """Offset of the parts of tiles in the work space, behind a flag for each block of any launch; bytes."""
     flags = sm_count * MAX_BLOCKS_PER_SM * _FLAG_BYTES
     return -(-flags // _PART_ALIGNMENT) * _PART_ALIGNMENT
 
 
 def workspace_bytes(tiling: Tiling, sm_count: int) -> int:
-    """Work space of any launch with ``tiling``."""
+    """Bytes of work space of any launch with ``tiling``."""
     return parts_offset(sm_count) + sm_count * tiling.blocks_per_sm * tiling.part_bytes

@@ -1,7 +1,4 @@
-"""Compiles our CUDA kernels for the GPU at hand, once: compiled kernels are kept in a directory.
-
-``kernels`` says what is compiled and launches it; ``cuda_api`` is the door to cuda-python.
-"""
+"""Compiles CUDA sources for the GPU at hand with NVRTC and caches the binaries in a directory."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ LANGUAGE = ("--std=c++17",)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Source to compile into one binary."""
+    """The source of one binary."""
 
     name: str
     """Of the source file, for messages."""
@@ -36,10 +33,10 @@ class Program:
 
 
 class Compiler:
-    """Compiles programs for one architecture, or takes them from the cache."""
+    """Compiles programs for one architecture, or reads them from the cache."""
 
     def __init__(self, compute_capability: tuple[int, int], cache: Path | None) -> None:
-        """Ask NVRTC for its version, without which a cached binary cannot be found.
+        """Ask NVRTC for its version, which is part of the cache's key.
 
         Args:
             compute_capability: of the GPU, e.g. (9, 0).
@@ -88,7 +85,7 @@ class Compiler:
                     f"{_compile_log(nvrtc, handle)}; a GPU newer than NVRTC needs a newer one: "
                     "pip install --upgrade 'yiwen[tensorrt]'"
                 )
-            # Of two bytes or more, so that it is an object of our own: NVRTC writes into it.
+            # Two bytes or more: Python shares objects of one byte, and NVRTC writes into this one.
             cubin = bytes(max(2, check(nvrtc.nvrtcGetCUBINSize(handle), action)))
             check(nvrtc.nvrtcGetCUBIN(handle, cubin), action)
             return cubin
@@ -100,7 +97,7 @@ class Compiler:
             return None
         try:
             return (self._cache / name).read_bytes()
-        except OSError:  # not there, or not ours to read: compiling helps against both
+        except OSError:  # missing or unreadable: it is compiled again
             return None
 
     def _write(self, name: str, cubin: bytes) -> None:
@@ -118,7 +115,13 @@ class Compiler:
 
 
 def cache_key(program: Program, nvrtc_version: str, architecture: str) -> str:
-    """Hexadecimal name that changes with everything that a compiled program depends on."""
+    """Hexadecimal digest of everything that a compiled program depends on.
+
+    Args:
+        program: to compile.
+        nvrtc_version: of the compiler.
+        architecture: e.g. ``sm_90``.
+    """
     parts = [
         program.source,
         sorted(program.headers.items()),

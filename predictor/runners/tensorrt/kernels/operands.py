@@ -1,6 +1,6 @@
-"""What passes between matrix products and our kernels, in both precisions.
+"""Operands that matrix products and our kernels exchange, in float16 or int8.
 
-One kernel serves both: it finds out from the scales. All addresses are of device memory; 0 means that there is none.
+A kernel handles both: a scale means int8. All addresses are of device memory; 0 means that there is none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a matrix product gave: [rows, N]. With its scale and bias, value = y scale + bias."""
+    """The output of a matrix product, [rows, N]; its value is y * scale + bias."""
 
     y: int
     """float16, or float32 where there is a scale."""
@@ -22,17 +22,17 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What a matrix product takes: [rows, K]."""
+    """The input of a matrix product, [rows, K]."""
 
     address: int
     """float16, or int8 where there is a scale."""
     scale: int = 0
-    """float32 [K]: a value times its scale, rounded half to even and held within ±127, is what is stored."""
+    """float32 [K]: stored is value * scale, rounded half to even and clipped to ±127."""
 
 
 @dataclass(frozen=True, slots=True)
 class Qkv:
-    """The product that gives heads of queries, keys and values, in this order, and the norms over a head."""
+    """The product of queries, keys and values, in this order, and the norms over each head."""
 
     product: Product
     q_norm: int = 0

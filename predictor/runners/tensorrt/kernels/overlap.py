@@ -1,10 +1,8 @@
-"""Launches that begin before the kernel in front of them ends ("programmatic dependent launch", CUDA C++ Programming
-Guide), which hides most of what a launch costs behind the end of that kernel.
+"""Programmatic dependent launch (CUDA C++ Programming Guide): a kernel starts before the preceding one has ended.
 
-Two things must come together: the kernel in front lets the next one start, and the next one is launched with an
-attribute. The attribute is not free, about 1 us behind a kernel that does not let go early (H200), so it is set only
-where the kernel in front does. That a kernel waits before it reads what the one in front writes is its source's part:
-``kernels/overlap.cuh``.
+The preceding kernel triggers the launch, and the dependent one is launched with an attribute. The attribute costs
+about 1 us behind a kernel that does not trigger early (H200), so it is set only where the preceding kernel does.
+``overlap.cuh`` has the dependent kernel wait before it reads what the preceding one writes.
 """
 
 from __future__ import annotations
@@ -14,21 +12,21 @@ from collections.abc import Sequence
 from predictor.runners.tensorrt.cuda_api import check, load_driver
 
 OVERLAPS = True
-"""Whether the predictor's launches overlap, where the GPU can. `benchmarks/gpu.py --only overlap` compares both: a
+"""Whether launches overlap on a GPU that supports it. `benchmarks/gpu.py --only overlap` compares both: a
 step of a 7B model on an H200 takes 2 to 10 % less up to 16 rows, the same from 32 on, 3 % more at 64 in int8."""
 
 DEPENDENT_LAUNCH_CAPABILITY = (9, 0)
-"""Compute capability from which on a launch may begin before the one in front of it ends."""
+"""Lowest compute capability with dependent launches."""
 
 DEPENDENT_KERNELS = frozenset({"embed_norm", "add_norm", "silu_mul", "decode_attention", "candidates"})
-"""Kernels that wait for the one in front themselves and let the next one start, besides the product of few rows."""
+"""Kernels that wait for the preceding kernel and trigger the next launch, as the skinny product does."""
 
 
 class PrecedingLaunch:
-    """What was started last on one stream: whether it lets the next kernel start before it ends.
+    """The last launch on one stream: whether it triggers a dependent launch before it ends.
 
-    Everything that starts a kernel on the stream says so here. Copies need not: the driver has a kernel wait for
-    anything but a kernel, attribute or not, and no kernel of ``DEPENDENT_KERNELS`` comes first in a pass.
+    Every launch on the stream is recorded here. Copies are not: a kernel always waits for them, and no kernel of
+    ``DEPENDENT_KERNELS`` comes first in a pass.
     """
 
     __slots__ = ("allows_overlap",)
@@ -51,7 +49,7 @@ class DependentLaunch:
         Args:
             handle: cuda-python's CUfunction.
             name: for messages.
-            preceding: of the stream that it is going to be launched on; None where launches do not overlap.
+            preceding: last launch of the stream that it is launched on; None where launches do not overlap.
             shared_bytes: of dynamic shared memory.
         """
         driver = load_driver()
@@ -70,7 +68,17 @@ class DependentLaunch:
         self._launch = driver.cuLaunchKernelEx
 
     def __call__(self, grid: Sequence[int], threads: int, stream: int, arguments: int) -> None:
-        """Start it; raises CudaError."""
+        """Launch it.
+
+        Args:
+            grid: blocks in x, y and z.
+            threads: of a block.
+            stream: to launch on.
+            arguments: address of an array of pointers to the arguments.
+
+        Raises:
+            CudaError: the driver refuses.
+        """
         config, preceding = self._config, self._preceding
         config.gridDimX, config.gridDimY, config.gridDimZ = grid
         config.blockDimX = threads

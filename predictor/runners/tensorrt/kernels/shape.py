@@ -1,7 +1,6 @@
-"""What our kernels are compiled for, and what follows from it: limits, work space, how work is split.
+"""The model sizes that the kernels are compiled for, and what follows: limits, work space, splits of the work.
 
-Pure arithmetic; ``launch`` compiles them and ``kernels`` binds them. Numbers that only tune speed are at the top:
-they reach the CUDA sources as macros, so this is the one place to change them.
+Pure arithmetic. Constants that only tune speed are at the top and reach the CUDA sources as macros.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ DECODE_BLOCKS_PER_SM = 4
 (H200: a step of 32 rows in int8 took 5 % less than with twice as many)."""
 
 MAX_SPLITS = 32
-"""Shares of one past: as many as a warp has lanes."""
+"""Most parts that the past of a sequence is split into: the lanes of a warp."""
 
 SLICE_THREADS = 256
 LOGITS_PER_THREAD = 32
@@ -27,17 +26,17 @@ LOGITS_PER_THREAD = 32
 MAX_SLICES = 64
 
 ROWS_PER_TILE = 64
-"""Prompt rows that a block of prefill_attention takes."""
+"""Prompt rows of a block of prefill_attention."""
 
 _ALIGNMENT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class KernelShape:
-    """Sizes of a model, as the kernels see them.
+    """The sizes of a model that the kernels depend on.
 
     Raises:
-        StartupError: the kernels cannot do these.
+        StartupError: the kernels do not support these sizes.
     """
 
     heads: int
@@ -79,11 +78,11 @@ class KernelShape:
 
     @property
     def slices(self) -> int:
-        """Blocks that look for the candidates of one row."""
+        """Blocks that select the candidates of one row."""
         return -(-self.vocabulary // _SLICE)
 
     def macros(self) -> tuple[str, ...]:
-        """Options for the compiler. Only these make a difference to the compiled kernels."""
+        """Compiler options; the compiled kernels depend on these alone."""
         values = {
             "HEADS": self.heads,
             "KV_HEADS": self.kv_heads,
@@ -104,7 +103,7 @@ _SLICE = SLICE_THREADS * LOGITS_PER_THREAD
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where a kernel's work space keeps what: offsets in bytes. All of it must be zero before the first launch."""
+    """Offsets in a kernel's work space, bytes. All of it must be zero before the first launch."""
 
     stats: int
     results: int

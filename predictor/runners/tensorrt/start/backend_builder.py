@@ -1,7 +1,4 @@
-"""Puts a backend together on the GPU: kernels, memory, weights, contexts; one method per phase of a start.
-
-Each part is its own module and knows nothing of the others; how large they are and where they meet is said here.
-"""
+"""Builds a backend on the GPU: kernels, memory, weights, contexts; one method per phase of a start."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ FIRST_LAYER_ENGINES = ("qkv.float16", "qkv.int8", "qkv.fp8")
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """Device addresses of the four allocations, and how the memory was shared out."""
+    """Device addresses of the four allocations, and the plan that they follow."""
 
     plan: MemoryPlan
     weights: int
@@ -47,7 +44,7 @@ class _Memory:
 
 
 class BackendBuilder:
-    """A backend in the making. The methods are called in their order; :meth:`free_all` undoes what was done."""
+    """Builds one backend. The methods are called in their order; :meth:`free_all` frees what they allocated."""
 
     def __init__(
         self,
@@ -60,16 +57,16 @@ class BackendBuilder:
         *,
         overlaps: bool = OVERLAPS,
     ) -> None:
-        """Allocate nothing yet.
+        """Allocate nothing.
 
         Args:
             config: slots wanted, share of the GPU's memory, cache of compiled kernels.
             release: whose decoder it is.
             plan: to run.
-            plan_file: that holds its tensors.
+            plan_file: with its tensors.
             engines: its engines, loaded.
             device: the GPU.
-            overlaps: whether launches of decode steps overlap, where the GPU can.
+            overlaps: whether launches of decode steps overlap, on a GPU that supports it.
         """
         self._config = config
         self._release = release
@@ -87,11 +84,11 @@ class BackendBuilder:
 
     @property
     def layer_engine(self) -> str:
-        """An engine that sees every token of a pass."""
+        """Name of the engine of the first product of a layer, which runs on every token of a pass."""
         return next(name for name in FIRST_LAYER_ENGINES if name in self._engines)
 
     def load_kernels(self) -> None:
-        """Compile our kernels, or take them from the cache.
+        """Compile the kernels, or load them from the cache.
 
         Raises:
             StartupError: they do not fit the model, or cannot be compiled.
@@ -122,7 +119,7 @@ class BackendBuilder:
         self._linear_functions = load_linear_functions(weights, compiler, device, self._preceding)
 
     def allocate(self) -> MemoryPlan:
-        """Share out the GPU's memory and take it.
+        """Plan the GPU's memory and allocate it.
 
         Raises:
             StartupError: it does not hold one slot.
@@ -168,7 +165,7 @@ class BackendBuilder:
         )
 
     def build(self) -> TensorRtBackend:
-        """A backend that owns everything from here on, but has captured no graph yet."""
+        """Create the backend, which owns all resources from here on and has captured no graph yet."""
         shape, limits, plan, memory = self._release.decoder, self._release.limits, self._plan, self._memory
         stream = cuda.create_stream()
         self._cleanups.append(lambda: cuda.destroy_stream(stream))
@@ -207,7 +204,7 @@ class BackendBuilder:
         return TensorRtBackend(device, max_tokens=plan.max_tokens, max_rows=self._layout.max_rows)
 
     def free_all(self) -> None:
-        """Free what was taken; a GPU that is past even that is left as it is."""
+        """Free everything; stops at the first error of the GPU."""
         for cleanup in reversed(self._cleanups):
             try:
                 cleanup()

@@ -1,7 +1,7 @@
-"""Which plan this machine runs, and what is said when it can run none.
+"""Chooses the plan to run on this machine, and explains failed starts.
 
-Everything that keeps a predictor from starting on a GPU has its message here, but for those that the plan reader
-(:mod:`predictor.plan`), the doors to TensorRT and CUDA, and the memory planner give where they find the fault.
+Messages of failed starts are here, except those of the plan reader (:mod:`predictor.plan`), of the interfaces to
+TensorRT and CUDA, and of the memory planner.
 """
 
 from __future__ import annotations
@@ -15,22 +15,28 @@ from predictor.plan import PlanKey, TensorRTPlan, plan_json_path, read_plan
 from predictor.runners.tensorrt.cuda_api import CudaError, DeviceProperties
 
 PRECISIONS = ("float16", "fp8", "int8")
-"""The best first: taken in this order where no precision is named."""
+"""In order of preference where no precision is named."""
 
 ONNX_RUNTIME_INSTEAD = "or serve from the processor with YIWEN_BACKEND=onnxruntime"
 
 
 def machine_key(device: DeviceProperties, tensorrt: str, precision: str) -> PlanKey:
-    """The key that a plan must have to run here."""
+    """The key of the plans that run here.
+
+    Args:
+        device: the GPU.
+        tensorrt: release of TensorRT.
+        precision: "" for the first of :data:`PRECISIONS`.
+    """
     return PlanKey(device.compute_capability, device.sm_count, tensorrt, precision or PRECISIONS[0])
 
 
 def read_named_plans(
     directory: Path, device: DeviceProperties, tensorrt: str, precision: str
 ) -> list[TensorRTPlan]:
-    """The plans that bear this machine's name, best precision first.
+    """The plans named for this machine, in order of precision.
 
-    Only these are read with their faults raised: a broken plan for another GPU is nobody's trouble here.
+    Only their faults are raised: a broken plan for another GPU does not matter here.
 
     Args:
         directory: of the release.
@@ -89,7 +95,7 @@ def _rank(precision: str, wanted: Sequence[str]) -> tuple[int, str]:
 
 
 def _differences(plan: TensorRTPlan, key: PlanKey, precisions: Sequence[str], release_id: str) -> list[str]:
-    """Why a plan cannot run on the machine of ``key``, in words that follow "it is"."""
+    """Why a plan cannot run on the machine of ``key``; each entry continues "it is"."""
     differences = []
     if plan.key.compute_capability != key.compute_capability:
         differences.append(f"for another kind of GPU ({plan.gpu_name})")
@@ -107,7 +113,7 @@ def _differences(plan: TensorRTPlan, key: PlanKey, precisions: Sequence[str], re
 
 
 def explain_cuda(error: CudaError, driver: str) -> StartupError:
-    """What to do about a CUDA call that failed during the start.
+    """The error for a CUDA call that failed during the start; says what to do.
 
     Args:
         error: the failure.
@@ -132,7 +138,13 @@ def explain_cuda(error: CudaError, driver: str) -> StartupError:
 
 
 def explain_engine(error: PredictorError, plan: TensorRTPlan, directory: Path) -> StartupError:
-    """What to do about a plan whose engine TensorRT refuses to load."""
+    """The error for an engine that TensorRT refuses to load; says what to do.
+
+    Args:
+        error: of TensorRT.
+        plan: of the engine.
+        directory: of the release.
+    """
     return StartupError(
         f"plan {plan.key.name} cannot be loaded: {error}; build it again on this GPU: "
         f"`yiwen release plan {directory} --precision {plan.key.precision} --force`"

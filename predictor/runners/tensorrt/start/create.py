@@ -1,7 +1,6 @@
-"""Brings a release up on the GPU: finds the plan for it, loads its engines, and has ``assemble`` do the rest.
+"""Creates the TensorRT runner of a release: chooses a plan, loads its engines, and builds the backend.
 
-Whatever keeps it from starting is a :class:`predictor.errors.StartupError` that says what to do; ``choose`` has the
-words. Nothing is left on the GPU then.
+A failed start raises :class:`predictor.errors.StartupError`, which says what to do, and frees the GPU's memory.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def create_tensorrt_runner(
         config: slots wanted, share of the GPU's memory, precision, cache of compiled kernels.
         directory: of the release.
         release: its ``release.json``.
-        overlaps: whether launches of decode steps overlap, where the GPU can.
+        overlaps: whether launches of decode steps overlap, on a GPU that supports it.
 
     Raises:
         StartupError: see the module.

@@ -1,7 +1,6 @@
-"""How many slots fit on the GPU: arithmetic alone, on numbers that the caller read from CUDA.
+"""Plans the GPU's memory: how many slots fit. Arithmetic alone, on the free and total bytes that CUDA reports.
 
-CUDA's own free and total bytes are the only truth here. On a MIG slice they are the slice's, where tools that ask the
-driver's management library see the whole GPU.
+On a MIG slice CUDA reports the slice's memory, the driver's management library (NVML) the whole GPU's.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from predictor.errors import StartupError
 
 GIB = 2**30
 ELEMENT_BYTES = 2
-"""Of a key's or a value's number: float16."""
+"""Of an element of a key or value: float16."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeds:
-    """Bytes of GPU memory that the predictor takes whatever the number of slots."""
+    """Bytes of GPU memory that do not depend on the number of slots."""
 
     weights: int
     scratch: int
-    """What an execution of the largest engine works in."""
+    """Work space of the largest engine."""
     buffers: int
     """Residuals, projections, logits and the like for the largest step."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How the GPU's memory is shared out."""
+    """How the GPU's memory is divided."""
 
     slots: int
     slot_bytes: int
     wanted_slots: int
     available: int
-    """Bytes that may be taken: the fraction of all memory, less what is taken already."""
+    """Bytes that may be allocated: the configured fraction of all memory, less what is in use."""
     needs: MemoryNeeds
 
     @property
@@ -49,7 +48,7 @@ class MemoryPlan:
 
 
 def slot_bytes(*, layers: int, kv_heads: int, head_dim: int, capacity: int) -> int:
-    """Bytes of K/V that one slot takes.
+    """Bytes of K/V of one slot.
 
     Args:
         layers: of the decoder; each keeps keys and values.
@@ -63,13 +62,13 @@ def slot_bytes(*, layers: int, kv_heads: int, head_dim: int, capacity: int) -> i
 def plan_memory(
     *, free: int, total: int, fraction: float, needs: MemoryNeeds, bytes_per_slot: int, wanted_slots: int
 ) -> MemoryPlan:
-    """Share out the GPU's memory.
+    """Divide the GPU's memory.
 
     Args:
         free: bytes that CUDA calls free, before anything of ``needs`` is allocated.
         total: bytes of the device, or of its slice.
-        fraction: of ``total`` that may be in use afterwards, by whomever.
-        needs: what is taken first.
+        fraction: of ``total`` that may be in use afterwards, by all processes.
+        needs: allocated before any slot.
         bytes_per_slot: see :func:`slot_bytes`.
         wanted_slots: never more than these.
 

@@ -18,39 +18,39 @@ from predictor.errors import StartupError
 from predictor.runners.tensorrt import cuda_api as cuda
 
 READERS = 4
-"""Threads that read. One cannot fill a PCIe 5 link from the page cache, nor a network volume's pipe."""
+"""Reading threads. One saturates neither a PCIe 5 link from the page cache nor a network volume."""
 CHUNK_BYTES = 16 * 2**20
-"""Of one read and one copy: long enough that neither's start counts."""
+"""Of one read and one copy: large enough to amortize their overhead."""
 BUFFERS = 2
-"""Per lane: one is read into while the other is copied from."""
+"""Per thread: one is read into while the other is copied."""
 PROGRESS_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class DeviceWriter(Protocol):
-    """Buffers that one thread reads into, and a way from them to the target. Made and used by that thread."""
+    """Host buffers of one thread and their copies to the device. Created and used by that thread."""
 
     @property
     def buffers(self) -> Sequence[memoryview]:
-        """Bytes to read into; all of one size."""
+        """Host buffers, all of one size."""
         ...
 
     def send(self, buffer: int, offset: int, nbytes: int) -> None:
-        """Start to copy the first ``nbytes`` of a buffer to ``offset`` of the target."""
+        """Start to copy the first ``nbytes`` of a buffer to ``offset`` on the device."""
         ...
 
     def wait(self, buffer: int) -> None:
-        """Until the last copy from a buffer is done."""
+        """Wait for the last copy from a buffer."""
         ...
 
     def close(self) -> None:
-        """Wait for all copies and give the buffers back."""
+        """Wait for all copies and free the buffers."""
         ...
 
 
 class CudaWriter:
-    """Pinned buffers and a stream of their own."""
+    """Copies through pinned buffers on a stream of its own."""
 
     def __init__(self, target: int) -> None:
         """Copy to the allocation at device address ``target``."""
@@ -82,7 +82,7 @@ class CudaWriter:
 def load(
     path: Path, offset: int, nbytes: int, open_writer: Callable[[], DeviceWriter], *, readers: int = READERS
 ) -> float:
-    """Copy ``[offset, offset + nbytes)`` of a file to offset 0 of the lanes' target, and log how it goes.
+    """Copy ``[offset, offset + nbytes)`` of a file to offset 0 on the device, and log the progress.
 
     Args:
         path: the plan file.
@@ -111,7 +111,7 @@ def load(
 
 
 class _LoadJob:
-    """What the lanes share."""
+    """The state that the reading threads share."""
 
     def __init__(self, path: Path, offset: int, nbytes: int, readers: int) -> None:
         self._path = path
@@ -121,10 +121,10 @@ class _LoadJob:
         self._lock = threading.Lock()
         self._failed = threading.Event()
         self.done = 0
-        """Bytes handed to a lane."""
+        """Bytes whose copy has started."""
 
     def run(self, index: int, open_writer: Callable[[], DeviceWriter]) -> None:
-        """Read and send every ``readers``-th chunk; the body of one thread."""
+        """Read and copy every ``readers``-th chunk; the body of one thread."""
         try:
             file = os.open(self._path, os.O_RDONLY)
         except OSError as error:
@@ -132,7 +132,7 @@ class _LoadJob:
         try:
             writer = open_writer()
             try:
-                self._send_share(file, writer, index)
+                self._copy_chunks(file, writer, index)
             finally:
                 writer.close()
         except BaseException:
@@ -141,7 +141,7 @@ class _LoadJob:
         finally:
             os.close(file)
 
-    def _send_share(self, file: int, writer: DeviceWriter, index: int) -> None:
+    def _copy_chunks(self, file: int, writer: DeviceWriter, index: int) -> None:
         buffers = writer.buffers
         mine = chunks(self.nbytes, len(buffers[0]), first=index, step=self._readers)
         for turn, (start, nbytes) in enumerate(mine):
@@ -168,7 +168,14 @@ class _LoadJob:
 
 
 def chunks(nbytes: int, chunk: int, *, first: int, step: int) -> Iterator[tuple[int, int]]:
-    """Every ``step``-th chunk of ``nbytes`` bytes from chunk number ``first`` on: its start and its bytes."""
+    """Offset and size of every ``step``-th chunk.
+
+    Args:
+        nbytes: of all chunks.
+        chunk: bytes of one.
+        first: number of the first chunk.
+        step: between two chunks.
+    """
     for start in range(first * chunk, nbytes, step * chunk):
         yield start, min(chunk, nbytes - start)
 

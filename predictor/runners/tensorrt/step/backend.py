@@ -1,11 +1,11 @@
-"""Steps on an NVIDIA GPU: a :class:`predictor.runners.segmented.SegmentBackend`.
+"""The TensorRT backend, a :class:`predictor.runners.segmented.SegmentBackend` on an NVIDIA GPU.
 
-A step of decodes alone replays a CUDA graph captured at the start for the next larger number of rows; one with
-prompts is launched operation by operation. Both are started and left; :meth:`TensorRtBackend.collect` waits. Ids of
-the newest step stay on the GPU, where the next one takes its tokens from.
+A step of decodes alone launches the CUDA graph that was captured for the next larger number of rows; a step with
+prompts launches operation by operation. Both are asynchronous; :meth:`TensorRtBackend.collect` waits. The token ids
+of the newest step stay on the GPU, where the next step reads them.
 
-Here are the decisions: graph or not, staging, which rows come out where, what a failure leaves. The order of a pass
-is in ``program``, what the host sends in ``step_inputs``, and what the device does in ``device``.
+The backend decides: graph or not, order of rows, what a failure means. ``program`` has the order of operations,
+``inputs`` the numbers that the host sends, ``device`` the CUDA calls.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Device(Operations, Protocol):
 
     @property
     def input_layout(self) -> InputLayout:
-        """Of the numbers in :meth:`staging`."""
+        """Layout of the numbers in :meth:`staging`."""
         ...
 
     def attach(self) -> None:
@@ -67,7 +67,7 @@ class Device(Operations, Protocol):
         ...
 
     def staging(self) -> Int32s:
-        """Host memory for the next pass's numbers, which no copy reads any more."""
+        """Host memory for the next pass's numbers; no copy reads it any more."""
         ...
 
     def upload(self, numbers: int) -> None:
@@ -75,25 +75,25 @@ class Device(Operations, Protocol):
         ...
 
     def begin_pass(self, *, tiles: int, first_output: int, graph: int | None) -> None:
-        """Say what the next operations are about.
+        """Set what the next operations refer to.
 
         Args:
             tiles: of prompt rows.
             first_output: row of the step's output where the pass's begin.
-            graph: the bucket whose graph they will be captured in, or None.
+            graph: the bucket whose graph captures them, or None.
         """
         ...
 
     def save_previous_ids(self) -> None:
-        """Put the previous step's ids where this step's do not overwrite them, until the next step."""
+        """Copy the previous step's ids to where this step does not overwrite them."""
         ...
 
     def capture(self, bucket: int, work: Callable[[], None]) -> None:
-        """Make the graph of a bucket from what ``work`` starts."""
+        """Capture the operations of ``work`` as the graph of a bucket."""
         ...
 
     def replay(self, bucket: int) -> None:
-        """Start the graph of a bucket."""
+        """Launch the graph of a bucket."""
         ...
 
     def download(self, outputs: int) -> int:
@@ -105,7 +105,7 @@ class Device(Operations, Protocol):
         ...
 
     def synchronize(self) -> None:
-        """Wait for everything; fails if the device can do no more."""
+        """Wait for all work; raises if the device is broken."""
         ...
 
     def close(self) -> None: ...
@@ -117,9 +117,9 @@ class _StepInFlight:
 
     ticket: int
     width: int
-    """Rows that were computed, padding included."""
+    """Computed rows, padding included."""
     row_order: Int32s | None
-    """[rows] computed row of each row of the output, or None where they are in order."""
+    """[rows] computed row of each output row, or None if they are in order."""
     rows: int
 
 
@@ -129,17 +129,17 @@ class TensorRtBackend:
     runs_ahead = True
 
     def __init__(self, device: Device, *, max_tokens: int, max_rows: int) -> None:
-        """Take over ``device``; closing the backend closes it."""
+        """Take ownership of ``device``: closing the backend closes it."""
         self._device = device
         self._max_tokens = max_tokens
         self._max_rows = max_rows
         self._buckets: tuple[int, ...] = ()
         self._in_flight: deque[_StepInFlight] = deque()
         self._previous: _StepInFlight | None = None
-        """The step launched last, whose ids the next one's sources name."""
+        """The step launched last, which the next step's sources refer to."""
         self._thread = threading.get_ident()
         self._broken = ""
-        """Why nothing can be launched any more."""
+        """Why nothing can be launched any more; "" while it can."""
         self._launches = {"graph": 0, "eager": 0}
 
     @property
@@ -167,9 +167,9 @@ class TensorRtBackend:
         return self._max_rows
 
     def prepare(self, profiles: Sequence[OptimizationProfile]) -> None:
-        """Run every shape of decode step once and capture it, and run a prompt in every profile.
+        """Run and capture a decode step of every bucket, and run a prompt in every profile.
 
-        TensorRT and CUDA load what a shape needs when it first runs; no request should wait for that.
+        TensorRT and CUDA load code when a shape first runs; no request should wait for that.
 
         Raises:
             RunnerError: the device failed.
@@ -219,7 +219,7 @@ class TensorRtBackend:
 
     def close(self) -> None:
         self._in_flight.clear()
-        if not self._broken:  # a GPU that failed takes no more calls; its memory goes with the process
+        if not self._broken:  # a broken GPU takes no more calls; the process frees its memory
             self._device.close()
 
     def _launch(self, passes: tuple[StepPass, ...]) -> _StepInFlight:
@@ -260,7 +260,7 @@ class TensorRtBackend:
         run_pass(self._device, shape, self._device.layers)
 
     def _capture(self, bucket: int) -> None:
-        """Run a step of padding alone, then capture the same."""
+        """Run a step of padding rows, then capture it."""
         nothing = np.empty(0, np.int32)
         padding = StepPass(nothing, nothing, nothing, nothing, 0, (), nothing, nothing)
         shape = PassShape(bucket, bucket, bucket, gathers=False)
@@ -276,13 +276,13 @@ class TensorRtBackend:
         )
 
     def _computed_rows(self, sources: Int32s) -> Int32s:
-        """Rows of the previous step's output as rows in the order of its computing."""
+        """Translate rows of the previous step's output to rows in the order of its computation."""
         if self._previous is None or self._previous.row_order is None or not len(self._previous.row_order):
             return sources
         return np.where(sources >= 0, self._previous.row_order[sources], -1).astype(np.int32)
 
     def _fail(self) -> None:
-        """Forget what was in flight; find out whether the device still works."""
+        """Discard the steps in flight and check whether the device still works."""
         self._in_flight.clear()
         self._previous = None
         try:

@@ -1,7 +1,7 @@
-"""Ties our kernels to the buffers, weights and slots of one decoder, layer by layer, once.
+"""The kernels of one decoder, bound to its buffers, weights and slots, layer by layer.
 
-Everything between two matrix products reads and writes the same registers in every layer, so a step only starts what
-is bound here. The last layer is bound twice: behind its attention it works on all rows, or on those that were picked.
+The operations between matrix products use the same buffers in every layer, so a step only launches bound kernels.
+The last layer is bound twice: behind its attention it works on all rows, or on the gathered ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUMBER_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class DeviceAddresses:
-    """Where things lie on the device."""
+    """Device addresses of a decoder's buffers and K/V cache."""
 
     buffers: Mapping[str, int]
     """By name, see :func:`predictor.runners.tensorrt.step.buffers.buffer_sizes`; and the kernels' work spaces."""
@@ -34,15 +34,15 @@ class DeviceAddresses:
     layer_bytes: int
     """Of one layer's keys and values."""
     ids: int
-    """How many there are in ``buffers["outputs"]``; as many log-probabilities lie behind them."""
+    """Ids in ``buffers["outputs"]``; as many log-probabilities follow them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundAttention:
-    """One layer's."""
+    """The attention kernels of one layer."""
 
     write_kv: Callable[[int, int, int], None]
-    """Starts it: (first row, rows, stream)."""
+    """Launches it: (first row, rows, stream)."""
     decode: BoundKernel
     prefill: BoundKernel
     """Of tiles, not of rows."""
@@ -50,7 +50,7 @@ class BoundAttention:
 
 @dataclass(frozen=True, slots=True)
 class BoundBlock:
-    """What a layer does behind its attention, between the products."""
+    """The kernels of one layer behind its attention, between the products."""
 
     after_attention: BoundKernel
     silu_mul: BoundKernel
@@ -58,7 +58,7 @@ class BoundBlock:
 
 
 class BoundKernels:
-    """All kernels of a step, ready to start."""
+    """All kernels of a step, bound to their arguments."""
 
     def __init__(
         self,
@@ -68,7 +68,15 @@ class BoundKernels:
         weights: DeviceWeights,
         addresses: DeviceAddresses,
     ) -> None:
-        """Bind every layer: ``kernels`` to attend and to choose tokens, ``fused`` for the rest."""
+        """Bind every layer.
+
+        Args:
+            kernels: for attention and token selection.
+            fused: for all other operations.
+            shape: of the decoder.
+            weights: on the device.
+            addresses: of the buffers.
+        """
         self._kernels = kernels
         self._fused = fused
         self._shape = shape
@@ -98,11 +106,11 @@ class BoundKernels:
         self._candidates: dict[int, BoundKernel] = {}
 
     def block(self, layer: int, *, gathered: bool) -> BoundBlock:
-        """Of a layer, over all rows or over those that were picked."""
+        """The kernels of a layer, over all rows or over the gathered ones."""
         return self._gathered_block if gathered else self._blocks[layer]
 
     def candidates(self, first_output: int) -> BoundKernel:
-        """Into the step's output from row ``first_output`` on."""
+        """Candidate selection into the step's output from row ``first_output`` on."""
         bound = self._candidates.get(first_output)
         if bound is None:
             offset = NUMBER_BYTES * first_output * self._kernels.candidates_per_row
@@ -195,5 +203,5 @@ def _product(y: int, linear: LinearWeights) -> Product:
 
 
 def _activation(address: int, linear: LinearWeights) -> Activation:
-    """What ``linear`` is going to take."""
+    """The input of ``linear`` at ``address``."""
     return Activation(address, linear.input_scale)

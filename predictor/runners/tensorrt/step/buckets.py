@@ -1,4 +1,4 @@
-"""Which sizes have a CUDA graph, and which optimisation profile a size takes: arithmetic alone."""
+"""Sizes that have a CUDA graph, and the optimization profile of a size: arithmetic alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from predictor.plan import OptimizationProfile
 
 _STRIDES = ((32, 8), (128, 16), (256, 32), (512, 64))
-"""Up to so many rows, buckets lie so far apart; below 8 they double. Then at most a quarter of a step is padding."""
+"""(rows, stride): the distance of buckets up to so many rows; below 8 they double. Padding is a quarter at most."""
 _LAST_STRIDE = 128
 
 
 def decode_buckets(limit: int) -> tuple[int, ...]:
-    """Numbers of decode rows that get a CUDA graph, ascending; the last one is ``limit``."""
+    """Numbers of decode rows that have a CUDA graph, ascending; the last one is ``limit``."""
     buckets = [1]
     while buckets[-1] < limit:
         buckets.append(min(limit, _next(buckets[-1])))

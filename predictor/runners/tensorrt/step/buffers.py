@@ -20,7 +20,7 @@ Sizes = Mapping[str, int]
 def buffer_sizes(
     shape: DecoderShape, layout: InputLayout, *, slots: int, candidates: int, float32_products: bool
 ) -> dict[str, int]:
-    """What every pass within ``layout``'s bounds needs.
+    """Sizes of the buffers for every pass within ``layout``'s bounds, bytes.
 
     Args:
         shape: of the decoder.
@@ -30,7 +30,7 @@ def buffer_sizes(
         float32_products: whether some products are float32, as int8 ones are.
 
     Returns:
-        inputs      what the host sends
+        inputs      the numbers that the host sends
         token_ids   int32 [T]
         act, gathered_act          float16 or int8 [T or R, widest input of a product]
         y                          float16 or float32 [T, widest output] or [R, V]

@@ -21,15 +21,15 @@ from predictor.runners.tensorrt.step.linears import Linears
 from predictor.runners.tensorrt.step.weights import DeviceWeights
 
 STAGING_BUFFERS = 8
-"""Passes whose numbers may be on their way. Two steps in flight have one each, but for prompts of several passes."""
+"""Passes whose inputs may be in flight. Two steps in flight have one each, or several with long prompts."""
 
 OUTPUT_BUFFERS = 3
-"""Two steps in flight, and the one that was collected last."""
+"""For two steps in flight and the one that was collected last."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSizes:
-    """Sizes that the backend asks for."""
+    """Sizes of the decoder and its cache on the device."""
 
     layers: int
     slots: int
@@ -55,7 +55,17 @@ class CudaDevice:
         stream: int,
         allocations: Sequence[int],
     ) -> None:
-        """Take over the stream and the allocations; :meth:`close` gives them back."""
+        """Take ownership of the stream and the allocations; :meth:`close` frees them.
+
+        Args:
+            sizes: of the decoder and its cache.
+            layout: of the numbers that the host sends.
+            weights: on the device.
+            linears: run the matrix products.
+            kernels: run all other operations.
+            stream: of all operations.
+            allocations: device addresses.
+        """
         self.input_layout = layout
         self._sizes = sizes
         self._weights = weights
@@ -122,7 +132,7 @@ class CudaDevice:
         self._uses_saved_ids = False
         self._ticket += 1
         host = self._outputs[self._ticket % OUTPUT_BUFFERS]
-        # Ids lie before the log-probabilities of all slots: one copy from the first id to the last value in use.
+        # Log-probabilities follow the ids of all slots: one copy from the first id to the last value in use.
         nbytes = self._ids_bytes + NUMBER_BYTES * outputs * self._sizes.candidates
         cuda.copy_to_host(host.address, self._kernels.ids, nbytes, self._stream)
         cuda.record_event(host.copied, self._stream)
@@ -192,7 +202,7 @@ class CudaDevice:
 
 
 class _PinnedBuffer:
-    """Pinned numbers, and the event of the last copy of them."""
+    """Pinned host memory for numbers, and the event of its last copy."""
 
     def __init__(self, count: int) -> None:
         self._memory = cuda.PinnedMemory(NUMBER_BYTES * count)

@@ -1,7 +1,7 @@
-"""What a pass brings to the GPU: one run of int32 numbers, so that one copy brings all of it.
+"""The inputs of a pass, packed into one array of int32 numbers, so that one copy brings all to the GPU.
 
-Each section begins where the largest pass would have it, whatever the pass, since kernels are bound to addresses
-once. A copy ends with the last number in use, so a step of decodes leaves most of the run where it is.
+Each section has a fixed offset, sized for the largest pass, since kernels are bound to addresses once. A copy ends
+with the last number in use, so a step of decodes copies little of the array.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from predictor.runners.segmented import Int32s, StepPass
 
 TILE_FIELDS = 4
-"""Numbers that say a tile of prompt rows: slot, position of its first row, first row, rows."""
+"""Numbers of a tile of prompt rows: slot, position of its first row, first row, rows."""
 
 PADDING_SLOT = -1
-"""Of a row that fills a bucket: nothing is written for it, and what comes out of it is not looked at."""
+"""Slot of a padding row of a bucket: nothing is cached for it, and its output is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """Where the sections begin, in numbers; ``token_ids`` at 0. All are multiples of four: kernels read as many."""
+    """Offsets of the sections, in numbers; ``token_ids`` at 0. All are multiples of four, for vector loads."""
 
     max_tokens: int
     """T of the largest pass; the most tiles too, of one row each."""
@@ -57,11 +57,11 @@ class InputLayout:
 def pack(
     step_pass: StepPass, sources: Int32s, tiles: Int32s, layout: InputLayout, into: Int32s, *, tokens: int
 ) -> int:
-    """Write a pass's numbers.
+    """Write the inputs of a pass.
 
     Args:
         step_pass: the pass.
-        sources: [T], as the pass's own, but for rows in the order in which the step before computed them.
+        sources: [T], replace the pass's own: rows in the order in which the previous step computed them.
         tiles: [N, TILE_FIELDS].
         layout: where to.
         into: at least ``layout.size`` numbers.

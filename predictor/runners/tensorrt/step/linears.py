@@ -1,7 +1,7 @@
-"""The matrix products of a step: whether TensorRT or our kernel for few rows runs one, and what must be told before.
+"""The matrix products of a step, each run by a TensorRT engine or by the skinny kernel.
 
-On TensorRT an engine serves every layer, so its weight is bound anew for each. A context remembers what it was told
-last and is told what changed: between two layers of a step that is the weight alone.
+A TensorRT engine serves every layer, so its weight is set for each. Only what has changed since the context's last
+run is set: between two layers of a step that is the weight alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from predictor.runners.tensorrt.step.weights import LinearWeights
 
 
 class LinearContext(Protocol):
-    """Of :mod:`predictor.tensorrt_api`."""
+    """See :class:`predictor.tensorrt_api.ExecutionContext`."""
 
     def set_memory(self, address: int, nbytes: int) -> None: ...
     def set_profile(self, index: int, stream: int) -> None: ...
@@ -28,7 +28,7 @@ class LinearContext(Protocol):
 
 
 class LinearEngine(Protocol):
-    """Of :mod:`predictor.tensorrt_api`."""
+    """See :class:`predictor.tensorrt_api.TensorRTEngine`."""
 
     @property
     def memory_bytes(self) -> int: ...
@@ -36,16 +36,16 @@ class LinearEngine(Protocol):
 
 
 class SkinnyKernel(Protocol):
-    """Our kernel for few rows, :class:`predictor.runners.tensorrt.kernels.linear.SkinnyLinears`."""
+    """See :class:`predictor.runners.tensorrt.kernels.linear.SkinnyLinears`."""
 
     def bind(self, *, x: int, weight: int, y: int, n: int, k: int, dtype: str) -> BoundKernel: ...
 
 
 class Linears:
-    """All products, on one stream, so that all contexts can share their scratch memory.
+    """All matrix products, on one stream, so that all contexts share their scratch memory.
 
-    There is a context for each engine and profile, and one more for each engine and CUDA graph: a graph holds on to
-    what its context had when it was captured.
+    There is a context for each engine and profile, and one more for each engine and CUDA graph: a graph keeps using
+    the state that its context had at capture.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Linears:
         skinny: SkinnyKernel | None = None,
         preceding: PrecedingLaunch | None = None,
     ) -> None:
-        """Make no context yet.
+        """Create no context yet.
 
         Args:
             engines: by name.
@@ -67,8 +67,8 @@ class Linears:
             scratch: device address.
             scratch_bytes: at least every engine's ``memory_bytes``.
             stream: that all products run on.
-            skinny: runs what it is fastest at; without it TensorRT runs everything.
-            preceding: of the stream, where launches overlap.
+            skinny: runs the products that it is fastest at; None: TensorRT runs all.
+            preceding: last launch of the stream, where launches overlap.
         """
         self._engines = engines
         self._profiles = profiles
@@ -80,20 +80,20 @@ class Linears:
         self._skinny_bound: dict[tuple[int, int, int], BoundKernel] = {}
         """By addresses of x, weight and y."""
         self._index: dict[tuple[str, int], int] = {}
-        """Profile by engine and rows: looking it up in a table is cheaper than choosing."""
+        """Profile by engine and rows, since a lookup is cheaper than choosing."""
 
     def run(self, linear: LinearWeights, rows: int, x: int, y: int, *, graph: int | None) -> None:
-        """Start one product.
+        """Launch one product.
 
         Args:
             linear: the weights, int8 or float16 as x is.
             rows: of x and y.
             x: device address, [rows, in].
             y: device address, [rows, out], float16; of an int8 product float32.
-            graph: the bucket whose graph this is, or will be, captured in; None otherwise.
+            graph: the bucket whose graph captures it; None for no graph.
 
         Raises:
-            TensorRTError: it was refused.
+            TensorRTError: TensorRT refuses it.
         """
         if self._skinny and is_fastest(linear.width, linear.columns, rows, linear.dtype):
             self._bind_skinny(self._skinny, linear, x, y)(rows, self._stream)
@@ -111,7 +111,7 @@ class Linears:
             self._preceding.allows_overlap = False
 
     def close(self) -> None:
-        """Give the contexts back; graphs captured from them may not run afterwards."""
+        """Free the contexts; graphs captured from them may not run afterwards."""
         self._bound.clear()
 
     def _bind_skinny(self, skinny: SkinnyKernel, linear: LinearWeights, x: int, y: int) -> BoundKernel:
@@ -131,7 +131,7 @@ class Linears:
 
 
 class _BoundContext:
-    """A context and what it was told last."""
+    """A context and the values that were set last."""
 
     __slots__ = ("_context", "_rows", "_weight", "_x", "_y")
 

@@ -1,8 +1,7 @@
-"""The order in which a pass goes over the GPU, and the operations it is made of.
+"""The operations of a pass and their order.
 
-A pass works in three registers, as the operations' notes say: ``act``, the input of the next product; ``y``, what a
-product gave; and ``residual``, in float32. So no operation is told where its operands lie, and a test can be the
-device: by writing down what it is asked, or by doing it in numpy.
+Operations work on three implicit buffers: ``act``, the input of the next product; ``y``, the output of a product; and
+``residual``, in float32. So a test can replace the device, by recording the operations or by executing them in numpy.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class PassShape:
-    """Sizes of a pass; what varies between passes of one shape is in the packed inputs alone."""
+    """Sizes of a pass; passes of one shape differ in their packed inputs alone."""
 
     tokens: int
     """T."""
     decodes: int
-    """Rows [0, decodes) are one token each, the rows behind them are prompts'."""
+    """Rows [0, decodes) are decodes, the rows behind them are prompts'."""
     rows: int
-    """R, whose next token is wanted; 0 where no prompt ends in the pass."""
+    """R, output rows; 0 where no prompt ends in the pass."""
     gathers: bool
-    """Whether these are not simply all T, in order."""
+    """Whether the output rows are gathered, not all T rows in order."""
 
 
 class Operations(Protocol):
-    """What a pass asks of the device. Each call starts work behind what was started before and returns.
+    """The operations of a pass on a device. Each call enqueues work and returns.
 
     H hidden, F heads of queries, keys and values, I the MLP's inner width, V vocabulary.
     """
@@ -56,7 +55,7 @@ class Operations(Protocol):
         ...
 
     def gather_rows(self, rows: int) -> None:
-        """Leave only the R rows that are wanted in ``act`` and ``residual``."""
+        """Reduce ``act`` and ``residual`` to the R output rows."""
         ...
 
     def add_norm(self, layer: int, role: str, rows: int) -> None:
@@ -73,7 +72,7 @@ class Operations(Protocol):
 
 
 def run_pass(device: Operations, shape: PassShape, layers: int) -> None:
-    """Start all of one pass."""
+    """Enqueue one pass."""
     device.choose_tokens(shape.tokens)
     device.embed_norm(shape.tokens)
     for layer in range(layers - 1):
@@ -88,7 +87,7 @@ def run_pass(device: Operations, shape: PassShape, layers: int) -> None:
 
 
 def _attend(device: Operations, shape: PassShape, layer: int, *, wanted: bool = True) -> bool:
-    """Cache keys and values and, if that is ``wanted``, attend; returns ``wanted``."""
+    """Cache keys and values and, if ``wanted``, attend; returns ``wanted``."""
     prompts = shape.tokens - shape.decodes
     device.linear(layer, "qkv", shape.tokens)
     if prompts:

@@ -1,7 +1,6 @@
-"""Where each weight of a decoder lies on the GPU, by what it is for.
+"""Device addresses of a decoder's weights.
 
-The names are those of :mod:`predictor.segment_index`. An address of 0 means that the decoder has none such, which is
-also how the kernels are told.
+The names are those of :mod:`predictor.segment_index`. An address of 0 means that the decoder has no such weight.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ from predictor.segment_index import (
 
 @dataclass(frozen=True, slots=True)
 class LinearWeights:
-    """y = x W^T + b. In int8, x is multiplied with ``input_scale`` and rounded, and y multiplied with
-    ``output_scale`` before the bias is added.
+    """Weights of a product y = x W^T + b.
+
+    In int8, x is multiplied with ``input_scale`` and rounded, and y is multiplied with ``output_scale`` before
+    the bias is added.
     """
 
     engine: str
@@ -49,7 +50,7 @@ class LinearWeights:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer: norms float32 [H], of heads [D]."""
+    """Weights of one layer: norms are float32 [H], norms of heads [D]."""
 
     attention_norm: int
     q_norm: int
@@ -61,7 +62,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class DeviceWeights:
-    """All of it."""
+    """Weights of a decoder."""
 
     embedding: int
     """float16 [V, H]."""
@@ -75,18 +76,18 @@ class DeviceWeights:
 
     @property
     def linears(self) -> Iterator[LinearWeights]:
-        """All that are multiplied with."""
+        """Weights of all matrix products."""
         for layer in self.layers:
             yield from layer.linears.values()
         yield self.vocabulary
 
     def linear(self, layer: int, role: str) -> LinearWeights:
-        """The weights of a product; the vocabulary's belong to no layer."""
+        """The weights of a product; the vocabulary's are the same for every ``layer``."""
         return self.vocabulary if role == "vocabulary" else self.layers[layer].linears[role]
 
 
 def place_weights(plan: TensorRTPlan, layers: int, base: int) -> DeviceWeights:
-    """Addresses in the copy of a plan's tensors at ``base``.
+    """Addresses of a plan's tensors, copied to ``base``.
 
     Args:
         plan: whose tensors ``[tensors_offset, nbytes)`` are copied.
@@ -100,6 +101,8 @@ def place_weights(plan: TensorRTPlan, layers: int, base: int) -> DeviceWeights:
 
 
 class _WeightPlacer:
+    """Looks up tensors of a plan by name."""
+
     def __init__(self, plan: TensorRTPlan, base: int) -> None:
         self._plan = plan
         self._base = base
