@@ -49,17 +49,17 @@ bench-engine: ## Compare the engine with CTranslate2, llama.cpp and transformers
 
 bench-serving: ## Measure what serving costs on top of the engine: HTTP, Python, start, memory
 	@scripts/setup dev
-	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.engine.service --release var/demo-release --out docs/benchmarks/serving-demo.json
 
 bench-transformer: ## Measure what the transformer costs beside a bare KServe model (ARGS=--quick takes two minutes)
 	@scripts/setup dev
-	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.transformer --release var/demo-release $(ARGS)
 
 bench-prediction: ## Compare the simulator with the real service on this machine: twenty minutes, and nothing beside it
 	@scripts/setup dev
-	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --out var/demo-release --name demo --force
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.prediction --release var/demo-release $(ARGS)
 
 clean: ## Remove what these commands made

@@ -119,7 +119,9 @@ def stage_demo(options: argparse.Namespace) -> dict[str, Any]:
     """The demo model's release and plans."""
     target = options.work / "demo"
     seconds = {
-        "build": yiwen("release", "build", str(CHECKPOINT), "--out", str(target), "--name", "demo", "--force")
+        "build": yiwen(
+            "release", "build", str(CHECKPOINT), "--output", str(target), "--name", "demo", "--force"
+        )
     }
     for precision in PRECISIONS:
         seconds[precision] = yiwen("release", "plan", str(target), "--precision", precision, "--force")
@@ -149,7 +151,7 @@ def stage_release(options: argparse.Namespace) -> dict[str, Any]:
     seconds = {"checkpoint": time.perf_counter() - started}
     release = options.work / "release-7b"
     seconds["release"] = yiwen(
-        "release", "build", str(checkpoint), "--out", str(release), "--name", "random-7b", "--force",
+        "release", "build", str(checkpoint), "--output", str(release), "--name", "random-7b", "--force",
         "--precision", "float16", "--max-tokens", str(shapes.SEQUENCE_TOKENS),
     )  # fmt: skip
     for path in checkpoint.iterdir():

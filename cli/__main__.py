@@ -1,39 +1,52 @@
-"""Entry point of `yiwen`. Every room brings its own commands; heavy imports wait until one of them runs."""
+"""Entry point of `yiwen`: the list of commands; a command's module is imported when it is run."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-import cli.cache
-import cli.plan
-import cli.profile
-import cli.rollout
-import cli.serve
-import cli.simulate
-import cli.translate
-import predictor.builder.commands
+import typer
+
+from protocol.command_line import lazy_group, new_app, run_app, version
+
+COMMANDS = {
+    "cache": ("cli.cache:app", "show, fill or empty the shared cache"),
+    "plan": ("cli.plan:app", "plan GPUs, slices and replicas for a load and an objective"),
+    "profile": ("cli.profile:app", "measure a running predictor for simulate and plan"),
+    "release": ("predictor.builder.commands:app", "build, check and show releases"),
+    "rollout": ("cli.rollout:app", "try, promote or take back a release in a cluster"),
+    "serve": ("cli.serve:app", "serve a release on this machine, both services in one command"),
+    "simulate": ("cli.simulate:app", "simulate a load on a deployment: latency, errors, slices, cost"),
+    "translate": ("cli.translate:app", "translate texts through a running service"),
+}
+
+app = new_app("Self-hosted LLM translation.", cls=lazy_group(COMMANDS))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"yiwen {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _yiwen(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of `yiwen` itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and run the command; returns the process's exit code."""
-    parser = argparse.ArgumentParser(prog="yiwen", description="Self-hosted LLM translation.")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    cli.cache.add_command(subparsers)
-    cli.plan.add_command(subparsers)
-    cli.profile.add_command(subparsers)
-    cli.rollout.add_command(subparsers)
-    cli.serve.add_command(subparsers)
-    cli.simulate.add_command(subparsers)
-    cli.translate.add_command(subparsers)
-    predictor.builder.commands.add_commands(subparsers)
-    arguments = parser.parse_args(argv)
-    try:
-        code: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        code = 130
-    return code
+    """Run a command line; returns the process's exit code.
+
+    Args:
+        argv: without the program's name; None takes the process's.
+    """
+    return run_app(app, None if argv is None else list(argv), prog="yiwen")
 
 
 if __name__ == "__main__":

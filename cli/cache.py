@@ -1,24 +1,29 @@
-"""`yiwen cache`: look into the shared cache, fill it from a translation memory, empty it of a release.
+"""`yiwen cache`: look into the shared cache, fill it from a translation target, empty it of a release.
 
 It reaches the Redis that the transformer's own settings name (``YIWEN_REDIS_*``) and keys texts with the
-transformer's own code: what is warmed here is a hit there.
+transformer's own code: what is counts here is a hit there.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import dataclasses
+import json
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
+from typer import Argument, BadParameter, Option
+
+from cli.service_options import TOKEN_FILE_VARIABLE
+from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.messages import FinishReason, TranslateRequest
@@ -45,35 +50,35 @@ from transformer.texts.languages import Languages, canonical_tag, resolve_tag
 from transformer.texts.segments import split_request
 from transformer.texts.sentences import split_sentences
 
-FAILED = 1
-MISUSED = 2
 BATCH = 256
-"""Entries in one pipeline."""
+"""Entries per Redis pipeline."""
 TIMEOUT_S = 10.0
-"""For a person who waits; a request would long have gone on without Redis."""
+"""Seconds for one Redis command; longer than the service waits, since a person does."""
 ALL_KEYS = "yiwen:"
 _RELEASE_ID = re.compile(r"[0-9a-f]{16}")
 
-Work = Callable[[RedisStore, TransformerConfig, argparse.Namespace], Coroutine[Any, Any, None]]
+AnyOptions = TypeVar("AnyOptions")
+
+Work = Callable[[RedisStore, TransformerConfig, AnyOptions], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
-class Warmed:
-    """What became of a file's pairs."""
+class WarmCounts:
+    """How many pairs of a file were stored, and how many were left out, by reason."""
 
     stored: int = 0
     no_language: int = 0
-    """Texts that need no model, such as numbers: the service never asks the cache for them."""
+    """Texts that need no translation, such as numbers; the service does not look them up."""
     unpaired: int = 0
-    """Texts that the release translates sentence by sentence, and whose translations have other sentences."""
+    """Texts that are translated by sentence, and whose sentences do not match those of the translation."""
     empty: int = 0
-    """Without a translation."""
+    """Pairs without a translation."""
     too_large: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What a translation memory is for."""
+class WarmTarget:
+    """The release and the language pair that a translation memory is stored for."""
 
     release: str
     """Its id."""
@@ -81,15 +86,20 @@ class Memory:
     languages: Languages
     glossaries: GlossaryMatcher
     guards: Guards
-    """Of form alone: they judge which sentence is whose, not people's work."""
+    """Guards that check the form only; they decide whether sentences match."""
     source: str
     """Language tag of the texts."""
     target: str
     """Language tag of the translations."""
 
     @classmethod
-    def of(cls, directory: Path, source: str, target: str) -> Memory:
-        """For the release in ``directory``.
+    def of(cls, directory: Path, source: str, target: str) -> WarmTarget:
+        """The target for the release in ``directory``.
+
+        Args:
+            directory: of the release.
+            source: language tag of the texts.
+            target: language tag of the translations.
 
         Raises:
             ReleaseError: it cannot be used.
@@ -114,9 +124,9 @@ class Memory:
         return self.spec.sentences != "always"
 
     def paired(self, document: Document, translation: str) -> list[tuple[Segment, str]] | None:
-        """Each segment of ``document`` and its own translation; None if that cannot be told.
+        """Each segment of ``document`` with its translation; None if the sentences do not match.
 
-        Sentences pair up when both sides have as many, in one order, and none looks like that of another.
+        They match if both sides have the same number and no guard flags a pair.
         """
         if len(document.parts) == 1:
             return [(segment, translation.strip()) for segment in document.segments]
@@ -132,44 +142,57 @@ class Memory:
         return None if any(flagged) else found
 
 
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Mount `yiwen cache`."""
-    parser = subparsers.add_parser(
-        "cache", help="show, fill or empty the shared cache (YIWEN_REDIS_URL)", description=__doc__
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    stats = commands.add_parser("stats", help="entries and bytes of each release")
-    _mount(stats, show_stats)
-    warm = commands.add_parser("warm", help="store the translations of a TSV, CSV or TMX file")
-    warm.add_argument("file", type=Path, help="text and translation in two columns, or TMX")
-    warm.add_argument("--release", type=Path, required=True, help="directory of the release to warm")
-    warm.add_argument("--from", dest="source", required=True, metavar="TAG", help="language of the texts")
-    warm.add_argument("--to", required=True, metavar="TAG", help="language of the translations")
-    warm.add_argument("--format", choices=FORMATS, help="of the file (by its name)")
-    _mount(warm, warm_cache)
-    flush = commands.add_parser("flush", help="remove all entries of a release")
-    flush.add_argument("--release", type=_release_id, required=True, metavar="ID", help="see cache stats")
-    _mount(flush, flush_release)
+def _checked_release_id(text: str) -> str:
+    if not _RELEASE_ID.fullmatch(text):
+        raise BadParameter(
+            "must be a release's id, 16 hex digits: `yiwen cache stats` lists them",
+            param_hint="'--release-id'",
+        )
+    return text
 
 
-def _mount(parser: argparse.ArgumentParser, work: Work) -> None:
-    parser.set_defaults(run=lambda arguments: run(work, arguments, os.environ))
+@dataclass(frozen=True, kw_only=True)
+class StatsOptions:
+    """Options of `yiwen cache stats`."""
+
+    json: Annotated[bool, Option("--json", help="print JSON")] = False
 
 
-def run(work: Work, arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Do one command's work on the Redis of the settings; returns the exit code."""
+@dataclass(frozen=True, kw_only=True)
+class WarmOptions:
+    """Options of `yiwen cache warm`."""
+
+    file: Annotated[Path, Argument(metavar="FILE", help="text and translation in two columns, or TMX")]
+    release: Annotated[Path, Option(metavar="DIR", help="directory of the release to warm")]
+    source: Annotated[str, Option("--from", metavar="TAG", help="language of the texts")]
+    to: Annotated[str, Option(metavar="TAG", help="language of the translations")]
+    format: Annotated[Literal["tsv", "csv", "tmx"] | None, Option(help="of the file (by its name)")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlushOptions:
+    """Options of `yiwen cache flush`."""
+
+    release_id: Annotated[
+        str,
+        Option(metavar="ID", callback=_checked_release_id, help="of the release, see `yiwen cache stats`"),
+    ]
+
+
+def run(work: Work[AnyOptions], options: AnyOptions) -> int:
+    """Run one command against the Redis of the settings; returns the exit code."""
     try:
-        asyncio.run(_with_store(work, arguments, _settings(environ)))
+        asyncio.run(_with_store(work, options, _settings(os.environ)))
     except SettingsError as error:
-        print(f"yiwen cache: {error}", file=sys.stderr)
-        return MISUSED
-    except (StoreError, ReleaseError, MemoryFileError, YiwenError) as error:
-        print(f"yiwen cache: {error}", file=sys.stderr)
-        return FAILED
+        return fail("cache", error, UNUSABLE)
+    except StoreError as error:
+        return fail("cache", error, UNUSABLE if error.kind in ("connection", "timeout") else FAILED)
+    except (ReleaseError, MemoryFileError, YiwenError) as error:
+        return fail("cache", error, FAILED)
     return 0
 
 
-async def show_stats(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+async def show_stats(store: RedisStore, config: TransformerConfig, options: StatsOptions) -> None:
     """Print entries and bytes of values by release."""
     entries, sizes = Counter[str](), Counter[str]()
     async for keys in store.keys(ALL_KEYS):
@@ -177,29 +200,37 @@ async def show_stats(store: RedisStore, config: TransformerConfig, arguments: ar
             release = key.removeprefix(ALL_KEYS).partition(":")[0]
             entries[release] += 1
             sizes[release] += size
+    rows = [
+        {"release": release, "entries": entries[release], "value_bytes": sizes[release]}
+        for release in sorted(entries)
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
     print("release           entries  value bytes")
-    for release in sorted(entries):
-        print(f"{release:16}  {entries[release]:7}  {sizes[release]:11}")
+    for row in rows:
+        print(f"{row['release']:16}  {row['entries']:7}  {row['value_bytes']:11}")
 
 
-async def flush_release(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+async def flush_release(store: RedisStore, config: TransformerConfig, options: FlushOptions) -> None:
     """Remove a release's entries and print how many there were."""
+    release = options.release_id
     removed = 0
-    async for keys in store.keys(key_prefix(arguments.release)):
+    async for keys in store.keys(key_prefix(release)):
         removed += await store.delete(keys)
-    print(f"removed {removed} entries of {arguments.release}")
+    print(f"removed {removed} entries of {release}")
 
 
-async def warm_cache(store: RedisStore, config: TransformerConfig, arguments: argparse.Namespace) -> None:
+async def warm_cache(store: RedisStore, config: TransformerConfig, options: WarmOptions) -> None:
     """Store a file's translations under a release."""
-    memory = Memory.of(arguments.release, arguments.source, arguments.to)
+    target = WarmTarget.of(options.release, options.source, options.to)
     policy = cache_policy(config)
-    warmed = Warmed()
-    pairs = _pairs(arguments, {canonical_tag(tag): tag for tag in memory.spec.languages})
-    entries = keyed_entries(pairs, memory, warmed)
-    release = memory.release
+    counts = WarmCounts()
+    pairs = _pairs(options, {canonical_tag(tag): tag for tag in target.spec.languages})
+    entries = keyed_entries(pairs, target, counts)
+    release = target.release
     values = ((key, encode_entry(entry, release)) for key, entry in entries)
-    fitting = (pair for pair in values if _fits(pair[1], policy.max_value_bytes, warmed))
+    fitting = (pair for pair in values if _fits(pair[1], policy.max_value_bytes, counts))
     while batch := list(islice(fitting, BATCH)):
         rows = [
             (store_key(release, key), value, lifetime_ms(policy, number / BATCH))
@@ -208,85 +239,93 @@ async def warm_cache(store: RedisStore, config: TransformerConfig, arguments: ar
         for fault in await store.set_many(rows):
             if fault is not None:
                 raise fault
-        warmed.stored += len(batch)
+        counts.stored += len(batch)
     print(
-        f"stored {warmed.stored} translations under {release}; left out: {warmed.no_language} that need no "
-        f"translation, {warmed.unpaired} whose sentences do not pair up, {warmed.empty} without a translation, "
-        f"{warmed.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES"
+        f"stored {counts.stored} translations under {release}; left out: {counts.no_language} that need no "
+        f"translation, {counts.unpaired} whose sentences do not pair up, {counts.empty} without a translation, "
+        f"{counts.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES"
     )
 
 
 def keyed_entries(
-    pairs: Iterable[Pair], memory: Memory, warmed: Warmed
+    pairs: Iterable[Pair], target: WarmTarget, counts: WarmCounts
 ) -> Iterator[tuple[bytes, CacheEntry]]:
-    """Cache keys, made as for requests without bounds of their own, and entries of each pair.
+    """Cache keys, as of requests without ``max_new_tokens``, and entries of each pair.
 
     Args:
         pairs: texts and translations.
-        memory: what they are for.
-        warmed: counts what is left out.
+        target: release and languages.
+        counts: incremented for each pair that is left out.
 
     Raises:
         YiwenError: the release does not translate the texts' language into the other.
     """
     for pair in pairs:
-        request = TranslateRequest((pair.text,), (memory.source,), (memory.target,))
+        request = TranslateRequest((pair.text,), (target.source,), (target.target,))
         (document,) = split_request(
-            request, memory.languages, sys.maxsize, lambda _: memory.whole, memory.glossaries
+            request, target.languages, sys.maxsize, lambda _: target.whole, target.glossaries
         )
         if not any(document.segments):
-            warmed.no_language += 1
+            counts.no_language += 1
         elif not pair.translation.strip():
-            warmed.empty += 1
-        elif (parts := memory.paired(document, pair.translation)) is None:
-            warmed.unpaired += 1
+            counts.empty += 1
+        elif (parts := target.paired(document, pair.translation)) is None:
+            counts.unpaired += 1
         else:
             for segment, translation in parts:
-                # People made it: it is as good as it gets.
+                # Translated by people: full confidence.
                 entry = CacheEntry(segment.item.text, translation, 1.0)
-                yield key_of(segment.item, memory.release), entry
+                yield key_of(segment.item, target.release), entry
 
 
-def _fits(value: bytes, max_bytes: int, warmed: Warmed) -> bool:
-    warmed.too_large += len(value) > max_bytes
+def _fits(value: bytes, max_bytes: int, counts: WarmCounts) -> bool:
+    counts.too_large += len(value) > max_bytes
     return len(value) <= max_bytes
 
 
-def _pairs(arguments: argparse.Namespace, known: Mapping[str, str]) -> Iterator[Pair]:
-    kind = arguments.format or arguments.file.suffix.removeprefix(".").lower()
+def _pairs(options: WarmOptions, known: Mapping[str, str]) -> Iterator[Pair]:
+    kind = options.format or options.file.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
-        raise MemoryFileError(f"{arguments.file} is named neither .tsv, .csv nor .tmx: say --format")
+        raise MemoryFileError(f"{options.file} is named neither .tsv, .csv nor .tmx: say --format")
     if kind != "tmx":
-        return read_table(arguments.file, "\t" if kind == "tsv" else ",")
+        return read_table(options.file, "\t" if kind == "tsv" else ",")
 
     def reads_as(wanted: str) -> Callable[[str], bool]:
         tag = resolve_tag(wanted, known)
         return lambda found: tag is not None and resolve_tag(found, known) == tag
 
-    return read_tmx(arguments.file, reads_as(arguments.source), reads_as(arguments.to))
+    return read_tmx(options.file, reads_as(options.source), reads_as(options.to))
 
 
 def _settings(environ: Mapping[str, str]) -> TransformerConfig:
-    """The transformer's settings as far as they matter here: it needs a release and a predictor, this does not."""
+    """The transformer's settings; the required ones that are not used here get placeholders."""
     unused = {"YIWEN_RELEASE": ".", "YIWEN_PREDICTOR_URL": "localhost"}
     return settings_from_environment(
-        TransformerConfig, {**environ, **unused}, known=environment_names(ServerSettings)
+        TransformerConfig,
+        {**environ, **unused},
+        known=(*environment_names(ServerSettings), TOKEN_FILE_VARIABLE),
     )
 
 
-async def _with_store(work: Work, arguments: argparse.Namespace, config: TransformerConfig) -> None:
+async def _with_store(work: Work[AnyOptions], options: AnyOptions, config: TransformerConfig) -> None:
     settings = store_settings(config)
     patient = dataclasses.replace(settings, connect_timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
     store = RedisStore(patient)
     try:
-        await work(store, config, arguments)
+        await work(store, config, options)
     finally:
         await store.close()
 
 
-def _release_id(text: str) -> str:
-    if not _RELEASE_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            "must be a release's id, 16 hex digits: `yiwen cache stats` lists them"
-        )
-    return text
+app = new_app("Show, fill or empty the shared cache (YIWEN_REDIS_URL).")
+add_command(
+    app, "stats", partial(run, show_stats), StatsOptions, help="Show entries and bytes of each release."
+)
+add_command(
+    app,
+    "warm",
+    partial(run, warm_cache),
+    WarmOptions,
+    help="Store the translations of a TSV, CSV or TMX file.",
+)
+add_command(app, "flush", partial(run, flush_release), FlushOptions, help="Remove all entries of a release.")

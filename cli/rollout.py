@@ -1,20 +1,23 @@
 """`yiwen rollout`: start, move, promote and roll back a canary of a release, and show its state.
 
-For InferenceServices in KServe's Knative mode. Exit codes: 0 done, or nothing to do; 1 refused, with the reason;
-2 the cluster could not be reached, or did not accept it.
+For InferenceServices in KServe's Knative mode.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from typer import Argument, Option
+
+from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from inferenceservices.cluster import ClusterClient
     from inferenceservices.gpu_capacity import GpuAvailability
     from inferenceservices.rollout import RolloutStep
@@ -23,127 +26,137 @@ if TYPE_CHECKING:
 
     Planner = Callable[[Document], RolloutStep]
 
-REFUSED = 1
-FAILED = 2
-NAMESPACE = "yiwen"
-"""The namespace of inferenceservices/base."""
-Work = Callable[["ClusterClient", argparse.Namespace], int]
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions:
+    """Options of every command of `yiwen rollout`."""
+
+    name: Annotated[str, Argument(metavar="NAME", help="of the InferenceService")]
+    namespace: Annotated[
+        str | None,
+        Option("-n", "--namespace", help="of the InferenceService (that of the kubeconfig's context)"),
+    ] = None
+    context: Annotated[str | None, Option(help="of the kubeconfig (the current one)")] = None
+    timeout: Annotated[float, Option(metavar="S", help="of one call to the cluster, seconds")] = 10.0
 
 
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Mount `yiwen rollout`."""
-    parser = subparsers.add_parser(
-        "rollout", help="try, promote or take back a release in a cluster", description=__doc__
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "status", show_status, "revisions, their traffic, and available GPUs")
-    setting = _add(commands, "set", set_percent, "start a canary, or change its percentage")
-    setting.add_argument(
-        "--percent",
-        type=int,
-        required=True,
-        metavar="N",
-        help="of the requests, to the newest release (0 to 100)",
-    )
-    setting.add_argument(
-        "--release", default="", metavar="NAME", help="directory of the new release on the volume"
-    )
-    setting.add_argument(
-        "--storage", default="", metavar="URI", help="storageUri of a predictor with a model"
-    )
-    setting.add_argument("--predictor-image", default="", metavar="IMAGE", help="of the new predictor")
-    setting.add_argument("--transformer-image", default="", metavar="IMAGE", help="of the new transformer")
-    setting.add_argument(
-        "--allow-pending", action="store_true", help="start although no node has the devices free"
-    )
-    promotion = _add(commands, "promote", promote, "all traffic to the newest release")
-    rollback = _add(commands, "rollback", roll_back, "all traffic to the release before")
-    for command in (setting, promotion, rollback):
-        command.add_argument(
-            "--dry-run", action="store_true", help="print the patch (JSON) and change nothing"
-        )
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions(RolloutOptions):
+    """Options of `yiwen rollout status`."""
+
+    json: Annotated[bool, Option("--json", help="print JSON")] = False
 
 
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, work: Work, text: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("name", metavar="NAME", help="of the InferenceService")
-    parser.add_argument("--namespace", "-n", default=NAMESPACE, help="of the InferenceService (%(default)s)")
-    parser.add_argument("--context", help="of the kubeconfig (the current one)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="of one call, seconds (10)")
-    parser.set_defaults(run=lambda arguments: run(work, arguments))
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class ChangeOptions(RolloutOptions):
+    """Options of the commands that change the InferenceService."""
+
+    dry_run: Annotated[bool, Option("--dry-run", help="print the patch (JSON) and change nothing")] = False
 
 
-def run(work: Work, arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class SetOptions(ChangeOptions):
+    """Options of `yiwen rollout set`."""
+
+    percent: Annotated[int, Option(metavar="N", help="of the requests, to the newest release (0 to 100)")]
+    release: Annotated[
+        str, Option(metavar="DIR", help="directory of the new release on the volume", show_default=False)
+    ] = ""
+    storage: Annotated[
+        str, Option(metavar="URI", help="storageUri of a predictor with a model", show_default=False)
+    ] = ""
+    predictor_image: Annotated[
+        str, Option(metavar="IMAGE", help="of the new predictor", show_default=False)
+    ] = ""
+    transformer_image: Annotated[
+        str, Option(metavar="IMAGE", help="of the new transformer", show_default=False)
+    ] = ""
+    allow_pending: Annotated[
+        bool, Option("--allow-pending", help="start although no node has the devices free")
+    ] = False
+
+
+COLUMNS = ("component", "revision", "release", "traffic", "ready", "tag", "URL")
+
+AnyOptions = TypeVar("AnyOptions", bound=RolloutOptions)
+
+
+def run(work: Callable[[ClusterClient, AnyOptions], int], options: AnyOptions) -> int:
     """Run one command against the cluster; returns the exit code."""
     from inferenceservices.cluster import ClusterClient, ClusterError
     from inferenceservices.rollout_state import RolloutRefused
 
     try:
-        with ClusterClient(
-            arguments.namespace, context=arguments.context, timeout_s=arguments.timeout
-        ) as cluster:
-            return work(cluster, arguments)
+        with ClusterClient(options.namespace, context=options.context, timeout_s=options.timeout) as cluster:
+            return work(cluster, options)
     except RolloutRefused as error:
-        print(f"yiwen rollout: {error}", file=sys.stderr)
-        return REFUSED
+        return fail("rollout", error, FAILED)
     except ClusterError as error:
-        print(f"yiwen rollout: {error}", file=sys.stderr)
-        return FAILED
+        return fail("rollout", error, UNUSABLE)
 
 
-def set_percent(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+def set_percent(cluster: ClusterClient, options: SetOptions) -> int:
     """Start a canary, or change its percentage."""
     from inferenceservices.release_change import ReleaseChange
     from inferenceservices.rollout import plan_set
 
-    images = {"predictor": arguments.predictor_image, "transformer": arguments.transformer_image}
-    change = ReleaseChange(release=arguments.release, storage=arguments.storage, images=images)
+    images = {"predictor": options.predictor_image, "transformer": options.transformer_image}
+    change = ReleaseChange(release=options.release, storage=options.storage, images=images)
     planner = _checking_gpus(
         cluster,
-        lambda document: plan_set(document, arguments.percent, change, _releases(cluster, document)),
-        arguments.allow_pending,
+        lambda document: plan_set(document, options.percent, change, _releases(cluster, document)),
+        options.allow_pending,
     )
-    return _carry_out(cluster, arguments, planner)
+    return _carry_out(cluster, options, planner)
 
 
-def promote(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+def promote(cluster: ClusterClient, options: ChangeOptions) -> int:
     """Give the newest release all traffic."""
     from inferenceservices.rollout import plan_promote
 
-    return _carry_out(cluster, arguments, plan_promote)
+    return _carry_out(cluster, options, plan_promote)
 
 
-def roll_back(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+def roll_back(cluster: ClusterClient, options: ChangeOptions) -> int:
     """Give the previous release all traffic."""
     from inferenceservices.rollout import plan_rollback
 
     return _carry_out(
-        cluster, arguments, lambda document: plan_rollback(document, _releases(cluster, document))
+        cluster, options, lambda document: plan_rollback(document, _releases(cluster, document))
     )
 
 
-def show_status(cluster: ClusterClient, arguments: argparse.Namespace) -> int:
+def show_status(cluster: ClusterClient, options: StatusOptions) -> int:
     """Print revisions and available GPUs."""
     from rich.console import Console
+    from rich.table import Table
 
+    from cli.tables import print_table
     from inferenceservices.gpu_capacity import gpu_availability
     from inferenceservices.rollout_state import read_state
     from protocol.kubernetes.inference_service import InferenceService
 
-    document = cluster.inference_service(arguments.name)
+    document = cluster.inference_service(options.name)
     state = read_state(document)
+    rows = _revisions(state, cluster.releases(document))
+    service = InferenceService(document, cluster.serving_runtimes(document))
+    availability = gpu_availability(service, cluster.capacity())
+    if options.json:
+        print(json.dumps(_status_document(state, rows, availability), indent=1))
+        return 0
     console = Console()
-    console.print(_revisions(state, cluster.releases(document)))
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column == "traffic" else "left")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table, console)
     for component in state.components:
         if component.failure:
             console.print(
                 f"{component.name} is not ready: {component.failure}", highlight=False, soft_wrap=True
             )
-    service = InferenceService(document, cluster.serving_runtimes(document))
-    for gpus in gpu_availability(service, cluster.capacity()):
+    for gpus in availability:
         console.print(_describe(gpus), highlight=False, soft_wrap=True)
     return 0
 
@@ -179,24 +192,21 @@ def _releases(cluster: ClusterClient, document: Document) -> dict[str, str]:
     return found
 
 
-def _carry_out(cluster: ClusterClient, arguments: argparse.Namespace, planner: Planner) -> int:
-    if arguments.dry_run:
-        step = planner(cluster.inference_service(arguments.name))
+def _carry_out(cluster: ClusterClient, options: ChangeOptions, planner: Planner) -> int:
+    if options.dry_run:
+        step = planner(cluster.inference_service(options.name))
         print(json.dumps(step.patch, indent=1))
         print(f"yiwen rollout: nothing was changed; without --dry-run: {step.summary}", file=sys.stderr)
         return 0
-    print(cluster.update(arguments.name, planner).summary)
+    print(cluster.update(options.name, planner).summary)
     return 0
 
 
-def _revisions(state: RolloutState, releases: Mapping[str, str]) -> Table:
-    from rich.table import Table
-
+def _revisions(state: RolloutState, releases: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Rows of :data:`COLUMNS`."""
     from inferenceservices.rollout_state import TrafficTarget
 
-    table = Table()
-    for column in ("component", "revision", "release", "traffic", "ready", "tag", "URL"):
-        table.add_column(column, justify="right" if column == "traffic" else "left", overflow="fold")
+    rows: list[tuple[str, ...]] = []
     for component in state.components:
         targets = component.traffic
         if component.latest_created and component.latest_created not in {
@@ -206,8 +216,18 @@ def _revisions(state: RolloutState, releases: Mapping[str, str]) -> Table:
         for target in targets:
             release, ready = releases.get(target.revision, "?"), _ready(component, target.revision)
             traffic = f"{target.percent} %"
-            table.add_row(component.name, target.revision, release, traffic, ready, target.tag, target.url)
-    return table
+            rows.append((component.name, target.revision, release, traffic, ready, target.tag, target.url))
+    return rows
+
+
+def _status_document(
+    state: RolloutState, rows: Sequence[tuple[str, ...]], availability: Iterable[GpuAvailability]
+) -> dict[str, Any]:
+    return {
+        "revisions": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
+        "faults": {each.name: each.failure for each in state.components if each.failure},
+        "gpus": [dataclasses.asdict(each) for each in availability],
+    }
 
 
 def _ready(component: ComponentState, revision: str) -> str:
@@ -224,3 +244,17 @@ def _describe(gpus: GpuAvailability) -> str:
         "free on nodes: not known" if gpus.nodes_free is None else f"{gpus.nodes_free} free on nodes that fit"
     )
     return f"{gpus.component}: a new revision needs {gpus.needed} of {gpus.resource} more; {quota}, {nodes}"
+
+
+app = new_app("Try, promote or take back a release in a cluster.")
+add_command(
+    app, "status", partial(run, show_status), StatusOptions,
+    help="Show revisions, their traffic, and available GPUs.",
+)  # fmt: skip
+add_command(
+    app, "set", partial(run, set_percent), SetOptions, help="Start a canary, or change its percentage."
+)
+add_command(app, "promote", partial(run, promote), ChangeOptions, help="Give the newest release all traffic.")
+add_command(
+    app, "rollback", partial(run, roll_back), ChangeOptions, help="Give the previous release all traffic."
+)

@@ -1,7 +1,6 @@
-"""A client of a running service: texts in, results in their order, over v2 REST.
+"""A client of a running service over v2 REST: texts in, results in the same order.
 
-It knows nothing of releases, and writes its bodies itself, because the codec brings the whole KServe SDK, which takes
-two seconds to import.
+It writes request bodies itself: :mod:`protocol.codec` imports the KServe SDK, which takes two seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -22,48 +21,54 @@ import httpx
 from protocol.tensors import CACHE, CONFIDENCE, FLAGS, SOURCE, TEXT, TRANSLATION
 
 TRIES = 6
-"""How often one request is sent before 429 or 503 is taken for an answer."""
+"""Attempts of one request while the service answers 429 or 503."""
 LONGEST_PAUSE_S = 30.0
 ANSWER_TIMEOUT_S = 120.0
 
 
 class TranslateError(Exception):
-    """What is told to the user instead of a translation."""
+    """The service refused a request, or its response cannot be used."""
+
+
+class ServiceUnreachable(TranslateError):
+    """No connection to the service."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What the command line asks for."""
+class TranslateJob:
+    """The service to call, and parameters and bounds of the requests."""
 
     url: str
     model: str | None
-    """None: the first that the service names."""
+    """None: the first one that the service lists."""
     parameters: Mapping[str, object]
-    """Of every request, by the names of :data:`protocol.tensors.TRANSLATE_PARAMETERS`."""
+    """Of every request; names are :data:`protocol.tensors.TRANSLATE_PARAMETERS`."""
     batch: int
     """Texts in one request."""
     in_flight: int
     """Requests at a time."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """HTTP headers of every request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Texts of one request."""
+class TextBatch:
+    """The texts of one request."""
 
     texts: list[str]
     first: int
     """Number of the first text, from 0."""
-    alone: bool
+    only: bool
     """Whether there is no other batch."""
 
     def place(self) -> str:
-        """Where a fault in this batch is to be looked for."""
-        return "" if self.alone else f"in texts {self.first} to {self.first + len(self.texts) - 1}: "
+        """Prefix of error messages that says which texts the batch holds."""
+        return "" if self.only else f"in texts {self.first} to {self.first + len(self.texts) - 1}: "
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One text and its answer."""
+class TextResult:
+    """One text and its translation."""
 
     text: str
     translation: str
@@ -71,35 +76,36 @@ class Result:
     confidence: float
     cache: str
     flags: tuple[str, ...] = ()
-    """What speaks against it, as docs/texts.md lists them."""
+    """Faults that the guards found (docs/texts.md)."""
 
     def as_line(self) -> str:
-        """For people and pipes: one line in, one line out."""
+        """The translation; a text of one line gives one line."""
         if "\n" in self.text:
             return self.translation
         return " ".join(self.translation.splitlines())
 
     def as_json(self) -> str:
-        """For programs: all that is known, one JSON object in one line."""
+        """All fields as a JSON object in one line."""
         document = dataclasses.asdict(self) | {"confidence": round(self.confidence, 6)}
         return json.dumps(document, ensure_ascii=False)
 
 
-async def translate_all(job: Job, texts: Iterable[str]) -> AsyncGenerator[list[Result], None]:
-    """Results in the order of ``texts``, as they come.
+async def translate_all(job: TranslateJob, texts: Iterable[str]) -> AsyncGenerator[list[TextResult], None]:
+    """Translate ``texts``; yields results of one batch after the other, in the order of ``texts``.
 
-    At most ``in_flight`` requests run, and so many texts are held, however long ``texts`` is.
+    At most ``job.in_flight`` requests run, and ``texts`` is read no further ahead than that.
 
     Raises:
-        TranslateError: the service cannot be reached, or refuses a request.
+        ServiceUnreachable: there is no connection to the service.
+        TranslateError: the service refuses a request.
     """
     batches = _batches(texts, job.batch)
     async with _client(job) as http:
         infer_path = f"/v2/models/{quote(job.model or await _first_model(http), safe='')}/infer"
-        running: deque[asyncio.Task[list[Result]]] = deque()
+        running: deque[asyncio.Task[list[TextResult]]] = deque()
         try:
             while True:
-                # Beside the loop: reading a pipe may take as long as it likes.
+                # In a thread: reading a pipe may block.
                 batch = await asyncio.to_thread(next, batches, None)
                 if batch is not None:
                     running.append(asyncio.create_task(_translate(http, infer_path, batch, job.parameters)))
@@ -114,15 +120,15 @@ async def translate_all(job: Job, texts: Iterable[str]) -> AsyncGenerator[list[R
 
 
 @asynccontextmanager
-async def _client(job: Job) -> AsyncIterator[httpx.AsyncClient]:
-    """HTTP to the service; its failures in words."""
+async def _client(job: TranslateJob) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the service that raises TranslateError."""
     try:
         async with httpx.AsyncClient(
-            base_url=job.url, timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=5.0)
+            base_url=job.url, headers=dict(job.headers), timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=5.0)
         ) as http:
             yield http
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise TranslateError(
+        raise ServiceUnreachable(
             f"no service at {job.url}; start one with `yiwen serve --release DIR`, or give --url"
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -139,8 +145,8 @@ async def _first_model(http: httpx.AsyncClient) -> str:
 
 
 async def _translate(
-    http: httpx.AsyncClient, path: str, batch: Batch, parameters: Mapping[str, object]
-) -> list[Result]:
+    http: httpx.AsyncClient, path: str, batch: TextBatch, parameters: Mapping[str, object]
+) -> list[TextResult]:
     texts = batch.texts
     body = {
         "parameters": parameters,
@@ -154,11 +160,11 @@ async def _translate(
     outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
     columns = (outputs[tensor.name] for tensor in (TRANSLATION, SOURCE, CONFIDENCE, CACHE))
     flags = [tuple(kinds.split(",")) if kinds else () for kinds in outputs.get(FLAGS.name, [""] * len(texts))]
-    return [Result(*row) for row in zip(texts, *columns, flags, strict=True)]
+    return [TextResult(*row) for row in zip(texts, *columns, flags, strict=True)]
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: object) -> httpx.Response:
-    """The answer, once the service has room for the question."""
+    """POST, with retries while the service answers 429 or 503."""
     for _ in range(TRIES - 1):
         response = await http.post(path, json=body)
         if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
@@ -185,9 +191,9 @@ def _refuse_errors(response: httpx.Response) -> None:
     raise TranslateError(message or f"the service answered with status {response.status_code}")
 
 
-def _batches(texts: Iterable[str], size: int) -> Iterator[Batch]:
+def _batches(texts: Iterable[str], size: int) -> Iterator[TextBatch]:
     source, first = iter(texts), 0
     while chunk := list(itertools.islice(source, size)):
-        # A first batch that is not full is the only one, and the service counts its texts as the user does.
-        yield Batch(chunk, first, alone=first == 0 and len(chunk) < size)
+        # A first batch that is not full is the only one; the service then numbers texts as the user does.
+        yield TextBatch(chunk, first, only=first == 0 and len(chunk) < size)
         first += len(chunk)

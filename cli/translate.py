@@ -1,12 +1,10 @@
-"""`yiwen translate`: texts from the command line, a file or stdin, through a running service.
+"""`yiwen translate`: translates texts of the command line, a file or stdin through a running service.
 
-A client like any other (:mod:`cli.service`). Plain text is read line by line, one text a line; HTML and XML are read
-whole, since what a line of them means stands in the lines before it.
+Plain text is read line by line, one text a line; a file of HTML or XML is one text.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
@@ -14,116 +12,118 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
 from rich.console import Console
 from rich.progress import Progress
+from typer import Argument, Option
 
-from cli.service import Job, Result, TranslateError, translate_all
+from cli.service import ServiceUnreachable, TextResult, TranslateError, TranslateJob, translate_all
+from cli.service_options import ServiceOptions
+from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.messages import TextFormat
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TEXTS_PER_REQUEST = 32
 REQUESTS_IN_FLIGHT = 4
 
-FAILED = 1
-MISUSED = 2
-
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """Where results go, and in which form."""
+class ResultOutput:
+    """Where results are written, and how."""
 
     file: TextIO
     as_json: bool
     as_document: bool
-    """Whether the one result is a document, which is written as it is."""
+    """Whether the only result is a document, which is written unchanged."""
 
 
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Mount `yiwen translate`."""
-    parser = subparsers.add_parser("translate", help="translate texts through a running service")
-    parser.add_argument("text", nargs="*", help="texts; none: one per line from -i or stdin")
-    parser.add_argument("--to", required=True, metavar="TAG", help="language wanted, e.g. zh")
-    parser.add_argument("--from", dest="source", metavar="TAG", help="language of the texts (detected)")
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"of the service ({DEFAULT_URL})")
-    parser.add_argument("--model", metavar="NAME", help="model name (the first one the service names)")
-    parser.add_argument("-i", dest="input", metavar="FILE", help="read texts from FILE, - is stdin")
-    parser.add_argument("-o", dest="output", metavar="FILE", help="write to FILE, - is stdout")
-    parser.add_argument("--json", action="store_true", help="one JSON object per text")
-    parser.add_argument(
-        "--format",
-        choices=[known.value for known in TextFormat],
-        help="of the texts (text); a file of html or xml is one text",
-    )
-    parser.add_argument(
-        "--glossary",
-        type=Path,
-        metavar="FILE",
-        help="terms to translate in a given way, or to keep: docs/texts.md",
-    )
-    parser.add_argument("--max-new-tokens", type=_positive, metavar="N", help="bound for each answer")
-    parser.add_argument(
-        "--batch",
-        type=_positive,
-        default=TEXTS_PER_REQUEST,
-        metavar="N",
-        help="texts per request (%(default)s)",
-    )
-    parser.add_argument(
-        "--in-flight", type=_positive, default=REQUESTS_IN_FLIGHT, metavar="N",
-        help="requests at a time (%(default)s)",
-    )  # fmt: skip
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class TranslateCommandOptions(ServiceOptions):
+    """Options of `yiwen translate`."""
+
+    text: Annotated[
+        list[str] | None, Argument(metavar="TEXT", help="texts; if none, lines of -i or stdin")
+    ] = None
+    to: Annotated[str, Option(metavar="TAG", help="language wanted, e.g. zh")]
+    source: Annotated[
+        str | None, Option("--from", metavar="TAG", help="language of the texts (detected)")
+    ] = None
+    url: Annotated[str, Option(metavar="URL", help="of the service")] = DEFAULT_URL
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="model name (the first one the service names)")
+    ] = None
+    input: Annotated[
+        str | None, Option("-i", "--input", metavar="FILE", help="read texts from it; - is stdin")
+    ] = None
+    output: Annotated[
+        str | None, Option("-o", "--output", metavar="FILE", help="write to it; - is stdout")
+    ] = None
+    json: Annotated[bool, Option("--json", help="print one JSON object per text")] = False
+    format: Annotated[
+        TextFormat | None, Option(help="of the texts (text); a file of html or xml is one text")
+    ] = None
+    glossary: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="terms to translate in a given way, or to keep: docs/texts.md"),
+    ] = None
+    max_new_tokens: Annotated[
+        int | None, Option(min=1, metavar="N", help="bound for each answer, in tokens")
+    ] = None
+    batch: Annotated[int, Option(min=1, metavar="N", help="texts per request")] = TEXTS_PER_REQUEST
+    in_flight: Annotated[int, Option(min=1, metavar="N", help="requests at a time")] = REQUESTS_IN_FLIGHT
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: TranslateCommandOptions) -> int:
     """Translate and print; returns the exit code."""
     if arguments.text and arguments.input:
-        print("yiwen translate: give texts or -i FILE, not both", file=sys.stderr)
-        return MISUSED
+        return fail("translate", "give texts or -i FILE, not both", UNUSABLE)
     try:
         job = _job(arguments)
         with ExitStack() as stack:
             texts, total = _open_input(arguments, stack)
-            output = Output(
+            output = ResultOutput(
                 _open_output(arguments, stack), arguments.json, as_document=_is_document(arguments)
             )
             asyncio.run(_print_all(job, texts, total, output))
-    except BrokenPipeError:  # `... | head`: whoever read has enough
+    except BrokenPipeError:  # `yiwen translate ... | head`
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or the interpreter complains at its end
+        )  # else the interpreter reports the broken pipe at its exit
         return FAILED
+    except ServiceUnreachable as error:
+        return fail("translate", error, UNUSABLE)
     except (TranslateError, OSError, UnicodeDecodeError) as error:
-        print(f"yiwen translate: {error}", file=sys.stderr)
-        return FAILED
+        return fail("translate", error, FAILED)
     return 0
 
 
-def _job(arguments: argparse.Namespace) -> Job:
-    wishes = {
+def _job(arguments: TranslateCommandOptions) -> TranslateJob:
+    parameters = {
         "target": arguments.to,
         "source": arguments.source,
         "max_new_tokens": arguments.max_new_tokens,
-        "format": arguments.format,
+        "format": arguments.format and arguments.format.value,
         "glossary": arguments.glossary.read_text(encoding="utf-8") if arguments.glossary else None,
     }
-    return Job(
+    return TranslateJob(
         url=arguments.url.rstrip("/"),
+        headers=arguments.http_headers(),
         model=arguments.model,
-        parameters={name: value for name, value in wishes.items() if value is not None},
+        parameters={name: value for name, value in parameters.items() if value is not None},
         batch=arguments.batch,
         in_flight=arguments.in_flight,
     )
 
 
-def _is_document(arguments: argparse.Namespace) -> bool:
+def _is_document(arguments: TranslateCommandOptions) -> bool:
     """Whether the input is one text."""
-    return not arguments.text and arguments.format not in (None, TextFormat.TEXT.value)
+    return not arguments.text and arguments.format not in (None, TextFormat.TEXT)
 
 
-async def _print_all(job: Job, texts: Iterable[str], total: int | None, output: Output) -> None:
+async def _print_all(
+    job: TranslateJob, texts: Iterable[str], total: int | None, output: ResultOutput
+) -> None:
     console = Console(stderr=True, soft_wrap=True)
     with Progress(console=console, disable=total == 1 or not console.is_terminal) as progress:
         task = progress.add_task("translating", total=total)
@@ -139,7 +139,7 @@ async def _print_all(job: Job, texts: Iterable[str], total: int | None, output: 
             progress.advance(task, len(results))
 
 
-def _print(result: Result, output: Output) -> None:
+def _print(result: TextResult, output: ResultOutput) -> None:
     if output.as_json:
         print(result.as_json(), file=output.file)
     elif output.as_document:
@@ -148,7 +148,7 @@ def _print(result: Result, output: Output) -> None:
         print(result.as_line(), file=output.file)
 
 
-def _open_input(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Iterable[str], int | None]:
+def _open_input(arguments: TranslateCommandOptions, stack: ExitStack) -> tuple[Iterable[str], int | None]:
     """The texts, and how many there are if that is known."""
     if arguments.text:
         return arguments.text, len(arguments.text)
@@ -162,7 +162,7 @@ def _open_input(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Iterab
     return _lines(stack.enter_context(path.open(encoding="utf-8"))), total
 
 
-def _open_output(arguments: argparse.Namespace, stack: ExitStack) -> TextIO:
+def _open_output(arguments: TranslateCommandOptions, stack: ExitStack) -> TextIO:
     if arguments.output in (None, "-"):
         return sys.stdout
     newline = "" if _is_document(arguments) else None
@@ -170,7 +170,7 @@ def _open_output(arguments: argparse.Namespace, stack: ExitStack) -> TextIO:
 
 
 def _whole(name: str | None) -> str:
-    """A document, with the line ends that it has."""
+    """A document, with its own line ends."""
     data = sys.stdin.buffer.read() if name in (None, "-") else Path(str(name)).read_bytes()
     return data.decode()
 
@@ -179,8 +179,5 @@ def _lines(file: TextIO) -> Iterator[str]:
     return (line.removesuffix("\n") for line in file)
 
 
-def _positive(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+app = new_app("Translate texts through a running service.")
+add_command(app, "translate", run, TranslateCommandOptions, help="Translate texts through a running service.")

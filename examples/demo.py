@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.serve import is_ready
-from cli.service import Job, Result, translate_all
+from cli.service import TextResult, TranslateJob, translate_all
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "examples" / "demo_model" / "checkpoint"
@@ -48,7 +48,7 @@ class Pass:
     source: str
     target: str
     references: tuple[str, ...]
-    results: tuple[Result, ...]
+    results: tuple[TextResult, ...]
     seconds: float
 
     @property
@@ -90,7 +90,7 @@ def main() -> int:
 
 def build_release() -> None:
     """Build the demo release as a user would."""
-    command = ["release", "build", str(CHECKPOINT), "--out", str(RELEASE), "--name", "demo", "--force"]
+    command = ["release", "build", str(CHECKPOINT), "--output", str(RELEASE), "--name", "demo", "--force"]
     shown = " ".join(command).replace(f"{ROOT}/", "")
     console.print(f"[bold]$ yiwen {shown}[/bold]")
     subprocess.run([*YIWEN, *command], check=True)
@@ -122,9 +122,11 @@ def serving(first_port: int) -> Iterator[str]:
 def translate(url: str, pairs: Sequence[tuple[str, str]], source: str, target: str) -> Pass:
     """Translate one side of the held-out pairs over HTTP and time it."""
     texts, references = zip(*(pairs if source == "en" else [(zh, en) for en, zh in pairs]), strict=True)
-    job = Job(url=url, model="demo", parameters={"source": source, "target": target}, batch=16, in_flight=4)
+    job = TranslateJob(
+        url=url, model="demo", parameters={"source": source, "target": target}, batch=16, in_flight=4
+    )
 
-    async def collect() -> list[Result]:
+    async def collect() -> list[TextResult]:
         return [result async for results in translate_all(job, texts) for result in results]
 
     started = time.monotonic()

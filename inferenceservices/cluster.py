@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +31,7 @@ SERVICES = (KSERVE, "v1beta1", "inferenceservices")
 RUNTIMES = (KSERVE, "v1alpha1", "servingruntimes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 """Group, version and plural of the kinds that are read."""
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 FIELD_MANAGER = "yiwen-rollout"
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 500
@@ -59,18 +61,18 @@ class ObjectNotFound(ClusterError):
 class ClusterClient:
     """A client of one cluster's API server, for one namespace; a context manager."""
 
-    def __init__(self, namespace: str, *, context: str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(self, namespace: str | None, *, context: str | None = None, timeout_s: float = 10.0) -> None:
         """Read the credentials; no request is sent.
 
         Args:
-            namespace: of the InferenceService.
+            namespace: of the InferenceService; None: that of the kubeconfig's context, else ``default``.
             context: of the kubeconfig; None: the current one.
             timeout_s: of one call, seconds.
 
         Raises:
             ClusterError: there is no usable kubeconfig, nor a pod's own credentials.
         """
-        self._namespace = namespace
+        self._namespace = namespace or _context_namespace(context)
         self._timeout_s = timeout_s
         # Connect and read timeouts: older versions of the package ignore a fraction of a second in a single number.
         self._timeouts = (timeout_s, timeout_s)
@@ -230,6 +232,16 @@ def _configuration(context: str | None) -> client.Configuration:
     # A user waits: one attempt within the timeout, then the reason.
     settings.retries = False
     return settings
+
+
+def _context_namespace(context: str | None) -> str:
+    """Namespace of a kubeconfig's context, as kubectl takes it; inside of a pod its own."""
+    try:
+        contexts, current = config.list_kube_config_contexts()
+    except (ConfigException, yaml.YAMLError, OSError):
+        return POD_NAMESPACE.read_text(encoding="utf-8").strip() if POD_NAMESPACE.exists() else "default"
+    chosen = next((each for each in contexts if each["name"] == context), current)
+    return str(mapping(chosen, "context").get("namespace") or "default")
 
 
 def _cluster_error(what: str, error: ApiException) -> ClusterError:

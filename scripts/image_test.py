@@ -171,7 +171,7 @@ def serve(images: Mapping[str, Image], work: Path) -> None:
     models.mkdir()
     os.chown(models, USER, USER)
     writing: list[Mount] = [(models, "/mnt/models", "rw"), (CHECKPOINT, "/mnt/checkpoint", "ro")]
-    build = ["release", "build", "/mnt/checkpoint", "--out", "/mnt/models/demo", "--name", "demo"]
+    build = ["release", "build", "/mnt/checkpoint", "--output", "/mnt/models/demo", "--name", "demo"]
     images["builder"].run(build, mounts=writing)
     images["builder"].run(["release", "verify", "/mnt/models/demo"], mounts=[(models, "/mnt/models", "ro")])
     front, back = free_ports(2)

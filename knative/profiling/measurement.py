@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -43,6 +43,10 @@ PREFIX = "yiwen_predictor_"
 
 class ProfilingError(Exception):
     """A predictor cannot be measured; the message says why and what to do."""
+
+
+class PredictorUnreachable(ProfilingError):
+    """There is no connection to the predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +236,23 @@ class ProfiledPredictor:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[ProfiledPredictor]:
+async def connected(url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[ProfiledPredictor]:
     """Connect to a predictor.
 
+    Args:
+        url: its base URL.
+        headers: HTTP headers of every request.
+
     Raises:
-        ProfilingError: the connection fails, here or later inside the block.
+        PredictorUnreachable: the connection fails, here or later inside the block.
     """
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as http:
             yield ProfiledPredictor(url, http)
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-        raise ProfilingError(
+        raise PredictorUnreachable(
             f"{url}: {error or type(error).__name__}; start a predictor there with `yiwen serve` or "
             "`python -m predictor`, or give another --url"
         ) from error

@@ -1,143 +1,119 @@
-"""``yiwen release build | plan | verify | show``: arguments in, calls out, exit codes. No logic of its own.
+"""``yiwen release build | plan | verify | show``: options in, calls out, exit codes. No logic of its own.
 
-What a command needs is imported when it runs: the other commands of ``yiwen`` neither wait for it nor need onnx.
-Exit codes: 0 done, 1 a release was checked and is not what it should be, 2 it could not be built or checked.
+What a command needs is imported when it runs, so that ``--help`` needs neither onnx nor numpy.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from typer import Argument, Option
 
 from predictor.builder.errors import BuildError
-from predictor.builder.plan_commands import add_plan, run_plan
+from predictor.builder.plan_commands import PlanOptions, run_plan
+from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.release import ReleaseError
 
-PRECISIONS = (
-    "float32",
-    "float16",
-    "int8",
-    "int4",
-)  # those of predictor.builder.weights.decoder_matrices, which is not imported for a --help
+PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
+"""The release's precision by the value of ``--precision``. int8 and int4 are of the weights alone; a plan's int8
+(``yiwen release plan``) computes in int8 too."""
 
-CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "sacrebleu", "safetensors")
-"""Which an installation without the cpu extra does not have."""
+CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
+"""Packages of the cpu extra that a build needs."""
 
-Commands = argparse._SubParsersAction  # the type that add_subparsers returns has no public name
-Run = Callable[[argparse.Namespace], int]
+Options = TypeVar("Options")
 
 
-def add_commands(subparsers: Commands[argparse.ArgumentParser]) -> None:
-    """Mount ``release`` below a command line; each parsed command has ``run``, a function of the arguments."""
-    release = subparsers.add_parser("release", help="build, check and show releases")
-    commands = release.add_subparsers(dest="release_command", required=True, metavar="COMMAND")
-    _add_build(commands)
-    _add_plan(commands)
-    _add_verify(commands)
-    _add_show(commands)
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Options of ``release build``."""
+
+    checkpoint: Annotated[
+        Path, Argument(metavar="CHECKPOINT", help="directory with config.json and safetensors")
+    ]
+    output: Annotated[Path, Option("-o", "--output", metavar="DIR", help="the release; must not exist yet")]
+    precision: Annotated[
+        Literal["float32", "float16", "int8-weights", "int4-weights"], Option(help="of the weights")
+    ] = "float32"
+    translation: Annotated[
+        Path | None, Option(metavar="FILE", help="translation.json (the checkpoint's)")
+    ] = None
+    glossary: Annotated[
+        Path | None, Option(metavar="FILE", help="glossary.json (the checkpoint's, if it has one)")
+    ] = None
+    name: Annotated[str | None, Option(help="for people (the checkpoint directory's)")] = None
+    max_tokens: Annotated[
+        int | None, Option(min=1, metavar="N", help="longest prompt and answer together, in tokens")
+    ] = None
+    force: Annotated[bool, Option("--force", help="replace a release that exists")] = False
 
 
-def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
-    build = commands.add_parser("build", help="from a Hugging Face checkpoint to a release")
-    build.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
-    )
-    build.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the release; must not exist yet"
-    )
-    build.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights")
-    build.add_argument(
-        "--translation", type=Path, metavar="FILE", help="default: the checkpoint's translation.json"
-    )
-    build.add_argument(
-        "--glossary",
-        type=Path,
-        metavar="FILE",
-        help="default: the checkpoint's glossary.json, if there is one",
-    )
-    build.add_argument("--name", help="for people; default: the checkpoint directory's")
-    build.add_argument(
-        "--max-tokens", type=_positive, metavar="N", help="longest prompt and answer together, in tokens"
-    )
-    build.add_argument("--force", action="store_true", help="replace a release that is there already")
-    build.set_defaults(run=_reported(_build))
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """Options of ``release verify``."""
+
+    release: Annotated[Path, Argument(metavar="DIR", help="the release")]
+    checkpoint: Annotated[
+        Path | None, Option(metavar="DIR", help="compare with it in Hugging Face transformers")
+    ] = None
+    texts: Annotated[Path | None, Option(metavar="FILE", help="prompts, one text per line")] = None
+    prompts: Annotated[int, Option(min=1, metavar="N", help="random prompts")] = 8
+    longest: Annotated[int, Option(min=1, metavar="N", help="tokens of a random prompt")] = 48
+    tokens: Annotated[int, Option(min=1, metavar="N", help="to generate for each prompt")] = 32
+    seed: Annotated[int, Option(help="of the random prompts")] = 0
 
 
-def _add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
-    plan = commands.add_parser("plan", help="build TensorRT engines for this machine's GPU into a release")
-    add_plan(plan)
-    plan.set_defaults(run=_reported(run_plan))
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Options of ``release show``."""
+
+    release: Annotated[Path, Argument(metavar="DIR", help="the release")]
+    json: Annotated[bool, Option("--json", help="print JSON")] = False
 
 
-def _add_verify(commands: Commands[argparse.ArgumentParser]) -> None:
-    verify = commands.add_parser(
-        "verify", help="check a release's files, or its answers against a checkpoint"
-    )
-    verify.add_argument("release", type=Path, metavar="DIR", help="the release")
-    verify.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="compare with it in Hugging Face transformers"
-    )
-    verify.add_argument("--texts", type=Path, metavar="FILE", help="prompts, one text per line")
-    verify.add_argument("--prompts", type=_positive, default=8, metavar="N", help="random prompts")
-    verify.add_argument(
-        "--longest", type=_positive, default=48, metavar="N", help="tokens of a random prompt"
-    )
-    verify.add_argument(
-        "--tokens", type=_positive, default=32, metavar="N", help="to generate for each prompt"
-    )
-    verify.add_argument("--seed", type=int, default=0, help="of the random prompts")
-    verify.set_defaults(run=_reported(_verify))
-
-
-def _add_show(commands: Commands[argparse.ArgumentParser]) -> None:
-    show = commands.add_parser("show", help="identity, sizes, languages and reports of a release")
-    show.add_argument("release", type=Path, metavar="DIR", help="the release")
-    show.add_argument("--json", action="store_true", help="for scripts")
-    show.set_defaults(run=_reported(_show))
-
-
-def _build(arguments: argparse.Namespace) -> int:
+def _build(options: BuildOptions) -> int:
     from predictor.builder.progress import reporter_for
     from predictor.builder.release.build import BuildRequest, build_release
 
     request = BuildRequest(
-        checkpoint=arguments.checkpoint,
-        out=arguments.out,
-        precision=arguments.precision,
-        translation=arguments.translation,
-        glossary=arguments.glossary,
-        name=arguments.name,
-        max_tokens=arguments.max_tokens,
-        force=arguments.force,
+        checkpoint=options.checkpoint,
+        out=options.output,
+        precision=PRECISIONS[options.precision],
+        translation=options.translation,
+        glossary=options.glossary,
+        name=options.name,
+        max_tokens=options.max_tokens,
+        force=options.force,
     )
     with reporter_for(sys.stderr) as reporter:
         release = build_release(request, built_at=datetime.now(timezone.utc), reporter=reporter)
-    print(f"{arguments.out}: {release.name} {release.id}, {release.family}, {release.precision}")
+    print(f"{options.output}: {release.name} {release.id}, {release.family}, {release.precision}")
     return 0
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+def _verify(options: VerifyOptions) -> int:
     from predictor.builder.progress import reporter_for
     from predictor.builder.release.integrity import find_faults
 
     with reporter_for(sys.stderr) as reporter:
-        faults = find_faults(arguments.release, reporter)
+        faults = find_faults(options.release, reporter)
     for fault in faults:
-        print(f"{arguments.release}: {fault}")
+        print(f"{options.release}: {fault}")
     if faults:
-        return 1
-    if arguments.checkpoint is None:
-        print(f"{arguments.release}: every file is as it was built")
+        return FAILED
+    if options.checkpoint is None:
+        print(f"{options.release}: every file is as it was built")
         return 0
-    return _compare(arguments)
+    return _compare(options, options.checkpoint)
 
 
-def _compare(arguments: argparse.Namespace) -> int:
+def _compare(options: VerifyOptions, checkpoint: Path) -> int:
     from rich.console import Console
 
     from predictor.builder.progress import reporter_for
@@ -145,57 +121,69 @@ def _compare(arguments: argparse.Namespace) -> int:
     from predictor.builder.verify.parity_report import print_report, write_report
 
     choice = PromptChoice(
-        count=arguments.prompts, longest=arguments.longest, seed=arguments.seed, texts=arguments.texts
+        count=options.prompts, longest=options.longest, seed=options.seed, texts=options.texts
     )
     with reporter_for(sys.stderr) as reporter:
         report = compare(
-            arguments.release,
-            arguments.checkpoint,
-            choose_prompts(arguments.release, choice),
-            tokens=arguments.tokens,
+            options.release,
+            checkpoint,
+            choose_prompts(options.release, choice),
+            tokens=options.tokens,
             measured_at=datetime.now(timezone.utc),
             reporter=reporter,
         )
-    write_report(report, arguments.release)
+    write_report(report, options.release)
     print_report(report, Console())
-    return 0 if report.passed else 1
+    return 0 if report.passed else FAILED
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show(options: ShowOptions) -> int:
     from rich.console import Console
 
     from predictor.builder.release.show import describe, print_table
 
-    document = describe(arguments.release)
-    if arguments.json:
+    document = describe(options.release)
+    if options.json:
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         print_table(document, Console())
     return 0
 
 
-def _reported(run: Run) -> Run:
-    """Turn an expected error into one line and exit code 2."""
+def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], int]:
+    """``run``, with expected errors as one line and exit code 2."""
 
-    @functools.wraps(run)
-    def reported(arguments: argparse.Namespace) -> int:
+    def reported(options: Options) -> int:
         try:
-            return run(arguments)
+            return run(options)
         except (BuildError, ReleaseError) as error:
-            print(f"yiwen release {arguments.release_command}: {error}", file=sys.stderr)
-            return 2
+            return fail(f"release {name}", error, UNUSABLE)
         except ModuleNotFoundError as error:
             if error.name not in CPU_PACKAGES:
                 raise
             what = f"{error.name} is not installed, but needed: pip install 'yiwen[cpu]'"
-            print(f"yiwen release {arguments.release_command}: {what}", file=sys.stderr)
-            return 2
+            return fail(f"release {name}", what, UNUSABLE)
 
     return reported
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(f"{value} is not positive")
-    return value
+app = new_app("Build, check and show releases.")
+add_command(
+    app,
+    "build",
+    _reported("build", _build),
+    BuildOptions,
+    help="Build a release from a Hugging Face checkpoint.",
+)
+add_command(
+    app, "plan", _reported("plan", run_plan), PlanOptions,
+    help="Build TensorRT engines for this machine's GPU into a release.",
+)  # fmt: skip
+add_command(
+    app, "verify", _reported("verify", _verify), VerifyOptions,
+    help="Check a release's files, or its answers against a checkpoint.",
+)  # fmt: skip
+add_command(
+    app, "show", _reported("show", _show), ShowOptions,
+    help="Show identity, sizes, languages and reports of a release.",
+)  # fmt: skip

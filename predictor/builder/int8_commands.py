@@ -1,18 +1,18 @@
-"""The arguments of ``release plan --precision int8``, and what they make.
-
-Exit code 1: a plan was built and measured, and is not good enough.
-"""
+"""Options of ``release plan --precision int8``, and the build of such a plan."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import math
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typer import BadParameter, Option
 
 from predictor.builder.errors import CalibrationFailed, QualityTooLow
 from predictor.errors import PredictorError
+from protocol.command_line import FAILED, fail
 
 if TYPE_CHECKING:
     from predictor.builder.int8.build import Int8Request
@@ -30,45 +30,59 @@ GATE_CHRF = 80.0
 GATE_LOGPROB = 0.1
 
 
-def add_int8(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    group = parser.add_argument_group("int8", "calibration, and the quality that a plan must have")
-    group.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="FILE",
-        help="texts to calibrate and measure with, one per line: source TAB target TAB text, or the text alone "
-        "(default: built-in ones)",
-    )
-    for option, kind, default, what in (
-        ("--calibration-tokens", _positive, CALIBRATION_TOKENS, "most tokens to calibrate with"),
-        ("--calibration-answers", _positive, ANSWER_TOKENS, "most tokens generated for each of these texts"),
-        (
-            "--int8-error",
-            _bound,
-            LARGEST_ERROR,
-            "a matrix whose product has more relative error stays in float16",
+def _bound(value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise BadParameter(f"{value} is not a bound")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Options:
+    """Options of ``release plan`` that count for ``--precision int8``: calibration, and the quality gate."""
+
+    calibration: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="int8: texts to calibrate and measure with, one per line: source TAB target TAB text, or the text "
+            "alone (built-in ones)",
         ),
-        ("--gate-texts", _positive, TEXTS_PER_PAIR, "most texts of a language pair to measure with"),
-        (
-            "--gate-chrf",
-            _bound,
-            GATE_CHRF,
-            "least chrF against float16's answers: the 95%% interval's lower end",
+    ] = None
+    calibration_tokens: Annotated[
+        int, Option(min=1, metavar="N", help="int8: most tokens to calibrate with")
+    ] = CALIBRATION_TOKENS
+    calibration_answers: Annotated[
+        int, Option(min=1, metavar="N", help="int8: most tokens generated for each of these texts")
+    ] = ANSWER_TOKENS
+    int8_error: Annotated[
+        float,
+        Option(
+            metavar="X",
+            callback=_bound,
+            help="int8: matrices whose product has more relative error stay in float16",
         ),
-        ("--gate-logprob", _bound, GATE_LOGPROB, "most mean |log-probability error|, in nats"),
-    ):
-        metavar = "N" if kind is _positive else "X"
-        group.add_argument(
-            option, type=kind, default=default, metavar=metavar, help=f"{what} (default: %(default)s)"
-        )
-    group.add_argument("--no-gate", action="store_true", help="publish the plan without measuring it")
+    ] = LARGEST_ERROR
+    gate_texts: Annotated[
+        int, Option(min=1, metavar="N", help="int8: most texts of a language pair to measure with")
+    ] = TEXTS_PER_PAIR
+    gate_chrf: Annotated[
+        float,
+        Option(
+            metavar="X",
+            callback=_bound,
+            help="int8: least chrF against float16's answers, the lower end of the 95 % interval",
+        ),
+    ] = GATE_CHRF
+    gate_logprob: Annotated[
+        float, Option(metavar="X", callback=_bound, help="int8: most mean |log-probability error|, in nats")
+    ] = GATE_LOGPROB
+    no_gate: Annotated[bool, Option("--no-gate", help="int8: publish the plan without measuring it")] = False
 
 
 def run_int8(
-    arguments: argparse.Namespace, plan: PlanRequest, engines: EngineBuilder, gpu: GpuInfo, reporter: Reporter
+    options: Int8Options, plan: PlanRequest, engines: EngineBuilder, gpu: GpuInfo, reporter: Reporter
 ) -> TensorRTPlan | None:
-    """Build the plan; None where it was not good enough, which is said.
+    """Build the plan; returns None, and prints why, where its quality is too low.
 
     Raises:
         BuildError, ReleaseError: it could not be built or measured.
@@ -81,7 +95,7 @@ def run_int8(
     key = PlanKey(gpu.compute_capability, gpu.sm_count, engines.version, "float16")
     try:
         return build_int8_plan(
-            int8_request(arguments, plan, threads=threads),
+            int8_request(options, plan, threads=threads),
             engines,
             gpu,
             gpu_runners(key, reporter, threads=threads),
@@ -89,14 +103,14 @@ def run_int8(
             reporter=reporter,
         )
     except QualityTooLow as error:
-        print(f"yiwen release plan: {error}", file=sys.stderr)
+        fail("release plan", error, FAILED)
         return None
     except PredictorError as error:
         raise CalibrationFailed(f"the release cannot be run: {error}") from error
 
 
-def int8_request(arguments: argparse.Namespace, plan: PlanRequest, *, threads: int) -> Int8Request:
-    """What the arguments of :func:`add_int8` ask for."""
+def int8_request(options: Int8Options, plan: PlanRequest, *, threads: int) -> Int8Request:
+    """The request that the options stand for."""
     from predictor.builder.int8.build import Int8Request
     from predictor.builder.int8.quality_report import QualityGate
     from predictor.builder.int8.quantize import CalibrationConfig
@@ -104,26 +118,12 @@ def int8_request(arguments: argparse.Namespace, plan: PlanRequest, *, threads: i
     return Int8Request(
         plan=plan,
         calibration=CalibrationConfig(
-            tokens=arguments.calibration_tokens,
-            answer_tokens=arguments.calibration_answers,
-            largest_error=arguments.int8_error,
+            tokens=options.calibration_tokens,
+            answer_tokens=options.calibration_answers,
+            largest_error=options.int8_error,
             threads=threads,
         ),
-        texts=arguments.calibration,
-        texts_per_pair=arguments.gate_texts,
-        gate=None if arguments.no_gate else QualityGate(arguments.gate_chrf, arguments.gate_logprob),
+        texts=options.calibration,
+        texts_per_pair=options.gate_texts,
+        gate=None if options.no_gate else QualityGate(options.gate_chrf, options.gate_logprob),
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(f"{value} is not positive")
-    return value
-
-
-def _bound(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{value} is not a bound")
-    return value

@@ -1,19 +1,21 @@
-"""``yiwen release plan``: arguments in, call out, exit codes.
+"""``yiwen release plan``: options in, call out, exit code.
 
-Exit codes: 0 done, 1 no TensorRT or no GPU here, or an int8 plan that is not good enough, 2 no plan could be built.
+Exit code 1: there is no TensorRT or no GPU here, or an int8 plan is not good enough. 2: no plan could be built.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from predictor.builder.int8_commands import add_int8, run_int8
+from typer import Argument, BadParameter, Option
+
+from predictor.builder.int8_commands import Int8Options, run_int8
 from predictor.builder.plans.engines import (
     MAX_ROWS,
     MAX_TOKENS,
@@ -22,53 +24,43 @@ from predictor.builder.plans.engines import (
     canonical_precision,
 )
 from predictor.errors import PredictorError, StartupError
+from protocol.command_line import FAILED, fail
 
 if TYPE_CHECKING:
     from predictor.builder.plans.engines import EngineBuilder, GpuInfo
 
 
-def add_plan(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``release plan``."""
-    parser.add_argument("release", type=Path, metavar="DIR", help="the release, in float16 or float32")
-    parser.add_argument(
-        "--precision",
-        type=canonical_precision,
-        choices=PRECISIONS,
-        default="float16",
-        help="of the matrix products (default: %(default)s; fp16 says the same)",
-    )
-    parser.add_argument(
-        "--max-tokens",
-        type=_positive,
-        default=MAX_TOKENS,
-        metavar="N",
-        help="most tokens of one pass (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-rows",
-        type=_positive,
-        default=MAX_ROWS,
-        metavar="N",
-        help="most sequences of one pass (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--level",
-        type=int,
-        choices=range(6),
-        default=OPTIMIZATION_LEVEL,
-        help="TensorRT's optimization level: 0 builds fastest, 5 runs fastest (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="TensorRT's timings, read and updated (default: in DIR/plans)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace a plan that is there already")
-    add_int8(parser)
+def _precision(text: str) -> str:
+    precision = canonical_precision(text)
+    if precision not in PRECISIONS:
+        raise BadParameter(f"{text!r} is not one of {', '.join(PRECISIONS)}")
+    return precision
 
 
-def run_plan(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(Int8Options):
+    """Options of ``release plan``."""
+
+    release: Annotated[Path, Argument(metavar="DIR", help="the release, in float16 or float32")]
+    precision: Annotated[
+        str,
+        Option(
+            metavar="|".join(PRECISIONS), callback=_precision, help="of the matrix products; fp16 is float16"
+        ),
+    ] = "float16"
+    max_tokens: Annotated[int, Option(min=1, metavar="N", help="most tokens of one pass")] = MAX_TOKENS
+    max_rows: Annotated[int, Option(min=1, metavar="N", help="most sequences of one pass")] = MAX_ROWS
+    level: Annotated[
+        int,
+        Option(min=0, max=5, help="TensorRT's optimization level: 0 builds fastest, 5 runs fastest"),
+    ] = OPTIMIZATION_LEVEL
+    timing_cache: Annotated[
+        Path | None, Option(metavar="FILE", help="TensorRT's timings, read and updated (in DIR/plans)")
+    ] = None
+    force: Annotated[bool, Option("--force", help="replace a plan that exists")] = False
+
+
+def run_plan(options: PlanOptions) -> int:
     """Build the plan for this machine's GPU.
 
     Raises:
@@ -79,34 +71,33 @@ def run_plan(arguments: argparse.Namespace) -> int:
     from predictor.builder.progress import reporter_for
 
     try:
-        if arguments.precision == "int8":
-            check_installed(("onnx", "onnxruntime", *(() if arguments.no_gate else ("sacrebleu",))))
+        if options.precision == "int8":
+            check_installed(("onnx", "onnxruntime", *(() if options.no_gate else ("sacrebleu",))))
         engines, gpu = _open_gpu()
     except PredictorError as error:
-        print(f"yiwen release plan: {error}", file=sys.stderr)
-        return 1
+        return fail("release plan", error, FAILED)
     request = PlanRequest(
-        release=arguments.release,
-        precision=arguments.precision,
-        max_tokens=arguments.max_tokens,
-        max_rows=arguments.max_rows,
-        optimization_level=arguments.level,
-        timing_cache=arguments.timing_cache,
-        force=arguments.force,
+        release=options.release,
+        precision=options.precision,
+        max_tokens=options.max_tokens,
+        max_rows=options.max_rows,
+        optimization_level=options.level,
+        timing_cache=options.timing_cache,
+        force=options.force,
     )
     with reporter_for(sys.stderr) as reporter:
         if request.precision == "int8":
-            plan = run_int8(arguments, request, engines, gpu, reporter)
+            plan = run_int8(options, request, engines, gpu, reporter)
         else:
             plan = build_plan(request, engines, gpu, built_at=datetime.now(timezone.utc), reporter=reporter)
     if plan is None:
-        return 1
-    print(f"{arguments.release}: {plan.key.name}, {plan.nbytes / 1e6:,.1f} MB in {plan.build_seconds:.0f} s")
+        return FAILED
+    print(f"{options.release}: {plan.key.name}, {plan.nbytes / 1e6:,.1f} MB in {plan.build_seconds:.0f} s")
     return 0
 
 
 def check_installed(modules: Sequence[str]) -> None:
-    """Nothing, if all of these can be imported: better told now than when half the work is done.
+    """Check, before any work, that all of these can be imported.
 
     Raises:
         StartupError: some of them cannot.
@@ -133,10 +124,3 @@ def _open_gpu() -> tuple[EngineBuilder, GpuInfo]:
     device = device_properties()
     gpu = GpuInfo(device.name, device.compute_capability, device.sm_count, device.driver_version)
     return TensorRTEngineBuilder(api), gpu
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(f"{value} is not positive")
-    return value

@@ -164,7 +164,11 @@ def test_stats_count_by_release_and_flush_removes_one(
     _, ours, others = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ours[:2] == [RELEASE, "700"]
     assert others == [OTHER, "3", "15"]
-    assert main(["cache", "flush", "--release", RELEASE]) == 0
+    assert main(["cache", "stats", "--json"]) == 0
+    documents = json.loads(capsys.readouterr().out)
+    assert [document["release"] for document in documents] == [RELEASE, OTHER]
+    assert documents[1] == {"release": OTHER, "entries": 3, "value_bytes": 15}
+    assert main(["cache", "flush", "--release-id", RELEASE]) == 0
     assert capsys.readouterr().out == f"removed 700 entries of {RELEASE}\n"
     assert redis.command("DBSIZE") == b":4\r\n"
 
@@ -198,7 +202,7 @@ def test_without_a_redis_the_command_says_what_to_do(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis.stop()
-    assert main(["cache", "stats"]) == 1
+    assert main(["cache", "stats"]) == 2
     assert capsys.readouterr().err == "yiwen cache: Redis: it cannot be reached: check YIWEN_REDIS_URL\n"
     monkeypatch.delenv("YIWEN_REDIS_URL")
     assert main(["cache", "stats"]) == 2
@@ -209,6 +213,5 @@ def test_without_a_redis_the_command_says_what_to_do(
 
 
 def test_flush_takes_an_id_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["cache", "flush", "--release", "*"])
+    assert main(["cache", "flush", "--release-id", "*"]) == 2
     assert "16 hex digits" in capsys.readouterr().err

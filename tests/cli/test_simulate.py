@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_two_configurations_stand_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--manifest", "manifest.yaml", "--profile", "tiny.json", "--name", "plain", "--slices", "6"]
-    outputs = ["--json", "out.json", "--png", "out.png", "--timeline", "--live", "--compare", "cached.yaml"]
+    outputs = ["-o", "out.json", "--png", "out.png", "--timeline", "--live", "--compare", "cached.yaml"]
     assert main(["simulate", LOAD, *options, *outputs, "--chars", "30", "--price", "2"]) == 0
     shown = capsys.readouterr().out
     assert "plain" in shown
@@ -47,7 +47,7 @@ def test_two_configurations_stand_side_by_side(folder: Path, capsys: pytest.Capt
 
 def test_equal_commands_write_equal_files(folder: Path) -> None:
     for name in ("one.json", "two.json"):
-        assert main(["simulate", LOAD, "--scenario", "cached.yaml", "--json", name]) == 0
+        assert main(["simulate", LOAD, "--scenario", "cached.yaml", "-o", name]) == 0
     assert (folder / "one.json").read_bytes() == (folder / "two.json").read_bytes()
 
 
@@ -74,7 +74,7 @@ def test_a_log_is_simulated_as_it_was(folder: Path, capsys: pytest.CaptureFixtur
         ([LOAD, *PLAIN, "--slo-ms", "nan"], "slo_ms must be a finite number"),
         ([LOAD, *PLAIN, "--lose", "5", "--lose", "61"], "die at second 61, after the end of the trace at 60"),
         ([LOAD, *PLAIN, "--png", "x.foo"], "x.foo would be a PNG"),
-        ([LOAD, *PLAIN, "--json", "none/x.json"], "none/x.json cannot be written: make the directory none"),
+        ([LOAD, *PLAIN, "-o", "none/x.json"], "none/x.json cannot be written: make the directory none"),
         ([LOAD, "--scenario", "cached.yaml", "--slots", "2"], "slots is given beside --scenario"),
         ([LOAD, "--manifest", "manifest.yaml", "--profile", "tiny.json", "--zipf", "many"], "--zipf must be"),
         ([LOAD, "--scenario", "none.yaml"], "none.yaml does not exist"),
@@ -94,7 +94,7 @@ def runs(path: Path) -> list[dict[str, Any]]:
 def test_a_logs_keys_fill_the_cache_unless_an_option_says_otherwise(folder: Path) -> None:
     (folder / "log.csv").write_text("time,key\n0,a\n10,a\n20,a\n", encoding="utf-8")
     for options, hits in (([], 2), (["--ttl", "5"], 0), (["--hit-rate", "0"], 0), (["--hit-rate", "1"], 3)):
-        assert main(["simulate", "log.csv", *PLAIN, *options, "--json", "out.json"]) == 0
+        assert main(["simulate", "log.csv", *PLAIN, *options, "-o", "out.json"]) == 0
         assert runs(folder / "out.json")[0]["hits"] == hits
 
 
@@ -111,9 +111,9 @@ def test_four_options_replace_what_the_scenarios_file_says(
 ) -> None:
     options = ["--slo-ms", "50", "--slices", "1", "--price", "3", "--seed", "4"]
     files = ["--scenario", "cached.yaml", "--compare", "cached.yaml"]
-    assert main(["simulate", LOAD, *files, "--json", "plain.json"]) == 0
+    assert main(["simulate", LOAD, *files, "-o", "plain.json"]) == 0
     assert "- (give --price)" in capsys.readouterr().out
-    assert main(["simulate", LOAD, *files, *options, "--json", "out.json"]) == 0
+    assert main(["simulate", LOAD, *files, *options, "-o", "out.json"]) == 0
     shown = capsys.readouterr().out
     assert "within 50 ms" in shown
     first, second = runs(folder / "out.json")
@@ -136,6 +136,6 @@ def test_runs_with_different_objectives_and_revisions_share_a_table(
 
 def test_a_picture_that_fails_leaves_the_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "out.png").mkdir()
-    assert main(["simulate", LOAD, *PLAIN, "--json", "out.json", "--png", "out.png"]) == 2
+    assert main(["simulate", LOAD, *PLAIN, "-o", "out.json", "--png", "out.png"]) == 2
     assert "requests" in capsys.readouterr().out
     assert runs(folder / "out.json")[0]["requests"] > 0

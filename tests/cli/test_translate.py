@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cli.__main__ import main
-from cli.service import Job, TranslateError, translate_all
+from cli.service import TranslateError, TranslateJob, translate_all
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import ROOT, Transformer, environment, running_transformer
 from tests.transformer.release import write_release
@@ -143,7 +143,7 @@ def test_texts_and_a_file_at_once_are_a_mistake(capsys: pytest.CaptureFixture[st
 
 
 def test_no_service_is_said_with_the_way_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["translate", "--to", "zh", "--url", "http://127.0.0.1:9", "text"]) == 1
+    assert main(["translate", "--to", "zh", "--url", "http://127.0.0.1:9", "text"]) == 2
     assert "no service at http://127.0.0.1:9; start one with `yiwen serve" in capsys.readouterr().err
 
 
@@ -222,12 +222,12 @@ def _outputs(texts: list[str]) -> list[dict[str, Any]]:
     return [{"name": name, "data": data} for name, data in columns.items()]
 
 
-async def translations(job: Job, texts: list[str]) -> list[str]:
+async def translations(job: TranslateJob, texts: list[str]) -> list[str]:
     return [result.as_line() async for results in translate_all(job, texts) for result in results]
 
 
-def job(url: str, batch: int = 4, in_flight: int = 3) -> Job:
-    return Job(url, None, {"target": "zh"}, batch, in_flight)
+def job(url: str, batch: int = 4, in_flight: int = 3) -> TranslateJob:
+    return TranslateJob(url, None, {"target": "zh"}, batch, in_flight)
 
 
 async def test_a_service_without_room_is_asked_again_after_the_time_it_names() -> None:

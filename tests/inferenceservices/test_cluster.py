@@ -242,9 +242,12 @@ def test_the_status_shows_both_components(server: ApiServer, capsys: pytest.Capt
     server.controller.starts = lambda name: name != "yiwen-predictor-00002"
     assert rollout("set", "--percent", "10", "--release", "b") == 0
     capsys.readouterr()
+    assert rollout("status", "--json") == 0
+    rows = [list(row.values()) for row in json.loads(capsys.readouterr().out)["revisions"]]
     assert rollout("status") == 0
     shown = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert all(cell in shown for row in rows for cell in row)
+    assert "│" not in shown
     assert [row[:6] for row in rows] == [
         ["predictor", "yiwen-predictor-00002", "b", "0 %", "no", ""],
         ["predictor", "yiwen-predictor-00001", "a", "10 %", "yes", "latest"],

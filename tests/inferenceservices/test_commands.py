@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -17,8 +16,10 @@ from typing import Any
 import pytest
 
 from predictor.builder import commands
+from predictor.builder.plan_commands import PlanOptions
 from protocol.kubernetes.inference_service import pod_templates
 from protocol.kubernetes.pods import PodTemplate
+from tests.command_options import parse_options
 from tests.inferenceservices.builds import documents_of
 from tests.transformer.redis_server import START_S, free_port, running_redis
 from transformer.cache.redis_client import RedisStore, StoreError, StoreSettings
@@ -101,10 +102,8 @@ def test_a_step_that_fails_fails_the_job(volume: Path) -> None:
 def test_the_plan_step_has_the_predictors_gpu_resources(overlay: str) -> None:
     pod = _pod(f"release-jobs/{overlay}", "Job")
     (plan,) = pod.containers
-    parser = argparse.ArgumentParser()
-    commands.add_commands(parser.add_subparsers())
-    assert plan["command"][0] == "yiwen"
-    parsed = parser.parse_args(plan["command"][1:])
+    assert plan["command"][:2] == ["yiwen", "release"]
+    parsed = parse_options(commands.app, PlanOptions, *plan["command"][2:])
     assert str(parsed.release) == "/mnt/models/releases/qwen3-1-7b"
     (predictor,) = (
         p for p in pod_templates(documents_of(f"overlays/{overlay}")) if p.location.endswith(" predictor")

@@ -72,7 +72,7 @@ def test_a_running_predictor_is_measured_and_written_down(
 ) -> None:
     out = tmp_path / "PROFILE.json"
     command = ["profile", "--url", predictor_url, "--hardware", "a CPU", "--release", str(random_release_dir)]
-    assert main([*command, *QUICK, "--start-seconds", "1.5", "--out", str(out)]) == 0
+    assert main([*command, *QUICK, "--start-seconds", "1.5", "--output", str(out)]) == 0
     measured, release = load_profile(out), load_release(random_release_dir)
     assert (measured.kind, measured.hardware, measured.precision) == ("measured", "a CPU", "float32")
     assert measured.release.id == release.id
@@ -91,7 +91,7 @@ def test_a_profile_that_was_measured_can_be_simulated(
     predictor_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, manifest = tmp_path / "PROFILE.json", tmp_path / "manifest.yaml"
-    assert main(["profile", "--url", predictor_url, "--hardware", "a CPU", *QUICK, "--out", str(out)]) == 0
+    assert main(["profile", "--url", predictor_url, "--hardware", "a CPU", *QUICK, "--output", str(out)]) == 0
     assert load_profile(out).release.shape is None
     manifest.write_text(
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: p}\n"
@@ -116,7 +116,15 @@ def test_a_profile_that_was_measured_can_be_simulated(
 def test_what_cannot_be_measured_is_said(
     predictor_url: str, tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["profile", "--url", predictor_url, "--hardware", "a CPU", "--out", str(tmp_path / "out.json")]
+    command = [
+        "profile",
+        "--url",
+        predictor_url,
+        "--hardware",
+        "a CPU",
+        "--output",
+        str(tmp_path / "out.json"),
+    ]
     assert main([*command, *QUICK, *options]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
@@ -125,8 +133,16 @@ def test_what_cannot_be_measured_is_said(
 def test_no_predictor_is_said_with_the_way_to_start_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["profile", "--url", "http://127.0.0.1:9", "--hardware", "a CPU", "--out", str(tmp_path / "o")]
-    assert main(command) == 1
+    command = [
+        "profile",
+        "--url",
+        "http://127.0.0.1:9",
+        "--hardware",
+        "a CPU",
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    assert main(command) == 2
     assert "start a predictor there with `yiwen serve`" in capsys.readouterr().err
 
 

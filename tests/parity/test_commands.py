@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from predictor.builder import commands
+from cli.__main__ import main
 from predictor.builder.verify import parity_report
 from tests.parity.models import save_model
 
 
 def run(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    commands.add_commands(parser.add_subparsers(required=True))
-    parsed = parser.parse_args(["release", *map(str, arguments)])
-    code: int = parsed.run(parsed)
-    return code
+    return main(["release", *map(str, arguments)])
 
 
 def test_verify_with_a_checkpoint_writes_a_report_and_judges(
@@ -25,7 +20,7 @@ def test_verify_with_a_checkpoint_writes_a_report_and_judges(
     checkpoint, release = save_model(tmp_path / "model", "Qwen2", num_key_value_heads=2), tmp_path / "release"
     (tmp_path / "texts.txt").write_text("a text\nand another one, a little longer\n")
     options = ("--checkpoint", checkpoint, "--prompts", 3, "--tokens", 5, "--texts", tmp_path / "texts.txt")
-    assert run("build", checkpoint, "--out", release) == 0
+    assert run("build", checkpoint, "--output", release) == 0
 
     assert run("verify", release, *options) == 0
 

@@ -69,7 +69,7 @@ def check_target(target: Path, *, force: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
     if not force:
-        raise TargetUnusable(f"{target} exists: choose another --out, or replace it with --force")
+        raise TargetUnusable(f"{target} exists: choose another --output, or replace it with --force")
     if not (target / RELEASE_FILE).is_file() or target.is_symlink():
         raise TargetUnusable(f"{target} exists and is not a release: --force replaces releases only")
 
@@ -129,10 +129,10 @@ def _check_room(target: Path, needed: int, directory: Path) -> None:
     if needed - present > free:
         raise DiskFull(
             f"{target.parent} has {megabytes(free)} free, but the release needs {megabytes(needed - present)}: "
-            "make room, or choose another --out"
+            "make room, or choose another --output"
         )
 
 
 def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
     needs = f"the release needs {megabytes(needed)}"
-    return target_error(target, error, needs=needs, fix="make room, or choose another --out")
+    return target_error(target, error, needs=needs, fix="make room, or choose another --output")

@@ -354,7 +354,7 @@ def test_the_command_shows_a_plan_and_writes_it(
         "--hit-rate",
         "0.35",
     ]
-    assert main([*command, "--price", "3", "--json", str(out)]) == 0
+    assert main([*command, "--price", "3", "--output", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "minReplicas" in shown
     assert "480 KiB of K/V per token" in shown

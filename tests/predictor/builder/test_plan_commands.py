@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,18 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cli.__main__ import main
 from predictor import tensorrt_api
-from predictor.builder import commands, plan_commands
+from predictor.builder import plan_commands
 from predictor.builder.release.show import describe, print_table
 from predictor.plan import plan_path, write_plan
 from tests.predictor.test_plan import make_plan
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    commands.add_commands(parser.add_subparsers(required=True))
-    parsed = parser.parse_args(["release", *arguments])
-    return int(parsed.run(parsed))
+    return main(["release", *arguments])
 
 
 def add_plan(release: Path, **changes: object) -> None:
@@ -64,8 +61,7 @@ def test_int8_without_the_builders_packages_is_one_line_before_any_work(
 def test_arguments_out_of_range_are_refused(
     release: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        run("plan", str(release), *wrong)
+    assert run("plan", str(release), *wrong) == 2
     assert wrong[0] in capsys.readouterr().err
 
 

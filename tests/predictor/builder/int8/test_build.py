@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.__main__ import main
+from predictor.builder import commands as release_commands
 from predictor.builder import int8_commands as commands
 from predictor.builder.errors import CalibrationFailed, QualityTooLow, TargetUnusable
 from predictor.builder.int8 import build as int8_build
@@ -20,11 +21,13 @@ from predictor.builder.int8.quality import EvaluatedRunner, reference_opener
 from predictor.builder.int8.quality_report import QualityGate
 from predictor.builder.int8.quantize import CalibrationConfig
 from predictor.builder.int8.source import Int8Source
+from predictor.builder.plan_commands import PlanOptions
 from predictor.builder.plans.build import PlanRequest
 from predictor.builder.plans.source import Block, PlanTensorSpec
 from predictor.builder.progress import SilentReporter
 from predictor.errors import StartupError
 from predictor.plan import PlanKey, TensorRTPlan, find_plans, plan_json_path
+from tests.command_options import parse_options
 from tests.predictor.builder.int8.plan_runner import plan_candidate
 from tests.predictor.builder.plans.graphs_as_engines import AT, GPU, GraphsAsEngines, Spoken, content, stored
 from tests.releases import build_random_release
@@ -200,10 +203,8 @@ def test_float16_runs_on_the_gpu_where_it_has_a_plan(release: Path, monkeypatch:
     assert seen == [("float16", release), ("int8", release)]
 
 
-def parsed(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    commands.add_int8(parser)
-    return parser.parse_args(arguments)
+def parsed(*arguments: str) -> PlanOptions:
+    return parse_options(release_commands.app, PlanOptions, "plan", "release", *arguments)
 
 
 def test_arguments_have_the_defaults_of_those_who_do_the_work() -> None:
@@ -227,8 +228,7 @@ def test_arguments_say_what_is_wanted() -> None:
     "wrong", [["--calibration-tokens", "0"], ["--gate-chrf", "-1"], ["--int8-error", "nan"]]
 )
 def test_arguments_out_of_range_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parsed(*wrong)
+    assert main(["release", "plan", "release", *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
 
 

@@ -227,7 +227,7 @@ LIMITED_BUILD = """
 import resource, sys
 from cli.__main__ import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-sys.exit(main(["release", "build", sys.argv[1], "--out", sys.argv[2]]))
+sys.exit(main(["release", "build", sys.argv[1], "--output", sys.argv[2]]))
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -39,7 +38,7 @@ VARIANTS = (
 def release_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release with a plan for this GPU, as `yiwen release plan` makes it."""
     pytest.importorskip("tensorrt")
-    from predictor.builder.plan_commands import add_plan, run_plan
+    from predictor.builder.plan_commands import PlanOptions, run_plan
 
     directory = tmp_path_factory.mktemp("gpu")
     build(
@@ -47,10 +46,8 @@ def release_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         directory / "release",
         "float16",
     )
-    parser = argparse.ArgumentParser()
-    add_plan(parser)
-    options = [str(directory / "release"), "--level", "0", "--max-tokens", str(MAX_TOKENS), "--max-rows", "8"]
-    assert run_plan(parser.parse_args(options)) == 0
+    options = PlanOptions(release=directory / "release", level=0, max_tokens=MAX_TOKENS, max_rows=8)
+    assert run_plan(options) == 0
     return directory / "release"
 
 
