@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 import httpx
 import pytest
-from google.protobuf.message import Message  # type: ignore[import-untyped]  # it has no stubs here
+from google.protobuf.message import Message
 from grpc import aio
 
 from protocol.codec import encode_grpc_request, infer_from_translate_request

@@ -65,8 +65,10 @@ async def test_nothing_is_sent_before_the_first_event_so_that_a_failure_keeps_it
     wire = Wire()
 
     async def late() -> AsyncGenerator[dict[str, object], None]:
+        none: list[dict[str, object]] = []
+        for event in none:
+            yield event
         raise DeadlineExceeded("too late")
-        yield {}
 
     answer = EventStream(wire.send, ())
     with pytest.raises(DeadlineExceeded):

@@ -36,8 +36,15 @@ async def numbers(stream: AsyncIterable[Any]) -> list[int]:
     return [json.loads(message.text_output)["n"] async for message in stream]
 
 
-async def failure(server: Server, text: str, **options: object) -> aio.AioRpcError:
-    async with started(server, text, **options) as stream:
+async def failure(
+    server: Server,
+    text: str,
+    *,
+    metadata: tuple[tuple[str, str], ...] = (),
+    timeout: float | None = None,
+    model: str = MODEL,
+) -> aio.AioRpcError:
+    async with started(server, text, metadata=metadata, timeout=timeout, model=model) as stream:
         with pytest.raises(grpc.RpcError) as caught:
             await numbers(stream)
     error: aio.AioRpcError = caught.value

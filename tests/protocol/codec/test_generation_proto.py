@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -92,7 +93,7 @@ def test_what_a_request_for_tokens_leaves_out_has_its_default() -> None:
         ({"prompts": [PROMPT], "deadline_ms": 0}, "deadline_ms"),
     ],
 )
-def test_what_inference_refuses_is_refused(fields: dict[str, object], says: str) -> None:
+def test_what_inference_refuses_is_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         decode_token_stream_request(pb.TokenStreamRequest(**fields).SerializeToString())
 

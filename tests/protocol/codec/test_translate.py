@@ -98,7 +98,8 @@ def test_a_glossary_is_json_text() -> None:
     assert translate_request_from_infer(asked(text, target="de")).glossary is None
     read = translate_request_from_infer(asked(text, target="de", glossary='{"terms": {"a": "b"}}'))
     assert read.glossary == Glossary((("a", "b"),))
-    for wrong in ("secret", "", {"terms": {}}):
+    wrongs: tuple[object, ...] = ("secret", "", {"terms": {}})
+    for wrong in wrongs:
         with pytest.raises(InvalidRequest, match="parameter glossary") as caught:
             translate_request_from_infer(asked(text, target="de", glossary=wrong))
         assert "secret" not in caught.value.message
