@@ -1,4 +1,4 @@
-"""The moment after which the answer to a request is of no use."""
+"""The deadline of a request, as an absolute time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 GRACE_S = 0.25
-"""How much longer a caller waits than the service that it calls has time.
+"""Seconds that a client waits beyond the deadline of the service it calls.
 
-The service ends its work at the deadline by itself and then hands over what it has, which takes a moment to arrive.
+The service stops at the deadline and then sends what it has, which takes some time to arrive.
 """
 
 
@@ -52,7 +52,7 @@ class Deadline:
 
     @property
     def has_passed(self) -> bool:
-        """Whether the answer is of no use any more."""
+        """Whether the deadline is over."""
         return self.remaining_s() <= 0
 
     def remaining_s(self) -> float:

@@ -8,7 +8,7 @@
     ├── ReleaseMismatch     409  FAILED_PRECONDITION  the predictor serves another release
     ├── TooLong             413  RESOURCE_EXHAUSTED   larger than this release or this server can ever take
     ├── Overloaded          429  RESOURCE_EXHAUSTED   no room now; Retry-After says when to come back
-    ├── CallerGone          499  CANCELLED            logged, never sent: nobody listens any more
+    ├── CallerGone          499  CANCELLED            logged, never sent: the client has disconnected
     ├── InternalFault       500  INTERNAL             our fault: a runner raised, a decoder state broke
     ├── NotReady            503  UNAVAILABLE          loading, draining or unhealthy; Retry-After is set
     └── DeadlineExceeded    504  DEADLINE_EXCEEDED    the caller's deadline passed
@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class YiwenError(Exception):
-    """An expected failure, with the status that both edges send."""
+    """An expected error, with its HTTP and gRPC status."""
 
     status: ClassVar[int] = 500
     """HTTP status."""
@@ -64,7 +64,7 @@ class ReleaseMismatch(YiwenError):
 
 
 class TooLong(YiwenError):
-    """413: could not be served even by an idle server, so a retry is of no use."""
+    """413: too large even for an idle server; a retry is of no use."""
 
     status = 413
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -78,14 +78,14 @@ class Overloaded(YiwenError):
 
 
 class CallerGone(YiwenError):
-    """499: the caller closed the connection; its work was freed."""
+    """499: the client closed the connection; its work was cancelled."""
 
     status = 499
     grpc_code = "CANCELLED"
 
 
 class InternalFault(YiwenError):
-    """500: a fault of ours that the caller can do nothing about, other than to retry."""
+    """500: a fault of the service; the client can only retry."""
 
     status = 500
     grpc_code = "INTERNAL"
@@ -116,10 +116,13 @@ _BY_STATUS: dict[int, type[YiwenError]] = {
 def error_from_status(
     status: int, message: str, *, retry_after_s: float | None = None, serving: str | None = None
 ) -> YiwenError:
-    """Rebuild the error that the other side sent as ``status``.
+    """The error that a service sent.
 
-    Statuses that are not in the table become :class:`InternalFault`: an unknown answer of a predictor is our
-    fault, never the caller's. ``serving`` is the release id that goes with a 409.
+    Args:
+        status: HTTP status; one that is not in the table becomes :class:`InternalFault`.
+        message: its text.
+        retry_after_s: seconds, if it was sent.
+        serving: id of the release that a 409 names.
     """
     if status == ReleaseMismatch.status:
         return ReleaseMismatch(message, serving=serving or "unknown")

@@ -1,6 +1,6 @@
-"""The values that travel between the rooms, frozen: what a caller asks, what the services say to each other.
+"""Message types: requests and responses of the transformer and the predictor, as frozen values.
 
-They know nothing of JSON, gRPC or KServe; :mod:`protocol.codec` turns them into those and back.
+They are independent of JSON, gRPC and KServe; :mod:`protocol.codec` encodes and decodes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FinishReason(str, Enum):
 
 
 class TextFormat(str, Enum):
-    """What a text is, beside words."""
+    """Markup of a text."""
 
     TEXT = "text"
     HTML = "html"
@@ -64,7 +64,7 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Glossary:
-    """What must be translated in a given way, and what must not be translated (:mod:`protocol.glossary`)."""
+    """Terms with their translations, and terms that stay untranslated (:mod:`protocol.glossary`)."""
 
     terms: tuple[tuple[str, str], ...] = ()
     """(term, its translation), in the order of the sender's text; a term may be there twice."""
@@ -86,7 +86,7 @@ class TranslateRequest:
     text_format: TextFormat = TextFormat.TEXT
     """What the texts are written in; applies to all."""
     deadline_ms: int | None = None
-    """Milliseconds from arrival after which the answer is of no use; None means the server's limit."""
+    """Milliseconds from arrival to the deadline; None for the server's limit."""
     glossary: Glossary | None = None
     """Of all texts, beside the release's own, which it precedes."""
 
@@ -162,7 +162,7 @@ class GenerationEnd:
 
 @dataclass(frozen=True, slots=True)
 class TokenDelta:
-    """What came to one prompt's continuation since the delta before; a stream is whole once all have ended."""
+    """New tokens of one prompt; a stream is complete once every prompt has ended."""
 
     index: int
     """Place of the prompt in the request, from 0."""

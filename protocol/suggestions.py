@@ -1,4 +1,4 @@
-"""The nearest known name to one that was mistyped, for error messages."""
+"""Suggestions for misspelled names in error messages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A translation on its way, in pieces: what the transformer's public surfaces send of one text.
+"""Messages of a streamed translation of one text.
 
-As :mod:`protocol.messages`: frozen values that know neither JSON nor gRPC (:mod:`protocol.codec.text_generation` and
-:mod:`protocol.codec.generation_proto` do).
+As in :mod:`protocol.messages`, frozen values; :mod:`protocol.codec.text_generation` and
+:mod:`protocol.codec.generation_proto` encode them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from protocol.messages import CacheStatus, FinishReason
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one text took."""
+    """Usage of one text."""
 
     segments: int
-    """Stretches of it that were translated each on its own."""
+    """Parts of the text that were translated separately."""
     generated_tokens: int
     """Tokens that the model generated for this request, stop tokens not counted; 0 for what came from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextEnd:
-    """All that is known of a translation beside its text, once it is complete."""
+    """The fields of a complete translation other than its text."""
 
     source: str
     """Language tag given or detected."""
@@ -40,9 +40,9 @@ class TextEnd:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """What came to a translation since the delta before. All of them, joined, are its text."""
+    """The next piece of a translation; all pieces joined are its text."""
 
     text: str
-    """Whole characters; empty in a last delta that only says the end."""
+    """Whole characters; may be empty in the last delta."""
     end: TextEnd | None = None
     """Set in the last delta."""

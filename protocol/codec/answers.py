@@ -1,4 +1,4 @@
-"""What both surfaces share about answers: which outputs a request wants, and whose fault a bad answer is."""
+"""Responses, common to REST and gRPC: selection of outputs, and errors of malformed responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocol.errors import InternalFault, InvalidRequest
 
 @contextmanager
 def our_fault(what: str) -> Iterator[None]:
-    """Turn InvalidRequest into InternalFault: an answer is never the caller's mistake."""
+    """Turn InvalidRequest into InternalFault: a malformed response is never the client's fault."""
     try:
         yield
     except InvalidRequest as error:
@@ -19,9 +19,9 @@ def our_fault(what: str) -> Iterator[None]:
 
 
 def selected_outputs(response: InferResponse, request: InferRequest) -> list[tuple[InferOutput, bool | None]]:
-    """Outputs in the order asked for, all if nothing is asked.
+    """The requested outputs in the order of the request; all if it names none.
 
-    Each comes with its own wish for the binary form, None if it states none.
+    Each comes with its parameter ``binary_data``, None if that is absent.
 
     Raises:
         InternalFault: the response lacks an output that was asked for.

@@ -1,4 +1,4 @@
-"""JSON objects that any caller may have written: what is there must be known, and of its type."""
+"""Strict reading of JSON objects in requests: unknown fields and wrong types are refused."""
 
 from __future__ import annotations
 

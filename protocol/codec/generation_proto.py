@@ -1,6 +1,6 @@
-"""Our own gRPC services' messages, as bytes, to values and back; ``protocol/proto`` defines them.
+"""Codec of the messages of our own gRPC services, which ``protocol/proto`` defines.
 
-What a request may hold is decided where it is for REST: the same values are refused with the same words.
+Requests are checked by the code that checks REST requests: the same values are refused with the same messages.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _Request = TypeVar("_Request")
 
 @dataclass(frozen=True, slots=True)
 class Addressed(Generic[_Request]):
-    """A request, and whom it is for."""
+    """A request with the model that it is for."""
 
     model_name: str
     model_version: str
-    """Empty if any will do."""
+    """Empty for any version."""
     request: _Request
 
 
@@ -95,7 +95,7 @@ def decode_token_stream_request(message: bytes) -> Addressed[GenerateRequest]:
         release=asked.release or None,
         deadline_ms=_present(asked, "deadline_ms").get("deadline_ms"),
     )
-    # One place decides what a request may hold: the tensors' codec.
+    # The codec of tensors checks the request.
     infer = infer_from_generate_request(unchecked, model_name=asked.model_name)
     return Addressed(asked.model_name, asked.model_version, generate_request_from_infer(infer))
 

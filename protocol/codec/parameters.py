@@ -1,4 +1,4 @@
-"""Request parameters: strict reading of a mapping whose values any caller may have chosen.
+"""Strict reading of request parameters.
 
 gRPC carries booleans, whole numbers and strings only, so a fraction may come as text. ``binary_data_output``
 belongs to the protocol rather than to a model, and passes everywhere. Errors name known parameters only.
@@ -6,12 +6,12 @@ belongs to the protocol rather than to a model, and passes everywhere. Errors na
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import InvalidRequest
+from protocol.suggestions import nearest
 
 BINARY_OUTPUT = "binary_data_output"
 """Protocol parameter: every output comes in the binary form."""
@@ -22,7 +22,7 @@ INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Parameters of one request, all of them known."""
+    """The parameters of one request."""
 
     values: Mapping[str, object]
 
@@ -36,8 +36,8 @@ class Parameters:
         values = values or {}
         for name in values:
             if name not in known and name != BINARY_OUTPUT:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                near = nearest(name, known)
+                hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
                 raise InvalidRequest(f"unknown parameter: {hint}")
         return cls(values)
 
@@ -74,7 +74,7 @@ class Parameters:
 
 
 def _as_float(value: object) -> float:
-    """``value`` as a float; NaN, which no range holds, if it is no number."""
+    """``value`` as a float; NaN, which is in no range, if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return math.nan
     try:

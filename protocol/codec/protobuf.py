@@ -1,7 +1,7 @@
 """gRPC messages to the SDK's InferRequest / InferResponse and back, as strictly as over REST.
 
-The SDK's own conversion mixes raw and typed tensors up, takes no fractions as parameters and leaves contents
-unchecked; hence this one. A request with raw inputs gets raw outputs, as the SDK does it.
+It replaces the SDK's conversion, which mixes raw and typed tensors, takes no fractions as parameters and does not
+check contents. As in the SDK, a request with raw inputs gets raw outputs.
 """
 
 from __future__ import annotations

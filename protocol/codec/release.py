@@ -1,4 +1,4 @@
-"""Every answer names the release it comes from: written and read here alone, for both tables."""
+"""The release id in a v2 response, written and read for both tensor tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ def release_of(response: InferResponse) -> str:
 
 
 def answer_to(request: InferRequest, release: str, outputs: Sequence[InferOutput]) -> InferResponse:
-    """``outputs`` as the answer to ``request``: under its id, in the form it asked for, naming ``release``."""
+    """The response to ``request``.
+
+    Args:
+        request: gives the response's id, model name and form.
+        release: id of the release that answered.
+        outputs: of the response.
+    """
     return InferResponse(
         response_id=request.id,
         model_name=request.model_name,

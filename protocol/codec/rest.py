@@ -1,7 +1,7 @@
 """REST bytes to the SDK's InferRequest / InferResponse and back: JSON, and the v2 binary tensor extension.
 
-The SDK's own codec answers malformed input with 500, turns binary tensors into Python lists, writes nulls, and
-forgets a binary wish as soon as single outputs are asked for; hence this one. Nothing here knows a model's tables:
+It replaces the SDK's codec, which answers malformed input with 500, turns binary tensors into Python lists, writes
+nulls, and drops ``binary_data_output`` when single outputs are requested. It is independent of a model's tables:
 :mod:`protocol.codec.translate` and :mod:`protocol.codec.generate` do.
 """
 
@@ -111,7 +111,7 @@ def decode_rest_response(body: bytes, headers: Mapping[str, str]) -> InferRespon
         headers: with lower-case names.
 
     Raises:
-        InternalFault: the body is not a v2 response. Whoever asked our caller can do nothing about that.
+        InternalFault: the body is not a v2 response. The original client cannot fix that.
     """
     with our_fault("the answer is not a v2 response"):
         document, tail = _split(body, headers)

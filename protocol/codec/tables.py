@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from protocol.codec.arrays import Values, tensor_values
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest
 from protocol.errors import InvalidRequest
+from protocol.suggestions import nearest
 from protocol.tensors import TensorSpec
 
 _Tensor = TypeVar("_Tensor", InferInput, InferOutput)
@@ -73,5 +73,5 @@ def _describe(spec: TensorSpec) -> str:
 
 def _offer(name: str, table: Sequence[TensorSpec]) -> str:
     known = [spec.name for spec in table]
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
