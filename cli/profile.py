@@ -53,7 +53,7 @@ def run(options: ProfileOptions) -> int:
     try:
         from knative.profiling.measurement import PredictorUnreachable, ProfilingError
     except ImportError:
-        return fail("profile", "needs aiohttp: pip install 'yiwen[transformer]'", FAILED)
+        return fail("profile", "needs aiohttp: pip install '.[transformer]' in a checkout of Yiwen", FAILED)
     from protocol.release import ReleaseError
 
     try:

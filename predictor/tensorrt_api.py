@@ -47,11 +47,14 @@ def load_api() -> Api:
         StartupError: it is not installed, cannot be loaded, or is a release that is not supported.
     """
     if _missing:
-        raise StartupError(f"TensorRT is not installed ({_missing}): pip install 'yiwen[tensorrt]'")
+        raise StartupError(
+            f"TensorRT is not installed ({_missing}): pip install '.[tensorrt]' in a checkout of Yiwen"
+        )
     major, minor = (int(part) for part in trt.__version__.split(".")[:2])
     if (major, minor) != (8, 6) and (major, minor) < (10, 1):
         raise StartupError(
-            f"TensorRT {trt.__version__} is not supported, 8.6 and 10.1 or newer are: pip install 'yiwen[tensorrt]'"
+            f"TensorRT {trt.__version__} is not supported, 8.6 and 10.1 or newer are: "
+            "pip install '.[tensorrt]' in a checkout of Yiwen"
         )
     return Api(version=trt.__version__, strongly_typed=major >= 10)
 

@@ -29,7 +29,9 @@ def check_drawable(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise SimulationError(f"{path} would be a PNG: give it a name that ends in .png")
     if importlib.util.find_spec("matplotlib") is None:
-        raise SimulationError("a PNG needs matplotlib: pip install 'yiwen[plot]', or take --json")
+        raise SimulationError(
+            "a PNG needs matplotlib: pip install '.[plot]' in a checkout of Yiwen, or take --json"
+        )
 
 
 def draw(results: Sequence[SimulationResult], path: Path) -> None:

@@ -161,7 +161,7 @@ def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], i
         except ModuleNotFoundError as error:
             if error.name not in CPU_PACKAGES:
                 raise
-            what = f"{error.name} is not installed, but needed: pip install 'yiwen[cpu]'"
+            what = f"{error.name} is not installed, but needed: pip install '.[cpu]' in a checkout of Yiwen"
             return fail(f"release {name}", what, UNUSABLE)
 
     return reported

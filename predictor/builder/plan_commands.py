@@ -103,7 +103,9 @@ def check_installed(modules: Sequence[str]) -> None:
         StartupError: some of them cannot.
     """
     if missing := [name for name in modules if find_spec(name) is None]:
-        raise StartupError(f"{', '.join(missing)}: not installed here, but needed: pip install 'yiwen[cpu]'")
+        raise StartupError(
+            f"{', '.join(missing)}: not installed here, but needed: pip install '.[cpu]' in a checkout of Yiwen"
+        )
 
 
 def _open_gpu() -> tuple[EngineBuilder, GpuInfo]:

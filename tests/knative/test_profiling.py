@@ -269,4 +269,4 @@ def test_an_installation_without_the_client_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "knative.profiling.measurement", None)
     assert main(["profile", "--hardware", "a CPU"]) == 1
-    assert "pip install 'yiwen[transformer]'" in capsys.readouterr().err
+    assert "pip install '.[transformer]' in a checkout of Yiwen" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from predictor.errors import StartupError
 
 def test_without_tensorrt_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "_missing", "libnvinfer.so.10: cannot open shared object file")
-    with pytest.raises(StartupError, match=r"libnvinfer\.so\.10: .*pip install 'yiwen\[tensorrt\]'"):
+    with pytest.raises(StartupError, match=r"libnvinfer\.so\.10: .*pip install '\.\[tensorrt\]'"):
         tensorrt_api.load_api()
 
 

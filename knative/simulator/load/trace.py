@@ -126,7 +126,8 @@ def _read_parquet(path: Path) -> _Table:
         from pyarrow import parquet
     except ImportError as error:
         raise SimulationError(
-            f"{path} is Parquet, which needs pyarrow: pip install 'yiwen[parquet]', or write the trace as CSV"
+            f"{path} is Parquet, which needs pyarrow: pip install '.[parquet]' in a checkout of Yiwen, "
+            "or write the trace as CSV"
         ) from error
     try:
         table = parquet.read_table(path)

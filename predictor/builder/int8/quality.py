@@ -202,7 +202,8 @@ def _chrf() -> Callable[[str, str], float]:
         from sacrebleu.metrics.chrf import CHRF
     except ImportError as error:
         raise VerifyFailed(
-            "sacrebleu, which the quality gate scores with, is not installed: pip install 'yiwen[cpu]'"
+            "sacrebleu, which the quality gate scores with, is not installed: "
+            "pip install '.[cpu]' in a checkout of Yiwen"
         ) from error
     metric = CHRF()
     return lambda found, wanted: float(metric.sentence_score(found, [wanted]).score)

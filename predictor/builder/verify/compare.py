@@ -219,4 +219,4 @@ def _check_prompts(release: Release, prompts: Prompts, tokens: int) -> None:
 
 
 def _missing(name: str, extra: str) -> VerifyFailed:
-    return VerifyFailed(f"{name} is not installed: pip install 'yiwen[{extra}]'")
+    return VerifyFailed(f"{name} is not installed: pip install '.[{extra}]' in a checkout of Yiwen")

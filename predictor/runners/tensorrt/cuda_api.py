@@ -79,7 +79,7 @@ def load_module(name: str, old_name: str) -> ModuleType:
             return importlib.import_module(module)
         except ImportError:
             continue
-    raise StartupError("cuda-python is not installed: pip install 'yiwen[tensorrt]'")
+    raise StartupError("cuda-python is not installed: pip install '.[tensorrt]' in a checkout of Yiwen")
 
 
 def check(result: tuple[Any, ...], action: str) -> Values:

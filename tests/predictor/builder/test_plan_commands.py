@@ -40,7 +40,8 @@ def test_without_tensorrt_there_is_one_line_and_exit_code_1(
     monkeypatch.setattr(tensorrt_api, "_missing", "No module named 'tensorrt'")
     assert run("plan", str(release), "--precision", "fp16") == 1
     assert capsys.readouterr().err == (
-        "yiwen release plan: TensorRT is not installed (No module named 'tensorrt'): pip install 'yiwen[tensorrt]'\n"
+        "yiwen release plan: TensorRT is not installed (No module named 'tensorrt'): "
+        "pip install '.[tensorrt]' in a checkout of Yiwen\n"
     )
     assert not (release / "plans").exists()
 
@@ -53,7 +54,7 @@ def test_int8_without_the_builders_packages_is_one_line_before_any_work(
     )
     assert run("plan", str(release), "--precision", "int8") == 1
     assert capsys.readouterr().err == (
-        "yiwen release plan: sacrebleu: not installed here, but needed: pip install 'yiwen[cpu]'\n"
+        "yiwen release plan: sacrebleu: not installed here, but needed: pip install '.[cpu]' in a checkout of Yiwen\n"
     )
 
 

@@ -62,7 +62,7 @@ def test_where_tensorrt_cannot_run_its_plan_the_reason_is_kept_and_logged(
         chosen = create_runner(config(with_plan, "auto"), with_plan, load_release(with_plan))
     assert chosen.backend == "onnxruntime"
     assert chosen.reason.startswith("TensorRT cannot run it: TensorRT is not installed")
-    assert "pip install 'yiwen[tensorrt]'" in caplog.text
+    assert "pip install '.[tensorrt]' in a checkout of Yiwen" in caplog.text
     chosen.runner.close()
 
 
@@ -73,5 +73,5 @@ def test_a_backend_that_is_named_is_taken(with_plan: Path) -> None:
 
 
 def test_tensorrt_that_is_named_and_cannot_run_ends_the_start(with_plan: Path) -> None:
-    with pytest.raises(StartupError, match=r"TensorRT is not installed.*pip install 'yiwen\[tensorrt\]'"):
+    with pytest.raises(StartupError, match=r"TensorRT is not installed.*pip install '\.\[tensorrt\]'"):
         create_runner(config(with_plan, "tensorrt"), with_plan, load_release(with_plan))

@@ -49,7 +49,9 @@ class Compiler:
         try:
             version = check(self._nvrtc.nvrtcVersion(), "asking for NVRTC's version")
         except RuntimeError as error:  # cuda-python's, where the library behind it is missing
-            raise StartupError(f"NVRTC is not installed: {error}; pip install 'yiwen[tensorrt]'") from error
+            raise StartupError(
+                f"NVRTC is not installed: {error}; pip install '.[tensorrt]' in a checkout of Yiwen"
+            ) from error
         self._version = ".".join(str(part) for part in version)
         self._architecture = "sm_{}{}".format(*compute_capability)
         self._cache = cache
@@ -83,7 +85,7 @@ class Compiler:
                 raise StartupError(
                     f"NVRTC {self._version} cannot compile {program.name} for {self._architecture}: "
                     f"{_compile_log(nvrtc, handle)}; a GPU newer than NVRTC needs a newer one: "
-                    "pip install --upgrade 'yiwen[tensorrt]'"
+                    "pip install --upgrade '.[tensorrt]' in a checkout of Yiwen"
                 )
             # Two bytes or more: Python shares objects of one byte, and NVRTC writes into this one.
             cubin = bytes(max(2, check(nvrtc.nvrtcGetCUBINSize(handle), action)))
