@@ -98,7 +98,7 @@ def test_precisions_offered_are_those_that_are_built() -> None:
 def test_mounting_the_commands_loads_nothing_heavy() -> None:
     program = (
         "import sys, predictor.builder.commands;"
-        "print([n for n in ('numpy', 'onnx', 'onnxruntime', 'torch') if n in sys.modules])"
+        "print([n for n in ('numpy', 'onnx', 'onnxruntime', 'torch', 'rich') if n in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True
