@@ -51,7 +51,7 @@ class ProfileOptions(ServiceOptions):
 def run(options: ProfileOptions) -> int:
     """Measure and write; returns the exit code."""
     try:
-        from knative.profiling.measurement import PredictorUnreachable, ProfilingError
+        from knative.profiling.measurement import ProfiledPredictorUnreachable, ProfilingError
     except ImportError:
         return fail("profile", "needs aiohttp: pip install '.[transformer]' in a checkout of Yiwen", FAILED)
     from protocol.release import ReleaseError
@@ -60,7 +60,7 @@ def run(options: ProfileOptions) -> int:
         profile = asyncio.run(_measure(options))
         document = json.dumps(profile.to_json(), indent=1)
         options.output.write_text(document + "\n", encoding="utf-8")
-    except PredictorUnreachable as error:
+    except ProfiledPredictorUnreachable as error:
         return fail("profile", error, UNUSABLE)
     except (ProfilingError, ReleaseError, OSError) as error:
         return fail("profile", error, FAILED)

@@ -45,7 +45,7 @@ class ProfilingError(Exception):
     """A predictor cannot be measured; the message says why and what to do."""
 
 
-class PredictorUnreachable(ProfilingError):
+class ProfiledPredictorUnreachable(ProfilingError):
     """There is no connection to the predictor."""
 
 
@@ -244,7 +244,7 @@ async def connected(url: str, headers: Mapping[str, str] | None = None) -> Async
         headers: HTTP headers of every request.
 
     Raises:
-        PredictorUnreachable: the connection fails, here or later inside the block.
+        ProfiledPredictorUnreachable: the connection fails, here or later inside the block.
     """
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0)
@@ -252,7 +252,7 @@ async def connected(url: str, headers: Mapping[str, str] | None = None) -> Async
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as http:
             yield ProfiledPredictor(url, http)
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-        raise PredictorUnreachable(
+        raise ProfiledPredictorUnreachable(
             f"{url}: {error or type(error).__name__}; start a predictor there with `yiwen serve` or "
             "`python -m predictor`, or give another --url"
         ) from error

@@ -53,7 +53,7 @@ def test_a_profile_is_measured_and_can_be_fitted_again(random_release_dir: Path,
     found: PredictorProfile = read_profile(figures["profile"], "figures")
     assert (found.name, found.hardware) == ("7b-h100-full-float16", "NVIDIA H100 80GB")
     assert found.step.slots == (1, 4)
-    assert found.step.past == (11, 43)
+    assert found.step.context_tokens == (11, 43)
     assert found.prefill_tokens == setting.PREFILL_TOKENS
     assert found.start_seconds == pytest.approx(max(figures["starts_s"][1:]), abs=0.06)
     kv = figures["facts"]["kv_bytes"]

@@ -60,7 +60,7 @@ def load_steps(p99_ms: float | None) -> dict[str, Any]:
     }
 
 
-def results(*, busy: float = 0.0, **stages: Any) -> dict[str, Any]:  # noqa: ANN401
+def results(*, busy: float = 0.0, **stages: Any) -> dict[str, Any]:
     return {
         "date": "2026-01-01 00:00 UTC",
         "command": "python -m benchmarks.transformer --release demo",

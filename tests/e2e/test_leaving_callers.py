@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import httpx
@@ -77,7 +77,7 @@ TOKEN_REQUEST = pb.TokenStreamRequest(
         pb.Prompt(token_ids=[20, 30, 40 + number], max_new_tokens=TOKENS) for number in range(SENTENCES)
     ],
 )
-SURFACES = {
+SURFACES: dict[str, Callable[[Service, str], AbstractContextManager[object]]] = {
     "infer": lambda s, text: rest_call(s.url, "/infer", infer_body(text)),
     "generate": lambda s, text: rest_call(s.url, "/generate", body_of(text)),
     "generate_stream": lambda s, text: rest_call(s.url, "/generate_stream", body_of(text)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -27,7 +28,7 @@ def outputs(answer: httpx.Response) -> dict[str, list[object]]:
     return {tensor["name"]: tensor["data"] for tensor in answer.json()["outputs"]}
 
 
-def infer(service: Service, texts: list[str], **parameters: object) -> dict[str, list[object]]:
+def infer(service: Service, texts: list[str], **parameters: object) -> dict[str, list[Any]]:
     url = f"{service.url}/v2/models/random/infer"
     return outputs(httpx.post(url, json=body(texts, **parameters), timeout=30))
 

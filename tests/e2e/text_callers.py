@@ -96,7 +96,7 @@ def token_stream(channel: grpc.Channel) -> grpc.UnaryStreamMultiCallable:
     )
 
 
-def request_of(text: str, **fields: object) -> pb.TextStreamRequest:
+def request_of(text: str, **fields: Any) -> pb.TextStreamRequest:
     return pb.TextStreamRequest(
         **{"model_name": "random", "text_input": text, "source": "en", "target": "zh", **fields}
     )

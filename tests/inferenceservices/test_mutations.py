@@ -93,7 +93,7 @@ def _is_preference(document: dict[str, Any], path: Path, kind: str) -> bool:
     return False
 
 
-def _at(value: Any, path: Path) -> Any:  # noqa: ANN401  a field of a manifest may be anything
+def _at(value: Any, path: Path) -> Any:
     for key in path:
         value = value[key]
     return value

@@ -7,5 +7,5 @@ from typing import Any
 import pytest
 
 
-def approx(expected: float, rel: float | None = None, abs: float | None = None) -> Any:  # noqa: ANN401
+def approx(expected: float, rel: float | None = None, abs: float | None = None) -> Any:
     return pytest.approx(expected, rel=rel, abs=abs)

@@ -32,7 +32,7 @@ def scaled(
     path: ActivatorPath = SERVING,
     reachability: Reachability = Reachability.UNKNOWN,
     initialized: bool = False,
-    **config: Any,  # noqa: ANN401
+    **config: Any,
 ) -> Scaled:
     cluster = replace(CONFIG, **config)
     named = {key if "/" in key else GROUP + key: value for key, value in (annotations or {}).items()}

@@ -26,7 +26,7 @@ from predictor.plan import (
 KEY = PlanKey((9, 0), 132, "8.6.0", "float16")
 
 
-def make_plan(**changes: object) -> TensorRTPlan:
+def make_plan(**changes: Any) -> TensorRTPlan:
     plan = TensorRTPlan(
         key=KEY,
         release_id="0123456789abcdef",

@@ -236,7 +236,7 @@ def _small() -> Tokenizer:
 _SMALL = train_tokenizer().to_str()
 
 
-def _remove_all() -> Any:  # noqa: ANN401 - the library has no base type
+def _remove_all() -> Any:
     return normalizers.Replace(Regex("."), "")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from itertools import count
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -62,7 +63,7 @@ class StreamingStandIn(StandIn):
             await send({"type": "http.response.body", "body": frame, "more_body": True})
         leaving.cancel()
 
-    async def _is_left(self, leaving: asyncio.Future[object]) -> bool:
+    async def _is_left(self, leaving: asyncio.Future[Any]) -> bool:
         while not self.go_on.is_set():
             done, _ = await asyncio.wait({leaving}, timeout=0.005)
             if done:

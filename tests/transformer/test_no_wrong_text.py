@@ -41,7 +41,7 @@ PARTS = (
     *(" ", "  ", "\t", "\n", "\u3000", "\u00a0", "", "1", "１", "中", "yiwen:", RELEASE),
 )
 """Pieces of which different texts have the same look, the same parts, or the same form in some normalization."""
-OPTIONS = (
+OPTIONS: tuple[dict[str, str], ...] = (
     {},
     {"a": "1"},
     {"a": "11"},

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -76,7 +77,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
     return _make
 
 
-def asking(*texts: str, source: str | None = None, target: str = "zh", **more: int) -> TranslateRequest:
+def asking(*texts: str, source: str | None = None, target: str = "zh", **more: Any) -> TranslateRequest:
     return TranslateRequest(texts, (source,) * len(texts), (target,) * len(texts), **more)
 
 

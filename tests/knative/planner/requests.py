@@ -13,7 +13,7 @@ def plan_request(
     p99_s: float,
     hit_rate: float = 0.0,
     traffic: Traffic | None = None,
-    **limits: Any,  # noqa: ANN401
+    **limits: Any,
 ) -> CapacityRequest:
     workload = ServiceWorkload(qps, hit_rate, traffic or Traffic())
     return CapacityRequest(workload, SLO(p99_s), **limits)

@@ -96,7 +96,7 @@ def test_a_canary_may_be_tried_without_touching_the_manifest(folder: Path) -> No
     assert read(folder, canary={"percent": 0}).predictors == (stable.__class__(**_whole(stable)),)
 
 
-def _whole(stable: Any) -> dict[str, Any]:  # noqa: ANN401
+def _whole(stable: Any) -> dict[str, Any]:
     return {name: getattr(stable, name) for name in stable.__slots__} | {"share": 1.0}
 
 

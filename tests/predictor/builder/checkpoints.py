@@ -41,7 +41,8 @@ def shard(checkpoint: Path, parts: int = 3) -> list[Path]:
     """Split the weights into ``parts`` files with an index."""
     tensors = load_file(checkpoint / WEIGHTS)
     (checkpoint / WEIGHTS).unlink()
-    placement, paths = {}, []
+    placement: dict[str, str] = {}
+    paths = []
     for part in range(parts):
         name = f"model-{part + 1:05}-of-{parts:05}.safetensors"
         chosen = dict(sorted(tensors.items())[part::parts])

@@ -51,7 +51,7 @@ def test_without_onnx_a_build_says_what_to_install(checkpoint: Path, tmp_path: P
         "from tests.predictor.builder.test_commands import run\n"
         "sys.exit(run('build', *sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", program, checkpoint, "--output", tmp_path / "release"]
+    command = [sys.executable, "-c", program, str(checkpoint), "--output", str(tmp_path / "release")]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     wanted = "yiwen release build: onnx is not installed, but needed: pip install '.[cpu]' in a checkout of Yiwen\n"
     assert (done.returncode, done.stderr) == (2, wanted)

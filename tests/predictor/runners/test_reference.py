@@ -49,7 +49,7 @@ def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_variant(tmp_path_factory.mktemp("reference"), Variant("Qwen3", biased=True), "float16")
 
 
-def opened(directory: Path, **options: Any) -> SegmentedRunner:  # noqa: ANN401 - passed on
+def opened(directory: Path, **options: Any) -> SegmentedRunner:
     return open_reference_runner(directory, load_release(directory), slots=SLOTS, threads=1, **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "_missing", "No module named 'tensorrt'")
 
 
-def config(directory: Path, backend: str) -> PredictorConfig:
+def config(directory: Path, backend: Any) -> PredictorConfig:
     return dataclasses.replace(PredictorConfig(directory, slots=2, threads=1), backend=backend)
 
 

@@ -21,7 +21,7 @@ from protocol.errors import InternalFault, InvalidRequest
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation, SamplingParams
 
 
-def numbers(name: str, values: Any) -> InferInput:  # noqa: ANN401  # nested lists of any depth
+def numbers(name: str, values: Any) -> InferInput:  # nested lists of any depth
     array = np.array(values, dtype=np.int32)
     return InferInput(name, list(array.shape), "INT32", data=array)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,13 +95,14 @@ def test_whatever_happens_at_most_one_probe_is_under_way_and_the_wait_is_bounded
     for kind, passed, jitter in events:
         now += passed
         before = circuit
-        circuit = {
+        moves: dict[str, Callable[[], Circuit]] = {
             "s": circuit.succeeded,
             "f": lambda: circuit.failed(now, jitter),  # noqa: B023  called at once
             "b": lambda: circuit.probe_begins(now),  # noqa: B023
             "S": lambda: circuit.probe_succeeded(now),  # noqa: B023
             "F": lambda: circuit.probe_failed(now, jitter),  # noqa: B023
-        }[kind]()
+        }
+        circuit = moves[kind]()
         if before.state is CircuitState.OPEN and circuit.state is CircuitState.HALF_OPEN:
             assert kind == "b"
             assert now >= before.probe_at

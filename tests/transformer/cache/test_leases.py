@@ -99,8 +99,8 @@ async def test_claims_of_many_keys_are_one_round_trip_and_so_is_giving_them_back
     keys = [bytes([number]) * 16 for number in range(10)]
     await cache.acquire(keys)  # the server learns the script
     cache.release(keys)
-    for name in (store_key(RELEASE, key) for key in keys):
-        await until(lambda name=name: redis.command("EXISTS", lease_key(name)) == b":0\r\n")
+    names = [lease_key(store_key(RELEASE, key)) for key in keys]
+    await until(lambda: all(redis.command("EXISTS", name) == b":0\r\n" for name in names))
     redis.command("CONFIG", "RESETSTAT")
     first, second = _reads(redis), _reads(redis)
     assert await cache.acquire(keys) == [HELD] * 10

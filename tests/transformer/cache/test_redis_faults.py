@@ -86,7 +86,7 @@ class Load:
         return [seconds for each in taken for seconds in each]
 
     async def _client(self, client: httpx.AsyncClient, end: float) -> list[float]:
-        taken = []
+        taken: list[float] = []
         while time.monotonic() < end or len(taken) < LEAST:
             number = next(self._numbers)
             text = f"{self._subject} {number // RENEWED} number {number // CLIENTS % TEXTS}"

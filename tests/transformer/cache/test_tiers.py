@@ -12,6 +12,7 @@ import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -43,10 +44,10 @@ Make = Callable[..., TieredCache]
 async def make_tiers(metrics: TransformerMetrics) -> AsyncIterator[Make]:
     made: list[TieredCache] = []
 
-    def _make(redis_url: str | None, cache_bytes: int = 1 << 20, **settings: object) -> TieredCache:
+    def _make(redis_url: str | None, cache_bytes: int = 1 << 20, **settings: Any) -> TieredCache:
         config = TransformerConfig(
             Path("/unused"), "localhost", cache_bytes=cache_bytes, redis_url=redis_url, **settings
-        )  # type: ignore[arg-type]
+        )
         made.append(create_tiers(config, RELEASE, metrics))
         return made[-1]
 
@@ -161,7 +162,7 @@ async def test_a_text_never_gets_the_translation_of_another(
         found = await look_up(
             replica, [(key, wish[3]) for key, wish in zip(keys, wishes, strict=True)], metrics
         )
-        missing = {}
+        missing: dict[bytes, CacheEntry] = {}
         for key, wish, entry in zip(keys, wishes, found, strict=True):
             assert entry is None or entry.text == truth(*wish)
             missing |= {} if entry else {key: CacheEntry(wish[3], truth(*wish), 0.5)}

@@ -145,7 +145,7 @@ def test_the_work_under_way_is_never_negative_nor_beyond_the_budget(
         else:
             _, stack = running.pop(0)
             error_of_work = asyncio.CancelledError() if fails else None
-            stack.__exit__(type(error_of_work) if fails else None, error_of_work, None)
+            stack.__exit__(None if error_of_work is None else type(error_of_work), error_of_work, None)
         assert admission.tokens == sum(each for each, _ in running) >= 0
         assert admission.tokens <= budget or len(running) == 1
     for _, stack in running:

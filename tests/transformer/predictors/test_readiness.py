@@ -61,7 +61,8 @@ async def test_nobody_is_held_until_the_predictor_was_seen_down_nor_after_it_cam
 ) -> None:
     assert not gate.is_blocking
     gate.mark_unavailable()
-    assert gate.is_blocking
+    blocked: bool = gate.is_blocking
+    assert blocked
     predictor.up = True
     await wait_until(lambda: not gate.is_blocking)
     assert predictor.polls == 1

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ async def model(
             yield made
 
 
-async def opened(directory: Path, url: str, **settings: object) -> AsyncIterator[TranslatorModel]:
-    config = TransformerConfig(release=directory, predictor_url=url, **settings)  # type: ignore[arg-type]
+async def opened(directory: Path, url: str, **settings: Any) -> AsyncGenerator[TranslatorModel, None]:
+    config = TransformerConfig(release=directory, predictor_url=url, **settings)
     metrics = TransformerMetrics(RELEASE, CollectorRegistry())
     made = create_model(config, name=None, max_deadline_ms=20_000, metrics=metrics)
     await made.open()
@@ -244,10 +244,10 @@ async def test_a_stream_says_that_it_waits_for_a_predictor_that_is_being_started
                 assert first.document["waited_s"] == pytest.approx(0, abs=0.5)
                 with serve(StreamingStandIn(), port):
                     texts = [event async for event in events if not isinstance(event, NamedEvent)]
-            assert joined(texts) == "red shoes"  # type: ignore[arg-type]
+            assert joined(texts) == "red shoes"
 
 
-def message(text: str, **fields: object) -> bytes:
+def message(text: str, **fields: Any) -> bytes:
     request = pb.TextStreamRequest(**{"model_name": "tiny", "text_input": text, "target": "zh", **fields})
     data: bytes = request.SerializeToString()
     return data

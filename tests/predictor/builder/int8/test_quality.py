@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_what_is_good_enough_passes() -> None:
         ({"logprob_error": Estimate(math.nan, math.nan, math.nan)}, "log-probability error| is nan"),
     ],
 )
-def test_what_is_not_is_refused_with_pair_and_figure(change: dict[str, Estimate], figure: str) -> None:
+def test_what_is_not_is_refused_with_pair_and_figure(change: dict[str, Any], figure: str) -> None:
     bad = replace(GOOD, source="zh", target="en", **change)
     report = replace(REPORT, pairs=(GOOD, bad))
     (line,) = report.failures

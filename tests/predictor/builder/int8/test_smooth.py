@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from predictor.builder.int8.smooth import (
@@ -30,8 +33,9 @@ def matrices(seed: int = 0, *, outliers: float = 1.0) -> tuple[np.ndarray, np.nd
     return values, rng.normal(scale=0.05, size=(N, K)).astype(np.float16)
 
 
-def largest(values: np.ndarray) -> np.ndarray:
-    return np.abs(values).max(axis=0)
+def largest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    maxima: npt.NDArray[Any] = np.abs(values).max(axis=0)
+    return maxima
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -58,7 +62,7 @@ def test_alpha_decides_who_keeps_the_outliers() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_column_maxima_are_those_of_the_magnitudes(dtype: type) -> None:
-    weights = matrices()[1].astype(dtype)
+    weights: npt.NDArray[Any] = matrices()[1].astype(dtype)
     weights[3, 5], weights[:, 6] = -9, 0
     found = column_maxima(weights)
     assert found.dtype == np.float32

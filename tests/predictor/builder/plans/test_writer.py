@@ -56,7 +56,7 @@ def test_too_little_room_is_found_before_engines_are_built(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(release)
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
     engines = GraphsAsEngines()
     with pytest.raises(
         DiskFull, match=r"has 5\.0 MB free, but the plan needs 26\d\.\d MB \(0\.\d MB of weights, 268\.4"

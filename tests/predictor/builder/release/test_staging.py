@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
-from predictor.builder.release import staging
 from predictor.builder.release.staging import staged
 
 
@@ -112,7 +111,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk_that_fills_up_is_told_with_its_sizes(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage
     lies = iter([real("/")])  # somebody else fills the disk after it was checked
-    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: next(lies, None) or real(path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: next(lies, None) or real(path))
     with pytest.raises(DiskFull, match=r"needs 1\.0 MB, and without it 0\.1 MB are free"):
         with staged(small_disk / "release", "a", needed=1_000_000, force=False) as directory:
             (directory / "weights.bin").write_bytes(os.urandom(1_000_000))

@@ -164,4 +164,5 @@ class HostContext:
 def _view(address: int, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = (ctypes.c_uint8 * nbytes).from_address(address)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    values: npt.NDArray[Any] = np.frombuffer(memoryview(memory), dtype).reshape(shape)
+    return values

@@ -62,7 +62,8 @@ class NumpyDevice:
         self._graphs: dict[int, list[Callable[[], None]]] = {}
         self._tiles = self._first_output = 0
         self._previous = self._ids
-        self._token_ids = self._act = self._y = self._residual = np.empty(0)
+        self._token_ids = self._act = self._y = np.empty(0)
+        self._residual: npt.NDArray[np.float32] = np.empty(0, np.float32)
         self.calls: list[tuple[Any, ...]] = []  # every operation, in order, as it was asked for
         self.fails = 0  # how many of the next waits fail
         self.dead = self.closed = False

@@ -10,7 +10,10 @@ import pytest
 from predictor.errors import StartupError
 from predictor.runners.tensorrt import cuda_api as cuda
 
-Status = IntEnum("cudaError_t", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2})
+
+class Status(IntEnum):
+    cudaSuccess = 0  # noqa: N815  CUDA's spelling
+    cudaErrorMemoryAllocation = 2  # noqa: N815
 
 
 class FakeRuntime(SimpleNamespace):

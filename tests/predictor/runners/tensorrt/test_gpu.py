@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def release_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return directory / "release"
 
 
-def config(directory: Path, **changes: object) -> PredictorConfig:
+def config(directory: Path, **changes: Any) -> PredictorConfig:
     base = PredictorConfig(directory, backend="tensorrt", slots=SLOTS, cache_dir=directory / "kernels")
     return dataclasses.replace(base, **changes)
 

@@ -162,7 +162,7 @@ def host(monkeypatch: pytest.MonkeyPatch, setting: Setting) -> HostCuda:
     return host
 
 
-def make_assembly(setting: Setting, host: HostCuda, **changes: object) -> BackendBuilder:
+def make_assembly(setting: Setting, host: HostCuda, **changes: Any) -> BackendBuilder:
     engines = {}
     for name in ENGINES:
         role, dtype = name.split(".")

@@ -57,7 +57,7 @@ def test_a_step_with_prompts_brings_tiles_and_the_rows_that_are_wanted() -> None
 @given(prompts=st.lists(st.integers(1, 40), min_size=1, max_size=8), rows=st.integers(1, 64))
 def test_tiles_cover_each_prompt_row_once(prompts: list[int], rows: int) -> None:
     one = step(prompts, 1)
-    covered = []
+    covered: list[int] = []
     for slot, position, first, count in tile_table(one, rows).tolist():
         assert 1 <= count <= rows
         assert (one.slots[first : first + count] == slot).all()
