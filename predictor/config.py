@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from protocol.integrity import STAMPS_DIR
 from serving.settings import SETTINGS, CommaSeparated
 
 PlanPrecision = Literal["", "float16", "fp8", "int8"]
@@ -63,7 +64,17 @@ class PredictorConfig:
     else what it has: a smaller precision is chosen by whoever builds its plan alone, or names it here."""
 
     cache_dir: Path = Path("~/.cache/yiwen")
-    """Where CUDA kernels compiled for this GPU are kept, a few megabytes; without them each start compiles anew."""
+    """Folder for CUDA kernels compiled for this GPU (a few megabytes; without them each start compiles anew) and for
+    the stamps of files that were found intact."""
+
+    verify_release: bool = True
+    """Whether the files that are loaded are compared with their digests at the start; one that differs ends it. They
+    are hashed while they are loaded, and again only if they changed since. Off: for tests of a broken release."""
+
+    @property
+    def stamps_dir(self) -> Path:
+        """Where the stamps of intact files are kept (:mod:`protocol.integrity`)."""
+        return self.cache_dir.expanduser() / STAMPS_DIR
 
     def cpu_threads(self) -> int:
         """``threads``, with 0 resolved to the cores this process may use."""

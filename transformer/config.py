@@ -29,6 +29,10 @@ class TransformerConfig:
     predictor_url: str
     """Where the predictor listens: ``http[s]://host[:port]``, or ``host[:port]`` as KServe passes it. No default."""
 
+    verify_release: bool = True
+    """Whether tokenizer, `translation.json` and `glossary.json` are compared with their digests at the start; one
+    that differs ends it. Takes milliseconds. Off: for trying out changes before the release is rebuilt."""
+
     predictor_model: str | None = None
     """Model name in the predictor's URL. None: the transformer's own, which is what KServe makes both of."""
 

@@ -23,9 +23,10 @@ from protocol.codec import (
     translate_request_from_infer,
 )
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
+from protocol.integrity import check_file, release_files
 from protocol.messages import TranslateRequest
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import Release, load_release
+from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, Release, load_release
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import NamedEvent, RequestInfo, ServedModel
@@ -159,6 +160,9 @@ def create_model(
         SettingsError: a file that the settings name cannot be read.
     """
     release = load_release(config.release)
+    if config.verify_release:
+        for file in release_files(config.release, release, TOKENIZER_DIR, TRANSLATION_FILE, GLOSSARY_FILE):
+            check_file(file)
     tokenizer = PromptEncoder.load(config.release)
     spec = tokenizer.spec
     name = name or release.name

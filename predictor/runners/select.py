@@ -10,7 +10,8 @@ from predictor.config import PredictorConfig
 from predictor.errors import StartupError
 from predictor.runners.base import Runner
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
-from protocol.release import PLANS_DIR, Release
+from protocol.integrity import checked_beside, release_files
+from protocol.release import DECODER_FILE, PLANS_DIR, WEIGHTS_FILE, Release
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def create_runner(config: PredictorConfig, directory: Path, release: Release) ->
 
     Raises:
         StartupError: the backend that was named cannot run this release here, or none can.
+        ReleaseError: a file that is loaded differs from its digest.
     """
     if config.backend == "tensorrt":
         return _tensorrt(config, directory, release, "named by YIWEN_BACKEND")
@@ -60,12 +62,14 @@ def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason
 
 
 def _onnxruntime(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
-    runner = OnnxRuntimeRunner(
-        directory,
-        release,
-        slots=config.slots,
-        threads=config.cpu_threads(),
-        spin=config.spin,
-        providers=config.ort_providers,
-    )
+    files = release_files(directory, release, DECODER_FILE, WEIGHTS_FILE) if config.verify_release else []
+    with checked_beside(files, config.stamps_dir):
+        runner = OnnxRuntimeRunner(
+            directory,
+            release,
+            slots=config.slots,
+            threads=config.cpu_threads(),
+            spin=config.spin,
+            providers=config.ort_providers,
+        )
     return ChosenRunner(runner, "onnxruntime", reason, release.precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -115,6 +116,38 @@ def test_a_wrong_start_is_one_line_and_exit_code_2(
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("predictor", "weights.bin"),
+        ("predictor", "decoder.onnx"),
+        ("transformer", "translation.json"),
+        ("transformer", "tokenizer/tokenizer.json"),
+    ],
+)
+def test_a_flipped_bit_ends_the_start(
+    random_release_dir: Path, tmp_path: Path, module: str, name: str
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(random_release_dir, release)
+    content = bytearray((release / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (release / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env={**os.environ, "YIWEN_RELEASE": str(release), "YIWEN_PREDICTOR_URL": "http://127.0.0.1:1"}
+        if module == "transformer"
+        else {**os.environ, "YIWEN_RELEASE": str(release)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert f"{release / name} has changed" in done.stderr
+    assert "copy it again" in done.stderr
 
 
 def test_a_taken_port_is_named(random_release_dir: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from predictor.builder.checkpoint.architecture import Architecture, read_architecture
-from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint, read_blocks
+from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import BrokenText, UnsupportedModel
 from predictor.builder.graph.decoder import StepOptions, emit_decoder
 from predictor.builder.graph.segments import segment_files
@@ -30,6 +30,7 @@ from predictor.builder.weights.decoder_matrices import PRECISIONS, DecoderMatric
 from predictor.builder.weights.file_layout import WeightFileLayout
 from predictor.builder.weights.writer import JOURNAL_FILE, write_weights
 from protocol.glossary import GLOSSARY_FILE
+from protocol.integrity import file_digest
 from protocol.release import (
     DECODER_FILE,
     RELEASE_FILE,
@@ -194,14 +195,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"  # yiwen, run from its source tree
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    for block in read_blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _bytes(paths: tuple[Path, ...]) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from predictor.builder.progress import Reporter
-from predictor.builder.release.build import file_digest
 from predictor.plan import find_plans, plan_path
+from protocol.integrity import file_digest
 from protocol.release import PLANS_DIR, RELEASE_FILE, REPORTS_DIR, load_release, release_id
 
 _ADDED_LATER = (PLANS_DIR, REPORTS_DIR)

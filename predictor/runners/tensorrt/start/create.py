@@ -25,7 +25,10 @@ from predictor.runners.tensorrt.start.choose_plan import (
     explain_engine,
     read_named_plans,
 )
+from predictor.runners.tensorrt.start.memory import MemoryPlan
+from predictor.runners.tensorrt.step.backend import TensorRtBackend
 from predictor.tensorrt_api import Api, TensorRTEngine, TensorRTError, load_api
+from protocol.integrity import CheckedFile, checked_beside
 from protocol.release import Release
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ def create_tensorrt_runner(
 
     Raises:
         StartupError: see the module.
+        ReleaseError: the plan file differs from its digest.
     """
     try:
         return _create(config, directory, release, overlaps)
@@ -61,10 +65,24 @@ def _create(
         api = load_api()
         device = cuda.device_properties()
     plan = _find_plan(config, directory, release, api, device)
-    with _timed(seconds, "engines"):
-        engines = _load_engines(api, plan, directory)
     path = plan_path(directory, plan.key)
-    builder = BackendBuilder(config, release, plan, path, engines, device, overlaps=overlaps)
+    fix = f"copy the plan again, or build it again: yiwen release plan {directory} --force"
+    files = [CheckedFile(path, plan.sha256, fix)] if config.verify_release else []
+    with checked_beside(files, config.stamps_dir):
+        with _timed(seconds, "engines"):
+            engines = _load_engines(api, plan, directory)
+        builder = BackendBuilder(config, release, plan, path, engines, device, overlaps=overlaps)
+        memory, backend = _build(builder, plan, seconds)
+    facts = {"plan": plan.key.name, "gpu": device.name, "uuid": device.uuid, "slots": memory.slots}
+    phases = {f"{phase}_seconds": round(took, 2) for phase, took in seconds.items()}
+    logger.info("TensorRT started", extra={"fields": {**facts, **phases}})
+    return SegmentedRunner(backend), plan
+
+
+def _build(
+    builder: BackendBuilder, plan: TensorRTPlan, seconds: dict[str, float]
+) -> tuple[MemoryPlan, TensorRtBackend]:
+    """Run the phases of a start, and record the seconds of each."""
     try:
         with _timed(seconds, "kernels"):
             builder.load_kernels()
@@ -78,10 +96,7 @@ def _create(
     except BaseException:
         builder.free_all()
         raise
-    facts = {"plan": plan.key.name, "gpu": device.name, "uuid": device.uuid, "slots": memory.slots}
-    phases = {f"{phase}_seconds": round(took, 2) for phase, took in seconds.items()}
-    logger.info("TensorRT started", extra={"fields": {**facts, **phases}})
-    return SegmentedRunner(backend), plan
+    return memory, backend
 
 
 def _find_plan(

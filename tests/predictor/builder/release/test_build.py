@@ -18,7 +18,7 @@ from predictor.builder.errors import (
     TargetUnusable,
     UnsupportedModel,
 )
-from predictor.builder.release.build import file_digest
+from protocol.integrity import file_digest
 from protocol.release import load_release
 from tests.predictor.builder.checkpoints import (
     WEIGHTS,
