@@ -21,7 +21,7 @@ class ModelDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
         self._serving = serving
 
     async def ready(self) -> bool:
-        """Whether requests are admitted."""
+        """Whether traffic may come."""
         return self._serving.is_ready
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:

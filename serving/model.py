@@ -131,6 +131,13 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
     def is_healthy(self) -> bool:
         """Whether requests can be answered now. Every readiness probe asks, so it must be cheap."""
 
+    def is_ready(self) -> bool:
+        """Whether readiness probes succeed, so that traffic comes; as :meth:`is_healthy` unless a service says more.
+
+        A request that comes before is handled all the same.
+        """
+        return self.is_healthy()
+
     async def open(self) -> None:
         """Start what needs the event loop; called before the first request."""
         return

@@ -57,8 +57,8 @@ class ServingContext:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are admitted; what every readiness probe reports."""
-        return not self.gate.draining and self.model.is_healthy()
+        """Whether traffic may come; what every readiness probe reports."""
+        return not self.gate.draining and self.model.is_ready()
 
     def admit(self) -> None:
         """Raise NotReady unless requests are admitted."""

@@ -17,6 +17,8 @@ from transformer.redis_url import parse_redis_url
 
 MIB = 1024 * 1024
 DAY_S = 86_400.0
+DISCOVERY_WAYS = ("address", "tags", "services")
+"""See :mod:`transformer.predictors.discovery`."""
 
 
 @dataclass(frozen=True, slots=True, config=SETTINGS)
@@ -38,9 +40,19 @@ class TransformerConfig:
 
     predictor_tagged_urls: CommaSeparated = ()
     """Addresses to ask, separated by commas, when the predictor at `YIWEN_PREDICTOR_URL` is of another release than
-    this transformer, as in a canary. Empty: `latest-` and `prev-` before that URL's host, which is how Knative
-    names tagged revisions (`latest-` only with the annotation `serving.kserve.io/enable-tag-routing: "true"`);
-    nothing if it is an IP address."""
+    this transformer, as in a canary. Empty: what `YIWEN_PREDICTOR_DISCOVERY` makes of that URL's host."""
+
+    predictor_discovery: CommaSeparated = ("tags",)
+    """How predictors of this transformer's release are found, besides `YIWEN_PREDICTOR_URL`; several are separated by
+    commas. `tags`: `latest-` and `prev-` before the URL's host, which is how Knative names tagged revisions
+    (`latest-` only with the annotation `serving.kserve.io/enable-tag-routing: "true"`). `services`: a Service for
+    each release, `HOST-release-DIRECTORY` (docs/guides/manifests.md). `address`: nothing else, as with an IP address
+    in the URL."""
+
+    ready_without_predictor: bool = False
+    """Whether this transformer is ready before it has once found a predictor of its release. Off: a new release gets
+    no traffic until both of its services are up. On where there is no earlier release to keep the traffic, and
+    cached texts are to be answered at once (the component `edge`)."""
 
     release_check_s: float = Field(default=60.0, ge=0.0)
     """Seconds that a tagged address, once found, is used before `YIWEN_PREDICTOR_URL` is tried again. That leads to
@@ -146,6 +158,10 @@ class TransformerConfig:
             base_url(self.predictor_url)
         except ValueError as error:
             raise SettingsError(f"YIWEN_PREDICTOR_URL {error}") from error
+        if unknown := [way for way in self.predictor_discovery if way not in DISCOVERY_WAYS]:
+            raise SettingsError(
+                f"YIWEN_PREDICTOR_DISCOVERY must be of {', '.join(DISCOVERY_WAYS)}, not {unknown[0]!r}"
+            )
         for url in self.predictor_tagged_urls:
             try:
                 base_url(url)

@@ -129,6 +129,11 @@ class RoutingMetrics:
             ("result",),
             registry=registry,
         )
+        self.found = Gauge(
+            "yiwen_transformer_predictor_found",
+            "1 once a predictor of this transformer's release was ready; until then the readiness probe fails.",
+            registry=registry,
+        )
         self.retries = Counter(
             "yiwen_transformer_predictor_retries",
             "Requests that could be sent again by kind (reconnect, reroute, cold_start) and result: made, or refused "

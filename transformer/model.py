@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -60,6 +61,8 @@ class TranslatorModel(ServedModel):
         texts: TextGeneration,
         predictor: PredictorRouter,
         cache: TieredCache,
+        *,
+        ready_without_predictor: bool = False,
     ) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
         self._pipeline = pipeline
@@ -67,6 +70,8 @@ class TranslatorModel(ServedModel):
         self._predictor = predictor
         self._cache = cache
         self._open = False
+        self._ready_without_predictor = ready_without_predictor
+        self._first_predictor: asyncio.Task[None] | None = None
 
     async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         """Translate the request's texts.
@@ -127,14 +132,25 @@ class TranslatorModel(ServedModel):
         """True between :meth:`open` and :meth:`close`, whatever the predictor does: a cache hit does not need it."""
         return self._open
 
+    def is_ready(self) -> bool:
+        """Whether a predictor of this release was ever ready: until then an older release keeps the traffic.
+
+        What predictors do afterwards does not matter: cache hits are answered without them.
+        """
+        found = self._first_predictor is not None and self._first_predictor.done()
+        return self._open and (found or self._ready_without_predictor)
+
     async def open(self) -> None:
-        """Create the connection pools."""
+        """Create the connection pools, and begin to look for a predictor of this release."""
         await self._predictor.open()
+        self._first_predictor = asyncio.create_task(self._predictor.wait_for_predictor())
         self._open = True
 
     async def close(self) -> None:
         """Close the connection pools, after pending writes to the shared cache."""
         self._open = False
+        if self._first_predictor is not None:
+            self._first_predictor.cancel()
         await self._pipeline.close()
         await self._predictor.close()
         await self._cache.close()
@@ -190,7 +206,15 @@ def create_model(
         release=release.id, tokenizer=tokenizer, generator=generator, predictor=router
     )
     texts = TextGeneration(release=release.id, pipeline=pipeline, generator=streamed)
-    return TranslatorModel(name, release, pipeline, texts, router, cache)
+    return TranslatorModel(
+        name,
+        release,
+        pipeline,
+        texts,
+        router,
+        cache,
+        ready_without_predictor=config.ready_without_predictor,
+    )
 
 
 def _log_end(end: TextEnd, info: RequestInfo) -> None:

@@ -145,6 +145,7 @@ def test_a_release_with_a_glossary_is_warmed_under_its_keys(
     assert warm("memory.tsv", "red shoes\t红跑鞋\n", "--release", str(own)) == 0
     capsys.readouterr()
     with serve(StandIn()) as predictor:
+        predictor.release = OTHER
         settings = {"YIWEN_REDIS_URL": redis.url}
         with running_transformer(own, predictor.url, settings=settings) as served:
             assert main(["translate", "--to", "zh", "--url", served.url, "--json", "red shoes"]) == 0

@@ -32,9 +32,13 @@ def environment(**settings: str) -> dict[str, str]:
 
 @contextmanager
 def running_transformer(
-    release: Path, predictor_url: str, *arguments: str, settings: Mapping[str, str] | None = None
+    release: Path,
+    predictor_url: str,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    until: str = "ready",
 ) -> Iterator[Transformer]:
-    """``python -m transformer`` on a free port, ready."""
+    """``python -m transformer`` on a free port, ``live`` or ``ready``."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "transformer", "--release", str(release)]
@@ -49,22 +53,22 @@ def running_transformer(
     )
     served = Transformer(f"http://127.0.0.1:{port}", process)
     try:
-        _wait_until_ready(served)
+        _wait_until(until, served)
         yield served
     finally:
         process.terminate()
         process.communicate(timeout=START_S)
 
 
-def _wait_until_ready(served: Transformer) -> None:
+def _wait_until(state: str, served: Transformer) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if served.process.poll() is not None:
             raise AssertionError(served.process.communicate()[1])
         try:
-            if httpx.get(f"{served.url}/v2/health/ready").status_code == 200:
+            if httpx.get(f"{served.url}/v2/health/{state}").status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise AssertionError("the transformer did not become ready")
+    raise AssertionError(f"the transformer did not become {state}")

@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from protocol.codec.sdk import pb
 from protocol.errors import Overloaded
 from protocol.messages import GenerateRequest, GenerateResponse
-from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve
+from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve, serving_only
 from tests.transformer.process import Transformer, running_transformer
+from tests.transformer.routing import OTHER, free_port
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +153,68 @@ def test_metadata_and_metrics_name_the_release(transformer: Transformer) -> None
 
 
 def test_a_predictor_that_is_gone_is_503_and_the_transformer_stays_ready(release_directory: Path) -> None:
-    settings = {"YIWEN_COLD_START_TIMEOUT_S": "0"}
-    with running_transformer(
-        release_directory, "127.0.0.1:9", "--model_name", "other", settings=settings
-    ) as transformer:
+    settings = {"YIWEN_COLD_START_TIMEOUT_S": "0", "YIWEN_PREDICTOR_MODEL": "tiny"}
+    with ExitStack() as stack:
+        with serve(StandIn()) as predictor:
+            transformer = stack.enter_context(
+                running_transformer(
+                    release_directory, predictor.url, "--model_name", "other", settings=settings
+                )
+            )
         response = httpx.post(f"{transformer.url}/v2/models/other/infer", json=body("red shoes"))
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert "no connection to the predictor" in response.json()["error"]
+        assert httpx.get(f"{transformer.url}/v2/health/ready").status_code == 200
+
+
+def readiness(transformer: Transformer, grpc_port: int) -> set[bool]:
+    """What each of the ways to ask whether it is ready says."""
+    paths = ("/v2/health/ready", "/v2/models/tiny/ready")
+    over_http = {httpx.get(transformer.url + path).status_code == 200 for path in paths}
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        asked = {
+            "ServerReady": (pb.ServerReadyRequest(), pb.ServerReadyResponse),
+            "ModelReady": (pb.ModelReadyRequest(name="tiny"), pb.ModelReadyResponse),
+        }
+        over_grpc = {
+            channel.unary_unary(
+                f"/inference.GRPCInferenceService/{method}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=answer.FromString,
+            )(request).ready
+            for method, (request, answer) in asked.items()
+        }
+    return over_http | over_grpc
+
+
+def test_it_is_not_ready_until_it_once_found_a_predictor_of_its_release(release_directory: Path) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        predictor = stack.enter_context(serve(StandIn()))
+        predictor.release, predictor.answer = OTHER, serving_only(OTHER)
+        transformer = stack.enter_context(
+            running_transformer(release_directory, predictor.url, "--grpc_port", str(port), until="live")
+        )
+        with ThreadPoolExecutor() as threads:
+            early = threads.submit(
+                httpx.post, f"{transformer.url}/v2/models/tiny/infer", json=body("early"), timeout=20
+            )
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                assert readiness(transformer, port) == {False}
+            assert httpx.get(f"{transformer.url}/v2/health/live").status_code == 200
+            assert not early.done()
+            predictor.release, predictor.answer = RELEASE, serving_only(RELEASE)
+            assert early.result().status_code == 200
+        end = time.monotonic() + 2.0
+        while readiness(transformer, port) != {True}:
+            assert time.monotonic() < end
+        predictor.release, predictor.answer, predictor.ready = OTHER, serving_only(OTHER), False
+        time.sleep(0.7)
+        assert readiness(transformer, port) == {True}
+
+
+def test_it_can_be_told_to_be_ready_without_a_predictor(release_directory: Path) -> None:
+    settings = {"YIWEN_READY_WITHOUT_PREDICTOR": "true"}
+    with running_transformer(release_directory, "127.0.0.1:9", settings=settings) as transformer:
         assert httpx.get(f"{transformer.url}/v2/health/ready").status_code == 200

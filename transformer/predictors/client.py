@@ -163,6 +163,11 @@ class PredictorClient:
         answer = await self._ask(self._model_url)
         return None if answer is None else release_of(answer)
 
+    async def ready_release(self) -> str | None:
+        """Id of the served release; None unless the readiness probe succeeds, too."""
+        release = await self.serving()
+        return release if release is not None and await self.is_ready() else None
+
     async def _ask(self, url: str) -> HttpResponse | None:
         if self._unpooled is None:
             return None

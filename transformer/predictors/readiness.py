@@ -1,7 +1,8 @@
 """The readiness gate: requests wait while the predictor is not ready; one probe; released at a growing rate.
 
-A predictor that takes no connection or answers 503 is starting, restarting, or scaled to zero. Requests that need it
-wait here, up to a maximum number and time, and :mod:`transformer.predictors.router` sends them once it is ready.
+A predictor that takes no connection or answers 503 is starting, restarting, or scaled to zero; where all predictors
+are of another release, one of this release may be starting. Requests that need it wait here, up to a maximum number
+and time, and :mod:`transformer.predictors.router` sends them once it is ready.
 Knative's activator buffers requests itself: behind it the gate stays open, and only the first answer is slow.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
@@ -71,6 +72,14 @@ def estimated_start_s(past_s: Sequence[float], passed_s: float) -> float:
     """
     longer = [took for took in past_s if took > passed_s]
     return max(1.0, median(longer) - passed_s) if longer else DEFAULT_START_S
+
+
+def poll_intervals_s() -> Iterator[float]:
+    """Seconds between readiness probes, without end."""
+    pause_s = INITIAL_POLL_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, MAX_POLL_S)
 
 
 class ReadinessGate:
@@ -182,8 +191,8 @@ class ReadinessGate:
 
     async def _comes_up(self) -> bool:
         """Probe until ready; False if there was no waiter for ``IDLE_POLL_S`` seconds."""
-        pause_s, wanted_at = INITIAL_POLL_S, self._clock()
-        while True:
+        wanted_at = self._clock()
+        for pause_s in poll_intervals_s():
             await asyncio.sleep(pause_s)
             if await self._is_up():
                 return True
@@ -191,8 +200,8 @@ class ReadinessGate:
             if self._waiters:
                 wanted_at = self._clock()
             elif self._clock() - wanted_at > IDLE_POLL_S:
-                return False
-            pause_s = min(2 * pause_s, MAX_POLL_S)
+                break
+        return False
 
     async def _release(self) -> None:
         """Release waiters, oldest first, until none is left or the predictor is unavailable again."""

@@ -1,57 +1,26 @@
 """Finds the address of a predictor of this transformer's release when the main address serves another one.
 
 KServe splits a canary's traffic for each component and each request, so a transformer of one release reaches
-predictors of both. A predictor of another release refuses with 409. Knative gives each revision that a rollout
-names an address of its own, by a tag before the host: ``prev-`` for the one before, and ``latest-`` where the
-InferenceService has the annotation ``serving.kserve.io/enable-tag-routing: "true"``. Those are asked, one search at
-a time for all who need one, and the answer is remembered for a while: promotions move tags.
+predictors of both. A predictor of another release refuses with 409. Then the other addresses of
+:mod:`transformer.predictors.discovery` are asked, one search at a time for all who need one, and the answer is
+remembered for a while: promotions move tags.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
-from transformer.config import TransformerConfig, base_url
 from transformer.metrics import TransformerMetrics
+from transformer.predictors.discovery import Address
 
-TAGS = ("latest", "prev")
-"""As KServe names them; its own choice, not configurable there."""
+ReleaseProbe = Callable[[], Awaitable[str | None]]
+"""Returns the id of the release that is served at an address, None for no answer; never raises."""
 
 NEGATIVE_TTL_S = 1.0
 """Seconds for which a failed search is cached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a predictor listens."""
-
-    name: str
-    """For metrics: ``main``, ``latest``, ``prev``, or ``tagged1`` and so on."""
-    url: str
-
-
-def main_address(config: TransformerConfig) -> Address:
-    """The default address of requests."""
-    return Address("main", config.predictor_base_url)
-
-
-def tagged_addresses(config: TransformerConfig) -> tuple[Address, ...]:
-    """Other candidate addresses: ``YIWEN_PREDICTOR_TAGGED_URLS``, or else the predictor's host with tag prefixes."""
-    if config.predictor_tagged_urls:
-        urls = enumerate(config.predictor_tagged_urls, start=1)
-        return tuple(Address(f"tagged{number}", base_url(url)) for number, url in urls)
-    parts = urlsplit(config.predictor_base_url)
-    if _is_ip_address(parts.hostname or ""):
-        return ()
-    return tuple(
-        Address(tag, urlunsplit(parts._replace(netloc=f"{tag}-{parts.netloc.rpartition('@')[2]}")))
-        for tag in TAGS
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +55,7 @@ class ReleaseSearch:
     def __init__(
         self,
         release: str,
-        probes: Mapping[Address, Callable[[], Awaitable[str | None]]],
+        probes: Mapping[Address, ReleaseProbe],
         metrics: TransformerMetrics,
         *,
         ttl_s: float,
@@ -96,7 +65,7 @@ class ReleaseSearch:
 
         Args:
             release: id of the wanted release.
-            probes: for each tagged address, returns the release served there; never raises.
+            probes: of each address but the main one.
             metrics: of this process.
             ttl_s: seconds for which a found address is used before the main one is tried again.
             clock: monotonic, seconds.
@@ -104,7 +73,7 @@ class ReleaseSearch:
         self._release = release
         self._probes = probes
         self._searches = metrics.predictor.searches
-        self._remembered_s = ttl_s
+        self._ttl_s = ttl_s
         self._clock = clock
         self._cache = RouteCache()
         self._search: asyncio.Task[Address | None] | None = None
@@ -132,36 +101,49 @@ class ReleaseSearch:
             self._search = asyncio.create_task(self._search_all())
         return await asyncio.shield(self._search)
 
+    async def find_ready(self, main: Address, probes: Mapping[Address, ReleaseProbe]) -> bool:
+        """Whether a predictor of the release is ready at any address now; requests then go there.
+
+        Args:
+            main: the address of requests while no other one is cached.
+            probes: of all addresses; they return the release of a *ready* predictor only.
+        """
+        found = await self._first_match(probes)
+        if found is not None and found != main:
+            self._cache = self._cache.found(found, self._clock(), self._ttl_s)
+        return found is not None
+
     async def close(self) -> None:
         """Wait for a running search, which ends at once when the clients are closed."""
         if self._search is not None:
             await self._search
 
     async def _search_all(self) -> Address | None:
-        """Probe all addresses in parallel; the first match wins."""
-        asking = [asyncio.create_task(self._probe(address)) for address in self._probes]
+        try:
+            found = await self._first_match(self._probes)
+            if found is None:
+                self._searches.labels("not_found").inc()
+                self._cache = self._cache.not_found(self._clock())
+            else:
+                self._searches.labels("found").inc()
+                self._cache = self._cache.found(found, self._clock(), self._ttl_s)
+            return found
+        finally:
+            self._search = None
+
+    async def _first_match(self, probes: Mapping[Address, ReleaseProbe]) -> Address | None:
+        """Probe all addresses in parallel; the first that serves the release wins."""
+        asking = [asyncio.create_task(_probe(address, probe)) for address, probe in probes.items()]
         try:
             for answer in asyncio.as_completed(asking):
                 address, release = await answer
                 if release == self._release:
-                    self._searches.labels("found").inc()
-                    self._cache = self._cache.found(address, self._clock(), self._remembered_s)
                     return address
-            self._searches.labels("not_found").inc()
-            self._cache = self._cache.not_found(self._clock())
             return None
         finally:
-            self._search = None
             for task in asking:
                 task.cancel()
 
-    async def _probe(self, address: Address) -> tuple[Address, str | None]:
-        return address, await self._probes[address]()
 
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+async def _probe(address: Address, probe: ReleaseProbe) -> tuple[Address, str | None]:
+    return address, await probe()

@@ -1,7 +1,7 @@
 """The router: sends each request to a predictor of the right release, after admission and once it is ready.
 
 :mod:`transformer.predictors.client` speaks to one address. What lies around it is decided here, in this order:
-whether there is gate (:mod:`transformer.predictors.admission`), whether the predictor is ready
+whether there is room (:mod:`transformer.predictors.admission`), whether the predictor is ready
 (:mod:`transformer.predictors.readiness`), and which address serves this transformer's release
 (:mod:`transformer.predictors.release_search`). Only cache misses reach the router.
 """
@@ -9,6 +9,7 @@ whether there is gate (:mod:`transformer.predictors.admission`), whether the pre
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from protocol.errors import NotFound, NotReady, ReleaseMismatch, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
 from transformer.errors import (
+    ColdStartTimeout,
     ConnectionsBusy,
     NoConnection,
     PredictorTooLate,
@@ -27,10 +29,13 @@ from transformer.errors import (
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController, request_tokens
 from transformer.predictors.client import PredictorClient, deadline_of
+from transformer.predictors.discovery import Address, main_address, other_addresses
 from transformer.predictors.http_responses import RETRY_AFTER_S
-from transformer.predictors.readiness import ColdStartStatus, ReadinessGate
-from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
+from transformer.predictors.readiness import ColdStartStatus, ReadinessGate, poll_intervals_s
+from transformer.predictors.release_search import ReleaseSearch
 from transformer.predictors.retry_budget import RetryKind, SharedRetryBudget
+
+_log = logging.getLogger("yiwen.predictors")
 
 MAX_REROUTES = 4
 """Most changes of address per request: to its release, back to the main address when a tag moved, and once more."""
@@ -62,12 +67,13 @@ class PredictorRouter:
         self._cold_start_timeout_s = config.cold_start_timeout_s
         self.clock = clock
         self._sends = metrics.predictor.sends
+        self._found = metrics.predictor.found
         self._admission = AdmissionController(config.admission_tokens, metrics, clock)
         self._clients = {
             address: PredictorClient(
                 config, model_name, metrics, clock, url=address.url, retries=self.retries
             )
-            for address in (self.main, *tagged_addresses(config))
+            for address in (self.main, *other_addresses(config))
         }
         self.search = ReleaseSearch(
             release,
@@ -77,7 +83,7 @@ class PredictorRouter:
             clock=clock,
         )
         self.readiness_gate = ReadinessGate(
-            config.cold_start_waiters, self._clients[self.main].is_ready, metrics, clock
+            config.cold_start_waiters, self._find_ready_predictor, metrics, clock
         )
 
     async def open(self) -> None:
@@ -91,6 +97,15 @@ class PredictorRouter:
         for client in self._clients.values():
             await client.close()
         await self.search.close()
+
+    async def wait_for_predictor(self) -> None:
+        """Wait until a predictor of this transformer's release is ready at any address; polls without end."""
+        for pause_s in poll_intervals_s():
+            if await self._find_ready_predictor():
+                break
+            await asyncio.sleep(pause_s)
+        self._found.set(1)
+        _log.info("a predictor of this release is ready", extra={"fields": {"release": self.release}})
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
         """Generate a completion of each prompt.
@@ -145,12 +160,16 @@ class PredictorRouter:
                         raise
                     await routed.recover(self._timed(error))
 
+    async def _find_ready_predictor(self) -> bool:
+        probes = {address: client.ready_release for address, client in self._clients.items()}
+        return await self.search.find_ready(self.main, probes)
+
     def _client(self, address: Address) -> PredictorClient:
         self._sends.labels(address.name).inc()
         return self._clients[address]
 
     def _timed(self, error: YiwenError) -> YiwenError:
-        """``error``, with the time until there is gate where it is for lack of gate here."""
+        """``error``, with the time until there is room where it is for lack of connections here."""
         if isinstance(error, ConnectionsBusy):
             error.retry_after_s = self._admission.retry_after_s()
         return error
@@ -171,6 +190,8 @@ class _RoutedRequest:
         self._sent = False
         self._answered_503: tuple[YiwenError, int] | None = None
         """The last answer if it was a 503, and the number of failed readiness polls at that time."""
+        self._mismatch: ReleaseMismatch | None = None
+        """The last answer, if it was a 409 and no predictor of the release was found."""
 
     async def wait(self) -> AsyncGenerator[ColdStartStatus, None]:
         """Wait until the request may be sent; yields a status about once a second.
@@ -185,9 +206,16 @@ class _RoutedRequest:
             until = self._waiting_since + self._cold_start_timeout_s
             if self._deadline is not None:
                 until = min(until, self._deadline.at)
-            async with aclosing(gate.wait(self._waiting_since, until)) as items:
-                async for status in items:
-                    yield status
+            try:
+                async with aclosing(gate.wait(self._waiting_since, until)) as items:
+                    async for status in items:
+                        yield status
+            except ColdStartTimeout as timeout:
+                if self._mismatch is None:
+                    raise
+                raise self._not_served(self._mismatch, timeout.retry_after_s) from timeout
+            self.address = self._router.search.current() or self._router.main
+            self._mismatch = None
         if self._answered_503 is not None:
             error, failed_polls = self._answered_503
             # A predictor that was not ready did no work; one that reports ready may be overloaded.
@@ -235,10 +263,21 @@ class _RoutedRequest:
         if found is None and self.address != self._router.main:
             found = self._router.main  # the tag has moved: the rollout may be over
         if found is None or self._reroutes > MAX_REROUTES:
-            raise ReleaseNotServed(
-                self._router.release, error.serving, retry_after_s=RETRY_AFTER_S
-            ) from error
-        self.address = found
+            self._wait_for_release(error)
+        else:
+            self.address = found
+
+    def _wait_for_release(self, error: ReleaseMismatch) -> None:
+        """Let the request wait, as for a predictor that starts: one of the release may be starting."""
+        if not self._cold_start_timeout_s:
+            raise self._not_served(error, RETRY_AFTER_S) from error
+        self._router.readiness_gate.mark_unavailable()
+        self._mismatch, self._reroutes, self.address = error, 0, self._router.main
+
+    def _not_served(self, error: ReleaseMismatch, retry_after_s: float | None) -> ReleaseNotServed:
+        return ReleaseNotServed(
+            self._router.release, error.serving, retry_after_s=retry_after_s or RETRY_AFTER_S
+        )
 
     def _reroute_to_main(self, error: YiwenError) -> None:
         """Switch to the main address, since the cached one is gone."""

@@ -1,48 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.settings import SettingsError
-from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.release_search import Address, ReleaseSearch, main_address, tagged_addresses
+from transformer.predictors.discovery import Address
+from transformer.predictors.release_search import ReleaseSearch
 
 MAIN, LATEST, PREV = Address("main", "http://p"), Address("latest", "http://l"), Address("prev", "http://v")
-
-
-def config(url: str, *tagged: str) -> TransformerConfig:
-    return TransformerConfig(release=Path("r"), predictor_url=url, predictor_tagged_urls=tagged)
-
-
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        (
-            "shop-predictor.shop",
-            ["http://latest-shop-predictor.shop", "http://prev-shop-predictor.shop"],
-        ),
-        ("https://p.ns.svc:8443/x/", ["https://latest-p.ns.svc:8443/x", "https://prev-p.ns.svc:8443/x"]),
-        ("127.0.0.1:8082", []),
-        ("http://[::1]:8082", []),
-    ],
-)
-def test_tags_are_looked_for_where_knative_puts_them(url: str, found: list[str]) -> None:
-    assert [address.url for address in tagged_addresses(config(url))] == found
-    assert main_address(config(url)).name == "main"
-
-
-def test_addresses_that_are_listed_are_taken_as_they_are() -> None:
-    listed = tagged_addresses(config("p.ns", "10.0.0.7:8080", "https://other/"))
-    assert listed == (Address("tagged1", "http://10.0.0.7:8080"), Address("tagged2", "https://other"))
-
-
-def test_a_listed_address_that_is_none_ends_the_start() -> None:
-    with pytest.raises(SettingsError, match="YIWEN_PREDICTOR_TAGGED_URLS must"):
-        config("p.ns", "ftp://other")
 
 
 class Cluster:

@@ -19,6 +19,7 @@ from transformer.errors import (
     PredictorTooLate,
     ReleaseNotServed,
 )
+from transformer.predictors.readiness import DEFAULT_START_S, ColdStartStatus
 
 
 async def test_a_refusal_for_the_release_leads_to_the_tagged_predictor_from_then_on(
@@ -55,19 +56,82 @@ async def test_a_stream_finds_its_release_too(route: Route, predictors: Predicto
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-async def test_a_release_that_nobody_serves_is_503_that_names_both(
-    route: Route, predictors: Predictors, registry: CollectorRegistry, tagged: bool
+@pytest.mark.parametrize(
+    ("timeout_s", "retry_after_s", "result"), [(0.0, 1.0, "released"), (0.3, DEFAULT_START_S, "given_up")]
+)
+async def test_a_release_that_nobody_serves_in_time_is_503_that_names_both(
+    route: Route,
+    predictors: Predictors,
+    registry: CollectorRegistry,
+    tagged: bool,
+    timeout_s: float,
+    retry_after_s: float,
+    result: str,
 ) -> None:
     main, other = predictors(OTHER), predictors(OTHER)
-    router = await route(main.url, *([other.url] if tagged else []))
+    router = await route(main.url, *([other.url] if tagged else []), cold_start_timeout_s=timeout_s)
+    started = time.monotonic()
     with pytest.raises(
         ReleaseNotServed, match=f"release {RELEASE} and found only a predictor of {OTHER}"
     ) as caught:
         await router.generate(request(), HEADERS)
-    assert (caught.value.status, caught.value.retry_after_s) == (503, 1.0)
+    assert timeout_s <= time.monotonic() - started < 2.0
+    assert (caught.value.status, caught.value.retry_after_s) == (503, retry_after_s)
     assert "YIWEN_PREDICTOR_TAGGED_URLS" in caught.value.message
     assert count(registry, "release_searches", result="not_found") == 1
+    assert count(registry, "cold_start_waits", result=result) == (1 if timeout_s else 0)
     assert len(main.requests) == 1
+
+
+async def test_a_request_waits_for_a_predictor_of_its_release_that_is_not_routed_yet(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    main, latest = predictors(OTHER), predictors(OTHER)
+    router = await route(main.url, latest.url)
+    early = [asyncio.create_task(router.generate(request((0, n, 1)), HEADERS)) for n in range(5, 55)]
+    await asyncio.sleep(0.4)
+    assert not any(task.done() for task in early)
+    latest.release, latest.answer = RELEASE, serving_only(RELEASE)
+    assert await asyncio.gather(*early) == [echo(request((0, n, 1))) for n in range(5, 55)]
+    assert len(latest.requests) == 50
+    assert sum(retried(registry, kind) for kind in ("reconnect", "reroute", "cold_start")) == 0
+
+
+async def test_the_deadline_ends_the_wait_for_a_release(route: Route, predictors: Predictors) -> None:
+    router = await route(predictors(OTHER).url)
+    started = time.monotonic()
+    with pytest.raises(ReleaseNotServed):
+        await router.generate(request(deadline_ms=300), HEADERS)
+    assert 0.3 <= time.monotonic() - started < 2.0
+
+
+async def test_a_stream_reports_that_it_waits_for_its_release(route: Route, predictors: Predictors) -> None:
+    main = predictors(OTHER)
+    router = await route(main.url, cold_start_timeout_s=0.1)
+    stream = router.stream(request(), HEADERS)
+    waits = [await anext(stream), await anext(stream)]
+    assert all(isinstance(item, ColdStartStatus) for item in waits)
+    sent = TokenDelta(0, (4,), (-0.1,), GenerationEnd(-0.1, FinishReason.STOP, RELEASE))
+    main.raw = (200, encode_event(document_from_delta(sent)), {"content-type": "text/event-stream"})
+    main.release = RELEASE
+    assert [item async for item in stream][-1] == sent
+
+
+async def test_only_a_ready_predictor_of_the_release_ends_the_wait_at_the_start(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    main, latest = predictors(OTHER), predictors(RELEASE)
+    latest.ready = False
+    router = await route(main.url, latest.url)
+    found = asyncio.create_task(router.wait_for_predictor())
+    await asyncio.sleep(0.5)
+    assert not found.done()
+    assert registry.get_sample_value("yiwen_transformer_predictor_found") == 0
+    latest.ready = True
+    await asyncio.wait_for(found, 2.0)
+    assert registry.get_sample_value("yiwen_transformer_predictor_found") == 1
+    assert await router.generate(request(), HEADERS) == echo(request())
+    assert main.requests == []  # the address is known
 
 
 async def test_when_tags_move_the_release_is_found_anew(route: Route, predictors: Predictors) -> None:
