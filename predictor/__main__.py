@@ -17,9 +17,9 @@ from predictor.metrics import EngineMetrics
 from predictor.model import PredictorModel
 from predictor.runners.select import create_runner
 from protocol.release import ReleaseError, load_release
-from serving.logs import configure_logging
+from serving.arguments import read_settings
 from serving.server import run_server
-from serving.settings import SettingsError, read_settings
+from serving.settings import SettingsError
 
 CANNOT_START = 2
 """Exit code of a process whose settings, release or machine do not fit; a restart does not help."""
@@ -37,7 +37,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     sys.setswitchinterval(THREAD_SWITCH_S)
     try:
         config, settings = read_settings(PredictorConfig, argv, environ)
-        configure_logging(settings.log_level, settings.log_format)
         model = create_model(config, name=settings.model_name, max_deadline_ms=settings.max_deadline_ms)
         run_server(model, settings)
     except (SettingsError, ReleaseError, StartupError) as error:

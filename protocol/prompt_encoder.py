@@ -33,6 +33,9 @@ from protocol.release import (
     load_translation_spec,
 )
 
+REPLACEMENT = "\ufffd"
+"""The text of bytes that are not, or not yet, a whole character."""
+
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
@@ -280,5 +283,5 @@ def _undecodable(tokenizer: Tokenizer, control_ids: Collection[int]) -> dict[int
     return {
         token_id: text
         for token_id, text in content.items()
-        if "\ufffd" in tokenizer.decode([token_id], skip_special_tokens=False)
+        if REPLACEMENT in tokenizer.decode([token_id], skip_special_tokens=False)
     }

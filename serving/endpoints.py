@@ -51,12 +51,13 @@ class Endpoints:
             Route("/v2/health/ready", self.ready),
             Route(model + "/ready", self.model_ready),
             Route(model, self.model_metadata),
-            Route(model + "/infer", self.other_model, methods=["POST"]),
-            Route(model + "/generate", self.other_model, methods=["POST"]),
-            Route(model + "/generate_stream", self.other_model, methods=["POST"]),
+            *(
+                Route(f"{path}/{method}", self.other_model, methods=["POST"])
+                for path in (model, version)
+                for method in ("infer", "generate", "generate_stream")
+            ),
             Route(version + "/ready", self.model_ready),
             Route(version, self.model_metadata),
-            Route(version + "/infer", self.versioned_infer, methods=["POST"]),
             Route("/v2/models", self.models),
             Route("/v2", self.metadata),
             Route("/v2/repository/{rest:path}", self.repository, methods=["GET", "POST"]),
@@ -100,14 +101,9 @@ class Endpoints:
         return json_response(self._dataplane.metadata())
 
     async def other_model(self, request: Request) -> Response:
-        """404 for inference on an unknown model; :mod:`serving.rest` handles the served one before routing."""
-        self._dataplane.require(request.path_params["model"])
+        """404 for inference on an unknown model or version; :mod:`serving.rest` handles the served one."""
+        self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
         raise NotFound("inference is at /v2/models/{model}/infer, without anything in front")
-
-    async def versioned_infer(self, request: Request) -> Response:
-        """404 for inference by version: a canary is addressed by its own URL."""
-        name = self._dataplane.require(request.path_params["model"]).name
-        raise NotFound(f"releases are not addressed by version: POST to /v2/models/{name}/infer")
 
     async def repository(self, request: Request) -> Response:
         """403 for loading and unloading models."""

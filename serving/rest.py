@@ -62,13 +62,13 @@ class InferenceApp:
         self._serving = serving
         self._limit = max_body_bytes
         self._heartbeat_s = heartbeat_s
-        path = f"/v2/models/{serving.model.name}"
-        self._stream_path = path + "/generate_stream"
-        self._unary: dict[str, Callable[[bytes, RequestInfo], Coroutine[Any, Any, RestResponse]]] = {
-            path + "/infer": self._infer,
-            path + "/generate": self._generate,
-        }
+        model = f"/v2/models/{serving.model.name}"
+        paths = [model, *(f"{model}/versions/{version}" for version in serving.model.versions)]
+        self._stream_paths = {f"{path}/generate_stream" for path in paths}
+        self._unary: dict[str, Callable[[bytes, RequestInfo], Coroutine[Any, Any, RestResponse]]] = {}
         """Handlers that send one complete response, by path."""
+        for path in paths:
+            self._unary |= {f"{path}/infer": self._infer, f"{path}/generate": self._generate}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -79,7 +79,7 @@ class InferenceApp:
             handler = self._unary.get(scope["path"])
             if handler is not None:
                 await self._handle(handler, request_scope, receive, send)
-            elif scope["path"] == self._stream_path:
+            elif scope["path"] in self._stream_paths:
                 await self._stream(request_scope, receive, send)
             else:
                 await self._delegate(request_scope, scope, receive, send)

@@ -1,4 +1,4 @@
-"""Settings from the environment, and from the arguments that KServe's controller appends to a container's command.
+"""Settings from the environment, and from a service's arguments (:mod:`serving.arguments`).
 
 A settings class is a pydantic dataclass with ``config=SETTINGS``; the field ``slots`` is read from ``YIWEN_SLOTS``::
 
@@ -10,9 +10,8 @@ errors are reported together.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, cast
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasGenerator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -101,68 +100,6 @@ def settings_from_environment(cls: type[T], environ: Mapping[str, str], *, known
     if faults:
         raise SettingsError("; ".join(faults))
     return settings
-
-
-def read_settings(cls: type[T], argv: Sequence[str], environ: Mapping[str, str]) -> tuple[T, ServerSettings]:
-    """A service's own settings and those of its server, from KServe's arguments and the environment.
-
-    Args:
-        cls: settings class of the service.
-        argv: the command line's arguments; they override the environment.
-        environ: the environment.
-
-    Raises:
-        SettingsError: names every variable that is wrong.
-    """
-    environ = {**environ, **parse_kserve_arguments(argv)}
-    halves: list[object] = []
-    faults: list[str] = []
-    for half, other in ((cls, ServerSettings), (ServerSettings, cls)):
-        try:
-            halves.append(settings_from_environment(half, environ, known=environment_names(other)))
-        except SettingsError as error:
-            faults += [fault for fault in str(error).split("; ") if fault not in faults]
-    if faults:
-        raise SettingsError("; ".join(faults))
-    return cast("tuple[T, ServerSettings]", tuple(halves))
-
-
-def parse_kserve_arguments(argv: Sequence[str]) -> dict[str, str]:
-    """The arguments that KServe's controller appends, as environment variables.
-
-    Args:
-        argv: the arguments, without the program's name.
-
-    Raises:
-        SettingsError: an argument is unknown or wrong, or asks for more than one worker.
-    """
-    parser = _Parser(prog="yiwen serve", allow_abbrev=False)
-    parser.add_argument("--model_name", metavar="NAME", help="as YIWEN_MODEL_NAME")
-    parser.add_argument("--predictor_host", metavar="HOST[:PORT]", help="sets YIWEN_PREDICTOR_URL")
-    parser.add_argument("--http_port", metavar="PORT", help="as YIWEN_HTTP_PORT")
-    parser.add_argument("--grpc_port", metavar="PORT", help="as YIWEN_GRPC_PORT; 0 turns gRPC off")
-    parser.add_argument("--release", metavar="DIRECTORY", help="as YIWEN_RELEASE")
-    parser.add_argument("--workers", metavar="1", default="1", help="1 only: a pod is the unit of scale")
-    given = parser.parse_args(list(argv))
-    if given.workers != "1":
-        raise SettingsError(
-            "--workers must be 1: worker processes would each load the model, share no queue and split the metrics; "
-            "scale with minReplicas and maxReplicas"
-        )
-    host = given.predictor_host
-    overrides = {
-        "YIWEN_MODEL_NAME": given.model_name,
-        "YIWEN_PREDICTOR_URL": host if host is None or "://" in host else f"http://{host}",
-        "YIWEN_HTTP_PORT": given.http_port,
-        "YIWEN_GRPC_PORT": given.grpc_port,
-        "YIWEN_RELEASE": given.release,
-    }
-    return {name: value for name, value in overrides.items() if value is not None}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; --help lists what is known")
 
 
 def _unknown(environ: Mapping[str, str], known: Collection[str]) -> list[str]:

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from protocol.release import ReleaseError
+from serving.arguments import read_settings
 from serving.server import run_server
-from serving.settings import SettingsError, read_settings
+from serving.settings import SettingsError
 from transformer.config import TransformerConfig
 from transformer.model import create_model
 

@@ -3,7 +3,7 @@
 ::
 
     YiwenError (protocol.errors)
-    ├── InvalidRequest  400 ── SameLanguage, UndetectedLanguage, UnusableText
+    ├── InvalidRequest  400 ── UndetectedLanguage, UnusableText
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
     ├── TooLong         413 ── TooManyTexts, TooManySegments
     ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
@@ -32,16 +32,6 @@ from protocol.errors import (
 )
 
 _TAG_FORM = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
-
-
-class SameLanguage(InvalidRequest):
-    """400: a text's declared source language is its target language."""
-
-    def __init__(self, index: int, tag: str) -> None:
-        super().__init__(
-            f"text {index}: source and target are both {tag!r}; leave source out to have it detected, "
-            "or do not send the text"
-        )
 
 
 class UndetectedLanguage(InvalidRequest):

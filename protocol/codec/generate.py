@@ -55,7 +55,7 @@ def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
         max_repeats=_max_repeats(values, parameters, len(ids)),
         params=_sampling(parameters),
         release=parameters.text("release"),
-        deadline_ms=parameters.integer("deadline_ms", low=1),
+        deadline_ms=parameters.deadline_ms(),
     )
 
 

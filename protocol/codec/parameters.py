@@ -1,7 +1,7 @@
 """Strict reading of request parameters.
 
-gRPC carries booleans, whole numbers and strings only, so a fraction may come as text. ``binary_data_output``
-belongs to the protocol rather than to a model, and passes everywhere. Errors name known parameters only.
+gRPC carries booleans, whole numbers and strings only, so a fraction may come as text. Parameters that clients of
+other servers set by themselves (:data:`COMMON`) pass everywhere. Errors name known parameters only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ from protocol.suggestions import nearest
 
 BINARY_OUTPUT = "binary_data_output"
 """Protocol parameter: every output comes in the binary form."""
+TIMEOUT = "timeout"
+"""Triton's parameter for the deadline: microseconds, 0 for none."""
+PRIORITY = "priority"
+"""Triton's parameter; accepted, without effect."""
+CONTENT_TYPE = "content_type"
+"""MLServer's parameter, how a client encodes its data (``str``); accepted, without effect."""
+COMMON = (BINARY_OUTPUT, TIMEOUT, PRIORITY, CONTENT_TYPE)
+"""Parameters that are known of every model."""
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
@@ -35,7 +43,7 @@ class Parameters:
         """
         values = values or {}
         for name in values:
-            if name not in known and name != BINARY_OUTPUT:
+            if name not in known and name not in COMMON:
                 near = nearest(name, known)
                 hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
                 raise InvalidRequest(f"unknown parameter: {hint}")
@@ -58,6 +66,13 @@ class Parameters:
         if type(value) is not int or not low <= value <= high:
             raise InvalidRequest(f"parameter {name} must be a whole number from {low} to {high}")
         return value
+
+    def deadline_ms(self) -> int | None:
+        """The shorter of ``deadline_ms`` and Triton's ``timeout``, in milliseconds; None if there is neither."""
+        timeout_us = self.integer(TIMEOUT, low=0, high=INT64_MAX)
+        timeout_ms = min(-(-timeout_us // 1000), INT32_MAX) if timeout_us else None
+        given = [value for value in (self.integer("deadline_ms", low=1), timeout_ms) if value is not None]
+        return min(given, default=None)
 
     def number(self, name: str, *, low: float, high: float = math.inf, above: bool = False) -> float | None:
         """A finite number in [low, high], or (low, high] if ``above``; None if the parameter is absent."""

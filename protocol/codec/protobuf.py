@@ -20,6 +20,7 @@ from protocol.codec.arrays import (
     values_from_binary,
     values_from_contents,
 )
+from protocol.codec.parameters import PRIORITY
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput, pb
 from protocol.errors import InvalidRequest
 
@@ -139,6 +140,8 @@ def _plain(parameters: Mapping[str, pb.InferParameter]) -> dict[str, object]:
     values = {}
     for name, parameter in parameters.items():
         choice = parameter.WhichOneof("parameter_choice")
+        if choice is None and name == PRIORITY:
+            continue  # Triton's protocol sends it in a field that KServe's does not have
         if choice is None:
             raise InvalidRequest("a parameter has no value; set bool_param, int64_param or string_param")
         values[name] = getattr(parameter, choice)

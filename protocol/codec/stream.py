@@ -25,12 +25,17 @@ from protocol.codec.answers import our_fault
 from protocol.errors import InternalFault, InvalidRequest, YiwenError, error_from_status
 from protocol.messages import FinishReason, GenerationEnd, TokenDelta
 
-EVENT_STREAM = "text/event-stream"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 """Media type."""
 
 HEARTBEAT = b": heartbeat\n\n"
 """A comment."""
 
+_LINE_SEPARATORS = tuple(
+    (separator.encode(), b"\\u%04x" % ord(separator)) for separator in ("\u0085", "\u2028", "\u2029")
+)
+"""Characters that some readers take for the end of a line (Python's ``splitlines``, JavaScript before ES2019), in
+UTF-8 and as JSON escapes them."""
 _ERROR_EVENT = "error"
 _MESSAGE_EVENT = "message"
 
@@ -47,7 +52,10 @@ class ServerSentEvent:
 def encode_event(document: Mapping[str, object], name: str | None = None) -> bytes:
     """``document`` as one event, of the kind ``name`` if it has one."""
     event = b"" if name is None else f"event: {name}\n".encode()
-    return b"%sdata: %s\n\n" % (event, orjson.dumps(document))
+    data = orjson.dumps(document)
+    for separator, escaped in _LINE_SEPARATORS:
+        data = data.replace(separator, escaped)
+    return b"%sdata: %s\n\n" % (event, data)
 
 
 def encode_error_event(error: YiwenError) -> bytes:

@@ -58,7 +58,7 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
         sources=(parameters.text("source"),),
         targets=(target,),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
-        deadline_ms=parameters.integer("deadline_ms", low=1),
+        deadline_ms=parameters.deadline_ms(),
         text_format=text_format_of(parameters),
         glossary=glossary_of(parameters),
     )

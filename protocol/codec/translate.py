@@ -62,7 +62,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         sources=tuple(source or None for source in sources),
         targets=tuple(targets),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
-        deadline_ms=parameters.integer("deadline_ms", low=1),
+        deadline_ms=parameters.deadline_ms(),
         text_format=text_format_of(parameters),
         glossary=glossary_of(parameters),
     )

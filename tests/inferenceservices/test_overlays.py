@@ -22,8 +22,8 @@ from protocol.kubernetes.documents import load_manifests, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inference_services
 from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
 from protocol.kubernetes.pods import arguments, environment
+from serving.arguments import read_settings
 from serving.metrics import RequestMetrics
-from serving.settings import read_settings
 from tests.inferenceservices.builds import (
     OVERLAYS,
     RELEASE_JOBS,

@@ -31,6 +31,7 @@ from protocol.codec import (
 from protocol.messages import CacheStatus, TranslateResponse, Translation
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
+from serving.arguments import parse_kserve_arguments
 from serving.disconnect import cancel_on_disconnect
 from serving.model import NamedEvent, RequestInfo, ServedModel
 from serving.rest import request_info_of
@@ -38,7 +39,6 @@ from serving.server import run_server
 from serving.settings import (
     ServerSettings,
     SettingsError,
-    parse_kserve_arguments,
     settings_from_environment,
 )
 

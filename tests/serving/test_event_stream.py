@@ -39,7 +39,7 @@ async def test_events_go_out_one_by_one_with_the_headers_of_a_stream() -> None:
     await answer.end(None)
     assert wire.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     assert dict(wire.messages[0]["headers"]) == {
-        b"content-type": b"text/event-stream",
+        b"content-type": b"text/event-stream; charset=utf-8",
         b"cache-control": b"no-cache",
         b"x-accel-buffering": b"no",
         b"x-request-id": b"7",

@@ -16,6 +16,7 @@ from protocol.codec import (
 from protocol.messages import TranslateRequest
 from tests.serving.conftest import MODEL, Server, ask, wait_until
 from tests.serving.echo_server import RELEASE
+from tests.serving.test_stream import order
 
 INFER = f"/v2/models/{MODEL}/infer"
 
@@ -28,6 +29,25 @@ def test_answers_inference_without_nulls(client: httpx.Client) -> None:
     assert document["id"] == "7"
     assert document["model_version"] == document["parameters"]["release"] == RELEASE
     assert document["outputs"][0]["data"] == ["one", "two"]
+
+
+def test_the_served_version_is_addressed_like_the_model(client: httpx.Client) -> None:
+    version = f"/v2/models/{MODEL}/versions/{RELEASE}"
+    assert client.post(f"{version}/infer", json=ask("x")).json()["outputs"][0]["data"] == ["x"]
+    plain, versioned = (
+        [client.post(f"{path}/{method}", json=order(2)) for method in ("generate", "generate_stream")]
+        for path in (f"/v2/models/{MODEL}", version)
+    )
+    assert [answer.status_code for answer in plain] == [200, 200]
+    assert [answer.content for answer in versioned] == [answer.content for answer in plain]
+
+
+def test_parameters_of_other_servers_clients_are_taken(client: httpx.Client) -> None:
+    body = ask("x", timeout=5_000_000, priority=1, content_type="str")
+    body["inputs"][0]["parameters"] = {"content_type": "str"}
+    assert client.post(INFER, json=body).status_code == 200
+    refused = client.post(INFER, json=ask("x", timeout="soon"))
+    assert (refused.status_code, "timeout" in refused.json()["error"]) == (400, True)
 
 
 def test_needs_no_content_type(client: httpx.Client) -> None:
@@ -192,7 +212,9 @@ def test_work_is_cancelled_when_the_caller_hangs_up(server: Server, path: str) -
     ("method", "path", "status", "says"),
     [
         ("POST", "/v2/models/other/infer", 404, "this server serves echo"),
-        ("POST", f"/v2/models/{MODEL}/versions/1/infer", 404, INFER),
+        ("POST", f"/v2/models/{MODEL}/versions/1/infer", 404, "version"),
+        ("POST", f"/v2/models/{MODEL}/versions/1/generate", 404, "version"),
+        ("POST", f"/v2/models/{MODEL}/versions/1/generate_stream", 404, "version"),
         ("POST", f"/v2/repository/models/{MODEL}/unload", 403, "new revision"),
         ("POST", f"/v2/repository/models/{MODEL}/load", 403, "new revision"),
         ("POST", f"/v1/models/{MODEL}:predict", 404, INFER),

@@ -7,13 +7,13 @@ import pytest
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from serving.arguments import ignored_arguments, parse_kserve_arguments
 from serving.settings import (
     SETTINGS,
     CommaSeparated,
     ServerSettings,
     SettingsError,
     environment_names,
-    parse_kserve_arguments,
     settings_from_environment,
 )
 
@@ -99,18 +99,37 @@ def test_arguments_of_kserve_override_the_environment() -> None:
         "YIWEN_RELEASE": "/r",
     }
     assert parse_kserve_arguments([]) == {}
+    assert parse_kserve_arguments(
+        ["--predictor_use_ssl=true", "--predictor_host=p", "--enable_grpc=false"]
+    ) == {
+        "YIWEN_PREDICTOR_URL": "https://p",
+        "YIWEN_GRPC_PORT": "0",
+    }
+
+
+def test_arguments_that_have_no_effect_are_named_not_refused() -> None:
+    guides = "--predictor_protocol=v2 --nthreads=4 --enable_docs_url true --htp_port 80 --model_name m"
+    assert parse_kserve_arguments(guides.split()) == {"YIWEN_MODEL_NAME": "m"}
+    assert ignored_arguments(guides.split()) == [
+        "--nthreads",
+        "--enable_docs_url",
+        "--htp_port, did you mean --http_port?",
+    ]
+    assert ignored_arguments(["--predictor_protocol", "grpc-v2"]) == [
+        "--predictor_protocol (the predictor is called over v2)"
+    ]
+    assert ignored_arguments([]) == []
 
 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         (["--workers", "2"], "each load the model"),
-        (["--worker", "1"], "--worker"),
         (["--model_name"], "expected one argument"),
-        (["--protocol", "v2"], "--protocol"),
+        (["--enable_grpc", "maybe"], "true or false"),
     ],
 )
-def test_other_arguments_are_refused(argv: list[str], says: str) -> None:
+def test_wrong_arguments_are_refused(argv: list[str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         parse_kserve_arguments(argv)
 

@@ -27,7 +27,7 @@ def data(text: str) -> list[Any]:
 def test_events_arrive_one_by_one(client: httpx.Client) -> None:
     with client.stream("POST", STREAM, json=order(3, pause_s=0.2), headers={"x-request-id": "s-1"}) as answer:
         assert answer.status_code == 200
-        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["cache-control"] == "no-cache"
         assert answer.headers["x-accel-buffering"] == "no"
         assert answer.headers["x-request-id"] == "s-1"

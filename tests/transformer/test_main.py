@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import SettingsError, read_settings
+from serving.arguments import read_settings
+from serving.settings import SettingsError
 from tests.transformer.process import ROOT, environment
 from transformer.__main__ import main
 from transformer.config import TransformerConfig
@@ -60,6 +62,27 @@ def test_settings_come_from_the_environment_and_kserves_arguments_win() -> None:
     )
     assert config == TransformerConfig(Path("/r"), "http://predictor:80", cache_bytes=0)
     assert settings.http_port == 9000
+
+
+def test_an_argument_of_a_later_kserve_is_logged_and_ignored(tmp_path: Path) -> None:
+    arguments = (
+        "--release",
+        str(tmp_path),
+        "--predictor_host=p",
+        "--predictor_protocol=v2",
+        "--nthreads",
+        "2",
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "transformer", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    warning, error = ended.stderr.splitlines()
+    assert json.loads(warning)["arguments"] == ["--nthreads"]
+    assert error.startswith("transformer: ")
 
 
 def test_an_address_that_is_none_is_refused_wherever_it_comes_from() -> None:

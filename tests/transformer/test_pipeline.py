@@ -19,14 +19,14 @@ from protocol.messages import (
     TranslateRequest,
     TranslateResponse,
 )
-from protocol.prompt_encoder import PromptEncoder, TextTooLong
+from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong
 from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.predictors.test_client import Connect
 from transformer.cache.entries import Cache
 from transformer.cache.memory import LruCache, NullCache
-from transformer.errors import PredictorFault, PredictorTooLate, SameLanguage
+from transformer.errors import PredictorFault, PredictorTooLate, UnknownLanguage
 from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
@@ -166,6 +166,17 @@ async def test_an_answer_cut_at_its_bound_is_returned_as_such_but_not_kept(
     assert registry.get_sample_value("yiwen_transformer_guard_failures_total", {"kind": "length"}) == 2
 
 
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.REPETITION])
+async def test_a_cut_answer_does_not_end_in_half_a_character(
+    make: Make, tokenizer: PromptEncoder, reason: FinishReason
+) -> None:
+    (encoded,) = tokenizer.encode([PromptText("ab 😀", "en", "zh")], None)
+    cut = encoded.token_ids[1:-2]
+    assert tokenizer.decode(cut).endswith("\ufffd")
+    predictor = InProcess(lambda r: answer_with(r, lambda _: Generation(cut, -0.2, reason)))
+    assert translated(await make(predictor).translate(asking("red shoes"), {})) == ["ab"]
+
+
 async def test_a_short_text_does_not_profit_from_a_long_neighbours_budget(make: Make) -> None:
     pipeline = make(InProcess(length_limited))
     (alone,) = (await pipeline.translate(asking("red shoes"), {})).translations
@@ -258,10 +269,17 @@ async def test_the_predictors_absence_does_not_hold_up_hits(make: Make) -> None:
 
 async def test_bad_texts_are_named_by_their_place_in_the_request(make: Make) -> None:
     pipeline = make(InProcess())
-    with pytest.raises(SameLanguage, match="text 1"):
-        await pipeline.translate(TranslateRequest(("手机", "手机"), ("zh", "en"), ("en", "en")), {})
+    with pytest.raises(UnknownLanguage, match="text 1"):
+        await pipeline.translate(TranslateRequest(("手机", "手机"), ("zh", "xx"), ("en", "en")), {})
     with pytest.raises(TextTooLong, match="text 2"):
         await pipeline.translate(asking("one", "two", "é" * 150, source="en"), {})
+
+
+async def test_a_text_whose_source_is_its_target_is_its_own_translation(make: Make) -> None:
+    pipeline = make(InProcess())
+    answer = await pipeline.translate(TranslateRequest(("手机", "one"), ("zh", "en-US"), ("en", "en")), {})
+    assert statuses(answer) == [MISS, CacheStatus.BYPASS]
+    assert (answer.translations[1].text, answer.translations[1].source) == ("one", "en")
 
 
 async def test_a_large_request_leaves_the_event_loop_to_others(make: Make) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
-from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.prompt_encoder import REPLACEMENT, PromptEncoder, PromptText
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import (
     Attempt,
@@ -187,7 +187,12 @@ class Generator:
 
     def result(self, attempt: Attempt, generation: Generation) -> WorkResult:
         """What the model generated for an attempt, as text, with the flags of the guards."""
-        written = self._tokenizer.decode(generation.token_ids).strip()
+        written = self._tokenizer.decode(generation.token_ids)
+        if generation.finish_reason is not FinishReason.STOP:
+            written = written.rstrip(
+                REPLACEMENT
+            )  # the last token may have been the first half of a character
+        written = written.strip()
         result = WorkResult(
             written,
             generation.confidence,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-_REPLACEMENT = "\ufffd"
-"""The text of bytes that are not, or not yet, a whole character."""
+from protocol.prompt_encoder import REPLACEMENT
 
 
 class Detokenizer:
@@ -44,7 +43,7 @@ class Detokenizer:
         if not count:
             return ""
         text = self._text_of(self._open[:count])
-        settled = text.rstrip(_REPLACEMENT)
+        settled = text.rstrip(REPLACEMENT)
         piece = settled[self._sent :]
         self._sent = max(self._sent, len(settled))
         if settled and settled == text:

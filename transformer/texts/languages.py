@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 import py3langid
 
 from protocol.release import TranslationSpec
-from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
+from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, has_letters, script_evidence
 
 UNDETERMINED = "und"
@@ -77,15 +77,16 @@ class Languages:
 
         Raises:
             UnknownLanguage, UnknownPair: the release does not speak it, or does not translate this way.
-            SameLanguage: ``source`` was given and is the target.
             UndetectedLanguage: ``source`` was not given and no candidate fits.
         """
         to = self._resolve(index, "target", target)
+        given = None if source is None else self._resolve(index, "source", source)
+        if given == to:
+            return LanguagePair(to, to, needs_model=False)
         if to not in self._readable:
             raise UnknownLanguage(index, "target", target, self._readable)
-        given = None if source is None else self._resolve(index, "source", source)
-        if given is not None:
-            self._check_pair(index, given, to)
+        if given is not None and (given, to) not in self._pairs:
+            raise UnknownPair(index, given, to, self._spec.pairs)
         if not has_letters(text):
             return LanguagePair(given or UNDETERMINED, to, needs_model=False)
         if given is not None:
@@ -100,12 +101,6 @@ class Languages:
         if known is None:
             raise UnknownLanguage(index, role, tag, self._spec.languages)
         return known
-
-    def _check_pair(self, index: int, source: str, target: str) -> None:
-        if source == target:
-            raise SameLanguage(index, target)
-        if (source, target) not in self._pairs:
-            raise UnknownPair(index, source, target, self._spec.pairs)
 
     def _detect(self, text: str, evidence: Mapping[str, float], target: str) -> str | None:
         """The language of ``text``; ``und`` if it has almost no letters; None if no language of the release fits."""

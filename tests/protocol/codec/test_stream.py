@@ -45,6 +45,14 @@ def test_deltas_come_back_however_the_bytes_are_cut(
     assert [delta_from_event(event) for event in events] == sent
 
 
+def test_no_reader_of_lines_cuts_an_event_in_two() -> None:
+    document = {"text_output": "a\u2028b\u2029c\u0085d\\\u2028", "\u2029": "é 手机"}
+    event = encode_event(document)
+    assert len(event.decode().splitlines()) == 2
+    (decoded,) = EventDecoder().feed(event)
+    assert orjson.loads(decoded.data) == document
+
+
 @pytest.mark.parametrize("error", [Overloaded("no room", retry_after_s=2.5), NotReady("draining")])
 def test_an_error_event_raises_what_was_sent(error: YiwenError) -> None:
     (event,) = EventDecoder().feed(encode_error_event(error))

@@ -69,6 +69,25 @@ def test_what_is_wrong_is_said(document: object, says: str) -> None:
         translate_request_from_generate(body(document))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "deadline_ms"),
+    [
+        ({"timeout": 1_500_000}, 1500),
+        ({"timeout": 1}, 1),
+        ({"timeout": 0}, None),
+        ({"timeout": 2**63 - 1}, 2**31 - 1),
+        ({"timeout": 9_000_000, "deadline_ms": 50}, 50),
+        ({"timeout": 20_000, "deadline_ms": 50}, 20),
+        ({"priority": 2, "content_type": "str"}, None),
+    ],
+)
+def test_parameters_of_other_servers_clients(parameters: dict[str, object], deadline_ms: int | None) -> None:
+    request = translate_request_from_generate(
+        body({"text_input": "a", "parameters": {"target": "zh", **parameters}})
+    )
+    assert request.deadline_ms == deadline_ms
+
+
 def test_what_is_no_json_is_said_by_its_place() -> None:
     with pytest.raises(InvalidRequest, match="line 1, column"):
         translate_request_from_generate(b'{"text_input": secret')

@@ -72,6 +72,7 @@ def test_blank_texts_pass() -> None:
         (asked(strings("text", "a"), target="de", max_new_tokens=2.0), "whole number from 1"),
         (asked(strings("text", "a"), target="de", max_new_tokens="5"), "whole number from 1"),
         (asked(strings("text", "a"), target="de", deadline_ms=2**31), "whole number from 1"),
+        (asked(strings("text", "a"), target="de", timeout="1 s"), "timeout must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_said(request_: InferRequest, says: str) -> None:

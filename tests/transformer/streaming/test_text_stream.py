@@ -124,6 +124,18 @@ async def test_sentences_are_generated_together_and_sent_in_order(
     assert events[-1]["usage"]["generated_tokens"] == sum(len(g.token_ids) for g in generated.generations)
 
 
+async def test_a_stream_that_is_cut_does_not_end_in_half_a_character(
+    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
+) -> None:
+    (encoded,) = tokenizer.encode([PromptText("hello 😀", "en", "zh")], None)
+    cut = Generation(encoded.token_ids[1:-2], -0.5, FinishReason.LENGTH)
+    assert tokenizer.decode(cut.token_ids).endswith("\ufffd")
+    predictor.answer = lambda request: answer_with(request, lambda _: cut)
+    assert joined(await streamed(model, "hello world, and all")) == "hello"
+    whole = await model.generate(body("hello world, and more"), call())
+    assert whole["text_output"] == "hello"
+
+
 async def test_a_placeholder_is_verified_before_it_is_sent_and_tried_again(
     model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
 ) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.release import Language, TextLimits, TranslationSpec
-from transformer.errors import SameLanguage, UndetectedLanguage, UnknownLanguage, UnknownPair
+from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.languages import LanguagePair, Languages, canonical_tag
 from transformer.texts.scripts import has_letters, script_evidence
 
@@ -228,6 +228,5 @@ def test_pairs_the_release_was_not_trained_for_are_refused_with_those_it_was() -
         three.resolve_pair(0, "texte", "fr", "zh")
 
 
-def test_a_source_that_is_the_target_is_refused() -> None:
-    with pytest.raises(SameLanguage, match="text 1: source and target are both 'zh'"):
-        DEMO.resolve_pair(1, "手机", "zh-CN", "zh")
+def test_a_source_that_is_the_target_needs_no_model() -> None:
+    assert DEMO.resolve_pair(1, "手机", "zh-CN", "zh") == LanguagePair("zh", "zh", needs_model=False)
