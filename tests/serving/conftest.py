@@ -92,7 +92,7 @@ class Server:
             except httpx.TransportError:
                 return False
 
-        wait_until(ready)
+        wait_until(ready, seconds=90.0)  # the imports take long on a busy machine
         return self
 
     def log(self) -> str:
