@@ -40,7 +40,7 @@ T = TypeVar("T")
 Reply = TypeVar("Reply", bound=Message)
 
 
-def wait_until(holds: Callable[[], T], seconds: float = 20.0) -> T:
+def wait_until(holds: Callable[[], T], seconds: float = 60.0) -> T:
     """Value of ``holds`` once it is true; the test fails if it is not within ``seconds``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -253,10 +253,10 @@ def test_what_holds_all_that_must_stand_passes(own: Glossary, text: list[str]) -
 def test_a_flood_of_placeholders_and_terms_takes_no_time() -> None:
     text = "{a} shirt 12 ml " * 5000
     entries = NO_GLOSSARY.with_request(of({"shirt": "衬衫", "ml": "毫升"}))
-    started = time.monotonic()
+    started = time.thread_time()
     terms = entries.terms(text, "en", "zh")
     assert len(terms) == 10_000
     assert loses_placeholder(text, "", terms)
     assert missing_terms(terms, "")
     assert masked_forms(text, terms) == []
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5

@@ -145,6 +145,6 @@ def test_malformed_xml_is_refused_with_its_place(source: str, says: str) -> None
 )
 def test_a_flood_takes_no_longer_than_its_length(scrap: str) -> None:
     for source in (scrap * 20_000, scrap * 4_000 + ">"):
-        started = time.perf_counter()
+        started = time.thread_time()
         parse_markup(source, HTML)
-        assert time.perf_counter() - started < 3.0
+        assert time.thread_time() - started < 3.0

@@ -112,10 +112,10 @@ def test_a_mask_never_looks_like_what_the_text_holds() -> None:
     ],
 )
 def test_a_flood_takes_no_longer_than_its_length(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     spans = protected_spans(text)
     assert loses_placeholder(text, "") == bool(spans)
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0
     if len(spans) > MAX_MASKS:
         assert masked_forms(text) == []
 

@@ -196,6 +196,6 @@ def test_terms_that_touch_a_range() -> None:
 def test_many_terms_in_a_long_text_take_no_time() -> None:
     index = TermIndex([f"term {number}" for number in range(1000)])
     text = "a term 77 and another term 1001 " * 3000
-    started = time.monotonic()
+    started = time.thread_time()
     assert sum(1 for _ in index.find(text)) == 3000
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
