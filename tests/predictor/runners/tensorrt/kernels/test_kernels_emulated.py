@@ -88,7 +88,9 @@ def test_prefill_of_chunks(make_bench: MakeBench) -> None:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_candidates(make_bench: MakeBench, scaled: bool) -> None:
     only_token = make_bench(1).shape.vocabulary == 1
-    kinds = [kind for kind in cases.LOGITS if not (only_token and kind == "nan")]  # nothing but a NaN has no best
+    kinds = [
+        kind for kind in cases.LOGITS if not (only_token and kind == "nan")
+    ]  # nothing but a NaN has no best
     for kind in kinds:
         cases.check_candidates(make_bench(1), kind, rows=2, scaled=scaled)
 
