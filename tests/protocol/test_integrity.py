@@ -75,8 +75,13 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_has_not_changed_is_hashed_once(
     stamped: CheckedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed = []
-    monkeypatch.setattr(integrity, "file_digest", lambda path: hashed.append(path) or file_digest(path))
+    hashed: list[Path] = []
+
+    def counting_digest(path: Path) -> str:
+        hashed.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr(integrity, "file_digest", counting_digest)
     for _ in range(3):
         check_file(stamped, tmp_path / "stamps")
     assert hashed == [stamped.path]
