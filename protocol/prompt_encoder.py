@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,17 @@ from protocol.release import (
     load_release,
     load_translation_spec,
 )
+from protocol.token_bytes import bytes_per_token
+
+GROUP_CHARACTERS = 32_768
+"""Texts are tokenized in groups of this size, or alone: tokenizing holds up to 200 bytes for each byte of a group."""
+ALWAYS_COUNTED_BYTES = 16_384
+"""Texts of this size take 20 ms at most to tokenize, so that they are refused with the number of their tokens."""
+ONE_BY_ONE_CHARACTERS = 2_000
+"""A single text of this size is tokenized without the tokenizer's threads, which take longer to start than it takes.
+It holds Python's interpreter lock for 2 ms at most; larger texts are tokenized without the lock."""
+_COUNTED_TEXTS = 256
+"""Texts whose tokens :meth:`PromptEncoder.fits` keeps for :meth:`PromptEncoder.encode`."""
 
 REPLACEMENT = "\ufffd"
 """The text of bytes that are not, or not yet, a whole character."""
@@ -40,15 +51,13 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 class TextTooLong(TooLong):
-    """413: one text has more tokens than the release takes."""
+    """413: one text has more tokens than the release takes, or more bytes than so many tokens can stand for."""
 
-    def __init__(self, index: int, tokens: int, limit: int) -> None:
+    def __init__(self, index: int, size: int, limit: int, unit: str = "tokens") -> None:
         super().__init__(
-            f"text {index}: it has {tokens} tokens, this release takes at most {limit}; split it into shorter texts"
+            f"text {index}: it has {size} {unit}, this release takes at most {limit}; split it into shorter texts"
         )
         self.index = index
-        self.tokens = tokens
-        self.limit = limit
 
 
 class UnencodableText(InvalidRequest):
@@ -104,6 +113,11 @@ class PromptEncoder:
         self.template_tokens = max(len(before) + len(after) for before, after in self._templates.values())
         """Tokens that a prompt has besides its text: the largest number of all language pairs."""
         self._fits_tokens = self._source_limit(self.template_tokens)
+        shortest = min(len(before) + len(after) for before, after in self._templates.values())
+        longest = bytes_per_token(json.loads(tokenizer.to_str()))
+        self.max_source_bytes = max(ALWAYS_COUNTED_BYTES, self._source_limit(shortest) * longest)
+        """A text of more UTF-8 bytes is refused without being tokenized: it has too many tokens."""
+        self._counted: dict[str, list[int]] = {}
         self._control_ids = _control_ids(tokenizer, spec)
         tokenizer.encode_special_tokens = True
         self._undecodable = _undecodable(tokenizer, self._control_ids)
@@ -155,16 +169,32 @@ class PromptEncoder:
             TextTooLong: a text has more tokens than the release takes.
             UnencodableText: a text cannot be written without control tokens, or comes to no token at all.
         """
-        encodings = self._encode_batch([text.text for text in texts])
-        return [self._prompt(*each, max_new_tokens) for each in zip(texts, encodings, strict=True)]
+        for text in texts:
+            size = _size(text.text, self.max_source_bytes)
+            if size > self.max_source_bytes:
+                raise TextTooLong(text.index, size, self.max_source_bytes, "bytes")
+        return [
+            self._prompt(text, ids, max_new_tokens)
+            for group in _groups(texts)
+            for text, ids in zip(group, self._ids([text.text for text in group]), strict=True)
+        ]
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one: False if :meth:`encode` would raise :class:`TextTooLong`."""
         limit = self._fits_tokens
         # Few tokens are shorter than a byte, so that most texts need no counting.
-        if len(text) * 4 <= limit or len(text.encode()) <= limit:
+        size = _size(text, limit)
+        if size <= limit:
             return True
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids) <= limit
+        if size > self.max_source_bytes:
+            return False
+        (ids,) = self._encode_batch([text])
+        if len(ids) > limit:
+            return False
+        if len(self._counted) >= _COUNTED_TEXTS:
+            self._counted.clear()
+        self._counted[text] = ids
+        return True
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without control tokens. Bytes that are no character become U+FFFD."""
@@ -181,8 +211,14 @@ class PromptEncoder:
     def _decode_run(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False)) if token_ids else ""
 
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of each text; texts that :meth:`fits` has tokenized are not tokenized again."""
+        counted = [self._counted.pop(text, None) for text in texts]
+        encoded = iter(self._encode_batch([t for t, ids in zip(texts, counted, strict=True) if ids is None]))
+        return [next(encoded) if ids is None else ids for ids in counted]
+
     def _encode_batch(self, texts: list[str]) -> list[list[int]]:
-        if len(texts) == 1:  # starting the tokenizer's threads takes longer than one short text
+        if len(texts) == 1 and len(texts[0]) <= ONE_BY_ONE_CHARACTERS:
             return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
         return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
@@ -209,6 +245,23 @@ class PromptEncoder:
     def _budget(self, source_tokens: int, prompt_tokens: int, max_new_tokens: int | None) -> int:
         budget = min(self.spec.limits.new_tokens(source_tokens), self._max_sequence_tokens - prompt_tokens)
         return max(1, budget if max_new_tokens is None else min(budget, max_new_tokens))
+
+
+def _size(text: str, limit: int) -> int:
+    """Length of ``text`` in UTF-8 bytes; ``limit`` where it is clear without counting that it is no more."""
+    return limit if len(text) * 4 <= limit else len(text.encode())
+
+
+def _groups(texts: Sequence[PromptText]) -> Iterator[Sequence[PromptText]]:
+    """``texts``, in order, in groups of :data:`GROUP_CHARACTERS` at most; a longer text alone."""
+    start, characters = 0, 0
+    for at, text in enumerate(texts):
+        characters += len(text.text)
+        if at > start and characters > GROUP_CHARACTERS:
+            yield texts[start:at]
+            start, characters = at, len(text.text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def is_control_token(content: str, *, special: bool, named: Collection[str]) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers
 
-from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText, is_control_token
+from protocol.prompt_encoder import (
+    ALWAYS_COUNTED_BYTES,
+    GROUP_CHARACTERS,
+    PromptEncoder,
+    PromptText,
+    TextTooLong,
+    UnencodableText,
+    is_control_token,
+)
 from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import (
     EN,
     END,
     MAX_NEW_TOKENS,
+    MAX_SEQUENCE_TOKENS,
     MAX_SOURCE_TOKENS,
     SPECIAL_TOKENS,
     TRANSLATION,
@@ -103,6 +113,68 @@ def test_a_text_over_the_limit_is_refused_with_limit_count_and_index(tokenizer: 
     ) as caught:
         tokenizer.encode(texts("short", longest + "é"), None)
     assert (caught.value.index, caught.value.status) == (1, 413)
+
+
+def test_a_text_of_more_bytes_than_its_tokens_can_stand_for_is_refused_without_tokenizing(
+    tokenizer: PromptEncoder,
+) -> None:
+    limit = tokenizer.max_source_bytes
+    assert limit == max(ALWAYS_COUNTED_BYTES, MAX_SOURCE_TOKENS * 8)
+    with pytest.raises(TextTooLong, match=rf"text 1: it has {limit + 1} bytes.* at most {limit};"):
+        tokenizer.encode(texts("short", "q" * (limit + 1)), None)
+    with pytest.raises(TextTooLong, match=rf"text 0: it has {limit} tokens.* at most {MAX_SOURCE_TOKENS};"):
+        tokenizer.encode(texts("q" * limit), None)
+    huge, started = "http://a.b/" * 600_000, time.process_time()
+    assert not tokenizer.fits(huge)
+    with pytest.raises(TextTooLong, match="6600000 bytes"):
+        tokenizer.encode(texts(huge), None)
+    assert time.process_time() - started < 0.2
+
+
+def test_a_text_that_fits_was_asked_about_is_tokenized_once() -> None:
+    counting = CountingTokenizer()
+    encoder = PromptEncoder(counting, _spec(), MAX_SEQUENCE_TOKENS)  # type: ignore[arg-type]
+    counting.tokenized.clear()
+    longer = "red shoes for women " * 11
+    assert encoder.fits(longer)
+    (prompt,) = encoder.encode(texts(longer), None)
+    assert counting.tokenized == [longer]
+    assert encoder.encode(texts(longer, "red", longer), None)[2] == prompt
+    assert sorted(counting.tokenized) == sorted([longer, longer, "red", longer])
+
+
+def test_texts_are_tokenized_in_groups_and_keep_their_order() -> None:
+    counting = CountingTokenizer()
+    encoder = PromptEncoder(counting, _spec(), MAX_SEQUENCE_TOKENS)  # type: ignore[arg-type]
+    many = [f"{number} " + "12 " * 40 for number in range(1_000)]
+    counting.calls.clear()
+    prompts = encoder.encode(texts(*many), None)
+    assert [encoder.decode(prompt.token_ids) for prompt in prompts] == many
+    sizes = [sum(map(len, call)) for call in counting.calls]
+    assert len(sizes) == 4
+    assert max(sizes) <= GROUP_CHARACTERS
+
+
+class CountingTokenizer:
+    """A tokenizer that notes the texts that it is given."""
+
+    def __init__(self) -> None:
+        self._tokenizer = _small()
+        self.tokenized: list[str] = []
+        self.calls: list[list[str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def encode(self, text: str, **options: bool) -> Any:
+        self.tokenized.append(text)
+        self.calls.append([text])
+        return self._tokenizer.encode(text, **options)
+
+    def encode_batch_fast(self, batch: list[str], **options: bool) -> Any:
+        self.tokenized += batch
+        self.calls.append(batch)
+        return self._tokenizer.encode_batch_fast(batch, **options)
 
 
 @pytest.mark.parametrize(
