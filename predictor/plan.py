@@ -30,7 +30,7 @@ from predictor.errors import StartupError
 from protocol.files import write_atomically
 from protocol.release import PLANS_DIR
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 ALIGNMENT = 4096
 """Bytes. A page: engines and tensors can be mapped and copied directly, and TensorRT's 256 is a divisor."""
 
@@ -135,7 +135,7 @@ class TensorRTPlan:
     built_at: str
     """ISO 8601."""
     build_seconds: float
-    quantised: tuple[str, ...] = ()
+    quantized: tuple[str, ...] = ()
     """Keys of the matrices that are not in float16, sorted."""
 
     def to_json(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def _plan(document: Mapping[str, Any]) -> TensorRTPlan:
             for name, tensor in document["tensors"].items()
         },
         "rotary": (str(cosines), str(sines)),
-        "quantised": tuple(document["quantised"]),
+        "quantized": tuple(document["quantized"]),
     }
     return TensorRTPlan(**fields)
 

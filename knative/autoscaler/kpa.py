@@ -6,7 +6,7 @@ ServerlessService's mode (``pkg/reconciler/autoscaling/kpa/kpa.go``) and the Pod
 A simulation drives it like this, with its own clock::
 
     kpa = KPA(config, scaling, now=0.0)
-    every second:       kpa.observe_pods(now, old, young, chance); kpa.observe(now, stat) per activator
+    every second:       kpa.observe_pods(now, old, young, rng); kpa.observe(now, stat) per activator
     every two seconds:  decision = kpa.tick(now, ready)
     if observe() said so, at once:                         decision = kpa.tick(now, ready)
     when pods become ready or go, and at requeue_at:       decision = kpa.reconcile(now, ready)

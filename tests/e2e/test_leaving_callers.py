@@ -125,8 +125,8 @@ class Crowd:
             text = f"caller number {self._number}"
             self.callers.append(Caller(self._service.url, "/generate_stream", body_of(text)))
 
-    def kill_half(self, chance: random.Random) -> None:
-        for caller in chance.sample(self.callers, len(self.callers) // 2):
+    def kill_half(self, rng: random.Random) -> None:
+        for caller in rng.sample(self.callers, len(self.callers) // 2):
             self.callers.remove(caller)
             caller.kill()
 
@@ -147,7 +147,7 @@ def memory(service: Service) -> dict[str, int]:
 def test_killing_half_of_200_callers_again_and_again_frees_their_slots_and_grows_nothing(
     endless_service: Service,
 ) -> None:
-    crowd, chance = Crowd(endless_service), random.Random(0)
+    crowd, rng = Crowd(endless_service), random.Random(0)
     # All slots at their longest: the predictor's memory is as large as it gets, then.
     url = f"{endless_service.predictor_url}{MODEL}/infer"
     assert httpx.post(url, json=prompts_body(CALLERS), timeout=60).status_code == 200
@@ -156,7 +156,7 @@ def test_killing_half_of_200_callers_again_and_again_frees_their_slots_and_grows
     for _ in range(11):
         crowd.fill(CALLERS)
         wait_for(lambda: slots(endless_service) > 0.9 * CALLERS)
-        crowd.kill_half(chance)
+        crowd.kill_half(rng)
         seconds.append(wait_for(lambda: slots(endless_service) <= len(crowd.callers)))
         held.append(memory(endless_service))
     crowd.see_off()

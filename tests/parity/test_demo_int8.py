@@ -88,7 +88,7 @@ def built(demo: Path, titles: Path) -> Built:
 
 
 def test_int8_translates_as_float16_does(built: Built) -> None:
-    assert len(built.plan.quantised) == 29, "a matrix went back to float16"
+    assert len(built.plan.quantized) == 29, "a matrix went back to float16"
     quality = built.quality
     assert [(pair["source"], pair["target"], pair["texts"]) for pair in quality["pairs"]] == [
         ("en", "zh", TITLES),
@@ -105,7 +105,7 @@ def test_int8_weighs_what_it_says(demo: Path, built: Built) -> None:
     """A byte for a weight and two for what is looked up; the tied vocabulary becomes a matrix of its own."""
     nbytes = {name: tensor.nbytes for name, tensor in built.plan.tensors.items()}
     shape = load_release(demo).decoder
-    linears = sum(nbytes[name] for name in built.plan.quantised)
+    linears = sum(nbytes[name] for name in built.plan.quantized)
     assert linears == sum(
         n * k * (1 if role == "vocabulary" else shape.layers)
         for role, (n, k) in ((role, linear_shape(shape, role)) for role in LINEAR_ROLES)

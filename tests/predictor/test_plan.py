@@ -64,7 +64,7 @@ def store(directory: Path, plan: TensorRTPlan) -> Path:
 
 
 def test_a_plan_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    plan = make_plan(quantised=("layers.0.mlp.down",))
+    plan = make_plan(quantized=("layers.0.mlp.down",))
     assert read_plan(store(tmp_path, plan)) == plan
     assert find_plans(tmp_path) == [plan]
     assert sorted(path.name for path in (tmp_path / "plans").iterdir()) == [
@@ -128,7 +128,7 @@ def test_a_renamed_plan_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"format": 2}, "format is 2, this version reads 1"),
+        ({"format": 1}, "format is 1, this version reads 2"),
         ({"rotary": ["rotary.cos", "none"]}, "tensors has no none"),
         ({"rotary": ["rotary.cos"]}, "not enough values"),
         ({"weights": {"norm": "gone"}}, "tensors has no gone"),

@@ -14,19 +14,19 @@ _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class SplittingProxy:
     """Passes on HTTP/1.1 messages whose length is announced."""
 
-    def __init__(self, upstreams: Sequence[str], chance: random.Random) -> None:
+    def __init__(self, upstreams: Sequence[str], rng: random.Random) -> None:
         self.url = ""
         self.sent = [0] * len(upstreams)
         """Requests that went to each server."""
         self._upstreams = [urlsplit(url) for url in upstreams]
-        self._chance = chance
+        self._rng = rng
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstreams: dict[int, _Connection] = {}
         try:
             while True:
                 message = await _read_message(reader)
-                number = self._chance.randrange(len(self._upstreams))
+                number = self._rng.randrange(len(self._upstreams))
                 self.sent[number] += 1
                 if number not in upstreams:
                     address = self._upstreams[number]

@@ -88,12 +88,12 @@ async def test_ten_thousand_requests_none_mixed_none_failed(
     tmp_path: Path, tokenizers: dict[str, Tokenizer]
 ) -> None:
     async with canary(tmp_path, tokenizers) as (sides, proxy):
-        numbers, chance = iter(range(REQUESTS)), random.Random(1)
+        numbers, rng = iter(range(REQUESTS)), random.Random(1)
         wrong: list[int] = []
 
         async def work() -> None:
             for number in numbers:
-                side, _ = sides[chance.randrange(2)]
+                side, _ = sides[rng.randrange(2)]
                 if await side.translate(f"item {number}") != f"item {number} {side.release[:2]}":
                     wrong.append(number)
 

@@ -130,7 +130,7 @@ def build_plan(
             sha256=sha256,
             built_at=built_at.isoformat(timespec="seconds"),
             build_seconds=round(clock() - started, 1),
-            quantised=tuple(source.quantized),
+            quantized=tuple(source.quantized),
         )
         if examine:
             file.flush()

@@ -117,7 +117,7 @@ def int8_graphs(directory: Path) -> dict[str, bytes]:
 def int8_tensors(
     directory: Path, largest: dict[str, np.ndarray], roles: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """Matrices of these roles quantised, from the largest |inputs| of each column."""
+    """Matrices of these roles quantized, from the largest |inputs| of each column."""
     layers = [linear(layer, role) for layer in range(LAYERS) for role in LAYER_ROLES if role in roles]
     tensors: dict[str, np.ndarray] = {}
     for name in [*layers, *({"vocabulary"} & set(roles))]:

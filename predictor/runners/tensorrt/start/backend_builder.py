@@ -132,7 +132,7 @@ class BackendBuilder:
                 self._layout,
                 slots=self._config.slots,
                 candidates=limits.candidates,
-                float32_products=bool(plan.quantised),
+                float32_products=bool(plan.quantized),
             ),
             "decode_workspace": self._kernels.decode_workspace_bytes,
             "candidates_workspace": self._kernels.candidates_workspace_bytes,

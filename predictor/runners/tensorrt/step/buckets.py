@@ -42,5 +42,5 @@ def profile_for(size: int, profiles: Sequence[OptimizationProfile]) -> int:
         (profile.max, index) for index, profile in enumerate(profiles) if profile.min <= size <= profile.max
     ]
     if not fitting:
-        raise ValueError(f"no optimisation profile holds {size}")
+        raise ValueError(f"no optimization profile holds {size}")
     return min(fitting)[1]

@@ -132,7 +132,7 @@ class _WeightPlacer:
         engine = engine_name(role, tensor.dtype)
         if engine not in self._plan.engines:
             raise self._incomplete(f"engine {engine}")
-        quantised = tensor.dtype != "float16"
+        quantized = tensor.dtype != "float16"
         return LinearWeights(
             engine=engine,
             dtype=tensor.dtype,
@@ -140,8 +140,8 @@ class _WeightPlacer:
             columns=tensor.shape[1],
             weight=self._address(tensor),
             bias=self._find(bias(name)),
-            input_scale=self._need(input_scale(name)) if quantised else 0,
-            output_scale=self._need(output_scale(name)) if quantised else 0,
+            input_scale=self._need(input_scale(name)) if quantized else 0,
+            output_scale=self._need(output_scale(name)) if quantized else 0,
         )
 
     def _tensor(self, name: str) -> PlanTensor:

@@ -78,10 +78,10 @@ def test_a_plan_is_calibrated_measured_and_published(release: Path) -> None:
     plan = build(request(release), reporter=spoken)
     assert find_plans(release) == [plan]
     assert plan.key.name == "sm90-132sm-trt8.6.0-int8"
-    assert "layers.0.mlp.down" in plan.quantised
+    assert "layers.0.mlp.down" in plan.quantized
     assert stored(release, plan, "layers.0.mlp.down").dtype == np.int8
     quantization, quality = report(release, "quantization"), report(release, "quality")
-    assert quantization["matrices_int8"] == len(plan.quantised) == 9
+    assert quantization["matrices_int8"] == len(plan.quantized) == 9
     assert 0 < quantization["mean_error"] <= quantization["largest_error"] < 0.1  # type: ignore[operator]
     assert (quality["passed"], quality["texts"]) == (True, 4)
     assert quality["runners"] == {"float16": "reference", "int8": "plan"}
@@ -99,8 +99,8 @@ def test_matrices_above_the_error_stay_in_float16_and_are_told(release: Path) ->
     bound = float(np.median(list(errors.values())))
     spoken = Spoken()
     plan = build(request(release, largest_error=bound, force=True), reporter=spoken)
-    assert set(plan.quantised) == {name for name, error in errors.items() if error <= bound}
-    for name in set(errors) - set(plan.quantised):
+    assert set(plan.quantized) == {name for name, error in errors.items() if error <= bound}
+    for name in set(errors) - set(plan.quantized):
         assert f"{name} stays in float16: its error in int8 is {errors[name]:.1%}" in spoken.lines
         assert stored(release, plan, name).dtype == np.float16
 

@@ -67,7 +67,7 @@ def test_a_plan_holds_engines_and_every_weight(
         512,
     )
     assert plan.norm_eps == 1e-5
-    assert plan.quantised == ()
+    assert plan.quantized == ()
 
 
 def test_verify_looks_at_plans_too(release: Path) -> None:

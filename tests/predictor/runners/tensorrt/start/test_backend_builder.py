@@ -54,7 +54,7 @@ class Setting:
 
     directory: Path
     release: Release
-    quantised: Arrays
+    quantized: Arrays
     """Tensors that take the place of the release's."""
     plan: TensorRTPlan
     plan_file: Path
@@ -67,7 +67,7 @@ class Setting:
             f"{role}.int8": emit_segment(role, *linear_shape(shape, role), "int8") for role in LINEAR_ROLES
         }
         return open_reference_runner(
-            self.directory, self.release, slots=SLOTS, threads=1, tensors=self.quantised, graphs=graphs
+            self.directory, self.release, slots=SLOTS, threads=1, tensors=self.quantized, graphs=graphs
         )
 
 
@@ -81,8 +81,8 @@ def setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     directory = tmp_path_factory.mktemp("assemble")
     build(variant_checkpoint(directory / "checkpoint", variant, layers=2), directory / "release", "float16")
     release = load_release(directory / "release")
-    quantised = quantise(directory / "release", release, in_int8)
-    plan = write_plan_file(directory / "release", directory / "x.plan", release, quantised)
+    quantized = quantize(directory / "release", release, in_int8)
+    plan = write_plan_file(directory / "release", directory / "x.plan", release, quantized)
     shape, limits = release.decoder, release.limits
     kernel_shape = KernelShape(
         heads=shape.heads,
@@ -94,10 +94,10 @@ def setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         capacity=limits.max_sequence_tokens,
     )
     functions = emulate(kernel_shape, tmp_path_factory.mktemp("kernels"), seed=1)
-    return Setting(directory / "release", release, quantised, plan, directory / "x.plan", functions)
+    return Setting(directory / "release", release, quantized, plan, directory / "x.plan", functions)
 
 
-def quantise(release_dir: Path, release: Release, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def quantize(release_dir: Path, release: Release, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     """Matrices in int8 with their scales, from what one step multiplies them with."""
     largest: dict[str, npt.NDArray[np.float32]] = {}
 
@@ -116,10 +116,10 @@ def quantise(release_dir: Path, release: Release, names: Sequence[str]) -> dict[
     return tensors
 
 
-def write_plan_file(release_dir: Path, path: Path, release: Release, quantised: Arrays) -> TensorRTPlan:
+def write_plan_file(release_dir: Path, path: Path, release: Release, quantized: Arrays) -> TensorRTPlan:
     """A plan's tensors, behind a page of nothing."""
     index = read_segment_index(release_dir)
-    arrays = load_tensors(release_dir, index, quantised)
+    arrays = load_tensors(release_dir, index, quantized)
     tensors, content = {}, bytearray(4096)
     for name, array in arrays.items():
         content += bytes(align(len(content)) - len(content))
@@ -146,7 +146,7 @@ def write_plan_file(release_dir: Path, path: Path, release: Release, quantised: 
         sha256="",
         built_at="",
         build_seconds=0.0,
-        quantised=tuple(name for name, array in quantised.items() if array.dtype == np.int8),
+        quantized=tuple(name for name, array in quantized.items() if array.dtype == np.int8),
     )
 
 
@@ -207,7 +207,7 @@ def test_steps_give_what_the_reference_gives(setting: Setting, host: HostCuda, g
     wanted = run_behind(setting.reference(), batches)
     runner = opened(setting, host, graphs=graphs)
     found = run_forced(runner, batches, wanted)
-    if setting.quantised:
+    if setting.quantized:
         # A value that falls between two codes may take either: much less than what int8 itself changes.
         plain = open_reference_runner(setting.directory, setting.release, slots=SLOTS, threads=1)
         assert distance(found, wanted) < distance(run_forced(plain, batches, wanted), wanted) / 5
