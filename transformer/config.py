@@ -118,9 +118,20 @@ class TransformerConfig:
     """Texts in one request; more are refused with 413. 1024 short titles keep one request's work in this process
     under 0.1 s, so that one caller cannot hold up the others."""
 
-    max_connections: int = Field(default=128, ge=1)
-    """Connections to the predictor, each carrying one request at a time; more requests wait ``pool_timeout_s``. 128
-    is more than one predictor has slots, so the predictor's own admission decides, not this."""
+    predictor_group_size: int = Field(default=4, ge=1)
+    """Texts (sentences, where texts are split) in one request to the predictor; a caller's request with more misses
+    becomes several. 1 where Knative scales by requests, so that each request that it counts fills one slot. Each
+    request costs both services some 3 ms of CPU time together, which 4 share among them; larger groups save little
+    more, and short requests wait longer behind them."""
+
+    predictor_groups_in_flight: int = Field(default=5, ge=1)
+    """Requests to the predictor that one caller's request has in flight; the rest of its texts wait here, and short
+    requests overtake them. Times `YIWEN_PREDICTOR_GROUP_SIZE` it should be the slots of one predictor and one group
+    more (20 for its default of 16 slots): its slots stay full, and no more than one group waits for them."""
+
+    max_connections: int = Field(default=512, ge=1)
+    """Connections to the predictor, each carrying one request at a time; more requests wait ``pool_timeout_s``. 512
+    are more than one predictor has slots, so the predictor's own admission decides, not this."""
 
     connect_timeout_s: float = Field(default=2.0, ge=0.001)
     """Seconds to open a connection. Inside a cluster this takes milliseconds; 2 s allow one lost SYN (resent after

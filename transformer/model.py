@@ -34,6 +34,7 @@ from serving.model import NamedEvent, RequestInfo, ServedModel
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.generation.generator import Generator
+from transformer.generation.groups import Grouping
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import forwarded_headers
@@ -186,7 +187,13 @@ def create_model(
     router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)
     guards = Guards(spec)
     generator = Generator(
-        release=release.id, tokenizer=tokenizer, guards=guards, predictor=router, metrics=metrics
+        release=release.id,
+        tokenizer=tokenizer,
+        guards=guards,
+        predictor=router,
+        admission=router.admission,
+        grouping=Grouping(config.predictor_group_size, config.predictor_groups_in_flight),
+        metrics=metrics,
     )
     cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(

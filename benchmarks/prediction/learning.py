@@ -219,7 +219,7 @@ def _known(
     return Known(
         profile=profile,
         transformer=TransformerModel(
-            miss_seconds=typical.spent.transformer_s / typical.requests, max_connections=128
+            miss_seconds=typical.spent.transformer_s / typical.requests, max_connections=512
         ),
         node=Node(cores=len(os.sched_getaffinity(0)), hop_seconds=hops_s / 2),
         overhead_s=max(0.0, alone.latency_s - alone_s),

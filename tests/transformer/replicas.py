@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry
 from protocol.messages import GenerateRequest, GenerateResponse, TranslateRequest, TranslateResponse
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
+from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from transformer.cache.circuit import CircuitPolicy
 from transformer.cache.memory import LruCache
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy
 from transformer.cache.redis_client import RedisStore, StoreSettings
 from transformer.cache.tiers import TieredCache
-from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url
@@ -82,9 +82,7 @@ def create_replica(
     metrics = TransformerMetrics(RELEASE, registry)
     store = RedisStore(StoreSettings(parse_redis_url(redis_url), None, None, 5.0, 5.0, 32))
     cache = TieredCache(LruCache(1_000_000), RedisCache(store, RELEASE, POLICY, metrics), metrics.tiers)
-    generator = Generator(
-        release=RELEASE, tokenizer=tokenizer, guards=Guards(spec), predictor=predictor, metrics=metrics
-    )
+    generator = create_generator(tokenizer, Guards(spec), predictor, metrics)
     pipeline = Pipeline(
         release=RELEASE,
         bounds=Bounds(max_texts=100, max_deadline_ms=60_000),

@@ -20,9 +20,9 @@ from protocol.messages import (
 )
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import GuardSpec, TranslationSpec
+from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
-from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import MAX_REPEATS, Guards
@@ -66,13 +66,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
             languages=Languages(strict),
             tokenizer=tokenizer,
             cache=LruCache(1_000_000),
-            generator=Generator(
-                release=RELEASE,
-                tokenizer=tokenizer,
-                guards=Guards(strict),
-                predictor=predictor,
-                metrics=metrics,
-            ),
+            generator=create_generator(tokenizer, Guards(strict), predictor, metrics),
             metrics=metrics,
         )
         return pipeline, predictor

@@ -26,6 +26,7 @@ from tests.transformer.redis_server import RedisServer
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorTooLate
+from transformer.generation.generator import Report
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.request_context import RequestContext
@@ -67,7 +68,7 @@ class Faulty:
         self.items = 0
         self.at_work: Counter[tuple[Wish, str]] = Counter()
 
-    async def generate(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
+    async def generate(self, items: Sequence[WorkItem], context: RequestContext, report: Report) -> None:
         names = [(wish_of(item), str(item.options)) for item in items]
         self.items += len(items)
         self.at_work.update(names)
@@ -80,7 +81,11 @@ class Faulty:
             )[0]
             if error is not None:
                 raise error
-            return [self._result(item) for item in items]
+            for start in range(0, len(items), 3):
+                self.at_work.subtract(names[:3])
+                del names[:3]
+                await report([(item, self._result(item)) for item in items[start : start + 3]])
+                await asyncio.sleep(0)
         finally:
             self.at_work.subtract(names)
 

@@ -22,12 +22,12 @@ from protocol.messages import (
 from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong
 from protocol.release import TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
+from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.predictors.test_client import Connect
 from transformer.cache.entries import Cache
 from transformer.cache.memory import LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, UnknownLanguage
-from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.interface import Predictor
@@ -62,14 +62,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=cache if cache is not None else LruCache(1_000_000),
-            generator=Generator(
-                release=RELEASE,
-                tokenizer=tokenizer,
-                guards=Guards(spec),
-                predictor=predictor,
-                metrics=metrics,
-                clock=clock,
-            ),
+            generator=create_generator(tokenizer, Guards(spec), predictor, metrics, clock=clock),
             metrics=metrics,
             clock=clock,
         )

@@ -1,5 +1,6 @@
 """Translations that the cache does not have: prompts, the predictor, guards, second attempts.
 
+Prompts go to the predictor in groups (:mod:`transformer.generation.groups`).
 :mod:`transformer.generation.attempts` says how attempts differ, :mod:`transformer.texts.guards` flags their results.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
@@ -23,7 +26,9 @@ from transformer.generation.attempts import (
     second_attempts,
     translation_by_glossary,
 )
+from transformer.generation.groups import Grouping, grouped, request_groups, run_groups
 from transformer.metrics import TransformerMetrics
+from transformer.predictors.admission import AdmissionController, request_tokens
 from transformer.predictors.interface import Predictor
 from transformer.request_context import RequestContext
 from transformer.texts.guards import Guards
@@ -36,6 +41,10 @@ a thread, which costs about 0.1 ms more and does not block the loop."""
 
 CHARACTERS_PER_TEXT = 40
 """The cost of each text besides its characters, in characters."""
+
+Report = Callable[[Sequence[tuple[WorkItem, WorkResult]]], Awaitable[None]]
+"""Receives results as they come."""
+AttemptReport = Callable[[Sequence[tuple[Attempt, WorkResult]]], Awaitable[None]]
 
 _Result = TypeVar("_Result")
 
@@ -50,6 +59,8 @@ class Generator:
         tokenizer: PromptEncoder,
         guards: Guards,
         predictor: Predictor,
+        admission: AdmissionController,
+        grouping: Grouping,
         metrics: TransformerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,6 +71,8 @@ class Generator:
             tokenizer: of the release.
             guards: of the release.
             predictor: continues prompts.
+            admission: bounds what all requests of this process send.
+            grouping: of the prompts of one request.
             metrics: of this process.
             clock: monotonic, seconds; for the metrics.
         """
@@ -67,23 +80,42 @@ class Generator:
         self._tokenizer = tokenizer
         self._guards = guards
         self._predictor = predictor
+        self._admission = admission
+        self._grouping = grouping
         self._metrics = metrics
         self._clock = clock
 
-    async def generate(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
-        """The result of each item, in order; one that the deadline cut is not complete.
+    async def generate(self, items: Sequence[WorkItem], context: RequestContext, report: Report) -> None:
+        """Translate each item, and report each once; results of a group come as soon as it is done.
+
+        An item that the deadline cut is reported with a result that is not complete. If a group fails, those in
+        flight are still reported, and the items of the others are not.
+
+        Args:
+            items: distinct.
+            context: of the request.
+            report: receives the results.
 
         Raises:
             YiwenError: the predictor could not answer, or no prompt can be made of a text.
         """
-        known = [translation_by_glossary(item) for item in items]
-        asked = [item for item, result in zip(items, known, strict=True) if result is None]
-        generated: list[WorkResult] = []
-        if asked:
-            first = await self._attempt([first_attempt(item) for item in asked], context)
-            generated = await self.retry_flagged(list(zip(asked, first, strict=True)), context)
-        answers = iter(generated)
-        return [next(answers) if result is None else result for result in known]
+        known = [(item, result) for item in items if (result := translation_by_glossary(item)) is not None]
+        if known:
+            await report(known)
+        solved = {item for item, _ in known}
+        flagged: list[tuple[WorkItem, WorkResult]] = []
+
+        async def report_first(results: Sequence[tuple[Attempt, WorkResult]]) -> None:
+            flagged.extend((attempt.item, result) for attempt, result in results if result.flags)
+            if unflagged := [(attempt.item, result) for attempt, result in results if not result.flags]:
+                await report(unflagged)
+
+        await self._attempt(
+            [first_attempt(item) for item in items if item not in solved], context, report_first
+        )
+        if flagged:
+            second = await self.retry_flagged(flagged, context)
+            await report([(item, result) for (item, _), result in zip(flagged, second, strict=True)])
 
     async def retry_flagged(
         self, results: Sequence[tuple[WorkItem, WorkResult]], context: RequestContext
@@ -134,23 +166,60 @@ class Generator:
         return [self._judged(item, text, replace(first, flags=())), *whole]
 
     async def _try_again(self, attempts: Sequence[Attempt], context: RequestContext) -> list[WorkResult]:
-        """As :meth:`_attempt`, but a failure is ignored: the caller has a first result, if a flagged one."""
-        try:
-            return await self._attempt(attempts, context)
-        except YiwenError:
-            return [WorkResult("", 0.0, finish_reason=FinishReason.DEADLINE)] * len(attempts)
+        """The results of attempts; a failure is ignored: the caller has a first result, if a flagged one."""
+        results: dict[tuple[WorkItem | str, ...], WorkResult] = {}
 
-    async def _attempt(self, attempts: Sequence[Attempt], context: RequestContext) -> list[WorkResult]:
-        """The results of attempts with the same sampling parameters, in one call to the predictor."""
-        response = await self._call(await self.request(attempts, context), context)
-        return [self.result(*row) for row in zip(attempts, response.generations, strict=True)]
+        async def report(group: Sequence[tuple[Attempt, WorkResult]]) -> None:
+            results.update((attempt.prompt_identity, result) for attempt, result in group)
 
-    async def request(self, attempts: Sequence[Attempt], context: RequestContext) -> GenerateRequest:
-        """The request to the predictor for attempts with the same sampling parameters.
+        with suppress(YiwenError):
+            await self._attempt(attempts, context, report)
+        failed = WorkResult("", 0.0, finish_reason=FinishReason.DEADLINE)
+        return [results.get(attempt.prompt_identity, failed) for attempt in attempts]
+
+    async def _attempt(
+        self, attempts: Sequence[Attempt], context: RequestContext, report: AttemptReport
+    ) -> None:
+        """Report the results of attempts with the same sampling parameters, group by group."""
+
+        async def send(group: Sequence[Attempt], request: GenerateRequest) -> None:
+            response = await self._call(request, context)
+            await report(
+                [(row[0], self.result(*row)) for row in zip(group, response.generations, strict=True)]
+            )
+
+        if attempts:
+            await self.send_groups(attempts, context, send)
+
+    async def send_groups(
+        self,
+        attempts: Sequence[Attempt],
+        context: RequestContext,
+        send: Callable[[Sequence[Attempt], GenerateRequest], Awaitable[None]],
+    ) -> None:
+        """Call ``send`` for each group of attempts, a bounded number at a time, once all of them are admitted.
+
+        Args:
+            attempts: with the same sampling parameters.
+            context: of the request; no group is sent once its deadline has passed.
+            send: sends the request of one group and reads its answer.
 
         Raises:
-            YiwenError: no prompt can be made of a text, or the deadline has passed.
+            YiwenError: no prompt can be made of a text, the attempts are not admitted, or what ``send`` raised.
         """
+        size = self._grouping.size
+        request = await self._request(attempts, context)
+        with self._admission.admit(request_tokens(request)) as complete:
+
+            async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
+                await send(group, _timed(group_request, context))
+                complete(request_tokens(group_request))
+
+            groups = zip(grouped(attempts, size), request_groups(request, size), strict=True)
+            await run_groups([partial(run, *group) for group in groups], self._grouping.in_flight)
+
+    async def _request(self, attempts: Sequence[Attempt], context: RequestContext) -> GenerateRequest:
+        """One request for all attempts, without a deadline."""
         started = self._clock()
         texts = [
             PromptText(each.text, each.item.source, each.item.target, each.item.index) for each in attempts
@@ -159,15 +228,11 @@ class Generator:
             [text.text for text in texts], lambda: self._tokenizer.encode(texts, context.max_new_tokens)
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        remaining_ms = context.deadline.remaining_ms()
-        if remaining_ms < 1:
-            raise PredictorTooLate(context.deadline.timeout_s)
         return GenerateRequest(
             prompts=tuple(prompt.token_ids for prompt in prompts),
             max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
             params=attempts[0].params,
             release=self._release,
-            deadline_ms=remaining_ms,
             max_repeats=tuple(self._guards.max_repeats(attempt.item.text) for attempt in attempts),
         )
 
@@ -211,6 +276,14 @@ class Generator:
         for kind in flags:
             self._metrics.guard_failures.labels(kind).inc()
         return replace(result, text=text or "", flags=flags)
+
+
+def _timed(request: GenerateRequest, context: RequestContext) -> GenerateRequest:
+    """``request`` with the time that is left to send it and read its answer."""
+    remaining_ms = context.deadline.remaining_ms()
+    if remaining_ms < 1:
+        raise PredictorTooLate(context.deadline.timeout_s)
+    return replace(request, deadline_ms=remaining_ms)
 
 
 async def run_in_thread(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:

@@ -1,8 +1,8 @@
 """Cache misses: each is generated once for all who ask for it, in this process and across replicas.
 
-In this process equal misses share one call (:mod:`transformer.generation.single_flight`), which sends all texts that
-one request leads to the predictor at once. Across replicas the holder of a text's lease generates it; the others poll
-for the result, and take over when the lease ends without one.
+In this process equal misses share one call (:mod:`transformer.generation.single_flight`) for all texts that one
+request leads. Across replicas the holder of a text's lease generates it; the others poll for the result, and take
+over when the lease ends without one.
 """
 
 from __future__ import annotations
@@ -127,13 +127,15 @@ class MissCoordinator:
             await self._follow(busy, run)
 
     async def _generate(self, items: Sequence[WorkItem], run: _Run) -> None:
-        self._metrics.roles.labels("leader").inc(len(items))
-        try:
-            results = list(zip(items, await self._generator.generate(items, run.context), strict=True))
+        async def report(results: Sequence[tuple[WorkItem, WorkResult]]) -> None:
             await self.store(results)
             for item, result in results:
                 if result.is_complete:
                     run.call.resolve(item, result)
+
+        self._metrics.roles.labels("leader").inc(len(items))
+        try:
+            await self._generator.generate(items, run.context, report)
         except (InvalidRequest, NotFound, TooLong) as error:
             run.call.fail_leader(items, error)  # it names a text by its place in the leader's request
         except Exception as error:  # noqa: BLE001  raised in those that wait

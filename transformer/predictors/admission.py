@@ -1,7 +1,8 @@
 """Admission control: bounds the tokens of requests in progress, and rejects the excess with a Retry-After.
 
-Only cache misses are counted (:mod:`transformer.predictors.router`): hits are always served. A second attempt that a
-guard asks for is admitted like a first one; if rejected, the caller gets the first answer with its flags.
+Only cache misses are counted (:mod:`transformer.generation.generator`), all of one request at once: hits are always
+served, and what was admitted is not refused half-way. A second attempt that a guard asks for is admitted like a first
+one; if rejected, the caller gets the first answer with its flags.
 
 The unit is the predictor's own, prompt plus longest answer allowed. Its queue is the first to refuse in an ordinary
 overload (``YIWEN_QUEUE_TOKENS``); this budget bounds what one transformer holds while the predictor is slow,
@@ -93,10 +94,13 @@ class AdmissionController:
         metrics.predictor.watch_admission(tokens=lambda: self.tokens, drain_per_s=lambda: self._rate.per_s)
 
     @contextmanager
-    def admit(self, tokens: int) -> Iterator[None]:
+    def admit(self, tokens: int) -> Iterator[Callable[[int], None]]:
         """Count ``tokens`` as in progress while the block runs. Without an exception they count as completed.
 
         A single request is always admitted, however large.
+
+        Returns:
+            A function that counts some of them as completed before the block ends.
 
         Raises:
             AdmissionRejected: the budget does not allow it now.
@@ -108,12 +112,19 @@ class AdmissionController:
         self._results.labels("admitted").inc()
         self._note()
         self.tokens += tokens
+        rest = tokens
+
+        def complete(part: int) -> None:
+            nonlocal rest
+            rest -= part
+            self._leave(part, done=part)
+
         try:
-            yield
+            yield complete
         except BaseException:
-            self._leave(tokens, done=0)
+            self._leave(rest, done=0)
             raise
-        self._leave(tokens, done=tokens)
+        complete(rest)
 
     def retry_after_s(self) -> float:
         """Estimated seconds until all work in progress is completed."""

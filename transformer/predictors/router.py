@@ -1,9 +1,9 @@
-"""The router: sends each request to a predictor of the right release, after admission and once it is ready.
+"""The router: sends each request to a predictor of the right release, once it is ready.
 
-:mod:`transformer.predictors.client` speaks to one address. What lies around it is decided here, in this order:
-whether there is room (:mod:`transformer.predictors.admission`), whether the predictor is ready
-(:mod:`transformer.predictors.readiness`), and which address serves this transformer's release
-(:mod:`transformer.predictors.release_search`). Only cache misses reach the router.
+:mod:`transformer.predictors.client` speaks to one address. What lies around it is decided here: whether the predictor
+is ready (:mod:`transformer.predictors.readiness`), and which address serves this transformer's release
+(:mod:`transformer.predictors.release_search`). Only cache misses reach the router, and only those that were admitted
+(:mod:`transformer.predictors.admission`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transformer.errors import (
     ReleaseNotServed,
 )
 from transformer.metrics import TransformerMetrics
-from transformer.predictors.admission import AdmissionController, request_tokens
+from transformer.predictors.admission import AdmissionController
 from transformer.predictors.client import PredictorClient, deadline_of
 from transformer.predictors.discovery import Address, main_address, other_addresses
 from transformer.predictors.http_responses import RETRY_AFTER_S
@@ -68,7 +68,7 @@ class PredictorRouter:
         self.clock = clock
         self._sends = metrics.predictor.sends
         self._found = metrics.predictor.found
-        self._admission = AdmissionController(config.admission_tokens, metrics, clock)
+        self.admission = AdmissionController(config.admission_tokens, metrics, clock)
         self._clients = {
             address: PredictorClient(
                 config, model_name, metrics, clock, url=address.url, retries=self.retries
@@ -108,7 +108,7 @@ class PredictorRouter:
         _log.info("a predictor of this release is ready", extra={"fields": {"release": self.release}})
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
-        """Generate a completion of each prompt.
+        """Generate a completion of each prompt of an admitted request.
 
         Args:
             request: ``deadline_ms`` is the time that is left.
@@ -117,16 +117,15 @@ class PredictorRouter:
         Raises:
             YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
         """
-        with self._admission.admit(request_tokens(request)):
-            routed = _RoutedRequest(self, request, timeout_s=self._cold_start_timeout_s)
-            while True:
-                async with aclosing(routed.wait()) as status:
-                    async for _ in status:
-                        pass
-                try:
-                    return await self._client(routed.address).generate(routed.request(), headers)
-                except YiwenError as error:
-                    await routed.recover(self._timed(error))
+        routed = _RoutedRequest(self, request, timeout_s=self._cold_start_timeout_s)
+        while True:
+            async with aclosing(routed.wait()) as status:
+                async for _ in status:
+                    pass
+            try:
+                return await self._client(routed.address).generate(routed.request(), headers)
+            except YiwenError as error:
+                await routed.recover(self._timed(error))
 
     async def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
@@ -137,28 +136,23 @@ class PredictorRouter:
         come about once a second, before the first delta. Closing the iterator closes the connection, as in
         :meth:`transformer.predictors.client.PredictorClient.stream`.
         """
-        with self._admission.admit(request_tokens(request)):
-            # Its caller is told that it waits, so it may wait as long as it wants to.
-            routed = _RoutedRequest(
-                self, request, timeout_s=float("inf") if self._cold_start_timeout_s else 0.0
-            )
-            while True:
-                async with aclosing(routed.wait()) as waiting:
-                    async for status in waiting:
-                        yield status
-                begun = False
-                try:
-                    async with aclosing(
-                        self._client(routed.address).stream(routed.request(), headers)
-                    ) as deltas:
-                        async for delta in deltas:
-                            begun = True
-                            yield delta
-                    return
-                except YiwenError as error:
-                    if begun:
-                        raise
-                    await routed.recover(self._timed(error))
+        # Its caller is told that it waits, so it may wait as long as it wants to.
+        routed = _RoutedRequest(self, request, timeout_s=float("inf") if self._cold_start_timeout_s else 0.0)
+        while True:
+            async with aclosing(routed.wait()) as waiting:
+                async for status in waiting:
+                    yield status
+            begun = False
+            try:
+                async with aclosing(self._client(routed.address).stream(routed.request(), headers)) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta
+                return
+            except YiwenError as error:
+                if begun:
+                    raise
+                await routed.recover(self._timed(error))
 
     async def _find_ready_predictor(self) -> bool:
         probes = {address: client.ready_release for address, client in self._clients.items()}
@@ -171,7 +165,7 @@ class PredictorRouter:
     def _timed(self, error: YiwenError) -> YiwenError:
         """``error``, with the time until there is room where it is for lack of connections here."""
         if isinstance(error, ConnectionsBusy):
-            error.retry_after_s = self._admission.retry_after_s()
+            error.retry_after_s = self.admission.retry_after_s()
         return error
 
 

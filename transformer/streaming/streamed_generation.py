@@ -1,6 +1,6 @@
 """Streamed generation: translations that the cache does not have, reported while the model writes them.
 
-One stream from the predictor carries all texts; guards and second attempts are those of
+Streams from the predictor carry a group of texts each; guards and second attempts are those of
 :mod:`transformer.generation.generator`. A plain text is reported token by token. Markup, and texts with placeholders
 or glossary terms, are reported whole once they are verified, after a second attempt where they failed.
 """
@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from protocol.errors import ReleaseMismatch
-from protocol.messages import Generation, GenerationEnd, TokenDelta
+from protocol.messages import GenerateRequest, Generation, GenerationEnd, TokenDelta
 from protocol.prompt_encoder import PromptEncoder
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import Attempt, first_attempt, translation_by_glossary
@@ -101,25 +101,36 @@ class StreamedGenerator:
         self, answers: Sequence[_StreamedAnswer], context: RequestContext, observer: StreamObserver
     ) -> list[tuple[WorkItem, WorkResult]]:
         """Report what the predictor streams; returns the flagged results, which a second attempt may improve."""
-        flagged = []
-        request = await self._generator.request([answer.attempt for answer in answers], context)
-        async with aclosing(self._predictor.stream(request, context.headers)) as deltas:
-            async for delta in deltas:
-                if isinstance(delta, ColdStartStatus):
-                    observer.cold_start(delta)
-                    continue
-                answer = _answer_of(delta, answers)
-                answer.add(delta)
-                item = answer.attempt.item
-                if delta.end is not None:
-                    result = self._result(answer, delta.end, context)
-                    if result.flags and answer.detokenizer is None:
-                        flagged.append((item, result))
-                    else:
-                        await observer.finished(item, result)
-                elif answer.text:
-                    observer.grown(item, answer.text)
+        flagged: list[tuple[WorkItem, WorkResult]] = []
+        by_item = {answer.attempt.item: answer for answer in answers}
+
+        async def read(group: Sequence[Attempt], request: GenerateRequest) -> None:
+            rows = [by_item[attempt.item] for attempt in group]
+            async with aclosing(self._predictor.stream(request, context.headers)) as deltas:
+                async for delta in deltas:
+                    if not isinstance(delta, ColdStartStatus):
+                        answer = _answer_of(delta, rows)
+                        flagged.extend(await self._take(delta, answer, context, observer))
+                    elif rows[0] is answers[0]:  # one group reports the wait of all
+                        observer.cold_start(delta)
+
+        await self._generator.send_groups([answer.attempt for answer in answers], context, read)
         return flagged
+
+    async def _take(
+        self, delta: TokenDelta, answer: _StreamedAnswer, context: RequestContext, observer: StreamObserver
+    ) -> list[tuple[WorkItem, WorkResult]]:
+        """Add a delta to its answer and report what it changes; returns a flagged result instead of reporting it."""
+        answer.add(delta)
+        item = answer.attempt.item
+        if delta.end is not None:
+            result = self._result(answer, delta.end, context)
+            if result.flags and answer.detokenizer is None:
+                return [(item, result)]
+            await observer.finished(item, result)
+        elif answer.text:
+            observer.grown(item, answer.text)
+        return []
 
     def _result(self, answer: _StreamedAnswer, end: GenerationEnd, context: RequestContext) -> WorkResult:
         if end.release != self._release:

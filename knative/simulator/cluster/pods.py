@@ -128,7 +128,7 @@ class TransformerModel:
     """CPU time of a cache hit, on the event loop."""
     miss_seconds: float = 0.0028
     """CPU time of a cache miss, half of it before and half after the predictor's answer."""
-    max_connections: int = 128
+    max_connections: int = 512
     """Concurrent requests to the predictor, as ``YIWEN_MAX_CONNECTIONS``."""
     pool_timeout_s: float = 5.0
     """Seconds that a request waits for a connection before it gets 429, as ``YIWEN_POOL_TIMEOUT_S``."""

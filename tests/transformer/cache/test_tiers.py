@@ -21,6 +21,7 @@ from protocol.messages import CacheStatus, GenerateRequest, GenerateResponse, Tr
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
 from serving.settings import SettingsError
+from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.cache_key import cache_key
@@ -29,7 +30,6 @@ from transformer.cache.entry_codec import encode_entry
 from transformer.cache.redis_cache import store_key
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
-from transformer.generation.generator import Generator
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.guards import Guards
@@ -206,13 +206,7 @@ async def test_requests_over_colliding_texts_get_their_own_answers_through_the_p
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=make_tiers(redis.url, cache_bytes=size),
-            generator=Generator(
-                release=RELEASE,
-                tokenizer=tokenizer,
-                guards=Guards(spec),
-                predictor=Echo(),
-                metrics=metrics,
-            ),
+            generator=create_generator(tokenizer, Guards(spec), Echo(), metrics),
             metrics=metrics,
         )
         for size in (0, 4_000)

@@ -136,6 +136,18 @@ async def test_a_stream_that_is_cut_does_not_end_in_half_a_character(
     assert whole["text_output"] == "hello"
 
 
+async def test_sentences_share_streams_of_the_group_size(
+    release_directory: Path, predictor: StreamingStandIn, tokenizer: PromptEncoder
+) -> None:
+    predictor.answer = continued(tokenizer, {"One.": "A very long one indeed."})
+    settings = {"predictor_group_size": 2, "predictor_groups_in_flight": 1}
+    async with aclosing(opened(release_directory, predictor.url, **settings)) as models:
+        async for model in models:
+            events = await streamed(model, "One. Two. Three. Four. Five.")
+    assert joined(events) == "A very long one indeed. Two. Three. Four. Five."
+    assert [len(request.prompts) for request in predictor.requests] == [2, 2, 1]
+
+
 async def test_a_placeholder_is_verified_before_it_is_sent_and_tried_again(
     model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
 ) -> None:
