@@ -12,11 +12,14 @@ from inferenceservices.rules.findings import ComponentRule, ServiceRule, Violati
 from inferenceservices.rules.webhook import AUTOSCALER_CLASS
 from protocol.kubernetes.documents import mapping, objects
 from protocol.kubernetes.inference_service import STANDARD, InferenceService, ServiceComponent
+from protocol.kubernetes.pods import environment
 from protocol.kubernetes.quantities import quantity_or_zero
 
 CLASS = "autoscaling.knative.dev/class"
 HPA_CLASS = "hpa.autoscaling.knative.dev"
 TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
+SLOTS = "YIWEN_SLOTS"
+GROUP_SIZE, GROUPS_IN_FLIGHT = "YIWEN_PREDICTOR_GROUP_SIZE", "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT"
 _METRIC_OF_TYPE = {"Resource": "resource", "External": "external", "PodMetric": "podmetric"}
 
 
@@ -86,6 +89,54 @@ def _keda_resource(number: int, source: Mapping[str, Any]) -> Violations:
         yield f"autoScaling.metrics[{number}]: the resource must be cpu or memory"
 
 
+def work_units(service: InferenceService) -> Violations:
+    """The transformer's groups fit the predictor's slots, and the KPA's target counts groups.
+
+    A group is what one request to the predictor carries. A caller's request has as many in flight as fill the slots
+    of one predictor, and one more; the target lies between the groups and the sequences that fill its slots.
+    """
+    parts = {component.name: component for component in service.components}
+    if not {"predictor", "transformer"} <= set(parts):
+        return
+    slots = _setting(parts["predictor"], SLOTS, 16)
+    size = _setting(parts["transformer"], GROUP_SIZE, 4)
+    in_flight = _setting(parts["transformer"], GROUPS_IN_FLIGHT, 5)
+    if slots is None or size is None or in_flight is None:
+        yield f"{SLOTS}, {GROUP_SIZE} and {GROUPS_IN_FLIGHT} must be whole numbers from 1"
+        return
+    full = -(-slots // size)
+    if size > slots:
+        yield f"{GROUP_SIZE} {size} is more than the {slots} slots of {SLOTS}: one group fills a predictor"
+    if not full <= in_flight <= full + 1:
+        effect = "slots stay empty" if in_flight < full else "short requests wait longer"
+        yield (
+            f"{GROUPS_IN_FLIGHT} must be {full} or {full + 1}: groups of {size} that fill {slots} slots, and one "
+            f"that waits; with {in_flight}, {effect}"
+        )
+    if service.mode != STANDARD:
+        yield from _counted_groups(parts["predictor"].declared, slots, full)
+
+
+def _counted_groups(predictor: Mapping[str, Any], slots: int, full: int) -> Violations:
+    """Knative's limits for the requests of a predictor with ``slots`` that ``full`` groups fill."""
+    target, limit = predictor.get("scaleTarget"), predictor.get("containerConcurrency")
+    if predictor.get("scaleMetric", "concurrency") != "concurrency":
+        return
+    if isinstance(target, int) and not full <= target <= slots:
+        wanted = str(slots) if full == slots else f"from {full} to {slots}"
+        yield f"scaleTarget of the predictor must be {wanted}: the requests to it that fill its slots"
+    if isinstance(limit, int) and 0 < limit < slots:
+        yield f"containerConcurrency of the predictor must be 0 or {slots} or more: requests of one text fill no more"
+
+
+def _setting(component: ServiceComponent, name: str, default: int) -> int | None:
+    """A setting of the server's container as a number from 1; None if it is none."""
+    for container in component.pod.containers[:1]:
+        value = environment(container).get(name, str(default))
+        return int(value) if value.isdecimal() and int(value) else None
+    return default
+
+
 def canary_percent(component: ServiceComponent) -> Violations:
     """A canary's percentage is valid: KServe does not check it, and Knative refuses the Service."""
     percent = component.declared.get("canaryTrafficPercent")
@@ -140,5 +191,9 @@ def _below(value: object, bound: int) -> bool:
     return isinstance(value, int) and value < bound
 
 
-SERVICES: dict[str, ServiceRule] = {"canary-together": canary_together, "standard-canary": standard_canary}
+SERVICES: dict[str, ServiceRule] = {
+    "canary-together": canary_together,
+    "standard-canary": standard_canary,
+    "work-units": work_units,
+}
 COMPONENTS: dict[str, ComponentRule] = {"scaling": scaling, "canary-percent": canary_percent}

@@ -102,6 +102,18 @@ def test_the_autoscaler_accepts_the_annotations_and_scales_by_slots(name: str) -
     assert scaling["predictor"].progress_deadline > 900
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_request_to_the_predictor_is_a_unit_of_work(name: str) -> None:
+    settings = {
+        component.name: environment(component.pod.containers[0])
+        for component in _components(f"overlays/{name}")
+    }
+    slots = int(settings["predictor"]["YIWEN_SLOTS"])
+    size = int(settings["transformer"]["YIWEN_PREDICTOR_GROUP_SIZE"])
+    assert int(settings["transformer"]["YIWEN_PREDICTOR_GROUPS_IN_FLIGHT"]) * size == slots + size
+    assert size == (8 if name == "standard" else 1)
+
+
 def test_only_the_predictor_scales_to_zero() -> None:
     scaling = _scaling("staging")
     assert (scaling["predictor"].min_scale, scaling["transformer"].min_scale) == (0, 1)
@@ -119,6 +131,10 @@ def test_keda_queries_name_existing_metrics() -> None:
     assert len(queries) == 2
     assert named
     assert named <= known
+    assert all(query.endswith(">= 0 or vector(0)") for query in queries), "KEDA must not see NaN, or nothing"
+    assert not any("request_seconds" in query for query in queries), (
+        "batches and streams are long by themselves"
+    )
     assert all('namespace="yiwen"' in query and "NAMESPACE" not in query for query in queries)
 
 
@@ -127,7 +143,8 @@ def test_no_placeholder_is_left(name: str) -> None:
     text = yaml.safe_dump_all(documents_of(name))
     assert (
         re.findall(
-            r"\b(?:REGISTRY|TAG|RELEASE|SLOTS|NAMESPACE|DEADLINE|NAME|SOURCE|PRECISION|PROMETHEUS)\b", text
+            r"\b(?:REGISTRY|TAG|RELEASE|SLOTS|GROUP_SIZE|GROUPS_IN_FLIGHT|NAMESPACE|DEADLINE|NAME|SOURCE|PRECISION|PROMETHEUS)\b",
+            text,
         )
         == []
     )
