@@ -27,6 +27,7 @@ from predictor.runners.base import Runner
 from predictor.scheduler import Scheduler, Step
 from predictor.sequence import RequestState, Sequence, Subscriber
 from protocol.deadline import Deadline
+from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, NotReady, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse
 from protocol.release import Release
@@ -105,7 +106,9 @@ class LLMEngine:
     def stop(self) -> None:
         """Collect the steps in flight, end the thread, and fail what is unfinished with :class:`NotReady`."""
         self._thread.stop()
-        self._fail_all(NotReady("the predictor is shutting down", retry_after_s=1.0))
+        self._fail_all(
+            NotReady("the predictor is shutting down", code=ErrorCode.SHUTTING_DOWN, retry_after_s=1.0)
+        )
 
     def submit(
         self,

@@ -26,6 +26,7 @@ from protocol.codec import (
     infer_from_generate_response,
 )
 from protocol.deadline import Deadline
+from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, ReleaseMismatch
 from protocol.messages import GenerateRequest, TokenDelta
 from protocol.release import Release
@@ -39,6 +40,7 @@ class PredictorModel(ServedModel):
     """Token ids in, token ids out, over the v2 protocol."""
 
     stream_service = TOKEN_SERVICE
+    error_codes = ErrorCode.of_predictor()
 
     def __init__(
         self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_ms: int

@@ -20,6 +20,7 @@ from itertools import chain
 from predictor.batch import Batch
 from predictor.kv_cache import KVCacheManager
 from predictor.sequence import RequestState, Sequence
+from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
 
@@ -98,6 +99,7 @@ class Scheduler:
                 f"the queue holds {self.waiting_tokens} of {self._queue_tokens} tokens and this request needs "
                 f"{request.cost_tokens}; retry later, or add replicas",
                 retry_after_s=max(1.0, min(60.0, excess / tokens_per_s)) if tokens_per_s > 0 else 1.0,
+                code=ErrorCode.QUEUE_FULL,
             )
         self.waiting.extend(request.sequences)
         self.waiting_tokens += request.cost_tokens
@@ -154,7 +156,8 @@ class Scheduler:
         if longest > self._max_sequence_tokens:
             raise TooLong(
                 f"prompt and max_new_tokens come to {longest} tokens, a sequence may hold "
-                f"{self._max_sequence_tokens}: shorten the text or lower max_new_tokens"
+                f"{self._max_sequence_tokens}: shorten the text or lower max_new_tokens",
+                code=ErrorCode.SEQUENCE_TOO_LONG,
             )
         if request.cost_tokens > self._queue_tokens:
             raise TooLong(

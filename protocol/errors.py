@@ -1,61 +1,71 @@
-"""The error table of the wire: one class per status, the same on REST and gRPC.
+"""The errors of the wire: one class per HTTP status, with a code of :mod:`protocol.error_codes`.
 
 ::
 
     YiwenError
-    ├── InvalidRequest      400  INVALID_ARGUMENT     the request cannot be understood
-    ├── NotFound            404  NOT_FOUND            unknown model, or a language the release does not speak
-    ├── ReleaseMismatch     409  FAILED_PRECONDITION  the predictor serves another release
-    ├── TooLong             413  RESOURCE_EXHAUSTED   larger than this release or this server can ever take
-    ├── Overloaded          429  RESOURCE_EXHAUSTED   no room now; Retry-After says when to come back
-    ├── CallerGone          499  CANCELLED            logged, never sent: the client has disconnected
-    ├── InternalFault       500  INTERNAL             our fault: a runner raised, a decoder state broke
-    ├── NotReady            503  UNAVAILABLE          loading, draining or unhealthy; Retry-After is set
-    └── DeadlineExceeded    504  DEADLINE_EXCEEDED    the caller's deadline passed
+    ├── InvalidRequest      400  the request cannot be understood
+    ├── Forbidden           403  the operation is refused to everybody
+    ├── NotFound            404  unknown model, or a language the release does not speak
+    ├── ReleaseMismatch     409  the predictor serves another release
+    ├── TooLong             413  larger than this release or this server can ever take
+    ├── Overloaded          429  no room now; Retry-After says when to come back
+    ├── CallerGone          499  logged, never sent: the client has disconnected
+    ├── InternalFault       500  our fault: a runner raised, a decoder state broke
+    ├── NotReady            503  loading, draining or unhealthy; Retry-After is set
+    └── DeadlineExceeded    504  the caller's deadline passed
 
 A message says what is wrong and how to fix it, and never quotes a caller's text.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from protocol.error_codes import ErrorCode
 
 
 class YiwenError(Exception):
-    """An expected error, with its HTTP and gRPC status."""
+    """An expected error, with the code that its statuses follow from."""
 
-    status: ClassVar[int] = 500
-    """HTTP status."""
+    code: ErrorCode = ErrorCode.INTERNAL
+    """Of the class, or of this error where the constructor was given one; both have the same HTTP status."""
 
-    grpc_code: ClassVar[str] = "INTERNAL"
-    """Name of the gRPC status code (``grpc.StatusCode[...]``)."""
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: ErrorCode | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        if code is not None:
+            self.code = code
         self.retry_after_s = retry_after_s
         """Seconds after which a retry makes sense; sent as Retry-After where it is set."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self.code.http_status
 
 
 class InvalidRequest(YiwenError):
     """400: the request is malformed, or a value in it is not one this service takes."""
 
-    status = 400
-    grpc_code = "INVALID_ARGUMENT"
+    code = ErrorCode.INVALID_REQUEST
+
+
+class Forbidden(YiwenError):
+    """403: the operation is refused to everybody."""
+
+    code = ErrorCode.FORBIDDEN
 
 
 class NotFound(YiwenError):
     """404: no such model, or the release does not translate that pair of languages."""
 
-    status = 404
-    grpc_code = "NOT_FOUND"
+    code = ErrorCode.MODEL_NOT_FOUND
 
 
 class ReleaseMismatch(YiwenError):
     """409: token ids of one release reached a predictor of another."""
 
-    status = 409
-    grpc_code = "FAILED_PRECONDITION"
+    code = ErrorCode.RELEASE_MISMATCH
 
     def __init__(self, message: str, *, serving: str) -> None:
         super().__init__(message)
@@ -66,47 +76,41 @@ class ReleaseMismatch(YiwenError):
 class TooLong(YiwenError):
     """413: too large even for an idle server; a retry is of no use."""
 
-    status = 413
-    grpc_code = "RESOURCE_EXHAUSTED"
+    code = ErrorCode.REQUEST_TOO_LARGE
 
 
 class Overloaded(YiwenError):
     """429: admission refused; come back after ``retry_after_s``."""
 
-    status = 429
-    grpc_code = "RESOURCE_EXHAUSTED"
+    code = ErrorCode.OVERLOADED
 
 
 class CallerGone(YiwenError):
     """499: the client closed the connection; its work was cancelled."""
 
-    status = 499
-    grpc_code = "CANCELLED"
+    code = ErrorCode.CLIENT_CLOSED_REQUEST
 
 
 class InternalFault(YiwenError):
     """500: a fault of the service; the client can only retry."""
 
-    status = 500
-    grpc_code = "INTERNAL"
+    code = ErrorCode.INTERNAL
 
 
 class NotReady(YiwenError):
     """503: not loaded yet, draining, or unhealthy."""
 
-    status = 503
-    grpc_code = "UNAVAILABLE"
+    code = ErrorCode.NOT_READY
 
 
 class DeadlineExceeded(YiwenError):
     """504: the deadline passed before the answer was complete."""
 
-    status = 504
-    grpc_code = "DEADLINE_EXCEEDED"
+    code = ErrorCode.DEADLINE_EXCEEDED
 
 
 _BY_STATUS: dict[int, type[YiwenError]] = {
-    cls.status: cls
+    cls.code.http_status: cls
     for cls in (
         InvalidRequest, NotFound, TooLong, Overloaded, CallerGone, InternalFault, NotReady, DeadlineExceeded,
     )
@@ -114,16 +118,27 @@ _BY_STATUS: dict[int, type[YiwenError]] = {
 
 
 def error_from_status(
-    status: int, message: str, *, retry_after_s: float | None = None, serving: str | None = None
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    retry_after_s: float | None = None,
+    serving: str | None = None,
 ) -> YiwenError:
-    """The error that a service sent.
+    """The error that another service sent.
 
     Args:
-        status: HTTP status; one that is not in the table becomes :class:`InternalFault`.
-        message: its text.
-        retry_after_s: seconds, if it was sent.
-        serving: id of the release that a 409 names.
+        status: HTTP status. One that is not in the table becomes :class:`InternalFault`: an unknown answer of a
+            predictor is our fault, never the caller's.
+        message: in words.
+        code: as sent; the class's own code takes the place of a missing or unknown one.
+        retry_after_s: of the header Retry-After, seconds.
+        serving: the release id that goes with a 409.
     """
-    if status == ReleaseMismatch.status:
+    if status == ReleaseMismatch.code.http_status:
         return ReleaseMismatch(message, serving=serving or "unknown")
-    return _BY_STATUS.get(status, InternalFault)(message, retry_after_s=retry_after_s)
+    cls = _BY_STATUS.get(status, InternalFault)
+    known = ErrorCode.of(code)
+    if known is not None and known.http_status != cls.code.http_status:
+        known = None
+    return cls(message, code=known, retry_after_s=retry_after_s)

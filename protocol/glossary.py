@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, TooLong
 from protocol.messages import Glossary
 from protocol.release import ReleaseError
@@ -64,7 +65,8 @@ def parse_glossary(text: str) -> Glossary:
     if len(text) > MAX_GLOSSARY_CHARACTERS:
         raise TooLong(
             f"parameter glossary has {len(text)} characters, at most {MAX_GLOSSARY_CHARACTERS} are taken; send only "
-            "the entries that the texts need, or put them into the release's glossary.json"
+            "the entries that the texts need, or put them into the release's glossary.json",
+            code=ErrorCode.GLOSSARY_TOO_LARGE,
         )
     try:
         glossary = _glossary(_parsed(text))
@@ -74,7 +76,8 @@ def parse_glossary(text: str) -> Glossary:
     if entries > MAX_GLOSSARY_ENTRIES:
         raise TooLong(
             f"parameter glossary has {entries} entries, at most {MAX_GLOSSARY_ENTRIES} are taken; send only the "
-            "entries that the texts need, or put them into the release's glossary.json"
+            "entries that the texts need, or put them into the release's glossary.json",
+            code=ErrorCode.GLOSSARY_TOO_LARGE,
         )
     return glossary
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, TooLong
 from protocol.release import (
     TOKENIZER_DIR,
@@ -53,6 +54,8 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 class TextTooLong(TooLong):
     """413: one text has more tokens than the release takes, or more bytes than so many tokens can stand for."""
 
+    code = ErrorCode.TEXT_TOO_LONG
+
     def __init__(self, index: int, size: int, limit: int, unit: str = "tokens") -> None:
         super().__init__(
             f"text {index}: it has {size} {unit}, this release takes at most {limit}; split it into shorter texts"
@@ -62,6 +65,8 @@ class TextTooLong(TooLong):
 
 class UnencodableText(InvalidRequest):
     """400: the tokenizer cannot write a text without control tokens, or knows none of its characters."""
+
+    code = ErrorCode.INVALID_TEXT
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(f"text {index}: {reason}")

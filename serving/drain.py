@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady
 
 RETRY_AFTER_S = 1.0
@@ -30,7 +31,11 @@ class DrainGate:
     def check_open(self) -> None:
         """Raise NotReady while draining."""
         if self.draining:
-            raise NotReady("the server is shutting down; try again", retry_after_s=RETRY_AFTER_S)
+            raise NotReady(
+                "the server is shutting down; try again",
+                code=ErrorCode.SHUTTING_DOWN,
+                retry_after_s=RETRY_AFTER_S,
+            )
 
     def enter(self, task: asyncio.Task[object]) -> None:
         """Count the request that ``task`` handles as running."""

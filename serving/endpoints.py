@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import orjson
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from protocol.errors import NotFound, NotReady
+from protocol.error_codes import ErrorCode
+from protocol.errors import Forbidden, NotFound, NotReady
 from serving.drain import RETRY_AFTER_S
 from serving.health import ModelDataPlane
 
 if TYPE_CHECKING:
-    from fastapi.exceptions import RequestValidationError
+    pass
 
 LOAD_REFUSED = (
     "models are not loaded or unloaded by request: "
@@ -103,34 +103,18 @@ class Endpoints:
     async def other_model(self, request: Request) -> Response:
         """404 for inference on an unknown model or version; :mod:`serving.rest` handles the served one."""
         self._dataplane.require(request.path_params["model"], request.path_params.get("version"))
-        raise NotFound("inference is at /v2/models/{model}/infer, without anything in front")
+        raise NotFound(
+            "inference is at /v2/models/{model}/infer, without anything in front",
+            code=ErrorCode.PATH_NOT_FOUND,
+        )
 
     async def repository(self, request: Request) -> Response:
         """403 for loading and unloading models."""
-        return json_response({"error": LOAD_REFUSED}, 403)
+        raise Forbidden(LOAD_REFUSED)
 
     async def v1(self, request: Request) -> Response:
         """404 for v1 inference, which has no typed tensors; the message names the v2 path."""
         (name,) = self._dataplane.model_registry.get_models()
-        raise NotFound(f"the v1 protocol is not served: POST to /v2/models/{name}/infer")
-
-
-async def http_error(request: Request, error: HTTPException) -> Response:
-    """Errors of the framework (unknown path, wrong method) in the form of all errors."""
-    detail = str(error.detail)
-    if error.status_code == 404 and detail == "Not Found":
-        detail = "no such path: GET /openapi.json lists what is served"
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"this path takes {allowed} only"
-    return json_response({"error": detail}, error.status_code, error.headers)
-
-
-async def validation_error(request: Request, error: RequestValidationError) -> Response:
-    """Validation errors of a typed route, without the values that the client sent."""
-    faults = []
-    for fault in error.errors():
-        # The last part of the location of an extra field is a name that the client chose.
-        place = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
-        faults.append(f"{'.'.join(map(str, place))}: {fault['msg']}")
-    return json_response({"error": "; ".join(faults)}, 400)
+        raise NotFound(
+            f"the v1 protocol is not served: POST to /v2/models/{name}/infer", code=ErrorCode.PATH_NOT_FOUND
+        )

@@ -2,8 +2,8 @@
 
 A model that streams has a second service on the same port (``protocol/proto``).
 
-An error becomes a status code and message; ``retry-after``, ``x-request-id`` and ``x-yiwen-release`` are trailing
-metadata. gRPC cancels a handler whose client cancels or whose deadline passes.
+An error becomes a status code and message; ``x-yiwen-error-code``, ``retry-after``, ``x-request-id`` and
+``x-yiwen-release`` are trailing metadata. gRPC cancels a handler whose client cancels or whose deadline passes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from grpc import StatusCode, aio, method_handlers_generic_handler, unary_stream_rpc_method_handler
 
 from protocol.codec import STREAM_METHOD, decode_grpc_request, encode_grpc_response
-from protocol.errors import CallerGone, DeadlineExceeded, YiwenError
+from protocol.errors import CallerGone, DeadlineExceeded, Forbidden, YiwenError
 from serving.endpoints import LOAD_REFUSED
 from serving.health import ModelDataPlane
 from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
@@ -69,8 +69,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
             # The outermost handler: whatever a model raises must become a status with a message.
             except Exception as error:  # noqa: BLE001
                 fault = request_scope.fail(error)
-        trailing = (*error_headers(fault).items(), (_REQUEST_ID, info.request_id))
-        return await _abort(context, fault, trailing)
+        return await _abort(context, fault, ((_REQUEST_ID, info.request_id),))
 
     async def _infer(
         self, message: pb.ModelInferRequest, request_scope: RequestScope
@@ -109,13 +108,13 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         self, request: pb.RepositoryModelLoadRequest, context: aio.ServicerContext
     ) -> None:
         """PERMISSION_DENIED: models are not loaded or unloaded by request."""
-        await context.abort(StatusCode.PERMISSION_DENIED, LOAD_REFUSED)
+        await _abort(context, Forbidden(LOAD_REFUSED))
 
     async def RepositoryModelUnload(  # noqa: N802
         self, request: pb.RepositoryModelUnloadRequest, context: aio.ServicerContext
     ) -> None:
         """PERMISSION_DENIED: models are not loaded or unloaded by request."""
-        await context.abort(StatusCode.PERMISSION_DENIED, LOAD_REFUSED)
+        await _abort(context, Forbidden(LOAD_REFUSED))
 
 
 def new_grpc_server(
@@ -185,5 +184,7 @@ async def _or_abort(context: aio.ServicerContext, work: Callable[[], Awaitable[T
 async def _abort(
     context: aio.ServicerContext, fault: YiwenError, trailing: tuple[tuple[str, str], ...] = ()
 ) -> NoReturn:
-    await context.abort(StatusCode[fault.grpc_code], fault.message, trailing)
+    """End the call with the status, message and code of ``fault``."""
+    metadata = (*error_headers(fault).items(), *trailing)
+    await context.abort(StatusCode[fault.code.grpc_status], fault.message, metadata)
     raise fault  # abort has raised already

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from protocol.codec.sdk import InferRequest, InferResponse
+from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, NotFound
 from protocol.tensors import TensorSpec
 from serving.sdk import Model
@@ -54,6 +55,9 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
     stream_service: ClassVar[str | None] = None
     """Full name of the gRPC service whose method :data:`protocol.codec.STREAM_METHOD` is :meth:`stream_messages`;
     None if the model has none."""
+
+    error_codes: ClassVar[Sequence[ErrorCode]] = tuple(ErrorCode)
+    """Codes of the errors that the service may answer with; each has a counter from the start."""
 
     def __init__(
         self,
@@ -98,7 +102,10 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         Raises:
             YiwenError: as :meth:`infer`.
         """
-        raise NotFound(f"{self.name} does not answer /generate: POST to /v2/models/{self.name}/infer")
+        raise NotFound(
+            f"{self.name} does not answer /generate: POST to /v2/models/{self.name}/infer",
+            code=ErrorCode.PATH_NOT_FOUND,
+        )
 
     def stream(
         self, body: bytes, info: RequestInfo
@@ -110,7 +117,10 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         Raises:
             YiwenError: as :meth:`infer`; before the first item it becomes the response's status, later an event.
         """
-        raise NotFound(f"{self.name} does not stream: POST to /v2/models/{self.name}/infer")
+        raise NotFound(
+            f"{self.name} does not stream: POST to /v2/models/{self.name}/infer",
+            code=ErrorCode.PATH_NOT_FOUND,
+        )
 
     def stream_messages(self, message: bytes, info: RequestInfo) -> AsyncGenerator[bytes, None]:
         """Handle one streaming request over gRPC: a message of :attr:`stream_service` in, messages out.
@@ -118,7 +128,7 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
         Raises:
             YiwenError: as :meth:`infer`; NotFound where :meth:`check_address` raises it.
         """
-        raise NotFound(f"{self.name} does not stream: call ModelInfer")
+        raise NotFound(f"{self.name} does not stream: call ModelInfer", code=ErrorCode.PATH_NOT_FOUND)
 
     def check_address(self, name: str, version: str | None = None) -> None:
         """Raise NotFound unless this model is called ``name`` and serves ``version``, where one is given."""

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from types import TracebackType
 
+from protocol.error_codes import ERROR_CODE_HEADER, ErrorCode
 from protocol.errors import InternalFault, NotReady, ReleaseMismatch, YiwenError
 from serving.drain import RETRY_AFTER_S, DrainGate
 from serving.metrics import RequestMetrics
@@ -20,9 +21,6 @@ _log = logging.getLogger("yiwen.request")
 
 # A request id is logged, so it must not be able to hold text.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
-_CALLER_GONE = 499
-_SERVER_FAULT = 500
 
 
 def new_request_info(headers: Mapping[str, str], surface: str) -> RequestInfo:
@@ -39,7 +37,7 @@ def new_request_info(headers: Mapping[str, str], surface: str) -> RequestInfo:
 
 def error_headers(error: YiwenError) -> dict[str, str]:
     """Headers (REST) or trailing metadata (gRPC) that go with ``error``."""
-    headers = {}
+    headers = {ERROR_CODE_HEADER: error.code.value}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, ReleaseMismatch):
@@ -74,13 +72,15 @@ class ServingContext:
 class RequestScope:
     """One request from its headers to the end of its response; exit updates the metrics and logs."""
 
-    __slots__ = ("_error", "_serving", "_started", "_task", "info", "status")
+    __slots__ = ("_message", "_serving", "_started", "_task", "code", "info", "status")
 
     def __init__(self, serving: ServingContext, info: RequestInfo) -> None:
         self.info = info
         self.status = 200
         self._serving = serving
-        self._error: YiwenError | None = None
+        self.code: ErrorCode | None = None
+        """Of the error that the request is answered with."""
+        self._message: str | None = None
 
     def __enter__(self) -> RequestScope:
         task: asyncio.Task[object] | None = asyncio.current_task()
@@ -97,24 +97,34 @@ class RequestScope:
     ) -> None:
         seconds = time.perf_counter() - self._started
         self._serving.gate.leave(self._task)
-        if error is not None and self._error is None:
-            self.status = _CALLER_GONE if isinstance(error, asyncio.CancelledError) else _SERVER_FAULT
-        self._serving.metrics.finished(self.info.surface, self.status, seconds)
-        level = logging.INFO if self.status < _SERVER_FAULT else logging.WARNING
+        if error is not None and self.code is None:
+            self.code = _unmapped_code(error)
+            self.status = self.code.http_status
+        self._serving.metrics.finished(self.info.surface, self.status, seconds, self.code)
+        level = logging.INFO if self.status < ErrorCode.INTERNAL.http_status else logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(level, "request", extra={"fields": self._fields(seconds)})
 
     def fail(self, error: BaseException) -> YiwenError:
         """Map ``error`` to the error that is sent; an unexpected one is logged and sent without details."""
         if isinstance(error, asyncio.CancelledError) and self._serving.gate.cancelled_requests:
-            error = NotReady("the server stopped before the answer was complete", retry_after_s=RETRY_AFTER_S)
+            error = NotReady(
+                "the server stopped before the answer was complete",
+                code=ErrorCode.SHUTTING_DOWN,
+                retry_after_s=RETRY_AFTER_S,
+            )
         if not isinstance(error, YiwenError):
             fields = {"request_id": self.info.request_id, "model": self._serving.model.name}
             _log.error("unexpected exception", exc_info=error, extra={"fields": fields})
             error = InternalFault(f"internal error, request id {self.info.request_id}")
-        self.status = error.status
-        self._error = error
+        self.status, self.code, self._message = error.status, error.code, error.message
         return error
+
+    def answered(self, status: int) -> None:
+        """Note the HTTP status of a response that was not made of an error of ours."""
+        if self.code is None and status >= ErrorCode.INVALID_REQUEST.http_status:
+            self.code = ErrorCode.of_status(status)
+        self.status = status
 
     def _fields(self, seconds: float) -> dict[str, object]:
         info = self.info
@@ -125,7 +135,15 @@ class RequestScope:
             "status": self.status,
             "duration_ms": round(seconds * 1000, 3),
         }
-        if self._error is not None:
-            fields["error"] = self._error.message
+        if self.code is not None:
+            fields["code"] = self.code.value
+        if self._message is not None:
+            fields["error"] = self._message
         fields.update(info.log_fields)
         return fields
+
+
+def _unmapped_code(error: BaseException) -> ErrorCode:
+    """The code of an exception that ended a request without a response."""
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    return ErrorCode.CLIENT_CLOSED_REQUEST if is_cancelled else ErrorCode.INTERNAL

@@ -8,48 +8,23 @@ line. GETs are passed on unchanged to the routes of :mod:`serving.endpoints`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.codec import decode_rest_request, encode_rest_response
-from protocol.errors import CallerGone, ReleaseMismatch, TooLong, YiwenError
+from protocol.error_codes import ErrorCode
+from protocol.errors import CallerGone, TooLong, YiwenError
 from serving.disconnect import cancel_on_disconnect
+from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
 from serving.event_stream import HEARTBEAT_S, EventStream
 from serving.model import RequestInfo
-from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
+from serving.requests import RequestScope, ServingContext, new_request_info
 
-_REQUEST_SCOPE = "yiwen_request_scope"
 REQUEST_ID = "x-request-id"
-
-
-@dataclass(frozen=True, slots=True)
-class RestResponse:
-    """A complete response."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-
-
-def error_response(error: YiwenError) -> RestResponse:
-    """The response of every REST endpoint to an error: ``{"error": ...}``, and for a 409 the served release."""
-    document = {"error": error.message}
-    if isinstance(error, ReleaseMismatch):
-        document["release"] = error.serving
-    headers = {"content-type": "application/json", **error_headers(error)}
-    return RestResponse(error.status, orjson.dumps(document), headers)
-
-
-def request_info_of(request: Request) -> RequestInfo:
-    """The metadata of a POST to a route that a service adds."""
-    request_scope: RequestScope = request.scope["state"][_REQUEST_SCOPE]
-    return request_scope.info
 
 
 class InferenceApp:
@@ -128,7 +103,7 @@ class InferenceApp:
     async def _delegate(
         self, request_scope: RequestScope, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        scope.setdefault("state", {})[_REQUEST_SCOPE] = request_scope
+        scope.setdefault("state", {})[REQUEST_SCOPE] = request_scope
         try:
             self._serving.admit()
             self._check_announced(request_scope.info)
@@ -141,7 +116,7 @@ class InferenceApp:
     def _check_announced(self, info: RequestInfo) -> None:
         announced = info.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._limit:
-            raise TooLong(_too_long(self._limit))
+            raise TooLong(_too_long(self._limit), code=ErrorCode.BODY_TOO_LARGE)
 
     async def _read(self, info: RequestInfo, receive: Receive) -> bytes:
         """Read the body; raises TooLong as soon as it is known to be too long."""
@@ -154,13 +129,13 @@ class InferenceApp:
             part = message.get("body", b"")
             size += len(part)
             if size > self._limit:
-                raise TooLong(_too_long(self._limit))
+                raise TooLong(_too_long(self._limit), code=ErrorCode.BODY_TOO_LARGE)
             parts.append(part)
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _send(self, request_scope: RequestScope, response: RestResponse, send: Send) -> None:
-        if response.status == CallerGone.status:
+        if response.status == CallerGone.code.http_status:
             return
         await _send(response, send, self._extra_headers(request_scope.info))
 
@@ -196,7 +171,7 @@ class ErrorMiddleware:
             await self._app(scope, receive, send_on)
         # The outermost handler, as in InferenceApp._handle.
         except (Exception, asyncio.CancelledError) as error:
-            request_scope: RequestScope | None = scope.get("state", {}).get(_REQUEST_SCOPE)
+            request_scope: RequestScope | None = scope.get("state", {}).get(REQUEST_SCOPE)
             if request_scope is None:
                 request_scope = RequestScope(
                     self._serving, new_request_info({}, "rest")
@@ -204,7 +179,7 @@ class ErrorMiddleware:
             response = error_response(request_scope.fail(error))
             if started:
                 raise  # the response has begun: only closing the connection shows that it is incomplete
-            if response.status != CallerGone.status:
+            if response.status != CallerGone.code.http_status:
                 await _send(response, send)
 
 
@@ -222,16 +197,16 @@ class _DelegatedChannels:
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
-            self._request_scope.status = CallerGone.status
+            self._request_scope.answered(CallerGone.code.http_status)
         self._remaining_bytes -= len(message.get("body", b""))
         if self._remaining_bytes < 0:
             # The framework hides any other exception that is raised while it reads a body.
-            raise HTTPException(TooLong.status, _too_long(self._limit))
+            raise HTTPException(ErrorCode.BODY_TOO_LARGE.http_status, _too_long(self._limit))
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._request_scope.status = message["status"]
+            self._request_scope.answered(message["status"])
             request_id = (REQUEST_ID.encode(), self._request_scope.info.request_id.encode())
             message = {**message, "headers": [*message.get("headers", ()), request_id]}
         elif not message.get("more_body", False):

@@ -22,7 +22,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from serving.drain import DrainGate
-from serving.endpoints import Endpoints, http_error, validation_error
+from serving.endpoints import Endpoints
+from serving.error_responses import http_error, validation_error
 from serving.grpc_server import Servicer, new_grpc_server
 from serving.health import ModelDataPlane
 from serving.logs import configure_logging
@@ -48,7 +49,7 @@ def run_server(model: ServedModel, settings: ServerSettings, *, routes: Sequence
         model: loaded; its name is part of the URLs.
         settings: ports, limits, logs.
         routes: further REST routes. POSTs among them have the same admission, size limit, error table and log as
-            inference; :func:`serving.rest.request_info_of` returns their :class:`serving.model.RequestInfo`.
+            inference; :func:`serving.error_responses.request_info_of` returns a request's metadata.
 
     Raises:
         SettingsError: a port is taken.
@@ -71,7 +72,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._model = model
         self._settings = settings
         self._gate = DrainGate()
-        serving = ServingContext(model, self._gate, RequestMetrics(model.name))
+        serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
         self.dataplane = ModelDataPlane(self, serving)
         self._inference_app = InferenceApp(
             app, serving, settings.max_body_bytes, heartbeat_s=settings.heartbeat_s

@@ -3,7 +3,7 @@
 ::
 
     YiwenError (protocol.errors)
-    ├── InvalidRequest  400 ── UndetectedLanguage, UnusableText
+    ├── InvalidRequest  400 ── UndetectedLanguage, UnusableText (UnusableMarkup)
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
     ├── TooLong         413 ── TooManyTexts, TooManySegments
     ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import (
     DeadlineExceeded,
     InternalFault,
@@ -37,6 +38,8 @@ _TAG_FORM = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 class UndetectedLanguage(InvalidRequest):
     """400: a text is in no language that the release translates."""
 
+    code = ErrorCode.LANGUAGE_UNDETECTED
+
     def __init__(self, index: int, candidates: Iterable[str]) -> None:
         super().__init__(
             f"text {index}: its language is none of {_listed(candidates)}, which this release reads for that target; "
@@ -45,14 +48,24 @@ class UndetectedLanguage(InvalidRequest):
 
 
 class UnusableText(InvalidRequest):
-    """400: a text is not valid Unicode, or not the markup that it is declared to be."""
+    """400: a text is not valid Unicode."""
+
+    code = ErrorCode.INVALID_TEXT
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(f"text {index}: {reason}")
 
 
+class UnusableMarkup(UnusableText):
+    """400: a text is not the markup that it is declared to be."""
+
+    code = ErrorCode.INVALID_MARKUP
+
+
 class UnknownLanguage(NotFound):
     """404: the release does not know a language."""
+
+    code = ErrorCode.LANGUAGE_UNKNOWN
 
     def __init__(self, index: int, role: str, tag: str, known: Iterable[str]) -> None:
         super().__init__(
@@ -62,6 +75,8 @@ class UnknownLanguage(NotFound):
 
 class UnknownPair(NotFound):
     """404: the release knows both languages but does not translate this pair."""
+
+    code = ErrorCode.LANGUAGE_PAIR_UNSUPPORTED
 
     def __init__(self, index: int, source: str, target: str, pairs: Iterable[tuple[str, str]]) -> None:
         super().__init__(
@@ -73,6 +88,8 @@ class UnknownPair(NotFound):
 class TooManyTexts(TooLong):
     """413: one request holds more texts than the transformer takes."""
 
+    code = ErrorCode.TOO_MANY_TEXTS
+
     def __init__(self, texts: int, limit: int) -> None:
         super().__init__(
             f"the request holds {texts} texts, at most {limit} are taken; split it, or raise YIWEN_MAX_TEXTS"
@@ -81,6 +98,8 @@ class TooManyTexts(TooLong):
 
 class TooManySegments(TooLong):
     """413: the texts of one request have more sentences or text nodes than the transformer takes."""
+
+    code = ErrorCode.TOO_MANY_TEXTS
 
     def __init__(self, segments: int, limit: int) -> None:
         super().__init__(
@@ -92,9 +111,13 @@ class TooManySegments(TooLong):
 class PredictorFault(InternalFault):
     """500: the predictor's answer does not follow the protocol."""
 
+    code = ErrorCode.PREDICTOR_PROTOCOL
+
 
 class PredictorUnreachable(NotReady):
     """503: no connection to the predictor, or it broke before the answer was complete."""
+
+    code = ErrorCode.PREDICTOR_UNREACHABLE
 
 
 class NoConnection(PredictorUnreachable):
@@ -110,6 +133,8 @@ class NoConnection(PredictorUnreachable):
 class ReleaseNotServed(NotReady):
     """503: only predictors of another release were found. Not 409: the caller cannot repair either side."""
 
+    code = ErrorCode.RELEASE_NOT_SERVED
+
     def __init__(self, wanted: str, serving: str, *, retry_after_s: float) -> None:
         super().__init__(
             f"this transformer has release {wanted} and found only a predictor of {serving}; retry, roll both out "
@@ -122,6 +147,8 @@ class ReleaseNotServed(NotReady):
 class ColdStartTimeout(NotReady):
     """503: the predictor did not come up in time."""
 
+    code = ErrorCode.PREDICTOR_STARTING
+
     def __init__(self, waited_s: float, *, retry_after_s: float) -> None:
         super().__init__(
             f"the predictor did not come up within {waited_s:.3g} s; retry, allow more time with `deadline_ms` or "
@@ -133,6 +160,8 @@ class ColdStartTimeout(NotReady):
 class ColdStartQueueFull(NotReady):
     """503: as many requests as allowed wait for the predictor to come up."""
 
+    code = ErrorCode.COLD_START_QUEUE_FULL
+
     def __init__(self, waiters: int, *, retry_after_s: float) -> None:
         super().__init__(
             f"the predictor is not up and {waiters} requests wait for it; retry, or raise YIWEN_COLD_START_WAITERS",
@@ -142,6 +171,8 @@ class ColdStartQueueFull(NotReady):
 
 class ConnectionsBusy(Overloaded):
     """429: no connection to the predictor became free in time."""
+
+    code = ErrorCode.CONNECTIONS_BUSY
 
     def __init__(self, connections: int, *, retry_after_s: float) -> None:
         super().__init__(
@@ -153,6 +184,8 @@ class ConnectionsBusy(Overloaded):
 
 class AdmissionRejected(Overloaded):
     """429: the work under way leaves no room for this request."""
+
+    code = ErrorCode.ADMISSION_BUDGET_FULL
 
     def __init__(self, under_way: int, budget: int, wanted: int, *, retry_after_s: float) -> None:
         super().__init__(

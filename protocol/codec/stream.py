@@ -6,7 +6,7 @@
     data: {"index": 0, "token_ids": [], "logprobs": [], "finish_reason": "stop", "logprob": -0.2, "release": "..."}
 
     event: error
-    data: {"error": "...", "status": 503, "retry_after_s": 1.0}
+    data: {"error": "...", "code": "shutting_down", "status": 503, "retry_after_s": 1.0}
 
 Lines that begin with a colon are comments, which keep proxies from closing a silent connection. The format is the
 WHATWG HTML standard's, section 9.2 (Server-sent events). Sending and receiving are elsewhere.
@@ -60,7 +60,11 @@ def encode_event(document: Mapping[str, object], name: str | None = None) -> byt
 
 def encode_error_event(error: YiwenError) -> bytes:
     """``error`` as the last event of a stream whose status line is long out."""
-    document: dict[str, object] = {"error": error.message, "status": error.status}
+    document: dict[str, object] = {
+        "error": error.message,
+        "code": error.code.value,
+        "status": error.status,
+    }
     if error.retry_after_s is not None:
         document["retry_after_s"] = error.retry_after_s
     return encode_event(document, _ERROR_EVENT)
@@ -182,11 +186,16 @@ def _end(document: Mapping[str, Any]) -> GenerationEnd | None:
 
 
 def _error(document: Mapping[str, Any]) -> YiwenError:
-    message, status, retry_after_s = (document.get(name) for name in ("error", "status", "retry_after_s"))
+    message, status, code, retry_after_s = (
+        document.get(name) for name in ("error", "status", "code", "retry_after_s")
+    )
     if not isinstance(message, str) or not _is_index(status):
         raise InvalidRequest("an error event holds error, a string, and status, a whole number")
     return error_from_status(
-        status, message, retry_after_s=float(retry_after_s) if _is_number(retry_after_s) else None
+        status,
+        message,
+        code=code if isinstance(code, str) else None,
+        retry_after_s=float(retry_after_s) if _is_number(retry_after_s) else None,
     )
 
 

@@ -33,8 +33,8 @@ from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from serving.arguments import parse_kserve_arguments
 from serving.disconnect import cancel_on_disconnect
+from serving.error_responses import request_info_of
 from serving.model import NamedEvent, RequestInfo, ServedModel
-from serving.rest import request_info_of
 from serving.server import run_server
 from serving.settings import (
     ServerSettings,

@@ -82,7 +82,10 @@ async def test_a_failure_after_the_start_is_the_last_event() -> None:
     answer = EventStream(wire.send, ())
     await answer.relay(numbers(1))
     await answer.end(DeadlineExceeded("too late"))
-    assert wire.body == b'data: {"n":0}\n\nevent: error\ndata: {"error":"too late","status":504}\n\n'
+    assert (
+        wire.body
+        == b'data: {"n":0}\n\nevent: error\ndata: {"error":"too late","code":"deadline_exceeded","status":504}\n\n'
+    )
     assert wire.messages[-1]["more_body"] is False
 
 

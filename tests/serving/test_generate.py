@@ -24,7 +24,7 @@ def test_a_document_comes_back_as_json(client: httpx.Client) -> None:
 def test_a_failure_has_its_status(client: httpx.Client, server: Server) -> None:
     answer = client.post(GENERATE, json=order(0, error="Overloaded 3"), headers={"x-request-id": "g-2"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
-    assert answer.json() == {"error": "a Overloaded"}
+    assert answer.json() == {"error": "a Overloaded", "code": "overloaded"}
     assert server.log_of("g-2")[-1]["status"] == 429
 
 

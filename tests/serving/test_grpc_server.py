@@ -11,6 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from protocol.codec.sdk import pb
+from protocol.error_codes import ErrorCode
 from tests.serving.conftest import MODEL, Server, grpc_ask, wait_until
 from tests.serving.echo_server import RELEASE
 
@@ -49,6 +50,9 @@ async def test_each_error_has_its_code(
     error = await server.failure(grpc_ask(f"!raise {order}"), metadata=(("x-request-id", "r-1"),))
     trailing = dict(error.trailing_metadata())
     assert error.code() is code
+    named = ErrorCode.of(trailing["x-yiwen-error-code"])
+    assert named is not None
+    assert StatusCode[named.grpc_status] is code
     assert error.details()
     assert trailing.get("retry-after") == retry_after
     assert trailing["x-request-id"] == "r-1"

@@ -109,7 +109,8 @@ def tensor(**changes: object) -> bytes:
 def test_bad_input_is_400_with_the_fix(client: httpx.Client, body: bytes, says: str) -> None:
     answer = client.post(INFER, content=body)
     assert answer.status_code == 400, answer.text
-    assert list(answer.json()) == ["error"]
+    assert list(answer.json()) == ["error", "code"]
+    assert answer.json()["code"] == answer.headers["x-yiwen-error-code"] == "invalid_request"
     assert says in answer.json()["error"]
 
 
@@ -123,29 +124,33 @@ def test_invalid_utf8_in_a_binary_text_is_400(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "status", "retry_after"),
+    ("order", "status", "code", "retry_after"),
     [
-        ("InvalidRequest", 400, None),
-        ("NotFound", 404, None),
-        ("ReleaseMismatch", 409, None),
-        ("TooLong", 413, None),
-        ("Overloaded 1.2", 429, "2"),
-        ("Overloaded 0.1", 429, "1"),
-        ("InternalFault", 500, None),
-        ("NotReady 3", 503, "3"),
-        ("DeadlineExceeded", 504, None),
+        ("InvalidRequest", 400, "invalid_request", None),
+        ("NotFound", 404, "model_not_found", None),
+        ("ReleaseMismatch", 409, "release_mismatch", None),
+        ("TooLong", 413, "request_too_large", None),
+        ("Overloaded 1.2", 429, "overloaded", "2"),
+        ("Overloaded 0.1", 429, "overloaded", "1"),
+        ("InternalFault", 500, "internal", None),
+        ("NotReady 3", 503, "not_ready", "3"),
+        ("DeadlineExceeded", 504, "deadline_exceeded", None),
     ],
 )
-def test_each_error_has_its_status(
-    client: httpx.Client, order: str, status: int, retry_after: str | None
+def test_each_error_has_its_status_and_code(
+    client: httpx.Client, server: Server, order: str, status: int, code: str, retry_after: str | None
 ) -> None:
+    sample = f'yiwen_requests_rejected_total{{code="{code}",model="{MODEL}"}}'
+    before = server.metric(sample)
     for path, body in ((INFER, ask(f"!raise {order}")), ("/test/order", {"order": f"!raise {order}"})):
         answer = client.post(path, json=body)
         assert answer.status_code == status
         assert answer.headers.get("retry-after") == retry_after
         assert answer.json()["error"]
+        assert answer.json()["code"] == answer.headers["x-yiwen-error-code"] == code
         if status == 409:
             assert answer.json()["release"] == answer.headers["x-yiwen-release"] == RELEASE
+    assert server.metric(sample) == before + 2
 
 
 @pytest.mark.parametrize(

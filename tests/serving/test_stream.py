@@ -40,7 +40,7 @@ def test_a_failure_before_the_first_event_is_an_ordinary_error(client: httpx.Cli
     answer = client.post(STREAM, json=order(0, error="Overloaded 3"))
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "3"
-    assert answer.json() == {"error": "a Overloaded"}
+    assert answer.json() == {"error": "a Overloaded", "code": "overloaded"}
 
 
 def test_a_failure_after_the_start_is_an_error_event_and_keeps_the_connection(
@@ -49,7 +49,10 @@ def test_a_failure_after_the_start_is_an_error_event_and_keeps_the_connection(
     answer = client.post(STREAM, json=order(1, error="DeadlineExceeded"), headers={"x-request-id": "s-2"})
     assert answer.status_code == 200
     assert answer.text.split("\n\n")[1].startswith("event: error\n")
-    assert data(answer.text) == [{"n": 0}, {"error": "a DeadlineExceeded", "status": 504}]
+    assert data(answer.text) == [
+        {"n": 0},
+        {"error": "a DeadlineExceeded", "code": "deadline_exceeded", "status": 504},
+    ]
     assert server.log_of("s-2")[-1]["status"] == 504
     address = answer.extensions["network_stream"].get_extra_info("client_addr")
     again = client.post(STREAM, json=order(1))
@@ -59,7 +62,7 @@ def test_a_failure_after_the_start_is_an_error_event_and_keeps_the_connection(
 def test_an_unexpected_failure_says_nothing_of_itself(client: httpx.Client) -> None:
     answer = client.post(STREAM, content=b"secret", headers={"x-request-id": "s-3"})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "internal error, request id s-3"}
+    assert answer.json() == {"error": "internal error, request id s-3", "code": "internal"}
 
 
 def test_another_models_stream_is_404_and_a_long_body_413(client: httpx.Client) -> None:

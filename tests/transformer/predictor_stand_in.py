@@ -160,8 +160,8 @@ async def respond_with_error(send: Send, error: YiwenError) -> None:
 
 
 def _error(error: YiwenError) -> tuple[bytes, dict[str, str]]:
-    document = {"error": error.message}
-    headers = {"content-type": "application/json"}
+    document = {"error": error.message, "code": error.code.value}
+    headers = {"content-type": "application/json", "x-yiwen-error-code": error.code.value}
     if error.retry_after_s is not None:
         headers["retry-after"] = f"{error.retry_after_s:g}"
     if isinstance(error, ReleaseMismatch):

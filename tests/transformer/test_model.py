@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from protocol.codec.sdk import pb
+from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded
 from protocol.messages import GenerateRequest, GenerateResponse
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve, serving_only
@@ -88,12 +89,12 @@ def test_the_predictors_overload_reaches_the_caller_with_retry_after(
     transformer: Transformer, predictor: StandIn
 ) -> None:
     def refuse(_: GenerateRequest) -> GenerateResponse:
-        raise Overloaded("the queue is full", retry_after_s=4)
+        raise Overloaded("the queue is full", code=ErrorCode.QUEUE_FULL, retry_after_s=4)
 
     predictor.answer = refuse
     response = ask(transformer, "too much")
     assert (response.status_code, response.headers["retry-after"]) == (429, "4")
-    assert response.json() == {"error": "the queue is full"}
+    assert response.json() == {"error": "the queue is full", "code": "queue_full"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
 from protocol.messages import CacheStatus
 from transformer.cache.entries import Cache, CacheEntry
@@ -112,7 +113,9 @@ class MissCoordinator:
 
     async def close(self) -> None:
         """Cancel what is in progress."""
-        await self._single_flight.close(NotReady("the transformer is stopping; retry", retry_after_s=1.0))
+        await self._single_flight.close(
+            NotReady("the transformer is stopping; retry", code=ErrorCode.SHUTTING_DOWN, retry_after_s=1.0)
+        )
 
     async def _proceed(self, states: _States, run: _Run) -> None:
         """Generate what no other replica generates, while waiting for the rest."""

@@ -30,6 +30,7 @@ from protocol.codec import (
     infer_from_generate_request,
 )
 from protocol.deadline import Deadline
+from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
@@ -280,7 +281,11 @@ def deadline_of(request: GenerateRequest, clock: Callable[[], float]) -> Deadlin
 
 
 def _not_open() -> NotReady:
-    return NotReady("the transformer is starting or stopping; retry", retry_after_s=RETRY_AFTER_S)
+    return NotReady(
+        "the transformer is starting or stopping; retry",
+        code=ErrorCode.SHUTTING_DOWN,
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 async def _read_whole(response: aiohttp.ClientResponse) -> HttpResponse:

@@ -12,12 +12,15 @@ from typing import Any
 
 import orjson
 
+from protocol.error_codes import ERROR_CODE_HEADER
 from protocol.errors import NotReady, Overloaded, YiwenError, error_from_status
 
 RETRY_AFTER_S = 1.0
 """Default Retry-After in seconds: about the time that a restarted container or a new endpoint takes."""
 
 RELEASE_HEADER = "x-yiwen-release"
+
+_RETRYABLE = (Overloaded.code.http_status, NotReady.code.http_status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,12 @@ def error_of(answer: HttpResponse) -> YiwenError:
     message = document.get("error")
     serving = answer.headers.get(RELEASE_HEADER) or document.get("release")
     retry_after_s = _seconds(answer.headers.get("retry-after"))
-    if retry_after_s is None and answer.status in (Overloaded.status, NotReady.status):
+    if retry_after_s is None and answer.status in _RETRYABLE:
         retry_after_s = RETRY_AFTER_S
     return error_from_status(
         answer.status,
         message if isinstance(message, str) else f"the predictor answered with status {answer.status}",
+        code=answer.headers.get(ERROR_CODE_HEADER),
         retry_after_s=retry_after_s,
         serving=serving if isinstance(serving, str) else None,
     )

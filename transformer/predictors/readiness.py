@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady
 from transformer.errors import ColdStartQueueFull, ColdStartTimeout
 from transformer.metrics import TransformerMetrics
@@ -218,4 +219,6 @@ class ReadinessGate:
 
 
 def _stopping() -> NotReady:
-    return NotReady("the transformer is stopping; retry", retry_after_s=RETRY_AFTER_S)
+    return NotReady(
+        "the transformer is stopping; retry", code=ErrorCode.SHUTTING_DOWN, retry_after_s=RETRY_AFTER_S
+    )

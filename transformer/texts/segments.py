@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from protocol.errors import InvalidRequest
 from protocol.messages import TextFormat, TranslateRequest
-from transformer.errors import TooManySegments, TooManyTexts, UnusableText
+from transformer.errors import TooManySegments, TooManyTexts, UnusableMarkup, UnusableText
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import LanguagePair, Languages
@@ -149,6 +149,6 @@ def _pieces(index: int, text: str, text_format: TextFormat) -> list[MarkupPiece]
     try:
         return parse_markup(text, text_format)
     except MarkupError as error:
-        raise UnusableText(
+        raise UnusableMarkup(
             index, f"it is not well-formed {text_format.value}: {error}; mend it, or send it as format=text"
         ) from None

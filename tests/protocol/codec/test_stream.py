@@ -16,6 +16,7 @@ from protocol.codec import (
     encode_error_event,
     encode_event,
 )
+from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, NotReady, Overloaded, YiwenError
 from protocol.messages import FinishReason, GenerationEnd, TokenDelta
 
@@ -53,12 +54,18 @@ def test_no_reader_of_lines_cuts_an_event_in_two() -> None:
     assert orjson.loads(decoded.data) == document
 
 
-@pytest.mark.parametrize("error", [Overloaded("no room", retry_after_s=2.5), NotReady("draining")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Overloaded("no room", code=ErrorCode.QUEUE_FULL, retry_after_s=2.5),
+        NotReady("draining"),
+    ],
+)
 def test_an_error_event_raises_what_was_sent(error: YiwenError) -> None:
     (event,) = EventDecoder().feed(encode_error_event(error))
     with pytest.raises(type(error), match=error.message) as caught:
         delta_from_event(event)
-    assert caught.value.retry_after_s == error.retry_after_s
+    assert (caught.value.code, caught.value.retry_after_s) == (error.code, error.retry_after_s)
 
 
 @pytest.mark.parametrize("field", ["logprobs", "end"])

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client import CollectorRegistry
 
+from protocol.error_codes import ErrorCode
 from protocol.errors import (
     DeadlineExceeded,
     InternalFault,
@@ -63,20 +64,29 @@ async def test_request_id_and_trace_travel_and_nothing_else_of_the_caller_does(
 
 
 @pytest.mark.parametrize(
-    "kind", [InvalidRequest, NotFound, TooLong, Overloaded, InternalFault, NotReady, DeadlineExceeded]
+    ("kind", "code"),
+    [
+        (InvalidRequest, ErrorCode.INVALID_REQUEST),
+        (NotFound, ErrorCode.MODEL_NOT_FOUND),
+        (TooLong, ErrorCode.SEQUENCE_TOO_LONG),
+        (Overloaded, ErrorCode.QUEUE_FULL),
+        (InternalFault, ErrorCode.INTERNAL),
+        (NotReady, ErrorCode.SHUTTING_DOWN),
+        (DeadlineExceeded, ErrorCode.DEADLINE_EXCEEDED),
+    ],
 )
 async def test_every_error_of_the_predictor_comes_back_as_itself(
-    stand_in: StandIn, connect: Connect, kind: type[YiwenError]
+    stand_in: StandIn, connect: Connect, kind: type[YiwenError], code: ErrorCode
 ) -> None:
     def refuse(_: GenerateRequest) -> GenerateResponse:
-        raise kind("what is wrong", retry_after_s=7)
+        raise kind("what is wrong", code=code, retry_after_s=7)
 
     stand_in.answer = refuse
     client = await connect(stand_in.url)
     with pytest.raises(kind, match="what is wrong") as caught:
         await client.generate(request(), HEADERS)
     assert type(caught.value) is kind
-    assert caught.value.retry_after_s == 7
+    assert (caught.value.code, caught.value.retry_after_s) == (code, 7)
 
 
 async def test_a_predictor_of_another_release_is_named(stand_in: StandIn, connect: Connect) -> None:

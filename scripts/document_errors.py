@@ -1,0 +1,72 @@
+"""Writes docs/errors.md from the table of error codes.
+
+`make check` fails when the page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from protocol.error_codes import ErrorCode, Origin
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
+
+HEAD = """# Errors
+
+Every error has a code beside its words. Clients and alerts rely on the code; the words may change.
+
+| where | how it looks |
+|---|---|
+| REST | `{"error": "...", "code": "..."}` and the header `x-yiwen-error-code` |
+| gRPC | the status and its details; the code in the trailing metadata `x-yiwen-error-code` |
+| streams | an event `error` with `error`, `code` and `status`; over gRPC as above |
+| log | the field `code` of the request's line |
+| metrics | `yiwen_requests_rejected_total{model, code}`; each code of a service is there from the start, at 0 |
+
+`Retry-After` (gRPC: `retry-after`) goes with 429 and 503. An answer without `x-yiwen-error-code` is not from
+a service of ours but from something in between. Two errors of gRPC itself have no code: a message larger than
+`YIWEN_MAX_BODY_BYTES` (RESOURCE_EXHAUSTED) and an unknown method (UNIMPLEMENTED).
+"""
+
+SECTIONS = (
+    ("Of both services", Origin.SERVER),
+    ("Of the transformer", Origin.TRANSFORMER),
+    ("Of the predictor; the transformer passes them on", Origin.PREDICTOR),
+)
+
+TAIL = """
+This page is written by `python scripts/document_errors.py` from the table in `protocol/error_codes.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, origin in SECTIONS:
+        rows = "".join(_row(code) for code in ErrorCode if code.origin is origin)
+        parts.append(
+            f"## {title}\n\n| code | HTTP | gRPC | meaning | what to do |\n|---|---|---|---|---|\n{rows}"
+        )
+    return "\n".join(parts) + TAIL
+
+
+def _row(code: ErrorCode) -> str:
+    cells = (f"`{code.value}`", str(code.http_status), code.grpc_status, code.meaning, code.fix)
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is up to date."""
+    wanted = page()
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(wanted, encoding="utf-8")
+        return 0
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
+        print("docs/errors.md is not up to date: run python scripts/document_errors.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
