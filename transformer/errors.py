@@ -8,8 +8,8 @@
     ├── TooLong         413 ── TooManyTexts, TooManySegments
     ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
     ├── InternalFault   500 ── PredictorFault
-    ├── NotReady        503 ── PredictorUnreachable (NoConnection), ReleaseNotServed,
-    │                        ColdStartTimeout, ColdStartQueueFull
+    ├── NotReady        503 ── PredictorUnreachable (NoConnection, ConnectionLost), GatewayError,
+    │                        ReleaseNotServed, ColdStartTimeout, ColdStartQueueFull
     └── DeadlineExceeded 504 ─ PredictorTooLate
 
 Messages name texts by their index in the request (from 0) and never quote them. They quote a language tag only if it
@@ -31,6 +31,8 @@ from protocol.errors import (
     Overloaded,
     TooLong,
 )
+
+CONNECTION_LOST = "the connection to the predictor broke before its answer was complete; retry"
 
 _TAG_FORM = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 
@@ -120,6 +122,13 @@ class PredictorUnreachable(NotReady):
     code = ErrorCode.PREDICTOR_UNREACHABLE
 
 
+class ConnectionLost(PredictorUnreachable):
+    """503: a connection broke after the request was sent; the predictor may have begun the work, or died of it."""
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(CONNECTION_LOST, retry_after_s=retry_after_s)
+
+
 class NoConnection(PredictorUnreachable):
     """503: no connection was made, so the predictor has seen nothing of the request."""
 
@@ -128,6 +137,22 @@ class NoConnection(PredictorUnreachable):
             "no connection to the predictor; it may be starting: retry, or check YIWEN_PREDICTOR_URL",
             retry_after_s=retry_after_s,
         )
+
+
+class GatewayError(NotReady):
+    """503: a proxy before the predictor answered in its place, with 401, 403, 502, 503 or 504."""
+
+    code = ErrorCode.GATEWAY_ERROR
+
+    def __init__(self, gateway_status: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"a proxy before the predictor answered with status {gateway_status}; retry, or look at the mesh's "
+            "policies and whether a predictor is ready",
+            retry_after_s=retry_after_s,
+        )
+        self.gateway_status = gateway_status
+        self.was_forwarded = gateway_status in (502, 504)
+        """Whether the proxy may have sent the request on, and got no answer."""
 
 
 class ReleaseNotServed(NotReady):

@@ -17,6 +17,10 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 """From one cache miss's overhead to the longest deadline; Prometheus' defaults start too high and end too low."""
 
 
+GATEWAY_STATUSES = (401, 403, 502, 503, 504)
+"""HTTP statuses with which what stands before a predictor says that it reached none."""
+
+
 class CacheTier(str, Enum):
     """Where a cached translation lies."""
 
@@ -119,7 +123,8 @@ class RoutingMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.sends = Counter(
             "yiwen_transformer_predictor_sends",
-            "Requests sent to a predictor, those sent again included, by address (main, latest, prev, tagged1 ...).",
+            "Requests sent to a predictor, those sent again included, by address (main, latest, prev, tagged1 ...). "
+            "What was refused before it was sent is not counted.",
             ("address",),
             registry=registry,
         )
@@ -129,6 +134,7 @@ class RoutingMetrics:
             ("result",),
             registry=registry,
         )
+        _start_at_zero(self.searches, "found", "not_found")
         self.found = Gauge(
             "yiwen_transformer_predictor_found",
             "1 once a predictor of this transformer's release was ready; until then the readiness probe fails.",
@@ -147,12 +153,27 @@ class RoutingMetrics:
             ("result",),
             registry=registry,
         )
+        _start_at_zero(self.admissions, "admitted", "refused")
+        self.connections_refused = Counter(
+            "yiwen_transformer_connections_refused",
+            "Requests refused because no connection to the predictor became free in time.",
+            registry=registry,
+        )
+        self.gateway_errors = Counter(
+            "yiwen_transformer_gateway_errors",
+            "Responses of what stands between this process and the predictor (mesh, ingress, activator, queue-proxy) "
+            "that mean that no predictor was reached, by status (401, 403, 502, 503, 504).",
+            ("status",),
+            registry=registry,
+        )
+        _start_at_zero(self.gateway_errors, *map(str, GATEWAY_STATUSES))
         self.waits = Counter(
             "yiwen_transformer_cold_start_waits",
             "Requests that had to wait for the predictor to come up by result: released, given_up, full.",
             ("result",),
             registry=registry,
         )
+        _start_at_zero(self.waits, "released", "given_up", "full")
         self.start_seconds = Histogram(
             "yiwen_transformer_predictor_start_seconds",
             "Seconds from the first request that the predictor did not take until it was up.",
@@ -254,3 +275,9 @@ class TransformerMetrics:
         """Read the cache's size whenever metrics are scraped."""
         self._cache_bytes.set_function(size_bytes)
         self._cache_entries.set_function(entries)
+
+
+def _start_at_zero(counter: Counter, *values: str) -> None:
+    """Create the series of a counter with one label, so that the first event shows as an increase."""
+    for value in values:
+        counter.labels(value)

@@ -12,7 +12,7 @@ from protocol.codec import (
     generate_request_from_infer,
     infer_from_generate_response,
 )
-from tests.transformer.predictor_stand_in import echo
+from tests.transformer.predictor_stand_in import RELEASE, echo
 
 Deed = str
 ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, NOT_HTTP, SILENT = (
@@ -23,9 +23,12 @@ ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, NOT_HTTP, SILENT = (
     "silent",
 )
 
+_READY = b'HTTP/1.1 200 OK\r\ncontent-length: 33\r\n\r\n{"versions":["%s"]}' % RELEASE.encode()
+"""The answer to all questions, whether it is ready and which release it serves."""
+
 
 class BrokenServer:
-    """Does ``deed(connection, request)`` with each request; both are counted from 0, requests per connection."""
+    """Does ``deed(connection, request)`` with each POST; both are counted from 0, requests per connection."""
 
     def __init__(self, deed: Callable[[int, int], Deed]) -> None:
         self.url = ""
@@ -38,6 +41,9 @@ class BrokenServer:
         try:
             for number in range(100):
                 headers, body = await _read_request(reader)
+                if not body:  # a readiness probe
+                    writer.write(_READY)
+                    continue
                 self.requests += 1
                 if not await self._do(self._deed(connection, number), headers, body, reader, writer):
                     return
@@ -83,7 +89,7 @@ async def breaking(deed: Callable[[int, int], Deed]) -> AsyncIterator[BrokenServ
 async def _read_request(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head)}
-    return headers, await reader.readexactly(int(headers["content-length"]))
+    return headers, await reader.readexactly(int(headers.get("content-length", 0)))
 
 
 def _answer(headers: dict[str, str], body: bytes) -> bytes:

@@ -25,7 +25,7 @@ class SplittingProxy:
         upstreams: dict[int, _Connection] = {}
         try:
             while True:
-                message = await _read_message(reader)
+                message = await read_message(reader)
                 number = self._rng.randrange(len(self._upstreams))
                 self.sent[number] += 1
                 if number not in upstreams:
@@ -33,7 +33,7 @@ class SplittingProxy:
                     upstreams[number] = await asyncio.open_connection(address.hostname, address.port)
                 upstream_reader, upstream_writer = upstreams[number]
                 upstream_writer.write(message)
-                writer.write(await _read_message(upstream_reader))
+                writer.write(await read_message(upstream_reader))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -54,7 +54,8 @@ async def splitting(*upstreams: str, seed: int = 0) -> AsyncIterator[SplittingPr
         server.close()
 
 
-async def _read_message(reader: asyncio.StreamReader) -> bytes:
+async def read_message(reader: asyncio.StreamReader) -> bytes:
+    """One HTTP/1.1 message whose length is announced."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
     for line in head.lower().split(b"\r\n"):

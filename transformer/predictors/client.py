@@ -31,13 +31,12 @@ from protocol.codec import (
 )
 from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
-from protocol.errors import NotReady
+from protocol.errors import NotReady, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
-from transformer.errors import ConnectionsBusy, PredictorTooLate, PredictorUnreachable
+from transformer.errors import ConnectionLost, ConnectionsBusy, GatewayError, PredictorTooLate
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.connections import (
-    CONNECTION_LOST,
     ConnectionAttempt,
     create_session,
     to_yiwen_error,
@@ -62,6 +61,7 @@ class PredictorClient:
         clock: Callable[[], float] = time.monotonic,
         *,
         url: str | None = None,
+        address: str = "main",
         retries: SharedRetryBudget | None = None,
     ) -> None:
         """Connect to nothing yet.
@@ -72,6 +72,7 @@ class PredictorClient:
             metrics: of this process.
             clock: monotonic, seconds.
             url: base of the predictor's URLs; None takes that of the settings.
+            address: name of the URL, for the metrics.
             retries: budget of the process; None makes one of its own, which no request fills up.
         """
         self._config = config
@@ -79,6 +80,7 @@ class PredictorClient:
         self._metrics = metrics
         self._clock = clock
         self._retries = retries or SharedRetryBudget(metrics, clock)
+        self._count_sent = metrics.predictor.sends.labels(address).inc
         self._model_url = f"{url or config.predictor_base_url}/v2/models/{quote(model_name, safe='')}"
         self._url = self._model_url + "/infer"
         self._stream_url = self._model_url + "/generate_stream"
@@ -119,7 +121,7 @@ class PredictorClient:
             raise PredictorTooLate(self._clock() - started) from None
         finally:
             self._metrics.predictor_seconds.observe(self._clock() - started)
-        return _read(answer)
+        return self._read(answer)
 
     async def stream(
         self, request: GenerateRequest, headers: Mapping[str, str]
@@ -138,21 +140,22 @@ class PredictorClient:
         deadline = deadline_of(request, self._clock)
         open_prompts = set(range(len(request.prompts)))
         decoder = EventDecoder()
+        attempt = ConnectionAttempt(self._count_sent)
         try:
             async with self._connection():
                 limit = self._stream_limit(deadline)
-                async with await self._open_stream(body, headers, limit) as response:
+                async with await self._open_stream(body, headers, limit, attempt) as response:
                     while part := await response.content.readany():
                         for delta in map(delta_from_event, decoder.feed(part)):
                             if delta.end is not None:
                                 open_prompts.discard(delta.index)
                             yield delta
         except aiohttp.ClientError as error:
-            raise to_yiwen_error(error, self._config) from error
+            raise to_yiwen_error(error, self._config, attempt) from error
         except asyncio.TimeoutError:
             raise PredictorTooLate(self._clock() - started) from None
         if open_prompts:
-            raise PredictorUnreachable(CONNECTION_LOST, retry_after_s=RETRY_AFTER_S)
+            raise ConnectionLost(retry_after_s=RETRY_AFTER_S)
 
     async def is_ready(self) -> bool:
         """Whether the readiness probe succeeds; False also without a connection."""
@@ -203,7 +206,11 @@ class PredictorClient:
         return body, {**headers, **content_headers}
 
     async def _open_stream(
-        self, body: bytes, headers: Mapping[str, str], limit: aiohttp.ClientTimeout
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        limit: aiohttp.ClientTimeout,
+        attempt: ConnectionAttempt,
     ) -> aiohttp.ClientResponse:
         """A response whose body is a stream; any other raises what it says."""
         if self._unpooled is None:
@@ -214,11 +221,11 @@ class PredictorClient:
             headers=headers,
             allow_redirects=False,
             timeout=limit,
-            trace_request_ctx=ConnectionAttempt(),
+            trace_request_ctx=attempt,
         )
         if response.status != HTTPStatus.OK:
             async with response:
-                raise error_of(await _read_whole(response))
+                raise self._error_of(await _read_whole(response))
         return response
 
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
@@ -226,17 +233,18 @@ class PredictorClient:
             pooled, unpooled = self._pooled, self._unpooled
             if pooled is None or unpooled is None:
                 raise _not_open()
-            attempt = ConnectionAttempt()
+            attempt = ConnectionAttempt(self._count_sent)
             try:
                 return await self._post(pooled, body, headers, attempt)
             except aiohttp.ClientError as error:
                 may_repeat = self._pooled is not None and attempt.may_repeat(error)
                 if not (may_repeat and self._retries.allow(RetryKind.RECONNECT)):
-                    raise to_yiwen_error(error, self._config) from error
+                    raise to_yiwen_error(error, self._config, attempt) from error
+            attempt = ConnectionAttempt(self._count_sent)
             try:
-                return await self._post(unpooled, body, headers, ConnectionAttempt())
+                return await self._post(unpooled, body, headers, attempt)
             except aiohttp.ClientError as error:
-                raise to_yiwen_error(error, self._config) from error
+                raise to_yiwen_error(error, self._config, attempt) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
@@ -245,6 +253,7 @@ class PredictorClient:
             try:
                 await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
             except asyncio.TimeoutError:
+                self._metrics.predictor.connections_refused.inc()
                 raise ConnectionsBusy(self._config.max_connections, retry_after_s=RETRY_AFTER_S) from None
         else:
             await self._free.acquire()
@@ -265,6 +274,17 @@ class PredictorClient:
         ) as response:
             attempt.answered = True
             return await _read_whole(response)
+
+    def _read(self, answer: HttpResponse) -> GenerateResponse:
+        if answer.status == HTTPStatus.OK:
+            return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
+        raise self._error_of(answer)
+
+    def _error_of(self, answer: HttpResponse) -> YiwenError:
+        error = error_of(answer)
+        if isinstance(error, GatewayError):
+            self._metrics.predictor.gateway_errors.labels(str(error.gateway_status)).inc()
+        return error
 
 
 def forwarded_headers(request_id: str, headers: Mapping[str, str]) -> dict[str, str]:
@@ -291,9 +311,3 @@ def _not_open() -> NotReady:
 async def _read_whole(response: aiohttp.ClientResponse) -> HttpResponse:
     lower = {name.lower(): value for name, value in response.headers.items()}
     return HttpResponse(response.status, lower, await response.read())
-
-
-def _read(answer: HttpResponse) -> GenerateResponse:
-    if answer.status == HTTPStatus.OK:
-        return generate_response_from_infer(decode_rest_response(answer.body, answer.headers))
-    raise error_of(answer)

@@ -20,7 +20,9 @@ from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
 from transformer.errors import (
     ColdStartTimeout,
+    ConnectionLost,
     ConnectionsBusy,
+    GatewayError,
     NoConnection,
     PredictorTooLate,
     PredictorUnreachable,
@@ -29,7 +31,7 @@ from transformer.errors import (
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController
 from transformer.predictors.client import PredictorClient, deadline_of
-from transformer.predictors.discovery import Address, main_address, other_addresses
+from transformer.predictors.discovery import main_address, other_addresses
 from transformer.predictors.http_responses import RETRY_AFTER_S
 from transformer.predictors.readiness import ColdStartStatus, ReadinessGate, poll_intervals_s
 from transformer.predictors.release_search import ReleaseSearch
@@ -39,6 +41,10 @@ _log = logging.getLogger("yiwen.predictors")
 
 MAX_REROUTES = 4
 """Most changes of address per request: to its release, back to the main address when a tag moved, and once more."""
+
+MAX_RESENDS = 3
+"""Most times that a request is sent again after the predictor may have begun it: it may be what crashes the
+predictor."""
 
 
 class PredictorRouter:
@@ -66,12 +72,17 @@ class PredictorRouter:
         self.retries = SharedRetryBudget(metrics, clock)
         self._cold_start_timeout_s = config.cold_start_timeout_s
         self.clock = clock
-        self._sends = metrics.predictor.sends
         self._found = metrics.predictor.found
         self.admission = AdmissionController(config.admission_tokens, metrics, clock)
         self._clients = {
             address: PredictorClient(
-                config, model_name, metrics, clock, url=address.url, retries=self.retries
+                config,
+                model_name,
+                metrics,
+                clock,
+                url=address.url,
+                address=address.name,
+                retries=self.retries,
             )
             for address in (self.main, *other_addresses(config))
         }
@@ -123,7 +134,7 @@ class PredictorRouter:
                 async for _ in status:
                     pass
             try:
-                return await self._client(routed.address).generate(routed.request(), headers)
+                return await self._clients[routed.address].generate(routed.request(), headers)
             except YiwenError as error:
                 await routed.recover(self._timed(error))
 
@@ -144,7 +155,9 @@ class PredictorRouter:
                     yield status
             begun = False
             try:
-                async with aclosing(self._client(routed.address).stream(routed.request(), headers)) as deltas:
+                async with aclosing(
+                    self._clients[routed.address].stream(routed.request(), headers)
+                ) as deltas:
                     async for delta in deltas:
                         begun = True
                         yield delta
@@ -157,10 +170,6 @@ class PredictorRouter:
     async def _find_ready_predictor(self) -> bool:
         probes = {address: client.ready_release for address, client in self._clients.items()}
         return await self.search.find_ready(self.main, probes)
-
-    def _client(self, address: Address) -> PredictorClient:
-        self._sends.labels(address.name).inc()
-        return self._clients[address]
 
     def _timed(self, error: YiwenError) -> YiwenError:
         """``error``, with the time until there is room where it is for lack of connections here."""
@@ -181,6 +190,7 @@ class _RoutedRequest:
         self._cold_start_timeout_s = timeout_s
         self._waiting_since: float | None = None
         self._reroutes = 0
+        self._resends = 0
         self._sent = False
         self._answered_503: tuple[YiwenError, int] | None = None
         """The last answer if it was a 503, and the number of failed readiness polls at that time."""
@@ -240,6 +250,9 @@ class _RoutedRequest:
         elif _may_be_gone(error) and self.address != self._router.main:
             self._reroute_to_main(error)
         elif _is_unavailable(error) and self._cold_start_timeout_s:
+            self._resends += _may_have_begun(error)
+            if self._resends > MAX_RESENDS:
+                raise error
             gate = self._router.readiness_gate
             gate.mark_unavailable()
             self._answered_503 = None if isinstance(error, NoConnection) else (error, gate.failed_polls)
@@ -284,10 +297,15 @@ class _RoutedRequest:
 
 
 def _is_unavailable(error: YiwenError) -> bool:
-    """Whether the predictor accepts no requests now; a connection that broke during the request does not count."""
-    return isinstance(error, NoConnection) or (
+    """Whether the predictor accepts no requests now; an idle connection that broke does not count."""
+    return isinstance(error, NoConnection | ConnectionLost) or (
         isinstance(error, NotReady) and not isinstance(error, PredictorUnreachable)
     )
+
+
+def _may_have_begun(error: YiwenError) -> bool:
+    """Whether a predictor that is down may have begun the request before it went down."""
+    return isinstance(error, ConnectionLost) or (isinstance(error, GatewayError) and error.was_forwarded)
 
 
 def _may_be_gone(error: YiwenError) -> bool:

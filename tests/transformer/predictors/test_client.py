@@ -24,7 +24,7 @@ from protocol.messages import GenerateRequest, GenerateResponse
 from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, CLOSE_WITHIN, NOT_HTTP, SILENT, breaking
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo
 from transformer.config import base_url
-from transformer.errors import PredictorTooLate, PredictorUnreachable
+from transformer.errors import ConnectionLost, GatewayError, PredictorTooLate, PredictorUnreachable
 from transformer.predictors.client import PredictorClient, forwarded_headers
 
 Connect = Callable[..., Awaitable[PredictorClient]]
@@ -103,8 +103,13 @@ async def test_a_predictor_of_another_release_is_named(stand_in: StandIn, connec
 @pytest.mark.parametrize(
     ("status", "body", "kind", "retry_after_s"),
     [
-        (503, b"upstream connect error", NotReady, 1.0),
-        (502, b"<html>", InternalFault, None),
+        (503, b"upstream connect error", GatewayError, 1.0),
+        (504, b'{"error": "the deadline passed"}', DeadlineExceeded, None),
+        (401, b"Jwt is missing", GatewayError, 1.0),
+        (403, b"RBAC: access denied", GatewayError, 1.0),
+        (403, b'{"error": "denied by upstream policy"}', GatewayError, 1.0),
+        (502, b"<html>", GatewayError, 1.0),
+        (504, b"upstream request timeout", GatewayError, 1.0),
         (302, b"", InternalFault, None),
         (404, b'{"detail": "Not Found"}', NotFound, None),
         (200, b"<html>", InternalFault, None),
@@ -162,7 +167,7 @@ async def test_a_stale_pooled_connection_is_replaced_without_the_caller_noticing
 
 async def test_a_fresh_connection_that_breaks_is_not_tried_again(connect: Connect) -> None:
     async with breaking(lambda connection, number: CLOSE_BEFORE) as broken:
-        with pytest.raises(PredictorUnreachable, match="broke before") as caught:
+        with pytest.raises(ConnectionLost, match="broke before") as caught:
             await (await connect(broken.url)).generate(request(), HEADERS)
         assert caught.value.retry_after_s == 1.0
         assert broken.requests == 1

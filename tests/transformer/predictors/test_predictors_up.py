@@ -9,22 +9,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from protocol.codec import document_from_delta, encode_event
+from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady, Overloaded
 from protocol.messages import FinishReason, GenerateResponse, GenerationEnd, TokenDelta
-from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, breaking
+from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, SILENT, breaking
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.predictors.test_client import HEADERS, request, wait_until
-from tests.transformer.routing import Predictors, Route, count, free_port, retried
+from tests.transformer.routing import Predictors, Route, count, free_port, retried, sends
 from transformer.errors import (
     AdmissionRejected,
     ColdStartTimeout,
+    ConnectionsBusy,
+    GatewayError,
     NoConnection,
     PredictorUnreachable,
 )
 from transformer.predictors.admission import request_tokens
 from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.retry_budget import BURST
-from transformer.predictors.router import PredictorRouter
+from transformer.predictors.router import MAX_RESENDS, PredictorRouter
 
 
 async def test_misses_sent_before_the_predictor_is_up_are_answered_after(
@@ -54,6 +57,58 @@ async def test_a_predictor_that_answers_503_while_it_starts_is_waited_for(
     main.raw, main.ready = None, True
     assert await asyncio.gather(*early) == [echo(request())] * callers
     assert retried(registry, "cold_start") == 0  # it had said itself that it was not up
+
+
+@pytest.mark.parametrize("status", [401, 403, 502, 504])
+@pytest.mark.parametrize("callers", [1, 100])
+async def test_what_a_proxy_answers_for_a_predictor_that_is_down_is_waited_for(
+    route: Route, predictors: Predictors, registry: CollectorRegistry, status: int, callers: int
+) -> None:
+    main = predictors()
+    main.raw, main.ready = (status, b"no predictor here", {}), False
+    router = await route(main.url)
+    early = [asyncio.create_task(router.generate(request(), HEADERS)) for _ in range(callers)]
+    await wait_until(lambda: main.questions.count("/v2/models/tiny/ready") >= 2)
+    main.raw, main.ready = None, True
+    assert await asyncio.gather(*early) == [echo(request())] * callers
+    assert count(registry, "gateway_errors", status=str(status)) == callers
+    assert retried(registry, "cold_start") == 0
+
+
+@pytest.mark.parametrize(("status", "sent"), [(502, 1 + MAX_RESENDS), (403, 1 + int(BURST))])
+async def test_a_proxy_that_fails_while_the_predictor_is_ready_gets_few_requests_more(
+    route: Route, predictors: Predictors, status: int, sent: int
+) -> None:
+    main = predictors()
+    main.raw = (status, b"no", {})
+    with pytest.raises(GatewayError, match=str(status)):
+        await (await route(main.url)).generate(request(), HEADERS)
+    assert len(main.requests) == sent
+
+
+async def test_a_request_on_a_connection_that_broke_is_sent_again_to_a_predictor_that_comes_back(
+    route: Route, registry: CollectorRegistry
+) -> None:
+    async with breaking(lambda connection, number: ANSWER if connection else CLOSE_BEFORE) as broken:
+        router = await route(broken.url)
+        assert await router.generate(request(), HEADERS) == echo(request())
+        assert sends(registry, "main") == 2
+
+
+async def test_what_was_not_sent_is_not_counted_as_sent(route: Route, registry: CollectorRegistry) -> None:
+    router = await route(f"127.0.0.1:{free_port()}", cold_start_timeout_s=0.0)
+    with pytest.raises(NoConnection):
+        await router.generate(request(), HEADERS)
+    assert sends(registry, "main") == 0
+    async with breaking(lambda connection, number: SILENT) as silent:
+        router = await route(silent.url, max_connections=1, pool_timeout_s=0.05)
+        holding = asyncio.create_task(router.generate(request(), HEADERS))
+        await wait_until(lambda: silent.requests)
+        with pytest.raises(ConnectionsBusy) as caught:
+            await router.generate(request(), HEADERS)
+        holding.cancel()
+    assert caught.value.code is ErrorCode.CONNECTIONS_BUSY
+    assert (sends(registry, "main"), count(registry, "connections_refused")) == (1, 1)
 
 
 async def test_a_503_of_a_predictor_that_says_it_is_ready_is_not_answered_with_more_load(

@@ -1,0 +1,65 @@
+"""The only predictor is killed under load behind a proxy that answers 502 in its place."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.conftest import free_ports
+from tests.e2e.test_overload import ask, running_predictor, wait_until_ready
+from tests.transformer.process import ROOT, running_transformer
+
+REQUESTS = 120
+PER_S = 10
+KILL_AT = 40
+BACK_AT = 60
+
+
+@contextmanager
+def running_gateway(port: int, upstream_port: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.e2e.gateway", str(port), str(upstream_port)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_predictor_that_is_killed_behind_a_proxy_fails_no_request(random_release_dir: Path) -> None:
+    port, gateway_port = free_ports(2)
+    settings = {"YIWEN_COLD_START_TIMEOUT_S": "55", "YIWEN_LOG_LEVEL": "error"}
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(REQUESTS))
+        first = stack.enter_context(running_predictor(random_release_dir, port))
+        stack.enter_context(running_gateway(gateway_port, port))
+        wait_until_ready(gateway_port, "random")
+        transformer = stack.enter_context(
+            running_transformer(random_release_dir, f"127.0.0.1:{gateway_port}", settings=settings)
+        )
+        answers = []
+        for number in range(REQUESTS):
+            if number == KILL_AT:
+                first.send_signal(signal.SIGKILL)
+                first.wait()
+            if number == BACK_AT:
+                stack.enter_context(running_predictor(random_release_dir, port))
+            answers.append(threads.submit(ask, transformer, "random", f"never seen {number}"))
+            time.sleep(1 / PER_S)
+        statuses = Counter(each.result().status_code for each in answers)
+        lines = httpx.get(f"{transformer.url}/metrics").text.splitlines()
+    assert statuses == {200: REQUESTS}
+    samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(samples['yiwen_transformer_gateway_errors_total{status="502"}']) > 0
+    rejected = {name: value for name, value in samples.items() if "yiwen_requests_rejected_total" in name}
+    assert len(rejected) > 20
+    assert set(map(float, rejected.values())) == {0.0}
