@@ -193,7 +193,16 @@ def run(work: Work[AnyOptions], options: AnyOptions) -> int:
 
 
 async def show_stats(store: RedisStore, config: TransformerConfig, options: StatsOptions) -> None:
-    """Print entries and bytes of values by release."""
+    """Print entries and bytes of values by release.
+
+    Args:
+        store: the shared cache.
+        config: settings of the transformer.
+        options: of the command line.
+
+    Raises:
+        StoreError: Redis does not answer or refuses.
+    """
     entries, sizes = Counter[str](), Counter[str]()
     async for keys in store.keys(ALL_KEYS):
         for key, size in zip(keys, await store.sizes(keys), strict=True):
@@ -213,7 +222,16 @@ async def show_stats(store: RedisStore, config: TransformerConfig, options: Stat
 
 
 async def flush_release(store: RedisStore, config: TransformerConfig, options: FlushOptions) -> None:
-    """Remove a release's entries and print how many there were."""
+    """Remove a release's entries and print how many there were.
+
+    Args:
+        store: the shared cache.
+        config: settings of the transformer.
+        options: of the command line.
+
+    Raises:
+        StoreError: Redis does not answer or refuses.
+    """
     release = options.release_id
     removed = 0
     async for keys in store.keys(key_prefix(release)):
@@ -222,7 +240,16 @@ async def flush_release(store: RedisStore, config: TransformerConfig, options: F
 
 
 async def warm_cache(store: RedisStore, config: TransformerConfig, options: WarmOptions) -> None:
-    """Store a file's translations under a release."""
+    """Store a file's translations under a release.
+
+    Args:
+        store: the shared cache.
+        config: settings of the transformer.
+        options: of the command line.
+
+    Raises:
+        StoreError: Redis does not answer or refuses.
+    """
     target = WarmTarget.of(options.release, options.source, options.to)
     policy = cache_policy(config)
     counts = WarmCounts()

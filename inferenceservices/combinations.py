@@ -56,7 +56,13 @@ def combinations() -> Iterator[Combination]:
 
 
 def write_kustomization(combination: Combination, root: Path, directory: Path) -> None:
-    """Write the kustomization of ``combination`` into ``directory``; ``root`` is inferenceservices/."""
+    """Write the kustomization of a combination.
+
+    Args:
+        combination: base and components.
+        root: the folder inferenceservices/.
+        directory: that ``kustomization.yaml`` is written into.
+    """
     away = os.path.relpath(root.resolve(), directory.resolve())
     lines = [f"{_HEAD}resources:\n  - {away}/base\ncomponents:\n"]
     lines += [f"  - {away}/components/{component}\n" for component in combination.components]

@@ -18,6 +18,12 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """``, did you mean X?`` for the end of an error message; empty if no known name is like ``name``."""
+    """``, did you mean X?`` for the end of an error message; empty if no known name is similar.
+
+    Args:
+        name: as it was written.
+        known: the names there are.
+        cutoff: least similarity, 0 to 1 (:func:`difflib.get_close_matches`).
+    """
     near = nearest(name, known, cutoff=cutoff)
     return "" if near is None else f", did you mean {near}?"

@@ -66,7 +66,13 @@ def validate(kind: type[T], document: object, *, place: str = "", error: Callabl
 def validate_json(
     kind: type[T], text: str | bytes, *, place: str = "", error: Callable[[str], Exception]
 ) -> T:
-    """JSON as a value of type ``kind``; see :func:`validate`.
+    """Parse JSON as a value of type ``kind``; see :func:`validate`.
+
+    Args:
+        kind: a dataclass or another type that pydantic knows.
+        text: JSON.
+        place: of the document, in front of the faults' places.
+        error: makes the exception of the message.
 
     Raises:
         Exception: what ``error`` makes; its message names every fault.
@@ -78,8 +84,12 @@ def validate_json(
 
 
 def validate_strings(kind: type[T], values: Mapping[str, str], *, error: Callable[[str], Exception]) -> T:
-    """Named strings, such as environment variables, as a value of type ``kind``, whose fields have these names as
-    ``validation_alias``.
+    """Parse named strings, such as environment variables, as a value of type ``kind``.
+
+    Args:
+        kind: a dataclass whose fields have the names as ``validation_alias``.
+        values: by name.
+        error: makes the exception of the message.
 
     Raises:
         Exception: what ``error`` makes; its message names every fault.

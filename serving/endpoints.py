@@ -29,7 +29,13 @@ LOAD_REFUSED = (
 
 
 def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """``document`` as JSON."""
+    """A response with a JSON body.
+
+    Args:
+        document: what orjson can serialize.
+        status: of HTTP.
+        headers: besides Content-Type.
+    """
     return Response(
         orjson.dumps(document), status, headers=dict(headers or {}), media_type="application/json"
     )

@@ -80,7 +80,13 @@ class TierMetrics:
         )
 
     def lookups(self, tier: CacheTier, result: str, count: int = 1) -> None:
-        """Count look-ups of one tier with the same result."""
+        """Count look-ups of one tier with the same result.
+
+        Args:
+            tier: that was asked.
+            result: a value of the label ``result``.
+            count: texts.
+        """
         self._lookups.labels(tier.value, result).inc(count)
 
 
@@ -267,7 +273,14 @@ class TransformerMetrics:
         ).labels(release).set(1)
 
     def answered(self, *, source: str, target: str, cache: CacheStatus, characters: Sequence[int]) -> None:
-        """Count texts that were answered alike, by how many characters each has."""
+        """Count answered texts of one language pair and cache status.
+
+        Args:
+            source: language tag, or ``und``.
+            target: language tag.
+            cache: status of all of these texts.
+            characters: of each text.
+        """
         self._segments.labels(source, target, cache.value).inc(len(characters))
         self._characters.labels(source, target).inc(sum(characters))
 

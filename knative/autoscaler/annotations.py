@@ -178,7 +178,13 @@ class _Reader:
         return None
 
     def get(self, name: str, parse: Callable[[str, str], T], default: D) -> T | D:
-        """The parsed value of ``name``, ``default`` without one."""
+        """The parsed value of an annotation.
+
+        Args:
+            name: without the group.
+            parse: makes the value of key and text; raises ConfigError.
+            default: the result where the annotation is absent.
+        """
         found = self.find(name)
         return default if found is None else parse(*found)
 

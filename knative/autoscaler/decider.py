@@ -87,7 +87,13 @@ class Autoscaler:
 
 
 def rate_limited(spec: DeciderSpec, pods: int, wanted: int) -> int:
-    """``wanted`` pods, as far as the rates allow from ``pods`` (1 or more), and no less than the activation scale."""
+    """Limit the desired pods by the scale rates, but not below the activation scale.
+
+    Args:
+        spec: the rates and the activation scale.
+        pods: ready pods, at least 1.
+        wanted: desired pods before the limits.
+    """
     most = math.ceil(spec.max_scale_up_rate * pods)
     least = math.floor(pods / spec.max_scale_down_rate) if spec.reachable else 0
     limited = min(max(wanted, least), most)
@@ -97,7 +103,16 @@ def rate_limited(spec: DeciderSpec, pods: int, wanted: int) -> int:
 
 
 def excess_burst_capacity(spec: DeciderSpec, ready: int, panic: float) -> int:
-    """Capacity of the ready pods less the target burst capacity and the load of the panic window, rounded down."""
+    """Capacity of the ready pods less the target burst capacity and the load of the panic window, rounded down.
+
+    Args:
+        spec: capacity per pod and target burst capacity.
+        ready: ready pods.
+        panic: average load over the panic window, in units of the metric.
+
+    Returns:
+        0 if the target burst capacity is 0, and -1 if it is unlimited.
+    """
     if spec.target_burst_capacity == 0:
         return 0
     if spec.target_burst_capacity < 0:

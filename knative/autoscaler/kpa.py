@@ -124,7 +124,14 @@ class KPA:
         return self._desired == 0 and stat.average_concurrent_requests != 0
 
     def observe_pods(self, now: float, old: Sequence[Stat], young: Sequence[Stat], rng: Random) -> None:
-        """Take the ready pods' reports, ``old`` of those older than the stable window. Due each second."""
+        """Scrape a sample of the ready pods and record it. Due each second.
+
+        Args:
+            now: seconds of the clock.
+            old: reports of the ready pods that are older than the stable window.
+            young: reports of the others.
+            rng: chooses the sample.
+        """
         if not self.metrics.scraped:
             return
         stat = scrape_pods(old, young, rng)

@@ -51,7 +51,13 @@ class MetricCollection:
         return stable.window_average(now), panic.window_average(now)
 
     def resize(self, now: float, stable_window: float, panic_window: float) -> None:
-        """Go on with windows of other lengths (seconds), as after a change of the ConfigMap."""
+        """Change the windows' lengths, as after a change of the ConfigMap, and keep what still fits.
+
+        Args:
+            now: seconds of the clock.
+            stable_window: seconds.
+            panic_window: seconds.
+        """
         for window, seconds in (
             (self._concurrency, stable_window),
             (self._concurrency_panic, panic_window),

@@ -64,7 +64,17 @@ def parse_not_negative(key: str, text: str) -> int:
 def between(
     parse: Callable[[str, str], float], low: float, high: float, hint: str
 ) -> Callable[[str, str], float]:
-    """``parse``, with ConfigError for values outside of [low, high]; ``hint`` says what to write."""
+    """A parser that also checks bounds.
+
+    Args:
+        parse: makes a number of key and text.
+        low: smallest value accepted.
+        high: largest value accepted.
+        hint: what to write instead, for the message.
+
+    Returns:
+        A function like ``parse`` that raises ConfigError for a value outside of [low, high].
+    """
 
     def check(key: str, text: str) -> float:
         value = parse(key, text)
@@ -76,7 +86,18 @@ def between(
 
 
 def whole_seconds(key: str, text: str, low: float, high: float, hint: str) -> float:
-    """Seconds in a duration within [low, high]; ConfigError if it has parts of a second."""
+    """A duration in whole seconds.
+
+    Args:
+        key: of the setting, for the message.
+        text: a Go duration such as ``60s``.
+        low: smallest value accepted, seconds.
+        high: largest value accepted, seconds.
+        hint: what to write instead, for the message.
+
+    Raises:
+        ConfigError: it is no duration, out of bounds, or has parts of a second.
+    """
     value = between(parse_duration, low, high, hint)(key, text)
     if not durations.is_whole_seconds(value):
         raise ConfigError(f'{key} = "{text}" must be whole seconds; write one like "60s"')

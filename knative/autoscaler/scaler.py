@@ -78,7 +78,13 @@ def scale(
 
 
 def apply_bounds(low: int, high: int, desired: int) -> int:
-    """``desired`` within [low, high]; 0 for ``high`` is no bound, and ``low`` wins where they contradict."""
+    """Limit the desired pods to [low, high].
+
+    Args:
+        low: minimum scale; it wins over ``high``.
+        high: maximum scale; 0: no bound.
+        desired: pods.
+    """
     if desired < low:
         return low
     if high != 0 and desired > high:

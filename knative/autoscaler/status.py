@@ -43,7 +43,13 @@ class PodAutoscalerStatus:
     """Whether the initial scale was once reached."""
 
     def marked(self, active: Active, reason: str, now: float) -> PodAutoscalerStatus:
-        """The same with another condition; a mark that changes nothing leaves the time alone."""
+        """The status with another condition; ``since`` changes only if condition or reason do.
+
+        Args:
+            active: the condition.
+            reason: of the condition.
+            now: seconds of the clock.
+        """
         if (active, reason) == (self.active, self.reason):
             return self
         return replace(self, active=active, reason=reason, since=now)
@@ -58,7 +64,13 @@ def scale_bounds(scaling: RevisionScaling, reachability: Reachability) -> tuple[
 def active_threshold(
     scaling: RevisionScaling, reachability: Reachability, status: PodAutoscalerStatus
 ) -> int:
-    """Ready pods from which on the revision is active."""
+    """Number of ready pods from which on the revision is active.
+
+    Args:
+        scaling: minimum and initial scale.
+        reachability: an unreachable revision has no minimum scale.
+        status: whether the initial scale was reached before.
+    """
     low, _ = scale_bounds(scaling, reachability)
     return max(low, 1 if status.scale_target_initialized else scaling.initial_scale)
 

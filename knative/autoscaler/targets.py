@@ -69,7 +69,13 @@ def resolve_panic_window(scaling: RevisionScaling) -> float:
 def make_decider(
     scaling: RevisionScaling, config: AutoscalerConfig, *, reachable: bool = True
 ) -> DeciderSpec:
-    """What the decider needs to know of a revision."""
+    """The decider's parameters for a revision.
+
+    Args:
+        scaling: the revision's annotations.
+        config: the cluster's settings.
+        reachable: whether a route refers to the revision.
+    """
     resolved = resolve_metric_target(scaling, config)
     return DeciderSpec(
         max_scale_up_rate=config.max_scale_up_rate,

@@ -77,7 +77,13 @@ def overhead_seconds(profile: PredictorProfile) -> float:
 
 
 def meets_slo(profile: PredictorProfile, request: CapacityRequest, rate: float) -> bool:
-    """Whether one pod meets the SLO at ``rate`` misses per second. Runs one simulation."""
+    """Whether one pod meets the SLO. Runs one simulation.
+
+    Args:
+        profile: of the predictor.
+        request: SLO and workload.
+        rate: cache misses per second.
+    """
     objective = request.slo.p99_s - overhead_seconds(profile)
     if objective <= 0:
         return False
@@ -114,7 +120,14 @@ def pod_capacity(profile: PredictorProfile, request: CapacityRequest) -> PodCapa
 def whole_service(
     profile: PredictorProfile, request: CapacityRequest, *, replicas: int, transformers: int
 ) -> SimulationResult:
-    """Simulate the whole service as planned, under the whole load."""
+    """Simulate the planned service under the whole load.
+
+    Args:
+        profile: of the predictor.
+        request: SLO and workload.
+        replicas: predictor pods, a fixed number.
+        transformers: transformer pods, a fixed number.
+    """
     seconds = max(SECONDS, REQUESTS / request.workload.qps)
     service = Scenario(
         "planned",

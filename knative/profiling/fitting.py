@@ -176,7 +176,13 @@ def fit_prefill_cost(
 
 
 def request_overhead_seconds(single: MeasurementRun, table: StepTable, prompts: PrefillCost) -> float:
-    """Seconds of a single caller's latency that are not steps."""
+    """Seconds of a single caller's latency that are not steps, at least 0.
+
+    Args:
+        single: the run with one caller.
+        table: seconds of a step.
+        prompts: prefill cost.
+    """
     reading = prompts.step_seconds + single.prompt_tokens * prompts.token_seconds
     steps = table.at(1, single.prompt_tokens) * single.new_tokens + reading
     return max(0.0, single.seconds_per_request - steps)

@@ -307,6 +307,12 @@ async def find_prompts(
 ) -> list[tuple[int, ...]]:
     """Random prompts of ``length`` tokens whose answers reach ``new_tokens``.
 
+    Args:
+        predictor: that generates the answers.
+        length: of a prompt, in tokens.
+        new_tokens: of an answer.
+        rng: draws the token ids.
+
     Raises:
         ProfilingError: there are none among those tried.
     """

@@ -47,7 +47,13 @@ def timeline(result: SimulationResult, width: int = 60) -> list[str]:
 
 
 def so_far(name: str, snapshots: Sequence[Snapshot], width: int = 60) -> str:
-    """The last minute of a running simulation as bar charts."""
+    """The last minute of a running simulation as bar charts.
+
+    Args:
+        name: of the predictor service.
+        snapshots: one a second, at least one.
+        width: bars in a chart, one a second.
+    """
     last = snapshots[-width:]
     rows = {
         "pods wanted": [m.desired for m in last],

@@ -84,6 +84,13 @@ def run_int8(
 ) -> TensorRTPlan | None:
     """Build the plan; returns None, and prints why, where its quality is too low.
 
+    Args:
+        options: of the command line.
+        plan: the release directory and the plan's limits.
+        engines: builds the TensorRT engines.
+        gpu: that the plan is built for.
+        reporter: takes progress messages.
+
     Raises:
         BuildError, ReleaseError: it could not be built or measured.
     """
@@ -110,7 +117,13 @@ def run_int8(
 
 
 def int8_request(options: Int8Options, plan: PlanRequest, *, threads: int) -> Int8Request:
-    """The request that the options stand for."""
+    """Convert the command's options to a request.
+
+    Args:
+        options: of the command line.
+        plan: the release directory and the plan's limits.
+        threads: of the CPU that calibration may use.
+    """
     from predictor.builder.int8.build import Int8Request
     from predictor.builder.int8.quality_report import QualityGate
     from predictor.builder.int8.quantize import CalibrationConfig

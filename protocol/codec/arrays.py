@@ -57,7 +57,17 @@ def check_shape(where: str, shape: Iterable[Any]) -> list[int]:
 
 
 def values_from_json(where: str, datatype: str, shape: list[int], data: object) -> Values:
-    """Values of a JSON ``data`` member: a flat row-major list, or lists nested exactly as ``shape`` says."""
+    """Values of a JSON ``data`` member: a flat row-major list, or lists nested exactly as ``shape`` says.
+
+    Args:
+        where: names the tensor in messages.
+        datatype: of the v2 protocol; BYTES or a key of ``NUMBER_TYPES``.
+        shape: of the tensor.
+        data: the member as parsed.
+
+    Raises:
+        InvalidRequest: count, nesting or a value does not fit.
+    """
     if not isinstance(data, list):
         raise InvalidRequest(f"{where}: data must be a list of {math.prod(shape)} values")
     flat = _flatten(where, data, shape)
@@ -68,7 +78,17 @@ def values_from_json(where: str, datatype: str, shape: list[int], data: object) 
 
 
 def values_from_binary(where: str, datatype: str, shape: list[int], raw: bytes) -> Values:
-    """Values of a raw tensor: little-endian numbers, or texts that each follow their byte length (uint32)."""
+    """Values of a raw tensor: little-endian numbers, or texts that each follow their byte length (uint32).
+
+    Args:
+        where: names the tensor in messages.
+        datatype: of the v2 protocol; BYTES or a key of ``NUMBER_TYPES``.
+        shape: of the tensor.
+        raw: the tensor's bytes.
+
+    Raises:
+        InvalidRequest: the number of bytes or a value does not fit.
+    """
     if datatype == TEXT_TYPE:
         texts = _split_texts(where, raw)
         _check_count(where, len(texts), shape)
@@ -85,7 +105,17 @@ def values_from_binary(where: str, datatype: str, shape: list[int], raw: bytes) 
 def values_from_contents(
     where: str, datatype: str, shape: list[int], contents: pb.InferTensorContents
 ) -> Values:
-    """Values of gRPC's typed ``contents``."""
+    """Values of gRPC's typed ``contents``.
+
+    Args:
+        where: names the tensor in messages.
+        datatype: of the v2 protocol; BYTES or a key of ``NUMBER_TYPES``.
+        shape: of the tensor.
+        contents: of the message.
+
+    Raises:
+        InvalidRequest: the values are in another field, or their number or a value does not fit.
+    """
     field = _CONTENTS[datatype]
     if any(used.name != field for used, _ in contents.ListFields()):
         raise InvalidRequest(f"{where}: {datatype} goes into contents.{field} and nowhere else")

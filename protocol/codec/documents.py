@@ -31,13 +31,31 @@ def read_object(body: bytes, example: str) -> dict[str, Any]:
 
 
 def check_fields(document: Mapping[str, object], known: Collection[str], where: str) -> None:
-    """Raise InvalidRequest if ``document`` has a field that is not ``known``."""
+    """Refuse unknown fields.
+
+    Args:
+        document: a JSON object.
+        known: names of all its fields.
+        where: names the document in the message.
+
+    Raises:
+        InvalidRequest: there is another field.
+    """
     if not document.keys() <= set(known):
         raise InvalidRequest(f"{where} has an unknown field; known are {', '.join(known)}")
 
 
 def object_field(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    """An object in ``document``, empty if it is absent or null."""
+    """An object in a document, empty if it is absent or null.
+
+    Args:
+        document: a JSON object.
+        name: of the field.
+        where: names the document in the message.
+
+    Raises:
+        InvalidRequest: the field is no object.
+    """
     value = document.get(name)
     if value is None:
         return {}

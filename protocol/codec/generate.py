@@ -62,7 +62,13 @@ def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
 def infer_from_generate_request(
     request: GenerateRequest, *, model_name: str, request_id: str | None = None
 ) -> InferRequest:
-    """The transformer's side of :func:`generate_request_from_infer`."""
+    """Encode a request; the inverse of :func:`generate_request_from_infer`.
+
+    Args:
+        request: prompts and their parameters.
+        model_name: in the predictor's URL.
+        request_id: of the v2 protocol.
+    """
     params = request.params
     parameters = {
         "release": request.release,

@@ -59,7 +59,16 @@ class Parameters:
         return value
 
     def integer(self, name: str, *, low: int, high: int = INT32_MAX) -> int | None:
-        """A whole number in [low, high], or None if the parameter is absent."""
+        """A whole number in [low, high], or None if the parameter is absent.
+
+        Args:
+            name: of the parameter.
+            low: smallest value accepted.
+            high: largest value accepted.
+
+        Raises:
+            InvalidRequest: it is none.
+        """
         value = self.values.get(name)
         if value is None:
             return None
@@ -75,7 +84,17 @@ class Parameters:
         return min(given, default=None)
 
     def number(self, name: str, *, low: float, high: float = math.inf, above: bool = False) -> float | None:
-        """A finite number in [low, high], or (low, high] if ``above``; None if the parameter is absent."""
+        """A finite number in [low, high], or (low, high] if ``above``; None if the parameter is absent.
+
+        Args:
+            name: of the parameter.
+            low: lower bound.
+            high: largest value accepted.
+            above: whether ``low`` itself is refused.
+
+        Raises:
+            InvalidRequest: it is none.
+        """
         value = self.values.get(name)
         if value is None:
             return None

@@ -19,6 +19,11 @@ _Tensor = TypeVar("_Tensor", InferInput, InferOutput)
 def values_by_name(tensors: Sequence[_Tensor], table: Sequence[TensorSpec], kind: str) -> dict[str, Values]:
     """Values of ``tensors`` by name: arrays of the table's datatype and rank, flat lists for BYTES.
 
+    Args:
+        tensors: inputs or outputs of a message.
+        table: name, datatype and shape of those expected.
+        kind: ``input`` or ``output``, for the messages.
+
     Raises:
         InvalidRequest: a tensor is unknown, doubled, missing, or not what the table says.
     """

@@ -65,7 +65,12 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
 
 
 def document_from_text(text: str, end: TextEnd, model_name: str) -> dict[str, object]:
-    """A whole answer.
+    """The document of a complete answer.
+
+    Args:
+        text: the translation.
+        end: the fields other than the text.
+        model_name: of the service.
 
     Raises:
         InternalFault: the confidence is not a number in [0, 1].

@@ -71,7 +71,13 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
 def infer_from_translate_request(
     request: TranslateRequest, *, model_name: str, request_id: str | None = None
 ) -> InferRequest:
-    """The client's side of :func:`translate_request_from_infer`."""
+    """Encode a request; the inverse of :func:`translate_request_from_infer`.
+
+    Args:
+        request: texts and their parameters.
+        model_name: in the service's URL.
+        request_id: of the v2 protocol.
+    """
     inputs = [
         tensor(InferInput, TEXT, list(request.texts)),
         tensor(InferInput, TARGET, list(request.targets)),

@@ -43,7 +43,16 @@ class Cache(Protocol):
 async def look_up(
     cache: Cache, wanted: Sequence[tuple[bytes, str]], metrics: TransformerMetrics
 ) -> list[CacheEntry | None]:
-    """One look-up for all of ``wanted``, (key, normal text) each; only entries of exactly that text are returned."""
+    """Look up all texts in one call; only entries whose source text is exactly the one asked for are returned.
+
+    Args:
+        cache: what is asked.
+        wanted: (key, normal text) of each.
+        metrics: hits, misses and mismatches are counted in it.
+
+    Returns:
+        An entry, or None for a miss, for each of ``wanted``.
+    """
     if not wanted:
         return []
     entries = await cache.get_many([key for key, _ in wanted])
@@ -61,7 +70,13 @@ async def look_up(
 
 
 def verified(entry: CacheEntry, text: str, metrics: TierMetrics) -> CacheEntry | None:
-    """``entry`` if its source text is ``text``; otherwise None, counted as a mismatch of its tier."""
+    """``entry`` if its source text is ``text``; otherwise None, counted as a mismatch of its tier.
+
+    Args:
+        entry: from any tier.
+        text: the normal text asked for.
+        metrics: the mismatch is counted in it.
+    """
     if entry.source_text == text:
         return entry
     metrics.lookups(entry.tier, "mismatch")

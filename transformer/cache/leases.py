@@ -198,7 +198,13 @@ class Leases:
 
 
 def store_and_release(lease: Lease, value: bytes, lifetime_ms: int) -> ScriptCall:
-    """The call that stores the value and releases its lease, unless another holder has the lease now."""
+    """The call that stores the value and releases its lease, unless another holder has the lease now.
+
+    Args:
+        lease: that this process acquired.
+        value: the encoded entry.
+        lifetime_ms: of the value in Redis.
+    """
     return ScriptCall(STORE_AND_RELEASE, (lease.key, lease_key(lease.key)), (lease.token, value, lifetime_ms))
 
 

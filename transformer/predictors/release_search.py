@@ -37,7 +37,13 @@ class RouteCache:
         return self.address if now < self.until else None
 
     def found(self, address: Address, now: float, ttl_s: float) -> RouteCache:
-        """The cache after a search found ``address``."""
+        """The cache after a search.
+
+        Args:
+            address: that the search found.
+            now: seconds of the clock.
+            ttl_s: seconds that the address is used.
+        """
         return RouteCache(address, now + ttl_s)
 
     def not_found(self, now: float) -> RouteCache:

@@ -35,6 +35,17 @@ class _Splitter:
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)
 
     def document(self, index: int, text: str, source: str | None, target: str) -> Document:
+        """Split one text.
+
+        Args:
+            index: of the text in the request, for messages.
+            text: as the caller sent it.
+            source: language tag, or None to detect the language.
+            target: language tag.
+
+        Raises:
+            UnusableText, UnknownLanguage, UnknownPair, UndetectedLanguage: the text or its languages cannot be served.
+        """
         _check_unicode(index, text)
         if self.text_format is TextFormat.TEXT:
             return self._plain_document(index, text, source, target)

@@ -37,7 +37,16 @@ class SimulatedCache:
         return True
 
     def finish(self, request: SimulatedRequest, status: Status, now: float) -> list[SimulatedRequest]:
-        """A request has ended: cache its answer; returns its followers, which end as it did."""
+        """End a request and cache its answer.
+
+        Args:
+            request: any that was looked up.
+            status: with which it ended; only OK is cached.
+            now: seconds of virtual time.
+
+        Returns:
+            The followers of a leader, which end as it did.
+        """
         if self._leaders.get(request.key) is not request:
             return []
         del self._leaders[request.key]

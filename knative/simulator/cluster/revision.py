@@ -81,7 +81,13 @@ class Revision:
             self._enter_queue_proxy(request)
 
     def leave(self, pod: SimulatedPod, request: SimulatedRequest, status: Status) -> None:
-        """A request leaves a pod's container."""
+        """A request leaves a pod's container.
+
+        Args:
+            pod: that served it.
+            request: that ended.
+            status: with which it ended.
+        """
         pod.in_use -= 1
         if pod.phase is Phase.READY:
             self._free_capacity += 1

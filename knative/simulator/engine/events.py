@@ -39,7 +39,13 @@ class Clock:
         self._number = 0
 
     def call_at(self, time: float, callback: Callable[[Any], None], argument: object = None) -> None:
-        """Call ``callback(argument)`` at ``time``, which must not be in the past."""
+        """Call ``callback(argument)`` at a point of virtual time.
+
+        Args:
+            time: seconds, not in the past.
+            callback: called once.
+            argument: of the callback.
+        """
         self._number += 1
         heapq.heappush(self._heap, (time, self._number, callback, argument))
 

@@ -29,7 +29,13 @@ class EventLoop(ABC):
 
     @abstractmethod
     def submit(self, seconds: float, callback: Callback, argument: object = None) -> None:
-        """Add a task of ``seconds`` of CPU time, after which ``callback(argument)`` is called."""
+        """Add a task, after which ``callback(argument)`` is called.
+
+        Args:
+            seconds: of CPU time that the task takes.
+            callback: called once, unless :meth:`cancel_all` comes first.
+            argument: of the callback.
+        """
 
     @abstractmethod
     def cancel_all(self) -> list[Any]:
@@ -51,6 +57,11 @@ class Processor(ABC):
         """Compute until :attr:`now` is ``time``, then call ``callback(argument)``.
 
         The callback may call this method again. A call replaces one whose time has not come.
+
+        Args:
+            time: seconds of this processor's clock.
+            callback: called once.
+            argument: of the callback.
         """
 
     @abstractmethod

@@ -30,7 +30,16 @@ class CacheStep:
 
 
 def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
-    """Embedding lookup: int64 [B, S] -> float32 [B, S, H]."""
+    """Embedding lookup: int64 [B, S] -> float32 [B, S, H].
+
+    Args:
+        graph: that the nodes are added to.
+        matrix: the embedding table [V, H], float32 or quantized by blocks.
+        token_ids: name of the int64 [B, S] value.
+
+    Returns:
+        The name of the float32 value.
+    """
     if matrix.form is None or matrix.scales is None:
         table = graph.stored(matrix.values.viewed(f"{matrix.values.name}.gathered", matrix.values.shape))
         if matrix.values.dtype == "float32":
@@ -54,7 +63,18 @@ def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
 
 
 def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, epsilon: float) -> str:
-    """Root mean square norm over the last axis, with ``epsilon`` added to the mean square."""
+    """Root mean square norm over the last axis.
+
+    Args:
+        graph: that the node is added to.
+        weight: [H].
+        value: name of the float32 [..., H] value.
+        output: name of the result, of the same shape.
+        epsilon: added to the mean square.
+
+    Returns:
+        ``output``.
+    """
     return graph.node(
         "SimplifiedLayerNormalization",
         [value, graph.stored(weight)],
@@ -68,7 +88,19 @@ def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, 
 def add_and_norm(
     graph: GraphBuilder, weight: WeightTensor, value: str, residual: str, output: str, *, epsilon: float
 ) -> tuple[str, str]:
-    """The norm of value + residual, and value + residual itself, both float32 [B, S, H]."""
+    """The norm of value + residual, and value + residual itself, both float32 [B, S, H].
+
+    Args:
+        graph: that the node is added to.
+        weight: of the norm, [H].
+        value: name of the float32 [B, S, H] value.
+        residual: name of the float32 [B, S, H] value added to it.
+        output: name of the norm; the sum takes the suffix ``.residual``.
+        epsilon: added to the mean square.
+
+    Returns:
+        The names of the norm and of the sum.
+    """
     normed, _, _, total = graph.nodes(
         "SkipSimplifiedLayerNormalization",
         [value, residual, graph.stored(weight)],
@@ -82,7 +114,15 @@ def add_and_norm(
 def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accuracy_level: int = 4) -> str:
     """Y = x W^T + bias: float32 [..., columns] -> float32 [..., rows].
 
-    ``accuracy_level`` of a quantized product: 4 multiplies in int8, 1 in float32.
+    Args:
+        graph: that the nodes are added to.
+        matrix: W [rows, columns], float32 or quantized by blocks, and the bias [rows] if there is one.
+        value: name of x.
+        output: name of the result.
+        accuracy_level: of a quantized product: 4 multiplies in int8, 1 in float32.
+
+    Returns:
+        ``output``.
     """
     product = output if matrix.bias is None else f"{output}.product"
     if matrix.form is None or matrix.scales is None:
@@ -108,14 +148,36 @@ def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accu
 def head_norm(
     graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, head_dim: int, epsilon: float
 ) -> str:
-    """Norm of each head by itself: float32 [B, S, heads * head_dim] -> the same shape."""
+    """Norm of each head by itself: float32 [B, S, heads * head_dim] -> the same shape.
+
+    Args:
+        graph: that the nodes are added to.
+        weight: [head_dim], the same for all heads.
+        value: name of the value.
+        output: name of the result.
+        head_dim: size of a head.
+        epsilon: added to the mean square.
+
+    Returns:
+        ``output``.
+    """
     heads = graph.node("Reshape", [value, graph.ints(0, 0, -1, head_dim)], f"{output}.heads")
     normed = norm(graph, weight, heads, f"{output}.normed", epsilon=epsilon)
     return graph.node("Reshape", [normed, graph.ints(0, 0, -1)], output)
 
 
 def split_qkv(graph: GraphBuilder, shape: DecoderShape, qkv: str, output: str) -> tuple[str, ...]:
-    """float32 [B, S, (heads + 2 kv_heads) head_dim] -> queries, keys, values."""
+    """float32 [B, S, (heads + 2 kv_heads) head_dim] -> queries, keys, values.
+
+    Args:
+        graph: that the node is added to.
+        shape: numbers of heads and the size of a head.
+        qkv: name of the value to split.
+        output: prefix of the results' names.
+
+    Returns:
+        The names of queries, keys and values.
+    """
     sizes = graph.ints(*(heads * shape.head_dim for heads in (shape.heads, shape.kv_heads, shape.kv_heads)))
     return graph.nodes("Split", [qkv, sizes], [f"{output}.{part}" for part in "qkv"], axis=-1)
 
@@ -123,10 +185,20 @@ def split_qkv(graph: GraphBuilder, shape: DecoderShape, qkv: str, output: str) -
 def attention(
     graph: GraphBuilder, shape: DecoderShape, qkv: tuple[str, str, str], layer: int, step: CacheStep
 ) -> str:
-    """Rotary embedding, K/V cache update and attention.
+    """Add rotary embedding, K/V cache update and attention of one layer.
 
-    ``qkv`` names queries, keys and values; or the packed QKV, "" and "". Declares past_key, past_value, present_key
-    and present_value of ``layer``, float32 [B, kv_heads, C, head_dim], and returns float32 [B, S, heads * head_dim].
+    Declares the inputs past_key and past_value and the outputs present_key and present_value of ``layer``, all
+    float32 [B, kv_heads, C, head_dim].
+
+    Args:
+        graph: that the node is added to.
+        shape: numbers of heads and the size of a head.
+        qkv: names of queries, keys and values; or the name of the packed QKV, "" and "".
+        layer: index of the layer.
+        step: names of the values that all layers share: lengths, cosines and sines.
+
+    Returns:
+        The name of the result, float32 [B, S, heads * head_dim].
     """
     cache = ("batch", shape.kv_heads, "capacity", shape.head_dim)
     past = [graph.input(f"past_{part}.{layer}", "float32", cache) for part in ("key", "value")]
@@ -147,7 +219,16 @@ def attention(
 
 
 def gated(graph: GraphBuilder, gate_up: str, output: str) -> str:
-    """silu(gate) * up: float32 [B, S, 2 intermediate] -> float32 [B, S, intermediate]."""
+    """silu(gate) * up: float32 [B, S, 2 intermediate] -> float32 [B, S, intermediate].
+
+    Args:
+        graph: that the nodes are added to.
+        gate_up: name of gate and up, one behind the other on the last axis.
+        output: name of the result.
+
+    Returns:
+        ``output``.
+    """
     gate, up = graph.nodes("Split", [gate_up], [f"{output}.gate", f"{output}.up"], axis=-1, num_outputs=2)
     # x * sigmoid(alpha x); with alpha 1 it is SiLU, in one operator
     silu = graph.node("QuickGelu", [gate], f"{output}.silu", domain=MICROSOFT, alpha=1.0)
@@ -155,12 +236,28 @@ def gated(graph: GraphBuilder, gate_up: str, output: str) -> str:
 
 
 def last_tokens(graph: GraphBuilder, value: str, index: str, output: str) -> str:
-    """The row's token at ``index`` (int64 [B, 1]): float32 [B, S, H] -> float32 [B, H]."""
+    """The row's token at ``index`` (int64 [B, 1]): float32 [B, S, H] -> float32 [B, H].
+
+    Args:
+        graph: that the node is added to.
+        value: name of the float32 [B, S, H] value.
+        index: name of the int64 [B, 1] value.
+        output: name of the result.
+
+    Returns:
+        ``output``.
+    """
     return graph.node("GatherND", [value, index], output, batch_dims=1)
 
 
 def best_candidates(graph: GraphBuilder, logits: str, count: int) -> None:
-    """float32 [B, V] -> the outputs candidate_ids int32 and candidate_logprobs float32, [B, count], best first."""
+    """float32 [B, V] -> the outputs candidate_ids int32 and candidate_logprobs float32, [B, count], best first.
+
+    Args:
+        graph: that the nodes and the two outputs are added to.
+        logits: name of the float32 [B, V] value.
+        count: candidates of each row.
+    """
     logprobs = graph.node("LogSoftmax", [logits], "logprobs", axis=-1)
     _, ids = graph.nodes(
         "TopK",

@@ -42,7 +42,13 @@ class PromptSplit:
 
 
 def encode_prompt(encoder: PromptEncoder, pair: Pair, text: str) -> Prompt | None:
-    """The prompt of a text; None if the release does not take the text."""
+    """The prompt of a text; None if the release does not take the text.
+
+    Args:
+        encoder: of the release.
+        pair: source and target language.
+        text: in the source language.
+    """
     try:
         (encoded,) = encoder.encode([PromptText(text, *pair)])
     except (TextTooLong, UnencodableText):

@@ -189,17 +189,47 @@ class PinnedMemory:
 
 
 def copy_to_device(device: int, host: int, nbytes: int, stream: int) -> None:
-    """Start a copy from host to device; asynchronous if the host's memory is pinned."""
+    """Start a copy from host to device; asynchronous if the host's memory is pinned.
+
+    Args:
+        device: address of the target in device memory.
+        host: address of the source in host memory.
+        nbytes: size of the copy.
+        stream: CUDA stream handle.
+
+    Raises:
+        CudaError: the call fails.
+    """
     _copy(device, host, nbytes, "cudaMemcpyHostToDevice", stream)
 
 
 def copy_to_host(host: int, device: int, nbytes: int, stream: int) -> None:
-    """Start a copy from device to host; asynchronous if the host's memory is pinned."""
+    """Start a copy from device to host; asynchronous if the host's memory is pinned.
+
+    Args:
+        host: address of the target in host memory.
+        device: address of the source in device memory.
+        nbytes: size of the copy.
+        stream: CUDA stream handle.
+
+    Raises:
+        CudaError: the call fails.
+    """
     _copy(host, device, nbytes, "cudaMemcpyDeviceToHost", stream)
 
 
 def copy_on_device(to: int, source: int, nbytes: int, stream: int) -> None:
-    """Start a copy within the device."""
+    """Start a copy within the device.
+
+    Args:
+        to: address of the target in device memory.
+        source: address of the source in device memory.
+        nbytes: size of the copy.
+        stream: CUDA stream handle.
+
+    Raises:
+        CudaError: the call fails.
+    """
     _copy(to, source, nbytes, "cudaMemcpyDeviceToDevice", stream)
 
 
@@ -211,7 +241,17 @@ def _copy(to: int, source: int, nbytes: int, kind: str, stream: int) -> None:
 
 
 def fill(device: int, byte: int, nbytes: int, stream: int) -> None:
-    """Start to set ``nbytes`` bytes of device memory to ``byte``."""
+    """Start to set ``nbytes`` bytes of device memory to ``byte``.
+
+    Args:
+        device: address in device memory.
+        byte: value, 0 to 255.
+        nbytes: bytes to set.
+        stream: CUDA stream handle.
+
+    Raises:
+        CudaError: the call fails.
+    """
     check(load_runtime().cudaMemsetAsync(device, byte, nbytes, stream), "filling GPU memory")
 
 

@@ -83,6 +83,13 @@ def load_functions(
 
 
 def kernel_function(name: str, handle: object, preceding: PrecedingLaunch | None) -> KernelFunction:
+    """The function that launches a loaded kernel.
+
+    Args:
+        name: of the kernel.
+        handle: the driver's CUfunction.
+        preceding: last launch of the stream that it runs on; None: launches do not overlap.
+    """
     if preceding is not None and name in DEPENDENT_KERNELS:
         return DependentLaunch(handle, name, preceding)
     launch_kernel = load_driver().cuLaunchKernel

@@ -83,6 +83,12 @@ def supports(n: int, k: int, m: int, dtype: str) -> bool:
     """Whether the kernel can multiply x [m, k] with the weight [n, k].
 
     k must be a multiple of 32 in float16 and of 64 in int8, n of 8, and m at most ``MAX_ROWS``.
+
+    Args:
+        n: rows of the weight, the result's width.
+        k: columns of the weight.
+        m: rows of x.
+        dtype: float16 or int8; False for any other.
     """
     row_bytes = k * ITEM_BYTES.get(dtype, 0)
     return (
@@ -100,6 +106,12 @@ def is_fastest(n: int, k: int, m: int, dtype: str) -> bool:
 
     Measured on an H200 with the shapes of a 7B model (docs/benchmarks/gpu): in int8 up to 64 rows for all of them,
     since TensorRT does not split narrow products along k; in float16 up to 16 rows, and up to 32 for narrow ones.
+
+    Args:
+        n: rows of the weight, the result's width.
+        k: columns of the weight.
+        m: rows of x.
+        dtype: float16 or int8; False for any other.
     """
     most = MAX_ROWS if dtype == "int8" else _NARROW_FLOAT16_ROWS if n <= _NARROW_COLUMNS else _FLOAT16_ROWS
     return m <= most and supports(n, k, m, dtype)
@@ -144,6 +156,12 @@ while another idles, as they would when they start at the end of the launch in f
 def tiling_for(n: int, m: int, sm_count: int, compute_capability: tuple[int, int]) -> Tiling:
     """The tiling for a product of m rows with a weight of n rows.
 
+    Args:
+        n: rows of the weight, the result's width.
+        m: rows of x.
+        sm_count: multiprocessors of the GPU.
+        compute_capability: of the GPU; it limits the shared memory of a block.
+
     Raises:
         ValueError: m is not within 1 and ``MAX_ROWS``.
     """
@@ -176,6 +194,13 @@ def split_work(n: int, k: int, dtype: str, tiling: Tiling, sm_count: int) -> Wor
 
     The time is that of the longest run. Runs of whole tiles need nothing added up between blocks, which makes up
     for a run that is a little longer than the shortest possible.
+
+    Args:
+        n: rows of the weight.
+        k: columns of the weight.
+        dtype: float16 or int8.
+        tiling: of the product.
+        sm_count: multiprocessors of the GPU.
     """
     tiles = -(-n // tiling.tile_rows)
     chunks = -(-k * ITEM_BYTES[dtype] // tiling.chunk)

@@ -111,15 +111,27 @@ class Workspace:
 
 
 def decode_splits(rows: int, kv_heads: int, sm_count: int) -> int:
-    """Shares into which decode_attention splits each past, so that the blocks fill the device and all run at once.
+    """Number of shares into which decode_attention splits each past.
 
-    A share is at least 16 * DECODE_WARPS tokens, so a short past takes fewer; the kernel sees to that.
+    The blocks then fill the device and all run at once. A share is at least 16 * DECODE_WARPS tokens, so a short past
+    takes fewer; the kernel sees to that.
+
+    Args:
+        rows: decode rows of the pass.
+        kv_heads: of the model.
+        sm_count: multiprocessors of the GPU.
     """
     return min(MAX_SPLITS, max(1, sm_count * DECODE_BLOCKS_PER_SM // (rows * kv_heads)))
 
 
 def decode_workspace(shape: KernelShape, max_rows: int, sm_count: int) -> Workspace:
-    """Work space of decode_attention for up to ``max_rows`` rows."""
+    """Work space of decode_attention.
+
+    Args:
+        shape: of the model.
+        max_rows: most decode rows of a pass.
+        sm_count: multiprocessors of the GPU.
+    """
     heads = max(
         rows * shape.heads * decode_splits(rows, shape.kv_heads, sm_count) for rows in range(1, max_rows + 1)
     )

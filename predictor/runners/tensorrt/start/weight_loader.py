@@ -37,7 +37,13 @@ class DeviceWriter(Protocol):
         ...
 
     def send(self, buffer: int, offset: int, nbytes: int) -> None:
-        """Start to copy the first ``nbytes`` of a buffer to ``offset`` on the device."""
+        """Start to copy the first ``nbytes`` of a buffer to ``offset`` on the device.
+
+        Args:
+            buffer: index in :attr:`buffers`.
+            offset: in bytes, on the device.
+            nbytes: at most the buffer's size.
+        """
         ...
 
     def wait(self, buffer: int) -> None:

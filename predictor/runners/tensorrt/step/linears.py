@@ -140,6 +140,16 @@ class _BoundContext:
         self._rows = self._x = self._weight = self._y = 0
 
     def run(self, rows: int, columns: int, x: int, weight: int, y: int, stream: int) -> None:
+        """Enqueue a product, and set only what changed since the last one.
+
+        Args:
+            rows: of x.
+            columns: of x.
+            x: device address of the input.
+            weight: device address.
+            y: device address of the output.
+            stream: CUDA stream handle.
+        """
         context = self._context
         if rows != self._rows:
             context.set_shape("x", (rows, columns))

@@ -39,11 +39,23 @@ class Operations(Protocol):
         ...
 
     def linear(self, layer: int, role: str, rows: int) -> None:
-        """``y`` = ``act`` times the weight of ``role``: qkv, attention_output, gate_up, down, or vocabulary."""
+        """``y`` = ``act`` times the weight of ``role``: qkv, attention_output, gate_up, down, or vocabulary.
+
+        Args:
+            layer: whose weight; the number of layers for vocabulary.
+            role: of the weight.
+            rows: of ``act``.
+        """
         ...
 
     def write_kv(self, layer: int, first_row: int, rows: int) -> None:
-        """Rotate the queries and keys of prompt rows of ``y``; put keys and values into the cache."""
+        """Rotate the queries and keys of prompt rows of ``y``; put keys and values into the cache.
+
+        Args:
+            layer: whose cache.
+            first_row: the first prompt row; decodes stand before it.
+            rows: prompt rows.
+        """
         ...
 
     def decode_attention(self, layer: int, rows: int) -> None:
@@ -51,7 +63,13 @@ class Operations(Protocol):
         ...
 
     def prefill_attention(self, layer: int, first_row: int, rows: int) -> None:
-        """Rows from ``first_row`` on of ``act`` from those of ``y``, after :meth:`write_kv`."""
+        """Attention of prompt rows: those of ``act`` from those of ``y``, after :meth:`write_kv`.
+
+        Args:
+            layer: whose cache.
+            first_row: the first prompt row; decodes stand before it.
+            rows: prompt rows.
+        """
         ...
 
     def gather_rows(self, rows: int) -> None:
@@ -59,7 +77,13 @@ class Operations(Protocol):
         ...
 
     def add_norm(self, layer: int, role: str, rows: int) -> None:
-        """Add ``y``, of attention_output or down, to ``residual``; ``act`` is the sum, normed for what comes next."""
+        """Add ``y``, of attention_output or down, to ``residual``; ``act`` is the sum, normed for what comes next.
+
+        Args:
+            layer: that the product belongs to.
+            role: of the product.
+            rows: of ``y``.
+        """
         ...
 
     def silu_mul(self, layer: int, rows: int) -> None:
@@ -72,7 +96,13 @@ class Operations(Protocol):
 
 
 def run_pass(device: Operations, shape: PassShape, layers: int) -> None:
-    """Enqueue one pass."""
+    """Enqueue one pass.
+
+    Args:
+        device: takes the operations.
+        shape: sizes of the pass.
+        layers: of the model.
+    """
     device.choose_tokens(shape.tokens)
     device.embed_norm(shape.tokens)
     for layer in range(layers - 1):
