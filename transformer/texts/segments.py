@@ -44,7 +44,8 @@ class _Splitter:
             target: language tag.
 
         Raises:
-            UnusableText, UnknownLanguage, UnknownPair, UndetectedLanguage: the text or its languages cannot be served.
+            UnusableText: it is not valid Unicode, or not well-formed.
+            UnknownLanguage, UnknownPair, UndetectedLanguage: the release does not translate it.
         """
         _check_unicode(index, text)
         if self.text_format is TextFormat.TEXT:
