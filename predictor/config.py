@@ -72,9 +72,9 @@ class PredictorConfig:
     are hashed while they are loaded, and again only if they changed since. Off: for tests of a broken release."""
 
     @property
-    def stamps_dir(self) -> Path:
-        """Where the stamps of intact files are kept (:mod:`protocol.integrity`)."""
-        return self.cache_dir.expanduser() / STAMPS_DIR
+    def stamp_dirs(self) -> tuple[Path, Path]:
+        """Folders with the stamps of intact files (:mod:`protocol.integrity`): the release's and our own."""
+        return self.release / STAMPS_DIR, self.cache_dir.expanduser() / STAMPS_DIR
 
     def cpu_threads(self) -> int:
         """``threads``, with 0 resolved to the cores this process may use."""

@@ -2,7 +2,8 @@
 
 A large file is read and hashed in a thread while a runner loads it; hashlib releases the interpreter lock. Once a
 large file was found intact, a *stamp* records its identity (inode, size, times of change), and as long as that is the
-same, the file is not hashed again. Any write to a file changes the identity.
+same, the file is not hashed again. Any write to a file changes the identity. ``yiwen release verify`` leaves stamps
+in the release, for all who mount its volume; a start leaves them in a folder of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.files import write_atomically
-from protocol.release import Release, ReleaseError, release_id
+from protocol.release import REPORTS_DIR, Release, ReleaseError, release_id
 
 BLOCK_BYTES = 4 << 20
 """Bytes of one read; hashing it takes some 3 ms, in which other threads run."""
@@ -27,7 +28,8 @@ LARGE_BYTES = 16 << 20
 """Files from here on are hashed beside the load, and get a stamp; smaller ones are hashed before it."""
 SETTLED_NS = 2_000_000_000
 """A file that changed this recently gets no stamp: a later write could leave its times as they are."""
-STAMPS_DIR = "verified"
+STAMPS_DIR = f"{REPORTS_DIR}/verified"
+"""Folder of the stamps, in a release and in a predictor's cache directory. A stamp's name is the file's digest."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,20 +79,19 @@ def release_files(directory: Path, release: Release, *parts: str) -> list[Checke
     ]
 
 
-def check_file(file: CheckedFile, stamps: Path | None = None) -> None:
-    """Compare a file with its digest, unless its stamp says that it was intact and has not changed since.
+def check_file(file: CheckedFile, stamps: Sequence[Path] = ()) -> None:
+    """Compare a file with its digest, unless a stamp says that it was intact and has not changed since.
 
     Args:
         file: to check.
-        stamps: folder of the stamps; None neither trusts nor leaves one.
+        stamps: folders with stamps, each of which is trusted; a new stamp is written to the last one.
 
     Raises:
         ReleaseError: it is missing, cannot be read, or has another digest.
     """
     try:
-        identity = _identity(file.path)
-        stamp = None if stamps is None or identity["size"] < LARGE_BYTES else stamps / file.sha256
-        if stamp is not None and _read_stamp(stamp) == identity:
+        identity = file_identity(file.path)
+        if any(_read_stamp(folder / file.sha256) == identity for folder in stamps):
             return
         started = time.monotonic()
         found = file_digest(file.path)
@@ -101,12 +102,12 @@ def check_file(file: CheckedFile, stamps: Path | None = None) -> None:
     if identity["size"] >= LARGE_BYTES:
         facts = {"file": file.path.name, "bytes": identity["size"], "seconds": time.monotonic() - started}
         logger.info("file is intact", extra={"fields": facts})
-    if stamp is not None and identity == _identity(file.path):
-        _write_stamp(stamp, identity)
+    if stamps:
+        leave_stamp(stamps[-1], file.sha256, identity, file_identity(file.path))
 
 
 @contextmanager
-def checked_beside(files: list[CheckedFile], stamps: Path | None = None) -> Iterator[None]:
+def checked_beside(files: Sequence[CheckedFile], stamps: Sequence[Path] = ()) -> Iterator[None]:
     """Check files while the body of the ``with`` loads them: small ones before it, large ones in a thread beside it.
 
     Args:
@@ -143,7 +144,7 @@ def _is_large(path: Path) -> bool:
     return path.is_file() and path.stat().st_size >= LARGE_BYTES
 
 
-def _identity(path: Path) -> dict[str, int]:
+def file_identity(path: Path) -> dict[str, int]:
     """What no write leaves as it is. Not the device, whose number depends on the mount."""
     stat = path.stat()
     return {
@@ -161,9 +162,16 @@ def _read_stamp(path: Path) -> object:
         return None
 
 
-def _write_stamp(path: Path, identity: Mapping[str, int]) -> None:
-    if time.time_ns() - identity["changed_ns"] < SETTLED_NS:
-        return
-    with contextlib.suppress(OSError):  # without a stamp the next start reads the file again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(identity))
+def leave_stamp(folder: Path, sha256: str, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """Record that a large file was found intact, unless it changed meanwhile or just before.
+
+    Args:
+        folder: of the stamps. One that cannot be written means that the next start reads the file again.
+        sha256: the file's.
+        before: its identity before it was hashed.
+        after: its identity now.
+    """
+    settled = time.time_ns() - before["changed_ns"] >= SETTLED_NS
+    if before == after and settled and before["size"] >= LARGE_BYTES:
+        with contextlib.suppress(OSError):
+            write_atomically(folder / sha256, json.dumps(before))

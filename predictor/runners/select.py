@@ -63,7 +63,7 @@ def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason
 
 def _onnxruntime(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
     files = release_files(directory, release, DECODER_FILE, WEIGHTS_FILE) if config.verify_release else []
-    with checked_beside(files, config.stamps_dir):
+    with checked_beside(files, config.stamp_dirs):
         runner = OnnxRuntimeRunner(
             directory,
             release,

@@ -77,30 +77,30 @@ def test_a_file_that_has_not_changed_is_hashed_once(
 ) -> None:
     hashed: list[Path] = []
 
-    def counting_digest(path: Path) -> str:
+    def count_and_hash(path: Path) -> str:
         hashed.append(path)
         return file_digest(path)
 
-    monkeypatch.setattr(integrity, "file_digest", counting_digest)
+    monkeypatch.setattr(integrity, "file_digest", count_and_hash)
     for _ in range(3):
-        check_file(stamped, tmp_path / "stamps")
+        check_file(stamped, [tmp_path / "stamps"])
     assert hashed == [stamped.path]
     check_file(stamped)
     assert len(hashed) == 2, "without a folder for stamps each start hashes"
 
 
 def test_a_stamp_does_not_hide_a_later_change(stamped: CheckedFile, tmp_path: Path) -> None:
-    check_file(stamped, tmp_path / "stamps")
+    check_file(stamped, [tmp_path / "stamps"])
     flip_bit(stamped.path)
     with pytest.raises(ReleaseError, match="has changed"):
-        check_file(stamped, tmp_path / "stamps")
+        check_file(stamped, [tmp_path / "stamps"])
 
 
 def test_a_file_that_is_still_being_written_gets_no_stamp(
     stamped: CheckedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integrity, "SETTLED_NS", 60_000_000_000)
-    check_file(stamped, tmp_path / "stamps")
+    check_file(stamped, [tmp_path / "stamps"])
     assert not (tmp_path / "stamps").exists()
 
 
@@ -108,7 +108,7 @@ def test_where_no_stamp_can_be_written_the_check_is_done_all_the_same(
     stamped: CheckedFile, tmp_path: Path
 ) -> None:
     (tmp_path / "stamps").write_text("a file, not a folder")
-    check_file(stamped, tmp_path / "stamps")
+    check_file(stamped, [tmp_path / "stamps"])
 
 
 def test_a_large_file_is_hashed_while_the_body_runs(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from predictor.builder.progress import Reporter
 from predictor.plan import find_plans, plan_path
-from protocol.integrity import file_digest
+from protocol.integrity import STAMPS_DIR, file_digest, file_identity, leave_stamp
 from protocol.release import PLANS_DIR, RELEASE_FILE, REPORTS_DIR, load_release, release_id
 
 _ADDED_LATER = (PLANS_DIR, REPORTS_DIR)
@@ -21,6 +21,7 @@ def find_faults(directory: Path, reporter: Reporter) -> tuple[str, ...]:
         ReleaseError: release.json itself cannot be read.
     """
     release = load_release(directory)
+    stamps = directory / STAMPS_DIR
     faults, digests = [], {}
     present = {name for name in release.files if (directory / name).is_file()}
     reporter.begin("verify files", sum((directory / name).stat().st_size for name in present))
@@ -28,7 +29,7 @@ def find_faults(directory: Path, reporter: Reporter) -> tuple[str, ...]:
         if name not in present:
             faults.append(f"{name} is missing")
             continue
-        digests[name] = file_digest(directory / name)
+        digests[name] = _digest(directory / name, wanted, stamps)
         reporter.advance((directory / name).stat().st_size, name)
         if digests[name] != wanted:
             faults.append(f"{name} has changed: sha256 is {digests[name]}, release.json says {wanted}")
@@ -42,10 +43,19 @@ def _plan_faults(directory: Path, reporter: Reporter) -> Iterator[str]:
     for plan in find_plans(directory):
         path = plan_path(directory, plan.key)
         reporter.begin(f"verify plan {plan.key.name}", plan.nbytes)
-        found = file_digest(path)
+        found = _digest(path, plan.sha256, directory / STAMPS_DIR)
         reporter.advance(plan.nbytes)
         if found != plan.sha256:
             yield f"{path.name} has changed: sha256 is {found}, its .json says {plan.sha256}"
+
+
+def _digest(path: Path, wanted: str, stamps: Path) -> str:
+    """A file's sha256; where it is ``wanted``, a stamp spares the predictors of hashing a large file again."""
+    before = file_identity(path)
+    found = file_digest(path)
+    if found == wanted:
+        leave_stamp(stamps, found, before, file_identity(path))
+    return found
 
 
 def _unexpected(directory: Path, known: set[str]) -> list[str]:

@@ -68,7 +68,7 @@ def _create(
     path = plan_path(directory, plan.key)
     fix = f"copy the plan again, or build it again: yiwen release plan {directory} --force"
     files = [CheckedFile(path, plan.sha256, fix)] if config.verify_release else []
-    with checked_beside(files, config.stamps_dir):
+    with checked_beside(files, config.stamp_dirs):
         with _timed(seconds, "engines"):
             engines = _load_engines(api, plan, directory)
         builder = BackendBuilder(config, release, plan, path, engines, device, overlaps=overlaps)

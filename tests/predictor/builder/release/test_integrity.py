@@ -6,6 +6,8 @@ import pytest
 
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.integrity import find_faults
+from protocol import integrity
+from protocol.release import ReleaseError, load_release
 from tests.predictor.builder.checkpoints import build, edit_json
 
 
@@ -44,3 +46,21 @@ def test_id_that_is_not_that_of_the_files_is_found(release: Path) -> None:
     edit_json(release / "release.json", id="0" * 16)
     (fault,) = find_faults(release, SilentReporter())
     assert "id 0000000000000000" in fault
+
+
+def test_a_verified_release_is_not_hashed_again_until_it_changes(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrity, "LARGE_BYTES", 1_000)
+    monkeypatch.setattr(integrity, "SETTLED_NS", 0)
+    assert find_faults(release, SilentReporter()) == ()
+    assert find_faults(release, SilentReporter()) == (), "stamps are no foreign files"
+    (weights,) = integrity.release_files(release, load_release(release), "weights.bin")
+    stamps = [release / integrity.STAMPS_DIR]
+    with monkeypatch.context() as patched:
+        patched.setattr(integrity, "file_digest", lambda path: pytest.fail("hashed again"))
+        integrity.check_file(weights, stamps)
+    with weights.path.open("r+b") as file:
+        file.write(b"\xff")
+    with pytest.raises(ReleaseError, match="has changed"):
+        integrity.check_file(weights, stamps)
