@@ -86,8 +86,8 @@ class TransformerConfig:
     """Seconds to open a connection to Redis. Longer than this costs more than Redis saves."""
 
     redis_command_timeout_s: float = Field(default=0.1, ge=0.001)
-    """Seconds for one command. Redis answers in under 1 ms; 0.1 s is more than this process' own pauses (garbage
-    collection, one large request), which would otherwise be taken for those of Redis."""
+    """Seconds for one command, of which Redis needs under 1 ms. The time in which this process stalls (garbage
+    collection, one large request, a busy core) is not counted."""
 
     redis_max_connections: int = Field(default=32, ge=1)
     """Connections to Redis (in a cluster, to each node). At 1 ms each, 32 carry 32,000 look-ups a second."""
@@ -100,7 +100,15 @@ class TransformerConfig:
     some 30,000 product titles: seconds of a Redis that is merely slow."""
 
     redis_failures: int = Field(default=3, ge=1)
-    """Failures in a row after which requests go without Redis until a probe succeeds."""
+    """Commands that failed or were slow after which requests go without Redis until a probe succeeds, provided that
+    they are half of all commands of `YIWEN_REDIS_WINDOW_S`: one pause of Redis among many answers is none."""
+
+    redis_window_s: float = Field(default=1.0, ge=0.01)
+    """Seconds over which the share of failed and slow commands is taken."""
+
+    redis_slow_s: float = Field(default=0.05, ge=0.001)
+    """Seconds after which an answer of Redis is slow. A cache whose median answer takes longer than 50 ms costs all
+    requests more than it saves some."""
 
     redis_probe_s: float = Field(default=1.0, ge=0.01)
     """Seconds until the first probe, at most; each replica waits between half and all of it, by chance. Doubles with

@@ -64,7 +64,7 @@ class TierMetrics:
         self.redis_errors = Counter(
             "yiwen_transformer_redis_errors",
             "Commands that Redis did not answer, by operation (read, write, lease, probe) and kind (auth, "
-            "connection, full, loading, readonly, response, timeout, other).",
+            "connection, full, loading, readonly, response, timeout, slow (of a probe), other).",
             ("operation", "kind"),
             registry=registry,
         )

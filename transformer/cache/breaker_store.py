@@ -14,10 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from transformer.cache.circuit import Circuit, CircuitPolicy, CircuitState
+from transformer.cache.outcome_window import OutcomeWindow
 from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.metrics import CacheTier, TierMetrics
 
 T = TypeVar("T")
+
+SLOW = StoreError(
+    "slow", "Redis: it answers more slowly than YIWEN_REDIS_SLOW_S: check its load and the network"
+)
 
 _log = logging.getLogger("yiwen.cache")
 _TIER = CacheTier.REDIS
@@ -36,13 +41,15 @@ class BreakerStore:
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
+        store.answered = self._answered
         self._metrics = metrics
         self._clock = clock
         self._rng = rng
         self._circuit = Circuit(policy)
+        self._outcomes = OutcomeWindow(policy.window_s, policy.failures)
         self._prober: asyncio.Task[None] | None = None
         self._probe_keys: Sequence[str] = ()
-        """Of the command that opened the circuit: in a cluster, they lead to the node that failed."""
+        """Of the last command, or of the one that failed: in a cluster, they lead to the node that failed."""
 
     @property
     def circuit(self) -> Circuit:
@@ -52,7 +59,7 @@ class BreakerStore:
     @property
     def answers(self) -> bool:
         """Whether the last command succeeded, so that another is unlikely to make the same request time out twice."""
-        return self._circuit.allows and self._circuit.failures == 0
+        return self._circuit.allows and not self._outcomes.last_was_bad
 
     async def ask(
         self, operation: str, keys: Sequence[str], command: Callable[[RedisStore], Awaitable[T]]
@@ -67,16 +74,17 @@ class BreakerStore:
         """
         if not self._circuit.allows:
             return None
+        self._probe_keys = keys
         started = self._clock()
         try:
-            answer = await command(self._store)
+            return await command(self._store)
         except StoreError as error:
-            self._failed(operation, error, keys)
+            self.count_fault(operation, error)
+            self._probe_keys = keys
+            self._judge(error)
             return None
         finally:
             self._metrics.seconds.labels(_TIER.value, operation).observe(self._clock() - started)
-        self._circuit = self._circuit.succeeded()
-        return answer
 
     def count_fault(self, operation: str, fault: StoreError) -> None:
         """Count an error of one item in a batch response."""
@@ -89,14 +97,20 @@ class BreakerStore:
             await asyncio.gather(self._prober, return_exceptions=True)
         await self._store.close()
 
-    def _failed(self, operation: str, error: StoreError, keys: Sequence[str]) -> None:
-        self.count_fault(operation, error)
-        was_allowed = self._circuit.allows
-        self._circuit = self._circuit.failed(self._clock(), self._rng())
-        if was_allowed and not self._circuit.allows:
-            _log.warning("going on without the shared cache. %s", error)
-            self._probe_keys = keys
-            self._prober = asyncio.create_task(self._probe())
+    def _answered(self, seconds: float) -> None:
+        self._judge(SLOW if seconds > self._circuit.policy.slow_s else None)
+
+    def _judge(self, fault: StoreError | None) -> None:
+        """Take one outcome into account: the circuit opens when half of the recent ones are faults."""
+        if not self._circuit.allows:
+            return  # the late answer of an earlier command
+        self._outcomes.add(self._clock(), bad=fault is not None)
+        if fault is None or not self._outcomes.is_bad():
+            return
+        self._circuit = self._circuit.opens(self._clock(), self._rng())
+        self._outcomes.clear()
+        self._prober = asyncio.create_task(self._probe())
+        _log.warning("going on without the shared cache. %s", fault)
         self._show_circuit()
 
     async def _probe(self) -> None:
@@ -108,7 +122,7 @@ class BreakerStore:
                 continue  # woken a clock's tick too early
             self._show_circuit()
             try:
-                await self._store.get_many(self._probe_keys)
+                await self._ask_in_time()
             except StoreError as error:
                 self.count_fault("probe", error)
                 self._circuit = self._circuit.probe_failed(self._clock(), self._rng())
@@ -116,6 +130,17 @@ class BreakerStore:
                 self._circuit = self._circuit.probe_succeeded(self._clock())
                 _log.info("the shared cache is back")
             self._show_circuit()
+
+    async def _ask_in_time(self) -> None:
+        """Send a probe.
+
+        Raises:
+            StoreError: it failed or was slow.
+        """
+        started = self._store.seconds
+        await self._store.get_many(self._probe_keys)
+        if self._store.seconds - started > self._circuit.policy.slow_s:
+            raise SLOW
 
     def _show_circuit(self) -> None:
         self._metrics.redis_circuit.set(self._circuit.state.value)

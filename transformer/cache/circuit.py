@@ -23,11 +23,15 @@ class CircuitPolicy:
     """The thresholds and delays of a circuit breaker."""
 
     failures: int
-    """Failures in a row that open it, at least 1."""
+    """Commands that failed or were slow before it opens, at least 1."""
     probe_s: float
     """Longest wait before the first probe, seconds."""
     probe_max_s: float
     """Bound of the wait, which doubles with every probe that fails, seconds."""
+    window_s: float = 1.0
+    """It opens if half of the commands of this many seconds failed or were slow."""
+    slow_s: float = 0.05
+    """An answer that takes longer is slow, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,6 @@ class Circuit:
 
     policy: CircuitPolicy
     state: CircuitState = CircuitState.CLOSED
-    failures: int = 0
-    """In a row, while closed."""
     attempt: int = 0
     """Number of doublings of the wait."""
     probe_at: float = 0.0
@@ -50,12 +52,8 @@ class Circuit:
         """Whether calls may be made."""
         return self.state is CircuitState.CLOSED
 
-    def succeeded(self) -> Circuit:
-        """A call succeeded. While not closed it is a late one and says nothing about now."""
-        return replace(self, failures=0) if self.failures and self.allows else self
-
-    def failed(self, now: float, jitter: float) -> Circuit:
-        """A call failed. Late failures of calls made before it opened do not lengthen the wait.
+    def opens(self, now: float, jitter: float) -> Circuit:
+        """Too many calls failed. Late failures of calls made before it opened do not lengthen the wait.
 
         Args:
             now: any monotonic clock, seconds.
@@ -63,9 +61,6 @@ class Circuit:
         """
         if not self.allows:
             return self
-        failures = self.failures + 1
-        if failures < self.policy.failures:
-            return replace(self, failures=failures)
         # A server that fails soon after it recovered is flapping: continue the doubling.
         settled = now - self.closed_at >= self.policy.probe_max_s
         return self._opened(now, jitter, 0 if settled else self.attempt + 1)
@@ -80,7 +75,7 @@ class Circuit:
         """The probe succeeded: the circuit closes."""
         if self.state is not CircuitState.HALF_OPEN:
             return self
-        return replace(self, state=CircuitState.CLOSED, failures=0, closed_at=now)
+        return replace(self, state=CircuitState.CLOSED, closed_at=now)
 
     def probe_failed(self, now: float, jitter: float) -> Circuit:
         """The probe failed; the wait before the next one doubles."""
@@ -97,4 +92,4 @@ class Circuit:
         longest = min(longest, self.policy.probe_max_s)
         # Between half and all of it, so that replicas do not probe at the same time.
         wait = longest * (0.5 + 0.5 * jitter)
-        return replace(self, state=CircuitState.OPEN, failures=0, attempt=attempt, probe_at=now + wait)
+        return replace(self, state=CircuitState.OPEN, attempt=attempt, probe_at=now + wait)

@@ -102,6 +102,11 @@ class RedisCache:
         """The circuit as it is now."""
         return self._store.circuit
 
+    @property
+    def answers(self) -> bool:
+        """Whether Redis is in use and answered the last command in time."""
+        return self._store.answers
+
     async def get_many(self, keys: Sequence[bytes]) -> list[CacheEntry | None]:
         """As :meth:`transformer.cache.entries.Cache.get_many`; all None while Redis is not to be used."""
         if not keys:

@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from transformer.cache.redis_scripts import Script
+from transformer.cache.timed_commands import TimedCommands, current_limit
 from transformer.redis_url import RedisAddress, Topology
 
 T = TypeVar("T")
@@ -48,8 +50,8 @@ class StoreSettings:
     """PEM certificates that the server's is checked against; None takes the system's."""
     connect_timeout_s: float
     command_timeout_s: float
-    """From sending until the whole answer is there, in seconds; a connection that must be opened first has its own
-    time on top."""
+    """From sending until the whole answer is there, in seconds in which the event loop runs; a connection that must
+    be opened first has its own time on top."""
     max_connections: int
 
 
@@ -70,7 +72,15 @@ class RedisStore:
         self._settings = settings
         self._is_cluster = settings.address.topology is Topology.CLUSTER
         self._client, self._sentinels = _connect(settings)
-        self._slots = asyncio.Semaphore(settings.max_connections)
+        self._commands = TimedCommands(settings.max_connections, lambda seconds: self.answered(seconds))
+        self.answered: Callable[[float], None] = lambda seconds: None
+        """Called with the seconds that each answer took, without those in which this process stalled; 0 for one that
+        needed a new connection."""
+
+    @property
+    def seconds(self) -> float:
+        """A clock that does not count the time in which this process stalled."""
+        return self._commands.now()
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """The value of each key, in order, in one round trip (in a cluster, one to each node at once).
@@ -171,18 +181,16 @@ class RedisStore:
     async def _within(self, command: Callable[[], Awaitable[T]]) -> T:
         """The command's answer, or StoreError when its time is over.
 
-        The sockets' own time-outs begin anew with every byte; this one also ends what a dripping server or a full
-        pool holds up.
+        A command that opens a connection gets the time for that on top; in a cluster, where it may have to find the
+        nodes first, every command does.
         """
-        bound = self._settings.connect_timeout_s + self._settings.command_timeout_s
+        bound = self._settings.command_timeout_s
+        if self._is_cluster:
+            bound += self._settings.connect_timeout_s
         try:
-            return await asyncio.wait_for(self._in_slot(command), bound)
+            return await self._commands.run(command, bound)
         except Exception as error:  # noqa: BLE001  a fault inside redis-py must not become a failed request
             raise _store_error(error) from None
-
-    async def _in_slot(self, command: Callable[[], Awaitable[T]]) -> T:
-        async with self._slots:
-            return await command()
 
 
 class _PasswordFile(CredentialProvider):
@@ -205,13 +213,14 @@ def _connect(settings: StoreSettings) -> tuple[Any, list[Any]]:
     # that has moved to another node.
     attempts = 1 if address.topology is Topology.CLUSTER else 0
     network: dict[str, Any] = {
-        "socket_connect_timeout": settings.connect_timeout_s,
-        "socket_timeout": settings.command_timeout_s,
+        # Redis-py's own time-outs go by the wall clock, so a stall of this process would count as one of Redis.
+        "socket_connect_timeout": None,
+        "socket_timeout": None,
         "retry": Retry(NoBackoff(), attempts),
         "protocol": 2,
     }
-    if address.tls:
-        network |= {"ssl": True, "ssl_ca_certs": str(settings.ca_file) if settings.ca_file else None}
+    tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file) if settings.ca_file else None}
+    with_ssl = {"ssl": True, **tls} if address.tls else {}
     login: dict[str, Any] = {"max_connections": settings.max_connections}
     if settings.password_file is not None:
         login["credential_provider"] = _PasswordFile(address.user, settings.password_file)
@@ -219,13 +228,35 @@ def _connect(settings: StoreSettings) -> tuple[Any, list[Any]]:
         login["username"] = address.user
     if address.topology is Topology.CLUSTER:
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return RedisCluster(startup_nodes=nodes, **network, **login), []
+        return RedisCluster(startup_nodes=nodes, **network, **with_ssl, **login), []
     if address.topology is Topology.SENTINEL:
         make: Any = Sentinel  # redis-py does not type it
-        sentinel = make(list(address.hosts), sentinel_kwargs=network, **network, **login)
-        return sentinel.master_for(address.service, db=address.database), sentinel.sentinels
+        sentinel = make(list(address.hosts), sentinel_kwargs={**network, **with_ssl}, **network, **login)
+        base = SentinelManagedSSLConnection if address.tls else SentinelManagedConnection
+        kind = _with_time_to_connect(base, settings.connect_timeout_s)
+        options = tls if address.tls else {}
+        client = sentinel.master_for(address.service, db=address.database, connection_class=kind, **options)
+        return client, sentinel.sentinels
     ((host, port),) = address.hosts
-    return Redis(host=host, port=port, db=address.database, **network, **login), []
+    kind = _with_time_to_connect(SSLConnection if address.tls else Connection, settings.connect_timeout_s)
+    options = tls if address.tls else {}
+    pool = ConnectionPool(
+        connection_class=kind, host=host, port=port, db=address.database, **network, **options, **login
+    )
+    return Redis.from_pool(pool), []
+
+
+def _with_time_to_connect(base: Any, connect_timeout_s: float) -> Any:  # noqa: ANN401  redis-py's four kinds
+    """A class of connections that extend the time limit of the command for which they are opened."""
+
+    class TimedConnection(base):  # type: ignore[misc]
+        async def connect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+            limit = current_limit()
+            if limit is not None and not self.is_connected:
+                limit.extend_to_connect(connect_timeout_s)
+            await super().connect(*args, **kwargs)
+
+    return TimedConnection
 
 
 _KINDS: tuple[tuple[type[BaseException], str], ...] = (

@@ -155,6 +155,12 @@ def cache_policy(config: TransformerConfig) -> RedisCachePolicy:
         ttl_jitter=config.redis_ttl_jitter,
         max_value_bytes=config.redis_max_value_bytes,
         queue_bytes=config.redis_queue_bytes,
-        circuit=CircuitPolicy(config.redis_failures, config.redis_probe_s, config.redis_probe_max_s),
+        circuit=CircuitPolicy(
+            config.redis_failures,
+            config.redis_probe_s,
+            config.redis_probe_max_s,
+            window_s=config.redis_window_s,
+            slow_s=config.redis_slow_s,
+        ),
         lease_s=config.lease_s,
     )

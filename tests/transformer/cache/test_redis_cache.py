@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,58 @@ async def test_a_redis_that_fails_is_left_alone_and_used_again_when_it_is_back(
     ]
 
 
+@asynccontextmanager
+async def delayed(redis: RedisServer, delay_s: Callable[[], float]) -> AsyncIterator[RedisServer]:
+    """The same server behind a proxy that holds each answer back."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        while data := await reader.read(65_536):
+            await asyncio.sleep(delay_s() if answers else 0.0)
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", redis.port)
+        await asyncio.gather(
+            copy(reader, server_writer, answers=False), copy(server_reader, writer, answers=True)
+        )
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield RedisServer(redis.directory, port=server.sockets[0].getsockname()[1])
+    server.close()
+
+
+async def test_a_redis_whose_median_answer_is_slow_is_left_alone_until_it_is_fast(
+    redis: RedisServer, make_shared: Make
+) -> None:
+    delay_s = 0.0
+    async with delayed(redis, lambda: delay_s) as slow:
+        cache = make_shared(slow)
+        for _ in range(3):
+            await cache.get_many([key(1)])
+        delay_s = 0.07
+        for _ in range(20):
+            await cache.get_many([key(1)])
+        assert cache.circuit.state is not CircuitState.CLOSED
+        delay_s = 0.0
+        await until(lambda: cache.circuit.state is CircuitState.CLOSED)
+
+
+async def test_one_pause_of_a_redis_that_is_fast_does_not_open_the_circuit(
+    redis: RedisServer, make_shared: Make
+) -> None:
+    delay_s = 0.0
+    async with delayed(redis, lambda: delay_s) as pausing:
+        cache = make_shared(pausing)
+        for _ in range(100):
+            await cache.get_many([key(1)])
+        delay_s = 0.07
+        await asyncio.gather(*(cache.get_many([key(1)]) for _ in range(8)))
+        assert cache.circuit.allows
+        delay_s = 0.0
+        assert await cache.get_many([key(1)]) == [None]
+
+
 KINDS = ("connection", "timeout", "loading")
 
 
@@ -252,6 +305,7 @@ async def test_a_request_that_is_cancelled_while_redis_hangs_counts_as_no_failur
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     redis.resume()
-    assert cache.circuit.failures == 0
+    assert cache.circuit.state is CircuitState.CLOSED
+    assert cache.answers
     assert await cache.get_many([key(1)]) == [None]
     assert count("redis_errors", operation="read", kind="timeout") == 0

@@ -157,6 +157,18 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time(
     assert time.monotonic() - started < 1.0
 
 
+async def test_a_stall_of_this_process_is_not_taken_for_a_silent_server(
+    redis: RedisServer, connect_store: Connect
+) -> None:
+    store = connect_store(redis.url, command_timeout_s=0.1)
+    await store.set_many([("yiwen:r1:1", b"value", 60_000)])
+    asked = [asyncio.create_task(store.get_many(["yiwen:r1:1"])) for _ in range(20)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+        time.sleep(0.3)
+    assert await asyncio.gather(*asked) == [[b"value"]] * 20
+
+
 async def test_a_server_of_another_protocol_is_an_error_of_the_store(connect_store: Connect) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
