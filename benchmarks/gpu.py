@@ -1,10 +1,10 @@
-"""`python benchmarks/gpu.py`: all of the TensorRT predictor that has to be measured on a GPU, in one command.
+"""`python benchmarks/gpu.py`: runs all measurements of the TensorRT predictor on a GPU.
 
-Builds a 7B release with random weights and its plans with the commands that users run, measures decode steps beside
-their floors, tokens per second offline and over HTTP, the curve over slots, Hugging Face on the same GPU, parity of
-the demo model, the whole service, and PROFILE.json as `yiwen profile` does. Each stage runs in a process of its own,
-and its figures are kept in `--work` as soon as it ends: a stage that fails costs its own table only. Prints Markdown;
-exits with 1 if one failed.
+Builds a 7B release with random weights and its plans with the commands that users run, measures decode steps and
+their lower bounds, tokens/s offline and over HTTP and over the number of slots, Hugging Face on the same GPU, parity
+of the demo model, the whole service, and PROFILE.json as `yiwen profile` does. Each stage runs in its own process and
+saves its figures in `--work` when it ends, so that a failed stage costs its own table only. Prints Markdown; exits
+with 1 if a stage failed.
 
     python benchmarks/gpu.py --work /tmp/yiwen-gpu [--python PYTHON_WITH_TORCH] [--only STAGE ...] [--budget SECONDS]
 """
@@ -32,13 +32,13 @@ from benchmarks.gpu_stages import tables  # noqa: E402
 YIWEN = (sys.executable, "-m", "cli")
 PRECISIONS = ("float16", "int8")
 RANDOM_WEIGHTS = ("--calibration-tokens", "128", "--calibration-answers", "1", "--no-gate")
-"""There is nothing to learn from texts about random weights, and their answers have no quality."""
+"""Options of int8 plans: random weights need few calibration texts, and their answers have no quality to gate."""
 CHECKPOINT = ROOT / "examples" / "demo_model" / "checkpoint"
 HELDOUT = CHECKPOINT.parent / "heldout.tsv"
 
 
 def main() -> int:
-    """Run the stages in turn, or the one that a parent names."""
+    """Run the stages in turn, or, as a child process, one stage."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def run_stages(options: argparse.Namespace) -> list[str]:
-    """Names of the stages that failed or were not begun."""
+    """Run the stages; returns the names of those that failed or were not started."""
     deadline = time.monotonic() + options.budget
     failed = []
     for name in options.only or STAGES:
@@ -84,19 +84,19 @@ def run_stages(options: argparse.Namespace) -> list[str]:
 
 
 def read_figures(work: Path) -> dict[str, Any]:
-    """What the stages left."""
+    """Read the figures that the stages saved."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(work.glob("*.json"))}
 
 
 def yiwen(*arguments: str) -> float:
-    """Run a command of ours; seconds it took."""
+    """Run a `yiwen` command; returns its duration in seconds."""
     started = time.perf_counter()
     subprocess.run([*YIWEN, *arguments], check=True, cwd=ROOT)
     return time.perf_counter() - started
 
 
 def stage_machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What it ran on."""
+    """GPU, driver and versions."""
     from benchmarks.gpu_stages.decode import copy_bandwidth
     from predictor.runners.tensorrt.cuda_api import device_properties
     from predictor.tensorrt_api import load_api
@@ -116,7 +116,7 @@ def stage_machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def stage_demo(options: argparse.Namespace) -> dict[str, Any]:
-    """The demo model's release and plans."""
+    """Build the demo model's release and plans."""
     target = options.work / "demo"
     seconds = {
         "build": yiwen(
@@ -129,21 +129,21 @@ def stage_demo(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def stage_parity(options: argparse.Namespace) -> dict[str, Any]:
-    """Demo model: TensorRT beside float32 on ONNX Runtime."""
+    """Compare the demo model on TensorRT with float32 on ONNX Runtime."""
     from benchmarks.gpu_stages import parity
 
     return parity.measure(options.work / "demo", PRECISIONS)
 
 
 def stage_service(options: argparse.Namespace) -> dict[str, Any]:
-    """Both services on the GPU."""
+    """Test both services on the GPU."""
     from benchmarks.gpu_stages import service
 
     return service.measure(options.work / "demo", HELDOUT)
 
 
 def stage_release(options: argparse.Namespace) -> dict[str, Any]:
-    """The 7B checkpoint and its release."""
+    """Write the 7B checkpoint and build its release."""
     from benchmarks.gpu_stages import shapes
 
     started = time.perf_counter()
@@ -155,23 +155,23 @@ def stage_release(options: argparse.Namespace) -> dict[str, Any]:
         "--precision", "float16", "--max-tokens", str(shapes.SEQUENCE_TOKENS),
     )  # fmt: skip
     for path in checkpoint.iterdir():
-        path.unlink()  # the disk is wanted for plans
+        path.unlink()  # free disk space for the plans
     endless(release)
     return {"seconds": seconds}
 
 
 def stage_plan(options: argparse.Namespace) -> dict[str, Any]:
-    """Its float16 plan."""
+    """Build the 7B release's float16 plan."""
     return plan_of(options, "float16")
 
 
 def stage_plan_int8(options: argparse.Namespace) -> dict[str, Any]:
-    """Its int8 plan; a stage of its own, so that who wants float16's figures first has them."""
+    """Build the 7B release's int8 plan; a separate stage, so that float16 can be measured first."""
     return plan_of(options, "int8", *RANDOM_WEIGHTS)
 
 
 def plan_of(options: argparse.Namespace, precision: str, *more: str) -> dict[str, Any]:
-    """Build a plan of the 7B release."""
+    """Build one plan of the 7B release; returns its figures."""
     from predictor.plan import find_plans
 
     release = options.work / "release-7b"
@@ -181,20 +181,20 @@ def plan_of(options: argparse.Namespace, precision: str, *more: str) -> dict[str
 
 
 def endless(release: Path) -> None:
-    """Take the stop tokens out of release.json, so that every answer has the length that was asked for."""
+    """Remove the stop tokens from release.json, so that every answer has the requested length."""
     path = release / "release.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "stop_token_ids": []}))
 
 
 def stage_decode(options: argparse.Namespace) -> dict[str, Any]:
-    """Decode steps beside their floors."""
+    """Measure decode steps and their lower bounds."""
     from benchmarks.gpu_stages import decode
 
     return {precision: decode.measure(options.work / "release-7b", precision) for precision in PRECISIONS}
 
 
 def stage_overlap(options: argparse.Namespace) -> dict[str, Any]:
-    """Decode steps with and without launches that overlap; of the 7B release if there is one, and of the demo's."""
+    """Measure decode steps with and without overlapping launches, of the 7B release, if built, and the demo's."""
     from benchmarks.gpu_stages import overlap
 
     releases = [name for name in ("demo", "release-7b") if (options.work / name / "release.json").exists()]
@@ -206,38 +206,38 @@ def stage_overlap(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def stage_load(options: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second in float16, offline and over HTTP."""
+    """Measure tokens/s in float16, offline and over HTTP."""
     from benchmarks.gpu_stages import load
 
     return load.measure(options.work / "release-7b", "float16")
 
 
 def stage_load_int8(options: argparse.Namespace) -> dict[str, Any]:
-    """The same in int8; a stage of its own, so that one that fails does not cost the other's figures."""
+    """Measure tokens/s in int8; a separate stage, so that a failure of one keeps the other's figures."""
     from benchmarks.gpu_stages import load
 
     return load.measure(options.work / "release-7b", "int8")
 
 
 def stage_curve(options: argparse.Namespace) -> dict[str, Any]:
-    """Few and many slots."""
+    """Measure tokens/s with few and many slots."""
     from benchmarks.gpu_stages import load
 
     return load.curve(options.work / "release-7b", PRECISIONS[0])
 
 
 def stage_profile(options: argparse.Namespace) -> dict[str, Any]:
-    """PROFILE.json in float16."""
+    """Measure PROFILE.json in float16."""
     return profile_of(options, "float16")
 
 
 def stage_profile_int8(options: argparse.Namespace) -> dict[str, Any]:
-    """The same in int8."""
+    """Measure PROFILE.json in int8."""
     return profile_of(options, "int8")
 
 
 def profile_of(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Figures of a precision's profile; the profile itself goes to ``profiles/`` in ``--work``."""
+    """Figures of a precision's profile; writes the profile to ``profiles/`` in ``--work``."""
     from benchmarks.gpu_stages import profile
 
     figures = profile.measure_profile(options.work / "release-7b", precision)
@@ -246,7 +246,7 @@ def profile_of(options: argparse.Namespace, precision: str) -> dict[str, Any]:
 
 
 def stage_huggingface(options: argparse.Namespace) -> dict[str, Any]:
-    """Hugging Face transformers on the same GPU, by the interpreter that has it."""
+    """Measure Hugging Face transformers on the same GPU, with the interpreter that has it."""
     from benchmarks.gpu_stages import shapes
 
     script = ROOT / "benchmarks" / "gpu_stages" / "huggingface.py"

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.transformer`: what the transformer costs, on this machine, in one run.
+"""`python -m benchmarks.transformer`: measures the transformer's costs on this machine.
 
-Real processes on free ports (a bare KServe model as the yardstick, transformers, the predictor of a release on ONNX
-Runtime, Redis) and a load generator of its own. The stages take turns with the yardstick, so that ratios hold on a
-machine that slows down. Prints Markdown; with `--out` writes it to a folder, with every sample as JSON.
+Runs real processes on free ports (a bare KServe model as the baseline, transformers, the predictor of a release on
+ONNX Runtime, Redis) and its own load generator. The stages alternate with the baseline, so that ratios hold on a
+machine whose speed varies. Prints Markdown; with `--out` also writes it to a folder, with every sample as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACKAGES = ("kserve", "uvicorn", "fastapi", "onnxruntime", "redis", "orjson", "t
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write the report if --out is given."""
     options = _options(arguments)
     size = QUICK if options.quick else FULL
     before, started, own = ResourceUsage.now(), time.monotonic(), time.process_time()
@@ -69,7 +69,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _command(options: argparse.Namespace) -> str:
-    # Folders of the machine that measured mean nothing to a reader.
+    # Paths of this machine mean nothing to a reader.
     words = ["python -m benchmarks.transformer", "--release", options.release.name]
     words += ["--quick"] if options.quick else []
     return " ".join([*words, *(["--only", *options.only] if options.only else [])])

@@ -1,1 +1,1 @@
-"""`yiwen`: mounts each room's commands. No logic of its own beyond running both services side by side."""
+"""`yiwen`: mounts the packages' commands, and runs both services side by side."""

@@ -1,4 +1,4 @@
-"""Entry point of `yiwen`: the list of commands; a command's module is imported when it is run."""
+"""Entry point of `yiwen`: lists the commands, and imports a command's module when it is run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`yiwen cache`: look into the shared cache, fill it from a translation target, empty it of a release.
+"""`yiwen cache`: shows the shared cache, fills it from a translation memory, removes a release's entries.
 
-It reaches the Redis that the transformer's own settings name (``YIWEN_REDIS_*``) and keys texts with the
-transformer's own code: what is counts here is a hit there.
+It uses the Redis of the transformer's settings (``YIWEN_REDIS_*``) and computes keys with the transformer's code, so
+an entry that it stores is a hit for the transformer.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from transformer.texts.sentences import split_sentences
 BATCH = 256
 """Entries per Redis pipeline."""
 TIMEOUT_S = 10.0
-"""Seconds for one Redis command; longer than the service waits, since a person does."""
+"""Seconds for one Redis command; longer than the service's, since no request waits for it."""
 ALL_KEYS = "yiwen:"
 _RELEASE_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -70,7 +70,7 @@ class WarmCounts:
     no_language: int = 0
     """Texts that need no translation, such as numbers; the service does not look them up."""
     unpaired: int = 0
-    """Texts that are translated by sentence, and whose sentences do not match those of the translation."""
+    """Texts whose sentences do not match those of the translation, where the service translates by sentence."""
     empty: int = 0
     """Pairs without a translation."""
     too_large: int = 0
@@ -81,7 +81,7 @@ class WarmTarget:
     """The release and the language pair that a translation memory is stored for."""
 
     release: str
-    """Its id."""
+    """Id of the release."""
     spec: TranslationSpec
     languages: Languages
     glossaries: GlossaryMatcher
@@ -102,7 +102,7 @@ class WarmTarget:
             target: language tag of the translations.
 
         Raises:
-            ReleaseError: it cannot be used.
+            ReleaseError: the release cannot be read or does not translate this pair.
         """
         release = load_release(directory).id
         spec = load_translation_spec(directory / TRANSLATION_FILE)
@@ -120,7 +120,7 @@ class WarmTarget:
 
     @property
     def whole(self) -> bool:
-        """Whether the release translates a text of several sentences as one."""
+        """Whether the release translates a text of several sentences as a whole."""
         return self.spec.sentences != "always"
 
     def paired(self, document: Document, translation: str) -> list[tuple[Segment, str]] | None:
@@ -300,7 +300,7 @@ def keyed_entries(
             counts.unpaired += 1
         else:
             for segment, translation in parts:
-                # Translated by people: full confidence.
+                # A person's translation: full confidence.
                 entry = CacheEntry(segment.item.text, translation, 1.0)
                 yield key_of(segment.item, target.release), entry
 

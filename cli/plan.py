@@ -1,6 +1,6 @@
-"""`yiwen plan`: which slices of which GPU, and how many, for a load and an objective.
+"""`yiwen plan`: chooses GPU slices and their number for a load and an SLO.
 
-Where nothing meets the objective it exits with 1 and prints the bottleneck and the nearest objective that can be met.
+If nothing meets the SLO, it exits with 1 and prints the bottleneck and the nearest SLO that can be met.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`yiwen profile`: measures a running predictor and writes PROFILE.json for `simulate` and `plan`.
 
-The predictor should serve nothing else meanwhile.
+The predictor should have no other load meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from knative.profiling.profile import PredictorProfile
 
 DEFAULT_URL = "http://127.0.0.1:8082"
-"""Address of the predictor of `yiwen serve`."""
+"""Default address: the predictor of `yiwen serve`."""
 
 
 @dataclass(frozen=True, kw_only=True)

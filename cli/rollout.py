@@ -1,4 +1,4 @@
-"""`yiwen rollout`: start, move, promote and roll back a canary of a release, and show its state.
+"""`yiwen rollout`: starts, moves, promotes and rolls back a canary of a release, and shows its state.
 
 For InferenceServices in KServe's Knative mode.
 """

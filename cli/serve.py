@@ -164,7 +164,7 @@ class _Supervisor:
 
 
 def is_ready(http_port: int, base_url: str | None = None) -> bool:
-    """Whether a service on this machine is ready.
+    """Whether a service on this machine reports ready.
 
     Args:
         http_port: its REST port.

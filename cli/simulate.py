@@ -34,12 +34,12 @@ _PLAIN = (
     "timeout_s",
     "slo_ms",
 )
-"""Options that are a scenario's fields of the same name."""
+"""Options that set the scenario's field of the same name."""
 
 _OF_ALL_RUNS = ("seed", "slo_ms")
-"""Fields that options replace in every scenario's file: runs side by side have them in common."""
+"""Fields that options replace in every scenario file, since all runs of a comparison share them."""
 _OF_THE_FIRST = ("slices", "price_per_slice_hour")
-"""Those that options replace in the file of ``--scenario``."""
+"""Fields that options replace in the file of ``--scenario``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def _scenarios(options: SimulateOptions) -> list[Scenario]:
 
 
 def _simulate(scenarios: Sequence[Scenario], trace: Trace, console: Console | None) -> list[SimulationResult]:
-    """Simulate all scenarios, one after the other; draws them meanwhile if there is a console."""
+    """Simulate all scenarios in turn; shows the progress on a terminal."""
     from rich.live import Live
 
     from knative.simulator.simulation import simulate
@@ -154,7 +154,7 @@ def _simulate(scenarios: Sequence[Scenario], trace: Trace, console: Console | No
 
 
 def _show(results: Sequence[SimulationResult], options: SimulateOptions, console: Console) -> None:
-    """Print and write the results; the picture last, so that its failure leaves the numbers."""
+    """Print and write the results; the plot last, so that a failure of plotting loses no figures."""
     from cli.tables import print_table
     from knative.simulator.plot import draw
     from knative.simulator.report import summary_table, timeline
@@ -175,7 +175,7 @@ def _show(results: Sequence[SimulationResult], options: SimulateOptions, console
 
 
 def _shown(live: Live, name: str) -> SnapshotCallback:
-    """A callback that draws a run every ten simulated seconds."""
+    """A callback that draws the run's charts every ten simulated seconds."""
     from knative.simulator.report import so_far
 
     def show(snapshots: Sequence[Snapshot]) -> None:
@@ -193,7 +193,7 @@ def _trace(text: str, seed: int) -> Trace:
 
 
 def _with_keys(scenario: Scenario, trace: Trace, options: SimulateOptions) -> Scenario:
-    """Use the keys of a log for the cache, unless an option names another cache."""
+    """Use the keys of a trace for the cache, unless an option sets another cache model."""
     from knative.simulator.errors import SimulationError
     from knative.simulator.load.workload import CacheModel
 
@@ -235,7 +235,7 @@ def _check_outputs(options: SimulateOptions) -> None:
 
 
 def _document(options: SimulateOptions) -> dict[str, Any]:
-    """The options as a scenario's document; what was not given is left out."""
+    """Convert the options to a scenario document, without those that were not given."""
     document = {name: getattr(options, name) for name in _PLAIN}
     document |= {
         "seed": options.seed,

@@ -1,4 +1,4 @@
-"""Tables on stdout: without boxes where stdout is no terminal, as records where a table would be too wide."""
+"""Prints tables: without boxes where stdout is no terminal, as records where a table would be too wide."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 _UNBOUNDED = 10_000
-"""Columns; more than any table has."""
+"""Width in columns of output to a pipe; wider than any table."""
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Print ``table`` so that it can be read and piped at any width.
+    """Print a table for a terminal of any width or for a pipe.
 
     Args:
         table: its cells are texts; its box is chosen here.

@@ -1,6 +1,6 @@
 """`yiwen translate`: translates texts of the command line, a file or stdin through a running service.
 
-Plain text is read line by line, one text a line; a file of HTML or XML is one text.
+Each line of plain text is one text; a file of HTML or XML is one text.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run(arguments: TranslateCommandOptions) -> int:
                 _open_output(arguments, stack), arguments.json, as_document=_is_document(arguments)
             )
             asyncio.run(_print_all(job, texts, total, output))
-    except BrokenPipeError:  # `yiwen translate ... | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `yiwen translate ... | head`
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # else the interpreter reports the broken pipe at its exit

@@ -1,8 +1,7 @@
-"""`make demo`: from the bundled checkpoint to a running service that translates real titles, in one command.
+"""`make demo`: builds the demo release, serves it, and translates the held-out titles both ways over HTTP.
 
-Builds the demo release, starts both services, translates the held-out titles both ways over HTTP, shows some,
-sums up, and keeps serving. With --once it stops there; the exit code is 1 if fewer than 95 % of the titles came
-back exactly as the held-out set has them.
+Shows some translations and a summary, and keeps serving. With --once it stops there; the exit code is 1 if fewer than
+95 % of the translations are exact matches.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ RELEASE = ROOT / "var" / "demo-release"
 YIWEN = (sys.executable, "-m", "cli")
 
 SHOWN = 6
-"""Rows of the table, for each direction."""
+"""Rows of the table for each language pair."""
 EXPECTED_EXACT = 0.95
 
 console = Console(soft_wrap=False)
@@ -43,7 +42,7 @@ console = Console(soft_wrap=False)
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One direction, translated once."""
+    """Results of one pass over one language pair."""
 
     source: str
     target: str
@@ -98,7 +97,7 @@ def build_release() -> None:
 
 @contextmanager
 def serving(first_port: int) -> Iterator[str]:
-    """Both services on free ports; gives the URL, and stops them at the end."""
+    """Run both services on free ports; gives the URL."""
     http, grpc, predictor = free_ports(first_port, 3)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--predictor-http-port", str(predictor)]
     console.print(f"[bold]$ yiwen serve --release var/demo-release {' '.join(ports)}[/bold]")
@@ -135,7 +134,7 @@ def translate(url: str, pairs: Sequence[tuple[str, str]], source: str, target: s
 
 
 def show_rows(passes: Sequence[Pass]) -> None:
-    """A few translations of each direction, evenly spread over the set."""
+    """Print a few translations of each language pair, evenly spread over the set."""
     table = Table(title="Some of the held-out texts, as translated over HTTP")
     for column in ("source", "translation", "confidence", "cache", "exact"):
         table.add_column(column, justify="right" if column == "confidence" else "left", overflow="fold")
@@ -149,7 +148,7 @@ def show_rows(passes: Sequence[Pass]) -> None:
 
 
 def show_summary(passes: Sequence[Pass], again: Sequence[Pass]) -> None:
-    """Quality and speed of the first pass, and what the cache does for the second."""
+    """Print quality and speed of the first pass, and cache hits and speed of the second."""
     table = Table(title="Summary")
     table.add_column("")
     for done in passes:
@@ -168,7 +167,7 @@ def show_summary(passes: Sequence[Pass], again: Sequence[Pass]) -> None:
 
 
 def show_next_steps(url: str) -> None:
-    """How to ask the running service."""
+    """Print how to call the running service."""
     body = (
         '{"parameters": {"target": "zh"}, "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], '
         '"data": ["Blue cotton shirt"]}]}'
@@ -187,7 +186,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def free_ports(first: int, count: int) -> list[int]:
-    """The lowest ports from ``first`` on that nothing on this machine listens on."""
+    """The lowest free TCP ports of this machine from ``first`` on."""
     found: list[int] = []
     for port in range(first, 65536):
         with socket.socket() as probe:

@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the settings classes: variables, defaults and docstrings of their fields.
 
-`make check` fails when the page is not what this writes.
+`make check` fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _rows(cls: type[Any]) -> str:
 
 
 def _default(value: object) -> str:
-    """A default as it would be written in the environment."""
+    """A default as written in the environment."""
     if value is PydanticUndefined:
         return "required"
     if value == "":
@@ -63,7 +63,7 @@ def _default(value: object) -> str:
 
 
 def _field_docs(cls: type[Any]) -> dict[str, str]:
-    """The string that follows each field, in one line."""
+    """The docstring of each field, in one line."""
     (body,) = ast.parse(inspect.getsource(cls)).body
     assert isinstance(body, ast.ClassDef)
     docs: dict[str, str] = {}
@@ -78,7 +78,7 @@ def _field_docs(cls: type[Any]) -> dict[str, str]:
 
 
 def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
+    """Write the page; with --check, only check that it is up to date."""
     wanted = page()
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(wanted, encoding="utf-8")

@@ -1,6 +1,7 @@
-"""Runs an image of buildah's storage as a cluster does: what `make image-test` needs of a container runtime.
+"""Runs an image of buildah's storage as a cluster does, for `make image-test`.
 
-The image's user, process 1 of its own, a read-only root file system, a tmpfs at /tmp, the machine's network.
+The process runs as the image's user, in its own PID namespace, with a read-only root file system, a tmpfs at /tmp and
+the machine's network.
 """
 
 from __future__ import annotations
@@ -29,18 +30,20 @@ shift
 mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs chroot "$@"
 """
-"""Mounts, then the user. Arguments: the root, any number of (source, place, rw or ro), --, and those of chroot."""
+"""Shell script that mounts, then changes to the user.
+
+Arguments: the root, any number of (source, place, rw or ro), --, and those of chroot."""
 
 Mount = tuple[Path, str, str]
 
 
 class ImageTestError(Exception):
-    """An image is not what it should be."""
+    """An image fails a check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image, mounted."""
+    """A mounted image."""
 
     name: str
     root: Path
@@ -55,7 +58,7 @@ class Image:
         entrypoint: Sequence[str] | None = None,
         log: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """The image's process, with ``arguments`` after its entry point; ``log`` takes stdout and stderr."""
+        """Start the image's process, with ``arguments`` after its entry point; ``log`` takes stdout and stderr."""
         for _, place, _ in mounts:
             (self.root / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
         variables = [*self.config["Env"], *(f"{name}={value}" for name, value in (environ or {}).items())]
@@ -68,13 +71,13 @@ class Image:
         return subprocess.Popen([*unshare, *shell], stdout=log, stderr=log)
 
     def run(self, arguments: Sequence[str], *, mounts: Sequence[Mount] = ()) -> None:
-        """Run to the end; its output is shown."""
+        """Run the image's process to its end, and show its output."""
         if code := self.start(arguments, mounts=mounts).wait():
             raise ImageTestError(f"{self.name}: {' '.join(arguments)} ended with exit code {code}")
 
 
 def buildah(*arguments: str) -> str:
-    """What a command of buildah prints."""
+    """Run a buildah command; returns its stdout."""
     done = subprocess.run(["buildah", *arguments], stdout=subprocess.PIPE, check=False, text=True)
     if done.returncode:
         raise ImageTestError(f"buildah {arguments[0]} ended with exit code {done.returncode}, see above")
@@ -83,7 +86,7 @@ def buildah(*arguments: str) -> str:
 
 @contextmanager
 def mounted(image: str) -> Iterator[Path]:
-    """Where a container of the image has its root file system."""
+    """Mount a container of the image; gives its root file system."""
     container = buildah("from", image)
     try:
         yield Path(buildah("mount", container))
@@ -93,7 +96,7 @@ def mounted(image: str) -> Iterator[Path]:
 
 @contextmanager
 def open_image(target: str, name: str) -> Iterator[Image]:
-    """The image ``name``, made of a target of the Dockerfile."""
+    """Open an image that was built from a target of the Dockerfile."""
     config = json.loads(buildah("inspect", "--type", "image", name))["OCIv1"]["config"]
     with mounted(name) as root:
         yield Image(target, root, config)

@@ -1,7 +1,7 @@
-"""Builds images on a Debian made for it, and serves the demo release from them: `make image-test`.
+"""Builds the images on a Debian base made here, and serves the demo release from them: `make image-test`.
 
-The images run as a cluster runs them: as their own user, process 1 of their own, on a root file system that is
-read-only, a tmpfs at /tmp. scripts/image-test says what it needs, and which variables it takes.
+The images run as on a cluster: as their own user, in their own PID namespace, with a read-only root file system and a
+tmpfs at /tmp. scripts/image-test documents requirements and variables.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ REGISTRY, TAG, BASE = "localhost/yiwen-image-test", "test", "localhost/yiwen-ima
 USER = 10001
 
 LIMIT_MB = {"transformer": 450, "predictor-cpu": 450, "builder": None}
-"""The images, in the order they are built, and megabytes (1e6 bytes) they may add to their base."""
+"""The images in build order, and the most megabytes (1e6 bytes) that each may add to its base."""
 ABSENT = {
     "transformer": ("onnxruntime", "onnx"),
     "predictor-cpu": ("tokenizers", "redis", "py3langid", "onnx"),
     "builder": (),
 }
-"""Packages that are of no use to one image."""
+"""Packages that an image must not contain."""
 ABSENT_EVERYWHERE = ("torch", "transformers", "pip", "setuptools", "grpc_tools")
 COMPILERS = ("cc", "gcc", "g++", "clang", "ld", "as", "make")
 
@@ -49,13 +49,13 @@ except OSError as error:
     sys.exit(error.errno != {errno.EROFS})
 sys.exit(2)
 """
-"""Ends with 0 where it may not write because the file system is read-only."""
+"""Script that exits with 0 if a write fails because the file system is read-only."""
 
 READY_S, STOP_S = 120.0, 60.0
 
 
 def main() -> int:
-    """Build, look, serve, translate; returns the exit code."""
+    """Build, inspect and run the images; returns the exit code."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="yiwen-image-test-", ignore_cleanup_errors=True) as name:
         work = Path(name)
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def write_storage_conf(work: Path) -> Path:
-    """A storage of images of our own, so that nobody else's is touched."""
+    """Configure a separate image storage, so that no other image is changed."""
     driver = os.environ.get("STORAGE_DRIVER", "overlay")
     path = work / "storage.conf"
     places = {"driver": driver, "graphroot": str(work / "storage"), "runroot": str(work / "run")}
@@ -93,7 +93,7 @@ def write_storage_conf(work: Path) -> Path:
 
 
 def make_base(work: Path) -> None:
-    """A Debian 12 with its Python as image BASE."""
+    """Make the image BASE: Debian 12 with its Python."""
     tree = Path(os.environ.get("IMAGE_TEST_BASE") or work / "debian")
     if not tree.exists():
         print("making a Debian with debootstrap", flush=True)
@@ -117,7 +117,7 @@ def make_base(work: Path) -> None:
 
 
 def build_images() -> None:
-    """Build by scripts/images, without TensorRT: gigabytes, and of no use without a GPU."""
+    """Build with scripts/images, without TensorRT, which takes gigabytes and needs a GPU."""
     environ = {
         "IMAGE_TOOL": "buildah",
         "PYTHON_IMAGE": BASE,
@@ -134,7 +134,7 @@ def report(images: Mapping[str, Image], base: Path) -> None:
     """Print what each image adds to its base.
 
     Raises:
-        ImageTestError: one adds more than it may.
+        ImageTestError: one adds more than its limit.
     """
     sizes = {target: (size_of(image.root) - size_of(base)) / 1e6 for target, image in images.items()}
     print(f"base: {size_of(base) / 1e6:.0f} MB")
@@ -152,7 +152,7 @@ def size_of(root: Path) -> int:
 
 
 def inspect(image: Image) -> None:
-    """Raise ImageTestError for what the image should not have."""
+    """Raise ImageTestError if the image has files that it should not have."""
     if image.config["User"] != f"{USER}:{USER}":
         raise ImageTestError(f"{image.name} runs as {image.config['User']!r}, not as {USER}:{USER}")
     (packages,) = image.root.glob("opt/yiwen/lib/python3*/site-packages")
@@ -166,7 +166,7 @@ def inspect(image: Image) -> None:
 
 
 def serve(images: Mapping[str, Image], work: Path) -> None:
-    """Build the demo release with one image, serve it with the two others, and translate a title."""
+    """Build the demo release with one image, serve it with the other two, and translate a title."""
     models = work / "models"
     models.mkdir()
     os.chown(models, USER, USER)
@@ -190,7 +190,7 @@ def serve(images: Mapping[str, Image], work: Path) -> None:
 
 @contextmanager
 def service(image: Image, models: Path, port: int, arguments: Sequence[str]) -> Iterator[None]:
-    """A service that is ready; asked to end afterwards, it ends with exit code 0."""
+    """Run a service; gives it when it is ready, and afterwards checks that SIGTERM ends it with exit code 0."""
     environ = {"YIWEN_RELEASE": "/mnt/models/demo", "YIWEN_HOST": "127.0.0.1"}
     given = ("--model_name=demo", "--workers=1", f"--http_port={port}", "--grpc_port=0", *arguments)
     with tempfile.TemporaryFile() as log:
@@ -222,7 +222,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_ready(port: int) -> bool:
-    """Whether the service calls itself ready."""
+    """Whether the service reports ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=2.0) as response:
             return bool(response.status == 200)
@@ -231,7 +231,7 @@ def is_ready(port: int) -> bool:
 
 
 def translate(port: int, title: str) -> str:
-    """An English title in Chinese, over HTTP."""
+    """Translate an English title to Chinese over HTTP."""
     text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [title]}
     body = json.dumps({"parameters": {"source": "en", "target": "zh"}, "inputs": [text]}).encode()
     url = f"http://127.0.0.1:{port}/v2/models/demo/infer"

@@ -1,7 +1,7 @@
-"""What the transformer measures, for Prometheus: names, units and bounded labels. Never a text.
+"""The transformer's Prometheus metrics. No label holds a text.
 
-The names are a contract with dashboards and alerts. Languages as labels are the release's own tags (and ``und``),
-so their number is bounded by the release, whatever callers send.
+Dashboards and alerts depend on the names. Language labels are the release's own tags (and ``und``), so the release
+bounds their number, whatever callers send.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from protocol.messages import CacheStatus
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
-"""From one cache miss's overhead to the longest deadline; Prometheus' defaults start too high and end too low."""
+"""Buckets from the overhead of a cache miss to the longest deadline; the default buckets cover less."""
 
 
 GATEWAY_STATUSES = (401, 403, 502, 503, 504)
@@ -22,14 +22,14 @@ GATEWAY_STATUSES = (401, 403, 502, 503, 504)
 
 
 class CacheTier(str, Enum):
-    """Where a cached translation lies."""
+    """A tier of the cache."""
 
     MEMORY = "memory"
     REDIS = "redis"
 
 
 class TierMetrics:
-    """What each tier of the cache did."""
+    """Metrics of the cache, by tier."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lookups = Counter(
@@ -91,7 +91,7 @@ class TierMetrics:
 
 
 class SingleFlightMetrics:
-    """How often equal cache misses were generated once, in this process and across replicas."""
+    """Metrics of single flight, in this process and across replicas."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.roles = Counter(
@@ -124,7 +124,7 @@ class SingleFlightMetrics:
 
 
 class RoutingMetrics:
-    """What lies between this process and the predictor."""
+    """Metrics of routing, admission and cold starts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.sends = Counter(
@@ -203,17 +203,17 @@ class RoutingMetrics:
         )
 
     def watch_admission(self, *, tokens: Callable[[], float], drain_per_s: Callable[[], float]) -> None:
-        """Read the work under way whenever metrics are scraped."""
+        """Read the admitted tokens whenever metrics are scraped."""
         self._tokens.set_function(tokens)
         self._drain.set_function(drain_per_s)
 
     def watch_cold_starts(self, waiters: Callable[[], float]) -> None:
-        """Read the number of those who wait whenever metrics are scraped."""
+        """Read the number of waiters whenever metrics are scraped."""
         self._cold_starts.set_function(waiters)
 
 
 class TransformerMetrics:
-    """All series of one transformer process."""
+    """All metrics of one transformer process."""
 
     def __init__(self, release: str, registry: CollectorRegistry = REGISTRY) -> None:
         self._segments = Counter(

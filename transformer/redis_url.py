@@ -1,7 +1,7 @@
-"""``YIWEN_REDIS_URL`` taken apart. Pure; connecting is :mod:`transformer.cache.redis_client`'s.
+"""Parses ``YIWEN_REDIS_URL``; :mod:`transformer.cache.redis_client` connects.
 
 ====================================================  ==========================================================
-``redis://[user@]host[:6379][/db]``                   one server, or whatever stands in front of several
+``redis://[user@]host[:6379][/db]``                   one server, or a proxy in front of several
 ``redis+sentinel://[user@]host[:26379],.../name[/db]``  the primary that these Sentinels call ``name``
 ``redis+cluster://[user@]host[:6379],...``            a cluster, found through any of these nodes
 ====================================================  ==========================================================
@@ -22,7 +22,7 @@ _FORMS = (
 
 
 class Topology(Enum):
-    """How the servers of one store belong together."""
+    """How the servers of one store are arranged."""
 
     STANDALONE = "standalone"
     SENTINEL = "sentinel"
@@ -31,7 +31,7 @@ class Topology(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where a store is. Holds no secret."""
+    """The address of a Redis store, without secrets."""
 
     topology: Topology
     hosts: tuple[tuple[str, int], ...]
@@ -49,10 +49,10 @@ class RedisAddress:
 
 
 def parse_redis_url(url: str) -> RedisAddress:
-    """``url`` as an address.
+    """Parse a URL.
 
     Raises:
-        ValueError: it is none, or holds a password; the message says what is wrong and repeats nothing of it.
+        ValueError: it is invalid, or holds a password; the message says what is wrong and repeats no part of it.
     """
     scheme, separator, rest = url.partition("://")
     base, _, kind = scheme.partition("+")

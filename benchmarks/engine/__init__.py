@@ -1,1 +1,1 @@
-"""`make bench-engine`: the predictor's engine beside other ways of running the same weights on the same cores."""
+"""`make bench-engine`: compares the predictor's engine with other systems on the same weights and cores."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.engine --checkpoint DIR --out DIR`: every system on the same weights, one process at a time.
+"""`python -m benchmarks.engine --checkpoint DIR --out DIR`: measures all systems, one process at a time.
 
-Systems take turns (A B C A B C), so that a machine that slows down for a while slows all of them, not one.
+Systems take turns (A B C A B C), so that a temporary slowdown of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from benchmarks.engine.harness import Config
 from benchmarks.engine.processes import ROOT, Launcher
 from benchmarks.engine.workloads import NAMES, SCALES, make_checkpoint
 
-# After the first round, that many of a system's strategies go on: the slow ones would only cost time.
+# Strategies of a system that are measured after the first round; the slow ones are dropped.
 STRATEGIES_KEPT = 2
 WORK_DIR = ROOT / "var" / "benchmarks"
 
 
 @dataclass
 class Bench:
-    """One run of the benchmark: what was asked for, and what has come in."""
+    """One run of the benchmark: its options and its results so far."""
 
     options: argparse.Namespace
     variants: tuple[Variant, ...]
@@ -59,7 +59,7 @@ class Bench:
         )
 
     def run(self) -> None:
-        """Reference, checks, then the rounds; the report is written anew after each of them."""
+        """Make the reference, check all systems, then run the rounds; rewrites the report after each."""
         self._make_reference()
         for variant in self.variants:
             _say(f"check {variant.name}")
@@ -96,7 +96,7 @@ class Bench:
         return next((run["unavailable"] for run in runs if run.get("unavailable")), None)
 
     def write(self) -> None:
-        """results.json, results.md and, where matplotlib is at hand, results.png."""
+        """Write results.json, results.md and, if matplotlib is installed, results.png."""
         results, out = self._results(), self.options.out
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -150,7 +150,7 @@ class Bench:
 
 
 def _command(arguments: list[str]) -> str:
-    # Folders of the machine that measured mean nothing to a reader.
+    # Paths of this machine mean nothing to a reader.
     return " ".join(["python -m benchmarks.engine", *(Path(a).name if "/" in a else a for a in arguments)])
 
 
@@ -161,7 +161,7 @@ def machine() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:
-        pass  # not Linux: the platform's own word stands
+        pass  # not Linux: keep the platform's name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {"cpu": cpu, "cores": cores, "memory_gib": round(memory), "python": platform.python_version()}
@@ -216,7 +216,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Make the weights if need be, measure, write the report, print the tables."""
+    """Make the weights if they are missing, measure, write the report, print the tables."""
     options = _options()
     try:
         variants = select(options.systems)

@@ -1,4 +1,4 @@
-"""Which systems there are, in the order of the tables, and which figures may be set side by side."""
+"""The systems in the order of the tables, and which of them are comparable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Variant:
 
     name: str
     system: str  # module in benchmarks.engine.systems
-    setting: str  # what that module calls its variant
+    setting: str  # name of the variant in that module
     bits: int  # of a weight: ratios are taken between variants of equal bits
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ REFERENCE = Variant("huggingface-reference", "huggingface", "sequential", 32)
 
 
 def select(wanted: Iterable[str]) -> tuple[Variant, ...]:
-    """The variants called by their own name or by their system's; all of them for an empty list."""
+    """Select variants by their name or their system's; an empty list selects all."""
     names = list(wanted)
     known = {variant.name for variant in VARIANTS} | {variant.system for variant in VARIANTS}
     unknown = [name for name in names if name not in known]

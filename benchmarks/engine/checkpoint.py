@@ -1,4 +1,4 @@
-"""Reads a Hugging Face Llama checkpoint into numpy, float32, for the systems that need the weights in their own form.
+"""Reads a Hugging Face Llama checkpoint into float32 numpy arrays, for systems that need conversion.
 
 Read by hand rather than through safetensors.numpy because numpy has no bfloat16 and most checkpoints are in it.
 """
@@ -19,7 +19,7 @@ from benchmarks.engine.harness import Unavailable
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """What config.json says, in one spelling; only plain Llama decoders pass."""
+    """The fields of config.json under one name each; plain Llama decoders only."""
 
     hidden: int
     layers: int
@@ -36,7 +36,7 @@ class LlamaConfig:
 
 
 def read_config(checkpoint: Path) -> LlamaConfig:
-    """Read config.json. Raises `Unavailable` for a decoder that the rivals' weights are not written for."""
+    """Read config.json. Raises `Unavailable` for a decoder that the conversions do not support."""
     raw = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     if raw.get("model_type") != "llama" or raw.get("attention_bias") or raw.get("mlp_bias"):
         raise Unavailable(
@@ -103,7 +103,7 @@ def _to_float32(raw: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
 
 
 def fingerprint(checkpoint: Path) -> str:
-    """Names this state of `checkpoint`, so that a converted copy of other weights is never used by mistake."""
+    """A digest of `checkpoint`, so that a converted copy of other weights is never used by mistake."""
     digest = hashlib.sha256((checkpoint / "config.json").read_bytes())
     for file in sorted(checkpoint.glob("*.safetensors")):
         stat = file.stat()
@@ -112,5 +112,5 @@ def fingerprint(checkpoint: Path) -> str:
 
 
 def converted(checkpoint: Path, cache: Path, kind: str) -> Path:
-    """Where `checkpoint` lies once it is converted to `kind`."""
+    """Path of the copy of `checkpoint` that is converted to `kind`."""
     return cache / f"{kind}-{fingerprint(checkpoint)}"

@@ -1,6 +1,6 @@
-"""What every system's process does: read its configuration, check its tokens or time its runs, print one JSON line.
+"""The process of a system: reads its configuration, checks tokens or times runs, prints one JSON line.
 
-A system only says how to run requests; what is measured, and how, is the same code for all of them.
+A system only implements how to run requests; all systems are measured by the same code.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 
 from benchmarks.engine.workloads import SCALES, Request, Workload, reference_requests, workload
 
-# Enough steps to start thread pools and to grow caches to where the timed runs need them.
+# Enough steps to start thread pools and to grow caches to the size that the timed runs need.
 WARM_UP_TOKENS = 8
 
 
 class Unavailable(Exception):
-    """The system can't run here; the text is shown in the table in place of figures."""
+    """The system cannot run here; the table shows the message instead of figures."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One process's orders, as JSON on its command line."""
+    """Configuration of one process, passed as JSON on its command line."""
 
-    phase: str  # "reference": write the tokens that all are compared with; "check": compare; "time": measure
+    phase: str  # "reference": write the reference tokens; "check": compare with them; "time": measure
     variant: str
     checkpoint: str
     cache: str
@@ -37,7 +37,9 @@ class Config:
     threads: int = 2
     scale: str = "full"
     workloads: tuple[str, ...] = ()
-    strategies: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by workload; one not named: all
+    strategies: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by workload; a workload that is absent: all
     reference: str = ""
     release: str = ""
 
@@ -50,7 +52,7 @@ class Config:
 
 
 class System(abc.ABC):
-    """One way of running the weights, loaded and ready."""
+    """A loaded system, ready to run requests."""
 
     @abc.abstractmethod
     def run(self, work: Workload, strategy: str) -> list[list[int]]:
@@ -58,18 +60,18 @@ class System(abc.ABC):
 
     @abc.abstractmethod
     def versions(self) -> dict[str, str]:
-        """The libraries that did the work."""
+        """Versions of the libraries used."""
 
     def strategies(self, work: Workload) -> tuple[str, ...]:
-        """Ways to serve `work` worth trying; the best one counts."""
+        """Strategies to try for `work`; the best one counts."""
         return ("default",)
 
     def sample(self, work: Workload) -> Workload:
-        """The part of `work` that stands for it; only a system that serves one at a time may shorten it."""
+        """A representative part of `work`; only a system that serves one request at a time may shorten it."""
         return work
 
     def score(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float] | None:
-        """Log-probabilities of `tokens` after `prompt`, where the system can tell them."""
+        """Log-probabilities of `tokens` after `prompt`, if the system returns them."""
         return None
 
 
@@ -80,7 +82,7 @@ class Sample:
     workload: str
     strategy: str
     requests: int
-    of_requests: int  # more than `requests` where a part stands for the whole, see `System.sample`
+    of_requests: int  # more than `requests` if only a part was run, see `System.sample`
     tokens: int
     wall_s: float
     first_wall_s: float | None  # the same requests with one token each: the prefill
@@ -113,8 +115,7 @@ def _reference(system: System, config: Config) -> dict[str, Any]:
 def _check(system: System, config: Config) -> dict[str, Any]:
     """Compare greedy tokens and log-probabilities with the reference.
 
-    Both, because a random model repeats tokens and so would hide a wrong rotary embedding; its log-probabilities
-    would not.
+    Both, because a random model repeats tokens, which hides a wrong rotary embedding; log-probabilities show it.
     """
     if not config.reference:
         return {"tokens_equal_hf": None, "versions": system.versions()}
@@ -141,7 +142,7 @@ def _check(system: System, config: Config) -> dict[str, Any]:
 
 
 def _equal(row: list[int], expected: list[int], eos_ids: list[int]) -> bool:
-    # Some systems can't emit the end token without stopping and leave it out; from there on rows may differ.
+    # Some systems cannot emit the end token without stopping, and omit it; from there on rows may differ.
     end = next((at for at, token in enumerate(expected) if token in eos_ids), len(expected))
     return row[:end] == expected[:end]
 

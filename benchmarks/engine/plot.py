@@ -1,4 +1,4 @@
-"""Draws results.json as bars. A program of its own: matplotlib lives where the rivals do, not with the predictor."""
+"""Draws results.json as bars. A separate program, since matplotlib is installed with the rivals only."""
 
 from __future__ import annotations
 

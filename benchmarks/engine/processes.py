@@ -1,4 +1,4 @@
-"""Runs one system's process and watches how much of the machine others took meanwhile."""
+"""Runs one system's process and measures the processor time that other processes took meanwhile."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEPT_STDERR_LINES = 20
 
 @dataclass(frozen=True)
 class Launcher:
-    """Starts systems: ours with this interpreter, rivals with the one that has their packages."""
+    """Starts systems: ours with this interpreter, rivals with the interpreter that has their packages."""
 
     rivals_python: str
     threads: int
 
     def run(self, variant: Variant, config: Config) -> dict[str, Any]:
-        """One process's JSON line. A process that fails becomes `unavailable` with its reason, never an exception."""
+        """Run one process; returns its JSON line, or `unavailable` with the reason if it fails."""
         python = sys.executable if variant.system == YIWEN else self.rivals_python
         module = f"benchmarks.engine.systems.{variant.system}"
         before, started = ResourceUsage.now(), time.monotonic()
@@ -47,7 +47,7 @@ class Launcher:
         others = ResourceUsage.now().others_since(before) / max(time.monotonic() - started, 1e-9)
         result = _result(done)
         if why := result.get("unavailable"):
-            # A reader of the report has other folders than this machine.
+            # Paths of this machine mean nothing to a reader.
             result["unavailable"] = why.replace(f"{Path(config.checkpoint).parent}{os.sep}", "")
         return {**result, "others_busy_cores": round(max(0.0, others), 2)}
 
@@ -89,6 +89,6 @@ def _machine_busy_s() -> float:
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
     except OSError:
-        return 0.0  # not Linux: nothing is known of others
+        return 0.0  # not Linux: other processes' time is unknown
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in fields)
     return float(user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

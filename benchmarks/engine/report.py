@@ -1,4 +1,4 @@
-"""From raw samples to figures, ratios and the Markdown tables."""
+"""Computes figures and ratios from samples, and writes the Markdown tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOISY_CORES = 0.1
 
 
 def best_strategies(samples: Iterable[Mapping[str, Any]], keep: int) -> dict[str, tuple[str, ...]]:
-    """The `keep` fastest strategies of each workload."""
+    """The `keep` fastest strategies for each workload."""
     speeds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         speeds[sample["workload"]][sample["strategy"]].append(sample["whole_tokens_per_s"])
@@ -30,7 +30,7 @@ def best_strategies(samples: Iterable[Mapping[str, Any]], keep: int) -> dict[str
 
 
 def figures(samples: list[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """One variant's figures by workload, of the best among the strategies that ran in every round."""
+    """One variant's figures by workload, for the best strategy that ran in every round."""
     by_workload: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         by_workload[sample["workload"]][sample["strategy"]].append(sample)
@@ -61,7 +61,7 @@ def _spread(values: list[float | None]) -> dict[str, float] | None:
 
 
 def ratios(variants: Iterable[Variant], measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many times faster ours is than each rival of equal weight bits, by the medians."""
+    """Speed ratio of ours to each rival of equal weight bits, by the medians."""
     ran = [variant for variant in variants if measured[variant.name].get("figures")]
     return [
         {"ours": ours.name, "rival": rival.name, "workload": work, "figure": figure, "ratio": round(ratio, 2)}
@@ -86,7 +86,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     parts = [_heading(results)]
     works = [work for work in NAMES if work in results["workloads"]]
     for figure, title in FIGURES.items():
-        # A mixed batch has no moment at which its prefill ends.
+        # A mixed batch has no point in time at which its prefill ends.
         columns = [work for work in works if figure == "whole_tokens_per_s" or work != "mixed"]
         if columns:
             parts.append(_speed_table(title, figure, columns, measured))
@@ -99,8 +99,8 @@ def markdown(results: Mapping[str, Any]) -> str:
 def _heading(results: Mapping[str, Any]) -> str:
     machine = results["machine"]
     others = max((variant["others_busy_cores"] for variant in results["variants"].values()), default=0.0)
-    # Threads that spin, as OpenMP's do, suffer far more from a shared core than threads that sleep: a busy machine
-    # does not slow all systems alike, it changes who wins.
+    # Threads that spin, as OpenMP's do, lose far more on a shared core than threads that sleep, so load by other
+    # processes changes the ratios between systems.
     noisy = (
         f"\n\n**Not for publication: others kept up to {others} cores busy.**" if others > NOISY_CORES else ""
     )

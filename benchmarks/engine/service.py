@@ -1,11 +1,11 @@
-"""`python -m benchmarks.engine.service --release DIR`: what serving costs on top of the engine.
+"""`python -m benchmarks.engine.service --release DIR`: measures the overhead of serving over the engine.
 
 Three questions, on one release:
 
-- How much of the offline engine's tokens/s is left over HTTP, with 16 requests in flight? The engine in this process
-  and the predictor in its own take turns, the other one idle.
-- What share of a decode step with 16 slots is Python, and not the runner? Read from the predictor's own metrics.
-- How long from process start to ready, for both services, and how much memory does the predictor hold?
+- What share of the offline engine's tokens/s remains over HTTP, with 16 requests in flight? The engine in this
+  process and the predictor in another take turns; the other one is idle.
+- What share of a decode step with 16 slots is Python outside of the runner? Read from the predictor's metrics.
+- How long do both services take from process start to ready, and how much memory does the predictor hold?
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def endless(directory: Path, folder: Path) -> Path:
-    """The release without its stop tokens, so that every answer has the length that was asked for."""
+    """Copy the release without its stop tokens, so that every answer has the requested length."""
     copy = folder / "release"
     copy.mkdir()
     for path in directory.iterdir():
@@ -94,14 +94,14 @@ def endless(directory: Path, folder: Path) -> Path:
 
 
 def make_requests(release: Release) -> list[GenerateRequest]:
-    """Random prompts of 64 tokens, 64 tokens wanted of each."""
+    """Random prompts of 64 tokens, each with 64 tokens to generate."""
     rows = CALLERS * REQUESTS_PER_CALLER
     ids = np.random.default_rng(0).integers(0, release.decoder.vocab, (rows, PROMPT_TOKENS))
     return [GenerateRequest((tuple(row),), (NEW_TOKENS,)) for row in ids.tolist()]
 
 
 def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeats: int) -> dict[str, Any]:
-    """tokens/s offline and over HTTP, in turns; the first turn warms up."""
+    """Measure tokens/s offline and over HTTP, in turns; the first turn warms up."""
     offline, over_http = [], []
     for turn in range(repeats + 1):
         rates = asyncio.run(run_offline(engine, requests)), asyncio.run(run_http(url, requests))
@@ -113,7 +113,7 @@ def compare(engine: LLMEngine, url: str, requests: list[GenerateRequest], repeat
 
 
 async def run_offline(engine: LLMEngine, requests: list[GenerateRequest], callers: int = CALLERS) -> float:
-    """Generated tokens a second, straight into the engine."""
+    """Generated tokens/s of the engine in this process."""
 
     async def ask(request: GenerateRequest) -> int:
         response = await asyncio.wrap_future(engine.submit(request))
@@ -123,7 +123,7 @@ async def run_offline(engine: LLMEngine, requests: list[GenerateRequest], caller
 
 
 async def run_http(url: str, requests: list[GenerateRequest], callers: int = CALLERS) -> float:
-    """Generated tokens a second, over HTTP as the transformer asks: pooled connections, binary tensors."""
+    """Generated tokens/s over HTTP, called as the transformer does: pooled connections, binary tensors."""
     path = f"{url}/v2/models/{MODEL}/infer"
 
     async def ask(request: GenerateRequest) -> int:
@@ -144,7 +144,7 @@ async def run_http(url: str, requests: list[GenerateRequest], callers: int = CAL
 async def rate(
     ask: Callable[[GenerateRequest], Awaitable[int]], requests: list[GenerateRequest], callers: int
 ) -> float:
-    """Tokens a second of ``callers`` callers that each ask one request after the other."""
+    """Tokens/s of ``callers`` closed-loop callers."""
 
     async def caller(number: int) -> int:
         return sum([await ask(request) for request in requests[number::callers]])
@@ -155,7 +155,7 @@ async def rate(
 
 
 def memory(process: psutil.Process, url: str, release: Path) -> dict[str, Any]:
-    """MB resident in the predictor, and what of it is not weights or K/V."""
+    """Resident MB of the predictor, and the part that is neither weights nor K/V."""
     resident = process.memory_info().rss
     weights = (release / "weights.bin").stat().st_size
     kv = metric(url, "yiwen_predictor_kv_bytes")
@@ -168,7 +168,7 @@ def memory(process: psutil.Process, url: str, release: Path) -> dict[str, Any]:
 
 
 def python_share(url: str) -> dict[str, float]:
-    """Share of all steps' time that was not spent inside the runner."""
+    """Share of all steps' time spent outside of the runner."""
     steps, runner = (
         metric(url, "yiwen_predictor_step_seconds_sum"),
         metric(url, "yiwen_predictor_runner_seconds_sum"),
@@ -204,7 +204,7 @@ def offline_engine(directory: Path, release: Release, threads: int) -> Iterator[
 
 @contextmanager
 def predictor(directory: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
-    """The predictor as a process of its own; gives its URL."""
+    """Run the predictor as a process; gives its URL."""
     port = free_port()
     environment = {
         **os.environ,
@@ -251,7 +251,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on."""
+    """A free TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""Ways to serve requests of mixed lengths with a system that takes a batch and returns when all of it is done."""
+"""Strategies for requests of mixed lengths on a system with static batching."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.engine.workloads import Request, Workload
 
-# By how requests are sorted before they are cut into batches; sorting is stable, so equal ones stay as they arrived.
+# Sort keys of requests before they are divided into batches; the sort is stable.
 ORDERS: dict[str, Callable[[Request], int]] = {
     "arrival": lambda request: 0,
     "output": lambda request: request.n_out,
@@ -16,7 +16,7 @@ ORDERS: dict[str, Callable[[Request], int]] = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """`order`-`size`[`-leave`][`-workers`]: how requests are grouped, and how the groups are run.
+    """`order`-`size`[`-leave`][`-workers`]: the grouping of requests and how groups run.
 
     Without `leave` every row of a batch is computed until its longest one is done. With it, rows that are done are
     dropped, as they would be at an end token, but new requests still wait for the whole batch. With `workers` as
@@ -34,13 +34,13 @@ class Strategy:
         return cls(order, int(size), "leave" in flags, "workers" in flags)
 
     def batches(self, work: Workload) -> list[list[int]]:
-        """Positions of the requests, grouped."""
+        """Indices of the requests, by batch."""
         ordered = sorted(range(len(work.requests)), key=lambda at: ORDERS[self.order](work.requests[at]))
         return [ordered[start : start + self.size] for start in range(0, len(ordered), self.size)]
 
 
 def held_names(work: Workload) -> tuple[str, ...]:
-    """Strategies in which a batch is computed to its longest row.
+    """Names of strategies in which a batch runs until its longest row is done.
 
     Sorting by output flatters static batching: a server does not know those lengths.
     """
@@ -50,7 +50,7 @@ def held_names(work: Workload) -> tuple[str, ...]:
 
 
 def worker_names(work: Workload, threads: int) -> tuple[str, ...]:
-    """Strategies with one batch per thread; together they hold no more requests than one batch would."""
+    """Names of strategies with one batch per thread; all batches together have the size of one ordinary batch."""
     size = work.slots // threads
     if threads == 1 or size == 0:
         return ()
@@ -60,5 +60,5 @@ def worker_names(work: Workload, threads: int) -> tuple[str, ...]:
 
 
 def longest(requests: Sequence[Request]) -> int:
-    """The number of tokens a static batch has to run for."""
+    """Number of tokens of the longest request in a batch."""
     return max(request.n_out for request in requests)

@@ -1,6 +1,6 @@
-"""The workloads and the weights that every system gets: pure functions of a seed, so all of them see the same ones.
+"""The workloads and weights of all systems: pure functions of a seed, so that they are the same for all.
 
-Lengths are fixed because a benchmark that lets each system stop at its own end token measures how soon it stops.
+Lengths are fixed, since otherwise the benchmark would measure how soon each system emits an end token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Workload:
-    """Requests that are all there at the start; at most `slots` of them run at once."""
+    """Requests that are all submitted at the start; at most `slots` of them run at once."""
 
     name: str
     requests: tuple[Request, ...]
@@ -36,23 +36,23 @@ class Workload:
 
     @property
     def tokens_out(self) -> int:
-        """Useful tokens: what the callers asked for, not what a static batch also computes."""
+        """Useful tokens: those requested, without the padding that a static batch also computes."""
         return sum(request.n_out for request in self.requests)
 
     @property
     def uniform(self) -> bool:
-        """Whether all outputs have one length, so that prefill can be told from decode by subtraction."""
+        """Whether all outputs have one length, so that prefill time can be subtracted."""
         return len({request.n_out for request in self.requests}) == 1
 
     def shortened(self, n_out: int) -> Workload:
-        """The same prompts with at most `n_out` tokens each: for warming up, and to time the prefill alone."""
+        """The same prompts with at most `n_out` tokens each, for warm-up and to time the prefill alone."""
         short = tuple(Request(request.prompt, min(n_out, request.n_out)) for request in self.requests)
         return Workload(self.name, short, self.slots)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the workloads are. `FULL` is what is published; `SMOKE` only shows that everything runs."""
+    """Sizes of the workloads: `FULL` for published figures, `SMOKE` to check that everything runs."""
 
     prompt: int
     out: int
@@ -68,7 +68,7 @@ SCALES = {"full": FULL, "smoke": SMOKE}
 
 
 def workload(name: str, vocab_size: int, scale: Scale = FULL) -> Workload:
-    """The workload called `name`. Each has a generator of its own, so choosing some does not change the others."""
+    """The workload `name`. Each has its own random generator, so selecting some does not change the others."""
     if name not in NAMES:
         raise ValueError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}")
     rng = random.Random(f"{SEED}/{name}")
@@ -80,7 +80,7 @@ def workload(name: str, vocab_size: int, scale: Scale = FULL) -> Workload:
 
 
 def reference_requests(vocab_size: int, scale: Scale = FULL) -> tuple[Request, ...]:
-    """A few prompts of different lengths whose greedy tokens every system is checked on before it is timed."""
+    """Prompts of different lengths; each system's greedy tokens for them are checked before it is timed."""
     rng = random.Random(f"{SEED}/reference")
     return tuple(
         Request(_prompt(rng, length, vocab_size), scale.out // 2)
@@ -96,7 +96,7 @@ def _mixed_requests(rng: random.Random, vocab_size: int, scale: Scale) -> tuple[
 
 
 def _prompt(rng: random.Random, length: int, vocab_size: int) -> tuple[int, ...]:
-    # The first few ids are the special tokens in most vocabularies; some engines treat them apart.
+    # The first few ids are special tokens in most vocabularies, which some engines handle differently.
     return tuple(rng.randrange(16, vocab_size) for _ in range(length))
 
 
@@ -137,8 +137,7 @@ SHAPE_TINY = Shape(hidden=64, layers=2, heads=4, kv_heads=2, inner=128, vocab=51
 def make_checkpoint(path: Path, shape: Shape = SHAPE_135M) -> Path:
     """Write a random Llama as a Hugging Face checkpoint, float32, without torch; an existing one is kept.
 
-    The last file written is config.json, and it is renamed into place: a half-written checkpoint is never taken
-    for a whole one.
+    config.json is written last and renamed into place, so that an incomplete checkpoint is never used.
     """
     from safetensors.numpy import save_file
 
@@ -182,7 +181,7 @@ def _random_weights(shape: Shape) -> dict[str, np.ndarray]:
 
 
 def _write_text_side(path: Path) -> None:
-    """A tokenizer of four tokens and a translation.json: no workload uses them, but a release has to have them."""
+    """Write a tokenizer of four tokens and a translation.json, which a release must have."""
     plain = {"special": True, "normalized": False, "single_word": False, "lstrip": False, "rstrip": False}
     added = [{"id": at, "content": token, **plain} for at, token in enumerate(SPECIAL_TOKENS)]
     vocabulary = {token: at for at, token in enumerate(SPECIAL_TOKENS)}

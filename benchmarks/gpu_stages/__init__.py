@@ -1,1 +1,1 @@
-"""The parts of ``benchmarks/gpu.py``: each measures one thing in a process of its own and returns plain figures."""
+"""The stages of ``benchmarks/gpu.py``: each runs in its own process and returns figures as JSON values."""

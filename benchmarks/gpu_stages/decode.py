@@ -1,4 +1,4 @@
-"""Time of a decode step, runner alone, beside its floor: the bytes of weights and K/V over the copy bandwidth."""
+"""Measures a decode step of the runner, and its lower bound: bytes of weights and K/V over the copy bandwidth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COPY_BYTES = 4 << 30
 
 
 def measure(release: Path, precision: str) -> dict[str, Any]:
-    """Milliseconds a step by number of slots, with 256 tokens of past in each, and the floors."""
+    """Milliseconds per step by number of slots, with 256 past tokens in each, and the lower bounds."""
     bandwidth = copy_bandwidth()
     config = setting.config(release, precision, slots=max(SLOTS))
     with setting.open_runner(config) as (runner, plan):
@@ -44,7 +44,7 @@ def measure(release: Path, precision: str) -> dict[str, Any]:
 
 
 def copy_bandwidth() -> float:
-    """Bytes a second of a large copy on the device, those read and those written."""
+    """Bandwidth of a large copy on the device in bytes/s, reads and writes counted."""
     cuda_api.set_device()
     runtime = cuda_api.load_runtime()
     source, target = (cuda_api.malloc(_COPY_BYTES, "the copy test") for _ in range(2))
@@ -64,14 +64,14 @@ def copy_bandwidth() -> float:
 
 
 def read_bytes(plan: TensorRTPlan) -> int:
-    """Bytes of weights that a decode step reads: all but the tables that it looks single rows up in."""
+    """Bytes of weights that a decode step reads: all but tables of which it reads single rows."""
     tied = "vocabulary" not in plan.tensors
     tables = {"rotary.cos", "rotary.sin"} | (set() if tied else {"embedding"})
     return sum(tensor.nbytes for name, tensor in plan.tensors.items() if name not in tables)
 
 
 def fill(runner: Runner, plan: TensorRTPlan) -> None:
-    """Read a random prompt of 256 tokens into every slot."""
+    """Prefill a random prompt of 256 tokens in every slot."""
     rng = np.random.default_rng(1)
     vocabulary = plan.tensors["embedding"].shape[0]
     for first in range(0, runner.slots, 8):
@@ -93,7 +93,7 @@ def fill(runner: Runner, plan: TensorRTPlan) -> None:
 
 
 def step_seconds(runner: Runner, slots: int) -> float:
-    """Median of the rounds' mean, steps launched ahead as the engine does; every step has the same past."""
+    """Median of the rounds' mean step time; steps are launched ahead as the engine does, all with the same past."""
     rows = np.arange(slots)
     first = Batch.of_tokens(rows, np.full(slots, 7), np.full(slots, PAST))
     following = Batch((), (), rows, first.decode_tokens, first.decode_lengths, rows)

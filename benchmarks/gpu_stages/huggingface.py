@@ -1,4 +1,4 @@
-"""Hugging Face transformers on the same GPU: default `generate`, and with the static, compiled cache.
+"""Measures Hugging Face transformers: default `generate`, and with the static, compiled cache.
 
 Run by an interpreter that has torch and transformers (`--python` of benchmarks/gpu.py), which need not have yiwen.
 Prints one JSON object. 64 tokens in, 64 out, greedy, prefill included; the first call of each setting warms up.
@@ -47,7 +47,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def tokens_per_s(model: LlamaForCausalLM, rows: int, settings: Mapping[str, object]) -> float:
-    """Generated tokens a second; the better of two runs after a warm-up."""
+    """Generated tokens/s; the better of two runs after a warm-up."""
     prompt = torch.randint(0, model.config.vocab_size, (rows, TOKENS), device="cuda")
     seconds = []
     for _ in range(3):

@@ -1,7 +1,7 @@
-"""Tokens a second with n requests in flight, 64 tokens in and 64 out: the engine alone, and the server over HTTP.
+"""Measures tokens/s with n requests in flight, 64 tokens in and 64 out: the engine alone, and the server over HTTP.
 
-Callers ask one request after the other. Prompts differ, decoding is greedy, no stop token is heeded. Over HTTP the
-callers live in several processes, so that what is measured is the server and not those who ask it.
+Callers form a closed loop. Prompts differ, decoding is greedy, stop tokens are ignored. Over HTTP the callers run in
+several processes, so that they are not the bottleneck.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ Ask = Callable[[GenerateRequest], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of one load."""
+    """Results of one load."""
 
     tokens_per_s: float
     p50_s: float
     p99_s: float
 
     def to_json(self) -> dict[str, float]:
-        """Plain figures."""
+        """The results as JSON values."""
         return {"tokens_per_s": self.tokens_per_s, "p50_s": self.p50_s, "p99_s": self.p99_s}
 
 
 @dataclass(frozen=True, slots=True)
 class GpuShare:
-    """The callers of one process."""
+    """The load of one caller process."""
 
     numbers: Sequence[int]
     callers: int
-    """In all processes."""
+    """Callers in all processes."""
     turns: int
-    """Requests of each."""
+    """Requests of each caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one process measured; ``started`` and ``ended`` by the system's monotonic clock, seconds."""
+    """Results of one process; ``started`` and ``ended`` on the system's monotonic clock, seconds."""
 
     started: float
     ended: float
@@ -76,7 +76,7 @@ class Part:
 
 
 def measure(release: Path, precision: str) -> dict[str, Any]:
-    """Both ways for every number of callers, one after the other on the same GPU, and the seconds to ready."""
+    """Measure offline and over HTTP in turn for every number of callers, and the seconds to ready."""
     vocabulary = load_release(release).decoder.vocab
     offline = {}
     with setting.open_engine(setting.config(release, precision, slots=max(CALLERS))) as running:
@@ -97,7 +97,7 @@ def measure(release: Path, precision: str) -> dict[str, Any]:
 
 
 def curve(release: Path, precision: str) -> dict[str, Any]:
-    """64 callers on a server with few and many slots."""
+    """Measure 64 callers on servers with few and with many slots."""
     vocabulary = load_release(release).decoder.vocab
     points = {}
     for slots in CURVE_SLOTS:
@@ -108,7 +108,7 @@ def curve(release: Path, precision: str) -> dict[str, Any]:
 
 
 async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load:
-    """Straight into the engine."""
+    """Load on the engine in this process."""
 
     async def ask(request: GenerateRequest) -> int:
         response = await asyncio.wrap_future(running.submit(request))
@@ -118,7 +118,7 @@ async def run_offline(running: LLMEngine, vocabulary: int, callers: int) -> Load
 
 
 def run_http(url: str, vocabulary: int, callers: int, turns: int = REQUESTS_PER_CALLER) -> Load:
-    """Over HTTP as the transformer asks: pooled connections, binary tensors; from processes that begin together."""
+    """Load over HTTP, called as the transformer does (pooled connections, binary tensors), by several processes."""
     processes = min(CLIENT_PROCESSES, callers)
     shares = [GpuShare(range(first, callers, processes), callers, turns) for first in range(processes)]
     context = multiprocessing.get_context("spawn")
@@ -132,7 +132,7 @@ _barrier: Barrier | None = None
 
 
 def _meet_at(barrier: Barrier) -> None:
-    global _barrier  # the one way in which a pool's process is given what cannot be pickled
+    global _barrier  # a barrier cannot be pickled, so the pool's processes inherit it
     _barrier = barrier
 
 
@@ -159,7 +159,7 @@ async def _ask_share(url: str, share: GpuShare, vocabulary: int) -> Part:
 
 
 async def run(ask: Ask, share: GpuShare, vocabulary: int) -> Part:
-    """Load of some of the callers, after a short warm-up."""
+    """Load of one process's callers, after a short warm-up."""
     await asyncio.gather(*(ask(prompt(vocabulary, number, 4)) for number in share.numbers))
     if _barrier is not None:
         await asyncio.to_thread(_barrier.wait)
@@ -180,7 +180,7 @@ async def run(ask: Ask, share: GpuShare, vocabulary: int) -> Part:
 
 
 def summary(parts: Sequence[Part]) -> Load:
-    """What several processes measured together."""
+    """Combine the results of several processes."""
     seconds = max(part.ended for part in parts) - min(part.started for part in parts)
     latencies = [latency for part in parts for latency in part.latencies]
     p50, p99 = np.percentile(latencies, (50, 99)).tolist()
@@ -188,6 +188,6 @@ def summary(parts: Sequence[Part]) -> Load:
 
 
 def prompt(vocabulary: int, seed: int, new_tokens: int) -> GenerateRequest:
-    """64 random tokens, so many wanted."""
+    """A prompt of 64 random tokens."""
     ids = np.random.default_rng(seed).integers(4, vocabulary, TOKENS).tolist()
     return GenerateRequest((tuple(ids),), (new_tokens,))

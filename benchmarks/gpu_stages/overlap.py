@@ -1,7 +1,7 @@
-"""Decode steps with and without launches that overlap: the time of a step, and whether the answers are the same bits.
+"""Compares decode steps with and without overlapping launches: step time, and equality of results.
 
-The past, the tokens and the steps are the same in both runs, and each step takes its tokens from the one before, so
-that a value read too early would spread.
+Past, tokens and steps are the same in both runs, and each step takes its tokens from the one before, so that a value
+read too early affects all later steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMPARED_STEPS = 40
 
 
 def measure(release: Path) -> dict[str, Any]:
-    """By precision of the release's plans and number of slots: seconds a step of both, and whether they agree."""
+    """By precision and number of slots: seconds per step of both, and whether the results are equal."""
     figures: dict[str, Any] = {}
     for precision in sorted({plan.key.precision for plan in find_plans(release)}):
         config = setting.config(release, precision, slots=max(SLOTS))
@@ -58,7 +58,7 @@ def _run(config: PredictorConfig, *, overlaps: bool) -> dict[str, tuple[float, l
 
 
 def _answers(runner: Runner, slots: int) -> list[StepOutput]:
-    """Steps in flight two at a time, each behind the same past and with the tokens of the step before."""
+    """Results of steps with two in flight, each with the same past and the tokens of the step before."""
     rows = np.arange(slots)
     first = Batch.of_tokens(rows, rows + 7, np.full(slots, decode.PAST))
     following = Batch((), (), rows, first.decode_tokens, first.decode_lengths, rows)
@@ -71,7 +71,7 @@ def _answers(runner: Runner, slots: int) -> list[StepOutput]:
 
 
 def _equal(ordinary: list[StepOutput], overlapping: list[StepOutput]) -> bool:
-    """Whether all ids and the bits of all log-probabilities are the same."""
+    """Whether all ids and log-probabilities are equal bit by bit."""
     return all(
         np.array_equal(one.candidate_ids, other.candidate_ids)
         and np.array_equal(_bits(one.candidate_logprobs), _bits(other.candidate_logprobs))

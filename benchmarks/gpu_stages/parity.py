@@ -1,4 +1,4 @@
-"""The demo model on TensorRT beside float32 on ONNX Runtime: 2,000 held-out titles, token by token."""
+"""Compares the demo model on TensorRT with float32 on ONNX Runtime: 2,000 held-out titles, token by token."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from protocol.messages import GenerateRequest, Generation
 from protocol.release import TOKENIZER_DIR
 
 PAIRS = 1000
-"""Each is translated both ways."""
+"""Titles; each is translated both ways."""
 NEW_TOKENS = 96
 QUEUE_TOKENS = 10**7
-"""All titles wait at once."""
+"""Queue size; all titles are submitted at once."""
 SEED = 20_260_000
 
 
 def measure(release: Path, precisions: tuple[str, ...]) -> dict[str, Any]:
-    """Share of equal answers and mean absolute difference of the answers' log-probability, per precision."""
+    """By precision: share of equal answers, and mean absolute difference of the answers' log-probabilities."""
     prompts = held_out_prompts(release)
     reference = generate(
         PredictorConfig(release=release, backend="onnxruntime", slots=32, queue_tokens=QUEUE_TOKENS), prompts
@@ -43,7 +43,7 @@ def measure(release: Path, precisions: tuple[str, ...]) -> dict[str, Any]:
 
 
 def compare(reference: list[Generation], answers: list[Generation]) -> dict[str, float]:
-    """Over answers in the same order; log-probabilities are means over an answer's tokens."""
+    """Compare answers in the same order; log-probabilities are means over an answer's tokens."""
     same = [a.token_ids == b.token_ids for a, b in zip(reference, answers, strict=True)]
     differences = [
         abs(a.logprob - b.logprob) for a, b, equal in zip(reference, answers, same, strict=True) if equal
@@ -52,9 +52,9 @@ def compare(reference: list[Generation], answers: list[Generation]) -> dict[str,
 
 
 def held_out_prompts(release: Path) -> list[tuple[int, ...]]:
-    """Prompts of titles that training never saw, both ways."""
+    """Prompts of titles that are not in the training set, both ways."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "demo_model"))
-    import grammar  # the demo's scripts are no package
+    import grammar  # the demo's scripts are not a package
 
     tokenizer = Tokenizer.from_file(str(release / TOKENIZER_DIR / "tokenizer.json"))
     english, chinese = (tokenizer.encode(token).ids[0] for token in ("<|en|>", "<|zh|>"))
@@ -66,7 +66,7 @@ def held_out_prompts(release: Path) -> list[tuple[int, ...]]:
 
 
 def generate(config: PredictorConfig, prompts: list[tuple[int, ...]]) -> list[Generation]:
-    """Greedy answers through the engine."""
+    """Generate greedy answers with the engine."""
     with setting.open_engine(config) as engine:
         futures = [engine.submit(GenerateRequest((prompt,), (NEW_TOKENS,))) for prompt in prompts]
         return [future.result().generations[0] for future in futures]

@@ -1,6 +1,6 @@
-"""The profile of a precision, as `yiwen profile` measures it, with what it cannot know: start, memory, other loads.
+"""Measures a precision's profile as `yiwen profile` does, and also start time, memory and loads that check the fit.
 
-The real predictor answers over HTTP. Every round of every run is kept, so that a profile can be fitted anew without
+The real predictor answers over HTTP. Every round of every run is kept, so that a profile can be fitted again without
 a GPU: ``fitted(json.loads(...))``.
 """
 
@@ -43,7 +43,7 @@ EFFORT = ProfilingConfig(
     rounds=2,
     prefill_tokens=setting.PREFILL_TOKENS,
 )
-"""Long answers: at 128 callers a prompt's time is then not many times that of the steps that are wanted."""
+"""Long answers, so that at 128 callers prefill does not take most of the time."""
 PROMPTS_ALONE = (
     GridPoint(1, 128, 1),
     GridPoint(16, 128, 1),
@@ -51,20 +51,20 @@ PROMPTS_ALONE = (
     GridPoint(16, 384, 1),
     GridPoint(32, 384, 1),
 )
-"""Steps that do little but read prompts, one at a time and as many as a step takes in."""
+"""Runs that are mostly prefill: one prompt at a time, and as many as fit into a step."""
 SHORT_ANSWERS = (
     GridPoint(32, 128, 24),
     GridPoint(128, 32, 24),
     GridPoint(128, 128, 24),
     GridPoint(32, 384, 24),
 )
-"""What short answers would have shown of the same steps."""
+"""The same steps with short answers, for comparison."""
 STARTS = 3
-"""The first fills the page cache and compiles kernels; the others count."""
+"""Starts; the first one fills the page cache and compiles kernels, and is not counted."""
 
 
 def measure_profile(release: Path, precision: str, effort: ProfilingConfig = EFFORT) -> dict[str, Any]:
-    """All that was measured, and the profile that comes of it."""
+    """Measure; returns all measurements and the fitted profile."""
     slots = max(effort.callers)
     before = used_bytes()
     starts = []
@@ -104,7 +104,7 @@ def measure_profile(release: Path, precision: str, effort: ProfilingConfig = EFF
 
 
 def last_answers(log: Path, callers: int) -> list[tuple[float, float]]:
-    """When each request of the last HTTP load came and was answered by the server's own log, seconds, in order.
+    """Arrival and answer times of the last HTTP load's requests, by the server's log, in order, seconds.
 
     The log has milliseconds. The load begins with one short request of each caller.
     """
@@ -120,9 +120,9 @@ def last_answers(log: Path, callers: int) -> list[tuple[float, float]]:
 
 
 def event_loop_seconds(burst: Mapping[str, Any]) -> float:
-    """What a request costs the server's event loop: seconds per request of a crowd that comes or goes at one time.
+    """Seconds of the server's event loop per request, for simultaneous arrivals and for simultaneous ends.
 
-    All callers ask at one time after their first, short request, and all get their last answers at one time.
+    All callers send at one time after their first, short request, and all get their last answers at one time.
     """
     callers = int(burst["callers"])
     starts, ends = (sorted(row[column] for row in burst["answers"]) for column in (0, 1))
@@ -147,11 +147,11 @@ async def _measure(url: str, effort: ProfilingConfig) -> tuple[Measurement, list
 
 
 def fitted(figures: Mapping[str, Any], source: str) -> PredictorProfile:
-    """The profile of what :func:`measure_profile` returned.
+    """Fit the profile to the figures of :func:`measure_profile`.
 
     Args:
         figures: of one precision.
-        source: where the figures are to be found, for the profile's provenance.
+        source: where the figures are kept, for the profile's provenance.
     """
     info = PredictorInfo(**figures["facts"])
     release = _release(figures["release"])
@@ -197,7 +197,7 @@ def _runs(rows: Iterable[Mapping[str, Any]]) -> tuple[MeasurementRun, ...]:
 
 
 def hardware_of(gpu: str) -> tuple[str, str]:
-    """The planner's key and name of a GPU, from the name that CUDA has for it; that name itself if it knows none."""
+    """The planner's key and name of a GPU by its CUDA name; the CUDA name if the planner does not know the GPU."""
     known = [entry for entry in GPUS.values() if gpu.startswith(entry.name)]
     if not known:
         return "-".join(gpu.lower().split()), gpu
@@ -206,19 +206,19 @@ def hardware_of(gpu: str) -> tuple[str, str]:
 
 
 def device_name() -> str:
-    """As CUDA has it."""
+    """The GPU's CUDA name."""
     from predictor.runners.tensorrt.cuda_api import device_properties
 
     return device_properties().name
 
 
 def weight_bytes(release: Path, precision: str) -> int:
-    """Of the precision's plan."""
+    """Bytes of weights in the precision's plan."""
     return setting.plan_of(release, precision).nbytes
 
 
 def used_bytes() -> int:
-    """Memory of the first GPU that is taken, by whomever; asked of the driver, so that asking takes none."""
+    """Used memory of the first GPU in bytes, of all processes; asked of the driver, which allocates none itself."""
     command = shutil.which("nvidia-smi") or "nvidia-smi"
     query = [command, "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
     output = subprocess.run(query, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -226,7 +226,7 @@ def used_bytes() -> int:
 
 
 def write_profile(profile: Mapping[str, Any], folder: Path) -> None:
-    """Write a profile's document under its name."""
+    """Write a profile's document to a file with its name."""
     folder.mkdir(exist_ok=True)
     text = json.dumps(profile, indent=1) + "\n"
     (folder / f"{profile['name']}.json").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Both services on the GPU: titles over HTTP, slots refilled under load, a caller killed, SIGTERM drained."""
+"""Tests both services on the GPU: titles over HTTP, refilled slots, a killed caller, draining after SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLERS = 96
 
 
 def measure(release: Path, heldout: Path) -> dict[str, Any]:
-    """What was seen; raises where something did not go as it should."""
+    """Run the tests; returns figures, and raises if a test fails."""
     rows = [line.split("\t") for line in heldout.read_text(encoding="utf-8").splitlines()[1:]]
     http, grpc, predictor = free_port(), free_port(), free_port()
     ports = ("--http-port", str(http), "--grpc-port", str(grpc), "--predictor-http-port", str(predictor))
@@ -48,12 +48,12 @@ def measure(release: Path, heldout: Path) -> dict[str, Any]:
         figures |= asyncio.run(drain(process, url, rows))
         return figures
     finally:
-        process.terminate()  # not kill: the supervisor takes both services with it
+        process.terminate()  # not kill: on SIGTERM the supervisor stops both services
         process.wait()
 
 
 async def ask(session: aiohttp.ClientSession, url: str, text: str) -> tuple[int, str]:
-    """Status and translation of one English title."""
+    """Translate one English title; returns status and translation."""
     body = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}],
         "parameters": {"source": "en", "target": "zh"},
@@ -67,7 +67,7 @@ async def ask(session: aiohttp.ClientSession, url: str, text: str) -> tuple[int,
 
 
 async def model(session: aiohttp.ClientSession, url: str) -> str:
-    """The model's name; asked once."""
+    """The model's name, from the service."""
     if url not in _NAMES:
         async with session.get(f"{url}/v2/models") as answer:
             _NAMES[url] = (await answer.json())["models"][0]
@@ -78,7 +78,7 @@ _NAMES: dict[str, str] = {}
 
 
 async def translate_all(url: str, rows: list[list[str]]) -> dict[str, Any]:
-    """Translate titles, 96 requests in flight on 64 slots: every freed slot is refilled."""
+    """Translate titles with 96 requests in flight on 64 slots, so that every freed slot is refilled."""
     limit = asyncio.Semaphore(CALLERS)
 
     async def one(row: list[str]) -> bool:
@@ -94,7 +94,7 @@ async def translate_all(url: str, rows: list[list[str]]) -> dict[str, Any]:
 
 
 def killed_caller(url: str, behind: str, rows: list[list[str]]) -> dict[str, float]:
-    """Kill a process with requests in flight; slots used and waiting a moment later."""
+    """Kill a caller with requests in flight; returns active slots and queue length shortly after."""
     script = (
         "import asyncio, sys; from benchmarks.gpu_stages import service as s; from pathlib import Path;"
         "rows = [line.split('\\t') for line in Path(sys.argv[2]).read_text('utf-8').splitlines()[1:]];"
@@ -118,7 +118,7 @@ def killed_caller(url: str, behind: str, rows: list[list[str]]) -> dict[str, flo
 
 
 async def drain(process: subprocess.Popen[bytes], url: str, rows: list[list[str]]) -> dict[str, Any]:
-    """SIGTERM with requests in flight: those are answered, and the exit code is 0."""
+    """Send SIGTERM with requests in flight; they must be answered, and the exit code must be 0."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await model(session, url)
         flying = [asyncio.ensure_future(ask(session, url, row[0])) for row in rows[:48]]

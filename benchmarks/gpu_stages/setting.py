@@ -1,4 +1,4 @@
-"""What the stages share: a release's runner on TensorRT, and the predictor as a process."""
+"""Shared by the stages: a release's runner on TensorRT, and the predictor as a process."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from protocol.release import load_release
 
 MODEL = "bench"
 PREFILL_TOKENS = 2048
-"""Of a step: a GPU is still busy with it for less time than a person notices."""
+"""Prefill tokens per step; the GPU computes such a step in well under a second."""
 
 
 def config(release: Path, precision: str, *, slots: int) -> PredictorConfig:
-    """The settings that all stages run with."""
+    """The predictor's settings for all stages."""
     return PredictorConfig(
         release=release,
         backend="tensorrt",
@@ -48,7 +48,7 @@ def plan_of(release: Path, precision: str) -> TensorRTPlan:
 
 @contextmanager
 def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, TensorRTPlan]]:
-    """The runner, and the plan it runs."""
+    """Open the runner; returns it and its plan."""
     release = load_release(config.release)
     runner = create_runner(config, config.release, release).runner
     try:
@@ -59,7 +59,7 @@ def open_runner(config: PredictorConfig) -> Iterator[tuple[Runner, TensorRTPlan]
 
 @contextmanager
 def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
-    """The engine in this process, over any backend, with the settings that a server would have."""
+    """Run the engine in this process with a server's settings, on any backend."""
     release = load_release(config.release)
     runner = create_runner(config, config.release, release).runner
     engine = LLMEngine(
@@ -78,7 +78,7 @@ def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
 
 
 def predictor_log(release: Path, precision: str, slots: int) -> Path:
-    """What the process wrote that :func:`predictor` started last."""
+    """Log of the process that :func:`predictor` started last."""
     return release.parent / f"predictor-{precision}-{slots}.log"
 
 
@@ -86,7 +86,7 @@ def predictor_log(release: Path, precision: str, slots: int) -> Path:
 def predictor(
     release: Path, precision: str, *, slots: int, backend: str = "tensorrt"
 ) -> Iterator[tuple[str, float]]:
-    """The predictor as a process of its own: its URL, and the seconds from its start to ready."""
+    """Run the predictor as a process; gives its URL and the seconds from start to ready."""
     port = free_port()
     environment = {
         **os.environ,

@@ -1,7 +1,7 @@
-"""The 7B model that the GPU figures are of: DeepSeek-LLM-7B's shape with random weights, written as a checkpoint.
+"""Writes the 7B checkpoint of the GPU benchmarks: DeepSeek-LLM-7B's shape with random weights.
 
-Speed does not depend on what weights say, as long as they are not all alike: constant bits draw less power and run
-faster. So every tensor is cut from one pool of normal numbers at an offset of its own.
+Speed does not depend on the weights' values, unless they are constant: constant bits draw less power and run faster.
+So every tensor is a slice of one pool of normal random numbers, each at another offset.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 HIDDEN, LAYERS, HEADS, INNER, VOCAB = 4096, 30, 32, 11008, 102_400
 POSITIONS = 4096
 SEQUENCE_TOKENS = 512
-"""Of the release: what a slot holds. A slot takes 480 KiB for each."""
+"""Tokens of a slot in the release; each takes 480 KiB."""
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -55,7 +55,7 @@ TRANSLATION = {
 }
 
 SPREAD = 0.02
-"""Standard deviation, as such models are initialised with."""
+"""Standard deviation of the weights, as at the initialization of such models."""
 _POOL = 1 << 25
 _THREADS = 8
 
@@ -118,7 +118,7 @@ def _write_safetensors(
 
 
 def _values(shape: tuple[int, ...], pool: np.ndarray, start: int) -> Iterator[np.ndarray]:
-    """A tensor's values in order: ones for a norm, else the pool from ``start`` on, round and round."""
+    """A tensor's values in order: ones for a norm, else the pool from ``start`` on, repeated."""
     left = math.prod(shape)
     if len(shape) == 1:
         yield np.ones(left, np.float16)
@@ -131,7 +131,7 @@ def _values(shape: tuple[int, ...], pool: np.ndarray, start: int) -> Iterator[np
 
 
 def _tokenizer() -> Tokenizer:
-    """As many tokens as the vocabulary has; only the bytes and the special ones ever occur."""
+    """A tokenizer with as many tokens as the vocabulary; only bytes and special tokens occur."""
     special = ["<|pad|>", "<|end|>", "<|en|>", "<|zh|>"]
     names = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     names += [f"<unused-{index}>" for index in range(VOCAB - len(names))]

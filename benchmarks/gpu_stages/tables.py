@@ -1,4 +1,4 @@
-"""The stages' figures as Markdown."""
+"""Formats the stages' figures as Markdown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 VLLM = {"1": 223.0, "8": 1652.0, "32": 5258.0, "64": 8379.0, "128": 11673.0}
 """tokens/s of vLLM 0.21.0 (torch 2.11, CUDA graphs, FlashAttention 3, dummy weights) on such an H200, same shape, 64
-tokens in and 64 out, offline; measured days before, not in this run."""
+tokens in and 64 out, offline; measured earlier, not in this run."""
 
 Figures = dict[str, Any]
 
 
 def render(figures: Figures, *, command: str) -> str:
-    """All tables of the stages that left figures."""
+    """The tables of all stages that saved figures."""
     parts = [f"`{command}`"]
     for name, write in (
         ("machine", _machine),

@@ -1,1 +1,1 @@
-"""The simulator's prediction beside what really happens, on this machine."""
+"""Compares the simulator's prediction with measurements on this machine."""

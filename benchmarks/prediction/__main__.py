@@ -1,13 +1,13 @@
-"""`python -m benchmarks.prediction --release DIR`: prediction against reality, on this machine.
+"""`python -m benchmarks.prediction --release DIR`: compares predicted and measured latencies on this machine.
 
-The real transformer in front of 1, 2 and 3 real predictors with one thread each behind a round-robin proxy; real
-open-loop load at three rates and with a step. The same arrivals and the same lengths go through the simulator, which
-knows what everything costs in processor time, measured in place just before, and that all of it, the load generator
-and the proxy too, shares this machine's cores. Like the arrivals it is told the cores' speed over time, which others
-that share the machine decide; a CPU probe measures it beside each load.
+The service is a real transformer, a round-robin proxy and 1, 2 or 3 real predictors with one thread each, under
+open-loop load at three rates and with a step. The simulator gets the same arrivals and lengths. It also gets the
+processor time of every operation, measured just before, and the cores' speed over time, which other users of the
+machine affect; a CPU probe measures it during each load. In the simulation all processes, also load generator and
+proxy, share this machine's cores.
 
-Rates are shares of what the service answers to as many callers as it has slots. Each load is tried several times with
-other arrivals, and the figures are those of all tries together.
+Rates are fractions of the throughput with as many callers as slots. Each load is repeated several times with other
+arrivals; the figures are of all repetitions together.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One load, or its simulation."""
+    """Results of one load or of its simulation."""
 
     latencies: list[float]
-    """Of the answers, seconds from when each request was due."""
+    """Latencies of the answers, seconds from the planned start of each request."""
     failed: int
     seconds: float
-    """From the first request to the last answer."""
+    """Seconds from the first request to the last answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
-    """The machine during a load."""
+    """State of the machine during a load."""
 
     speeds: CoreSpeeds
-    """Of its cores, beside when the service was learnt."""
+    """Speed of its cores, relative to when the service was measured."""
     others_busy_cores: float
-    """Kept busy by what is no part of the measurement."""
+    """Cores used by processes outside of the measurement."""
 
 
 def main() -> int:
@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def loads(most_per_s: float, seconds: float) -> list[str]:
-    """Three rates and a step, as the simulator reads them."""
+    """The loads, in the simulator's notation: three rates and a step."""
     rates = [f"poisson:rate={most_per_s * share:.3g},seconds={seconds:g}" for share in (0.3, 0.5, 0.7)]
     low, high = most_per_s * 0.2, most_per_s * 0.65
     return [*rates, f"step:from={low:.3g},to={high:.3g},at={seconds / 2:g},seconds={seconds:g}"]
@@ -97,7 +97,7 @@ def loads(most_per_s: float, seconds: float) -> list[str]:
 def compare(
     stack: Stack, known: Known, load: str, texts: Texts, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Several tries of a load, each beside its simulation."""
+    """Run a load several times, each with its simulation."""
     real, predicted, host_load = [], [], []
     for seed in range(1, options.tries + 1):
         trace = texts.lengths_of(generate_arrivals(load, seed))
@@ -114,7 +114,7 @@ def compare(
 
 
 def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Path) -> tuple[Try, Meanwhile]:
-    """The real service, and the machine meanwhile."""
+    """Measure the service under a load, and the machine meanwhile."""
     requests = texts.requests(stack.transformer.infer, len(trace))
     before = stack.spent().total_s
     with running_cpu_probe(release) as readings:
@@ -129,7 +129,7 @@ def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Pat
 
 
 def predict(known: Known, speeds: CoreSpeeds, trace: Trace, predictors: int) -> Try:
-    """The simulated one, straight to the predictors in turns."""
+    """Simulate a load; requests go to the predictors in turn."""
     scaling = dataclasses.replace(fixed_scaling(predictors, 0), target_burst_capacity=0.0)
     front = dataclasses.replace(fixed_scaling(1, 0), target_burst_capacity=0.0)
     outcome = simulate(

@@ -1,7 +1,7 @@
-"""How fast this machine's cores are over time: a process that takes the same decode step again and again.
+"""Measures the cores' speed over time: a process that repeats the same decode step.
 
-Others share a virtual machine's caches and the other half of its cores, so the same work takes half as long again
-from one second to the next. Processor time is counted, not time on the clock: waiting for a core is no slowness.
+Other virtual machines share the caches and the cores' second hardware threads, so the same work may take 1.5 times as
+long from one second to the next. Processor time is counted, not wall time, since waiting for a core is not slowness.
 
 python -m benchmarks.prediction.cpu_probe RELEASE    # until its standard input ends; then writes samples as JSON
 """
@@ -31,47 +31,47 @@ from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from protocol.release import load_release
 
 PAUSE_S = 0.05
-"""Between two samples: they take a fortieth of a core."""
+"""Seconds between two samples, which take 1/40 of a core."""
 PAST_TOKENS = 24
 BIN_S = 0.5
-"""Ten samples."""
+"""Seconds that a speed is averaged over: ten samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuSample:
-    """One step."""
+    """Measurement of one step."""
 
     at_s: float
-    """On the machine's monotonic clock."""
+    """Time on the machine's monotonic clock, seconds."""
     work_s: float
-    """Processor time."""
+    """Processor time of the step, seconds."""
     machine_s: float
-    """Processor time of everything that ever ran here."""
+    """Processor time of the whole machine so far, seconds."""
 
 
 @dataclass(slots=True)
 class Readings:
-    """What the process saw. Empty until it has ended."""
+    """Samples of the probe; empty until the process has ended."""
 
     samples: list[CpuSample] = field(default_factory=list)
 
     def between(self, began_s: float, ended_s: float) -> Readings:
-        """Those of a time on the machine's monotonic clock."""
+        """Samples of an interval on the machine's monotonic clock."""
         return Readings([sample for sample in self.samples if began_s <= sample.at_s < ended_s])
 
     @property
     def mean_work_s(self) -> float:
-        """Processor time of a step, on average."""
+        """Mean processor time of a step, seconds."""
         return fmean(sample.work_s for sample in self.samples)
 
     @property
     def busy_cores(self) -> float:
-        """Whoever kept them busy, this process included."""
+        """Mean number of busy cores, this process included."""
         first, last = self.samples[0], self.samples[-1]
         return (last.machine_s - first.machine_s) / (last.at_s - first.at_s)
 
     def speeds(self, began_s: float, ended_s: float, usual_work_s: float) -> CoreSpeeds:
-        """Over a time on the machine's monotonic clock; ``usual_work_s`` is what a step takes at speed 1."""
+        """Speed over an interval on the machine's monotonic clock; a step takes ``usual_work_s`` at speed 1."""
         values: list[float] = []
         for number in range(max(1, int((ended_s - began_s) / BIN_S))):
             inside = self.between(began_s + number * BIN_S, began_s + (number + 1) * BIN_S)
@@ -81,7 +81,7 @@ class Readings:
 
 @contextmanager
 def running_cpu_probe(release: Path) -> Iterator[Readings]:
-    """Have speed measured meanwhile; the readings are there afterwards."""
+    """Run the probe; the readings are complete after the block."""
     readings = Readings()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.prediction.cpu_probe", str(release.resolve())],
@@ -89,7 +89,7 @@ def running_cpu_probe(release: Path) -> Iterator[Readings]:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        process.stdout.readline()  # it has begun
+        process.stdout.readline()  # it has started
         yield readings
         written, _ = process.communicate("")
         readings.samples.extend(CpuSample(*row) for row in json.loads(written))
@@ -99,7 +99,7 @@ def running_cpu_probe(release: Path) -> Iterator[Readings]:
 
 
 def measure(step: Callable[[], object], cores: Sequence[int]) -> list[CpuSample]:
-    """Samples from all cores in turns, until standard input ends."""
+    """Take samples on all cores in turn, until standard input ends."""
     samples = []
     for core in cycle(cores):
         if select.select([sys.stdin], [], [], PAUSE_S)[0]:
@@ -113,7 +113,7 @@ def measure(step: Callable[[], object], cores: Sequence[int]) -> list[CpuSample]
 
 
 def main() -> int:
-    """See above."""
+    """Run the probe as a process, see above."""
     directory, cores = Path(sys.argv[1]), sorted(os.sched_getaffinity(0))
     runner = OnnxRuntimeRunner(directory, load_release(directory), slots=1, threads=1, spin=False)
     execute(runner, Batch.of_prompts((0,), ((1,) * PAST_TOKENS,)))

@@ -1,8 +1,7 @@
-"""What the simulator is told, measured in place: callers ask the whole service, one request after the other.
+"""Measures the simulator's parameters on the running service, with closed-loop callers.
 
-Everything is processor time, by thread. On cores that all processes share, time on the clock is mostly waiting, and
-that is what the simulator is to predict. The machine's speed wanders, too: a CPU probe runs beside everything that
-is measured.
+All times are processor times by thread. On shared cores most of the wall time is waiting, which the simulator is to
+predict. The machine's speed varies, so a CPU probe runs during all measurements.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ from protocol.release import Release, load_release
 CALLERS = (1, 2, 4, 8, 16)
 """Per predictor."""
 TYPICAL_CALLERS = 4
-"""Per predictor, of the measurement that tells what a request costs each process."""
+"""Callers per predictor, when processor time per request is measured."""
 WARM_UP = 0.3
-"""Of the most answers per second: an open loop that costs what open loops cost."""
+"""Rate of the open loop as a fraction of the throughput, when the load generator's cost is measured."""
 PREFILL_TOKENS = 512
-"""As YIWEN_PREFILL_TOKENS, by default."""
+"""Prefill tokens per step: the default of YIWEN_PREFILL_TOKENS."""
 PROMPTS = (8, 64)
-"""Tokens of the prompts that tell what a prompt's token costs."""
+"""Lengths of the prompts, in tokens, by which the cost of a prompt token is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Some callers for a while, or an open loop."""
+    """Results of closed-loop callers or of an open loop."""
 
     began_s: float
     """On the machine's monotonic clock."""
@@ -60,15 +59,15 @@ class Asked:
     latency_s: float
     """Mean."""
     generator_s: float
-    """Processor time of the load generator."""
+    """Processor time of the load generator, seconds."""
     spent: Spent
 
     def per_request_s(self) -> float:
-        """Processor time of all processes that serve."""
+        """Processor time of all server processes per request, seconds."""
         return self.spent.total_s / self.requests
 
     def at_speed(self, speed: float) -> Asked:
-        """The same with processor times as they are at speed 1."""
+        """The results with processor times converted to speed 1."""
         spent, serving = dataclasses.asdict(self.spent), ("transformer_s", "proxy_s", "request_s", "step_s")
         spent |= {name: spent[name] * speed for name in serving}
         return dataclasses.replace(self, generator_s=self.generator_s * speed, spent=Spent(**spent))
@@ -89,27 +88,27 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the simulator is told, all of it at one speed of the machine."""
+    """Parameters of the simulation, all at one speed of the machine."""
 
     profile: PredictorProfile
     transformer: TransformerModel
     node: Node
     overhead_s: float
-    """What a request alone waits beyond all processor time."""
+    """Seconds that a single request waits beyond all processor time."""
     most_per_s: float
-    """Answers per second to as many callers as there are slots."""
+    """Answers per second with as many callers as slots."""
     work_s: float
-    """Processor time of the CPU probe's step meanwhile, on average: speed 1."""
+    """Mean processor time of the CPU probe's step meanwhile, which defines speed 1."""
 
 
 def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: float) -> Known:
     """Measure a service.
 
     Args:
-        stack: does nothing else meanwhile.
-        texts: what it is asked for.
+        stack: the service, without other load.
+        texts: to translate.
         directory: of the release that it serves.
-        rounds: of all measurements in turns; the machine's speed wanders, and each gets its share of all speeds.
+        rounds: of all measurements in turn, so that each sees the machine at all its speeds.
         seconds: of each measurement in each round.
     """
     count = len(stack.predictors)
@@ -133,13 +132,13 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
 
 
 def ask(stack: Stack, texts: Texts, callers: int, seconds: float) -> Asked:
-    """Have callers ask one request after the other."""
+    """Run closed-loop callers."""
     job = LoadJob(texts.requests(stack.transformer.infer, len(texts.texts)), callers=callers, seconds=seconds)
     return _asked(stack, job, f"{callers} callers")
 
 
 def ask_by_the_clock(stack: Stack, texts: Texts, busy: Asked, seconds: float) -> Asked:
-    """An open loop at a third of the rate at which ``busy`` was answered: it costs the load generator more."""
+    """Run an open loop at a third of the rate of ``busy``, since it costs the load generator more."""
     rate = WARM_UP * SLOTS * len(stack.predictors) / busy.latency_s
     trace = generate_arrivals(f"poisson:rate={rate:.3g},seconds={seconds:g}", seed=0)
     requests = texts.requests(stack.transformer.infer, len(trace))
@@ -156,7 +155,7 @@ def _asked(stack: Stack, job: LoadJob, what: str) -> Asked:
 
 
 async def _single_tokens(stack: Stack, seconds: float) -> list[MeasurementRun]:
-    """Answers of one token, straight from one predictor, to short and to long prompts."""
+    """Measure answers of one token, from one predictor directly, to short and to long prompts."""
     async with connected(stack.predictors[0].url) as predictor:
         await predictor.info()
         return [await _single_token(predictor, prompt, seconds) for prompt in PROMPTS]
@@ -173,7 +172,7 @@ async def _facts(stack: Stack) -> PredictorInfo:
 
 
 def _pooled(runs: Sequence[MeasurementRun]) -> MeasurementRun:
-    """All of them as one: the mean of all speeds that the machine had."""
+    """Combine results, averaged over the machine's speeds."""
     counters = [dataclasses.astuple(run.counters) for run in runs]
     sums = (sum(column) for column in zip(*counters, strict=True))
     return dataclasses.replace(
@@ -193,7 +192,7 @@ def _known(
     count: int,
     work_s: float,
 ) -> Known:
-    """From what was measured; ``count`` predictors."""
+    """Compute the parameters for ``count`` predictors."""
     prompt, new = (
         round(
             sum(getattr(each.spent, name) for each in asked.values())

@@ -1,4 +1,4 @@
-"""Figures of real and of simulated loads, and the table that puts them side by side."""
+"""Figures of measured and simulated loads, and the table that compares them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one or more loads of a kind. Latencies are seconds."""
+    """Results of one or more repetitions of a load. Latencies are seconds."""
 
     per_s: float
-    """Answers per second, over the time of the load."""
+    """Answers per second over the duration of the load."""
     p50: float
     p99: float
     failed: int
 
 
 def figures(latencies: Sequence[float], failed: int, seconds: float) -> Figures:
-    """Of all answers' latencies, and the seconds from the first request to the last answer."""
+    """Compute figures from all latencies and the seconds from the first request to the last answer."""
     p50, p99 = np.percentile(latencies, (50, 99)) if latencies else (0.0, 0.0)
     return Figures(len(latencies) / seconds, float(p50), float(p99), failed)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a table."""
+    """Format the rows as a Markdown table."""
     names: tuple[str, ...] = ("predictors", "load", "answers/s", "predicted")
     names += ("P50, ms", "predicted", "P99, ms", "predicted", "failed", "predicted", "speed", "others' cores")
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]

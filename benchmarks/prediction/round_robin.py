@@ -1,4 +1,4 @@
-"""A proxy that sends each request to the next of several servers; a process of its own.
+"""A round-robin HTTP proxy, run as a process.
 
 python -m benchmarks.prediction.round_robin PORT UPSTREAM_PORT...
 """
@@ -15,14 +15,14 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class RoundRobin:
-    """Passes on HTTP/1.1 messages whose length is announced."""
+    """Forwards HTTP/1.1 messages that have a Content-Length."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._turns: Iterator[int] = itertools.cycle(ports)
         self._idle: dict[int, deque[Connection]] = {port: deque() for port in ports}
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One caller's connection, until it closes."""
+        """Handle one caller's connection until it closes."""
         try:
             while True:
                 message = await read_message(reader)
@@ -41,7 +41,7 @@ class RoundRobin:
 
     async def _pass_on(self, port: int, message: bytes) -> bytes:
         idle = self._idle[port]
-        while idle and idle[-1][0].at_eof():  # the server has closed it meanwhile
+        while idle and idle[-1][0].at_eof():  # the server closed it meanwhile
             idle.pop()[1].close()
         upstream = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
         upstream[1].write(message)
@@ -54,13 +54,13 @@ class RoundRobin:
 
 
 def ends_connection(message: bytes) -> bool:
-    """Whether the server closes its connection behind this request, or behind this answer."""
+    """Whether the server closes its connection after this message."""
     head = message.partition(b"\r\n\r\n")[0].lower()
     return any(line.replace(b" ", b"") == b"connection:close" for line in head.split(b"\r\n"))
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:
-    """Head and body."""
+    """Read one message; returns head and body."""
     head = await reader.readuntil(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     length = int(lengths[0].partition(b":")[2]) if lengths else 0
@@ -68,7 +68,7 @@ async def read_message(reader: asyncio.StreamReader) -> bytes:
 
 
 async def serve(port: int, upstreams: Sequence[int]) -> None:
-    """Until the process is ended."""
+    """Serve until the process is ended."""
     server = await asyncio.start_server(RoundRobin(upstreams).handle, "127.0.0.1", port, backlog=1024)
     async with server:
         await server.serve_forever()

@@ -1,6 +1,6 @@
-"""The processes of one measurement: predictors of one thread each, a round-robin proxy, a transformer.
+"""The processes of one measurement: predictors with one thread each, a round-robin proxy, a transformer.
 
-And what each of them has spent: processor time by thread, so that waiting for a core is not taken for work.
+Also reads their processor time by thread, so that waiting for a core does not count as work.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ SLOTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Processor seconds, and what the predictors did with theirs. Sums over all predictors."""
+    """Processor seconds of the processes and counters of the predictors, summed over all predictors."""
 
     transformer_s: float
     proxy_s: float
     request_s: float
-    """The predictors' main threads: requests off the wire, answers onto it."""
+    """The predictors' main threads, which read requests and write answers."""
     step_s: float
-    """Their other threads: steps."""
+    """The predictors' other threads, which run steps."""
     steps: float
     prompt_tokens: float
     generated_tokens: float
 
     def since(self, before: Spent) -> Spent:
-        """What was added."""
+        """Difference to an earlier reading."""
         return Spent(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
 
     def counters(self) -> MetricCounters:
-        """As a predictor's metrics, with the steps' processor time for their time."""
+        """The counters as in a predictor's metrics, with processor time instead of step time."""
         return MetricCounters(self.steps, self.step_s, self.prompt_tokens, self.generated_tokens)
 
     @property
     def total_s(self) -> float:
-        """Of all processes."""
+        """Processor seconds of all processes."""
         return self.transformer_s + self.proxy_s + self.request_s + self.step_s
 
 
@@ -55,7 +55,7 @@ class Stack:
     proxy: ServerProcess
 
     def spent(self) -> Spent:
-        """So far."""
+        """Processor time so far."""
         main_s = [_main_thread_s(server) for server in self.predictors]
         counters = asyncio.run(_counters(self.predictors))
         return Spent(
@@ -71,7 +71,7 @@ class Stack:
 
 @contextmanager
 def running(release: Path, predictors: int) -> Iterator[Stack]:
-    """A service that caches nothing."""
+    """Run a service without a cache."""
     with ExitStack() as stack:
         behind = []
         for port in [free_port() for _ in range(predictors)]:
@@ -79,7 +79,7 @@ def running(release: Path, predictors: int) -> Iterator[Stack]:
             settings |= {"YIWEN_THREADS": "1", "YIWEN_SLOTS": str(SLOTS)}
             behind.append(stack.enter_context(running_server("predictor", settings, port)))
         middle, front = free_port(), free_port()
-        # The proxy says what a predictor says, and those are ready.
+        # The proxy forwards a predictor's answer, and the predictors are ready.
         arguments = (str(middle), *(str(server.port) for server in behind))
         proxy = stack.enter_context(
             running_server("benchmarks.prediction.round_robin", {}, middle, *arguments)

@@ -1,4 +1,4 @@
-"""Titles with their lengths in tokens: what is asked for, and what the simulator is told of it."""
+"""Titles for the load, with the lengths in tokens that the simulator gets."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from protocol.release import TOKENIZER_DIR
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Titles with their lengths in tokens. Every load takes them in order, from the first one on."""
+    """Titles and their lengths in tokens. Every load takes them in order from the first one."""
 
     texts: tuple[str, ...]
     prompt_tokens: tuple[int, ...]
     new_tokens: tuple[int, ...]
-    """The stop token included."""
+    """Tokens of each answer, with the stop token."""
 
     def requests(self, target: Target, count: int) -> tuple[LoadRequest, ...]:
-        """So many requests for translations, one title each."""
+        """Translation requests of one title each."""
         return tuple(LoadRequest(target, infer_body([self.texts[n % len(self.texts)]])) for n in range(count))
 
     def lengths_of(self, trace: Trace) -> Trace:
-        """The trace with each request's real lengths."""
+        """The trace with the titles' lengths for its requests."""
         order = np.arange(len(trace)) % len(self.texts)
         return dataclasses.replace(
             trace,
@@ -41,7 +41,7 @@ class Texts:
 
 
 def encode_titles(release: Path, count: int) -> Texts:
-    """Titles of the demo model's world, with the tokens of their prompts and of the answers that they should get."""
+    """Titles of the demo model's grammar, with the tokens of their prompts and of their correct answers."""
     encoder = PromptEncoder.load(release)
     plain = Tokenizer.from_file(str(release / TOKENIZER_DIR / "tokenizer.json"))
     pairs = list(islice(titles(), count))

@@ -1,1 +1,1 @@
-"""The parts of ``python -m benchmarks.transformer``; each stage measures one question."""
+"""The stages of ``python -m benchmarks.transformer``; each answers one question."""

@@ -1,4 +1,4 @@
-"""A server that does nothing: one answer for every request. What the load generator reaches on it, it can carry.
+"""A server with one fixed answer, which shows the highest rate of the load generator.
 
 ``python -m benchmarks.transformer_stages.canned PORT``
 """
@@ -29,7 +29,7 @@ class Canned(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is not one by its type
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

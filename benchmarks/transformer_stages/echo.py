@@ -1,4 +1,4 @@
-"""The yardstick: a bare model on KServe's own server, which answers with the tensors it was sent.
+"""The baseline: a bare model on KServe's server that returns its input tensors.
 
 ``python -m benchmarks.transformer_stages.echo --model_name NAME --http_port PORT --grpc_port PORT [--quiet]``:
 KServe's arguments and its defaults, one worker. With ``--quiet`` it logs warnings only, as a transformer does with
@@ -16,10 +16,10 @@ from kserve.utils.utils import generate_uuid
 
 
 class Echo(Model):  # type: ignore[misc]  # the SDK is untyped
-    """Gives back what it gets."""
+    """Returns its input tensors."""
 
     def load(self) -> bool:
-        """Nothing to load."""
+        """Report ready; there is nothing to load."""
         self.ready = True
         return True
 
@@ -29,9 +29,9 @@ class Echo(Model):  # type: ignore[misc]  # the SDK is untyped
         headers: Mapping[str, str] | None = None,
         response_headers: Mapping[str, str] | None = None,
     ) -> InferResponse:
-        """The request's tensors."""
+        """Return the request's tensors."""
         outputs = [InferOutput(each.name, each.shape, each.datatype, each.data) for each in payload.inputs]
-        # The SDK refuses to send an answer without an id.
+        # The SDK sends no answer without an id.
         return InferResponse(payload.id or generate_uuid(), self.name, outputs)
 
 

@@ -1,8 +1,7 @@
-"""The load generator, a process of its own: reads a :class:`job.LoadJob` from stdin, writes an :class:`job.Outcome`.
+"""The load generator process: reads a :class:`job.LoadJob` from stdin, writes an :class:`job.Outcome` to stdout.
 
-Open loop: requests start when the plan says, whatever became of those before; every latency counts from the planned
-start, so a server that stalls pays for all who would have come meanwhile. A thread keeps the time, because an event
-loop wakes to the millisecond only.
+Open loop: requests start at planned times, independent of earlier answers, and latency counts from the planned start,
+so there is no coordinated omission. A thread keeps the time, because an event loop has a resolution of 1 ms only.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from benchmarks.transformer_stages.job import (
 
 CONNECT_S = 2.0
 OPENED_AHEAD = 16
-"""Connections to each target that an open loop has before it begins."""
+"""Connections to each target that an open loop opens before it starts."""
 
 
 class LoadGenerator:
-    """Carries out one job."""
+    """Runs one job."""
 
     def __init__(self, job: LoadJob) -> None:
         self._job = job
@@ -42,10 +41,10 @@ class LoadGenerator:
         self._began = 0.0
 
     async def run(self) -> Outcome:
-        """Every request's fate."""
+        """Run the load; returns a sample of every request."""
         await self._open_ahead()
         gc.collect()
-        gc.disable()  # a collection would be taken for the server's pause
+        gc.disable()  # a garbage collection would be counted as the server's latency
         cpu = time.process_time()
         self._began = time.perf_counter()
         await (self._open_loop() if self._job.at_s else self._closed_loop())
@@ -135,7 +134,7 @@ class LoadGenerator:
 
 
 def main() -> int:
-    """One job, from stdin to stdout."""
+    """Run one job, from stdin to stdout."""
     job = job_from_json(sys.stdin.read())
     loop = new_loop()
     try:
@@ -146,10 +145,10 @@ def main() -> int:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """The fastest there is."""
+    """A new uvloop event loop, or asyncio's where there is none."""
     try:
         import uvloop
-    except ImportError:  # there is none for this platform
+    except ImportError:  # not available on this platform
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
 

@@ -1,8 +1,8 @@
-"""The load generator for gRPC, a process of its own: callers that wait for their answers, over a few connections.
+"""The load generator process for gRPC: closed-loop callers over a few connections.
 
 Reads a :class:`job.LoadJob` from stdin whose bodies are serialized messages and whose targets' paths are gRPC
 methods, and writes a :class:`job.Outcome`. It takes nearly as much processor time per request as the servers, so on
-few cores the servers' processor time tells more than the requests a second.
+few cores the servers' processor time says more than the requests per second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONNECTIONS = 4
 
 
 async def run(job: LoadJob) -> Outcome:
-    """Every request's fate; the job must be one of callers and seconds, for one target."""
+    """Run a closed-loop job for one target; returns a sample of every request."""
     target = job.requests[0].target
     channels = [
         grpc.aio.insecure_channel(f"127.0.0.1:{target.port}", options=[("grpc.use_local_subchannel_pool", 1)])

@@ -1,7 +1,7 @@
-"""What a hit costs: requests a second and latency beside a bare KServe model, and many texts in one request.
+"""Measures cache hits: requests/s and latency compared with a bare KServe model, and many texts in one request.
 
-Every system gets the same requests and takes its turn in every round, so that a machine that slows down slows all of
-them; figures are medians over the rounds, ratios medians of the rounds' ratios.
+Every system gets the same requests and has a turn in every round, so that a slowdown of the machine affects all of
+them. Figures are medians over the rounds; ratios are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CALLERS = 32
 TEXTS = 64
 TEXTS_CALLERS = 4
 SKIPPED_SHARE = 0.15
-"""Of a closed load: what its beginning is given to settle."""
+"""Seconds at the start of a closed loop that are not counted."""
 TRIALS = (
     "echo",
     "one",
@@ -54,12 +54,12 @@ RATIOS = {
     "texts_many_to_one": ("many", "one", TEXTS),
     "texts_many_to_echo": ("many", "echo", TEXTS),
 }
-"""Which trial is compared with which, and the texts of a request of the first for each of the second."""
+"""Pairs of trials to compare, with the texts per request of the first for each of the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A system and what it is asked."""
+    """A system and its requests."""
 
     server: ServerProcess
     texts: int = 1
@@ -68,11 +68,11 @@ class Trial:
 
     @property
     def generator(self) -> str:
-        """What carries out loads on it."""
+        """Module of the load generator."""
         return "grpc_load" if self.grpc else "generator"
 
     def requests(self, titles: list[str]) -> tuple[LoadRequest, ...]:
-        """Every title once, ``texts`` in one request."""
+        """Requests with every title once, ``texts`` titles each."""
         if self.grpc:
             return tuple(LoadRequest(self.server.grpc_infer, grpc_body(title)) for title in titles)
         groups = [titles[start : start + self.texts] for start in range(0, len(titles), self.texts)]
@@ -80,7 +80,7 @@ class Trial:
 
 
 def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
-    """Both parts."""
+    """Measure rates and latencies."""
     pairs = some_titles(TITLES)
     titles = [text for text, _ in pairs]
     with ExitStack() as stack:
@@ -117,15 +117,15 @@ def _start(stack: ExitStack, release: Path, pairs: list[tuple[str, str]]) -> dic
 
 
 def _fill(name: str, trial: Trial, titles: list[str]) -> None:
-    """Ask everything once: from here on what was in Redis is in memory too, and all code has run."""
+    """Send all requests once, so that Redis' entries are also in memory, and all code has run."""
     if trial.grpc:
-        return  # a server that other trials fill
+        return  # another trial fills this server
     outcome = processes.run_load(LoadJob(trial.requests(titles), callers=CALLERS, marks=(HIT, SHARED)))
     require_all(outcome, name, mark=0 if trial.hits else None)
 
 
 def _rates(trials: dict[str, Trial], titles: list[str], size: BenchmarkSize) -> dict[str, Any]:
-    """Requests a second with all callers asking one after the other, and what each cost."""
+    """Requests/s in a closed loop, and processor time per request."""
     measured: dict[str, list[float]] = {name: [] for name in trials}
     cpu_ms: dict[str, list[float]] = {name: [] for name in trials}
     generator: list[float] = []
@@ -164,7 +164,7 @@ def _closed(name: str, trial: Trial, titles: list[str], size: BenchmarkSize) -> 
 def _latency(
     trials: dict[str, Trial], titles: list[str], rates: dict[str, Any], size: BenchmarkSize
 ) -> dict[str, Any]:
-    """Open loop, both systems at half of what the slower one answers: P50 and P99 of each round."""
+    """P50 and P99 of each round in an open loop, both systems at half of the slower one's throughput."""
     compared = ("echo", "one")
     load = min(median(rates["requests_per_s"][name]) for name in compared) / 2
     spreads: dict[str, list[dict[str, float | None]]] = {name: [] for name in (*compared, "generator")}
@@ -188,7 +188,7 @@ def _latency(
 
 
 def _turn(trials: dict[str, Trial], number: int) -> list[tuple[str, Trial]]:
-    """All of them; each round begins with another one."""
+    """The trials of a round; each round starts with another one."""
     order = list(trials.items())
     start = number % len(order)
     return order[start:] + order[:start]

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection of the load generator: a request, its answer, the next one. Nothing that is not needed.
+"""A minimal HTTP/1.1 client connection for the load generator, one request at a time.
 
-httptools reads the answers, as it reads the requests in the servers measured.
+httptools parses the answers, as it parses the requests in the servers measured.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import httptools
 
 
 class Broken(Exception):
-    """The connection ended before the answer did."""
+    """The connection closed before the answer was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """What came back, and when on ``time.perf_counter``."""
+    """A response, and its times on ``time.perf_counter``."""
 
     status: int
     body: bytes
     first: float
-    """The first byte of the body: of a stream its first event."""
+    """Time of the body's first byte: of a stream, its first event."""
     last: float
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request at a time."""
+    """A connection that carries one request at a time."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -41,17 +41,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether a request can go out on it."""
+        """Whether a request can be sent."""
         if not self._keep or self._transport is None or self._transport.is_closing():
             return False
-        # A request that was given up has its answer still to come.
+        # The answer of a cancelled request is still to come.
         return self._answer is None or (self._answer.done() and not self._answer.cancelled())
 
     def send(self, request: bytes) -> asyncio.Future[RawResponse]:
-        """The future answer to ``request``, head and body.
+        """Send a request, head and body; returns a future of the response.
 
         Raises:
-            Broken: by the future, when the server closes early.
+            Broken: through the future, if the server closes early.
         """
         if self._transport is None:
             raise RuntimeError("a request can be sent once the connection is made")
@@ -61,12 +61,12 @@ class Connection(asyncio.Protocol):
         return self._answer
 
     def close(self) -> None:
-        """Drop it, whatever is under way."""
+        """Close it, even with a request in flight."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is not one by its type
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -80,13 +80,13 @@ class Connection(asyncio.Protocol):
         self._fail(Broken("the server closed the connection before the answer was complete"))
 
     def on_body(self, part: bytes) -> None:
-        """A piece of the body (httptools)."""
+        """Called by httptools with a part of the body."""
         if not self._parts:
             self._first = time.perf_counter()
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """The end of an answer (httptools)."""
+        """Called by httptools at the end of a response."""
         now = time.perf_counter()
         parser, self._parser = self._parser, httptools.HttpResponseParser(self)
         self._keep = parser.should_keep_alive()

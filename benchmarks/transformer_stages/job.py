@@ -1,4 +1,4 @@
-"""What the load generator is told and what it answers: plain values that travel as JSON between two processes."""
+"""Input and output of the load generator, passed as JSON between two processes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 FAILED = 0
-"""Status of a request that got no answer: connection broken, or nothing within ``patience_s``."""
+"""Status of a request without an answer: connection closed, or nothing within ``patience_s``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go."""
+    """Address that requests are sent to."""
 
     port: int
     path: str
@@ -36,19 +36,19 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadJob:
-    """One load. Open loop if ``at_s`` is given, else closed."""
+    """One load: an open loop if ``at_s`` is given, else a closed loop."""
 
     requests: tuple[LoadRequest, ...]
     at_s: tuple[float, ...] = ()
-    """Open loop: when each request is to start, in seconds from the beginning."""
+    """Open loop: planned start of each request, seconds from the beginning."""
     callers: int = 1
-    """Closed loop: how many ask one request after the other."""
+    """Closed loop: number of callers."""
     seconds: float = 0.0
-    """Closed loop: for how long, requests taken in turn; 0 asks each request once."""
+    """Closed loop: duration in seconds, requests taken in turn; 0 sends each request once."""
     patience_s: float = 10.0
-    """After this many seconds without an answer a request has failed."""
+    """Seconds without an answer after which a request has failed."""
     marks: tuple[str, ...] = ()
-    """Looked for in each answer's body; the first one found is reported."""
+    """Byte strings to search for in each answer's body; the first one found is reported."""
 
     def to_json(self) -> str:
         """The form that :func:`job_from_json` reads."""
@@ -72,34 +72,34 @@ class LoadJob:
 
 @dataclass(frozen=True, slots=True)
 class RequestSample:
-    """What became of one request; times in seconds."""
+    """Result of one request; times in seconds."""
 
     number: int
-    """Its place in the job."""
+    """Index in the job."""
     status: int
     start_s: float
-    """Since the load began: when it was to start (open loop), or did (closed)."""
+    """Planned (open loop) or actual (closed loop) start, since the load began."""
     late_s: float
-    """From then until it was sent: what the generator itself added, connections it had to open included."""
+    """Delay of the generator from ``start_s`` to sending, with the time to open a connection."""
     first_s: float
     """From ``start_s`` to the first byte of the answer's body."""
     latency_s: float
-    """From ``start_s`` to its last."""
+    """From ``start_s`` to the body's last byte."""
     mark: int = -1
-    """Place of the mark that was found in the answer, or -1."""
+    """Index of the mark found in the answer; -1: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A whole load."""
+    """Results of a load."""
 
     samples: tuple[RequestSample, ...]
-    """In the order in which they ended."""
+    """Samples in the order in which requests ended."""
     wall_s: float
     cpu_s: float
-    """Processor time of the generator; near ``wall_s`` it was the bottleneck."""
+    """Processor time of the generator; if close to ``wall_s``, it was the bottleneck."""
     began_s: float = 0.0
-    """On the machine's monotonic clock; 0 if not told."""
+    """Start on the machine's monotonic clock; 0 if unknown."""
 
     def to_json(self) -> str:
         """The form that :func:`outcome_from_json` reads."""

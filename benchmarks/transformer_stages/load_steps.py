@@ -1,7 +1,7 @@
-"""Load steps: rising rates of requests for titles after Zipf, with the cache off and on, on 1, 4 and 16 slots.
+"""Measures load steps: rising request rates with Zipf-distributed titles, cache off and on, on 1, 4 and 16 slots.
 
-The steps are those of the service that Yiwen was made for, scaled to the machine: with ``HEADROOM`` to spare, the
-misses of the last step are what the predictor can translate here on its largest number of slots.
+The steps are from 200 to 1,500 requests/s, scaled to the machine: the misses of the last step use the predictor's
+capacity on its largest number of slots, less ``HEADROOM``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SLOTS = (1, 4, 16)
 HITS = 0.35
 EXPONENT = 0.8
 CATALOGUE = 200_000
-"""Titles that may be asked for; so many that a load does not fill the cache with them."""
+"""Size of the catalog, so large that a load does not fill the cache with it."""
 DEADLINE_MS = 3_000
 PATIENCE_S = 10.0
 HEADROOM = 0.9
@@ -41,16 +41,16 @@ class LoadStep:
     """One rate and its requests, the same for every setting."""
 
     origin: int
-    """Requests a second before scaling."""
+    """Requests per second before scaling."""
     rate: float
     at_s: tuple[float, ...]
     texts: tuple[str, ...]
     popular: tuple[tuple[str, str], ...]
-    """What the cache is to hold beforehand, with translations."""
+    """Titles and translations that are in the cache beforehand."""
 
 
 def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
-    """Capacity, scale, and the table."""
+    """Measure the capacity, then all load steps."""
     stream = titles()
     capacity = _capacity(release, [text for text, _ in islice(stream, int(800 * size.closed_s))], size)
     scale = HEADROOM * capacity / ((1 - HITS) * max(size.steps))
@@ -69,7 +69,7 @@ def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
 
 
 def _capacity(release: Path, texts: Sequence[str], size: BenchmarkSize) -> float:
-    """Titles a second, none of them cached, on the largest number of slots."""
+    """Titles per second without cache hits on the largest number of slots."""
     with ExitStack() as stack:
         behind = stack.enter_context(processes.predictor(release, slots=max(SLOTS)))
         front = stack.enter_context(processes.transformer(release, behind, memory=False))
@@ -81,7 +81,7 @@ def _capacity(release: Path, texts: Sequence[str], size: BenchmarkSize) -> float
 
 
 def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> LoadStep:
-    """A step's plan; its titles are its own, so that none is cached by a step before."""
+    """The requests of a step; steps share no titles, so that no step fills the cache of another."""
     rng = np.random.default_rng(origin)
     at_s = poisson(origin * scale, seconds, rng)
     popularity = zipf(CATALOGUE, EXPONENT)
@@ -94,7 +94,7 @@ def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str,
 
 
 def _run(release: Path, slots: int, steps: Sequence[LoadStep], size: BenchmarkSize) -> list[dict[str, Any]]:
-    """Every step on ``slots`` slots, with the cache off and on in turn."""
+    """Run every step on ``slots`` slots, with the cache off and on in turn."""
     rows = []
     with ExitStack() as stack:
         url = stack.enter_context(processes.redis_server())
@@ -123,7 +123,7 @@ def _warm(url: str, release: Path, table: Path, steps: Sequence[LoadStep]) -> No
 
 
 def _settle(front: ServerProcess, behind: ServerProcess) -> None:
-    """A few translations, so that no step pays for what happens once."""
+    """Warm up with a few translations."""
     texts = [f"Titanium Water Bottle with Lid, {number}ml" for number in range(100, 116)]
     outcome = processes.run_load(
         LoadJob(tuple(LoadRequest(front.infer, infer_body([text])) for text in texts))

@@ -1,7 +1,7 @@
-"""What a miss adds to the predictor's own time, and what a stream adds before its first token.
+"""Measures the latency that the transformer adds to a miss, and to the first token of a stream.
 
-One request at a time: a title goes to the transformer as text and to the predictor as the tokens that the transformer
-would send, one right after the other, in changing order. The figure is the median of the differences.
+One request at a time: a title goes to the transformer as text, and to the predictor as the tokens that the
+transformer would send, in alternating order. The figure is the median of the differences.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import load_release
 
 WARM_UP = 20
-"""Pairs that are asked and not counted."""
+"""Warm-up pairs, which are not counted."""
 DEADLINE_MS = 60_000
 Pair = tuple[LoadRequest, LoadRequest]
 
 
 def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
-    """Milliseconds that the transformer adds, for whole answers and, where it streams text, for the first token."""
+    """Milliseconds that the transformer adds to complete answers and, if it streams text, to the first token."""
     pairs = some_titles(2 * (size.pairs + WARM_UP) + 1)
     titles = [text for text, _ in pairs]
     half = len(titles) // 2
@@ -56,7 +56,7 @@ def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
 
 
 class _Prompts:
-    """The predictor's requests, as the transformer makes them."""
+    """Makes the predictor's requests as the transformer does."""
 
     def __init__(self, release: Path) -> None:
         self._release = load_release(release)
@@ -94,13 +94,13 @@ def _stream_of(server: ServerProcess) -> Target:
 
 
 def _streams(front: ServerProcess, text: str) -> bool:
-    """Whether this transformer streams text at all."""
+    """Whether this transformer streams text."""
     outcome = processes.run_load(LoadJob((_text_stream(front, text),)))
     return outcome.samples[0].status == 200
 
 
 def _added(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Figures of asking both of each pair; the first ones only warm up."""
+    """Send both requests of each pair; returns figures without the warm-up pairs."""
     rng = Random(0)
     turned = [rng.random() < 0.5 for _ in pairs]
     requests = [
@@ -116,7 +116,7 @@ def _added(pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def _figures(both: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str, float]:
-    """Medians in ms to the first byte and to the last: of the transformer, of the predictor, of their differences."""
+    """Medians in ms to the first and last byte, for the transformer, the predictor and their differences."""
     found: dict[str, float] = {}
     for name in ("first_s", "latency_s"):
         fronts, behinds = ([getattr(pair[side], name) * 1e3 for pair in both] for side in (0, 1))

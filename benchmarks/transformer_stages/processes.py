@@ -1,4 +1,4 @@
-"""Every process of a run: started on free ports of this machine, awaited, ended; and loads on them."""
+"""Starts and stops the processes of a run on free ports, and runs loads on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOAD_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A process that listens."""
+    """A running server process."""
 
     port: int
     process: psutil.Process
@@ -47,13 +47,13 @@ class ServerProcess:
         return Target(self.grpc_port, "/inference.GRPCInferenceService/ModelInfer", {})
 
     def cpu_s(self) -> float:
-        """Processor time so far."""
+        """Processor time so far, seconds."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
 
 def run_load(job: LoadJob, generator: str = "generator") -> Outcome:
-    """Have a load carried out by a process of its own, over HTTP, or over gRPC with ``grpc_load``."""
+    """Run a load in a separate process, over HTTP, or over gRPC with ``grpc_load``."""
     done = subprocess.run(
         [PYTHON, "-m", f"benchmarks.transformer_stages.{generator}"],
         input=job.to_json(),
@@ -70,7 +70,7 @@ def run_load(job: LoadJob, generator: str = "generator") -> Outcome:
 
 @contextmanager
 def echo(*, quiet: bool) -> Iterator[ServerProcess]:
-    """A bare model on KServe's server."""
+    """Run a bare model on KServe's server."""
     port, grpc_port = free_port(), free_port()
     arguments = ["--model_name", MODEL, "--http_port", str(port), "--grpc_port", str(grpc_port)]
     arguments += ["--quiet"] if quiet else []
@@ -82,7 +82,7 @@ def echo(*, quiet: bool) -> Iterator[ServerProcess]:
 
 @contextmanager
 def canned() -> Iterator[ServerProcess]:
-    """A server that does nothing."""
+    """Run the server with a fixed answer."""
     port = free_port()
     with running_server("benchmarks.transformer_stages.canned", {}, port, str(port)) as server:
         yield server
@@ -90,7 +90,7 @@ def canned() -> Iterator[ServerProcess]:
 
 @contextmanager
 def predictor(release: Path, *, slots: int) -> Iterator[ServerProcess]:
-    """The predictor on ONNX Runtime."""
+    """Run the predictor on ONNX Runtime."""
     port = free_port()
     own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
     with running_server("predictor", service_settings(release, port, quiet=True) | own, port) as server:
@@ -107,7 +107,7 @@ def transformer(
     quiet: bool = True,
     grpc: bool = False,
 ) -> Iterator[ServerProcess]:
-    """A transformer in front of ``behind``; with neither Redis nor memory it caches nothing."""
+    """Run a transformer in front of ``behind``; without Redis and memory it has no cache."""
     port, grpc_port = free_port(), free_port() if grpc else 0
     own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
     own |= {"YIWEN_GRPC_PORT": str(grpc_port)}
@@ -119,7 +119,7 @@ def transformer(
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """An empty Redis that writes nothing to disk; gives its URL."""
+    """Run an empty Redis without persistence; gives its URL."""
     if shutil.which("redis-server") is None:
         raise SystemExit("redis-server is not installed: apt-get install redis-server")
     port = free_port()
@@ -136,13 +136,13 @@ def redis_server() -> Iterator[str]:
 
 
 def empty(redis_url: str) -> None:
-    """Forget everything that lies in Redis."""
+    """Remove all entries from Redis."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
 
 
 def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
-    """Put the pairs of ``table`` into Redis with the command that people use, and see that all are there."""
+    """Put the pairs of ``table`` into Redis with `yiwen cache warm`, and check that all are stored."""
     command = [PYTHON, "-m", "cli", "cache", "warm", str(table), "--release", str(release)]
     done = subprocess.run(
         [*command, "--from", "en", "--to", "zh"],
@@ -162,12 +162,12 @@ def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
 def running_server(
     module: str, environment: Mapping[str, str], port: int, *arguments: str, grpc_port: int = 0
 ) -> Iterator[ServerProcess]:
-    """``python -m module`` with no other settings than ``environment``, once it says on ``port`` that it is ready."""
+    """Run ``python -m module`` with the settings ``environment`` only; gives it when ``port`` reports ready."""
     process = subprocess.Popen(
         [PYTHON, "-m", module, *arguments],
         env={**_environment(), **environment},
         cwd=ROOT,
-        # Logs are written, as in a cluster, and read by nobody.
+        # Logs are written, as in a cluster, and discarded.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -190,7 +190,7 @@ def _wait_until_ready(module: str, process: subprocess.Popen[bytes], port: int) 
 
 
 def service_settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]:
-    """Of either service, over HTTP alone."""
+    """Settings of either service with HTTP only."""
     return {
         "YIWEN_RELEASE": str(release),
         "YIWEN_MODEL_NAME": MODEL,
@@ -202,7 +202,7 @@ def service_settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]
 
 
 def _environment() -> dict[str, str]:
-    """Of this process, without settings that would change what is measured."""
+    """Environment of this process without settings that change the measurement."""
     return {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
 
 

@@ -1,4 +1,4 @@
-"""Figures as Markdown. Pure."""
+"""Formats the figures as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every stage is given, and the requests that all of them make."""
+"""Sizes, titles and requests for all stages."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TITLE_SEED = 4
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSize:
-    """How long a stage measures."""
+    """Durations and counts of the measurements."""
 
     rounds: int
-    """Turns that the systems take."""
+    """Rounds; in each every system has one turn."""
     closed_s: float
-    """Of one load by callers that wait for their answers."""
+    """Duration of a closed loop, seconds."""
     open_s: float
-    """Of one load by the clock."""
+    """Duration of an open loop, seconds."""
     pairs: int
-    """Misses, each beside the same prompt sent to the predictor."""
+    """Misses, each paired with the same prompt sent to the predictor."""
     steps: tuple[int, ...]
-    """Requests a second of the load steps, before it is scaled to the machine."""
+    """Requests per second of the load steps, before scaling to the machine."""
     step_s: float
 
 
@@ -45,12 +45,12 @@ QUICK = BenchmarkSize(3, 0.8, 1.5, 60, (200, 800, 1500), 2.5)
 
 
 def titles() -> Iterator[tuple[str, str]]:
-    """Product titles of the demo model's world and their translations, each once, without end; always the same."""
+    """Endless, deterministic iterator of distinct titles of the demo model's grammar and their translations."""
     return distinct(_grammar().training_pairs(Random(TITLE_SEED)))
 
 
 def some_titles(count: int, skipped: int = 0) -> list[tuple[str, str]]:
-    """``count`` of them, after the first ``skipped``."""
+    """``count`` titles after the first ``skipped``."""
     return list(islice(titles(), skipped, skipped + count))
 
 
@@ -72,7 +72,7 @@ def grpc_body(text: str) -> bytes:
 
 
 def require_all(outcome: Outcome, what: str, *, mark: int | None = None) -> None:
-    """Refuse to make figures of a load in which something else happened than was to be measured.
+    """Exit if a request of a load failed or was answered in another way than intended.
 
     Raises:
         SystemExit: a request failed, or lacks ``mark``.
@@ -89,7 +89,7 @@ def require_all(outcome: Outcome, what: str, *, mark: int | None = None) -> None
 
 
 def _grammar() -> ModuleType:
-    # The demo model's scripts are no package: they import each other by name from their own folder.
+    # The demo model's scripts are not a package: they import each other by name from their folder.
     folder = str(ROOT / "examples" / "demo_model")
     if folder not in sys.path:
         sys.path.append(folder)

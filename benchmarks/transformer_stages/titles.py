@@ -1,7 +1,7 @@
-"""Which titles are asked for, and when: a catalogue with popularity after Zipf, and arrivals after Poisson. Pure.
+"""Workload: a catalog with Zipf-distributed popularity, and Poisson arrivals.
 
-A title's popularity is its rank to the power of -exponent. Before a load the most popular titles are put into the
-cache, as many as make the wanted share of hits; what the load repeats of the others counts as well.
+A title's popularity is its rank to the power of -exponent. Before a load, the most popular titles are put into the
+cache, as many as give the wanted hit rate together with the load's own repetitions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _ONE_SENTENCE = re.compile(r"(?:[^.?!。？！]|\.(?=\d)){20,}")
-"""A longer text without an end of a sentence in it: what the release translates as one."""
+"""Matches a longer text without a sentence end, which the release translates as a whole."""
 
 
 def zipf(titles: int, exponent: float) -> Floats:
@@ -26,9 +26,9 @@ def zipf(titles: int, exponent: float) -> Floats:
 
 
 def expected_hits(popularity: Floats, draws: int, cached: int) -> float:
-    """Share of ``draws`` that find their title in a cache that begins with the ``cached`` most popular ones.
+    """Expected hit rate of ``draws`` on a cache that starts with the ``cached`` most popular titles.
 
-    It forgets nothing. Of another title all draws but the first are hits: n p - (1 - (1 - p)^n) of n draws with
+    Nothing is evicted. All draws of another title but the first are hits: n p - (1 - (1 - p)^n) of n draws with
     probability p each.
     """
     tail = popularity[cached:]
@@ -37,10 +37,10 @@ def expected_hits(popularity: Floats, draws: int, cached: int) -> float:
 
 
 def cached_for(popularity: Floats, draws: int, share: float) -> int:
-    """How many of the most popular titles must be cached beforehand, at least, for ``share`` of hits.
+    """Smallest number of the most popular titles that must be cached beforehand for a hit rate of ``share``.
 
     Raises:
-        ValueError: so many draws repeat more than that by themselves, or ``share`` is above 1.
+        ValueError: the draws alone give a higher hit rate, or ``share`` is above 1.
     """
     if expected_hits(popularity, draws, 0) > share or share > 1:
         raise ValueError(
@@ -57,20 +57,20 @@ def cached_for(popularity: Floats, draws: int, share: float) -> int:
 
 
 def draw(popularity: Floats, count: int, rng: np.random.Generator) -> list[int]:
-    """``count`` ranks, 0 the most popular."""
+    """Draw ``count`` ranks; 0 is the most popular."""
     ranks: list[int] = rng.choice(len(popularity), size=count, p=popularity).tolist()
     return ranks
 
 
 def poisson(rate: float, seconds: float, rng: np.random.Generator) -> tuple[float, ...]:
-    """Starts of requests that come independently of each other, ``rate`` a second on average, in seconds."""
+    """Start times of a Poisson process of ``rate`` requests per second, in seconds."""
     gaps = rng.exponential(1 / rate, size=int(rate * seconds + 10 * (rate * seconds) ** 0.5 + 10))
     starts = np.cumsum(gaps)
     return tuple(starts[starts < seconds].tolist())
 
 
 def distinct(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Those of one sentence, each once."""
+    """Distinct titles of a single sentence."""
     seen: set[str] = set()
     for text, translation in pairs:
         if text not in seen and _ONE_SENTENCE.fullmatch(text):

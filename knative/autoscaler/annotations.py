@@ -1,4 +1,4 @@
-"""A revision's own scaling: annotations ``autoscaling.knative.dev/*`` on top of the cluster's settings.
+"""A revision's scaling settings: annotations ``autoscaling.knative.dev/*`` over the cluster's settings.
 
 Ported from ``pkg/apis/autoscaling/annotation_validation.go`` and ``register.go`` (keys, older spellings, checks) and
 from ``v1alpha1/pa_lifecycle.go`` (what an annotation overrides). Annotations of the group that Knative does not know
@@ -72,7 +72,7 @@ _OLDER = {
 
 @dataclass(frozen=True, slots=True)
 class RevisionScaling:
-    """All that the autoscaler knows of one revision: its annotations, or the cluster's settings where it has none."""
+    """Scaling settings of one revision: its annotations, or the cluster's settings where it has none."""
 
     pod_autoscaler_class: str
     metric: str
@@ -107,7 +107,7 @@ class RevisionScaling:
 def revision_scaling(
     annotations: Mapping[str, str], container_concurrency: int, config: AutoscalerConfig
 ) -> RevisionScaling:
-    """What a revision's template asks for, checked as Knative's webhook does.
+    """Read a revision's scaling settings, and check them as Knative's webhook does.
 
     Args:
         annotations: those of the revision's template (:mod:`knative.autoscaler.manifests` finds them).
@@ -164,13 +164,13 @@ def revision_scaling(
 
 
 class _Reader:
-    """Reads annotations by their name or, for those that had one, by their older spelling."""
+    """Reads annotations by their name or by its older spelling."""
 
     def __init__(self, annotations: Mapping[str, str]) -> None:
         self._annotations = annotations
 
     def find(self, name: str) -> tuple[str, str] | None:
-        """Key and value of ``name``, None without one."""
+        """Key and value of an annotation; None if it is absent."""
         older = (GROUP + _OLDER[name],) if name in _OLDER else ()
         for key in (GROUP + name, *older):
             if key in self._annotations:
@@ -241,7 +241,7 @@ def _algorithm(read: _Reader) -> str:
 
 
 def _scale_bounds(read: _Reader, config: AutoscalerConfig) -> tuple[int, int]:
-    """Of the annotations alone Knative checks that min is not above max; against the cluster's it does not."""
+    """Minimum and maximum scale. As in Knative, min <= max is checked between annotations only."""
     low = read.get("min-scale", parse_not_negative, None)
     high = read.get("max-scale", parse_not_negative, None)
     if low is not None and high and high < low:

@@ -1,4 +1,4 @@
-"""Load metrics: what queue-proxies and activators report each second, and how pods are sampled.
+"""Load metrics: the reports of queue-proxies and activators, and the sampling of pods.
 
 Ported from ``knative.dev/networking/pkg/http/stats/request.go``, ``pkg/activator/handler/concurrency_reporter.go``,
 ``pkg/autoscaler/metrics/stats_scraper.go``, ``sample_size.go`` and ``collector.go``.
@@ -15,15 +15,15 @@ REPORT_INTERVAL = 1.0
 """Seconds between two reports of a queue-proxy or an activator, and between two scrapes."""
 
 SAMPLE_SIZE = 1.96 * 1.96 * 100.0 / (5.0 * 5.0)
-"""Sample of an endless population: 95 % confidence, variance 100, margin of error 5."""
+"""Sample size of an infinite population: 95 % confidence, variance 100, margin of error 5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
     """One source's load over one report interval.
 
-    ``request_count`` counts arrivals within the interval. A pod also says how much of its load came through an
-    activator (``proxied``), which counted it already.
+    ``request_count`` counts arrivals within the interval. A pod also reports the part of its load that came through
+    an activator (``proxied``) and was counted there.
     """
 
     average_concurrent_requests: float = 0.0
@@ -33,7 +33,7 @@ class Stat:
 
 
 class RequestStats:
-    """Time-weighted concurrency of one queue-proxy: the integral of requests in flight over the time, by the time.
+    """Time-weighted average concurrency of one queue-proxy.
 
     Args:
         now: when it starts, seconds.
@@ -74,7 +74,7 @@ class RequestStats:
             self.proxied_concurrency -= 1
 
     def report(self, now: float) -> Stat:
-        """What happened since the last report; a new interval begins."""
+        """The load since the last report; starts a new interval."""
         self._compute(now)
         used = self._seconds_in_use
         stat = Stat(
@@ -97,7 +97,7 @@ class RequestStats:
 
 
 class ConcurrencyReporter:
-    """An activator's reports about one revision. The first request of an idle revision is reported at once."""
+    """An activator's reports for one revision. The first request of an idle revision is reported at once."""
 
     __slots__ = ("_first", "_stats")
 
@@ -106,7 +106,7 @@ class ConcurrencyReporter:
         self._first = False
 
     def request_in(self, now: float) -> Stat | None:
-        """A request arrived. Returns what to tell the autoscaler at once, None if nothing."""
+        """A request arrived. Returns a report to send at once, or None."""
         news = None
         if self._stats is None:
             self._stats, self._first = RequestStats(now), True
@@ -115,13 +115,13 @@ class ConcurrencyReporter:
         return news
 
     def request_out(self, now: float) -> None:
-        """A request is done. It must have come in."""
+        """A request is done; it must have been counted by :meth:`request_in`."""
         if self._stats is None:
             raise AssertionError("a request went out that never came in")
         self._stats.request_out(now)
 
     def report(self, now: float) -> Stat | None:
-        """The report of this second, None while the revision is idle."""
+        """The report of this second; None while the revision is idle."""
         if self._stats is None:
             return None
         stat = self._stats.report(now)
@@ -132,11 +132,11 @@ class ConcurrencyReporter:
 
 
 FIRST_REQUEST = Stat(average_concurrent_requests=1.0, request_count=1.0)
-"""What an activator sends the moment an idle revision gets a request."""
+"""The report that an activator sends at once when an idle revision gets a request."""
 
 
 def without_first_request(stat: Stat) -> Stat:
-    """An activator's first report after :data:`FIRST_REQUEST`, less what that said; concurrency not below 0."""
+    """An activator's first report less :data:`FIRST_REQUEST`, which was sent before; concurrency at least 0."""
     return Stat(
         average_concurrent_requests=max(stat.average_concurrent_requests - 1.0, 0.0),
         request_count=stat.request_count - 1.0,
@@ -144,14 +144,14 @@ def without_first_request(stat: Stat) -> Stat:
 
 
 def population_mean_sample_size(population: int) -> int:
-    """How many of ``population`` pods are asked: all up to 3, else ``ceil(N X / (N + X - 1))``, X = SAMPLE_SIZE."""
+    """Number of pods to scrape: all up to 3, else ``ceil(N X / (N + X - 1))`` of N, X = SAMPLE_SIZE."""
     if population <= 3:
         return max(population, 0)
     return math.ceil(population * SAMPLE_SIZE / (population + SAMPLE_SIZE - 1))
 
 
 def scrape_pods(old: Sequence[Stat], young: Sequence[Stat], rng: Random) -> Stat | None:
-    """One stat that stands for all pods: a sample's sum, scaled up. None without pods.
+    """The load of all pods, estimated from a sample. None without pods.
 
     Args:
         old: reports of the ready pods that are older than the stable window; they are preferred.

@@ -1,8 +1,8 @@
-"""Knative's ConfigMap ``config-autoscaler``: every key, its default, and Knative's own checks.
+"""Knative's ConfigMap ``config-autoscaler``: every key, its default, and Knative's checks.
 
-Ported from ``pkg/autoscaler/config/config.go``. Durations are seconds, percentages stay percentages except where
-Knative itself makes a fraction of them. Keys that Knative does not know are ignored, as Knative does; see
-:func:`unknown_keys` for saying so.
+Ported from ``pkg/autoscaler/config/config.go``. Durations are seconds. Percentages stay percentages, except where
+Knative converts them to fractions. Keys that Knative does not know are ignored, as Knative does;
+:func:`unknown_keys` lists them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WINDOW_MAX = 3600.0
 PANIC_WINDOW_PERCENTAGE_MIN = 1.0
 PANIC_WINDOW_PERCENTAGE_MAX = 100.0
 TARGET_UTILIZATION = 0.7
-"""Of requests per second; no key sets it, only a revision's annotation does."""
+"""Target utilization of requests per second; no key sets it, only a revision's annotation."""
 
 
 def _text(_key: str, text: str) -> str:
@@ -39,12 +39,12 @@ def _key(name: str, parse: Callable[[str, str], Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class AutoscalerConfig:
-    """The cluster's settings. Raises ConfigError on values that Knative's webhook refuses."""
+    """The cluster's settings. Raises ConfigError for values that Knative's webhook refuses."""
 
     pod_autoscaler_class: str = field(default=KPA_CLASS, metadata=_key("pod-autoscaler-class", _text))
-    """Class of revisions that name none."""
+    """Class of revisions without the annotation."""
     enable_scale_to_zero: bool = field(default=True, metadata=_key("enable-scale-to-zero", parse_bool))
-    """Without it one pod stays."""
+    """Whether the last pod may be removed."""
     allow_zero_initial_scale: bool = field(
         default=False, metadata=_key("allow-zero-initial-scale", parse_bool)
     )
@@ -56,7 +56,7 @@ class AutoscalerConfig:
     container_concurrency_target_fraction: float = field(
         default=0.7, metadata=_key("container-concurrency-target-percentage", parse_float)
     )
-    """How much of a pod's concurrency to use, a fraction. In the ConfigMap a percentage, or a fraction up to 1."""
+    """Target utilization of a pod's concurrency, a fraction. In the ConfigMap a percentage, or a fraction up to 1."""
     container_concurrency_target_default: float = field(
         default=100.0, metadata=_key("container-concurrency-target-default", parse_float)
     )
@@ -66,18 +66,18 @@ class AutoscalerConfig:
     )
     """A pod's requests per second where the metric is ``rps``."""
     target_burst_capacity: float = field(default=211.0, metadata=_key("target-burst-capacity", parse_float))
-    """Concurrent requests of a burst to have room for; with less the activator is in the path. 0: only without pods;
-    -1: always."""
+    """Concurrent requests of a burst that the pods must have capacity for; with less, the activator is in the path.
+    0: only without pods; -1: always."""
     panic_window_percentage: float = field(
         default=10.0, metadata=_key("panic-window-percentage", parse_float)
     )
     """Length of the panic window in percent of the stable one."""
     activator_capacity: float = field(default=100.0, metadata=_key("activator-capacity", parse_float))
-    """Concurrent requests that one activator is counted for."""
+    """Concurrent requests that one activator is assumed to carry."""
     panic_threshold_percentage: float = field(
         default=200.0, metadata=_key("panic-threshold-percentage", parse_float)
     )
-    """Wanted pods (panic window) per ready pod, in percent, from which on it panics."""
+    """Wanted pods (panic window) per ready pod, in percent, at which panic mode begins."""
     initial_scale: int = field(default=1, metadata=_key("initial-scale", parse_int32))
     """Pods that a new revision starts with."""
     min_scale: int = field(default=0, metadata=_key("min-scale", parse_int32))
@@ -85,7 +85,7 @@ class AutoscalerConfig:
     max_scale: int = field(default=0, metadata=_key("max-scale", parse_int32))
     """Most pods of a revision; 0: no bound."""
     max_scale_limit: int = field(default=0, metadata=_key("max-scale-limit", parse_int32))
-    """The largest ``max-scale`` that is allowed; 0: any, and none."""
+    """The largest ``max-scale`` that is allowed; 0: no limit."""
     stable_window: float = field(default=60.0, metadata=_key("stable-window", parse_duration))
     """Seconds that the stable average is taken over."""
     scale_down_delay: float = field(default=0.0, metadata=_key("scale-down-delay", parse_duration))
@@ -97,10 +97,10 @@ class AutoscalerConfig:
     scale_to_zero_pod_retention_period: float = field(
         default=0.0, metadata=_key("scale-to-zero-pod-retention-period", parse_duration)
     )
-    """Seconds that the last pod stays at least after the revision became inactive."""
+    """Minimum time, in seconds, that the last pod stays after the revision became inactive."""
 
     def __post_init__(self) -> None:
-        """Check as ``validate`` does, in its order."""
+        """Check the values in the order of Knative's ``validate``."""
         for holds, message in _checks(self):
             if not holds:
                 raise ConfigError(message)
@@ -124,13 +124,13 @@ class AutoscalerConfig:
 
 
 def unknown_keys(data: Mapping[str, str]) -> tuple[str, ...]:
-    """Keys of ``data`` that Knative ignores without a word: most often typing mistakes."""
+    """Keys of ``data`` that Knative silently ignores, most often spelling mistakes."""
     known = {setting.metadata["key"] for setting in fields(AutoscalerConfig)} | {EXAMPLE_KEY}
     return tuple(sorted(set(data) - known))
 
 
 def _checks(config: AutoscalerConfig) -> tuple[tuple[bool, str], ...]:
-    """Whether each rule of Knative's ``validate`` holds, with what to say if it does not."""
+    """Rules of Knative's ``validate``: whether each holds, and the message if it does not."""
     return (*_zero_checks(config), *_target_checks(config), *_window_checks(config), *_scale_checks(config))
 
 

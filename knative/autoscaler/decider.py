@@ -18,7 +18,7 @@ TICK_INTERVAL = 2
 
 @dataclass(frozen=True, slots=True)
 class ScaleResult:
-    """What one tick found."""
+    """Result of one tick."""
 
     desired_pod_count: int
     excess_burst_capacity: int
@@ -30,7 +30,7 @@ class Autoscaler:
 
     Args:
         spec: how to scale it.
-        now: seconds of the clock that all later times are of.
+        now: current time, seconds; later calls use the same clock.
         ready: ready pods now. With more than one it starts in panic mode, so that a restarted autoscaler, which has
             no history, does not scale down.
     """
@@ -38,9 +38,9 @@ class Autoscaler:
     def __init__(self, spec: DeciderSpec, *, now: float, ready: int) -> None:
         self.spec = spec
         self.panic_time: float | None = now if ready > 1 else None
-        """Since when it panics; None: it does not."""
+        """Start of panic mode, seconds; None: not in panic mode."""
         self.max_panic_pods = ready
-        # As in Knative the delay of the first spec stays: without one there is no window at all.
+        # As in Knative, the delay of the first spec is kept, also where a later spec has another.
         self._delay_window = (
             TimeWindow(spec.scale_down_delay, TICK_INTERVAL) if spec.scale_down_delay > 0 else None
         )
@@ -51,11 +51,11 @@ class Autoscaler:
         return self.panic_time is not None
 
     def update(self, spec: DeciderSpec) -> None:
-        """Scale by another spec from now on."""
+        """Replace the spec."""
         self.spec = spec
 
     def scale(self, now: float, ready: int, stable: float, panic: float) -> ScaleResult:
-        """Decide.
+        """Compute the desired pods.
 
         Args:
             now: seconds.
@@ -71,7 +71,7 @@ class Autoscaler:
         self._update_panic(now, over=panic_pods / pods >= spec.panic_threshold)
         desired = want_stable
         if self.panicking:
-            # Never down while it panics.
+            # Panic mode never scales down.
             self.max_panic_pods = desired = max(self.max_panic_pods, want_stable, want_panic)
         if spec.reachable and self._delay_window is not None:
             self._delay_window.record(now, desired)
@@ -121,7 +121,7 @@ def excess_burst_capacity(spec: DeciderSpec, ready: int, panic: float) -> int:
 
 
 def initial_excess_burst_capacity(spec: DeciderSpec) -> int:
-    """The same before the first tick with data: of the initial scale, without load, rounded towards zero."""
+    """Excess burst capacity before the first tick with data: of the initial scale, without load."""
     if spec.target_burst_capacity in (-1, 0):
         return int(spec.target_burst_capacity)
     return int(spec.initial_scale * spec.total_value - spec.target_burst_capacity)

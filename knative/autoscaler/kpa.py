@@ -1,6 +1,6 @@
-"""One revision's autoscaler as a whole: reports go in, decisions come out.
+"""The complete autoscaler of one revision: reports go in, decisions come out.
 
-Strings together what Knative spreads over its autoscaler and controller: metric collection, decider, scaler, the
+Combines parts of Knative's autoscaler and controller: metric collection, decider, scaler, the
 ServerlessService's mode (``pkg/reconciler/autoscaling/kpa/kpa.go``) and the PodAutoscaler's status.
 
 A simulation drives it like this, with its own clock::
@@ -8,7 +8,7 @@ A simulation drives it like this, with its own clock::
     kpa = KPA(config, scaling, now=0.0)
     every second:       kpa.observe_pods(now, old, young, rng); kpa.observe(now, stat) per activator
     every two seconds:  decision = kpa.tick(now, ready)
-    if observe() said so, at once:                         decision = kpa.tick(now, ready)
+    if observe() returned True, at once:                   decision = kpa.tick(now, ready)
     when pods become ready or go, and at requeue_at:       decision = kpa.reconcile(now, ready)
 """
 
@@ -51,14 +51,14 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What holds after a tick or a reconciliation."""
+    """State after a tick or a reconciliation."""
 
     replicas: int
-    """Replicas of the Deployment: what the cluster is to work towards."""
+    """Replicas of the Deployment."""
     desired: int
-    """Pods that the decider wants, before bounds; -1: unknown yet."""
+    """Pods that the decider desires, before bounds; -1: not yet known."""
     want: int
-    """The same after bounds and the rules for zero; -1: unknown yet."""
+    """Pods after bounds and the rules for scaling to zero; -1: not yet known."""
     excess_burst_capacity: int
     mode: Mode
     activator_in_path: bool
@@ -68,7 +68,7 @@ class Decision:
     active: Active
     panicking: bool
     requeue_at: float | None
-    """When to reconcile again even if nothing happens, seconds; None: no need."""
+    """Time of the next reconciliation if no event causes one before, seconds; None: no need."""
 
 
 class KPA:
@@ -77,7 +77,7 @@ class KPA:
     Args:
         config: the cluster's settings.
         scaling: the revision's.
-        now: seconds of the clock that all later times are of; they never go back.
+        now: current time, seconds; later calls use the same clock, which never goes back.
         ready: ready pods now.
         reachability: whether a route refers to the revision.
         network_programming: seconds that a probe needs to find the activator in the path after it got there.
@@ -119,7 +119,7 @@ class KPA:
         self._network_programming = network_programming
 
     def observe(self, now: float, stat: Stat) -> bool:
-        """Take an activator's report. True: tick at once, since a revision without pods got a request."""
+        """Record an activator's report. Returns True if a revision without pods got a request: tick at once."""
         self.metrics.record(now, stat)
         return self._desired == 0 and stat.average_concurrent_requests != 0
 
@@ -139,7 +139,7 @@ class KPA:
             self.metrics.record(now, stat)
 
     def tick(self, now: float, ready: int) -> Decision:
-        """Decide by what was observed, and reconcile. Due every two seconds."""
+        """Compute the desired pods and reconcile. Due every two seconds."""
         averages = self.metrics.stable_and_panic(self.spec.scaling_metric, now)
         if averages is not None:
             result = self.autoscaler.scale(now, ready, *averages)
@@ -148,9 +148,9 @@ class KPA:
         return self.reconcile(now, ready)
 
     def reconcile(self, now: float, ready: int) -> Decision:
-        """Bring replicas, mode and status to what the last tick desires.
+        """Update replicas, mode and status for the last tick's desired pods.
 
-        As in Knative a status that changed is reconciled once more, until it stays.
+        As in Knative, a changed status is reconciled again until it stays the same.
         """
         while True:
             before = self.status
@@ -171,7 +171,7 @@ class KPA:
         )
 
     def set_reachability(self, reachability: Reachability) -> None:
-        """A route began or ceased to refer to the revision; the next tick or reconciliation knows."""
+        """Set whether a route refers to the revision; takes effect at the next tick or reconciliation."""
         self.reachability = reachability
         self.spec = self._decider_spec()
         self.autoscaler.update(self.spec)
@@ -213,7 +213,7 @@ class KPA:
 
 
 def sks_mode(want: int, excess_burst_capacity: int) -> Mode:
-    """Past the activator only with pods wanted and capacity to spare."""
+    """Mode of the ServerlessService: SERVE if there are pods and excess burst capacity, else PROXY."""
     return Mode.SERVE if want > 0 and excess_burst_capacity >= 0 else Mode.PROXY
 
 

@@ -1,7 +1,6 @@
-"""What the manifests of a deployment say about scaling: the ConfigMap, Knative Services and InferenceServices.
+"""Reads scaling settings from manifests: the ConfigMap, Knative Services and InferenceServices.
 
-Texts come in, frozen values go out. For an InferenceService the result is what KServe would put on the Knative
-Service that it makes of each component.
+For an InferenceService the result is what KServe would put on the Knative Service of each component.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ COMPONENTS = ("predictor", "transformer")
 
 @dataclass(frozen=True, slots=True)
 class ScalableComponent:
-    """One Knative Service, as far as scaling and its queue are concerned."""
+    """Settings of one Knative Service that concern scaling and its queue."""
 
     name: str
     """Of the Knative Service."""
@@ -50,7 +49,7 @@ def read_autoscaler_config(text: str) -> AutoscalerConfig:
     """The settings of the ConfigMap ``config-autoscaler`` among the YAML documents of ``text``.
 
     Raises:
-        ConfigError: it is not there, or Knative's webhook would refuse it; the message says why and what to write.
+        ConfigError: it is absent, or Knative's webhook would refuse it; the message says why and what to write.
     """
     for document in _documents(text):
         metadata = _mapping(document, "metadata")
@@ -62,7 +61,7 @@ def read_autoscaler_config(text: str) -> AutoscalerConfig:
 
 
 def read_components(text: str, config: AutoscalerConfig) -> tuple[ScalableComponent, ...]:
-    """The Knative Services that the YAML documents of ``text`` come to; other kinds are passed over.
+    """The Knative Services of the YAML documents, and those that KServe would create; other kinds are skipped.
 
     Args:
         text: YAML, as ``kubectl kustomize`` writes it.
@@ -87,7 +86,7 @@ def read_components(text: str, config: AutoscalerConfig) -> tuple[ScalableCompon
 
 
 def example_checksum(example: str) -> str:
-    """What Knative writes beside the block ``_example`` to notice edits of it."""
+    """Knative's checksum of the block ``_example``, by which it detects edits."""
     joined = re.sub(r"(?:\r?\n)+", r"\\n", example.strip())
     return f"{crc32(joined.encode()):08x}"
 

@@ -1,4 +1,4 @@
-"""One revision's metrics: four windows that every report goes into.
+"""One revision's metrics, in four sliding windows.
 
 Ported from ``pkg/autoscaler/metrics/collector.go``.
 """
@@ -19,7 +19,7 @@ class MetricCollection:
         stable_window: seconds.
         panic_window: seconds.
         algorithm: ``linear`` or ``weighted-exponential``.
-        scraped: whether pods are scraped at all; with a target burst capacity of -1 they are not.
+        scraped: whether pods are scraped; with a target burst capacity of -1 they are not.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MetricCollection:
         self._rps, self._rps_panic = buckets(stable_window), buckets(panic_window)
 
     def record(self, now: float, stat: Stat) -> None:
-        """Add a report of the pods or of an activator. What came through an activator was counted there."""
+        """Add a report of the pods or of an activator, without the load that an activator counted."""
         concurrency = stat.average_concurrent_requests - stat.average_proxied_concurrent_requests
         self._concurrency.record(now, concurrency)
         self._concurrency_panic.record(now, concurrency)

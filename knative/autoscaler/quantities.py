@@ -1,7 +1,7 @@
-"""How Go reads a number, a duration or a boolean that a ConfigMap or an annotation holds as text.
+"""Parses numbers, durations and booleans of ConfigMaps and annotations as Go does.
 
-Ported from Go's ``strconv``, as Knative calls it. Stricter in one point: NaN,
-infinities and hexadecimal floats, which Go takes, are refused: no setting of Knative means anything with them.
+Ported from Go's ``strconv``, as Knative calls it. One difference: NaN, infinities and hexadecimal floats, which Go
+accepts, are refused, since no setting of Knative works with them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parse_int32(key: str, text: str) -> int:
 
 
 def parse_bool(key: str, text: str) -> bool:
-    """The boolean in ``text``, as Go spells them; ConfigError if it is none."""
+    """The boolean in ``text``, in Go's spellings; ConfigError if it is none."""
     if text not in _TRUE | _FALSE:
         raise ConfigError(f'{key} = "{text}" is not a boolean; write "true" or "false"')
     return text in _TRUE

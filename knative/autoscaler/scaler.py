@@ -1,7 +1,7 @@
-"""From desired pods to replicas: bounds, initial scale, and scaling to zero.
+"""Converts desired pods to replicas: bounds, initial scale, and scaling to zero.
 
-Ported from ``pkg/reconciler/autoscaling/kpa/scaler.go``. What Knative reads from
-the cluster is an argument here: how long the activator has been in the path, and whether a probe reaches it.
+Ported from ``pkg/reconciler/autoscaling/kpa/scaler.go``. State that Knative reads from the cluster is an argument
+here: how long the activator has been in the path, and whether a probe reaches it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class ActivatorPath:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """What the scaler decided."""
+    """The scaler's decision."""
 
     want: int
     """Pods wanted; -1: unknown."""
     apply: bool
-    """Whether the Deployment is to have that many replicas now."""
+    """Whether to set the Deployment's replicas to ``want`` now."""
     requeue_after: float | None = None
-    """Seconds until it must be asked again even if nothing happens; None: only when something does."""
+    """Seconds until the next reconciliation if no event causes one before; None: no need."""
 
 
 def scale(
@@ -54,10 +54,10 @@ def scale(
     reachability: Reachability,
     path: ActivatorPath,
 ) -> Scaled:
-    """Bound what the decider desires, and delay the step to zero as long as Knative does.
+    """Limit the desired pods to the bounds, and delay scaling to zero as Knative does.
 
     Args:
-        desired: pods the decider wants; -1: it does not know yet.
+        desired: by the decider; -1: not yet known.
         now: seconds.
         status: of the PodAutoscaler before this.
         scaling: the revision's settings.

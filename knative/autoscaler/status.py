@@ -1,4 +1,4 @@
-"""The state of a revision's PodAutoscaler: whether it is active, and since when.
+"""The status of a revision's PodAutoscaler: whether it is active, and since when.
 
 Ported from ``pkg/apis/autoscaling/v1alpha1/pa_lifecycle.go`` and from ``computeActiveCondition`` in
 ``pkg/reconciler/autoscaling/kpa/kpa.go``.
@@ -12,7 +12,7 @@ from enum import Enum
 from knative.autoscaler.annotations import RevisionScaling
 
 SCALE_UNKNOWN = -1
-"""Desired pods are not known yet: there are no metrics."""
+"""Desired pods are not yet known, because there are no metrics."""
 
 
 class Reachability(Enum):
@@ -33,14 +33,14 @@ class Active(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PodAutoscalerStatus:
-    """A PodAutoscaler's status; marking returns the next one."""
+    """A PodAutoscaler's status; immutable."""
 
     active: Active
     since: float
-    """When the condition, or its reason, last changed, seconds."""
+    """Time of the last change of condition or reason, seconds."""
     reason: str = ""
     scale_target_initialized: bool = False
-    """Whether the initial scale was once reached."""
+    """Whether the initial scale has been reached before."""
 
     def marked(self, active: Active, reason: str, now: float) -> PodAutoscalerStatus:
         """The status with another condition; ``since`` changes only if condition or reason do.
@@ -56,7 +56,7 @@ class PodAutoscalerStatus:
 
 
 def scale_bounds(scaling: RevisionScaling, reachability: Reachability) -> tuple[int, int]:
-    """Fewest and most pods; an unreachable revision has no fewest, and 0 for the most is no bound."""
+    """Minimum (0 if unreachable) and maximum scale (0: no bound)."""
     low = 0 if reachability is Reachability.UNREACHABLE else scaling.min_scale
     return low, scaling.max_scale
 
@@ -83,7 +83,7 @@ def compute_active_condition(
     Args:
         status: before it.
         now: seconds.
-        want: what the scaler said; -1: unknown.
+        want: by the scaler; -1: unknown.
         ready: ready pods.
         threshold: :func:`active_threshold` of ``status``.
     """

@@ -15,7 +15,7 @@ from knative.autoscaler.config import TARGET_MIN, TARGET_UTILIZATION, Autoscaler
 
 @dataclass(frozen=True, slots=True)
 class MetricTarget:
-    """In units of the metric: concurrent requests, or requests per second."""
+    """Target and capacity of a pod in units of the metric: concurrent requests, or requests per second."""
 
     target: float
     """Target per pod."""
@@ -25,7 +25,7 @@ class MetricTarget:
 
 @dataclass(frozen=True, slots=True)
 class DeciderSpec:
-    """The parameters by which a revision is scaled; names and meaning as in Knative's ``DeciderSpec``."""
+    """The decider's parameters for a revision; names and meaning as in Knative's ``DeciderSpec``."""
 
     max_scale_up_rate: float
     max_scale_down_rate: float
@@ -46,7 +46,7 @@ class DeciderSpec:
 
 
 def resolve_metric_target(scaling: RevisionScaling, config: AutoscalerConfig) -> MetricTarget:
-    """Target and total of one pod: total times utilisation, at least 0.01."""
+    """Target and total of one pod; the target is total times utilization, at least 0.01."""
     if scaling.metric == RPS:
         total, utilization = config.rps_target_default, TARGET_UTILIZATION
     else:
@@ -62,7 +62,7 @@ def resolve_metric_target(scaling: RevisionScaling, config: AutoscalerConfig) ->
 
 
 def resolve_panic_window(scaling: RevisionScaling) -> float:
-    """Seconds of the panic window: its part of the stable one, to the closest second (halves up), at least 1."""
+    """Length of the panic window: its percentage of the stable one, rounded to whole seconds, at least 1."""
     return float(max(1, math.floor(scaling.window * scaling.panic_window_percentage / 100.0 + 0.5)))
 
 

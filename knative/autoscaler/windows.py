@@ -19,7 +19,7 @@ PRECISION = 6
 
 
 class WindowAverager(Protocol):
-    """What a metric collection needs of its buckets."""
+    """Interface of the sliding windows of a metric."""
 
     def record(self, now: float, value: float) -> None: ...
 
@@ -31,7 +31,7 @@ class WindowAverager(Protocol):
 
 
 class TimedFloat64Buckets:
-    """A ring of buckets that values are added up in; the average counts every bucket alike.
+    """A ring of buckets; values of one bucket are summed, and the average weighs all buckets equally.
 
     Args:
         window: seconds that the ring covers.
@@ -43,13 +43,15 @@ class TimedFloat64Buckets:
         self.granularity = granularity
         self._buckets = [0.0] * math.ceil(window / granularity)
         self._first: int | None = None
-        """Index (time over granularity) of the first write that counts."""
+        """Index (time / granularity) of the first write in the window."""
         self._last: int | None = None
         self._total = 0.0
 
     def record(self, now: float, value: float) -> None:
-        """Add ``value`` to the bucket of ``now``. Buckets that were left out count as zero; a value older than the
-        window is dropped; after a whole window without values the average starts over.
+        """Add ``value`` to the bucket of ``now``.
+
+        Skipped buckets count as zero. A value older than the window is dropped. After a whole window without values
+        the average starts over.
         """
         index = math.floor(now / self.granularity)
         if index != self._last and not self._move_to(index):
@@ -58,8 +60,9 @@ class TimedFloat64Buckets:
         self._total += value
 
     def window_average(self, now: float) -> float:
-        """The average per bucket since the first write, at most over the window, rounded to 6 decimals; 0 without
-        values. Buckets between the last write and ``now`` are left out, not counted as zero.
+        """The average per bucket since the first write, at most over the window, rounded to 6 decimals.
+
+        0 without values. Buckets between the last write and ``now`` are left out, not counted as zero.
         """
         if self._first is None or self._last is None:
             return 0.0
@@ -82,9 +85,9 @@ class TimedFloat64Buckets:
         return (math.floor(now / self.granularity) - self._last) * self.granularity > self.window
 
     def resize_window(self, now: float, window: float) -> None:
-        """Cover ``window`` seconds from now on, and keep what still fits.
+        """Change the window to ``window`` seconds, and keep the values that still fit.
 
-        As in Knative the average then counts a whole old window, also if less of it had been written.
+        As in Knative, the average then counts the whole old window, even if only a part of it had been written.
         """
         if window == self.window:
             return
@@ -100,7 +103,7 @@ class TimedFloat64Buckets:
         self.window = window
 
     def _move_to(self, index: int) -> bool:
-        """Make the ring end at ``index`` if that is later; False if it lies before the window."""
+        """Advance the ring to ``index``; False if the index lies before the window."""
         if self._last is not None and (index - self._last) * self.granularity + self.window <= 0:
             return False
         if self._first is None or index < self._first:
@@ -118,7 +121,7 @@ class TimedFloat64Buckets:
 
 
 class WeightedFloat64Buckets(TimedFloat64Buckets):
-    """The same ring; the newest buckets count most, by exponential decay."""
+    """A ring of buckets whose average decays exponentially with age."""
 
     def __init__(self, window: float, granularity: int = 1) -> None:
         super().__init__(window, granularity)
@@ -139,7 +142,7 @@ class WeightedFloat64Buckets(TimedFloat64Buckets):
         return average
 
     def resize_window(self, now: float, window: float) -> None:
-        """As the linear one; the decay becomes that of the new size."""
+        """As :meth:`TimedFloat64Buckets.resize_window`; also recomputes the decay."""
         super().resize_window(now, window)
         self.smoothing_coeff = compute_smoothing_coeff(len(self._buckets))
 
@@ -152,7 +155,7 @@ class TimeWindow:
         self._maxima = MaxWindow(math.ceil(duration / granularity))
 
     def record(self, now: float, value: int) -> None:
-        """Take note of ``value`` at ``now``, which never goes back."""
+        """Record ``value`` at ``now``, which never goes back."""
         self._maxima.record(math.floor(now) // self.granularity, value)
 
     def current(self) -> int:
@@ -161,7 +164,7 @@ class TimeWindow:
 
 
 class MaxWindow:
-    """The largest value among the last ``size`` indices: a queue of ever smaller, ever newer candidates."""
+    """The largest value among the last ``size`` indices, by a monotonic queue."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -169,7 +172,7 @@ class MaxWindow:
         """Index and value; indices rise, values fall."""
 
     def record(self, index: int, value: int) -> None:
-        """Take note of ``value`` at ``index``, which never falls; of one index the largest value counts."""
+        """Record ``value`` at ``index``, which never falls; the largest value of an index counts."""
         candidates = self._candidates
         while candidates and value >= candidates[-1][1]:
             candidates.pop()
@@ -185,7 +188,7 @@ class MaxWindow:
 
 
 def compute_smoothing_coeff(buckets: int) -> float:
-    """Decay with which the weights of that many buckets sum up to :data:`WEIGHT_PRECISION`; at least 0.2."""
+    """Decay at which the weights of ``buckets`` buckets sum to :data:`WEIGHT_PRECISION`; at least 0.2."""
     return max(1 - math.pow(1 - WEIGHT_PRECISION, 1 / buckets), MIN_EXPONENT)
 
 

@@ -1,6 +1,6 @@
-"""``yiwen release build | plan | verify | show``: options in, calls out, exit codes. No logic of its own.
+"""``yiwen release build | plan | verify | show``: options and exit codes.
 
-What a command needs is imported when it runs, so that ``--help`` needs neither onnx nor numpy.
+A command's modules are imported when it runs, so ``--help`` imports neither onnx nor numpy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.release import ReleaseError
 
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
-"""The release's precision by the value of ``--precision``. int8 and int4 are of the weights alone; a plan's int8
-(``yiwen release plan``) computes in int8 too."""
+"""The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan
+(``yiwen release plan``) also computes in int8."""
 
 CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
 """Packages of the cpu extra that a build needs."""
@@ -151,7 +151,7 @@ def _show(options: ShowOptions) -> int:
 
 
 def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], int]:
-    """``run``, with expected errors as one line and exit code 2."""
+    """Wrap ``run``: an expected error becomes one line on stderr and exit code 2."""
 
     def reported(options: Options) -> int:
         try:

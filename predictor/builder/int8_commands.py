@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from predictor.builder.progress import Reporter
     from predictor.plan import TensorRTPlan
 
-# Defaults are those of the modules that do the work, which are not imported for a --help.
+# The same defaults as in the modules that do the work, which --help does not import.
 CALIBRATION_TOKENS = 2048
 ANSWER_TOKENS = 32
 LARGEST_ERROR = 0.05
@@ -38,7 +38,7 @@ def _bound(value: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Options:
-    """Options of ``release plan`` that count for ``--precision int8``: calibration, and the quality gate."""
+    """Options of ``release plan --precision int8``: calibration and the quality gate."""
 
     calibration: Annotated[
         Path | None,
@@ -82,7 +82,7 @@ class Int8Options:
 def run_int8(
     options: Int8Options, plan: PlanRequest, engines: EngineBuilder, gpu: GpuInfo, reporter: Reporter
 ) -> TensorRTPlan | None:
-    """Build the plan; returns None, and prints why, where its quality is too low.
+    """Build the plan; if its quality is too low, prints why and returns None.
 
     Args:
         options: of the command line.
@@ -92,7 +92,7 @@ def run_int8(
         reporter: takes progress messages.
 
     Raises:
-        BuildError, ReleaseError: it could not be built or measured.
+        BuildError, ReleaseError: the plan could not be built or measured.
     """
     from predictor.builder.int8.build import build_int8_plan, gpu_runners
     from predictor.config import usable_cores

@@ -1,6 +1,6 @@
-"""``yiwen release plan``: options in, call out, exit code.
+"""``yiwen release plan``: options and exit codes.
 
-Exit code 1: there is no TensorRT or no GPU here, or an int8 plan is not good enough. 2: no plan could be built.
+Exit code 1: this machine has no TensorRT or no GPU, or an int8 plan fails the quality gate. 2: the build failed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def run_plan(options: PlanOptions) -> int:
 
 
 def check_installed(modules: Sequence[str]) -> None:
-    """Check, before any work, that all of these can be imported.
+    """Check that all of these modules can be imported, before any work.
 
     Raises:
         StartupError: some of them cannot.
@@ -109,10 +109,10 @@ def check_installed(modules: Sequence[str]) -> None:
 
 
 def _open_gpu() -> tuple[EngineBuilder, GpuInfo]:
-    """TensorRT and the GPU it builds for.
+    """Open TensorRT and the GPU that it builds for.
 
     Raises:
-        PredictorError: one of them is not there.
+        PredictorError: one of them is missing.
     """
     from predictor.builder.plans.engines import GpuInfo
     from predictor.runners.tensorrt.cuda_api import device_properties
@@ -121,7 +121,7 @@ def _open_gpu() -> tuple[EngineBuilder, GpuInfo]:
     api = load_api()
     from predictor.builder.plans.engine_build import (
         TensorRTEngineBuilder,
-    )  # imports tensorrt, which is there now
+    )  # imports tensorrt, which check_installed found
 
     device = device_properties()
     gpu = GpuInfo(device.name, device.compute_capability, device.sm_count, device.driver_version)

@@ -1,11 +1,11 @@
-"""One tensor's values: JSON lists, the binary extension's bytes or gRPC contents to numpy and ``str``, and back.
+"""Converts a tensor's values between JSON lists, binary tensor data or gRPC contents, and numpy arrays or ``str``.
 
 The datatypes are those of :mod:`protocol.tensors`: INT32 and FP32 become C-ordered arrays of the tensor's shape,
-BYTES a flat ``list[str]`` in row-major order (every BYTES tensor of ours is text). What comes out was checked
-against datatype and shape; what goes in may be anything.
+BYTES a flat ``list[str]`` in row-major order (all our BYTES tensors are text). Decoded values are checked against
+datatype and shape.
 
-Errors name a tensor by its place (``inputs[0]``) or by its name in our tables, never by the caller's words, and
-never hold a value. Everything raises :class:`protocol.errors.InvalidRequest`.
+Errors are :class:`protocol.errors.InvalidRequest`. They name a tensor by its place (``inputs[0]``) or by its name in
+our tables, and contain no name or value from the request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUMBER_TYPES = {"INT32": np.dtype("<i4"), "FP32": np.dtype("<f4")}
 DATATYPES = (TEXT_TYPE, *NUMBER_TYPES)
 
 _CONTENTS = {TEXT_TYPE: "bytes_contents", "INT32": "int_contents", "FP32": "fp32_contents"}
-"""Field of gRPC's InferTensorContents that carries each datatype."""
+"""Field of gRPC's InferTensorContents for each datatype."""
 
 _MAX_DIMENSIONS = 8
 _MAX_ELEMENTS = 2**31 - 1
@@ -36,14 +36,14 @@ _LENGTH = struct.Struct("<I")
 
 
 def check_datatype(where: str, datatype: object) -> str:
-    """``datatype`` if it is one this protocol carries."""
+    """Return ``datatype`` if this protocol supports it."""
     if datatype not in DATATYPES:
         raise InvalidRequest(f"{where}: datatype must be one of {', '.join(DATATYPES)}")
     return str(datatype)
 
 
 def check_shape(where: str, shape: Iterable[Any]) -> list[int]:
-    """``shape`` as a list of dimensions, each a whole number >= 0."""
+    """Return ``shape`` as a list of dimensions, each an integer >= 0."""
     if isinstance(shape, (str, bytes, dict)) or not isinstance(shape, Iterable):
         raise InvalidRequest(f"{where}: shape must be a list of whole numbers, e.g. [2]")
     dims = list(shape)
@@ -127,7 +127,7 @@ def values_from_contents(
 
 
 def tensor_values(where: str, tensor: InferInput | InferOutput) -> Values:
-    """Checked values of an SDK tensor, whichever way it holds them."""
+    """Checked values of an SDK tensor, from JSON, raw bytes or typed contents."""
     datatype = check_datatype(where, tensor.datatype)
     shape = check_shape(where, tensor.shape)
     raw, data = tensor._raw_data, tensor.data  # the SDK has no public way to ask for the raw bytes
@@ -145,19 +145,19 @@ def tensor_values(where: str, tensor: InferInput | InferOutput) -> Values:
 
 
 def binary_from_values(values: Values) -> bytes:
-    """The raw form of ``values``, as the binary extension and gRPC's raw contents carry it."""
+    """Encode ``values`` as raw bytes, for the binary tensor data extension and gRPC's raw contents."""
     if isinstance(values, np.ndarray):
         return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     return b"".join(chain.from_iterable((_LENGTH.pack(len(text)), text) for text in map(_utf8, values)))
 
 
 def json_from_values(values: Values) -> Values:
-    """The flat form of ``values``, for :func:`orjson.dumps` with ``OPT_SERIALIZE_NUMPY``."""
+    """Flatten ``values`` for :func:`orjson.dumps` with ``OPT_SERIALIZE_NUMPY``."""
     return np.ascontiguousarray(values).reshape(-1) if isinstance(values, np.ndarray) else values
 
 
 def contents_from_values(datatype: str, values: Values) -> pb.InferTensorContents:
-    """Typed form of ``values`` for gRPC."""
+    """Encode ``values`` as gRPC's typed contents."""
     flat = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else list(map(_utf8, values))
     return pb.InferTensorContents(**{_CONTENTS[datatype]: flat})
 
@@ -195,7 +195,7 @@ def _numbers(where: str, datatype: str, flat: list[Any]) -> np.ndarray[Any, np.d
         bounds = np.iinfo(np.int32)
         if wide.min() < bounds.min or wide.max() > bounds.max:
             raise InvalidRequest(f"{where}: a number does not fit into {datatype}")
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # an overflow gives infinity, which _finite refuses
         return _finite(where, wide.astype(dtype))
 
 

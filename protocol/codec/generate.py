@@ -1,6 +1,6 @@
-"""GenerateRequest and GenerateResponse to the SDK's types and back: the predictor's internal table.
+"""Converts GenerateRequest and GenerateResponse to the SDK's types and back, by the predictor's internal table.
 
-Rows are right-padded; padding is never read, so it may hold anything.
+Rows are right-padded; the padding is never read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def generate_request_from_infer(request: InferRequest) -> GenerateRequest:
-    """What the transformer asks of the predictor.
+    """Decode the transformer's request to the predictor.
 
     Raises:
         InvalidRequest: an input, parameter or requested output is missing, unknown or wrong.
@@ -94,7 +94,7 @@ def infer_from_generate_request(
 
 
 def infer_from_generate_response(response: GenerateResponse, request: InferRequest) -> InferResponse:
-    """The predictor's answer to ``request``.
+    """Encode the predictor's response to ``request``.
 
     Raises:
         InternalFault: a log-probability is not a finite number.
@@ -114,10 +114,10 @@ def infer_from_generate_response(response: GenerateResponse, request: InferReque
 
 
 def generate_response_from_infer(response: InferResponse) -> GenerateResponse:
-    """The transformer's side of :func:`infer_from_generate_response`.
+    """Decode a response; the inverse of :func:`infer_from_generate_response`.
 
     Raises:
-        InternalFault: the predictor's answer is not what its table says.
+        InternalFault: the response does not match the table.
     """
     with our_fault("the predictor's answer cannot be read"):
         values = values_by_name(response.outputs, GENERATE_OUTPUTS, "output")
@@ -151,7 +151,7 @@ def _max_repeats(values: Mapping[str, Values], parameters: Parameters, rows: int
 def _of_rows(
     spec: TensorSpec, values: Mapping[str, Values], parameters: Parameters, rows: int, *, low: int
 ) -> tuple[int, ...] | None:
-    """One value a row, from the tensor of shape [1] or [N] or from the parameter; None if there is neither."""
+    """One value per row, from the tensor of shape [1] or [N] or from the parameter; None without both."""
     name = spec.name
     parameter = parameters.integer(name, low=low)
     if name not in values:

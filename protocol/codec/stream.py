@@ -1,4 +1,4 @@
-"""A stream of tokens as server-sent events, and back.
+"""Encodes a token stream as server-sent events, and decodes it.
 
 ::
 
@@ -9,7 +9,7 @@
     data: {"error": "...", "code": "shutting_down", "status": 503, "retry_after_s": 1.0}
 
 Lines that begin with a colon are comments, which keep proxies from closing a silent connection. The format is the
-WHATWG HTML standard's, section 9.2 (Server-sent events). Sending and receiving are elsewhere.
+WHATWG HTML standard's, section 9.2 (Server-sent events).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from protocol.errors import InternalFault, InvalidRequest, YiwenError, error_fro
 from protocol.messages import FinishReason, GenerationEnd, TokenDelta
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
-"""Media type."""
+"""Media type of a stream."""
 
 HEARTBEAT = b": heartbeat\n\n"
-"""A comment."""
+"""A comment, sent to keep a silent connection open."""
 
 _LINE_SEPARATORS = tuple(
     (separator.encode(), b"\\u%04x" % ord(separator)) for separator in ("\u0085", "\u2028", "\u2029")
 )
-"""Characters that some readers take for the end of a line (Python's ``splitlines``, JavaScript before ES2019), in
+"""Characters that some parsers take for the end of a line (Python's ``splitlines``, JavaScript before ES2019), in
 UTF-8 and as JSON escapes them."""
 _ERROR_EVENT = "error"
 _MESSAGE_EVENT = "message"
@@ -42,15 +42,15 @@ _MESSAGE_EVENT = "message"
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event as it came."""
+    """One event, not yet decoded."""
 
     name: str
-    """``message`` where the sender named none."""
+    """Event type; ``message`` if the sender gave none."""
     data: str
 
 
 def encode_event(document: Mapping[str, object], name: str | None = None) -> bytes:
-    """``document`` as one event, of the kind ``name`` if it has one."""
+    """Encode ``document`` as one event of type ``name``; None: the default type."""
     event = b"" if name is None else f"event: {name}\n".encode()
     data = orjson.dumps(document)
     for separator, escaped in _LINE_SEPARATORS:
@@ -59,7 +59,7 @@ def encode_event(document: Mapping[str, object], name: str | None = None) -> byt
 
 
 def encode_error_event(error: YiwenError) -> bytes:
-    """``error`` as the last event of a stream whose status line is long out."""
+    """Encode ``error`` as the last event of a stream, whose HTTP status has already been sent."""
     document: dict[str, object] = {
         "error": error.message,
         "code": error.code.value,
@@ -71,7 +71,7 @@ def encode_error_event(error: YiwenError) -> bytes:
 
 
 def document_from_delta(delta: TokenDelta) -> dict[str, object]:
-    """``delta`` as an event's document.
+    """Convert ``delta`` to an event's document.
 
     Raises:
         InternalFault: a log-probability is not a finite number.
@@ -99,11 +99,11 @@ def check_logprobs(delta: TokenDelta) -> None:
 
 
 def delta_from_event(event: ServerSentEvent) -> TokenDelta:
-    """The other side of :func:`document_from_delta` and :func:`encode_error_event`.
+    """Decode an event; the inverse of :func:`document_from_delta` and :func:`encode_error_event`.
 
     Raises:
-        YiwenError: the event says so.
-        InternalFault: the event is none of ours.
+        YiwenError: the event is an error event.
+        InternalFault: the event is malformed.
     """
     with our_fault("the predictor's stream cannot be read"):
         document = _document(event.data)
@@ -114,7 +114,7 @@ def delta_from_event(event: ServerSentEvent) -> TokenDelta:
 
 
 class EventDecoder:
-    """Bytes of a stream, cut anywhere, to its events."""
+    """Incremental decoder: chunks of bytes, cut anywhere, to events."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -122,7 +122,7 @@ class EventDecoder:
         self._data: list[str] = []
 
     def feed(self, part: bytes) -> list[ServerSentEvent]:
-        """Events that are complete with ``part``.
+        """Add a chunk; returns the events that it completes.
 
         Raises:
             InternalFault: the stream is not UTF-8.

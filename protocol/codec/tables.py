@@ -1,4 +1,4 @@
-"""Tensors of a message by name, checked against a table of :mod:`protocol.tensors`."""
+"""Reads a message's tensors by name, and checks them against a table of :mod:`protocol.tensors`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def values_by_name(tensors: Sequence[_Tensor], table: Sequence[TensorSpec], kind
         kind: ``input`` or ``output``, for the messages.
 
     Raises:
-        InvalidRequest: a tensor is unknown, doubled, missing, or not what the table says.
+        InvalidRequest: a tensor is unknown, repeated, missing, or does not match the table.
     """
     specs = {spec.name: spec for spec in table}
     found: dict[str, Values] = {}
@@ -56,18 +56,18 @@ def check_requested_outputs(request: InferRequest, table: Sequence[TensorSpec]) 
 
 
 def texts(values: Mapping[str, Values], spec: TensorSpec) -> list[str] | None:
-    """Strings of a BYTES tensor that :func:`values_by_name` checked, None if it is absent."""
+    """Strings of a BYTES tensor checked by :func:`values_by_name`; None if it is absent."""
     found = values.get(spec.name)
     return found if isinstance(found, list) else None
 
 
 def numbers(values: Mapping[str, Values], spec: TensorSpec) -> np.ndarray[Any, np.dtype[Any]]:
-    """Array of a tensor that :func:`values_by_name` checked and the table requires."""
+    """Array of a required tensor checked by :func:`values_by_name`."""
     return np.asarray(values[spec.name])
 
 
 def tensor(cls: type[_Tensor], spec: TensorSpec, data: Values) -> _Tensor:
-    """A tensor of ``spec`` that holds ``data``."""
+    """Make a tensor of ``spec`` with the values ``data``."""
     shape = list(data.shape) if isinstance(data, np.ndarray) else [len(data)]
     return cls(spec.name, shape, spec.datatype, data=data)
 

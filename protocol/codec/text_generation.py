@@ -1,4 +1,4 @@
-"""The generate extension of the Open Inference Protocol: one text as JSON in, its translation as JSON out.
+"""The generate extension of the Open Inference Protocol: JSON documents for one text and its translation.
 
 ::
 
@@ -29,7 +29,7 @@ _EXAMPLE = '{"text_input": "...", "parameters": {"target": "en"}}'
 
 
 def translate_request_from_generate(body: bytes) -> TranslateRequest:
-    """What the caller of ``generate`` or ``generate_stream`` asks, as a request of one text.
+    """Decode a request to ``generate`` or ``generate_stream`` as a request of one text.
 
     Raises:
         InvalidRequest: a field or parameter is missing, unknown or wrong.
@@ -44,7 +44,7 @@ def translate_request_from_generate(body: bytes) -> TranslateRequest:
 
 
 def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest:
-    """A request of one text with these parameters.
+    """Make a request of one text with these parameters.
 
     Raises:
         InvalidRequest, TooLong: as :func:`translate_request_from_generate` says.
@@ -79,7 +79,7 @@ def document_from_text(text: str, end: TextEnd, model_name: str) -> dict[str, ob
 
 
 def document_from_text_delta(delta: TextDelta, model_name: str) -> dict[str, object]:
-    """One event of a stream.
+    """The document of one event of a stream.
 
     Raises:
         InternalFault: the confidence is not a number in [0, 1].

@@ -1,6 +1,6 @@
-"""TranslateRequest and TranslateResponse to the SDK's types and back: the transformer's public table.
+"""Converts TranslateRequest and TranslateResponse to the SDK's types and back, by the transformer's public table.
 
-A text's source language may be None (to be detected); a tensor cannot say so, so it carries the empty string.
+A source language of None (to be detected) is an empty string in the tensor.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from protocol.tensors import (
 
 
 def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
-    """What the caller asks of the transformer.
+    """Decode a caller's request to the transformer.
 
     Raises:
         InvalidRequest: an input, parameter or requested output is missing, unknown or wrong.
@@ -100,7 +100,7 @@ def infer_from_translate_request(
 
 
 def infer_from_translate_response(response: TranslateResponse, request: InferRequest) -> InferResponse:
-    """The transformer's answer to ``request``.
+    """Encode the transformer's response to ``request``.
 
     Raises:
         InternalFault: a confidence is not a number in [0, 1].
@@ -122,10 +122,10 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
 
 
 def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
-    """The client's side of :func:`infer_from_translate_response`; finish reasons are not on this wire.
+    """Decode a response; the inverse of :func:`infer_from_translate_response`, without finish reasons.
 
     Raises:
-        InternalFault: the transformer's answer is not what its table says.
+        InternalFault: the response does not match the table.
     """
     with our_fault("the transformer's answer cannot be read"):
         values = values_by_name(response.outputs, TRANSLATE_OUTPUTS, "output")
@@ -151,7 +151,7 @@ def _translation(text: str, source: str, cache: str, flags: str, confidence: flo
 
 
 def text_format_of(parameters: Parameters) -> TextFormat:
-    """What the texts are written in; plain text if the parameter ``format`` is absent."""
+    """Format of the texts; plain text if the parameter ``format`` is absent."""
     name = parameters.text("format") or TextFormat.TEXT.value
     try:
         return TextFormat(name)
@@ -161,7 +161,7 @@ def text_format_of(parameters: Parameters) -> TextFormat:
 
 
 def glossary_of(parameters: Parameters) -> Glossary | None:
-    """The parameter ``glossary``, None if it is absent.
+    """The parameter ``glossary``; None if it is absent.
 
     Raises:
         InvalidRequest, TooLong: as :func:`protocol.glossary.parse_glossary` says.
@@ -173,7 +173,7 @@ def glossary_of(parameters: Parameters) -> Glossary | None:
 def _languages(
     spec: TensorSpec, values: dict[str, Values], parameters: Parameters, count: int
 ) -> list[str] | None:
-    """One tag for each of ``count`` texts, from the tensor or the parameter of that name; None if neither."""
+    """One tag for each of ``count`` texts, from the tensor or the parameter; None without both."""
     name = spec.name
     parameter, given = parameters.text(name), texts(values, spec)
     if given is None:

@@ -1,7 +1,7 @@
 """A Redis store behind a circuit breaker: failures are counted, and no command is sent while the circuit is open.
 
-While the circuit (:mod:`transformer.cache.circuit`) is open a background task probes, so no request ever waits for a
-probe. What is asked of the store, :mod:`transformer.cache.redis_cache` and :mod:`transformer.cache.leases` decide.
+While the circuit (:mod:`transformer.cache.circuit`) is open, a background task probes the store, so no request waits
+for a probe. :mod:`transformer.cache.redis_cache` and :mod:`transformer.cache.leases` send the commands.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TIER = CacheTier.REDIS
 
 
 class BreakerStore:
-    """One store and its circuit; belongs to one event loop. Its background task starts when it is first needed."""
+    """One store and its circuit, for one event loop. The probing task starts when the circuit opens."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class BreakerStore:
         self._outcomes = OutcomeWindow(policy.window_s, policy.failures)
         self._prober: asyncio.Task[None] | None = None
         self._probe_keys: Sequence[str] = ()
-        """Of the last command, or of the one that failed: in a cluster, they lead to the node that failed."""
+        """Keys of the last or of the failed command; in a cluster they select the node that failed."""
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit as it is now."""
+        """The current state of the circuit."""
         return self._circuit
 
     @property
@@ -68,9 +68,9 @@ class BreakerStore:
 
         Args:
             operation: ``read``, ``write`` or ``lease``, for the metrics.
-            keys: what the command is about; should it open the circuit, probes ask for them.
-            command: sends it. An error in its answer, beside other values, is no failure of the store: a server that
-                is full or a replica refuses writes but can be read.
+            keys: of the command; if it opens the circuit, probes read them.
+            command: sends it. An error of one value in the answer does not count as a failure of the store: a
+                server that is full, or a replica, refuses writes but can be read.
         """
         if not self._circuit.allows:
             return None
@@ -119,7 +119,7 @@ class BreakerStore:
             await asyncio.sleep(max(0.0, self._circuit.probe_at - self._clock()))
             self._circuit = self._circuit.probe_begins(self._clock())
             if self._circuit.state is not CircuitState.HALF_OPEN:
-                continue  # woken a clock's tick too early
+                continue  # the sleep ended slightly too early
             self._show_circuit()
             try:
                 await self._ask_in_time()

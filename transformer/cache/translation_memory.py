@@ -1,6 +1,6 @@
-"""Pairs of text and translation from a file that people or tools made: TSV, CSV or TMX. Pure but for reading it.
+"""Reads a translation memory: pairs of text and translation from a TSV, CSV or TMX file.
 
-What becomes of them is decided by who asks (`yiwen cache warm`). XML entities of a TMX file are not fetched.
+`yiwen cache warm` puts them into the cache. External XML entities of a TMX file are not fetched.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 class MemoryFileError(Exception):
-    """The file is no translation memory. The message names file and place, never a text."""
+    """The file is not a translation memory; the message names file and place, never a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One text and its translation, as the file has them."""
+    """A text and its translation, unchanged."""
 
     text: str
     translation: str
 
 
 class _Rows(Protocol):
-    """Of :func:`csv.reader`, whose type has no public name."""
+    """The type of :func:`csv.reader`, which has no public name."""
 
     line_num: int
 
@@ -99,6 +99,6 @@ def _segment(unit: ElementTree.Element, wanted: Callable[[str], bool]) -> str | 
         segment = variant.find("seg")
         tag = variant.get(_LANG) or variant.get("lang") or ""
         if segment is not None and tag and wanted(tag):
-            # Inline elements stand for another format's codes; without them it would be another text.
+            # Inline elements stand for markup codes; without them the text would be a different one.
             return None if len(segment) else segment.text or ""
     return None

@@ -1,1 +1,1 @@
-"""One module per system. Each runs in a process of its own, so no library shares threads or memory with another."""
+"""One module per system. Each runs in its own process, so that libraries share no threads or memory."""

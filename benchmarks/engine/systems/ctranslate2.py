@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def token_names(ids: Sequence[int]) -> list[str]:
-    """The vocabulary is made up: the Generator takes token strings, and only the ids matter here."""
+    """Placeholder vocabulary: the Generator takes token strings, but only ids matter here."""
     return [f"t{token}" for token in ids]
 
 
@@ -58,7 +58,7 @@ class CTranslate2(System):
         workers = static_batching.worker_names(work, self._threads)
         if work.uniform:
             return (*static_batching.held_names(work), *workers)
-        # Held batches in other orders, and batches that rows leave in other orders, were tried: never the best.
+        # Other orders were tried with both kinds of batch, and were never the best.
         return (f"arrival-{work.slots}", f"arrival-{work.slots}-leave", *workers)
 
     def run(self, work: Workload, strategy: str) -> list[list[int]]:
@@ -75,7 +75,7 @@ class CTranslate2(System):
         return rows
 
     def _generator(self, workers: int) -> Any:  # noqa: ANN401 - the library has no types
-        """One for each way to use the threads; loading the second one falls into a warm-up."""
+        """The Generator for this use of threads; the second one is loaded during a warm-up."""
         if workers not in self._generators:
             self._generators[workers] = self._load(workers)
         return self._generators[workers]
@@ -97,7 +97,7 @@ def _generate(generator: Any, requests: list[Request], leave: bool) -> list[list
         callback=_leave_at_own_end(requests) if leave else None,
     )
     rows = [list(result.sequences_ids[0]) for result in results]
-    # Rows that stayed to the end of the batch are longer than was asked; a row that left must be exact.
+    # Rows that ran to the end of the batch are longer than requested; a row that left early must be exact.
     return rows if leave else [row[: request.n_out] for row, request in zip(rows, requests, strict=True)]
 
 
@@ -110,7 +110,7 @@ def _leave_at_own_end(requests: list[Request]) -> Callable[[Any], bool]:
 
 
 def convert(checkpoint: Path, path: Path) -> None:
-    """Write `checkpoint` as a CTranslate2 model, float32; other types are made when it is loaded."""
+    """Write `checkpoint` as a float32 CTranslate2 model; other types are converted when it is loaded."""
     config, weights = read_config(checkpoint), read_weights(checkpoint)
     spec = _specification(config, weights)
     spec.config.layer_norm_epsilon = config.rms_eps

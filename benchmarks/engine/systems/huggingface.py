@@ -1,6 +1,6 @@
 """Hugging Face transformers, `generate`, float32: one request at a time, or static batches.
 
-Also the reference: its float32 tokens and log-probabilities are what every other system is compared with.
+Also the reference: every other system is compared with its float32 tokens and log-probabilities.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.engine import static_batching
 from benchmarks.engine.harness import Config, System, Unavailable, main
 from benchmarks.engine.workloads import Request, Workload
 
-# A server that takes one request at a time is equally fast on the first and on the last of them.
+# A server that takes one request at a time has the same speed for each of them.
 SEQUENTIAL_REQUESTS = {"streams16": 4, "mixed": 8}
 
 
@@ -45,7 +45,7 @@ class HuggingFace(System):
         wanted = SEQUENTIAL_REQUESTS.get(work.name, len(work.requests))
         if self._batched or len(work.requests) <= wanted:
             return work
-        # Evenly spread over the output lengths, so that the part has the mean of the whole.
+        # Evenly spread over the output lengths, so that the sample has the mean of all.
         group = len(work.requests) // wanted
         by_length = sorted(work.requests, key=lambda request: request.n_out)
         return Workload(work.name, tuple(by_length[group // 2 :: group]), work.slots)

@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python on the same weights, written as GGUF: F32, Q8_0 and Q4_0.
 
 The binding's high-level class decodes one sequence. llama.cpp itself batches sequences, and its server admits new
-ones as others finish, so its own calls are used here, in the server's manner.
+ones as others finish, so the low-level calls are used here as in the server.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class LlamaCpp(System):
 
     def __init__(self, config: Config) -> None:
         try:
-            import gguf  # noqa: F401 - only to say early that it is missing
+            import gguf  # noqa: F401 - to fail early if it is missing
             import llama_cpp
         except ImportError as error:
             raise Unavailable(f"{error.name} is not installed") from error
@@ -109,7 +109,7 @@ class LlamaCpp(System):
         self._batch.n_tokens = 0
         outputs = [
             (self._add(current.tokens[-1], current.position - 1, sequence, output=True), sequence)
-            # In order: a split cache takes only neighbouring sequences in one go.
+            # In order: a split cache takes only neighboring sequences in one call.
             for sequence, current in sorted(running.items(), key=lambda item: item[0])
         ]
         free = [sequence for sequence in range(slots) if sequence not in running]
@@ -152,7 +152,7 @@ class LlamaCpp(System):
             params.n_threads = params.n_threads_batch = self._threads
             params.no_perf = True
             if self._variant == "F32":
-                # As exact as the other float32 systems; the others keep the default, half precision.
+                # As exact as the other float32 systems; the other types keep the default, half precision.
                 params.type_k = params.type_v = self._api.GGML_TYPE_F32
             self._contexts[key] = self._api.llama_init_from_model(self._model, params)
             if not self._contexts[key]:
@@ -237,7 +237,7 @@ def _tensors(config: LlamaConfig, weights: dict[str, np.ndarray]) -> Iterator[tu
 
 
 def _pairs_from_halves(values: np.ndarray, heads: int) -> np.ndarray:
-    """GGUF's llama rotates neighbouring rows, Hugging Face rotates a head's halves: reorder each head's rows."""
+    """GGUF's llama rotates neighboring rows, Hugging Face rotates a head's halves: reorder each head's rows."""
     rows, columns = values.shape
     halves = values.reshape(heads, 2, rows // heads // 2, columns)
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows, columns)

@@ -1,6 +1,6 @@
 """Yiwen's own engine on a release of the same weights: continuous batching on ONNX Runtime.
 
-The loop runs in its own thread and callers wait for futures, as in the service; only HTTP is left out.
+The loop runs in its own thread and callers wait for futures, as in the service, but without HTTP.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from protocol.messages import GenerateResponse, Generation
 
 PREFILL_TOKENS = 512
-QUEUE_TOKENS = 1 << 20  # admission is not what is measured: every request is let in
-SCORED_TOKENS = 8  # each costs a prefill of its own
+QUEUE_TOKENS = 1 << 20  # every request is admitted, since admission is not measured
+SCORED_TOKENS = 8  # a separate prefill for each
 
 _open: dict[tuple[Path, int, int, bool], LLMEngine] = {}
 
@@ -38,9 +38,9 @@ def run_engine(
     *,
     spin: bool = False,
 ) -> list[Generation]:
-    """Hand over every (prompt ids, tokens to generate) at once, as so many callers would, and wait for all answers.
+    """Submit all (prompt ids, tokens to generate) at once, as concurrent callers would, and wait for all answers.
 
-    Greedy, no end token, at most `slots` sequences running. Loading falls into the first call, which is a warm-up.
+    Greedy, no end token, at most `slots` sequences running. The first call, a warm-up, loads the release.
     """
     from protocol.messages import GenerateRequest
 
@@ -52,7 +52,7 @@ def run_engine(
 
 
 def _open_engine(release_dir: Path, slots: int, threads: int, spin: bool) -> LLMEngine:
-    """Load a release and start its loop. The engine that ran before is stopped: only one has threads and memory."""
+    """Load a release and start its loop. Stops the engine that ran before, so that only one uses the machine."""
     from prometheus_client import CollectorRegistry
 
     from predictor.config import PredictorConfig
@@ -83,7 +83,7 @@ class Yiwen(System):
 
     def __init__(self, config: Config) -> None:
         try:
-            import onnxruntime  # noqa: F401 - only to say early that it is missing
+            import onnxruntime  # noqa: F401 - to fail early if it is missing
 
             import predictor.llm_engine  # noqa: F401
         except ImportError as error:
@@ -104,7 +104,7 @@ class Yiwen(System):
         return [list(generation.token_ids) for generation in generations]
 
     def score(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Up to the first token that greedy decoding would not choose: the engine tells of no other."""
+        """Up to the first token that greedy decoding would not choose; the engine returns no others."""
         count = min(SCORED_TOKENS, len(tokens))
         requests = [((*prompt, *tokens[:at]), 1) for at in range(count)]
         log_probs = []
@@ -118,7 +118,7 @@ class Yiwen(System):
 
 
 def _release_of(config: Config) -> Path:
-    """Build the release of this checkpoint and precision, unless this builder did before."""
+    """Build the release of this checkpoint and precision, unless this builder has built it before."""
     from predictor.builder.errors import BuildError
     from predictor.builder.progress import SilentReporter
     from predictor.builder.release.build import BuildRequest, build_release
@@ -136,7 +136,7 @@ def _release_of(config: Config) -> Path:
 
 
 def _builder_digest() -> str:
-    """Changes with the builder's source, so that a release of an older builder is not measured by mistake."""
+    """A digest of the builder's source, so that a release of an older builder is not measured by mistake."""
     import predictor.builder
 
     folder = Path(os.path.dirname(predictor.builder.__file__ or ""))

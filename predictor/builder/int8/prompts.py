@@ -1,7 +1,7 @@
 """Prompts for int8 calibration and for the quality gate, made of sample texts.
 
-The texts are those of :mod:`predictor.builder.int8.sample_texts` or of a file. The texts of a language pair go to
-calibration and to the gate in turn, so that no plan is measured with the texts that it was calibrated with.
+The texts come from :mod:`predictor.builder.int8.sample_texts` or a file. Those of a language pair are assigned to
+calibration and to the gate in turn, so a plan is never measured with the texts that it was calibrated with.
 :class:`protocol.prompt_encoder.PromptEncoder` encodes them, as it does when serving.
 """
 
@@ -28,12 +28,12 @@ class Prompt:
     """Source and target."""
     token_ids: tuple[int, ...]
     max_new_tokens: int
-    """Token budget of the answer, by the release's limits."""
+    """Maximum tokens of the answer, by the release's limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSplit:
-    """A release's prompts, divided."""
+    """A release's prompts, divided into calibration and gate."""
 
     calibration: tuple[Prompt, ...]
     gate: tuple[Prompt, ...]
@@ -42,7 +42,7 @@ class PromptSplit:
 
 
 def encode_prompt(encoder: PromptEncoder, pair: Pair, text: str) -> Prompt | None:
-    """The prompt of a text; None if the release does not take the text.
+    """Encode the prompt of a text; None if it is too long or cannot be encoded.
 
     Args:
         encoder: of the release.
@@ -93,7 +93,6 @@ def read_texts(path: Path, spec: TranslationSpec) -> list[tuple[Pair, str]]:
         path: of the file.
         spec: of the release.
 
-
     Raises:
         BrokenText: it cannot be read, or a line names a pair that the release does not translate.
     """
@@ -121,7 +120,7 @@ def _samples(spec: TranslationSpec) -> list[tuple[Pair, str]]:
 
 
 def _in_turns(groups: Iterable[Sequence[Prompt]]) -> tuple[Prompt, ...]:
-    """The first of each group, then the second of each, and so on: the first few already cover all pairs."""
+    """Interleave groups: the first of each, then the second of each, so a short prefix covers all pairs."""
     ordered = list(groups)
     longest = max(map(len, ordered), default=0)
     return tuple(group[index] for index in range(longest) for group in ordered if index < len(group))

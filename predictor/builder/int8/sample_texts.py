@@ -1,6 +1,6 @@
 """Default texts for int8 calibration and the quality gate: shop titles, support and everyday sentences.
 
-Written for this project. Texts of the own domain calibrate better: ``--calibration FILE`` takes them
+Written for this project. Texts of your own domain calibrate better; give them with ``--calibration FILE``
 (:mod:`predictor.builder.int8.prompts`).
 """
 
@@ -181,13 +181,13 @@ SAMPLE_TEXTS: Mapping[str, tuple[str, ...]] = {
         ("ja", _JAPANESE),
     )
 }
-"""By primary language subtag: ``zh`` is used for ``zh-Hant``, too."""
+"""Texts by primary language subtag; ``zh`` is also used for ``zh-Hant``."""
 
 
 def sample_texts(language: str) -> tuple[str, ...]:
     """The sample texts of a language; empty if there are none.
 
     Args:
-        language: a tag, e.g. ``pt-BR``.
+        language: a tag, for example ``pt-BR``.
     """
     return SAMPLE_TEXTS.get(language.split("-")[0].lower(), ())
