@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -17,11 +18,14 @@ from protocol.kubernetes.inference_service import (
     inference_services,
     pod_templates,
 )
-from protocol.kubernetes.pods import requests
+from protocol.kubernetes.pods import environment, requests
 from protocol.kubernetes.quantities import quantity_or_zero
+from protocol.kubernetes.release_service import RELEASE_LABEL, release_service_name
 
 MESH_KINDS = ("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy", "DestinationRule")
 SIDECAR = "sidecar.istio.io/inject"
+QUEUE_PROXY_PORT, REST_PORT = 8012, 8080
+"""Ports of a predictor pod: that of Knative's queue-proxy, and the service's own."""
 
 
 def default_deny(documents: tuple[Document, ...]) -> Violations:
@@ -139,6 +143,43 @@ def mesh(documents: tuple[Document, ...]) -> Violations:
             )
 
 
+def release_service(documents: tuple[Document, ...]) -> Violations:
+    """A Service selects the predictors of the release, under the name at which transformers look for it."""
+    services = [document for document in documents if document.get("kind") == "Service"]
+    for service in inference_services(documents):
+        predictor, transformer = service.component("predictor"), service.component("transformer")
+        if predictor is None or transformer is None or not transformer.pod.containers:
+            continue
+        variables = environment(transformer.pod.containers[0])
+        release = posixpath.basename(variables.get("YIWEN_RELEASE", "").rstrip("/"))
+        if "services" not in variables.get("YIWEN_PREDICTOR_DISCOVERY", "").split(","):
+            yield (
+                f"{transformer.pod.location} must have services in YIWEN_PREDICTOR_DISCOVERY: in a release change "
+                "tags come late or go early, and Standard mode has none"
+            )
+        if predictor.pod.labels.get(RELEASE_LABEL) != release:
+            yield f"{predictor.pod.location} needs the label {RELEASE_LABEL}: {release}"
+        name = release_service_name(predictor.knative_service_name, release)
+        found = next((each for each in services if mapping(each, "metadata").get("name") == name), None)
+        if found is None:
+            yield f"add the Service {name} (base/release-service.yaml): transformers of {release} ask it"
+        else:
+            yield from _selects_release(found, predictor)
+
+
+def _selects_release(document: Document, predictor: ServiceComponent) -> Violations:
+    selector = mapping(document, "spec", "selector")
+    if RELEASE_LABEL not in selector or not selects({"matchLabels": selector}, predictor.pod.labels):
+        yield (
+            f"{kind_and_name(document)} must select the pods of {predictor.pod.location} by labels, "
+            f"{RELEASE_LABEL} among them"
+        )
+    target = QUEUE_PROXY_PORT if predictor.service.mode == KNATIVE else REST_PORT
+    ports = [(port.get("port"), port.get("targetPort")) for port in objects(document, "spec", "ports")]
+    if (80, target) not in ports:
+        yield f"{kind_and_name(document)} must lead port 80 to the targetPort {target}"
+
+
 def _components(documents: tuple[Document, ...]) -> Iterator[ServiceComponent]:
     for service in inference_services(documents):
         yield from service.components
@@ -183,4 +224,5 @@ MANIFESTS: dict[str, ManifestsRule] = {
     "same-node": same_node,
     "canary-quota": canary_quota,
     "mesh": mesh,
+    "release-service": release_service,
 }

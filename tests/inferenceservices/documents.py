@@ -103,6 +103,13 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: default-deny, namespace: demo}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: yiwen-predictor-release-a, namespace: demo}
+spec:
+  selector: {app: predictor, yiwen/release: a}
+  ports: [{port: 80, targetPort: 8012}]
 """
 
 
@@ -121,6 +128,10 @@ def knative_documents() -> Documents:
             for name in ("predictor", "transformer")
         },
     }
+    service["spec"]["predictor"]["labels"]["yiwen/release"] = "a"
+    service["spec"]["transformer"]["containers"][0]["env"].append(
+        {"name": "YIWEN_PREDICTOR_DISCOVERY", "value": "tags,services"}
+    )
     return [service, *yaml.safe_load_all(_OTHERS)]
 
 
@@ -129,6 +140,7 @@ def standard_documents() -> Documents:
     documents = knative_documents()
     service = documents[0]
     service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Standard"
+    edit(documents, "Service|spec|ports|0|targetPort", 8080)
     for component in service["spec"].values():
         component["terminationGracePeriodSeconds"] = 400
         component["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}

@@ -63,6 +63,7 @@ KNATIVE = {
     *(("autoscaler", pod, 9090) for pod in ("predictor", "transformer")),
     *(("prometheus", pod, 8080) for pod in ("predictor", "transformer")),
     ("transformer", "redis", 6379),
+    ("transformer", "predictor", 8012),
 }
 STANDARD = {
     *(
@@ -74,7 +75,7 @@ STANDARD = {
     ("transformer", "predictor", 8080),
     ("transformer", "redis", 6379),
 }
-MESH = {*KNATIVE, ("transformer", "predictor", 8012), ("transformer", "predictor", 8013)}
+MESH = {*KNATIVE, ("transformer", "predictor", 8013)}
 BARE = {entry for entry in KNATIVE if entry[0] != "prometheus" and entry[1] != "redis"}
 
 

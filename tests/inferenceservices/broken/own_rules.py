@@ -100,6 +100,13 @@ BROKEN = (
     broke("claim-access", CLAIM, also="accessModes"),
     broke("claim-access", CLAIM, ["ReadWriteOnce"], also="podAffinity"),
     broke("claim-access", "PersistentVolumeClaim|metadata|name", "other", also="not here"),
+    broke("release-service", PRE + "labels|yiwen/release", also="needs the label"),
+    broke("release-service", T0 + "env|4|value", "tags", also="YIWEN_PREDICTOR_DISCOVERY"),
+    broke("release-service", "Service|metadata|name", "other", also="add the Service"),
+    broke("release-service", "Service|spec|selector|yiwen/release", also="by labels"),
+    broke("release-service", "Service|spec|selector|app", "other", also="by labels"),
+    broke("release-service", "Service|spec|ports|0|targetPort", 8080, also="targetPort 8012"),
+    broke("release-service", "Service|spec|ports|0|targetPort", 8012, base=STANDARD, also="targetPort 8080"),
     Broken(
         "same-node",
         {
