@@ -179,6 +179,28 @@ def _checking_gpus(cluster: ClusterClient, planner: Planner, allow_pending: bool
     return plan
 
 
+def _creating_service(cluster: ClusterClient, planner: Planner) -> Planner:
+    """``planner``, which also creates the Service of a release before its pods."""
+    from inferenceservices.cluster import Forbidden
+    from inferenceservices.release_change import release_service
+    from inferenceservices.rollout import merge
+
+    def plan(document: Document) -> RolloutStep:
+        step = planner(document)
+        service = release_service(merge(document, step.patch)) if step.makes_revisions else {}
+        if service:
+            try:
+                cluster.create_service(service)
+            except Forbidden as error:
+                print(
+                    f"yiwen rollout: {error}; without it, requests may fail for seconds when traffic moves",
+                    file=sys.stderr,
+                )
+        return step
+
+    return plan
+
+
 def _releases(cluster: ClusterClient, document: Document) -> dict[str, str]:
     """Release by revision name, with a warning about revisions whose release cannot be read."""
     from inferenceservices.rollout_state import revision_names
@@ -198,7 +220,7 @@ def _carry_out(cluster: ClusterClient, options: ChangeOptions, planner: Planner)
         print(json.dumps(step.patch, indent=1))
         print(f"yiwen rollout: nothing was changed; without --dry-run: {step.summary}", file=sys.stderr)
         return 0
-    print(cluster.update(options.name, planner).summary)
+    print(cluster.update(options.name, _creating_service(cluster, planner)).summary)
     return 0
 
 

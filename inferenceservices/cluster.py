@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,10 +78,12 @@ class ClusterClient:
         # Connect and read timeouts: older versions of the package ignore a fraction of a second in a single number.
         self._timeouts = (timeout_s, timeout_s)
         self._api = client.ApiClient(_configuration(context))
-        # Older versions of the package choose a wrong type for patches, the only requests with a body here.
+        # Older versions of the package choose a wrong type for patches, the only requests with a body by this client.
         self._api.set_default_header("Content-Type", MERGE_PATCH)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
+        self._creating_api = client.ApiClient(self._api.configuration)
+        self._creating_api.set_default_header("Content-Type", "application/json")
 
     def __enter__(self) -> ClusterClient:
         return self
@@ -89,6 +92,7 @@ class ClusterClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._api.close()
+        self._creating_api.close()
 
     def inference_service(self, name: str) -> Document:
         """The InferenceService of that name.
@@ -154,6 +158,26 @@ class ClusterClient:
             else:
                 return step
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def create_service(self, service: Document) -> None:
+        """Create a Service, unless there is one of its name.
+
+        Raises:
+            Forbidden: the caller may not create Services.
+            ClusterError: the API server refused it, or does not answer.
+        """
+        name = mapping(service, "metadata").get("name")
+        with self._translate_errors(f"create Service {self._namespace}/{name}"):
+            try:
+                client.CoreV1Api(self._creating_api).create_namespaced_service(
+                    self._namespace,
+                    dict(service),
+                    field_manager=FIELD_MANAGER,
+                    _request_timeout=self._timeouts,
+                )
+            except ApiException as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
 
     def capacity(self) -> ClusterCapacity:
         """Quotas of the namespace, and nodes and pods of the cluster; None for what the caller may not list.

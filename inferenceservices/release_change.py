@@ -1,7 +1,8 @@
 """A change of release, storage or image in the components of an InferenceService.
 
 A release's directory stands in several places (the variable YIWEN_RELEASE of both components, the argument of an
-init container that verifies it, a model's storageUri); all of them change together.
+init container that verifies it, a model's storageUri, the label that the release's Service selects); all of them
+change together.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inferenceservices.rollout_state import PREDICTOR, ROLLOUT_COMPONENTS, RolloutRefused
-from protocol.kubernetes.documents import mapping, objects
-from protocol.kubernetes.inference_service import SERVING_CONTAINER
+from inferenceservices.rules.cross_resource import QUEUE_PROXY_PORT
+from protocol.kubernetes.documents import Document, mapping, objects
+from protocol.kubernetes.inference_service import SERVING_CONTAINER, inference_services
 from protocol.kubernetes.pods import environment
+from protocol.kubernetes.release_service import RELEASE_LABEL, release_service_name
 
 RELEASE_VARIABLE = "YIWEN_RELEASE"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -55,17 +58,47 @@ def change_components(spec: Mapping[str, Any], change: ReleaseChange) -> dict[st
         before = {
             key: value
             for key, value in mapping(spec, name).items()
-            if key in ("containers", "initContainers", "model")
+            if key in ("containers", "initContainers", "labels", "model")
         }
         after = copy.deepcopy(before)
         if release:
             _set_release(name, after, release)
         if change.storage and name == PREDICTOR:
             after["model"]["storageUri"] = change.storage
+        if release and name == PREDICTOR:
+            after["labels"] = {**after.get("labels", {}), RELEASE_LABEL: posixpath.basename(release)}
         if image := change.images.get(name, ""):
             _serving_container(name, after)["image"] = image
-        fields[name] = {key: value for key, value in after.items() if value != before[key]}
+        fields[name] = {key: value for key, value in after.items() if value != before.get(key)}
     return fields
+
+
+def release_service(document: Document) -> dict[str, Any]:
+    """The Service of the release of ``document``, an InferenceService in Knative mode; empty if its pods name none.
+
+    It selects by labels that KServe gives the pods, and leads to Knative's queue-proxy in them.
+    """
+    (service,) = inference_services([document])
+    predictor = service.component(PREDICTOR)
+    release = "" if predictor is None else predictor.pod.labels.get(RELEASE_LABEL, "")
+    if predictor is None or not release:
+        return {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": release_service_name(predictor.knative_service_name, release),
+            "labels": {RELEASE_LABEL: release},
+        },
+        "spec": {
+            "selector": {
+                "serving.kserve.io/inferenceservice": service.name,
+                "component": PREDICTOR,
+                RELEASE_LABEL: release,
+            },
+            "ports": [{"name": "http", "port": 80, "targetPort": QUEUE_PROXY_PORT}],
+        },
+    }
 
 
 def release_of(spec: Mapping[str, Any]) -> str:

@@ -178,7 +178,9 @@ def _start_canary(
     skipped = [c.latest_created for c in state.components if c.is_canary]
     instead = f", in the place of {', '.join(skipped)}, which never had all" if skipped else ""
     return RolloutStep(
-        patch, f"new revisions of {state.name}, {where} to them{instead}", makes_revisions=True
+        patch,
+        f"new revisions of {state.name}, {where} to them{instead}; until both are ready the old ones keep it",
+        makes_revisions=True,
     )
 
 

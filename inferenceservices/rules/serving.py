@@ -69,7 +69,10 @@ def health_probes(component: ServiceComponent) -> Violations:
 
 
 def startup_time(component: ServiceComponent) -> Violations:
-    """The startup probe of a predictor allows 15 minutes, and Knative's progress deadline is longer."""
+    """The startup probe of a predictor allows 15 minutes, and Knative's progress deadlines are longer.
+
+    A transformer is ready after its predictor, so its progress deadline is the longer one.
+    """
     for container in component.pod.containers[:1]:
         probe = mapping(container, "startupProbe")
         seconds = _integer(probe, "periodSeconds", 10) * _integer(probe, "failureThreshold", 3)
@@ -77,7 +80,15 @@ def startup_time(component: ServiceComponent) -> Violations:
             yield f"the startupProbe gives up after {seconds} s: a plan may take {STARTUP_S} s to load"
         if component.service.mode != KNATIVE:
             continue
-        deadline = _whole_seconds(component.annotations.get(PROGRESS_DEADLINE, f"{PROGRESS_DEADLINE_S}s"))
+        deadline = _progress_deadline_s(component)
+        predictor = component.service.component("predictor")
+        if component.name == "transformer" and predictor is not None:
+            longer_than = _progress_deadline_s(predictor)
+            if deadline is not None and longer_than is not None and deadline < longer_than:
+                yield (
+                    f"the annotation {PROGRESS_DEADLINE} must not be shorter than the predictor's {longer_than} s: a "
+                    "transformer is ready when a predictor of its release is"
+                )
         if deadline is None or deadline <= seconds:
             yield (
                 f"the annotation {PROGRESS_DEADLINE} must be longer than the startupProbe's {seconds} s, in whole "
@@ -154,6 +165,11 @@ def _number(container: Mapping[str, Any], name: str, default: int) -> Decimal | 
         return Decimal(text.replace("_", ""))
     except InvalidOperation:
         return None
+
+
+def _progress_deadline_s(component: ServiceComponent) -> int | None:
+    """Seconds after which Knative gives a revision up; None if the annotation is no number of whole seconds."""
+    return _whole_seconds(component.annotations.get(PROGRESS_DEADLINE, f"{PROGRESS_DEADLINE_S}s"))
 
 
 def _whole_seconds(duration: str) -> int | None:

@@ -129,6 +129,8 @@ class ApiServer:
         """HTTP status and message by the last part of the path."""
         self.before_patch: list[Callable[[], None]] = []
         """Called just before the next patches: concurrent changes."""
+        self.services: dict[str, Json] = {}
+        """Services by name."""
         self.patches: list[Json] = []
         """Bodies of those that were accepted."""
         self.requests: list[str] = []
@@ -189,6 +191,8 @@ class ApiServer:
             self.requests.append(f"{method} {path}")
             if last in self.refusals:
                 return _failure(*self.refusals[last])
+            if method == "POST" and last == "services":
+                return self._create_service(content_type, body)
             if last in self.lists:
                 return 200, _page(self.lists[last], parse_qs(urlsplit(target).query))
             if parent == "revisions" and last in self.controller.templates:
@@ -203,6 +207,15 @@ class ApiServer:
     def _path(self) -> str:
         metadata = self.document["metadata"]
         return f"/serving.kserve.io/v1beta1/namespaces/{metadata['namespace']}/inferenceservices/{metadata['name']}"
+
+    def _create_service(self, content_type: str, body: Json) -> tuple[int, Json]:
+        if content_type != "application/json":
+            return _failure(415, f"the body of the request was in an unknown format: {content_type}")
+        name = body["metadata"]["name"]
+        if name in self.services:
+            return _failure(409, f'services "{name}" already exists')
+        self.services[name] = body
+        return 201, body
 
     def _patch(self, content_type: str, body: Json) -> tuple[int, Json]:
         if self.before_patch:
@@ -224,6 +237,9 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PATCH(self) -> None:
             self._do("PATCH")
+
+        def do_POST(self) -> None:
+            self._do("POST")
 
         def log_message(self, *_: object) -> None:
             pass

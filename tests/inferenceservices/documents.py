@@ -115,7 +115,7 @@ spec:
 
 def knative_documents() -> Documents:
     """An InferenceService in Knative mode and what belongs to it."""
-    service = {
+    service: dict[str, Any] = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {

@@ -40,7 +40,7 @@ def test_every_component_is_listed() -> None:
 def test_every_value_is_listed() -> None:
     known = set(yaml.safe_load((ROOT / "base" / "values.yaml").read_text(encoding="utf-8"))["data"])
     rows = [row for row in _section("Values").splitlines() if row.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`([a-z]+)`", row.split("|")[1])} == known
+    assert {name for row in rows for name in re.findall(r"`([A-Za-z]+)`", row.split("|")[1])} == known
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if " -k " in command])

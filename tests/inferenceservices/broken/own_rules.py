@@ -39,6 +39,12 @@ BROKEN = (
         "forever",
         also="progress-deadline",
     ),
+    broke(
+        "startup-time",
+        TRA + "annotations|serving.knative.dev/progress-deadline",
+        "1400s",
+        also="shorter than",
+    ),
     broke("request-timeout", PRE + "timeout", also="set timeout"),
     broke("request-timeout", PRE + "timeout", 300, also="longer than"),
     broke("request-timeout", T0 + "env|3|value", "60", also="as long as"),

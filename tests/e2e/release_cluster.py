@@ -1,0 +1,259 @@
+"""Two releases in a cluster of one machine: real processes, and the routing of Knative or of Services between them.
+
+A component has a pod for each release. Like KServe, :class:`Cluster` starts both components of a new release at once
+and waits for neither; which pods get requests follows from their readiness probes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from tests.e2e.conftest import free_ports
+
+MODEL = "tiny"
+PROBE_S = 0.2
+TAG_DELAY_S = 0.4
+"""How much later than the main address a tag is routed; seen on a real cluster."""
+PRE_STOP_S = {"predictor": 6.0, "transformer": 1.0}
+"""A tenth of what the manifests of Standard mode say."""
+IDLE_S = 6.0
+"""After it has lost its traffic a Knative revision keeps its pods; 60 s at least in a cluster."""
+
+Choose = Callable[[], str | None]
+
+
+@dataclass
+class Pod:
+    """One process, and what the cluster knows of it."""
+
+    component: str
+    release: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    live: bool = False
+    ready: bool = False
+    terminating: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, **settings: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            self.component,
+            "--release",
+            str(self.release),
+            "--model_name",
+            MODEL,
+        ]
+        command += ["--http_port", str(self.port), "--grpc_port", "0"]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
+        common = {"YIWEN_HOST": "127.0.0.1", "YIWEN_LOG_LEVEL": "error", **settings}
+        self.process = subprocess.Popen(command, env={**kept, **common})
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+
+
+@dataclass
+class Cluster:
+    """Routes requests by ``form``: ``canary`` and ``plain`` as Knative does it, ``standard`` as Services do."""
+
+    form: str
+    rng: random.Random = field(default_factory=lambda: random.Random(7))
+    pods: dict[str, list[Pod]] = field(default_factory=lambda: {"predictor": [], "transformer": []})
+    tags: dict[str, Pod] = field(default_factory=dict)
+    """Of predictors, as the gateway knows them at this time."""
+    urls: dict[str, str] = field(default_factory=dict)
+    session: aiohttp.ClientSession | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    runners: list[web.AppRunner] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where callers send their requests."""
+        return self.urls["transformer"]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the first release serves."""
+        return all(pods[0].ready for pods in self.pods.values()) and bool(self.tags)
+
+    @property
+    def is_new_transformer_live(self) -> bool:
+        """Whether the process of the newest transformer answers, ready or not."""
+        return self.pods["transformer"][-1].live
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the newest release has what this form gives it."""
+        return len(self.pods["transformer"]) == 2 and all(pods[-1].ready for pods in self.pods.values())
+
+    async def apply(self, release: Path, *, predictor_delay_s: float | None = 0.0) -> None:
+        """Start both components of a release; a predictor that takes ``None`` seconds never starts."""
+        predictor, transformer = (
+            Pod(name, release, port) for name, port in zip(self.pods, free_ports(2), strict=True)
+        )
+        self.pods["predictor"].append(predictor)
+        self.pods["transformer"].append(transformer)
+        await self._open(f"release-{release.name}", lambda: self._service_of(release))
+        others = ["latest", "prev", f"release-{release.name}"] if self.form != "standard" else []
+        others = others or [f"release-{release.name}"]
+        transformer.start(
+            YIWEN_PREDICTOR_URL=self.urls["predictor"],
+            YIWEN_PREDICTOR_TAGGED_URLS=",".join(self.urls[name] for name in others),
+            YIWEN_CACHE_BYTES="0",
+        )
+        if predictor_delay_s is not None:
+            await asyncio.sleep(predictor_delay_s)
+            predictor.start(YIWEN_THREADS="1", YIWEN_SLOTS="4")
+
+    def _choose(self, component: str) -> str | None:
+        return (
+            self._behind_service(self.pods[component]) if self.form == "standard" else self._split(component)
+        )
+
+    def _split(self, component: str) -> str | None:
+        """The revision of one request: KServe's traffic targets, and Knative's latest *ready* revision."""
+        ready = [pod for pod in self.pods[component] if pod.ready]
+        if self.form == "canary":
+            return self.rng.choice(ready).url if ready else None
+        return ready[-1].url if ready else None
+
+    def _behind_service(self, pods: list[Pod]) -> str | None:
+        """A ready pod, or else, as kube-proxy does, one that is ready and ends."""
+        ready = [pod for pod in pods if pod.ready and not pod.terminating]
+        ready = ready or [pod for pod in pods if pod.ready]
+        return self.rng.choice(ready).url if ready else None
+
+    def _service_of(self, release: Path) -> str | None:
+        return self._behind_service([pod for pod in self.pods["predictor"] if pod.release == release])
+
+    def _tagged(self, tag: str) -> str | None:
+        pod = self.tags.get(tag)
+        return None if pod is None or (tag == "prev" and self.form != "canary") else pod.url
+
+    async def _probe(self, pod: Pod) -> None:
+        """The kubelet's readiness probe, and what follows when it succeeds for the first time."""
+        assert self.session is not None
+        while not pod.ready:
+            try:
+                async with self.session.get(f"{pod.url}/v2/health/live") as response:
+                    pod.live = response.status == 200
+                async with self.session.get(f"{pod.url}/v2/health/ready") as response:
+                    pod.ready = response.status == 200
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(PROBE_S)
+        pods = self.pods[pod.component]
+        if pod.component == "predictor":
+            await asyncio.sleep(TAG_DELAY_S)
+            self.tags = {"latest": pod, "prev": pods[0]}
+        if pod is not pods[0] and self.form != "canary":
+            await self._end(pods[0])
+
+    async def _end(self, pod: Pod) -> None:
+        """Terminate a pod that a newer one replaces."""
+        if self.form == "standard":
+            pod.terminating = True
+            await asyncio.sleep(PRE_STOP_S[pod.component])
+        else:
+            await asyncio.sleep(IDLE_S)
+        pod.stop()
+        await asyncio.to_thread(pod.process.wait if pod.process else bool)
+        pod.ready = False
+
+    async def watch(self) -> None:
+        """Probe every pod that comes."""
+        seen = 0
+        while True:
+            pods = [pod for both in zip(*self.pods.values(), strict=True) for pod in both]
+            for pod in pods[seen:]:
+                self.tasks.append(asyncio.create_task(self._probe(pod)))
+            seen = len(pods)
+            await asyncio.sleep(PROBE_S)
+
+    async def _open(self, name: str, choose: Choose) -> None:
+        """Serve an address that leads to what ``choose`` returns for each request."""
+
+        async def forward(request: web.Request) -> web.Response:
+            url = choose()
+            if url is None:
+                return web.Response(status=503, text="no healthy upstream")
+            assert self.session is not None
+            body = await request.read()
+            headers = {
+                k: v for k, v in request.headers.items() if k.lower() not in ("host", "content-length")
+            }
+            try:
+                async with self.session.request(
+                    request.method, url + request.path_qs, data=body, headers=headers
+                ) as response:
+                    answer = await response.read()
+                    kept = {
+                        k: v
+                        for k, v in response.headers.items()
+                        if k.lower() not in ("content-length", "transfer-encoding", "date", "server")
+                    }
+                    return web.Response(status=response.status, body=answer, headers=kept)
+            except aiohttp.ClientError:
+                return web.Response(status=503, text="upstream connect error")
+
+        runner = web.AppRunner(_application(forward), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.runners.append(runner)
+        self.urls[name] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def _application(forward: Callable[[web.Request], object]) -> web.Application:
+    application = web.Application(client_max_size=2**24)
+    application.router.add_route("*", "/{path:.*}", forward)  # type: ignore[arg-type]
+    return application
+
+
+@asynccontextmanager
+async def running_cluster(form: str) -> AsyncIterator[Cluster]:
+    """A cluster without pods; whatever happens inside, no process outlives the block."""
+    cluster = Cluster(form)
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        cluster.session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        for component in cluster.pods:
+            await cluster._open(component, partial(cluster._choose, component))
+        for tag in ("latest", "prev"):
+            await cluster._open(tag, partial(cluster._tagged, tag))
+        cluster.tasks.append(asyncio.create_task(cluster.watch()))
+        try:
+            yield cluster
+        finally:
+            for task in cluster.tasks:
+                task.cancel()
+            for pods in cluster.pods.values():
+                for pod in pods:
+                    pod.kill()
+            for runner in cluster.runners:
+                await runner.cleanup()
