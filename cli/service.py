@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from protocol.tensors import CACHE, CONFIDENCE, FLAGS, SOURCE, TEXT, TRANSLATION
+from protocol.tensors import CACHE, CONFIDENCE, ERROR, FLAGS, SOURCE, TEXT, TRANSLATION
 
 TRIES = 6
 """Attempts of one request while the service answers 429 or 503."""
@@ -42,7 +42,7 @@ class TranslateJob:
     model: str | None
     """None: the first one that the service lists."""
     parameters: Mapping[str, object]
-    """Of every request; names are :data:`protocol.tensors.TRANSLATE_PARAMETERS`."""
+    """Of every request; names are :data:`protocol.tensors.BATCH_PARAMETERS`."""
     batch: int
     """Texts in one request."""
     in_flight: int
@@ -77,6 +77,8 @@ class TextResult:
     cache: str
     flags: tuple[str, ...] = ()
     """Faults that the guards found (docs/texts.md)."""
+    error: Mapping[str, str] | None = None
+    """``code`` and ``error`` (its words) of a text that has no translation."""
 
     def as_line(self) -> str:
         """The translation; a text of one line gives one line."""
@@ -87,6 +89,8 @@ class TextResult:
     def as_json(self) -> str:
         """All fields as a JSON object in one line."""
         document = dataclasses.asdict(self) | {"confidence": round(self.confidence, 6)}
+        if self.error is None:
+            del document["error"]
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -160,7 +164,8 @@ async def _translate(
     outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
     columns = (outputs[tensor.name] for tensor in (TRANSLATION, SOURCE, CONFIDENCE, CACHE))
     flags = [tuple(kinds.split(",")) if kinds else () for kinds in outputs.get(FLAGS.name, [""] * len(texts))]
-    return [TextResult(*row) for row in zip(texts, *columns, flags, strict=True)]
+    errors = [json.loads(each) if each else None for each in outputs.get(ERROR.name, [""] * len(texts))]
+    return [TextResult(*row) for row in zip(texts, *columns, flags, errors, strict=True)]
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: object) -> httpx.Response:

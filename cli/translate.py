@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -21,11 +23,18 @@ from typer import Argument, Option
 from cli.service import ServiceUnreachable, TextResult, TranslateError, TranslateJob, translate_all
 from cli.service_options import ServiceOptions
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
-from protocol.messages import TextFormat
+from protocol.messages import OnError, TextFormat
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TEXTS_PER_REQUEST = 32
 REQUESTS_IN_FLIGHT = 4
+
+
+class OnTextError(str, Enum):
+    """What a text that cannot be translated does to the others."""
+
+    STOP = "stop"
+    SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,9 @@ class TranslateCommandOptions(ServiceOptions):
     max_new_tokens: Annotated[
         int | None, Option(min=1, metavar="N", help="bound for each answer, in tokens")
     ] = None
+    on_error: Annotated[
+        OnTextError, Option(help="at a text that cannot be translated: stop, or go on without it")
+    ] = OnTextError.STOP
     batch: Annotated[int, Option(min=1, metavar="N", help="texts per request")] = TEXTS_PER_REQUEST
     in_flight: Annotated[int, Option(min=1, metavar="N", help="requests at a time")] = REQUESTS_IN_FLIGHT
 
@@ -85,7 +97,7 @@ def run(arguments: TranslateCommandOptions) -> int:
             output = ResultOutput(
                 _open_output(arguments, stack), arguments.json, as_document=_is_document(arguments)
             )
-            asyncio.run(_print_all(job, texts, total, output))
+            failed = asyncio.run(_print_all(job, texts, total, output))
     except BrokenPipeError:  # the reader has closed the pipe, as in `yiwen translate ... | head`
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
@@ -95,6 +107,9 @@ def run(arguments: TranslateCommandOptions) -> int:
         return fail("translate", error, UNUSABLE)
     except (TranslateError, OSError, UnicodeDecodeError) as error:
         return fail("translate", error, FAILED)
+    if failed:
+        kinds = ", ".join(f"{count} {code}" for code, count in failed.most_common())
+        return fail("translate", f"{failed.total()} texts have no translation: {kinds}", FAILED)
     return 0
 
 
@@ -105,6 +120,7 @@ def _job(arguments: TranslateCommandOptions) -> TranslateJob:
         "max_new_tokens": arguments.max_new_tokens,
         "format": arguments.format and arguments.format.value,
         "glossary": arguments.glossary.read_text(encoding="utf-8") if arguments.glossary else None,
+        "on_error": OnError.PER_TEXT.value if arguments.on_error is OnTextError.SKIP else None,
     }
     return TranslateJob(
         url=arguments.url.rstrip("/"),
@@ -123,7 +139,9 @@ def _is_document(arguments: TranslateCommandOptions) -> bool:
 
 async def _print_all(
     job: TranslateJob, texts: Iterable[str], total: int | None, output: ResultOutput
-) -> None:
+) -> Counter[str]:
+    """Print results as they come; returns how many texts have no translation, by error code."""
+    failed: Counter[str] = Counter()
     console = Console(stderr=True, soft_wrap=True)
     with Progress(console=console, disable=total == 1 or not console.is_terminal) as progress:
         task = progress.add_task("translating", total=total)
@@ -131,12 +149,22 @@ async def _print_all(
         async for results in translate_all(job, texts):
             for number, result in enumerate(results, start=done):
                 _print(result, output)
-                if result.flags:
-                    message = f"yiwen translate: text {number} is flagged: {', '.join(result.flags)}"
+                if result.error is not None:
+                    failed[result.error["code"]] += 1
+                for remark in _remarks(result):
+                    message = f"yiwen translate: text {number} {remark}"
                     progress.console.print(message, markup=False, highlight=False)
             done += len(results)
             output.file.flush()
             progress.advance(task, len(results))
+    return failed
+
+
+def _remarks(result: TextResult) -> Iterator[str]:
+    if result.flags:
+        yield f"is flagged: {', '.join(result.flags)}"
+    if result.error is not None:
+        yield f"has no translation: {result.error['error']} ({result.error['code']})"
 
 
 def _print(result: TextResult, output: ResultOutput) -> None:

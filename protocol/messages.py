@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from protocol.error_codes import ErrorCode
+
 
 class FinishReason(str, Enum):
     """Why a sequence stopped growing."""
@@ -44,6 +46,26 @@ class CacheStatus(str, Enum):
     """Generated once for several equal texts that were in flight together."""
     BYPASS = "bypass"
     """Needed no model: the text holds nothing to translate, or is in the target language already."""
+    NONE = "none"
+    """There is no translation, but an error."""
+
+
+class OnError(str, Enum):
+    """What an error that concerns one text of a request does to the others."""
+
+    FAIL = "fail"
+    """The whole request fails with it."""
+    PER_TEXT = "per_text"
+    """The others are answered (:data:`protocol.error_codes.PER_TEXT_CODES`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextError:
+    """Why one text has no translation."""
+
+    code: ErrorCode
+    message: str
+    """In words, without the text's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,7 @@ class TranslateRequest:
     """Milliseconds from arrival to the deadline; None for the server's limit."""
     glossary: Glossary | None = None
     """Of all texts, beside the release's own, which it precedes."""
+    on_error: OnError = OnError.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +127,8 @@ class Translation:
     finish_reason: FinishReason = FinishReason.STOP
     flags: tuple[str, ...] = ()
     """Kinds of fault that the guards found (:data:`protocol.release.GUARDS`); such an answer is never cached."""
+    error: TextError | None = None
+    """Set for a text without a translation: its ``text`` is empty, its confidence 0, its status NONE."""
 
 
 @dataclass(frozen=True, slots=True)

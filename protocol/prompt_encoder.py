@@ -23,7 +23,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from protocol.error_codes import ErrorCode
-from protocol.errors import InvalidRequest, TooLong
+from protocol.errors import InvalidRequest, TooLong, YiwenError
 from protocol.release import (
     TOKENIZER_DIR,
     TOKENIZER_FILE,
@@ -174,14 +174,26 @@ class PromptEncoder:
             TextTooLong: a text has more tokens than the release takes.
             UnencodableText: a text cannot be written without control tokens, or comes to no token at all.
         """
-        for text in texts:
-            size = _size(text.text, self.max_source_bytes)
-            if size > self.max_source_bytes:
-                raise TextTooLong(text.index, size, self.max_source_bytes, "bytes")
+        for text in texts:  # before the others are tokenized
+            if (fault := self._size_fault(text)) is not None:
+                raise fault
+        prompts = []
+        for prompt in self.encode_each(texts, max_new_tokens):
+            if isinstance(prompt, YiwenError):
+                raise prompt
+            prompts.append(prompt)
+        return prompts
+
+    def encode_each(
+        self, texts: Sequence[PromptText], max_new_tokens: int | None = None
+    ) -> list[EncodedPrompt | YiwenError]:
+        """As :meth:`encode`, with an error in the place of each prompt that cannot be made."""
+        faults = [self._size_fault(text) for text in texts]
+        fitting = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+        tokens = (ids for group in _groups(fitting) for ids in self._ids([text.text for text in group]))
         return [
-            self._prompt(text, ids, max_new_tokens)
-            for group in _groups(texts)
-            for text, ids in zip(group, self._ids([text.text for text in group]), strict=True)
+            fault or self._prompt_or_error(text, next(tokens), max_new_tokens)
+            for text, fault in zip(texts, faults, strict=True)
         ]
 
     def fits(self, text: str) -> bool:
@@ -226,6 +238,20 @@ class PromptEncoder:
         if len(texts) == 1 and len(texts[0]) <= ONE_BY_ONE_CHARACTERS:
             return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
         return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _size_fault(self, text: PromptText) -> TextTooLong | None:
+        size = _size(text.text, self.max_source_bytes)
+        if size <= self.max_source_bytes:
+            return None
+        return TextTooLong(text.index, size, self.max_source_bytes, "bytes")
+
+    def _prompt_or_error(
+        self, text: PromptText, ids: list[int], max_new_tokens: int | None
+    ) -> EncodedPrompt | YiwenError:
+        try:
+            return self._prompt(text, ids, max_new_tokens)
+        except YiwenError as error:
+            return error
 
     def _prompt(self, text: PromptText, ids: list[int], max_new_tokens: int | None) -> EncodedPrompt:
         before, after = self._templates[text.source, text.target]

@@ -31,12 +31,15 @@ TRANSLATION = TensorSpec("translation", "BYTES", (-1,))
 CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
 CACHE = TensorSpec("cache", "BYTES", (-1,))
 FLAGS = TensorSpec("flags", "BYTES", (-1,), optional=True)
+ERROR = TensorSpec("error", "BYTES", (-1,), optional=True)
 
 TRANSLATE_INPUTS = (TEXT, SOURCE, TARGET)
 """``source`` and ``target`` come as tensors of shape [1] or [N], or as request parameters of the same name."""
-TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE, FLAGS)
+TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE, FLAGS, ERROR)
 """``flags`` holds comma-separated kinds of :data:`protocol.release.GUARDS`, or the empty string, for each text. It is
-there when a text is flagged, or when it is asked for by name."""
+there when a text is flagged, or when it is asked for by name. ``error`` holds JSON with ``code`` and ``error`` for a
+text without a translation, or the empty string; it is there with ``on_error=per_text``, or when it is asked for by
+name."""
 
 # Internal, on the predictor: token ids in, token ids out.
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
@@ -56,6 +59,8 @@ GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
 
 # Request parameters. KServe's gRPC carries bool, int64 and string parameters only, so a float may come as text.
 TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms", "format", "glossary")
+BATCH_PARAMETERS = (*TRANSLATE_PARAMETERS, "on_error")
+"""Of a request of several texts."""
 GENERATE_PARAMETERS = (
     "release", "max_new_tokens", "max_repeats", "deadline_ms", "temperature", "top_p", "seed",
 )  # fmt: skip

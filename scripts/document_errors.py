@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import fill
 
-from protocol.error_codes import ErrorCode, Origin
+from protocol.error_codes import PER_TEXT_CODES, ErrorCode, Origin
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 
@@ -35,6 +36,21 @@ SECTIONS = (
     ("Of the predictor; the transformer passes them on", Origin.PREDICTOR),
 )
 
+PER_TEXT = """
+## Errors of one text
+
+A request of several texts fails with the error of the first bad one. With the parameter `on_error=per_text` (REST and
+gRPC; `yiwen translate --on-error skip`) the good ones are answered, and the output `error` (BYTES [N]) holds for each
+of the others `{"code": "...", "error": "..."}`; it is empty for the good ones. A text with an error has an empty
+`translation`, confidence 0 and `cache` `none`, and is counted in `yiwen_transformer_text_errors_total{code}`.
+
+"""
+
+PER_TEXT_END = """
+All other errors fail the whole request. So does the deadline if it passes before any text is complete; otherwise only
+the texts that are not complete have the error.
+"""
+
 TAIL = """
 This page is written by `python scripts/document_errors.py` from the table in `protocol/error_codes.py`.
 """
@@ -48,7 +64,9 @@ def page() -> str:
         parts.append(
             f"## {title}\n\n| code | HTTP | gRPC | meaning | what to do |\n|---|---|---|---|---|\n{rows}"
         )
-    return "\n".join(parts) + TAIL
+    codes = ", ".join(f"`{code.value}`" for code in ErrorCode if code in PER_TEXT_CODES)
+    per_text = f"{PER_TEXT}{fill(f'Errors of one text: {codes}.', 120)}\n{PER_TEXT_END}"
+    return "\n".join(parts) + per_text + TAIL
 
 
 def _row(code: ErrorCode) -> str:

@@ -11,6 +11,7 @@ from enum import Enum
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from protocol.error_codes import PER_TEXT_CODES
 from protocol.messages import CacheStatus
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
@@ -228,6 +229,13 @@ class TransformerMetrics:
             ("source", "target"),
             registry=registry,
         )
+        self.text_errors = Counter(
+            "yiwen_transformer_text_errors",
+            "Texts without a translation in requests that were answered (on_error=per_text), by error code.",
+            ("code",),
+            registry=registry,
+        )
+        _start_at_zero(self.text_errors, *(code.value for code in PER_TEXT_CODES))
         self.predictor_seconds = Histogram(
             "yiwen_transformer_predictor_seconds",
             "Seconds from sending one request to the predictor until its answer or failure, retries included.",

@@ -83,7 +83,9 @@ class TranslatorModel(ServedModel):
         message = translate_request_from_infer(request)
         info.log_fields["texts"] = len(message.texts)
         response = await self._pipeline.translate(message, forwarded_headers(info.request_id, info.headers))
-        info.log_fields.update(Counter(each.cache.value for each in response.translations))
+        info.log_fields.update(Counter(each.cache.value for each in response.translations if not each.error))
+        if failed := sum(each.error is not None for each in response.translations):
+            info.log_fields["failed"] = failed
         return infer_from_translate_response(response, request)
 
     async def generate(self, body: bytes, info: RequestInfo) -> Mapping[str, object]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.deadline import Deadline
-from protocol.messages import CacheStatus, TranslateRequest, TranslateResponse, Translation
+from protocol.error_codes import ErrorCode
+from protocol.messages import CacheStatus, OnError, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
+from transformer.errors import PredictorTooLate
 from transformer.generation.generator import Generator, run_in_thread
 from transformer.generation.item_keys import key_of
 from transformer.generation.miss_coordinator import MissCoordinator
@@ -89,6 +91,8 @@ class Pipeline:
         documents = await self.split(request)
         results = await self.results(work_items(documents), context)
         translations = tuple(translation_of(document, results) for document in documents)
+        if all(each.error and each.error.code is ErrorCode.DEADLINE_EXCEEDED for each in translations):
+            raise PredictorTooLate(context.deadline.timeout_s)
         self.count(documents, translations)
         return TranslateResponse(translations, self._release)
 
@@ -102,7 +106,9 @@ class Pipeline:
         deadline = Deadline.of_request(
             request.deadline_ms, default_ms=limit_ms, max_ms=limit_ms, clock=self._clock
         )
-        return RequestContext(headers, request.max_new_tokens, deadline)
+        return RequestContext(
+            headers, request.max_new_tokens, deadline, per_text=request.on_error is OnError.PER_TEXT
+        )
 
     async def split(self, request: TranslateRequest) -> list[Document]:
         """The request's texts as documents.
@@ -152,6 +158,9 @@ class Pipeline:
         """Count what was answered."""
         lengths: dict[tuple[str, str, CacheStatus], list[int]] = {}
         for document, translation in zip(documents, translations, strict=True):
+            if translation.error is not None:
+                self._metrics.text_errors.labels(translation.error.code.value).inc()
+                continue
             kind = (translation.source, document.pair.target, translation.cache)
             lengths.setdefault(kind, []).append(len(document.text))
         for (source, target, cache), characters in lengths.items():

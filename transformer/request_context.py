@@ -17,3 +17,5 @@ class RequestContext:
     max_new_tokens: int | None
     """The caller's limit for each answer, in tokens."""
     deadline: Deadline
+    per_text: bool = False
+    """Whether an error that concerns one text leaves the others alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import orjson
 
 from protocol.codec.answers import our_fault
 from protocol.codec.arrays import Values
@@ -15,26 +16,30 @@ from protocol.codec.parameters import Parameters
 from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
+from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, InvalidRequest
 from protocol.glossary import format_glossary, parse_glossary
 from protocol.messages import (
     CacheStatus,
     Glossary,
+    OnError,
+    TextError,
     TextFormat,
     TranslateRequest,
     TranslateResponse,
     Translation,
 )
 from protocol.tensors import (
+    BATCH_PARAMETERS,
     CACHE,
     CONFIDENCE,
+    ERROR,
     FLAGS,
     SOURCE,
     TARGET,
     TEXT,
     TRANSLATE_INPUTS,
     TRANSLATE_OUTPUTS,
-    TRANSLATE_PARAMETERS,
     TRANSLATION,
     TensorSpec,
 )
@@ -49,7 +54,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
     """
     values = values_by_name(request.inputs, TRANSLATE_INPUTS, "input")
     check_requested_outputs(request, TRANSLATE_OUTPUTS)
-    parameters = Parameters.of(request.parameters, TRANSLATE_PARAMETERS)
+    parameters = Parameters.of(request.parameters, BATCH_PARAMETERS)
     wanted = texts(values, TEXT)
     if not wanted:
         raise InvalidRequest("input text is empty: send at least one text")
@@ -65,6 +70,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         deadline_ms=parameters.deadline_ms(),
         text_format=text_format_of(parameters),
         glossary=glossary_of(parameters),
+        on_error=_on_error_of(parameters),
     )
 
 
@@ -90,6 +96,7 @@ def infer_from_translate_request(
         "deadline_ms": request.deadline_ms,
         "format": None if plain else request.text_format.value,
         "glossary": None if request.glossary is None else format_glossary(request.glossary),
+        "on_error": None if request.on_error is OnError.FAIL else request.on_error.value,
     }
     return InferRequest(
         model_name=model_name,
@@ -115,9 +122,12 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
         tensor(InferOutput, CONFIDENCE, confidence),
         tensor(InferOutput, CACHE, [answer.cache.value for answer in answers]),
     ]
-    asked = any(output.name == FLAGS.name for output in request.request_outputs or ())
-    if asked or any(answer.flags for answer in answers):
+    asked = {output.name for output in request.request_outputs or ()}
+    if FLAGS.name in asked or any(answer.flags for answer in answers):
         outputs.append(tensor(InferOutput, FLAGS, [",".join(answer.flags) for answer in answers]))
+    per_text = (request.parameters or {}).get("on_error") == OnError.PER_TEXT.value
+    if ERROR.name in asked or per_text:
+        outputs.append(tensor(InferOutput, ERROR, [_error_document(answer.error) for answer in answers]))
     return answer_to(request, response.release, outputs)
 
 
@@ -131,7 +141,7 @@ def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
         values = values_by_name(response.outputs, TRANSLATE_OUTPUTS, "output")
         columns = [texts(values, spec) or [] for spec in (TRANSLATION, SOURCE, CACHE)]
         confidence = numbers(values, CONFIDENCE).tolist()
-        columns.append(texts(values, FLAGS) or [""] * len(confidence))
+        columns += [texts(values, spec) or [""] * len(confidence) for spec in (FLAGS, ERROR)]
         if {len(column) for column in columns} != {len(confidence)}:
             raise InvalidRequest("the outputs differ in length")
         rows = zip(*columns, confidence, strict=True)
@@ -139,7 +149,9 @@ def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
         return TranslateResponse(translations=translations, release=release_of(response))
 
 
-def _translation(text: str, source: str, cache: str, flags: str, confidence: float) -> Translation:
+def _translation(
+    text: str, source: str, cache: str, flags: str, error: str, confidence: float
+) -> Translation:
     if not (math.isfinite(confidence) and 0 <= confidence <= 1):
         raise InvalidRequest("a confidence is not a number from 0 to 1")
     try:
@@ -147,7 +159,34 @@ def _translation(text: str, source: str, cache: str, flags: str, confidence: flo
     except ValueError:
         raise InvalidRequest("a cache status is unknown") from None
     kinds = tuple(flags.split(",")) if flags else ()
-    return Translation(text=text, source=source, confidence=confidence, cache=status, flags=kinds)
+    return Translation(
+        text=text, source=source, confidence=confidence, cache=status, flags=kinds, error=_text_error(error)
+    )
+
+
+def _error_document(error: TextError | None) -> str:
+    return "" if error is None else orjson.dumps({"code": error.code.value, "error": error.message}).decode()
+
+
+def _text_error(document: str) -> TextError | None:
+    if not document:
+        return None
+    try:
+        match orjson.loads(document):
+            case {"code": str(code), "error": str(message)}:
+                return TextError(ErrorCode.of(code) or ErrorCode.INTERNAL, message)
+    except orjson.JSONDecodeError:
+        pass
+    raise InvalidRequest("an error is not a JSON object with code and error")
+
+
+def _on_error_of(parameters: Parameters) -> OnError:
+    name = parameters.text("on_error") or OnError.FAIL.value
+    try:
+        return OnError(name)
+    except ValueError:
+        known = ", ".join(known.value for known in OnError)
+        raise InvalidRequest(f"parameter on_error is unknown; known are {known}") from None
 
 
 def text_format_of(parameters: Parameters) -> TextFormat:

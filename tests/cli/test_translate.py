@@ -137,6 +137,51 @@ def test_the_servers_message_is_shown_and_the_exit_code_is_1(
     )
 
 
+LINES = "red shoes\nПривет мир\n" + "é" * 150 + "\nblue shirt\n"
+
+
+def test_a_text_that_cannot_be_translated_is_skipped_on_request(
+    transformer: Transformer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text(LINES, encoding="utf-8")
+    command = ["translate", "--to", "zh", "--url", transformer.url, "-i", str(tmp_path / "in.txt")]
+    assert main([*command, "--on-error", "skip"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "red shoes\n\n\nblue shirt\n"
+    first, second, summary = shown.err.splitlines()
+    assert first.startswith("yiwen translate: text 1 has no translation: its language is none of")
+    assert first.endswith("(language_undetected)")
+    assert second.startswith("yiwen translate: text 2 has no translation: it has 300 tokens")
+    assert summary == "yiwen translate: 2 texts have no translation: 1 language_undetected, 1 text_too_long"
+
+
+def test_a_skipped_text_has_its_error_in_json(
+    transformer: Transformer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text(LINES, encoding="utf-8")
+    command = ["translate", "--to", "zh", "--url", transformer.url, "-i", str(tmp_path / "in.txt")]
+    assert main([*command, "--on-error", "skip", "--json", "--batch", "3"]) == 1
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each.get("error", {}).get("code") for each in documents] == [
+        None,
+        "language_undetected",
+        "text_too_long",
+        None,
+    ]
+    assert [each["cache"] == "none" for each in documents] == [False, True, True, False]
+
+
+def test_a_text_that_cannot_be_translated_stops_the_command_by_default(
+    transformer: Transformer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text(LINES, encoding="utf-8")
+    command = ["translate", "--to", "zh", "--url", transformer.url, "-i", str(tmp_path / "in.txt")]
+    assert main([*command, "--batch", "1", "--in-flight", "1"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "red shoes\n"
+    assert "its language is none of" in shown.err
+
+
 def test_texts_and_a_file_at_once_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["translate", "--to", "zh", "-i", "file", "text"]) == 2
     assert "not both" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,25 @@ def test_grpc_gives_the_answer_of_rest(service: Service) -> None:
     )
 
 
+def test_one_bad_text_leaves_the_others_over_rest_and_grpc(service: Service) -> None:
+    texts = [TITLES[0], "Привет мир", "Unmistakable zanzibar" * 500, "A grey cup"]
+    over_rest = infer(service, texts, target="zh", on_error="per_text")
+    codes = [json.loads(error)["code"] if error else None for error in over_rest["error"]]
+    assert codes == [None, "language_undetected", "text_too_long", None]
+    assert [bool(text) for text in over_rest["translation"]] == [True, False, False, True]
+    assert over_rest["cache"][1:3] == ["none", "none"]
+    with grpc.insecure_channel(service.grpc) as channel:
+        request = pb.ModelInferRequest(model_name="random")
+        request.parameters["target"].string_param = "zh"
+        request.parameters["on_error"].string_param = "per_text"
+        tensor = request.inputs.add(name="text", datatype="BYTES", shape=[4])
+        tensor.contents.bytes_contents.extend(text.encode() for text in texts)
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+    by_name = {tensor.name: tensor.contents.bytes_contents for tensor in answer.outputs}
+    assert [error.decode() for error in by_name["error"]] == over_rest["error"]
+    assert [text.decode() for text in by_name["translation"]] == over_rest["translation"]
+
+
 def test_metadata_names_the_release_and_the_tensors(service: Service, random_release_dir: Path) -> None:
     document = httpx.get(f"{service.url}/v2/models/random").json()
     assert [tensor["name"] for tensor in document["outputs"]] == [
@@ -99,6 +119,7 @@ def test_metadata_names_the_release_and_the_tensors(service: Service, random_rel
         "confidence",
         "cache",
         "flags",
+        "error",
     ]
     assert document["versions"][0] in (random_release_dir / "release.json").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -77,6 +78,20 @@ def test_texts_come_back_translated_with_source_confidence_and_cache(
     assert column(ask(transformer, "hello"), "cache") == ["hit"]
 
 
+def test_with_on_error_per_text_the_good_texts_are_answered(transformer: Transformer) -> None:
+    response = ask(transformer, "green hat", "Привет мир", "grey hat", on_error="per_text")
+    assert column(response, "translation") == ["green hat", "", "grey hat"]
+    assert column(response, "cache") == ["miss", "none", "miss"]
+    first, second, third = column(response, "error")
+    assert (first, third) == ("", "")
+    assert json.loads(second)["code"] == "language_undetected"
+    assert "pass `source`" in json.loads(second)["error"]
+    assert column(ask(transformer, "green hat", on_error="per_text"), "error") == [""]
+    unknown = ask(transformer, "green hat", on_error="skip")
+    assert (unknown.status_code, unknown.json()["code"]) == (400, "invalid_request")
+    assert "known are fail, per_text" in unknown.json()["error"]
+
+
 def test_the_requests_id_and_trace_reach_the_predictor(transformer: Transformer, predictor: StandIn) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     response = send(transformer, body("trace me"), {"X-Request-Id": "id-7", "traceparent": trace})
@@ -101,7 +116,6 @@ def test_the_predictors_overload_reaches_the_caller_with_retry_after(
     ("text", "parameters", "status", "message"),
     [
         ("red shoes", {"target": "fr"}, 404, "target language 'fr' is not one this release speaks: en, zh"),
-        ("red shoes", {"source": "zh"}, 400, "text 0: source and target are both 'zh'"),
         ("Привет мир", {}, 400, "pass `source`"),
         ("é" * 150, {"source": "en"}, 413, "it has 300 tokens, this release takes at most 200"),
     ],

@@ -4,18 +4,21 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from protocol.errors import NotReady, Overloaded, ReleaseMismatch
+from protocol.errors import NotReady, Overloaded, ReleaseMismatch, YiwenError
 from protocol.messages import (
     CacheStatus,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
     Generation,
+    OnError,
+    TextFormat,
     TranslateRequest,
     TranslateResponse,
 )
@@ -312,3 +315,104 @@ async def test_texts_are_counted_by_pair_and_by_where_they_came_from(
     ] == [1] * 4
     labels = {"source": "en", "target": "zh"}
     assert registry.get_sample_value("yiwen_transformer_characters_total", labels) == 6
+
+
+def errors(response: TranslateResponse) -> list[str | None]:
+    return [None if each.error is None else each.error.code.value for each in response.translations]
+
+
+LONG = "é" * 150
+BAD = ("\ud800", "Привет мир", LONG)
+
+
+async def test_the_good_texts_are_answered_beside_the_errors_of_the_others(
+    make: Make, registry: CollectorRegistry
+) -> None:
+    predictor = InProcess()
+    texts = ("red shoes", *BAD, "red shoes", LONG, "blue")
+    response = await make(predictor).translate(asking(*texts, on_error=OnError.PER_TEXT), {})
+    assert errors(response) == [
+        None, "invalid_text", "language_undetected", "text_too_long", None, "text_too_long", None,
+    ]  # fmt: skip
+    good = [each.text for each in response.translations if each.error is None]
+    assert good == ["red shoes", "red shoes", "blue"]
+    for each in response.translations:
+        if each.error is not None:
+            assert (each.text, each.confidence, each.cache) == ("", 0.0, CacheStatus.NONE)
+            assert not each.error.message.startswith("text ")
+            assert not any(text in each.error.message for text in texts)
+    assert [len(request.prompts) for request in predictor.requests] == [2]
+    labels = {"code": "text_too_long"}
+    assert registry.get_sample_value("yiwen_transformer_text_errors_total", labels) == 2
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_by_default_one_bad_text_fails_the_request(make: Make, bad: str) -> None:
+    predictor = InProcess()
+    with pytest.raises(YiwenError, match="text 1: "):
+        await make(predictor).translate(asking("red shoes", bad), {})
+    assert predictor.requests == []
+
+
+async def test_languages_and_markup_are_errors_of_their_text(make: Make) -> None:
+    request = TranslateRequest(
+        ("red", "<b>red", "red"), ("en", "en", "en"), ("zh", "zh", "fr"), text_format=TextFormat.XML,
+        on_error=OnError.PER_TEXT,
+    )  # fmt: skip
+    response = await make(InProcess()).translate(request, {})
+    assert errors(response) == [None, "invalid_markup", "language_unknown"]
+
+
+def cutting(cut: Callable[[int], bool]) -> Callable[[GenerateRequest], GenerateResponse]:
+    """Answers as :func:`echo`, but the prompts whose number is ``cut`` are cut by the deadline."""
+
+    def answer(request: GenerateRequest) -> GenerateResponse:
+        whole = echo(request)
+        generations = tuple(
+            replace(each, finish_reason=FinishReason.DEADLINE) if cut(number) else each
+            for number, each in enumerate(whole.generations)
+        )
+        return replace(whole, generations=generations)
+
+    return answer
+
+
+async def test_texts_that_the_deadline_cuts_fail_alone(make: Make) -> None:
+    pipeline = make(InProcess(cutting(lambda number: number == 1)))
+    request = asking("one", "two", "three", on_error=OnError.PER_TEXT, deadline_ms=300)
+    response = await pipeline.translate(request, {})
+    assert errors(response) == [None, "deadline_exceeded", None]
+    assert statuses(await pipeline.translate(asking("one", "three"), {})) == [HIT, HIT]
+
+
+async def test_a_deadline_that_leaves_nothing_fails_the_request(make: Make) -> None:
+    pipeline = make(InProcess(cutting(lambda _: True)))
+    with pytest.raises(PredictorTooLate):
+        await pipeline.translate(asking("one", "two", on_error=OnError.PER_TEXT, deadline_ms=300), {})
+
+
+@pytest.mark.parametrize("error", [Overloaded("full", retry_after_s=3), NotReady("starting")])
+async def test_an_error_of_the_whole_request_stays_one(make: Make, error: YiwenError) -> None:
+    def refuse(_: GenerateRequest) -> GenerateResponse:
+        raise error
+
+    with pytest.raises(type(error)):
+        await make(InProcess(refuse)).translate(asking("one", LONG, on_error=OnError.PER_TEXT), {})
+
+
+async def test_requests_that_share_a_bad_text_each_get_their_own_error(make: Make) -> None:
+    pipeline = make(InProcess())
+    modes = (OnError.PER_TEXT, OnError.FAIL) * 5
+    results = await asyncio.gather(
+        *(
+            pipeline.translate(asking(f"own {number}", LONG, on_error=mode), {})
+            for number, mode in enumerate(modes)
+        ),
+        return_exceptions=True,
+    )
+    for mode, result in zip(modes, results, strict=True):
+        if mode is OnError.FAIL:
+            assert isinstance(result, TextTooLong)
+        else:
+            assert isinstance(result, TranslateResponse)
+            assert errors(result) == [None, "text_too_long"]

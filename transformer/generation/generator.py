@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
-from protocol.prompt_encoder import REPLACEMENT, PromptEncoder, PromptText
+from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import (
     Attempt,
@@ -42,6 +42,8 @@ a thread, which costs about 0.1 ms more and does not block the loop."""
 CHARACTERS_PER_TEXT = 40
 """The cost of each text besides its characters, in characters."""
 
+Refuse = Callable[[WorkItem, YiwenError], None]
+"""Receives an item that no prompt can be made of."""
 Report = Callable[[Sequence[tuple[WorkItem, WorkResult]]], Awaitable[None]]
 """Receives results as they come."""
 AttemptReport = Callable[[Sequence[tuple[Attempt, WorkResult]]], Awaitable[None]]
@@ -85,7 +87,9 @@ class Generator:
         self._metrics = metrics
         self._clock = clock
 
-    async def generate(self, items: Sequence[WorkItem], context: RequestContext, report: Report) -> None:
+    async def generate(
+        self, items: Sequence[WorkItem], context: RequestContext, report: Report, refuse: Refuse | None = None
+    ) -> None:
         """Translate each item, and report each once; results of a group come as soon as it is done.
 
         An item that the deadline cut is reported with a result that is not complete. If a group fails, those in
@@ -95,6 +99,7 @@ class Generator:
             items: distinct.
             context: of the request.
             report: receives the results.
+            refuse: receives the items that no prompt can be made of; without it the first of them is raised.
 
         Raises:
             YiwenError: the predictor could not answer, or no prompt can be made of a text.
@@ -111,7 +116,7 @@ class Generator:
                 await report(unflagged)
 
         await self._attempt(
-            [first_attempt(item) for item in items if item not in solved], context, report_first
+            [first_attempt(item) for item in items if item not in solved], context, report_first, refuse
         )
         if flagged:
             second = await self.retry_flagged(flagged, context)
@@ -178,7 +183,11 @@ class Generator:
         return [results.get(attempt.prompt_identity, failed) for attempt in attempts]
 
     async def _attempt(
-        self, attempts: Sequence[Attempt], context: RequestContext, report: AttemptReport
+        self,
+        attempts: Sequence[Attempt],
+        context: RequestContext,
+        report: AttemptReport,
+        refuse: Refuse | None = None,
     ) -> None:
         """Report the results of attempts with the same sampling parameters, group by group."""
 
@@ -189,13 +198,14 @@ class Generator:
             )
 
         if attempts:
-            await self.send_groups(attempts, context, send)
+            await self.send_groups(attempts, context, send, refuse)
 
     async def send_groups(
         self,
         attempts: Sequence[Attempt],
         context: RequestContext,
         send: Callable[[Sequence[Attempt], GenerateRequest], Awaitable[None]],
+        refuse: Refuse | None = None,
     ) -> None:
         """Call ``send`` for each group of attempts, a bounded number at a time, once all of them are admitted.
 
@@ -203,12 +213,15 @@ class Generator:
             attempts: with the same sampling parameters.
             context: of the request; no group is sent once its deadline has passed.
             send: sends the request of one group and reads its answer.
+            refuse: as in :meth:`generate`.
 
         Raises:
             YiwenError: no prompt can be made of a text, the attempts are not admitted, or what ``send`` raised.
         """
         size = self._grouping.size
-        request = await self._request(attempts, context)
+        attempts, request = await self._request(attempts, context, refuse)
+        if not attempts:
+            return
         with self._admission.admit(request_tokens(request)) as complete:
 
             async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
@@ -218,23 +231,38 @@ class Generator:
             groups = zip(grouped(attempts, size), request_groups(request, size), strict=True)
             await run_groups([partial(run, *group) for group in groups], self._grouping.in_flight)
 
-    async def _request(self, attempts: Sequence[Attempt], context: RequestContext) -> GenerateRequest:
-        """One request for all attempts, without a deadline."""
+    async def _request(
+        self, attempts: Sequence[Attempt], context: RequestContext, refuse: Refuse | None
+    ) -> tuple[Sequence[Attempt], GenerateRequest]:
+        """The attempts that prompts can be made of, and one request for them, without a deadline."""
         started = self._clock()
         texts = [
             PromptText(each.text, each.item.source, each.item.target, each.item.index) for each in attempts
         ]
-        prompts = await run_in_thread(
-            [text.text for text in texts], lambda: self._tokenizer.encode(texts, context.max_new_tokens)
+        encoded = await run_in_thread(
+            [text.text for text in texts], lambda: self._encode(texts, context, each=refuse is not None)
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        return GenerateRequest(
-            prompts=tuple(prompt.token_ids for prompt in prompts),
-            max_new_tokens=tuple(prompt.max_new_tokens for prompt in prompts),
+        kept: list[tuple[Attempt, EncodedPrompt]] = []
+        for attempt, prompt in zip(attempts, encoded, strict=True):
+            if not isinstance(prompt, YiwenError):
+                kept.append((attempt, prompt))
+            elif refuse is not None:
+                refuse(attempt.item, prompt)
+        return [attempt for attempt, _ in kept], GenerateRequest(
+            prompts=tuple(prompt.token_ids for _, prompt in kept),
+            max_new_tokens=tuple(prompt.max_new_tokens for _, prompt in kept),
             params=attempts[0].params,
             release=self._release,
-            max_repeats=tuple(self._guards.max_repeats(attempt.item.text) for attempt in attempts),
+            max_repeats=tuple(self._guards.max_repeats(attempt.item.text) for attempt, _ in kept),
         )
+
+    def _encode(
+        self, texts: Sequence[PromptText], context: RequestContext, *, each: bool
+    ) -> Sequence[EncodedPrompt | YiwenError]:
+        if each:
+            return self._tokenizer.encode_each(texts, context.max_new_tokens)
+        return self._tokenizer.encode(texts, context.max_new_tokens)
 
     async def _call(self, request: GenerateRequest, context: RequestContext) -> GenerateResponse:
         response = await self._predictor.generate(request, context.headers)

@@ -12,15 +12,15 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from protocol.error_codes import ErrorCode
-from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong
+from protocol.error_codes import PER_TEXT_CODES, ErrorCode
+from protocol.errors import InvalidRequest, NotFound, NotReady, TooLong, YiwenError
 from protocol.messages import CacheStatus
 from transformer.cache.entries import Cache, CacheEntry
 from transformer.cache.leases import NO_LEASES, LeaseState, SharedLeases
 from transformer.errors import PredictorTooLate
 from transformer.generation.generator import Generator
 from transformer.generation.item_keys import key_of
-from transformer.generation.single_flight import DeadlinePassed, SharedCall, SingleFlight
+from transformer.generation.single_flight import DeadlinePassed, SharedCall, SharedResult, SingleFlight
 from transformer.metrics import TransformerMetrics
 from transformer.request_context import RequestContext
 from transformer.texts.work_item import WorkItem, WorkResult
@@ -82,6 +82,8 @@ class MissCoordinator:
     async def answer(self, items: Sequence[WorkItem], context: RequestContext) -> list[WorkResult]:
         """The result of each item, in order; unflagged ones are cached, also when the deadline cuts the others.
 
+        With ``context.per_text`` an error that concerns one text is its result.
+
         Raises:
             YiwenError: the predictor could not answer all of them in time.
         """
@@ -91,11 +93,13 @@ class MissCoordinator:
             run = _Run(lookups, replace(context, deadline=call.deadline), call)
             await self._proceed(await self._acquire(led, run), run)
 
+        too_late = PredictorTooLate(context.deadline.timeout_s)
+        tolerates = _concerns_one_text if context.per_text else None
         try:
-            results = await self._single_flight.run(items, context.deadline, work)
+            results = await self._single_flight.run_each(items, context.deadline, work, tolerates)
         except DeadlinePassed:
-            raise PredictorTooLate(context.deadline.timeout_s) from None
-        return [result.value if result.is_leader else result.value.shared() for result in results]
+            raise too_late from None
+        return [_result_of(result, too_late) for result in results]
 
     def in_progress(self, item: WorkItem) -> bool:
         """Whether ``item`` is being generated or waited for, so that :meth:`answer` would join that call."""
@@ -136,9 +140,14 @@ class MissCoordinator:
                 if result.is_complete:
                     run.call.resolve(item, result)
 
+        def refuse(item: WorkItem, error: YiwenError) -> None:
+            run.call.fail_leader([item], error)
+
         self._metrics.roles.labels("leader").inc(len(items))
         try:
-            await self._generator.generate(items, run.context, report)
+            await self._generator.generate(
+                items, run.context, report, refuse if run.context.per_text else None
+            )
         except (InvalidRequest, NotFound, TooLong) as error:
             run.call.fail_leader(items, error)  # it names a text by its place in the leader's request
         except Exception as error:  # noqa: BLE001  raised in those that wait
@@ -182,6 +191,18 @@ class MissCoordinator:
             if isinstance(state, CacheEntry):
                 self._metrics.roles.labels("remote").inc()
                 run.call.resolve(item, WorkResult(state.text, state.confidence, CacheStatus.SHARED))
+
+
+def _concerns_one_text(error: Exception) -> bool:
+    return isinstance(error, DeadlinePassed) or (
+        isinstance(error, YiwenError) and error.code in PER_TEXT_CODES
+    )
+
+
+def _result_of(result: SharedResult[WorkResult] | Exception, too_late: PredictorTooLate) -> WorkResult:
+    if isinstance(result, Exception):
+        return WorkResult.failed(result if isinstance(result, YiwenError) else too_late)
+    return result.value if result.is_leader else result.value.shared()
 
 
 def _own(states: _States) -> list[WorkItem]:

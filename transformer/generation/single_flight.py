@@ -127,6 +127,7 @@ class SharedCall(Generic[K, V]):
         return pending
 
 
+Tolerates = Callable[[Exception], bool]
 Work = Callable[[Sequence[K], SharedCall[K, V]], Awaitable[None]]
 """Does what it can for the keys until the call's deadline, and reports to the call."""
 
@@ -137,6 +138,8 @@ class Waiter(Generic[K, V]):
 
     deadline: Deadline
     work: Work[K, V]
+    tolerates: Tolerates | None = None
+    """Whether an error of one key leaves the others alone; None for no error."""
     keys: dict[K, _PendingKey[K, V]] = field(default_factory=dict)
     led: set[K] = field(default_factory=set)
     """Keys of the calls that this caller started."""
@@ -146,13 +149,24 @@ class Waiter(Generic[K, V]):
         retry: list[K] = []
         for key, pending in self.keys.items():
             error = pending.future.exception() if pending.future.done() else None
-            if isinstance(error, LeaderError):
-                if key in self.led:
-                    raise error.error
+            if isinstance(error, LeaderError) and key not in self.led:
                 retry.append(key)
-            elif error is not None:
-                pending.future.result()
+            elif isinstance(error, Exception):
+                self.check(error.error if isinstance(error, LeaderError) else error)
         return retry
+
+    def check(self, error: Exception) -> None:
+        """Raise ``error`` unless it leaves the other keys alone."""
+        if self.tolerates is None or not self.tolerates(error):
+            raise error
+
+    def outcome(self, key: K) -> SharedResult[V] | Exception:
+        """The value or the error of ``key``."""
+        future = self.keys[key].future
+        error = future.exception() if future.done() else DeadlinePassed()
+        if isinstance(error, LeaderError):
+            return error.error
+        return error if isinstance(error, Exception) else SharedResult(future.result(), key in self.led)
 
 
 class SingleFlight(Generic[K, V]):
@@ -182,7 +196,18 @@ class SingleFlight(Generic[K, V]):
             DeadlinePassed: the deadline passed before all keys had a value.
             Exception: what the work failed with; the same for all that wait.
         """
-        waiter: Waiter[K, V] = Waiter(deadline, work)
+        results = await self.run_each(keys, deadline, work)
+        return [result for result in results if not isinstance(result, Exception)]
+
+    async def run_each(
+        self,
+        keys: Sequence[K],
+        deadline: Deadline,
+        work: Work[K, V],
+        tolerates: Tolerates | None = None,
+    ) -> list[SharedResult[V] | Exception]:
+        """As :meth:`run`, with the error in the place of the value of a key that failed with a tolerated one."""
+        waiter: Waiter[K, V] = Waiter(deadline, work, tolerates)
         missing = list(keys)
         try:
             while missing:
@@ -190,7 +215,7 @@ class SingleFlight(Generic[K, V]):
                 missing = await self._wait(waiter)
         finally:
             self._leave(waiter)
-        return [SharedResult(waiter.keys[key].future.result(), key in waiter.led) for key in keys]
+        return [waiter.outcome(key) for key in keys]
 
     async def close(self, error: Exception) -> None:
         """Cancel all calls; callers that still wait get ``error``."""
@@ -246,18 +271,27 @@ class SingleFlight(Generic[K, V]):
         (:data:`protocol.deadline.GRACE_S`) to hand over what it has.
         """
         for timeout_s in (waiter.deadline.remaining_s, waiter.deadline.wait_s):
-            pending = {each.future for each in waiter.keys.values() if not each.future.done()}
-            if pending:
-                await asyncio.wait(
-                    pending, timeout=max(0.0, timeout_s()), return_when=asyncio.FIRST_EXCEPTION
-                )
-            retry = waiter.keys_to_retry()
+            retry = await self._settle(waiter, timeout_s)
             rest = [each for each in waiter.keys.values() if not each.future.done()]
             if retry or not rest:
                 return retry
             if any(each.call.deadline.at > waiter.deadline.at for each in rest):
                 break
-        raise DeadlinePassed
+        waiter.check(DeadlinePassed())
+        return []
+
+    async def _settle(self, waiter: Waiter[K, V], timeout_s: Callable[[], float]) -> list[K]:
+        """Wait for the time given until no key is pending, or some must be started again, which are returned."""
+        while True:
+            pending = {each.future for each in waiter.keys.values() if not each.future.done()}
+            done: set[asyncio.Future[V]] = set()
+            if pending:
+                done, _ = await asyncio.wait(
+                    pending, timeout=max(0.0, timeout_s()), return_when=asyncio.FIRST_EXCEPTION
+                )
+            retry = waiter.keys_to_retry()
+            if retry or not done:
+                return retry
 
     def _leave(self, waiter: Waiter[K, V]) -> None:
         for pending in waiter.keys.values():

@@ -9,13 +9,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from protocol.messages import CacheStatus, FinishReason, TextFormat, Translation
+from protocol.errors import YiwenError
+from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import escape_text
 from transformer.texts.work_item import WorkItem, WorkResult
 
 _WORD_END = re.compile(r"[.!?][\"')\]]*\Z")
 _WORD_START = re.compile(r"[\"'(\[]*[A-Za-z0-9\u00c0-\u024f\u0370-\u052f]")
+_TEXT_NUMBER = re.compile(r"\Atext \d+: ")
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """The status of a text is the first of these that one of its segments has."""
 
@@ -44,6 +46,8 @@ class Document:
     parts: tuple[str | Segment, ...]
     """What is kept and what is translated, in order."""
     text_format: TextFormat = TextFormat.TEXT
+    error: YiwenError | None = None
+    """Why the text cannot be translated; such a document has no segments."""
 
     @property
     def segments(self) -> Iterator[Segment]:
@@ -89,6 +93,8 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         results: of all its segments.
     """
     source = document.pair.source
+    if (error := _error_of(document, results)) is not None:
+        return _failed(source, error)
     if len(document.parts) == 1 and isinstance(
         only := document.parts[0], Segment
     ):  # most texts are one segment
@@ -109,6 +115,18 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         reasons[0] if reasons else FinishReason.STOP,
         tuple(dict.fromkeys(flag for _, result in own for flag in result.flags)),
     )
+
+
+def _error_of(document: Document, results: Mapping[WorkItem, WorkResult]) -> YiwenError | None:
+    """The error of a document, or the first one of its segments."""
+    if document.error is not None:
+        return document.error
+    return next((error for part in document.segments if (error := results[part.item].error)), None)
+
+
+def _failed(source: str, error: YiwenError) -> Translation:
+    described = TextError(error.code, _TEXT_NUMBER.sub("", error.message))
+    return Translation("", source, 0.0, CacheStatus.NONE, error=described)
 
 
 def with_outer_space_of(text: str, translation: str) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from protocol.errors import InvalidRequest
-from protocol.messages import TextFormat, TranslateRequest
+from protocol.error_codes import PER_TEXT_CODES
+from protocol.errors import InvalidRequest, YiwenError
+from protocol.messages import OnError, TextFormat, TranslateRequest
 from transformer.errors import TooManySegments, TooManyTexts, UnusableMarkup, UnusableText
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
-from transformer.texts.languages import LanguagePair, Languages
+from transformer.texts.languages import UNDETERMINED, LanguagePair, Languages
 from transformer.texts.markup import MarkupError, MarkupPiece, escape_text, parse_markup
 from transformer.texts.normal_form import normal_text
 from transformer.texts.placeholders import without_placeholders
@@ -59,6 +60,16 @@ class _Splitter:
         if parts == (text,):  # the whole text is in a language, but no piece of it is
             pair = LanguagePair(pair.source, pair.target, needs_model=False)
         return Document(index, text, pair, parts, self.text_format)
+
+    def document_or_error(self, index: int, text: str, source: str | None, target: str) -> Document:
+        """As :meth:`document`; an error that concerns this text alone becomes its document's."""
+        try:
+            return self.document(index, text, source, target)
+        except YiwenError as error:
+            if error.code not in PER_TEXT_CODES:
+                raise
+            pair = LanguagePair(UNDETERMINED, target, needs_model=False)
+            return Document(index, text, pair, (), self.text_format, error)
 
     def _plain_document(self, index: int, text: str, source: str | None, target: str) -> Document:
         """As :meth:`document`, of a text without markup: most requests, so it does nothing twice."""
@@ -132,7 +143,8 @@ def split_request(
         glossaries.with_request(request.glossary),
         _options_of(request),
     )
-    documents = [splitter.document(index, *row) for index, row in enumerate(rows)]
+    split = splitter.document if request.on_error is OnError.FAIL else splitter.document_or_error
+    documents = [split(index, *row) for index, row in enumerate(rows)]
     segments = sum(1 for document in documents for part in document.parts if isinstance(part, Segment))
     if segments > max_texts:
         raise TooManySegments(segments, max_texts)

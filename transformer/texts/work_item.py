@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from protocol.errors import YiwenError
 from protocol.messages import CacheStatus, FinishReason
 from transformer.texts.terms import Term
 
@@ -43,11 +44,18 @@ class WorkResult:
     """What the guards object to (:data:`protocol.release.GUARDS`)."""
     generated_tokens: int = 0
     """Generated for this request, second attempts included; 0 if another request generated it."""
+    error: YiwenError | None = None
+    """Why there is no translation."""
+
+    @classmethod
+    def failed(cls, error: YiwenError) -> WorkResult:
+        """The result of an item that has no translation."""
+        return cls("", 0.0, CacheStatus.NONE, error=error)
 
     @property
     def is_complete(self) -> bool:
         """Whether the model wrote all of it before the deadline."""
-        return self.finish_reason is not FinishReason.DEADLINE
+        return self.finish_reason is not FinishReason.DEADLINE and self.error is None
 
     def shared(self) -> WorkResult:
         """The result for a request that another request's generation answered."""

@@ -9,13 +9,24 @@ from protocol.codec import (
     InferOutput,
     InferRequest,
     InferResponse,
+    infer_from_translate_request,
     infer_from_translate_response,
     translate_request_from_infer,
     translate_response_from_infer,
 )
 from protocol.codec.sdk import RequestedOutput
+from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, Glossary, TextFormat, TranslateResponse, Translation
+from protocol.messages import (
+    CacheStatus,
+    Glossary,
+    OnError,
+    TextError,
+    TextFormat,
+    TranslateRequest,
+    TranslateResponse,
+    Translation,
+)
 
 
 def strings(name: str, *values: str) -> InferInput:
@@ -104,6 +115,27 @@ def test_a_glossary_is_json_text() -> None:
         with pytest.raises(InvalidRequest, match="parameter glossary") as caught:
             translate_request_from_infer(asked(text, target="de", glossary=wrong))
         assert "secret" not in caught.value.message
+
+
+def test_errors_are_sent_per_text_or_when_asked_for() -> None:
+    good = Translation("a", "en", 0.5, CacheStatus.MISS)
+    error = TextError(ErrorCode.TEXT_TOO_LONG, "it has 300 tokens")
+    bad = Translation("", "und", 0.0, CacheStatus.NONE, error=error)
+    per_text = TranslateRequest(("a", "b"), (None, None), ("zh", "zh"), on_error=OnError.PER_TEXT)
+    request = infer_from_translate_request(per_text, model_name="m")
+    assert translate_request_from_infer(request) == per_text
+    response = TranslateResponse((good, bad), "r")
+    sent = infer_from_translate_response(response, request)
+    output = sent.get_output_by_name("error")
+    assert output is not None
+    assert output.data == ["", '{"code":"text_too_long","error":"it has 300 tokens"}']
+    assert translate_response_from_infer(sent) == response
+    sent = infer_from_translate_response(TranslateResponse((good,), "r"), asked())
+    assert sent.get_output_by_name("error") is None
+    broken = infer_from_translate_response(response, request)
+    next(each for each in broken.outputs if each.name == "error").data[1] = "[]"
+    with pytest.raises(InternalFault, match="an error is not a JSON object"):
+        translate_response_from_infer(broken)
 
 
 def test_flags_are_sent_when_there_are_some_or_when_asked_for() -> None:
