@@ -17,7 +17,7 @@ HARDWARE = (
     "amd-mi300",
 )
 STORAGE = ("storage-rwx", "storage-rwo")
-EVERYWHERE = ("topology", "redis", "monitoring", "istio", "mtls", "verify")
+EVERYWHERE = ("topology", "redis", "redis-tls", "monitoring", "istio", "mtls", "verify")
 """Components for both modes. ``verify`` and ``values`` copy values, so an overlay's own come before them."""
 KNATIVE_EXTRAS = {
     "plain": (),
@@ -52,7 +52,7 @@ def combinations() -> Iterator[Combination]:
             if hardware not in ("cpu", "amd-mi300"):
                 yield Combination(("knative", hardware, storage, "values", "serving-runtime"))
     yield Combination(("edge", "cpu", "storage-rwo", "values"))
-    yield Combination(("edge", "cpu", "storage-rwo", "redis", "monitoring", "verify", "values"))
+    yield Combination(("edge", "cpu", "storage-rwo", "redis", "redis-tls", "monitoring", "verify", "values"))
 
 
 def write_kustomization(combination: Combination, root: Path, directory: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ from protocol.kubernetes.inference_service import pod_templates
 from protocol.kubernetes.pods import PodTemplate
 from tests.command_options import parse_options
 from tests.inferenceservices.builds import documents_of
-from tests.transformer.redis_server import START_S, free_port, running_redis
+from tests.inferenceservices.redis_of_ours import RedisOfOurs, redis_of_ours
+from tests.transformer.cache.test_redis_client import check_all_commands, make_certificate
 from transformer.cache.redis_client import RedisStore, StoreError, StoreSettings
 from transformer.redis_url import parse_redis_url
 
@@ -134,57 +133,85 @@ def test_a_predictor_verifies_the_release_that_it_serves(volume: Path) -> None:
 
 
 @pytest.fixture
-def redis_of_ours(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The StatefulSet's command on this machine's redis-server and a free port."""
-    with running_redis(tmp_path):
-        pass  # skips where there is no redis-server
-    (tmp_path / "password").write_text("a b$(c)'d")
-    port = free_port()
-    (container,) = _pod("overlays/production", "StatefulSet").containers
-    paths = {"/etc/yiwen/redis": str(tmp_path), "port 6379": f"port {port}", "dir /tmp": f"dir {tmp_path}"}
-    process = subprocess.Popen(_command(dict(container), paths), stdout=subprocess.DEVNULL)
-    yield port, process
-    process.terminate()
-    assert process.wait(START_S) == 0
+def redis(tmp_path: Path) -> Iterator[RedisOfOurs]:
+    with redis_of_ours(tmp_path) as started:
+        yield started
 
 
-def _store(port: int, password: Path | None) -> RedisStore:
-    settings = StoreSettings(
-        address=parse_redis_url(f"redis://127.0.0.1:{port}"),
-        password_file=password,
-        ca_file=None,
-        connect_timeout_s=2.0,
-        command_timeout_s=2.0,
-        max_connections=2,
-    )
-    return RedisStore(settings)
-
-
-async def _until_it_listens(port: int) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            return
-    raise AssertionError("Redis did not start")
-
-
-async def test_redis_starts_with_the_secrets_password_and_shows_it_to_nobody(
-    redis_of_ours: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    port, process = redis_of_ours
-    store, nobody = _store(port, tmp_path / "password"), _store(port, None)
-    await _until_it_listens(port)
-    assert await store.set_many([("k", b"v", 60_000)]) == [None]
-    assert await store.get_many(["k"]) == [b"v"]
+async def test_redis_starts_with_the_secrets_password_and_shows_it_to_nobody(redis: RedisOfOurs) -> None:
+    store, nobody = redis.store(), redis.store(user=None)
+    assert await store.set_many([("yiwen:k", b"v", 60_000)]) == [None]
+    assert await store.get_many(["yiwen:k"]) == [b"v"]
     with pytest.raises(StoreError) as refused:
-        await nobody.get_many(["k"])
+        await nobody.get_many(["yiwen:k"])
     assert refused.value.kind == "auth"
     for shown in ("cmdline", "environ"):
-        assert b"$(c)" not in Path(f"/proc/{process.pid}/{shown}").read_bytes()
+        assert b"$(c)" not in Path(f"/proc/{redis.process.pid}/{shown}").read_bytes()
     await store.close()
     await nobody.close()
+
+
+async def test_the_transformers_user_may_do_what_it_needs_and_nothing_else(redis: RedisOfOurs) -> None:
+    store = redis.store()
+    await check_all_commands(store)
+    await store.close()
+    refused = {
+        words
+        for words in (
+            ("FLUSHALL",),
+            ("CONFIG", "GET", "*"),
+            ("KEYS", "*"),
+            ("ACL", "LIST"),
+            ("GET", "other:key"),
+            ("EVAL", "return redis.call('FLUSHALL')", "0"),
+            ("SHUTDOWN",),
+            ("INFO",),
+        )
+        if await redis.refuses(*words)
+    }
+    assert {words[0] for words in refused} == {
+        *("FLUSHALL", "CONFIG", "KEYS", "ACL", "GET", "EVAL", "SHUTDOWN", "INFO")
+    }
+
+
+async def test_over_tls_only_the_right_authority_is_trusted(tmp_path: Path) -> None:
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    certificate, key = make_certificate(tls)
+    for path, name in ((certificate, "tls.crt"), (certificate, "ca.crt"), (key, "tls.key")):
+        shutil.copyfile(path, tls / name)
+    with redis_of_ours(tmp_path, tls=tls) as redis:
+        address = parse_redis_url(f"rediss://yiwen@127.0.0.1:{redis.port}")
+        password = redis.secret / "password"
+        for authority, trusted in ((tls / "ca.crt", True), (None, False)):
+            store = RedisStore(StoreSettings(address, password, authority, 2.0, 2.0, 2))
+            if trusted:
+                assert await store.set_many([("yiwen:k", b"v", 60_000)]) == [None]
+            else:
+                with pytest.raises(StoreError):
+                    await store.get_many(["yiwen:k"])
+            await store.close()
+
+
+async def test_a_rotated_password_loses_no_entry_and_refuses_no_connection(redis: RedisOfOurs) -> None:
+    """Three rotations; the old password is valid until the next, so that no order of updates matters."""
+    kept = redis.store()
+    assert await kept.set_many([("yiwen:k", b"v", 600_000)]) == [None]
+    passwords = [(redis.secret / "password").read_text()]
+    for number in range(3):
+        passwords.append(f"password {number}")
+        (redis.secret / "password").write_text(passwords[-1])
+        await redis.until_it_accepts(passwords[-1])
+        assert await kept.get_many(["yiwen:k"]) == [b"v"], "over the connection of before"
+        assert await redis.accepts(passwords[-2]), "from a transformer that has not seen the new one yet"
+    fresh = redis.store()
+    assert await fresh.get_many(["yiwen:k"]) == [b"v"]
+    assert not await redis.accepts(passwords[0])
+    await kept.close()
+    await fresh.close()
+
+
+async def test_a_password_that_comes_next_is_accepted_before_it_is_used(redis: RedisOfOurs) -> None:
+    (redis.secret / "next-password").write_text("the next")
+    await redis.until_it_accepts("the next")
+    assert await redis.accepts((redis.secret / "password").read_text())

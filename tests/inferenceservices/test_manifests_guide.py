@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -65,15 +66,18 @@ def test_secrets_that_are_made_are_those_that_are_used() -> None:
     }
     documents = documents_of("overlays/production") + documents_of("release-jobs/production")
     named = set(re.findall(r"(?:secretName|secretRef:\s+name|name): (\S+)", yaml.safe_dump_all(documents)))
-    assert set(made) == {"yiwen-redis", "yiwen-source"}
+    assert set(made) == {"yiwen-redis", "yiwen-redis-tls", "yiwen-source"}
     assert set(made) <= named
     assert made["yiwen-redis"] == {"url", "password"}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("kubectl")])
-def test_other_commands_exist(command: str) -> None:
+def test_other_commands_exist(command: str, tmp_path: Path) -> None:
     program, *arguments = command.split()
-    if program == "make":
+    if program == "openssl":
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+        assert {path.name for path in tmp_path.iterdir()} == {"tls.crt", "tls.key"}
+    elif program == "make":
         done = subprocess.run(
             ["make", "--dry-run", *arguments], cwd=PROJECT, capture_output=True, check=False
         )

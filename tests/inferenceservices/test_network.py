@@ -55,7 +55,7 @@ CLIENTS = {
     "internet": INTERNET,
     "intranet": INTRANET,
 }
-PORTS = (22, 443, 6379, 8012, 8013, 8022, 8080, 8081, 9090, 9091)
+PORTS = (22, 443, 6379, 8012, 8013, 8022, 8080, 8081, 9090, 9091, 9121)
 
 _GATES = ("activator", "istio gateway", "kourier")
 KNATIVE = {
@@ -64,6 +64,7 @@ KNATIVE = {
     *(("prometheus", pod, 8080) for pod in ("predictor", "transformer")),
     ("transformer", "redis", 6379),
     ("transformer", "predictor", 8012),
+    ("prometheus", "redis", 9121),
 }
 STANDARD = {
     *(
@@ -74,6 +75,7 @@ STANDARD = {
     *(("prometheus", pod, 8080) for pod in ("predictor", "transformer")),
     ("transformer", "predictor", 8080),
     ("transformer", "redis", 6379),
+    ("prometheus", "redis", 9121),
 }
 MESH = {*KNATIVE, ("transformer", "predictor", 8013)}
 BARE = {entry for entry in KNATIVE if entry[0] != "prometheus" and entry[1] != "redis"}
