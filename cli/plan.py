@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
+from cli.texts_per_request import TEXTS_PER_REQUEST, parse_texts_per_request
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class CapacityPlanOptions:
     chars: Annotated[float, Option(metavar="N", help="mean characters of a text")] = 60.0
     prompt_tokens_per_char: Annotated[float, Option(metavar="N", help="of your texts")] = 0.3
     new_tokens_per_char: Annotated[float, Option(metavar="N", help="of their translations")] = 0.35
-    hit_rate: Annotated[float, Option(metavar="SHARE", help="of requests that the cache answers")] = 0.0
+    texts_per_request: Annotated[str, TEXTS_PER_REQUEST] = "1"
+    hit_rate: Annotated[float, Option(metavar="SHARE", help="of texts that the cache answers")] = 0.0
     max_tokens: Annotated[int, Option(metavar="N", help="of a slot: prompt and answer")] = 512
     max_gpus: Annotated[int | None, Option(metavar="N", help="GPUs that may be used (any number)")] = None
     load: Annotated[float, Option(metavar="SHARE", help="of a pod's capacity to plan with")] = 0.8
@@ -112,6 +114,7 @@ def _request(options: CapacityPlanOptions) -> CapacityRequest:
         chars=options.chars,
         prompt_tokens_per_char=options.prompt_tokens_per_char,
         new_tokens_per_char=options.new_tokens_per_char,
+        texts_per_request=parse_texts_per_request(options.texts_per_request),
     )
     return CapacityRequest(
         ServiceWorkload(options.qps, options.hit_rate, traffic),

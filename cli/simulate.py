@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from cli.texts_per_request import TEXTS_PER_REQUEST, parse_texts_per_request
 from protocol.command_line import UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ class SimulateOptions:
     slices: Annotated[int | None, Option(metavar="N", help="slices that there are (any number)")] = None
     initial: Annotated[int | None, Option(metavar="N", help="pods ready at the start (the fewest)")] = None
     chars: Annotated[float | None, Option(metavar="N", help="mean characters of a text (60)")] = None
-    hit_rate: Annotated[float | None, Option(metavar="SHARE", help="of requests that the cache answers")] = (
-        None
-    )
+    texts_per_request: Annotated[str | None, TEXTS_PER_REQUEST] = None
+    hit_rate: Annotated[float | None, Option(metavar="SHARE", help="of texts that the cache answers")] = None
     zipf: Annotated[
         str | None,
         Option(metavar="TEXTS:EXPONENT", help="texts drawn from a Zipf distribution, cached once answered"),
@@ -242,10 +242,16 @@ def _document(options: SimulateOptions) -> dict[str, Any]:
         "price_per_slice_hour": options.price,
         "initial_pods": options.initial,
         "pod_failures": options.lose,
-        "traffic": None if options.chars is None else {"chars": options.chars},
+        "traffic": _traffic(options),
         "cache": _cache(options),
     }
     return {name: value for name, value in document.items() if value is not None}
+
+
+def _traffic(options: SimulateOptions) -> dict[str, Any] | None:
+    texts = None if options.texts_per_request is None else parse_texts_per_request(options.texts_per_request)
+    traffic = {"chars": options.chars, "texts_per_request": texts}
+    return {name: value for name, value in traffic.items() if value is not None} or None
 
 
 def _cache(options: SimulateOptions) -> dict[str, Any] | None:

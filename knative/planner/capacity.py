@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 
 from knative.autoscaler.annotations import GROUP, RevisionScaling, revision_scaling
 from knative.autoscaler.config import AutoscalerConfig
-from knative.planner.request import CapacityRequest, PodCapacity
+from knative.planner.request import CapacityRequest, PodCapacity, ServiceWorkload
 from knative.profiling.profile import PredictorProfile
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.engine.events import Status
@@ -22,6 +23,9 @@ from knative.simulator.simulation import simulate
 
 REQUESTS = 4000
 """Fewest requests of a simulation: forty of them lie above P99."""
+MIN_REQUESTS = 400
+"""The same where requests have many texts, each of which is simulated."""
+UNBOUNDED = 1 << 30
 SECONDS = 10.0
 """Shortest simulation, seconds: a queue needs time to grow."""
 HALVINGS = 7
@@ -56,18 +60,20 @@ def alone_seconds(profile: PredictorProfile, traffic: Traffic) -> float:
     return profile.request_overhead_seconds + reading + new * step
 
 
-def max_throughput(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Requests per second of a pod whose slots are all busy: the most under any SLO."""
+def max_throughput(profile: PredictorProfile, workload: ServiceWorkload) -> float:
+    """Requests with misses per second of a pod whose slots are all busy: the most under any SLO."""
+    traffic = workload.traffic
     prompt = traffic.template_tokens + traffic.chars * traffic.prompt_tokens_per_char
     new = 1 + traffic.chars * traffic.new_tokens_per_char
     step = profile.step_seconds(profile.slots, prompt + new / 2)
     extra = prompt * profile.prefill_seconds_per_token + profile.request_overhead_seconds
-    return 1 / (new * step / profile.slots + extra)
+    texts = workload.text_misses_per_s / workload.misses_per_s
+    return 1 / (new * step / profile.slots + extra) / texts
 
 
-def max_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Upper end of the search for a pod's capacity, requests per second."""
-    return max_throughput(profile, traffic) * SEARCH_MARGIN
+def max_search_rate(profile: PredictorProfile, workload: ServiceWorkload) -> float:
+    """Upper end of the search for a pod's capacity, requests with misses per second."""
+    return max_throughput(profile, workload) * SEARCH_MARGIN
 
 
 def overhead_seconds(profile: PredictorProfile) -> float:
@@ -87,13 +93,14 @@ def meets_slo(profile: PredictorProfile, request: CapacityRequest, rate: float) 
     objective = request.slo.p99_s - overhead_seconds(profile)
     if objective <= 0:
         return False
-    latency_s = percentile(_alone(profile, request, rate, objective), request.workload.miss_percentile)
+    latencies = _miss_latencies(_alone(profile, request, rate, objective))
+    latency_s = percentile(latencies, request.workload.miss_percentile)
     return latency_s is not None and latency_s <= objective
 
 
-def min_search_rate(profile: PredictorProfile, traffic: Traffic) -> float:
-    """Lower end of the search for a pod's capacity, requests per second."""
-    return max_search_rate(profile, traffic) / 2.0**HALVINGS
+def min_search_rate(profile: PredictorProfile, workload: ServiceWorkload) -> float:
+    """Lower end of the search for a pod's capacity, requests with misses per second."""
+    return max_search_rate(profile, workload) / 2.0**HALVINGS
 
 
 def pod_capacity(profile: PredictorProfile, request: CapacityRequest) -> PodCapacity:
@@ -101,7 +108,7 @@ def pod_capacity(profile: PredictorProfile, request: CapacityRequest) -> PodCapa
     overhead = overhead_seconds(profile)
     objective = request.slo.p99_s - overhead
     alone = alone_seconds(profile, request.workload.traffic) + overhead
-    low, high = 0.0, max_search_rate(profile, request.workload.traffic)
+    low, high = 0.0, max_search_rate(profile, request.workload)
     for _ in range(HALVINGS):
         rate = (low + high) / 2
         if meets_slo(profile, request, rate):
@@ -111,10 +118,10 @@ def pod_capacity(profile: PredictorProfile, request: CapacityRequest) -> PodCapa
     if not low:
         return PodCapacity(0.0, 0.0, 0.0, alone)
     planned, light = (
-        _alone(profile, request, low * request.target_utilization / burst, objective)
+        _mean_text_s(_alone(profile, request, low * request.target_utilization / burst, objective))
         for burst in (1.0, BURST)
     )
-    return PodCapacity(low, float(planned.mean()), float(light.mean()), alone)
+    return PodCapacity(low, planned, light, alone)
 
 
 def whole_service(
@@ -128,11 +135,11 @@ def whole_service(
         replicas: predictor pods, a fixed number.
         transformers: transformer pods, a fixed number.
     """
-    seconds = max(SECONDS, REQUESTS / request.workload.qps)
+    seconds = max(SECONDS, _requests(request) / request.workload.qps)
     service = Scenario(
         "planned",
         (PredictorService("predictor", fixed_scaling(replicas, profile.slots), profile),),
-        TransformerService(fixed_scaling(transformers, 0)),
+        TransformerService(fixed_scaling(transformers, 0), _one_text_a_request(profile, TransformerModel())),
         traffic=request.workload.traffic,
         cache=CacheModel(kind="rate", rate=request.workload.hit_rate),
         timeout_s=request.slo.p99_s * TIMEOUT_FACTOR,
@@ -151,17 +158,53 @@ def service_p99(result: SimulationResult) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _alone(profile: PredictorProfile, request: CapacityRequest, rate: float, objective: float) -> Floats:
-    """Latencies in seconds of one pod without a concurrency limit; failed requests count as the timeout."""
-    seconds = max(SECONDS, REQUESTS / rate)
+def _requests(request: CapacityRequest) -> int:
+    """Fewest requests of a simulation."""
+    return max(MIN_REQUESTS, round(REQUESTS / request.workload.traffic.mean_texts))
+
+
+def _one_text_a_request(profile: PredictorProfile, model: TransformerModel) -> TransformerModel:
+    """``model`` with groups as the manifests have them in Knative mode."""
+    return replace(model, group_size=1, groups_in_flight=profile.slots + 1)
+
+
+def _alone(
+    profile: PredictorProfile, request: CapacityRequest, rate: float, objective: float
+) -> SimulationResult:
+    """One pod without a concurrency limit, under ``rate`` requests with misses per second."""
+    workload, transformer, cache = request.workload, None, CacheModel()
+    if workload.traffic.mean_texts > 1:  # a transformer that takes no time sends the texts one by one
+        no_time = TransformerModel(0.0, 0.0, max_connections=UNBOUNDED)
+        transformer = TransformerService(fixed_scaling(1, 0), _one_text_a_request(profile, no_time))
+        cache = CacheModel(kind="rate", rate=workload.hit_rate)
+        rate *= workload.qps / workload.misses_per_s
+    seconds = max(SECONDS, _requests(request) / rate)
     service = Scenario(
         "one pod",
         (PredictorService("pod", fixed_scaling(1, 0), profile),),
-        traffic=request.workload.traffic,
+        transformer,
+        traffic=workload.traffic,
+        cache=cache,
         timeout_s=objective * TIMEOUT_FACTOR,
         slo_s=objective,
         overhead_s=0.0,
         seed=request.seed,
     )
-    result = simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", request.seed))
-    return np.where(result.statuses == Status.OK, result.latencies, service.timeout_s)
+    return simulate(service, generate_arrivals(f"poisson:rate={rate},seconds={seconds}", request.seed))
+
+
+def _miss_latencies(result: SimulationResult) -> Floats:
+    """Latencies in seconds of the requests with misses; failed requests count as the timeout."""
+    missed = result.statuses != Status.HIT
+    answered = result.statuses[missed] == Status.OK
+    return np.where(answered, result.latencies[missed], result.scenario.timeout_s)
+
+
+def _mean_text_s(result: SimulationResult) -> float:
+    """Mean seconds of a text in the predictor: with several texts a request, by Little's law."""
+    scenario, seconds = result.scenario, result.workload.seconds
+    if scenario.transformer is None:
+        return float(_miss_latencies(result).mean())
+    in_flight = np.mean([snapshot.in_flight for snapshot in result.snapshots if snapshot.time <= seconds])
+    texts = len(result.workload) * scenario.traffic.mean_texts * (1 - scenario.cache.rate)
+    return float(in_flight * seconds / texts)

@@ -90,11 +90,11 @@ def _meets(candidate: PlanCandidate, request: CapacityRequest) -> bool:
     profile = candidate.profile
     if profile is None or alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
         return False
-    rate = min_search_rate(profile, request.workload.traffic)
+    rate = min_search_rate(profile, request.workload)
     if request.max_gpus is not None:
         pods = request.max_gpus * candidate.gpu_slice.max_per_gpu
         rate = max(rate, request.workload.misses_per_s / (pods * request.target_utilization))
-    return rate <= max_search_rate(profile, request.workload.traffic) and meets_slo(profile, request, rate)
+    return rate <= max_search_rate(profile, request.workload) and meets_slo(profile, request, rate)
 
 
 def _longer(request: CapacityRequest, shortest: float) -> Iterable[CapacityRequest]:

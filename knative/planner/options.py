@@ -90,7 +90,7 @@ def _bounded(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
             f"{milliseconds(request.slo.p99_s)}",
             PodCapacity(0.0, 0.0, 0.0, alone),
         )
-    pods = _pods(max_search_rate(profile, request.workload.traffic), request)
+    pods = _pods(max_search_rate(profile, request.workload), request)
     gpus = math.ceil(pods / candidate.gpu_slice.max_per_gpu)
     return PlanOption(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
 
@@ -148,10 +148,10 @@ def transformers_for(request: CapacityRequest, capacity: PodCapacity) -> int:
     """Number of transformers, by CPU time for all requests and by connections for all misses in flight."""
     model = TransformerModel()
     work = (
-        request.workload.misses_per_s * model.miss_seconds
+        request.workload.text_misses_per_s * model.miss_seconds
         + request.workload.qps * request.workload.hit_rate * model.hit_seconds
     )
-    under_way = request.workload.misses_per_s * capacity.mean_s / model.max_connections
+    under_way = request.workload.text_misses_per_s * capacity.mean_s / model.max_connections
     return max(2, math.ceil(max(work, under_way) / TRANSFORMER_LOAD))
 
 

@@ -1,12 +1,12 @@
 """Writes a plan as a kustomize overlay on top of another one, which has hardware, storage and values.
 
-It patches replicas, concurrency, target and slots. A base overlay for another slice or GPU than the plan's is
-refused, and so is one with a smaller quota.
+It patches replicas, concurrency, target, slots, and groups of one text. A base overlay for another slice or GPU than
+the plan's is refused, and so is one with a smaller quota.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ GPU_PREFIX = "nvidia.com/"
 PRODUCT = "nvidia.com/gpu.product"
 """Label of nodes."""
 SLOTS = "YIWEN_SLOTS"
+GROUP_SIZE, GROUPS_IN_FLIGHT = "YIWEN_PREDICTOR_GROUP_SIZE", "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT"
 PATCH_FILE = "planned.yaml"
 UTILIZATION = GROUP + "target-utilization-percentage"
 
@@ -95,17 +96,23 @@ def _predictor(predictor: Mapping[str, Any], sizes: Sizing) -> list[dict[str, An
         _add("/spec/predictor/scaleTarget", sizes.scale_target),
         *([] if predictor.get("annotations") else [_add(annotations, {})]),
         _add(f"{annotations}/{UTILIZATION.replace('/', '~1')}", "100"),
-        *_slots(_container(predictor).get("env") or [], sizes.container_concurrency),
+        *_settings("predictor", predictor, {SLOTS: sizes.container_concurrency}),
     ]
 
 
-def _slots(environment: Sequence[Mapping[str, Any]], slots: int) -> list[dict[str, Any]]:
-    """Operations that set the slots, whether there is an entry for them or not."""
-    path, entry = "/spec/predictor/containers/0/env", {"name": SLOTS, "value": str(slots)}
-    names = [variable.get("name") for variable in environment]
-    if SLOTS in names:
-        return [{"op": "replace", "path": f"{path}/{names.index(SLOTS)}", "value": entry}]
-    return [_add(f"{path}/-", entry) if names else _add(path, [entry])]
+def _settings(
+    component: str, declared: Mapping[str, Any], settings: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    """Operations that set environment variables, whether there are entries for them or not."""
+    path = f"/spec/{component}/containers/0/env"
+    names = [variable.get("name") for variable in _container(declared).get("env") or []]
+    for name, value in settings.items():
+        entry = {"name": name, "value": str(value)}
+        if name in names:
+            yield {"op": "replace", "path": f"{path}/{names.index(name)}", "value": entry}
+        else:
+            yield _add(f"{path}/-", entry) if names else _add(path, [entry])
+            names.append(name)
 
 
 def _transformer(transformer: Mapping[str, Any], sizes: Sizing) -> list[dict[str, Any]]:
@@ -114,7 +121,8 @@ def _transformer(transformer: Mapping[str, Any], sizes: Sizing) -> list[dict[str
     operations = [_add("/spec/transformer/minReplicas", sizes.transformer_replicas)]
     if 0 < most < sizes.transformer_max_replicas:
         operations.append(_add("/spec/transformer/maxReplicas", sizes.transformer_max_replicas))
-    return operations
+    groups = {GROUP_SIZE: 1, GROUPS_IN_FLIGHT: sizes.container_concurrency + 1}
+    return [*operations, *_settings("transformer", transformer, groups)]
 
 
 def _add(path: str, value: object) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _sizes(best: PlanOption, request: CapacityRequest) -> Sizing | None:
         return None
     # With more pods latency and thus total concurrency fall. The target takes this into account; otherwise the
     # autoscaler would scale below the pods that the load needs as soon as there are more.
-    per_pod = request.workload.misses_per_s / best.replicas * capacity.light_s
+    per_pod = request.workload.text_misses_per_s / best.replicas * capacity.light_s
     entry = int(2 * BYTES_PER_CHAR * request.workload.traffic.chars) + ENTRY_OVERHEAD
     transformers = transformers_for(request, capacity)
     return Sizing(
@@ -74,7 +74,7 @@ def _sizes(best: PlanOption, request: CapacityRequest) -> Sizing | None:
         transformer_max_replicas=math.ceil(transformers * BURST),
         volume_bytes=int(2 * (_release_bytes(candidate) + candidate.weight_bytes) * VOLUME_MARGIN),
         cache_entry_bytes=entry,
-        cache_bytes_per_hour=int(entry * request.workload.misses_per_s * 3600),
+        cache_bytes_per_hour=int(entry * request.workload.text_misses_per_s * 3600),
     )
 
 

@@ -104,9 +104,12 @@ def _memory(best: PlanOption) -> Iterator[str]:
 def _load(best: PlanOption, request: CapacityRequest) -> Iterator[str]:
     if best.capacity is None:
         return
+    mean = request.workload.traffic.mean_texts
+    texts = "" if mean == 1 else f" of {mean:g} texts"
     yield (
-        f"Load: {request.workload.qps:g} requests/s, {request.workload.misses_per_s:,.0f} of them misses; a pod does "
-        f"{best.capacity.rate:,.0f} within the objective, planned with {request.target_utilization:.0%} of that."
+        f"Load: {request.workload.qps:g} requests/s{texts}, {request.workload.misses_per_s:,.0f} of them misses; a "
+        f"pod does {best.capacity.rate:,.0f} within the objective, planned with {request.target_utilization:.0%} "
+        "of that."
     )
 
 
@@ -115,6 +118,10 @@ def _sizes(sizes: Sizing, best: PlanOption) -> Iterator[str]:
         f"Predictor: minReplicas {sizes.min_replicas}, maxReplicas {sizes.max_replicas}, containerConcurrency "
         f"{sizes.container_concurrency}, scaleTarget {sizes.scale_target} with target-utilization-percentage 100, "
         f"YIWEN_SLOTS {best.candidate.slots}."
+    )
+    yield (
+        "Groups: YIWEN_PREDICTOR_GROUP_SIZE 1, a text a request to the predictor, and "
+        f"YIWEN_PREDICTOR_GROUPS_IN_FLIGHT {best.candidate.slots + 1}."
     )
     if best.replicas == 1:
         yield "One pod carries all: while it restarts, nobody is served. Take two where that matters."

@@ -18,7 +18,7 @@ class ServiceWorkload:
     qps: float
     """Requests per second, hits included."""
     hit_rate: float = 0.0
-    """Share of requests that the cache answers."""
+    """Share of texts that the cache answers."""
     traffic: Traffic = field(default_factory=Traffic)
     """Lengths of the texts."""
 
@@ -31,13 +31,18 @@ class ServiceWorkload:
 
     @property
     def misses_per_s(self) -> float:
-        """Requests per second that reach the predictor."""
-        return self.qps * (1 - self.hit_rate)
+        """Requests per second with texts that the cache lacks."""
+        return self.qps * self.traffic.share_with_misses(self.hit_rate)
+
+    @property
+    def text_misses_per_s(self) -> float:
+        """Texts per second that the cache lacks: requests to the predictor."""
+        return self.qps * self.traffic.mean_texts * (1 - self.hit_rate)
 
     @property
     def miss_percentile(self) -> float:
         """Percentile of the misses' latency that is the P99 of all requests: hits take next to no time."""
-        return max(0.0, 100 * (1 - 0.01 / (1 - self.hit_rate)))
+        return max(0.0, 100 * (1 - 0.01 / self.traffic.share_with_misses(self.hit_rate)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +119,11 @@ class PodCapacity:
     """What one pod can do within the objective."""
 
     rate: float
-    """Most misses per second; 0: none."""
+    """Most requests with misses per second; 0: none."""
     mean_s: float
-    """Mean latency at the planned load."""
+    """Mean latency of a text at the planned load."""
     light_s: float
-    """Mean latency when as many pods as may be share that load."""
+    """Mean latency of a text when as many pods as may be share that load."""
     alone_s: float
     """Latency of a long text (99 of 100 are shorter) when nothing else runs, the transformer and the way there
     included: no load can go below it."""

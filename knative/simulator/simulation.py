@@ -14,7 +14,7 @@ from knative.simulator.cluster.decoding import DecodingModel
 from knative.simulator.cluster.deployment import SlicePool
 from knative.simulator.cluster.pods import PredictorPod, SimulatedPod, TransformerPod
 from knative.simulator.cluster.service import SimulatedService
-from knative.simulator.engine.events import Clock, EndCallback, SimulatedRequest, Status
+from knative.simulator.engine.events import Clock, EndCallback, SimulatedGroup, SimulatedRequest, Status
 from knative.simulator.engine.processors import CorePool, DedicatedCore, EventLoop, Processor
 from knative.simulator.load.trace import Trace
 from knative.simulator.load.workload import Workload, draw_workload, warm_keys
@@ -93,7 +93,7 @@ class _Simulation:
         self._cache = SimulatedCache(scenario.cache.ttl_s, warm_keys(workload, scenario.cache).tolist())
         self._latencies = array("d", bytes(8 * len(workload)))
         self._statuses = array("h", bytes(2 * len(workload)))
-        self._unfinished = len(workload)
+        self._unfinished = len(workload if workload.starts is None else workload.starts)
         self._snapshots: list[Snapshot] = []
         self._to_transformer = self._hop(self._route_to_service, self._record)
         self._to_predictor = (
@@ -119,11 +119,15 @@ class _Simulation:
             clock.run_until(end)
         held = self._slices.held_seconds()
         self._wait_for_all()
+        latencies = np.frombuffer(self._latencies, np.float64)
+        statuses = np.frombuffer(self._statuses, np.int16)
+        if (starts := self._workload.starts) is not None:
+            latencies, statuses = latencies[starts], statuses[starts]
         return SimulationResult(
             scenario=self._scenario,
-            workload=self._workload,
-            latencies=np.frombuffer(self._latencies, np.float64),
-            statuses=np.frombuffer(self._statuses, np.int16),
+            workload=self._workload.by_request(),
+            latencies=latencies,
+            statuses=statuses,
             snapshots=tuple(self._snapshots),
             slice_seconds=held,
         )
@@ -148,9 +152,21 @@ class _Simulation:
             workload.reserved_tokens.tolist(), workload.keys.tolist(), workload.too_long.tolist(), strict=True,
         )  # fmt: skip
         run_until = self._clock.run_until
+        starts = workload.starts
+        ends = None if starts is None else iter([*starts[1:].tolist(), len(workload)])
+        end, any_too_long = 0, False
+        texts: list[SimulatedRequest] = []
         for index, (time, prompt, new, reserved, key, too_long) in enumerate(rows):
             run_until(time)
             request = SimulatedRequest(index, time, time + timeout, prompt, new, reserved, key)
+            if ends is not None:
+                if index == end:
+                    end, texts, any_too_long = next(ends), [], False
+                texts.append(request)
+                any_too_long = any_too_long or too_long
+                if index + 1 < end:
+                    continue
+                request, too_long = SimulatedGroup(texts), any_too_long
             if too_long:
                 self._record(request, Status.TOO_LONG)
             else:
@@ -220,7 +236,7 @@ class _Simulation:
     def _service_done(self, request: SimulatedRequest, status: Status) -> None:
         if request.key >= 0:
             for follower in self._cache.finish(request, status, self._clock.now):
-                follower.front.end(follower, Status.SHARED if status is Status.OK else status)
+                follower.front.end_follower(follower, Status.SHARED if status is Status.OK else status)
         self._to_transformer.pass_back(request, status)
 
     def _record(self, request: SimulatedRequest, status: Status) -> None:

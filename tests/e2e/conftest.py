@@ -111,6 +111,10 @@ def endless_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
     """A slot and a connection for each of :data:`CALLERS`, over a model that never stops by itself."""
     directory = tmp_path_factory.mktemp("endless")
     release = build_endless_release(directory)
-    settings = {"YIWEN_SLOTS": str(CALLERS), "YIWEN_MAX_CONNECTIONS": str(2 * CALLERS)}
+    settings = {
+        "YIWEN_SLOTS": str(CALLERS),
+        "YIWEN_MAX_CONNECTIONS": str(2 * CALLERS),
+        "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT": str(CALLERS),
+    }
     with running_service(release, directory / "log", **settings) as service:
         yield service

@@ -118,9 +118,13 @@ class SimulatedDecoder:
         """Sequences in slots."""
         return len(self._running)
 
+    def has_room(self, tokens: int) -> bool:
+        """Whether the queue takes ``tokens`` more."""
+        return self.waiting_tokens + tokens <= self._model.queue_tokens
+
     def submit(self, request: SimulatedRequest) -> bool:
         """Put a request into the queue; False if the queue is full."""
-        if self.waiting_tokens + request.reserved > self._model.queue_tokens:
+        if not self.has_room(request.reserved):
             return False
         self.waiting_tokens += request.reserved
         self.waiting.append(request)

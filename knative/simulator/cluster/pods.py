@@ -15,8 +15,11 @@ from enum import Enum
 
 from knative.simulator.cluster.cache import SimulatedCache
 from knative.simulator.cluster.decoding import DecodingModel, SimulatedDecoder
-from knative.simulator.engine.events import Clock, SimulatedRequest, Status
+from knative.simulator.engine.events import SERVED, Clock, SimulatedGroup, SimulatedRequest, Status
 from knative.simulator.engine.processors import Processor
+
+GROUP_SIZE, GROUPS_IN_FLIGHT = 4, 5
+"""As ``YIWEN_PREDICTOR_GROUP_SIZE`` and ``YIWEN_PREDICTOR_GROUPS_IN_FLIGHT``."""
 
 
 class Phase(Enum):
@@ -99,17 +102,35 @@ class PredictorPod(SimulatedPod):
 
     def kill(self) -> list[SimulatedRequest]:
         """Stop, as the pod has died; returns the requests in its container."""
-        return [*(request for request, _ in self._loop.cancel_all()), *self.decoder.kill()]
+        lost = [*(request for request, _ in self._loop.cancel_all()), *self.decoder.kill()]
+        return list(dict.fromkeys(request.group or request for request in lost))
 
     @property
     def waiting_inside(self) -> int:
         return len(self.decoder.waiting)
 
     def _submit(self, completion: Completion) -> None:
-        if not self.decoder.submit(completion[0]):
-            self._answer(completion[0], Status.TOO_MANY)
+        request = completion[0]
+        texts = request.texts if isinstance(request, SimulatedGroup) else None
+        if texts is None:
+            accepted = self.decoder.submit(request)
+        else:  # all of its texts or none
+            accepted = self.decoder.has_room(request.reserved)
+            for text in texts if accepted else ():
+                self.decoder.submit(text)
+        if not accepted:
+            self._loop.submit(self._one_way_seconds, self._answered, (request, Status.TOO_MANY))
 
     def _answer(self, request: SimulatedRequest, status: Status) -> None:
+        """A text has ended; the request that it is a text of is answered with its last one."""
+        group = request.group
+        if group is not None:
+            group.remaining -= 1
+            if status is not Status.OK:
+                group.failed = group.failed or status
+            if group.remaining:
+                return
+            request, status = group, group.failed or Status.OK
         self._loop.submit(self._one_way_seconds, self._answered, (request, status))
 
     def _answered(self, completion: Completion) -> None:
@@ -127,13 +148,18 @@ class TransformerModel:
     hit_seconds: float = 0.00015
     """CPU time of a cache hit, on the event loop."""
     miss_seconds: float = 0.0028
-    """CPU time of a cache miss, half of it before and half after the predictor's answer."""
+    """CPU time of a request to the predictor, half of it before and half after the answer."""
     max_connections: int = 512
     """Concurrent requests to the predictor, as ``YIWEN_MAX_CONNECTIONS``."""
     pool_timeout_s: float = 5.0
     """Seconds that a request waits for a connection before it gets 429, as ``YIWEN_POOL_TIMEOUT_S``."""
     start_seconds: float = 3.0
     """Seconds from the start of the process to ready."""
+    group_size: int = 0
+    """Texts in a request to the predictor, as ``YIWEN_PREDICTOR_GROUP_SIZE``; 0: the manifest's, or 4."""
+    groups_in_flight: int = 0
+    """Such requests that a caller's request has in flight, as ``YIWEN_PREDICTOR_GROUPS_IN_FLIGHT``; 0: the
+    manifest's, or 5."""
 
 
 class TransformerPod(SimulatedPod):
@@ -156,6 +182,8 @@ class TransformerPod(SimulatedPod):
         super().__init__(clock.now)
         self._clock = clock
         self._model = model
+        self._group_size = model.group_size or GROUP_SIZE
+        self._groups_in_flight = model.groups_in_flight or GROUPS_IN_FLIGHT
         self._cache = cache
         self._ask = ask
         self._on_leave = on_leave
@@ -164,10 +192,14 @@ class TransformerPod(SimulatedPod):
         self._asks_next = False
         self._pool: deque[tuple[float, SimulatedRequest]] = deque()
         """Requests that wait for a connection, with the time at which each gives up."""
+        self._calls: dict[SimulatedGroup, SimulatedGroup] = {}
+        """The caller's request of each request to the predictor."""
 
     def accept(self, request: SimulatedRequest) -> None:
         request.front = self
-        if self._cache.is_hit(request, self._clock.now):
+        if isinstance(request, SimulatedGroup):
+            self._loop.submit(self._model.hit_seconds, self._look_up, request)
+        elif self._cache.is_hit(request, self._clock.now):
             self._loop.submit(self._model.hit_seconds, self._hit, request)
         else:
             self._loop.submit(self._model.miss_seconds / 2, self._miss, request)
@@ -175,7 +207,8 @@ class TransformerPod(SimulatedPod):
     def answered(self, request: SimulatedRequest, status: Status) -> None:
         """The predictor has answered a request of this pod."""
         self._asking -= 1
-        self._loop.submit(self._model.miss_seconds / 2, self._answer, (request, status))
+        ended = self._group_answered if isinstance(request, SimulatedGroup) else self._answer
+        self._loop.submit(self._model.miss_seconds / 2, ended, (request, status))
         if not self._asks_next:
             self._ask_next()
 
@@ -204,7 +237,13 @@ class TransformerPod(SimulatedPod):
             self.end(request, Status.TIMEOUT)
         elif self._cache.follows(request):
             pass  # it ends with its leader
-        elif self._asking >= self._model.max_connections:
+        else:
+            self._connect(request)
+
+    def _connect(self, request: SimulatedRequest) -> None:
+        """Send a request to the predictor, or have it wait for a connection."""
+        now = self._clock.now
+        if self._asking >= self._model.max_connections:
             self._pool.append((min(now + self._model.pool_timeout_s, request.deadline), request))
         else:
             self._asking += 1
@@ -220,4 +259,80 @@ class TransformerPod(SimulatedPod):
         self._asks_next = False
 
     def _give_up(self, request: SimulatedRequest) -> None:
-        self.end(request, Status.TIMEOUT if request.deadline <= self._clock.now else Status.TOO_MANY)
+        status = Status.TIMEOUT if request.deadline <= self._clock.now else Status.TOO_MANY
+        if isinstance(request, SimulatedGroup):
+            self._group_answered((request, status))
+        else:
+            self.end(request, status)
+
+    def end_follower(self, text: SimulatedRequest, status: Status) -> None:
+        """The leader of a text of this pod has ended."""
+        call = text.group
+        if call is None:
+            self.end(text, status)
+        else:
+            self._texts_ended(call, 1, status)
+
+    def _look_up(self, call: SimulatedGroup) -> None:
+        """Sort the texts of a caller's request: hits, followers, and groups for the predictor."""
+        now = self._clock.now
+        if call.deadline <= now:
+            self.end(call, Status.TIMEOUT)
+            return
+        misses = [text for text in call.texts if not self._cache.is_hit(text, now)]
+        for text in misses:
+            text.front = self
+        led = [text for text in misses if not self._cache.follows(text)]
+        size = self._group_size
+        groups = [SimulatedGroup(led[start : start + size]) for start in range(0, len(led), size)]
+        call.unsent = groups[::-1]
+        for group in groups:
+            group.front, group.group = self, call
+        call.answered = Status.OK if led else Status.SHARED if misses else Status.HIT
+        self._texts_ended(call, len(call.texts) - len(misses), Status.OK)
+        for _ in range(min(self._groups_in_flight, len(groups))):
+            self._send_group(call)
+
+    def _send_group(self, call: SimulatedGroup) -> None:
+        call.in_flight += 1
+        self._loop.submit(self._model.miss_seconds / 2, self._group_encoded, call.unsent.pop())
+
+    def _group_encoded(self, group: SimulatedGroup) -> None:
+        if group.deadline <= self._clock.now:
+            self._group_answered((group, Status.TIMEOUT))
+            return
+        # In the predictor a group is a request of its own.
+        self._calls[group], group.group = _call_of(group), None
+        self._connect(group)
+
+    def _group_answered(self, completion: Completion) -> None:
+        """A request to the predictor has ended, and with it its texts."""
+        group, status = completion
+        assert isinstance(group, SimulatedGroup)
+        call = self._calls.pop(group, None) or _call_of(group)
+        call.in_flight -= 1
+        if status is not Status.OK:
+            unsent, call.unsent = call.unsent, []
+            self._end_texts(call, [text for each in unsent for text in each.texts], status)
+        elif call.unsent:
+            self._send_group(call)
+        self._end_texts(call, group.texts, status)
+
+    def _end_texts(self, call: SimulatedGroup, texts: list[SimulatedRequest], status: Status) -> None:
+        for text in texts:
+            for follower in self._cache.finish(text, status, self._clock.now):
+                follower.front.end_follower(follower, Status.SHARED if status is Status.OK else status)
+        self._texts_ended(call, len(texts), status)
+
+    def _texts_ended(self, call: SimulatedGroup, count: int, status: Status) -> None:
+        """Texts of a caller's request have ended; it ends with the last one."""
+        call.remaining -= count
+        if status not in SERVED:
+            call.failed = call.failed or status
+        if count and not call.remaining:
+            self.end(call, call.failed or call.answered)
+
+
+def _call_of(group: SimulatedGroup) -> SimulatedGroup:
+    assert group.group is not None
+    return group.group

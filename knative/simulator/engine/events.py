@@ -73,6 +73,7 @@ class SimulatedRequest:
         "ends_at",
         "followers",
         "front",
+        "group",
         "index",
         "key",
         "new",
@@ -105,6 +106,31 @@ class SimulatedRequest:
         """The predictor pod that handles it."""
         self.followers: list[SimulatedRequest] | None = None
         """Requests with the same key that wait for its answer."""
+        self.group: SimulatedGroup | None = None
+        """The request that it is a text of, or the caller's request that has it sent; None: neither."""
+
+
+class SimulatedGroup(SimulatedRequest):
+    """A request with several texts: of a caller, or to the predictor."""
+
+    __slots__ = ("answered", "failed", "in_flight", "remaining", "texts", "unsent")
+
+    def __init__(self, texts: list[SimulatedRequest]) -> None:
+        first = texts[0]
+        super().__init__(first.index, first.arrived, first.deadline, 0, 0, sum(t.reserved for t in texts), -1)
+        self.texts = texts
+        for text in texts:
+            text.group = self
+        self.answered = Status.OK
+        """Its status if no text fails."""
+        self.remaining = len(texts)
+        """Texts that have not ended."""
+        self.failed: Status | None = None
+        """Of the first text or group that failed."""
+        self.unsent: list[SimulatedGroup] = []
+        """Of a caller's request: requests to the predictor that wait for another one to end, the last one first."""
+        self.in_flight = 0
+        """Of a caller's request: requests to the predictor that have not ended."""
 
 
 EndCallback = Callable[[SimulatedRequest, Status], None]

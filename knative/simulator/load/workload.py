@@ -20,6 +20,8 @@ Booleans = npt.NDArray[np.bool_]
 
 MAX_CHARS = 1_000_000
 """Largest mean length of a text."""
+MAX_TEXTS = 1_024
+"""Most texts of a request, as ``YIWEN_MAX_TEXTS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Traffic:
     """Tokens of the answer per character of the text, without the stop token."""
     budget: float = 2.0
     """Tokens that a request reserves at admission per token of its answer."""
+    texts_per_request: int | dict[int, float] = 1
+    """Texts of each request, or the share of requests by their number of texts, as in ``{1: 0.9, 64: 0.1}``."""
 
     def __post_init__(self) -> None:
         """Check the numbers (SimulationError)."""
@@ -48,10 +52,36 @@ class Traffic:
             (self.template_tokens >= 0, "template_tokens must not be negative"),
             (self.new_tokens_per_char > 0, "new_tokens_per_char must be above 0"),
             (self.budget >= 1, "budget must be at least 1"),
+            (
+                bool(self.text_counts) and all(1 <= count <= MAX_TEXTS for count in self.text_counts),
+                f"texts_per_request must be from 1 to {MAX_TEXTS:,}",
+            ),
+            (
+                all(0 < share < float("inf") for share in self.text_counts.values()),
+                "texts_per_request must have shares above 0",
+            ),
         )
         for holds, rule in rules:
             if not holds:
                 raise SimulationError(f"traffic: {rule}")
+
+    @property
+    def text_counts(self) -> dict[int, float]:
+        """Weights of the numbers of texts of a request."""
+        texts = self.texts_per_request
+        return texts if isinstance(texts, dict) else {texts: 1.0}
+
+    @property
+    def mean_texts(self) -> float:
+        """Mean number of texts of a request."""
+        counts = self.text_counts
+        return sum(count * share for count, share in counts.items()) / sum(counts.values())
+
+    def share_with_misses(self, hit_rate: float) -> float:
+        """Share of requests that have a text which the cache lacks, if it has a share ``hit_rate`` of texts."""
+        counts = self.text_counts
+        all_hits = sum(share * hit_rate**count for count, share in counts.items())
+        return 1 - all_hits / sum(counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +121,7 @@ class CacheModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """A trace with all lengths, keys and draws. All arrays have the length N."""
+    """A trace with all lengths, keys and draws. All arrays have the length N, the number of texts."""
 
     times: Floats  # [N] seconds, rising
     seconds: float
@@ -102,9 +132,31 @@ class Workload:
     keys: Integers  # [N] text; -1: unknown; -2: a hit of a hit rate
     draws: Floats  # [N] uniform in [0, 1), for the choice of the revision
     too_long: Booleans  # [N] prompt and answer exceed the shortest slot: 413
+    starts: Integers | None = None  # [R] first text of each request; None: each text is a request
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def by_request(self) -> Workload:
+        """The same with one row a request: sums of characters and tokens, what the first text has otherwise."""
+        starts = self.starts
+        if starts is None:
+            return self
+
+        def total(values: Integers) -> Integers:
+            return np.asarray(np.add.reduceat(values, starts), np.int64)
+
+        return Workload(
+            self.times[starts],
+            self.seconds,
+            total(self.chars),
+            total(self.prompt_tokens),
+            total(self.new_tokens),
+            total(self.reserved_tokens),
+            self.keys[starts],
+            self.draws[starts],
+            np.logical_or.reduceat(self.too_long, starts),
+        )
 
 
 def draw_workload(
@@ -120,14 +172,25 @@ def draw_workload(
         seed: equal seeds give equal workloads, whatever else the scenario says.
 
     Raises:
-        SimulationError: the cache needs keys, and the trace has none.
+        SimulationError: the cache needs keys, and the trace has none; or the trace has keys, which are of one text
+            each, and requests have several texts.
     """
+    trace, starts = _texts(trace, traffic, seed)
     chars, prompt, new = _lengths(trace, traffic, seed)
     too_long = prompt + new > max_sequence_tokens
     reserved = prompt + np.minimum(new * traffic.budget, max_sequence_tokens - prompt).astype(np.int64)
     draws = np.random.default_rng([seed, 4]).random(len(trace))
     return Workload(
-        trace.times, trace.seconds, chars, prompt, new, reserved, _keys(trace, cache, seed), draws, too_long
+        trace.times,
+        trace.seconds,
+        chars,
+        prompt,
+        new,
+        reserved,
+        _keys(trace, cache, seed),
+        draws,
+        too_long,
+        starts,
     )
 
 
@@ -138,6 +201,27 @@ def warm_keys(workload: Workload, cache: CacheModel) -> Integers:
     covered = np.cumsum(counts[order]) <= cache.warm * counts.sum()
     warm: Integers = keys[order][covered].astype(np.int64)
     return warm
+
+
+def _texts(trace: Trace, traffic: Traffic, seed: int) -> tuple[Trace, Integers | None]:
+    """``trace`` with a row for each text, and the first row of each request; None if each has one text."""
+    weights = traffic.text_counts
+    if set(weights) == {1} or not len(trace):
+        return trace, None
+    if trace.keys is not None:
+        raise SimulationError(
+            "traffic: texts_per_request has no effect on a trace with keys, which are of one text each: take one out"
+        )
+    shares = np.array(list(weights.values()), float)
+    rng = np.random.default_rng([seed, 5])
+    counts = rng.choice(np.array(list(weights), np.int64), len(trace), p=shares / shares.sum())
+
+    def each(values: Integers | None) -> Integers | None:
+        return None if values is None else np.repeat(values, counts)
+
+    times = np.repeat(trace.times, counts)
+    texts = Trace(times, trace.seconds, each(trace.chars), each(trace.prompt_tokens), each(trace.new_tokens))
+    return texts, np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
 
 
 def _lengths(trace: Trace, traffic: Traffic, seed: int) -> tuple[Integers, Integers, Integers]:

@@ -10,7 +10,7 @@
     slots: 64                              # optional: of each pod; as YIWEN_SLOTS
     slices: 16
     slo_ms: 800
-    traffic: {chars: 60}
+    traffic: {chars: 60, texts_per_request: {1: 0.9, 64: 0.1}}   # shares of requests; or a number
     cache: {kind: zipf, texts: 100000, exponent: 1.0}
     canary: {profile: new.json, percent: 10}   # and release, to refuse a profile of another one
     cold_start: {schedule_seconds: 1, pull_seconds: 20}
@@ -50,10 +50,15 @@ from knative.simulator.scenarios.scenario import (
     Scenario,
     TransformerService,
 )
+from protocol.kubernetes.documents import load_documents
+from protocol.kubernetes.inference_service import inference_services
+from protocol.kubernetes.pods import environment
 from protocol.validation import StrictModel, validate
 
 RENAMED_FIELDS: Mapping[str, str] = {"initial": "initial_pods", "losses": "pod_failures"}
 """Former names of fields, and their names now."""
+
+GROUP_SIZE, GROUPS_IN_FLIGHT = "YIWEN_PREDICTOR_GROUP_SIZE", "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT"
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -164,7 +169,9 @@ def _scenario(fields: ScenarioDocument, base: Path, name: str) -> Scenario:
     return Scenario(
         name=name,
         predictors=predictors,
-        transformer=_transformer(fields.transformer, transformer, config) if transformer else None,
+        transformer=_transformer(_grouped(fields.transformer, text), transformer, config)
+        if transformer
+        else None,
         traffic=fields.traffic,
         cache=fields.cache,
         node=fields.node,
@@ -246,6 +253,24 @@ def _transformer(
         model=model,
         cold_start=ColdStart(start_seconds=model.start_seconds, drain_seconds=0.0),
     )
+
+
+def _grouped(model: TransformerModel, text: str) -> TransformerModel:
+    """``model`` with the groups of the manifest ``text`` where it has none of its own."""
+    for service in inference_services(load_documents(text)):
+        for component in service.components:
+            if component.name == "transformer" and component.pod.containers:
+                settings = environment(component.pod.containers[0])
+                return dataclasses.replace(
+                    model,
+                    group_size=model.group_size or _number(settings.get(GROUP_SIZE)),
+                    groups_in_flight=model.groups_in_flight or _number(settings.get(GROUPS_IN_FLIGHT)),
+                )
+    return model
+
+
+def _number(value: str | None) -> int:
+    return int(value) if value is not None and value.isdecimal() else 0
 
 
 def _profile(name: str, base: Path) -> PredictorProfile:

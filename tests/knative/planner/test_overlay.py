@@ -64,7 +64,8 @@ def test_what_was_planned_is_patched_and_nothing_else(planned: CapacityPlan) -> 
     assert values["/spec/predictor/annotations"] == {}
     utilization = "/spec/predictor/annotations/autoscaling.knative.dev~1target-utilization-percentage"
     assert values[utilization] == "100"
-    assert len(values) == 8
+    assert values["/spec/transformer/containers/0/env"] == [{"name": "YIWEN_PREDICTOR_GROUP_SIZE", "value": "1"}]
+    assert len(values) == 10
 
 
 def test_another_slice_below_is_refused(planned: CapacityPlan) -> None:
@@ -98,6 +99,14 @@ def test_slots_are_set_where_the_overlay_does_not_set_them(planned: CapacityPlan
     assert changes(planned, below)["/spec/predictor/containers/0/env/-"] == entry
     below = below.replace("      env:\n      - {name: YIWEN_RELEASE, value: /mnt/models}\n", "")
     assert changes(planned, below)["/spec/predictor/containers/0/env"] == [entry]
+
+
+def test_the_transformers_groups_follow_the_slots(planned: CapacityPlan) -> None:
+    changed = [
+        value for path, value in changes(planned, BELOW).items() if "/transformer/containers/0/env" in path
+    ]
+    entries = [entry for value in changed for entry in (value if isinstance(value, list) else [value])]
+    assert {"name": "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT", "value": "129"} in entries
 
 
 QUOTA = """

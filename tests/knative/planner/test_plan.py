@@ -20,7 +20,7 @@ from knative.planner.hardware.gpus import GPUS
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate
+from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate, ServiceWorkload
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import PredictorProfile, ProfiledRelease, load_profile
 from knative.simulator.load.arrivals import generate_arrivals
@@ -303,7 +303,13 @@ def test_capacity_lies_below_what_busy_slots_can_do_and_grows_with_patience() ->
         pod_capacity(profile(), plan_request(qps=10, p99_s=seconds, traffic=SHORT)).rate
         for seconds in (0.5, 1.0, 5.0)
     ]
-    assert 0 < rates[0] < rates[1] < rates[2] <= 1.1 * max_throughput(profile(), SHORT)
+    assert (
+        0
+        < rates[0]
+        < rates[1]
+        < rates[2]
+        <= 1.1 * max_throughput(profile(), ServiceWorkload(1, traffic=SHORT))
+    )
 
 
 def test_hits_let_the_misses_be_later() -> None:

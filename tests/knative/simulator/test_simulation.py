@@ -61,6 +61,86 @@ def scenario(
     return Scenario("test", (service,), transformer, **settings)
 
 
+def batches(
+    texts: int | dict[int, float], size: int, in_flight: int, trace: Trace, **changes: Any
+) -> SimulationResult:
+    """A trace of requests with several texts, whose transformer takes no time."""
+    model = TransformerModel(0.0, 0.0, 10_000, group_size=size, groups_in_flight=in_flight)
+    traffic = dataclasses.replace(SHORT, texts_per_request=texts)
+    run = scenario(fixed(1, 0), front=True, traffic=traffic, **changes)
+    return simulate(dataclasses.replace(run, transformer=TransformerService(fixed(1, 0), model)), trace)
+
+
+def test_a_request_of_many_texts_ends_with_its_last_one() -> None:
+    result = batches(8, 1, 9, at(0.0))
+    assert statuses(result) == [Status.OK]
+    assert len(result.workload) == 1
+    assert result.workload.chars.tolist() == [80]
+    # The slots of the profile do not hold all at once.
+    assert result.latencies[0] > ALONE_S
+
+
+def test_the_autoscaler_sees_the_texts_of_a_request_as_they_are_grouped() -> None:
+    def most_in_flight(size: int, in_flight: int) -> int:
+        result = batches(64, size, in_flight, at(*np.arange(0, 6, 0.25).tolist(), seconds=8.0))
+        return max(snapshot.in_flight for snapshot in result.snapshots)
+
+    at_once, in_fours, one_by_one = most_in_flight(64, 1), most_in_flight(4, 5), most_in_flight(1, 17)
+    assert at_once < in_fours < one_by_one
+    assert one_by_one >= 16
+
+
+def test_a_short_request_waits_for_the_groups_of_a_long_one_alone() -> None:
+    def short_s(size: int, in_flight: int) -> float:
+        trace = at(0.0, *np.arange(0.5, 3, 0.25).tolist(), seconds=4.0)
+        # The first request has 200 texts: two numbers of texts, and a seed that draws the large one first alone.
+        for seed in range(1000):
+            counts = {1: 0.97, 200: 0.03}
+            result = batches(counts, size, in_flight, trace, seed=seed, timeout_s=60.0)
+            chars = (result.workload.chars // 10).tolist()
+            if chars[0] == 200 and set(chars[1:]) == {1}:
+                assert result.answered().all()
+                return float(max(result.latencies[1:]))
+        raise AssertionError("no seed draws a long request first")
+
+    assert short_s(200, 1) > 5 * short_s(4, 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    texts=st.sampled_from([2, {1: 0.5, 7: 0.5}, {3: 1.0, 40: 0.2}]),
+    size=st.integers(1, 9),
+    in_flight=st.integers(1, 6),
+    kind=st.sampled_from(["none", "rate", "zipf"]),
+    failures=st.sampled_from([(), (1.0,), (0.5, 2.5)]),
+    queue_tokens=st.sampled_from([60, 400, 100_000]),
+    seed=st.integers(0, 1000),
+)
+def test_every_request_of_many_texts_ends_once_whatever_fails(
+    texts: int | dict[int, float],
+    size: int,
+    in_flight: int,
+    kind: str,
+    failures: tuple[float, ...],
+    queue_tokens: int,
+    seed: int,
+) -> None:
+    result = batches(
+        texts,
+        size,
+        in_flight,
+        generate_arrivals("poisson:rate=12,seconds=4", seed),
+        cache=CacheModel(kind=kind, rate=0.4, texts=30),
+        pod_failures=failures,
+        predictor={"queue_tokens": queue_tokens},
+        timeout_s=3.0,
+        seed=seed,
+    )
+    assert (result.latencies >= 0).all()
+    assert set(statuses(result)) <= {*map(int, Status)}
+    assert result.snapshots[-1].in_flight == 0 or not result.answered().all()
+
+
 def at(*times: float, seconds: float = 0.0) -> Trace:
     return Trace(times=np.array(times), seconds=seconds or max(times) + 1.0)
 
