@@ -64,7 +64,9 @@ def test_what_was_planned_is_patched_and_nothing_else(planned: CapacityPlan) -> 
     assert values["/spec/predictor/annotations"] == {}
     utilization = "/spec/predictor/annotations/autoscaling.knative.dev~1target-utilization-percentage"
     assert values[utilization] == "100"
-    assert values["/spec/transformer/containers/0/env"] == [{"name": "YIWEN_PREDICTOR_GROUP_SIZE", "value": "1"}]
+    assert values["/spec/transformer/containers/0/env"] == [
+        {"name": "YIWEN_PREDICTOR_GROUP_SIZE", "value": "1"}
+    ]
     assert len(values) == 10
 
 
