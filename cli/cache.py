@@ -43,6 +43,7 @@ from transformer.cache.tiers import cache_policy, store_settings
 from transformer.cache.translation_memory import FORMATS, MemoryFileError, Pair, read_table, read_tmx
 from transformer.config import TransformerConfig
 from transformer.generation.item_keys import key_of
+from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
@@ -290,7 +291,7 @@ def keyed_entries(
     for pair in pairs:
         request = TranslateRequest((pair.text,), (target.source,), (target.target,))
         (document,) = split_request(
-            request, target.languages, sys.maxsize, lambda _: target.whole, target.glossaries
+            request, target.languages, TextBounds(sys.maxsize), lambda _: target.whole, target.glossaries
         )
         if not any(document.segments):
             counts.no_language += 1

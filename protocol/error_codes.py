@@ -110,9 +110,14 @@ class ErrorCode(str, Enum):
         "The request has more texts, or more sentences, than `YIWEN_MAX_TEXTS`.",
         "Split the request, or raise the setting.",
     )  # fmt: skip
+    TEXTS_TOO_LARGE = (
+        "texts_too_large", 413, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
+        "The texts of the request have more bytes, tags, lines or sentences, all together, than are taken.",
+        "Split the request, or raise `YIWEN_MAX_TEXT_BYTES` or `YIWEN_MAX_TEXTS`.",
+    )  # fmt: skip
     GLOSSARY_TOO_LARGE = (
         "glossary_too_large", 413, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
-        "The glossary has more characters or entries than one may have.",
+        "The glossary has more characters or entries than one may have, or takes too long to find in the texts.",
         "Send the entries that the texts need, or put them into the release's glossary.",
     )  # fmt: skip
     SEQUENCE_TOO_LONG = (
@@ -129,6 +134,11 @@ class ErrorCode(str, Enum):
         "overloaded", 429, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
         "Something in front of the predictor limits the rate of requests.",
         "Retry after the seconds in `Retry-After`.",
+    )  # fmt: skip
+    BODIES_FULL = (
+        "bodies_full", 429, "RESOURCE_EXHAUSTED", Origin.SERVER,
+        "The bodies of the requests in progress take as much memory as is allowed.",
+        "Retry after `Retry-After`, add replicas, or raise `YIWEN_MAX_BODIES_BYTES`.",
     )  # fmt: skip
     CONNECTIONS_BUSY = (
         "connections_busy", 429, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,

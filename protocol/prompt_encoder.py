@@ -178,7 +178,7 @@ class PromptEncoder:
             if (fault := self._size_fault(text)) is not None:
                 raise fault
         prompts = []
-        for prompt in self.encode_each(texts, max_new_tokens):
+        for prompt in self._each(texts, max_new_tokens):  # up to the first error alone
             if isinstance(prompt, YiwenError):
                 raise prompt
             prompts.append(prompt)
@@ -188,13 +188,17 @@ class PromptEncoder:
         self, texts: Sequence[PromptText], max_new_tokens: int | None = None
     ) -> list[EncodedPrompt | YiwenError]:
         """As :meth:`encode`, with an error in the place of each prompt that cannot be made."""
+        return list(self._each(texts, max_new_tokens))
+
+    def _each(
+        self, texts: Sequence[PromptText], max_new_tokens: int | None
+    ) -> Iterator[EncodedPrompt | YiwenError]:
+        """The prompts of :meth:`encode_each`, tokenized a group at a time as they are asked for."""
         faults = [self._size_fault(text) for text in texts]
         fitting = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
         tokens = (ids for group in _groups(fitting) for ids in self._ids([text.text for text in group]))
-        return [
-            fault or self._prompt_or_error(text, next(tokens), max_new_tokens)
-            for text, fault in zip(texts, faults, strict=True)
-        ]
+        for text, fault in zip(texts, faults, strict=True):
+            yield fault or self._prompt_or_error(text, next(tokens), max_new_tokens)
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one: False if :meth:`encode` would raise :class:`TextTooLong`."""

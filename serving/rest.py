@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protocol.codec import decode_rest_request, encode_rest_response
 from protocol.error_codes import ErrorCode
 from protocol.errors import CallerGone, TooLong, YiwenError
+from serving.body_budget import BodyBudget
 from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
 from serving.event_stream import HEARTBEAT_S, EventStream
@@ -31,11 +32,18 @@ class InferenceApp:
     """The ASGI application that uvicorn runs."""
 
     def __init__(
-        self, app: ASGIApp, serving: ServingContext, max_body_bytes: int, *, heartbeat_s: float = HEARTBEAT_S
+        self,
+        app: ASGIApp,
+        serving: ServingContext,
+        max_body_bytes: int,
+        *,
+        max_bodies_bytes: int | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._app = app
         self._serving = serving
         self._limit = max_body_bytes
+        self._bodies = BodyBudget(4 * max_body_bytes if max_bodies_bytes is None else max_bodies_bytes)
         self._heartbeat_s = heartbeat_s
         model = f"/v2/models/{serving.model.name}"
         paths = [model, *(f"{model}/versions/{version}" for version in serving.model.versions)]
@@ -50,7 +58,8 @@ class InferenceApp:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with self._serving.request(new_request_info(headers, "rest")) as request_scope:
+        info = new_request_info(headers, "rest")
+        with self._serving.request(info) as request_scope, self._bodies.counting(receive) as receive:
             handler = self._unary.get(scope["path"])
             if handler is not None:
                 await self._handle(handler, request_scope, receive, send)
@@ -69,6 +78,7 @@ class InferenceApp:
         try:
             self._serving.admit()
             body = await self._read(request_scope.info, receive)
+            await self._bodies.turn(len(body))
             response = await cancel_on_disconnect(receive, handler(body, request_scope.info))
         # The outermost handler: whatever a model raises must become a response, or the connection breaks.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
@@ -91,6 +101,7 @@ class InferenceApp:
         try:
             self._serving.admit()
             body = await self._read(info, receive)
+            await self._bodies.turn(len(body))
             await cancel_on_disconnect(receive, stream.relay(self._serving.model.stream(body, info)))
         # The outermost handler, as in _handle.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001

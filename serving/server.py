@@ -75,7 +75,11 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
         self.dataplane = ModelDataPlane(self, serving)
         self._inference_app = InferenceApp(
-            app, serving, settings.max_body_bytes, heartbeat_s=settings.heartbeat_s
+            app,
+            serving,
+            settings.max_body_bytes,
+            max_bodies_bytes=settings.max_bodies_bytes,
+            heartbeat_s=settings.heartbeat_s,
         )
         self._servicer = Servicer(self.dataplane, serving)
         app.router.routes.extend(Endpoints(self.dataplane).routes())

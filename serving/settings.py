@@ -61,6 +61,9 @@ class ServerSettings:
     """Name in the URLs; KServe sets it to the InferenceService's name. None takes the release's name."""
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     """Largest request in bytes; more is refused with 413 before it is buffered."""
+    max_bodies_bytes: int = Field(default=32 * 2**20, ge=1)
+    """Bytes of all request bodies that are held at once; larger ones than 64 KiB are then refused with 429. 32 MiB
+    are four of the largest. The memory that a pod needs follows from it (docs/overload.md)."""
     max_deadline_ms: int = Field(default=60_000, ge=1)
     """Milliseconds a request may take when it states no deadline, and the longest it may ask for."""
     drain_s: float = Field(default=25.0, ge=0.0)

@@ -128,6 +128,14 @@ class TransformerConfig:
     """Texts in one request; more are refused with 413. 1024 short titles keep one request's work in this process
     under 0.1 s, so that one caller does not delay the others."""
 
+    max_text_bytes: int = Field(default=2 * MIB, ge=1)
+    """UTF-8 bytes of all texts of one request; more are refused with 413. 2 MiB are 2 KiB for each of 1024 texts.
+    Splitting, markup and detection hold a multiple of it in memory."""
+
+    text_threads: int = Field(default=2, ge=1)
+    """Requests whose texts are split or tokenized at once, in threads; further large ones wait. Two keep a small
+    request from waiting for a large one, and bound what both hold in memory."""
+
     predictor_group_size: int = Field(default=4, ge=1)
     """Texts (sentences, where texts are split) in one request to the predictor; a caller's request with more misses
     becomes several. 1 where Knative scales by requests, so that each request that it counts fills one slot. Each

@@ -5,7 +5,8 @@
     YiwenError (protocol.errors)
     ├── InvalidRequest  400 ── UndetectedLanguage, UnusableText (UnusableMarkup)
     ├── NotFound        404 ── UnknownLanguage, UnknownPair
-    ├── TooLong         413 ── TooManyTexts, TooManySegments
+    ├── TooLong         413 ── TooManyTexts, TooManySegments, TooManyBytes, TooManyParts,
+    │                        SegmentTooLong, GlossaryTooCostly
     ├── Overloaded      429 ── ConnectionsBusy, AdmissionRejected
     ├── InternalFault   500 ── PredictorFault
     ├── NotReady        503 ── PredictorUnreachable (NoConnection, ConnectionLost), GatewayError,
@@ -107,6 +108,54 @@ class TooManySegments(TooLong):
         super().__init__(
             f"the request's texts come to {segments} sentences or text nodes, at most {limit} are taken; "
             "split it, or raise YIWEN_MAX_TEXTS"
+        )
+
+
+class TooManyBytes(TooLong):
+    """413: the texts of one request are longer, all together, than the transformer takes."""
+
+    code = ErrorCode.TEXTS_TOO_LARGE
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the request's texts have {size} bytes, at most {limit} are taken; split it, or raise "
+            "YIWEN_MAX_TEXT_BYTES"
+        )
+
+
+class TooManyParts(TooLong):
+    """413: the texts of one request have more tags, entities, lines and sentences than the transformer takes."""
+
+    code = ErrorCode.TEXTS_TOO_LARGE
+
+    def __init__(self, parts: int, limit: int) -> None:
+        super().__init__(
+            f"the request's texts have {parts} tags, entities, lines or sentences, at most {limit} are taken; "
+            "split it, or raise YIWEN_MAX_TEXTS"
+        )
+
+
+class SegmentTooLong(TooLong):
+    """413: one sentence or text node has more bytes than the release can translate."""
+
+    code = ErrorCode.TEXT_TOO_LONG
+
+    def __init__(self, index: int, size: int, limit: int) -> None:
+        super().__init__(
+            f"text {index}: a sentence or text node of it has {size} bytes, this release takes at most {limit}; "
+            "split it into shorter texts"
+        )
+
+
+class GlossaryTooCostly(TooLong):
+    """413: finding a glossary's terms in the texts takes too many comparisons."""
+
+    code = ErrorCode.GLOSSARY_TOO_LARGE
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"finding the glossary's terms in the request's texts takes more than {limit} comparisons; send fewer "
+            "texts at a time, or only the terms that they need"
         )
 
 

@@ -42,6 +42,8 @@ from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.router import PredictorRouter
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
+from transformer.text_workers import TextWorkers
+from transformer.texts.bounds import TextBounds
 from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
@@ -188,6 +190,7 @@ def create_model(
     metrics = metrics or TransformerMetrics(release.id)
     router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)
     guards = Guards(spec)
+    workers = TextWorkers(config.text_threads)
     generator = Generator(
         release=release.id,
         tokenizer=tokenizer,
@@ -196,17 +199,28 @@ def create_model(
         admission=router.admission,
         grouping=Grouping(config.predictor_group_size, config.predictor_groups_in_flight),
         metrics=metrics,
+        workers=workers,
     )
     cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(
         release=release.id,
-        bounds=Bounds(config.max_texts, max_deadline_ms, split_always=spec.sentences == "always"),
+        bounds=Bounds(
+            TextBounds(
+                config.max_texts,
+                config.max_text_bytes,
+                # A longer one may be in the cache, imported.
+                max(tokenizer.max_source_bytes, config.redis_max_value_bytes),
+            ),
+            max_deadline_ms,
+            split_always=spec.sentences == "always",
+        ),
         languages=Languages(spec),
         tokenizer=tokenizer,
         cache=cache,
         sharing=cache,
         generator=generator,
         metrics=metrics,
+        workers=workers,
         glossaries=GlossaryMatcher.of_release(
             load_release_glossary(config.release / GLOSSARY_FILE, spec.pairs)
         ),

@@ -13,15 +13,17 @@ from typing import Protocol
 
 from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
-from protocol.messages import CacheStatus, OnError, TranslateRequest, TranslateResponse, Translation
+from protocol.messages import CacheStatus, Glossary, OnError, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
 from transformer.errors import PredictorTooLate
-from transformer.generation.generator import Generator, run_in_thread
+from transformer.generation.generator import Generator
 from transformer.generation.item_keys import key_of
 from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
 from transformer.request_context import RequestContext
+from transformer.text_workers import TextWorkers, size_of
+from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, translation_of, work_items
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
@@ -41,7 +43,7 @@ class FitsTokenizer(Protocol):
 class Bounds:
     """The limits of one request."""
 
-    max_texts: int
+    texts: TextBounds
     max_deadline_ms: int
     """The deadline of requests without one, and the longest that a request may set, milliseconds."""
     split_always: bool = True
@@ -63,6 +65,7 @@ class Pipeline:
         metrics: TransformerMetrics,
         glossaries: GlossaryMatcher = NO_GLOSSARY,
         sharing: SharedLeases = NO_LEASES,
+        workers: TextWorkers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._release = release
@@ -75,6 +78,7 @@ class Pipeline:
         )
         self._metrics = metrics
         self._glossaries = glossaries
+        self._workers = workers or TextWorkers()
         self._clock = clock
 
     async def translate(self, request: TranslateRequest, headers: Mapping[str, str]) -> TranslateResponse:
@@ -99,6 +103,7 @@ class Pipeline:
     async def close(self) -> None:
         """Cancel what is in progress; requests that wait for it fail with 503."""
         await self._misses.close()
+        self._workers.close()
 
     def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> RequestContext:
         """The context of a request that arrives now."""
@@ -116,10 +121,12 @@ class Pipeline:
         Raises:
             YiwenError: the request is not one for this release.
         """
-        return await run_in_thread(
-            request.texts,
+        # Before it waits for a thread: what is refused anyway should not be held meanwhile.
+        self._bounds.texts.check_request(request)
+        return await self._workers.run(
+            size_of(request.texts) + _size_of_glossary(request.glossary),
             lambda: split_request(
-                request, self._languages, self._bounds.max_texts, self._is_whole, self._glossaries
+                request, self._languages, self._bounds.texts, self._is_whole, self._glossaries
             ),
         )
 
@@ -169,3 +176,10 @@ class Pipeline:
     def _is_whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""
         return not self._bounds.split_always and self._tokenizer.fits(text)
+
+
+def _size_of_glossary(glossary: Glossary | None) -> int:
+    """What indexing a glossary costs, as :func:`transformer.text_workers.size_of` counts it."""
+    if glossary is None:
+        return 0
+    return size_of([*glossary.keep, *(text for term in glossary.terms for text in term)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.utils import parse_quantity
 from prometheus_client import CollectorRegistry
 
 from inferenceservices.check import ROOT, check_build, check_knative_config
@@ -21,7 +22,7 @@ from predictor.metrics import EngineMetrics
 from protocol.kubernetes.documents import load_manifests, objects
 from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inference_services
 from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
-from protocol.kubernetes.pods import arguments, environment
+from protocol.kubernetes.pods import arguments, environment, limits, requests
 from serving.arguments import read_settings
 from serving.metrics import RequestMetrics
 from tests.inferenceservices.builds import (
@@ -33,6 +34,7 @@ from tests.inferenceservices.builds import (
     require_kubectl,
 )
 from transformer.config import TransformerConfig
+from transformer.memory_bound import memory_bound
 
 BUILDS = [f"overlays/{name}" for name in OVERLAYS] + [f"release-jobs/{name}" for name in RELEASE_JOBS]
 
@@ -61,6 +63,23 @@ def test_every_overlay_and_release_job_is_tested() -> None:
 
 def _components(name: str) -> list[ServiceComponent]:
     return [c for service in inference_services(documents_of(name)) for c in service.components]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_transformer_has_the_memory_that_its_limits_may_take(name: str) -> None:
+    (component,) = (c for c in _components(f"overlays/{name}") if c.name == "transformer")
+    container = component.pod.containers[0]
+    given = [*container["args"], *appended_arguments(component)]
+    config, server = read_settings(TransformerConfig, given, environment(container))
+    needed = memory_bound(
+        max_body_bytes=server.max_body_bytes,
+        max_bodies_bytes=server.max_bodies_bytes,
+        max_text_bytes=config.max_text_bytes,
+        text_threads=config.text_threads,
+        cache_bytes=config.cache_bytes,
+    )
+    assert needed <= parse_quantity(limits(container)["memory"])
+    assert limits(container)["memory"] == requests(container)["memory"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

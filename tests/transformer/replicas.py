@@ -21,6 +21,7 @@ from transformer.cache.tiers import TieredCache
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.redis_url import parse_redis_url
+from transformer.texts.bounds import TextBounds
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 
@@ -85,7 +86,7 @@ def create_replica(
     generator = create_generator(tokenizer, Guards(spec), predictor, metrics)
     pipeline = Pipeline(
         release=RELEASE,
-        bounds=Bounds(max_texts=100, max_deadline_ms=60_000),
+        bounds=Bounds(TextBounds(100), max_deadline_ms=60_000),
         languages=Languages(spec),
         tokenizer=tokenizer,
         cache=cache,

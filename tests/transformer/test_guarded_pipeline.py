@@ -25,6 +25,7 @@ from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.texts.bounds import TextBounds
 from transformer.texts.guards import MAX_REPEATS, Guards
 from transformer.texts.languages import Languages
 
@@ -62,7 +63,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
         predictor = Scripted(tokenizer, translate)
         pipeline = Pipeline(
             release=RELEASE,
-            bounds=Bounds(max_texts=100, max_deadline_ms=5_000),
+            bounds=Bounds(TextBounds(100), max_deadline_ms=5_000),
             languages=Languages(strict),
             tokenizer=tokenizer,
             cache=LruCache(1_000_000),

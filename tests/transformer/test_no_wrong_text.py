@@ -30,6 +30,7 @@ from transformer.generation.generator import Report
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.request_context import RequestContext
+from transformer.texts.bounds import TextBounds
 from transformer.texts.languages import Languages
 from transformer.texts.normal_form import normal_text
 from transformer.texts.work_item import WorkItem, WorkResult
@@ -118,7 +119,7 @@ async def make(
         generator = Faulty(rng)
         pipeline = Pipeline(
             release=RELEASE,
-            bounds=Bounds(max_texts=100, max_deadline_ms=60_000),
+            bounds=Bounds(TextBounds(100), max_deadline_ms=60_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=cache,

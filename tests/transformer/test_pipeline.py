@@ -34,6 +34,7 @@ from transformer.errors import PredictorFault, PredictorTooLate, UnknownLanguage
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.interface import Predictor
+from transformer.texts.bounds import TextBounds
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 
@@ -61,7 +62,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
     ) -> Pipeline:
         return Pipeline(
             release=RELEASE,
-            bounds=Bounds(max_texts=2_000, max_deadline_ms=5_000),
+            bounds=Bounds(TextBounds(2_000), max_deadline_ms=5_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=cache if cache is not None else LruCache(1_000_000),

@@ -6,14 +6,12 @@ Prompts go to the predictor in groups (:mod:`transformer.generation.groups`).
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
@@ -31,24 +29,16 @@ from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController, request_tokens
 from transformer.predictors.interface import Predictor
 from transformer.request_context import RequestContext
+from transformer.text_workers import TextWorkers, size_of
 from transformer.texts.guards import Guards
 from transformer.texts.terms import replace_renderings
 from transformer.texts.work_item import WorkItem, WorkResult
-
-INLINE_CHARACTERS = 8_000
-"""Requests up to this size are prepared on the event loop, in a few milliseconds at most. Larger ones are prepared in
-a thread, which costs about 0.1 ms more and does not block the loop."""
-
-CHARACTERS_PER_TEXT = 40
-"""The cost of each text besides its characters, in characters."""
 
 Refuse = Callable[[WorkItem, YiwenError], None]
 """Receives an item that no prompt can be made of."""
 Report = Callable[[Sequence[tuple[WorkItem, WorkResult]]], Awaitable[None]]
 """Receives results as they come."""
 AttemptReport = Callable[[Sequence[tuple[Attempt, WorkResult]]], Awaitable[None]]
-
-_Result = TypeVar("_Result")
 
 
 class Generator:
@@ -64,6 +54,7 @@ class Generator:
         admission: AdmissionController,
         grouping: Grouping,
         metrics: TransformerMetrics,
+        workers: TextWorkers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect to nothing yet.
@@ -76,6 +67,7 @@ class Generator:
             admission: bounds what all requests of this process send.
             grouping: of the prompts of one request.
             metrics: of this process.
+            workers: threads that large texts are tokenized in; None makes some.
             clock: monotonic, seconds; for the metrics.
         """
         self._release = release
@@ -85,6 +77,7 @@ class Generator:
         self._admission = admission
         self._grouping = grouping
         self._metrics = metrics
+        self._workers = workers or TextWorkers()
         self._clock = clock
 
     async def generate(
@@ -239,22 +232,26 @@ class Generator:
         texts = [
             PromptText(each.text, each.item.source, each.item.target, each.item.index) for each in attempts
         ]
-        encoded = await run_in_thread(
-            [text.text for text in texts], lambda: self._encode(texts, context, each=refuse is not None)
+        encoded, repeats = await self._workers.run(
+            size_of([text.text for text in texts]),
+            lambda: (
+                self._encode(texts, context, each=refuse is not None),
+                [self._guards.max_repeats(attempt.item.text) for attempt in attempts],
+            ),
         )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
-        kept: list[tuple[Attempt, EncodedPrompt]] = []
-        for attempt, prompt in zip(attempts, encoded, strict=True):
+        kept: list[tuple[Attempt, EncodedPrompt, int]] = []
+        for attempt, prompt, max_repeats in zip(attempts, encoded, repeats, strict=True):
             if not isinstance(prompt, YiwenError):
-                kept.append((attempt, prompt))
+                kept.append((attempt, prompt, max_repeats))
             elif refuse is not None:
                 refuse(attempt.item, prompt)
-        return [attempt for attempt, _ in kept], GenerateRequest(
-            prompts=tuple(prompt.token_ids for _, prompt in kept),
-            max_new_tokens=tuple(prompt.max_new_tokens for _, prompt in kept),
+        return [attempt for attempt, _, _ in kept], GenerateRequest(
+            prompts=tuple(prompt.token_ids for _, prompt, _ in kept),
+            max_new_tokens=tuple(prompt.max_new_tokens for _, prompt, _ in kept),
             params=attempts[0].params,
             release=self._release,
-            max_repeats=tuple(self._guards.max_repeats(attempt.item.text) for attempt, _ in kept),
+            max_repeats=tuple(max_repeats for _, _, max_repeats in kept),
         )
 
     def _encode(
@@ -312,10 +309,3 @@ def _timed(request: GenerateRequest, context: RequestContext) -> GenerateRequest
     if remaining_ms < 1:
         raise PredictorTooLate(context.deadline.timeout_s)
     return replace(request, deadline_ms=remaining_ms)
-
-
-async def run_in_thread(texts: Sequence[str], work: Callable[[], _Result]) -> _Result:
-    """Run ``work`` on ``texts`` in a thread, or on the event loop if it is small."""
-    if sum(map(len, texts)) + CHARACTERS_PER_TEXT * len(texts) <= INLINE_CHARACTERS:
-        return work()
-    return await asyncio.to_thread(work)

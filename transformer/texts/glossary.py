@@ -16,7 +16,7 @@ from protocol.glossary import ReleaseGlossary
 from protocol.messages import Glossary
 from protocol.release import ReleaseError
 from transformer.texts.placeholders import drop_conflicting_terms
-from transformer.texts.terms import Term, TermIndex
+from transformer.texts.terms import SearchBudget, Term, TermIndex
 
 
 class GlossaryConflictError(Exception):
@@ -32,11 +32,12 @@ class GlossaryIndex:
     """Required translation of each term of the index; None if the term is kept."""
 
     @classmethod
-    def of(cls, glossary: Glossary) -> GlossaryIndex:
+    def of(cls, glossary: Glossary, budget: SearchBudget | None = None) -> GlossaryIndex:
         """Index a glossary.
 
         Raises:
             GlossaryConflictError: a term has two translations, or a kept term would be translated.
+            GlossaryTooCostly: finding the kept terms in the others takes more than ``budget``.
         """
         places: dict[str, int] = {}
         for number, (source, target) in enumerate(glossary.terms):
@@ -45,15 +46,15 @@ class GlossaryIndex:
                 raise GlossaryConflictError(
                     f"terms[{first}] and terms[{number}] are one term with two translations; leave one of them"
                 )
-        _check_kept(glossary)
+        _check_kept(glossary, budget)
         targets = {**dict.fromkeys(glossary.keep), **dict(glossary.terms)}
         return cls(TermIndex(list(targets)), tuple(targets.values()))
 
-    def find(self, text: str, taken: Sequence[Term] = ()) -> list[Term]:
+    def find(self, text: str, taken: Sequence[Term] = (), budget: SearchBudget | None = None) -> list[Term]:
         """The entries' occurrences in ``text`` that share no character with ``taken``."""
         return [
             Term(found.start, found.end, text[found.start : found.end], self.targets[found.number])
-            for found in self.index.find(text, taken)
+            for found in self.index.find(text, taken, budget)
         ]
 
 
@@ -61,13 +62,17 @@ EMPTY_GLOSSARY = GlossaryIndex(TermIndex([]), ())
 
 
 class GlossaryMatcher:
-    """Finds entries of a request's glossary and of its release's; the request's have priority. Stateless."""
+    """Finds entries of a request's glossary and of its release's; the request's have priority."""
 
     def __init__(
-        self, release: Mapping[tuple[str, str], GlossaryIndex], request: GlossaryIndex = EMPTY_GLOSSARY
+        self,
+        release: Mapping[tuple[str, str], GlossaryIndex],
+        request: GlossaryIndex = EMPTY_GLOSSARY,
+        budget: SearchBudget | None = None,
     ) -> None:
         self._release = release
         self._request = request
+        self._budget = budget
 
     @classmethod
     def of_release(cls, glossary: ReleaseGlossary) -> GlossaryMatcher:
@@ -85,15 +90,18 @@ class GlossaryMatcher:
         return cls(entries)
 
     def with_request(self, glossary: Glossary | None) -> GlossaryMatcher:
-        """A matcher that also has a request's glossary, with priority.
+        """A matcher for one request, which has the request's glossary with priority and a budget.
 
         Raises:
             InvalidRequest: entries of the request's glossary conflict.
+            GlossaryTooCostly: checking them takes more than the budget.
         """
-        if glossary is None:
+        if glossary is None and not self._release:
             return self
+        budget = SearchBudget()
         try:
-            return GlossaryMatcher(self._release, GlossaryIndex.of(glossary))
+            request = EMPTY_GLOSSARY if glossary is None else GlossaryIndex.of(glossary, budget)
+            return GlossaryMatcher(self._release, request, budget)
         except GlossaryConflictError as error:
             raise InvalidRequest(f"parameter glossary contradicts itself: {error}") from None
 
@@ -106,21 +114,24 @@ class GlossaryMatcher:
             text: normal text.
             source: language tag of ``text``, as the release writes it.
             target: language tag of the translation.
+
+        Raises:
+            GlossaryTooCostly: the request's budget is used up.
         """
-        own = self._request.find(text)
-        found = own + self._release.get((source, target), EMPTY_GLOSSARY).find(text, own)
+        own = self._request.find(text, budget=self._budget)
+        found = own + self._release.get((source, target), EMPTY_GLOSSARY).find(text, own, self._budget)
         return drop_conflicting_terms(text, sorted(found, key=lambda term: term.start)) if found else ()
 
 
 NO_GLOSSARY = GlossaryMatcher({})
 
 
-def _check_kept(glossary: Glossary) -> None:
+def _check_kept(glossary: Glossary, budget: SearchBudget | None) -> None:
     """Raise unless the translation of each term contains the kept terms that the term contains."""
     keep = list(dict.fromkeys(glossary.keep))
     kept = TermIndex(keep)
     for number, (source, target) in enumerate(glossary.terms):
-        for found in kept.find(source):
+        for found in kept.find(source, budget=budget):
             if source[found.start : found.end] not in target:
                 raise GlossaryConflictError(
                     f"terms[{number}] holds keep[{glossary.keep.index(keep[found.number])}] and its translation does "

@@ -38,6 +38,8 @@ _KANA_SHARE = 0.2
 _TAGS_KEPT = 256
 _LONGEST_KEPT = 35
 """Number and length of callers' tags whose resolution is cached: RFC 5646 (4.4.1) asks for room for 35 characters."""
+_LONGEST_TAG = 1_000
+"""A longer tag is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,13 @@ class Languages:
         return LanguagePair(found, to, needs_model=found not in (to, UNDETERMINED))
 
     def _resolve(self, index: int, role: str, tag: str) -> str:
-        known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else resolve_tag(tag, self._tags)
+        known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else self._resolve_long(tag)
         if known is None:
             raise UnknownLanguage(index, role, tag, self._spec.languages)
         return known
+
+    def _resolve_long(self, tag: str) -> str | None:
+        return resolve_tag(tag, self._tags) if len(tag) <= _LONGEST_TAG else None
 
     def _detect(self, text: str, evidence: Mapping[str, float], target: str) -> str | None:
         """The language of ``text``; ``und`` if it has almost no letters; None if no language of the release fits."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 import xml.parsers.expat as expat
-from bisect import bisect_right
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from itertools import accumulate
@@ -54,9 +53,18 @@ _VOID = frozenset(
     }
 )
 _TAG_LEFT_OPEN = re.compile(r"<[A-Za-z/!?]")
-_OUTER_SPACE = re.compile(
-    r"(?s)((?:\s|&nbsp;|&#160;|&#[xX][aA]0;)*)(.*?)((?:\s|&nbsp;|&#160;|&#[xX][aA]0;)*)"
-)
+_SPACE_ENTITY = re.compile(r"&nbsp;|&#160;|&#[xX][aA]0;")
+_SPACE_ENTITY_LENGTH = 6
+_LEADING_SPACE = re.compile(rf"(?:\s|{_SPACE_ENTITY.pattern})*")
+_COMMENT_END = re.compile(r"--\s*>")
+_MAX_UNCLOSED = 100
+"""Comments, or sections, without an end that are parsed: the parser searches all of the text for the end of each."""
+_SEPARATORS = " \t\n\r\f/"
+_MANY_SEPARATORS = 65_536
+_START_TAG = re.compile(r"""<[A-Za-z](?:[^>"']|"[^"]*"|'[^']*'|["'])*""")
+_LONG_TAG = 65_536
+"""Characters of a tag, in a text with so many separators that it may have too many attributes: the parser takes 500
+bytes for each."""
 _ROOT = "yiwen-root"
 
 
@@ -106,11 +114,25 @@ def _runs(source: str, starts: list[tuple[int, bool]]) -> list[tuple[str, bool]]
 def _pieces(raw: str, is_text: bool) -> list[MarkupPiece]:
     if not is_text or _TAG_LEFT_OPEN.search(raw):
         return [MarkupPiece(raw)] if raw else []
-    found = _OUTER_SPACE.fullmatch(raw)
-    lead, inner, tail = found.groups() if found else ("", raw, "")
+    start, end = _without_outer_space(raw)
+    lead, inner, tail = raw[:start], raw[start:end], raw[end:]
     words = html.unescape(inner)
     pieces = [MarkupPiece(lead), MarkupPiece(inner, words if words.strip() else None), MarkupPiece(tail)]
     return [piece for piece in pieces if piece.raw]
+
+
+def _without_outer_space(raw: str) -> tuple[int, int]:
+    """Start and end of ``raw`` without white space, and without entities for white space, at both ends."""
+    found = _LEADING_SPACE.match(raw)
+    start, end = found.end() if found else 0, len(raw)
+    while end > start:
+        if raw[end - 1].isspace():
+            end -= 1
+        elif _SPACE_ENTITY.fullmatch(raw, max(start, end - _SPACE_ENTITY_LENGTH), end):
+            end -= _SPACE_ENTITY_LENGTH
+        else:
+            break
+    return start, end
 
 
 class _HtmlStarts(HTMLParser):
@@ -120,6 +142,7 @@ class _HtmlStarts(HTMLParser):
         super().__init__(convert_charrefs=False)
         # The parser counts lines by line feeds alone.
         self._lines = [0, *accumulate(len(line) + 1 for line in source.split("\n"))]
+        self._bounds_tags = sum(map(source.count, _SEPARATORS)) > _MANY_SEPARATORS
         self._kept: list[str] = []
         self.starts: list[tuple[int, bool]] = []
 
@@ -127,6 +150,14 @@ class _HtmlStarts(HTMLParser):
     def is_kept(self) -> bool:
         """Whether the parser is inside an element that is not translated."""
         return bool(self._kept)
+
+    def parse_starttag(self, i: int) -> int:
+        """As the base class has it; raises MarkupError for a tag that may have too many attributes."""
+        if self._bounds_tags:
+            found = _START_TAG.match(self.rawdata, i, i + _LONG_TAG)
+            if found and found.end() == i + _LONG_TAG:
+                raise MarkupError(f"a tag is longer than {_LONG_TAG} characters")
+        return super().parse_starttag(i)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._add(False)
@@ -176,8 +207,7 @@ class _HtmlStarts(HTMLParser):
 
 
 def _html_starts(source: str) -> list[tuple[int, bool]]:
-    # No tag ends after the last ">". Searching for one from every "<" after it would take quadratic time.
-    end = source.rfind(">") + 1
+    end = _parsed_until(source)
     parser = _HtmlStarts(source)
     try:
         parser.feed(source[:end])
@@ -185,6 +215,20 @@ def _html_starts(source: str) -> list[tuple[int, bool]]:
     except AssertionError as error:  # raised by the parser for declarations that it cannot read
         raise MarkupError("a declaration (<! ...>) cannot be read") from error
     return [*(each for each in parser.starts if each[0] < end), (end, not parser.is_kept)]
+
+
+def _parsed_until(source: str) -> int:
+    """Where the part of ``source`` ends that is parsed; the rest is kept.
+
+    No tag ends after the last ">". Searching for one from every "<" after it would take quadratic time, and so would
+    searching for the ends of many comments and sections that have none.
+    """
+    end = source.rfind(">") + 1
+    last_comment_end = max((found.end() for found in _COMMENT_END.finditer(source)), default=0)
+    for opening, last in (("<!--", last_comment_end), ("<![", source.rfind("]") + 1)):
+        if source.count(opening, last, end) > _MAX_UNCLOSED:
+            end = source.index(opening, last)
+    return end
 
 
 def _is_marked_untranslated(attributes: list[tuple[str, str | None]]) -> bool:
@@ -262,9 +306,13 @@ def _in_characters(source: str, starts: list[tuple[int, bool]], before: int) -> 
         starts: byte offsets, with whether the event is text.
         before: bytes that were inserted before the document.
     """
-    if source.isascii():
-        inside = [(start - before, is_text) for start, is_text in starts]
-    else:
-        offsets = list(accumulate((len(character.encode()) for character in source), initial=0))
-        inside = [(bisect_right(offsets, start - before) - 1, is_text) for start, is_text in starts]
-    return [(start, is_text) for start, is_text in inside if 0 <= start <= len(source)]
+    data = source.encode()
+    characters = at = 0
+    inside: list[tuple[int, bool]] = []
+    for start, is_text in starts:
+        if not 0 <= start - before <= len(data):
+            continue
+        characters += len(data[at : start - before].decode())
+        at = start - before
+        inside.append((characters, is_text))
+    return inside

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformer.texts.scripts import has_letters
 from transformer.texts.terms import Term, overlapping
 
 _UNITS = (
@@ -39,6 +40,9 @@ _MASKS = (("QX", "ZK", "XJ"), ("739100", "584600", "261900"))
 that occurs in the text is not used. Two digits after the stem number the masks."""
 MAX_MASKS = 90
 """A text with more spans is verified, but not masked."""
+
+_SAMPLE_CHARACTERS = 20_000
+"""Characters of a text that its language is detected from. Detection takes up to 0.9 us for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,17 @@ def without_placeholders(text: str) -> str:
     if not _MAY_HOLD_SOME.search(text):
         return text
     return _KINDS.sub(lambda found: "" if found.lastgroup in _NOT_WORDS else found.group(), text)
+
+
+def detection_sample(text: str) -> str:
+    """``text`` without placeholders: of a long text the first part of it that has letters, or nothing."""
+    if len(text) <= _SAMPLE_CHARACTERS:
+        return without_placeholders(text)
+    for start in range(0, len(text), _SAMPLE_CHARACTERS):
+        part = without_placeholders(text[start : start + _SAMPLE_CHARACTERS])
+        if has_letters(part):
+            return part
+    return ""
 
 
 def masked_forms(text: str, terms: Sequence[Term] = ()) -> list[MaskedText]:

@@ -10,21 +10,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from protocol.error_codes import PER_TEXT_CODES
-from protocol.errors import InvalidRequest, YiwenError
+from protocol.errors import YiwenError
 from protocol.messages import OnError, TextFormat, TranslateRequest
-from transformer.errors import TooManySegments, TooManyTexts, UnusableMarkup, UnusableText
+from transformer.errors import TooManySegments, UnusableMarkup, UnusableText
+from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import UNDETERMINED, LanguagePair, Languages
 from transformer.texts.markup import MarkupError, MarkupPiece, escape_text, parse_markup
 from transformer.texts.normal_form import normal_text
-from transformer.texts.placeholders import without_placeholders
+from transformer.texts.placeholders import detection_sample
 from transformer.texts.scripts import has_letters
 from transformer.texts.sentences import split_sentences
 from transformer.texts.work_item import WorkItem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Splitter:
     """What splits all texts of one request."""
 
@@ -33,7 +34,10 @@ class _Splitter:
     is_whole: Callable[[str], bool]
     glossaries: GlossaryMatcher
     options: tuple[tuple[str, str], ...]
+    bounds: TextBounds
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)
+    _sentences: int = 0
+    """Of all texts that have been split so far."""
 
     def document(self, index: int, text: str, source: str | None, target: str) -> Document:
         """Split one text.
@@ -53,7 +57,7 @@ class _Splitter:
             return self._plain_document(index, text, source, target)
         pieces = _pieces(index, text, self.text_format)
         prose = normal_text("\n".join(piece.text for piece in pieces if piece.text is not None))
-        pair = self.languages.resolve_pair(index, without_placeholders(prose), source, target)
+        pair = self.languages.resolve_pair(index, detection_sample(prose), source, target)
         if not pair.needs_model:
             return Document(index, text, pair, (text,), self.text_format)
         parts = tuple(part for piece in pieces for part in self._parts(index, piece, pair))
@@ -74,10 +78,10 @@ class _Splitter:
     def _plain_document(self, index: int, text: str, source: str | None, target: str) -> Document:
         """As :meth:`document`, of a text without markup: most requests, so it does nothing twice."""
         normal = normal_text(text)
-        pair = self.languages.resolve_pair(index, without_placeholders(normal), source, target)
+        pair = self.languages.resolve_pair(index, detection_sample(normal), source, target)
         if not pair.needs_model:
             return Document(index, text, pair, (text,))
-        sentences = [] if self.is_whole(normal) else split_sentences(text, pair.source)
+        sentences = self._sentences_of(text, normal, pair)
         if len(sentences) <= 1:  # it has letters, since it needs the model
             return Document(index, text, pair, (Segment(text, text, self._item(index, normal, pair)),))
         pieces = (MarkupPiece(sentence, sentence) for sentence in sentences)
@@ -89,7 +93,7 @@ class _Splitter:
             yield piece.raw
             return
         normal = normal_text(piece.text)
-        sentences = [] if self.is_whole(normal) else split_sentences(piece.text, pair.source)
+        sentences = self._sentences_of(piece.text, normal, pair)
         if len(sentences) <= 1:
             yield self._segment(index, piece, normal, pair)
             return
@@ -97,14 +101,24 @@ class _Splitter:
             raw = sentence if piece.raw == piece.text else escape_text(sentence)
             yield self._segment(index, MarkupPiece(raw, sentence), normal_text(sentence), pair)
 
+    def _sentences_of(self, text: str, normal: str, pair: LanguagePair) -> list[str]:
+        """The sentences of ``text``; empty if it is translated as one."""
+        if self.is_whole(normal):
+            return []
+        sentences = split_sentences(text, pair.source)
+        self._sentences += len(sentences)
+        self.bounds.check_parts(self._sentences)
+        return sentences
+
     def _segment(self, index: int, piece: MarkupPiece, normal: str, pair: LanguagePair) -> str | Segment:
         """The segment that a piece is; the piece itself if it holds no words."""
-        if piece.text is None or not has_letters(without_placeholders(normal)):
+        if piece.text is None or not has_letters(detection_sample(normal)):
             return piece.raw
         return Segment(piece.text, piece.raw, self._item(index, normal, pair))
 
     def _item(self, index: int, normal: str, pair: LanguagePair) -> WorkItem:
         """The request's one item of this text and pair."""
+        self.bounds.check_segment(index, normal)
         terms = self.glossaries.terms(normal, pair.source, pair.target)
         item = WorkItem(normal, pair.source, pair.target, terms, self.options, index)
         return self._items.setdefault(item, item)
@@ -113,7 +127,7 @@ class _Splitter:
 def split_request(
     request: TranslateRequest,
     languages: Languages,
-    max_texts: int,
+    bounds: TextBounds,
     is_whole: Callable[[str], bool] = lambda _: False,
     glossaries: GlossaryMatcher = NO_GLOSSARY,
 ) -> list[Document]:
@@ -122,19 +136,17 @@ def split_request(
     Args:
         request: as the caller sent it.
         languages: the release's.
-        max_texts: the most texts, and the most segments, that one request may hold.
+        bounds: how much text one request may hold.
         is_whole: whether a text is translated as one; others are split into sentences.
         glossaries: the release's; the request's own glossary precedes them.
 
     Raises:
         InvalidRequest: the request's glossary contradicts itself.
-        TooManyTexts, TooManySegments, UnusableText: the request cannot be taken as it is.
+        TooLong: the request holds more than ``bounds`` says.
+        UnusableText: a text is not valid Unicode, or not the markup that it is declared to be.
         YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.resolve_pair`.
     """
-    if len(request.texts) > max_texts:
-        raise TooManyTexts(len(request.texts), max_texts)
-    if not len(request.texts) == len(request.sources) == len(request.targets):
-        raise InvalidRequest("texts, sources and targets must have the same length")
+    bounds.check_request(request)
     rows = zip(request.texts, request.sources, request.targets, strict=True)
     splitter = _Splitter(
         request.text_format,
@@ -142,12 +154,13 @@ def split_request(
         is_whole,
         glossaries.with_request(request.glossary),
         _options_of(request),
+        bounds,
     )
     split = splitter.document if request.on_error is OnError.FAIL else splitter.document_or_error
     documents = [split(index, *row) for index, row in enumerate(rows)]
     segments = sum(1 for document in documents for part in document.parts if isinstance(part, Segment))
-    if segments > max_texts:
-        raise TooManySegments(segments, max_texts)
+    if segments > bounds.max_texts:
+        raise TooManySegments(segments, bounds.max_texts)
     return documents
 
 

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 
 import sentencex
 
+_WINDOW = 1_000
+"""Characters of a line that are split at once: the library takes quadratic time, 1 ms for this many."""
+_CONTEXT = 250
+"""Characters before a window, of a sentence that began before it, that are read with the window."""
+
 
 def split_sentences(text: str, language: str) -> list[str]:
     """The sentences of ``text``, each with the white space after it. Joined, they are ``text``.
@@ -23,9 +28,26 @@ def split_sentences(text: str, language: str) -> list[str]:
 
 
 def _of_line(line: str, language: str) -> list[str]:
-    parts = [part for part in sentencex.segment(language.split("-")[0].lower(), line) if part]
+    if len(line) <= _WINDOW:
+        return _of_window(line, language)
+    sentences: list[str] = []
+    begun: list[str] = []
+    rest = ""
+    for at in range(0, len(line), _WINDOW):
+        *whole, rest = _of_window(rest + line[at : at + _WINDOW], language)
+        if whole:
+            sentences += ["".join([*begun, whole[0]]), *whole[1:]]
+            begun = []
+        if len(rest) > 2 * _CONTEXT:
+            begun.append(rest[:-_CONTEXT])
+            rest = rest[-_CONTEXT:]
+    return [*sentences, "".join([*begun, rest])]
+
+
+def _of_window(text: str, language: str) -> list[str]:
+    parts = [part for part in sentencex.segment(language.split("-")[0].lower(), text) if part]
     # Characters must not be lost, even if the library drops some.
-    return parts if "".join(parts) == line else [line]
+    return parts if "".join(parts) == text else [text]
 
 
 def _with_space(parts: list[str]) -> Iterator[str]:

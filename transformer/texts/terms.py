@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from protocol.glossary import normalize_term
+from transformer.errors import GlossaryTooCostly
 from transformer.texts.scripts import is_spaced_letter
 
 _UNEVEN_SPACE = re.compile(r"[^\S ]|  ")
 _SPACE = re.compile(r"\s+")
+MAX_COMPARISONS = 4_000_000
+"""Of a part of a text with a term: a second of CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,19 @@ class TermMatch:
     """Position of the term in its index."""
 
 
+class SearchBudget:
+    """How many comparisons finding the terms of one request may take."""
+
+    def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
+        self._limit = self._left = comparisons
+
+    def spend(self, comparisons: int) -> None:
+        """Raise GlossaryTooCostly if there were too many with these."""
+        self._left -= comparisons
+        if self._left < 0:
+            raise GlossaryTooCostly(self._limit)
+
+
 class TermIndex:
     """An index of terms, to find them in texts."""
 
@@ -77,7 +93,9 @@ class TermIndex:
         self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
         self._firsts = re.compile(f"[{re.escape(''.join(lengths))}]") if lengths else None
 
-    def find(self, text: str, taken: Sequence[Term | TermMatch] = ()) -> Iterator[TermMatch]:
+    def find(
+        self, text: str, taken: Sequence[Term | TermMatch] = (), budget: SearchBudget | None = None
+    ) -> Iterator[TermMatch]:
         """Matches in ``text``, from left to right, without overlap; the longest of those that begin together.
 
         A term that equals the text in case, too, is preferred to one that matches in any case.
@@ -85,6 +103,10 @@ class TermIndex:
         Args:
             text: any text.
             taken: spans that are taken, in order and without overlap; no place shares a character with it.
+            budget: what the search may cost; None for any.
+
+        Raises:
+            GlossaryTooCostly: the budget is used up.
         """
         if self._firsts is None:
             return
@@ -92,7 +114,12 @@ class TermIndex:
         folded, at = _casefold_same_length(even), 0
         while (first := self._firsts.search(folded, at)) is not None:
             at = first.start() + 1
-            for length in self._lengths[first.group()]:
+            if _is_inside_word(even, first.start()):
+                continue
+            lengths = self._lengths[first.group()]
+            if budget is not None:
+                budget.spend(len(lengths))
+            for length in lengths:
                 end = first.start() + length
                 number = self._match(even, folded, first.start(), end)
                 if number is not None and not overlapping(taken, places[first.start()], places[end]):

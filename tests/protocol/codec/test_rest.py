@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import orjson
@@ -19,7 +20,8 @@ from protocol.codec import (
     infer_from_translate_response,
     translate_request_from_infer,
 )
-from protocol.errors import InternalFault, InvalidRequest
+from protocol.codec.documents import MAX_VALUES
+from protocol.errors import InternalFault, InvalidRequest, TooLong
 from protocol.messages import CacheStatus, TranslateResponse, Translation
 
 TEXT = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}
@@ -237,3 +239,12 @@ def test_noise_is_refused(body: bytes, length: int | None) -> None:
     headers = {} if length is None else {"inference-header-content-length": str(length)}
     with pytest.raises(InvalidRequest):
         decode_rest_request(body, headers, "m")
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"0,"])
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(part: bytes) -> None:
+    body = b'{"inputs": [' + part * (MAX_VALUES + 1) + b"0]}"
+    started = time.process_time()
+    with pytest.raises(TooLong, match=rf"JSON values, at most {MAX_VALUES}"):
+        decode_rest_request(body, {}, "m")
+    assert time.process_time() - started < 0.2

@@ -32,6 +32,7 @@ from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
+from transformer.texts.bounds import TextBounds
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 from transformer.texts.normal_form import normal_text
@@ -202,7 +203,7 @@ async def test_requests_over_colliding_texts_get_their_own_answers_through_the_p
     pipelines = [
         Pipeline(
             release=RELEASE,
-            bounds=Bounds(max_texts=100, max_deadline_ms=5_000),
+            bounds=Bounds(TextBounds(100), max_deadline_ms=5_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=make_tiers(redis.url, cache_bytes=size),

@@ -26,6 +26,7 @@ from transformer.generation.groups import Grouping, run_groups
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.interface import Predictor
+from transformer.texts.bounds import TextBounds
 from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 
@@ -78,7 +79,7 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
     ) -> Pipeline:
         return Pipeline(
             release=release,
-            bounds=Bounds(max_texts=2_000, max_deadline_ms=60_000),
+            bounds=Bounds(TextBounds(2_000), max_deadline_ms=60_000),
             languages=Languages(spec),
             tokenizer=tokenizer,
             cache=LruCache(1_000_000),

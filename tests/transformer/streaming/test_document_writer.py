@@ -10,6 +10,7 @@ from protocol.errors import InternalFault
 from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.streaming.document_writer import DocumentWriter, Progress
+from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
@@ -25,7 +26,7 @@ TRANSLATIONS = st.text(st.sampled_from("aB9.!?\"'( \n。三¿é\u2028"), max_siz
 def document_of(spec: TranslationSpec, text: str, text_format: TextFormat, source: str = "en") -> Document:
     target = "zh" if source == "en" else "en"
     request = TranslateRequest((text,), (source,), (target,), text_format=text_format)
-    (document,) = split_request(request, Languages(spec), 100)
+    (document,) = split_request(request, Languages(spec), TextBounds(100))
     return document
 
 

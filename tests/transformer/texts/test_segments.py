@@ -12,6 +12,7 @@ from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.generation.item_keys import key_of
+from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import with_outer_space_of, work_items
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
@@ -37,7 +38,7 @@ def asking(*texts: str, source: str | None = "en", target: str = "zh") -> Transl
 
 def item_of(spec: TranslationSpec, max_new_tokens: int | None = None) -> WorkItem:
     request = dataclasses.replace(asking("red shoes"), max_new_tokens=max_new_tokens)
-    (item,) = work_items(split_request(request, Languages(spec), 10))
+    (item,) = work_items(split_request(request, Languages(spec), TextBounds(10)))
     return item
 
 
@@ -45,7 +46,7 @@ def test_equal_texts_are_one_item_and_different_pairs_are_two(spec: TranslationS
     request = TranslateRequest(
         ("red shoes", " red shoes\n", "手机", "red shoes", "12"), (None,) * 5, ("zh", "zh", "en", "zh", "zh")
     )
-    documents = split_request(request, Languages(spec), 10)
+    documents = split_request(request, Languages(spec), TextBounds(10))
     items = work_items(documents)
     segments = [(document.index, segment.item) for document in documents for segment in document.segments]
     assert [[index for index, each in segments if each is item] for item in items] == [[0, 1, 3], [2]]
@@ -68,7 +69,9 @@ def test_a_key_without_a_glossary_is_what_it_always_was(spec: TranslationSpec) -
 def test_a_glossary_is_part_of_the_keys_of_segments_that_it_concerns(spec: TranslationSpec) -> None:
     def keys(glossary: Glossary | None) -> list[bytes]:
         request = dataclasses.replace(asking("Red shoes. Blue hat."), glossary=glossary)
-        return [key_of(item, "a") for item in work_items(split_request(request, Languages(spec), 10))]
+        return [
+            key_of(item, "a") for item in work_items(split_request(request, Languages(spec), TextBounds(10)))
+        ]
 
     plain = keys(None)
     assert keys(Glossary((("coat", "大衣"),))) == plain
@@ -82,11 +85,11 @@ def test_a_glossary_is_part_of_the_keys_of_segments_that_it_concerns(spec: Trans
 def test_requests_that_cannot_be_taken_are_refused(spec: TranslationSpec) -> None:
     languages = Languages(spec)
     with pytest.raises(TooManyTexts, match="3 texts, at most 2"):
-        split_request(asking("a", "b", "c"), languages, 2)
+        split_request(asking("a", "b", "c"), languages, TextBounds(2))
     with pytest.raises(UnusableText, match=r"text 1: .*surrogate"):
-        split_request(asking("a", "b\ud800"), languages, 2)
+        split_request(asking("a", "b\ud800"), languages, TextBounds(2))
     with pytest.raises(InvalidRequest, match="same length"):
-        split_request(TranslateRequest(("a",), (None, None), ("zh",)), languages, 2)
+        split_request(TranslateRequest(("a",), (None, None), ("zh",)), languages, TextBounds(2))
 
 
 def restored(
@@ -94,7 +97,7 @@ def restored(
 ) -> str:
     """``text`` with some of its segments translated as ``words`` says, the others as they are."""
     request = TranslateRequest((text,), (None,), ("zh",), text_format=text_format)
-    (document,) = split_request(request, Languages(spec), 100)
+    (document,) = split_request(request, Languages(spec), TextBounds(100))
     return document.restore(
         {part.item: words.get(part.item.text, part.item.text) for part in document.segments}
     )
@@ -119,7 +122,7 @@ def test_sentences_are_joined_with_the_white_space_that_was_there(spec: Translat
 
 def test_chinese_sentences_get_a_space_when_they_become_english(spec: TranslationSpec) -> None:
     request = TranslateRequest(("你好。多少钱？好",), ("zh",), ("en",))
-    (document,) = split_request(request, Languages(spec), 100)
+    (document,) = split_request(request, Languages(spec), TextBounds(100))
     english = {"你好。": "Hello.", "多少钱？": "How much?", "好": "Good"}
     translations = {part.item: english[part.item.text] for part in document.segments}
     assert document.restore(translations) == "Hello. How much? Good"
@@ -128,7 +131,8 @@ def test_chinese_sentences_get_a_space_when_they_become_english(spec: Translatio
 def test_a_release_may_keep_texts_whole_that_are_not_too_long(spec: TranslationSpec) -> None:
     text = "It is red. Do you like it?"
     for whole, segments in ((True, 1), (False, 2)):
-        (document,) = split_request(asking(text), Languages(spec), 10, lambda _, whole=whole: whole)  # type: ignore[misc]
+        is_whole = {text: whole}.__getitem__
+        (document,) = split_request(asking(text), Languages(spec), TextBounds(10), is_whole)
         assert len(list(document.segments)) == segments
 
 
@@ -153,15 +157,15 @@ def test_what_holds_no_words_of_its_own_needs_no_model(spec: TranslationSpec) ->
         ("zh",) * 3,
         text_format=TextFormat.HTML,
     )
-    assert work_items(split_request(request, Languages(spec), 10)) == []
+    assert work_items(split_request(request, Languages(spec), TextBounds(10))) == []
 
 
 def test_a_request_that_comes_to_too_many_sentences_is_refused(spec: TranslationSpec) -> None:
     with pytest.raises(TooManySegments, match="11 sentences or text nodes, at most 10"):
-        split_request(asking("It is red. " * 11), Languages(spec), 10)
+        split_request(asking("It is red. " * 11), Languages(spec), TextBounds(10))
 
 
 def test_malformed_xml_names_its_text_and_place(spec: TranslationSpec) -> None:
     request = TranslateRequest(("<a/>", "<a>"), ("en",) * 2, ("zh",) * 2, text_format=TextFormat.XML)
     with pytest.raises(UnusableText, match=r"text 1: .*xml: line 1"):
-        split_request(request, Languages(spec), 10)
+        split_request(request, Languages(spec), TextBounds(10))
