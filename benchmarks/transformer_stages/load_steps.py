@@ -40,7 +40,7 @@ IDLE_TIMEOUT_S = 60.0
 class LoadStep:
     """One rate and its requests, the same for every setting."""
 
-    origin: int
+    unscaled_per_s: int
     """Requests per second before scaling."""
     rate: float
     at_s: tuple[float, ...]
@@ -54,7 +54,7 @@ def measure(release: Path, size: BenchmarkSize) -> dict[str, Any]:
     stream = titles()
     capacity = _capacity(release, [text for text, _ in islice(stream, int(800 * size.closed_s))], size)
     scale = HEADROOM * capacity / ((1 - HITS) * max(size.steps))
-    steps = [_step(origin, scale, size.step_s, stream) for origin in size.steps]
+    steps = [_step(unscaled_per_s, scale, size.step_s, stream) for unscaled_per_s in size.steps]
     rows = [row for slots in SLOTS for row in _run(release, slots, steps, size)]
     return {
         "capacity_titles_per_s": capacity,
@@ -80,17 +80,17 @@ def _capacity(release: Path, texts: Sequence[str], size: BenchmarkSize) -> float
     return figures.rate(outcome, seconds, 0.2 * seconds)
 
 
-def _step(origin: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> LoadStep:
+def _step(unscaled_per_s: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> LoadStep:
     """The requests of a step; steps share no titles, so that no step fills the cache of another."""
-    rng = np.random.default_rng(origin)
-    at_s = poisson(origin * scale, seconds, rng)
+    rng = np.random.default_rng(unscaled_per_s)
+    at_s = poisson(unscaled_per_s * scale, seconds, rng)
     popularity = zipf(CATALOGUE, EXPONENT)
     warmed = cached_for(popularity, len(at_s), HITS)
     ranks = draw(popularity, len(at_s), rng)
     popular = [next(stream) for _ in range(warmed)]
     others = {rank: next(stream)[0] for rank in sorted({rank for rank in ranks if rank >= warmed})}
     texts = tuple(popular[rank][0] if rank < warmed else others[rank] for rank in ranks)
-    return LoadStep(origin, origin * scale, at_s, texts, tuple(popular))
+    return LoadStep(unscaled_per_s, unscaled_per_s * scale, at_s, texts, tuple(popular))
 
 
 def _run(release: Path, slots: int, steps: Sequence[LoadStep], size: BenchmarkSize) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _run(release: Path, slots: int, steps: Sequence[LoadStep], size: BenchmarkSi
         for step in steps:
             for cache, front in fronts.items():
                 outcome = figures.within(_load(front, step), DEADLINE_MS / 1000)
-                row = {"slots": slots, "cache": cache, "origin_per_s": step.origin}
+                row = {"slots": slots, "cache": cache, "unscaled_per_s": step.unscaled_per_s}
                 rows.append(row | _row(step, outcome, size.step_s))
                 _wait_until_idle(behind)
     return rows

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-GOALS = {
+TARGETS = {
     "one_to_echo": "Hits, one text a request: requests/s to a bare KServe model's",
     "grpc_to_echo": "The same over gRPC",
     "texts_many_to_one": "64 texts a request, all hits: texts/s to one text a request",
@@ -14,14 +14,14 @@ GOALS = {
     "miss": "A miss adds to the predictor's own time, median",
     "first_token": "A stream adds before its first token, median",
 }
-HIT_GOALS = {"one_to_echo": 0.75, "grpc_to_echo": 0.75, "texts_many_to_one": 20.0}
+HIT_TARGETS = {"one_to_echo": 0.75, "grpc_to_echo": 0.75, "texts_many_to_one": 20.0}
 NOISY_CORES = 0.1
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report; stages that did not run are left out."""
     stages = results["stages"]
-    parts = [_heading(results), _table(("", "goal", "measured", "by processor time", ""), _goals(stages))]
+    parts = [_heading(results), _table(("", "target", "measured", "by processor time", ""), _targets(stages))]
     parts += [render(stages[name]) for name, render in _DETAILS.items() if name in stages]
     return "\n\n".join(parts) + "\n"
 
@@ -37,27 +37,27 @@ def _heading(results: Mapping[str, Any]) -> str:
     return text
 
 
-def _goals(stages: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _targets(stages: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     if "hits" in stages:
         latency = stages["hits"]["latency"]["p99_one_to_echo"]
-        rows += [_hit_goal(stages["hits"], name, least) for name, least in HIT_GOALS.items()]
-        rows.append((GOALS["p99"], "at most 2", f"{latency:.2f}", "", _word(latency <= 2)))
+        rows += [_hit_target(stages["hits"], name, least) for name, least in HIT_TARGETS.items()]
+        rows.append((TARGETS["p99"], "at most 2", f"{latency:.2f}", "", _word(latency <= 2)))
     if "misses" in stages:
-        rows.append(_added_goal("miss", stages["misses"]["miss"], "latency_added_ms"))
-        rows.append(_added_goal("first_token", stages["misses"]["first_token"], "first_added_ms"))
+        rows.append(_added_target("miss", stages["misses"]["miss"], "latency_added_ms"))
+        rows.append(_added_target("first_token", stages["misses"]["first_token"], "first_added_ms"))
     return rows
 
 
-def _hit_goal(figures: Mapping[str, Any], name: str, least: float) -> tuple[str, ...]:
+def _hit_target(figures: Mapping[str, Any], name: str, least: float) -> tuple[str, ...]:
     ratio, by_cpu = figures["ratios"][name], figures["ratios_by_cpu"][name]
-    return GOALS[name], f"at least {least:g}", f"{ratio:.2f}", f"{by_cpu:.2f}", _word(ratio >= least)
+    return TARGETS[name], f"at least {least:g}", f"{ratio:.2f}", f"{by_cpu:.2f}", _word(ratio >= least)
 
 
-def _added_goal(name: str, figures: Mapping[str, float] | None, figure: str) -> tuple[str, ...]:
+def _added_target(name: str, figures: Mapping[str, float] | None, figure: str) -> tuple[str, ...]:
     if figures is None:
-        return GOALS[name], "at most 3 ms", "", "", "this transformer streams no text"
-    return GOALS[name], "at most 3 ms", f"{figures[figure]:.2f} ms", "", _word(figures[figure] <= 3)
+        return TARGETS[name], "at most 3 ms", "", "", "this transformer streams no text"
+    return TARGETS[name], "at most 3 ms", f"{figures[figure]:.2f} ms", "", _word(figures[figure] <= 3)
 
 
 def _word(reached: bool) -> str:
@@ -115,7 +115,7 @@ def _added(title: str, figures: Mapping[str, Any], kind: str) -> tuple[str, ...]
 
 
 def _load_steps(figures: Mapping[str, Any]) -> str:
-    first, last = (figures["rows"][place]["origin_per_s"] for place in (0, -1))
+    first, last = (figures["rows"][place]["unscaled_per_s"] for place in (0, -1))
     text = (
         f"## From {first} to {last} requests/s, times {figures['scale']:.3f}\n\n"
         f"The predictor translates {figures['capacity_titles_per_s']:,.0f} titles/s here on 16 slots. Titles after "
@@ -128,7 +128,7 @@ def _load_steps(figures: Mapping[str, Any]) -> str:
     head = (
         "slots",
         "cache",
-        "origin's requests/s",
+        "unscaled requests/s",
         "offered/s",
         "answered/s",
         "hits",
@@ -137,16 +137,16 @@ def _load_steps(figures: Mapping[str, Any]) -> str:
         "P95",
         "P99",
     )
-    rows = [_story_row(row, figures["deadline_ms"]) for row in figures["rows"]]
+    rows = [_load_step_row(row, figures["deadline_ms"]) for row in figures["rows"]]
     return f"{text}\n\n{_table((*head, 'timeouts', '429', 'other errors'), rows)}"
 
 
-def _story_row(row: Mapping[str, Any], deadline_ms: int) -> tuple[str, ...]:
+def _load_step_row(row: Mapping[str, Any], deadline_ms: int) -> tuple[str, ...]:
     times = (row[f"p{share}_ms"] for share in (50, 95, 99))
     return (
         str(row["slots"]),
         row["cache"],
-        str(row["origin_per_s"]),
+        str(row["unscaled_per_s"]),
         f"{row['offered_per_s']:.1f}",
         f"{row['achieved_per_s']:.1f}",
         f"{row['hit_share']:.0%}",

@@ -87,7 +87,7 @@ async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
     FLOATS,
     st.lists(st.text(max_size=3), max_size=2).map(tuple),
 )
-def test_a_job_survives_its_way_to_the_generator(
+def test_a_job_round_trips_through_json(
     wanted: tuple[LoadRequest, ...],
     at_s: tuple[float, ...],
     callers: int,
@@ -99,7 +99,7 @@ def test_a_job_survives_its_way_to_the_generator(
     assert job_from_json(job.to_json()) == job
 
 
-def test_an_outcome_survives_its_way_back() -> None:
+def test_an_outcome_round_trips_through_json() -> None:
     outcome = Outcome(
         (RequestSample(3, 200, 0.5, 0.001, 0.002, 0.003, 1), RequestSample(4, 0, 0.6, 0, 0, 0)), 1.5, 0.25
     )
@@ -107,7 +107,7 @@ def test_an_outcome_survives_its_way_back() -> None:
     assert outcome_from_json(outcome.to_json()) == outcome
 
 
-def test_callers_that_wait_ask_everything_once_in_turn() -> None:
+def test_a_closed_loop_sends_every_request_once() -> None:
     with processes.canned() as canned:
         outcome = processes.run_load(LoadJob(requests(canned.port, *(b"{}" for _ in range(50))), callers=4))
 
@@ -116,7 +116,7 @@ def test_callers_that_wait_ask_everything_once_in_turn() -> None:
     assert all(0 < each.first_s <= each.latency_s <= outcome.wall_s for each in outcome.samples)
 
 
-def test_callers_go_on_for_the_time_that_was_asked_for() -> None:
+def test_a_closed_loop_runs_for_its_duration() -> None:
     with processes.canned() as canned:
         outcome = processes.run_load(LoadJob(requests(canned.port, b"{}", b"{}"), callers=2, seconds=0.3))
 
@@ -125,7 +125,7 @@ def test_callers_go_on_for_the_time_that_was_asked_for() -> None:
     assert all(each.start_s < 0.3 for each in outcome.samples)
 
 
-def test_marks_tell_answers_apart() -> None:
+def test_marks_classify_answers() -> None:
     with server(answer) as port:
         job = LoadJob(requests(port, b"hit", b"miss", b"other"), marks=("miss", "hit"))
         outcome = processes.run_load(job)
@@ -133,7 +133,7 @@ def test_marks_tell_answers_apart() -> None:
     assert [each.mark for each in outcome.samples] == [1, 0, -1]
 
 
-def test_a_server_that_stalls_pays_for_all_who_come_meanwhile() -> None:
+def test_latency_counts_from_the_planned_start_during_a_stall() -> None:
     """No coordinated omission: the requests behind a stall start on time, and wait for as long as it lasts."""
     stall_s = 0.5
     free = asyncio.Lock()
@@ -195,7 +195,7 @@ def test_a_request_that_is_given_up_leaves_no_answer_for_the_next_one() -> None:
     assert [(each.status, each.mark) for each in outcome.samples] == [(FAILED, -1), (200, 1)]
 
 
-def test_where_nobody_listens_the_load_ends_with_what_happened() -> None:
+def test_a_load_on_a_closed_port_ends_with_failures() -> None:
     with server(answer) as port:
         pass
 
@@ -217,7 +217,7 @@ def grpc_server(handle: Callable[[bytes], bytes]) -> Iterator[int]:
         running.stop(None).wait()
 
 
-def test_callers_over_grpc_go_on_for_the_time_that_was_asked_for() -> None:
+def test_a_grpc_closed_loop_runs_for_its_duration() -> None:
     def echo(message: bytes) -> bytes:
         if message == b"fail":
             raise ValueError("as a server may")

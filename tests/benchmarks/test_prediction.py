@@ -103,7 +103,7 @@ def test_speed_is_that_of_the_work_in_each_bin_and_the_last_known_where_there_wa
     assert readings.between(10.1, 10.6).mean_work_s == pytest.approx(0.002)
 
 
-def test_processor_time_is_told_as_it_is_at_usual_speed_and_pooled_by_request() -> None:
+def test_processor_time_is_converted_to_usual_speed_and_pooled_by_request() -> None:
     spent = Spent(0.2, 0.1, 0.3, 0.4, 50.0, 100.0, 200.0)
     slow = Asked(0.0, 1.0, 10, 0.100, 0.5, spent).at_speed(0.5)
     assert slow.spent == Spent(0.1, 0.05, 0.15, 0.2, 50.0, 100.0, 200.0)

@@ -35,7 +35,7 @@ def load_steps(p99_ms: float | None) -> dict[str, Any]:
     row = {
         "slots": 16,
         "cache": "on",
-        "origin_per_s": 1500,
+        "unscaled_per_s": 1500,
         "offered_per_s": 480.4,
         "achieved_per_s": 470.1,
         "hit_share": 0.345,
@@ -72,7 +72,7 @@ def results(*, busy: float = 0.0, **stages: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.75, "reached"), (0.74, "missed")])
-def test_a_goal_is_reached_or_missed(ratio: float, word: str) -> None:
+def test_a_target_is_reached_or_missed(ratio: float, word: str) -> None:
     (line,) = [
         line
         for line in report.markdown(results(hits=hits(ratio))).splitlines()
@@ -96,7 +96,7 @@ def test_stages_that_did_not_run_are_left_out() -> None:
     assert "slots" not in text
 
 
-def test_a_stream_that_is_not_there_is_said_so() -> None:
+def test_a_transformer_without_streams_is_reported() -> None:
     assert "this transformer streams no text" in report.markdown(results(misses=misses(None)))
 
     measured = {"first_transformer_ms": 4.0, "first_predictor_ms": 2.5, "first_added_ms": 1.25, "pairs": 60}
@@ -105,7 +105,7 @@ def test_a_stream_that_is_not_there_is_said_so() -> None:
     )
 
 
-def test_the_story_names_its_scale_and_counts_what_failed() -> None:
+def test_load_steps_name_their_scale_and_count_failures() -> None:
     text = report.markdown(results(load_steps=load_steps(None)))
 
     assert "times 0.321" in text

@@ -48,12 +48,12 @@ def test_misses_are_measured_beside_the_predictor(demo: Path) -> None:
     assert "## Misses" in report.markdown(results(misses=figures))
 
 
-def test_the_story_is_told_with_the_cache_off_and_on(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_steps_run_with_the_cache_off_and_on(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_steps, "SLOTS", (2,))
 
     figures = load_steps.measure(demo, LEAST)
 
-    told = [(row["slots"], row["origin_per_s"], row["cache"]) for row in figures["rows"]]
+    told = [(row["slots"], row["unscaled_per_s"], row["cache"]) for row in figures["rows"]]
     assert told == [(2, step, cache) for step in LEAST.steps for cache in ("off", "on")]
     for row in figures["rows"]:
         fates = ("ok", "refused", "too_late", "unanswered", "other")

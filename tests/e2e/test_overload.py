@@ -138,7 +138,7 @@ def slow(tmp_path: Path) -> Iterator[tuple[Transformer, StandIn]]:
             yield transformer, predictor
 
 
-def test_under_overload_hits_keep_their_latency_and_misses_are_told_when_to_come_back(
+def test_under_overload_hits_keep_their_latency_and_misses_get_retry_after(
     slow: tuple[Transformer, StandIn],
 ) -> None:
     transformer, predictor = slow

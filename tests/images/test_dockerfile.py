@@ -100,7 +100,7 @@ def test_images_start_what_the_manifests_start(target: str) -> None:
     assert (ROOT / container["command"][-1] / "__main__.py").exists()
 
 
-def test_images_are_told_apart_by_labels() -> None:
+def test_images_are_distinguished_by_labels() -> None:
     titles = [re.findall(r'image\.title="([^"]+)"', STAGES[target].all("LABEL")[0]) for target in TARGETS]
     assert titles == [[f"yiwen-{target}"] for target in TARGETS]
     (common,) = STAGES["runtime"].all("LABEL")
@@ -132,7 +132,7 @@ def test_no_image_has_torch() -> None:
         ]
 
 
-def test_every_source_exists_and_is_let_in() -> None:
+def test_every_source_exists_and_is_not_ignored() -> None:
     let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in let_in
     sources = {source for stage in STAGES for source in _copied(stage)}

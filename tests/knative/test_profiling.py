@@ -197,7 +197,7 @@ def test_what_prompts_take_is_found_in_steps_that_are_full_of_them() -> None:
     )
 
 
-def test_steps_that_had_prompts_are_told_from_those_that_had_none() -> None:
+def test_steps_with_and_without_prompts_are_distinguished() -> None:
     counted = MetricCounters(100, 100 * 0.005 + 20 * 0.002 + 200 * 1e-5, 200, 100, prompt_steps=20)
     table = step_table([MeasurementRun(1, 10, 5, 20, 0.03, counted)], PrefillCost(1e-5, 0.002))
     assert table.seconds == ((approx(0.005),),)

@@ -108,7 +108,7 @@ def test_golden_panic_window_is_rounded_to_the_second(window: str, percentage: s
     assert resolve_panic_window(revision_scaling(annotations, 0, CONFIG)) == seconds
 
 
-def test_the_decider_is_told_the_annotations_before_the_clusters_settings() -> None:
+def test_annotations_override_the_clusters_settings_in_the_decider() -> None:
     annotations = {
         GROUP + "panic-threshold-percentage": "150",
         GROUP + "window": "30s",

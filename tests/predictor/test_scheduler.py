@@ -165,7 +165,7 @@ def test_what_is_generated_behind_a_stop_token_is_dropped_and_the_slot_given_awa
     scheduler.kv_cache.check_integrity()
 
 
-def test_who_leaves_while_a_step_is_in_flight_gets_none_of_its_tokens() -> None:
+def test_a_sequence_aborted_during_a_step_gets_none_of_its_tokens() -> None:
     scheduler = make_scheduler(slots=2)
     gone, late = make_request([(1,)]), make_request([(2,)], deadline=1.0)
     scheduler.admit(gone, tokens_per_s=0)

@@ -155,7 +155,7 @@ async def test_what_is_refused_at_the_door_raises_at_once(make_engine: EngineFac
         await follow(make_engine(HashRunner(slots=1)), ask([(1,) * 60], bound=60))
 
 
-def test_publishing_to_a_closed_loop_harms_nobody() -> None:
+def test_publishing_to_a_closed_event_loop_is_ignored() -> None:
     async def make() -> TokenStream:
         return TokenStream()
 

@@ -29,7 +29,7 @@ def test_terms_are_read_in_their_order_and_in_one_form() -> None:
     assert read == Glossary((("T shirt", "T恤"), ("caf\u00e9", "咖啡馆")), ("AcmeCorp",))
 
 
-def test_a_term_that_is_there_twice_is_kept_twice_for_whoever_judges() -> None:
+def test_repeated_terms_are_kept_for_validation() -> None:
     assert parse_glossary('{"terms": {"a": "b", "a": "c"}}').terms == (("a", "b"), ("a", "c"))
 
 

@@ -150,7 +150,7 @@ def settled(server: Server) -> float:
             return before
 
 
-async def test_a_stream_longer_than_the_drain_is_told_so(start_server: Callable[..., Server]) -> None:
+async def test_a_stream_longer_than_the_drain_gets_an_error(start_server: Callable[..., Server]) -> None:
     server = start_server(YIWEN_DRAIN_S="0.3").wait_ready()
     async with started(server, json.dumps(order(10_000, pause_s=0.01))) as stream:
         await anext(aiter(stream))

@@ -130,7 +130,7 @@ def test_a_draining_server_lets_a_stream_end(start_server: Callable[..., Server]
     assert server.process.wait(10) == 0
 
 
-def test_a_stream_longer_than_the_drain_is_told_so(start_server: Callable[..., Server]) -> None:
+def test_a_stream_longer_than_the_drain_gets_an_error(start_server: Callable[..., Server]) -> None:
     server = start_server(YIWEN_DRAIN_S="0.3").wait_ready()
     with httpx.stream("POST", server.url + STREAM, json=order(10_000, pause_s=0.01)) as answer:
         lines = answer.iter_lines()

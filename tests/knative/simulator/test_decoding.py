@@ -136,7 +136,7 @@ def test_the_queue_is_bounded_in_tokens() -> None:
     assert statuses == [Status.OK, Status.OK, Status.OK, Status.TOO_MANY, Status.TOO_MANY]
 
 
-def test_whoever_waits_too_long_frees_the_slot_or_never_gets_one() -> None:
+def test_a_request_that_times_out_frees_its_slot_or_gets_none() -> None:
     model = DecodingModel.of(profile(), slots=1, queue_tokens=10**9)
     ends = jumping(
         model,
@@ -201,7 +201,7 @@ SLOTS = {1: (269, 7.733, 15.044), 4: (1019, 2.146, 3.992), 16: (3537, 0.728, 1.1
 
 
 @pytest.mark.parametrize("slots", SLOTS)
-def test_the_h200_profile_foretells_what_fewer_slots_do(slots: int) -> None:
+def test_the_h200_profile_predicts_fewer_slots(slots: int) -> None:
     tokens_per_s, p50, p99 = SLOTS[slots]
     clock, latencies = Clock(), list[float]()
     pod = pod_of(load_profile("7b-h200-full-float16"), clock, lambda: latencies.append(clock.now), slots)

@@ -163,7 +163,7 @@ def test_an_event_loop_does_one_thing_after_the_other(processor: tuple[Clock, Pr
     assert list(ends) == ["a", "c", "from b", "d"]
 
 
-def test_an_event_loop_that_is_emptied_says_what_it_held_and_calls_nobody(
+def test_cancel_all_returns_the_arguments_and_calls_no_callback(
     processor: tuple[Clock, Processor],
 ) -> None:
     clock, core = processor

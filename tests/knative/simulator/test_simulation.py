@@ -479,7 +479,7 @@ def test_a_text_longer_than_a_slot_is_refused_at_once_and_counted() -> None:
         assert (summary.served, summary.errors_413) == (1, 1)
 
 
-def test_nobody_sees_an_answer_later_than_the_timeout() -> None:
+def test_no_answer_is_later_than_the_timeout() -> None:
     waits = simulate(
         scenario(fixed(1, concurrency=1), timeout_s=3 * ALONE_S, overhead_s=0.004), at(*[0.5] * 4)
     )

@@ -109,7 +109,7 @@ def test_a_text_delta_is_written_whole(text: str, cache: CacheStatus, flags: lis
     assert not pb.TextStreamResponse.FromString(encode_text_delta(TextDelta(text))).HasField("end")
 
 
-def test_a_start_is_told_of() -> None:
+def test_a_cold_start_is_encoded() -> None:
     assert pb.TextStreamResponse.FromString(encode_warming(1.5)).warming.waited_s == 1.5
 
 

@@ -209,7 +209,7 @@ async def test_a_caller_that_is_cancelled_leaves_no_lease(replica: Make, redis: 
 
 
 @pytest.mark.parametrize("refused", ["-eval -evalsha", "-time", "resetkeys ~yiwen:*"])
-async def test_a_redis_that_refuses_leases_is_told_once_and_used_without(
+async def test_a_redis_that_refuses_leases_is_logged_once_and_used_without_leases(
     replica: Make, redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, refused: str
 ) -> None:
     (tmp_path / "password").write_text("geheim", encoding="utf-8")

@@ -177,7 +177,7 @@ async def test_closing_does_not_wait_for_a_redis_that_hangs(redis: RedisServer, 
 
 
 @pytest.mark.parametrize("fault", ["stop", "pause"])
-async def test_a_redis_that_fails_is_left_alone_and_used_again_when_it_is_back(
+async def test_a_failing_redis_is_not_used_until_it_is_back(
     redis: RedisServer, make_shared: Make, count: Count, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "yiwen.cache")
@@ -226,7 +226,7 @@ async def delayed(redis: RedisServer, delay_s: Callable[[], float]) -> AsyncIter
     server.close()
 
 
-async def test_a_redis_whose_median_answer_is_slow_is_left_alone_until_it_is_fast(
+async def test_a_redis_with_a_slow_median_is_not_used_until_it_is_fast(
     redis: RedisServer, make_shared: Make
 ) -> None:
     delay_s = 0.0

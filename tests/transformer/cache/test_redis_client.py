@@ -116,7 +116,7 @@ async def test_users_log_in_with_the_password_of_a_file_which_may_be_rotated(
     assert await store.get_many(["yiwen:r1:none"]) == [None]
 
 
-async def test_what_a_user_may_not_do_is_told(
+async def test_a_missing_permission_is_reported(
     redis: RedisServer, connect_store: Connect, password: Path
 ) -> None:
     redis.command("ACL", "SETUSER", "reader", "on", ">geheim", "~yiwen:*", "+@read", "+@connection")

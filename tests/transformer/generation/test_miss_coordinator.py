@@ -168,7 +168,7 @@ async def test_a_leader_whose_callers_left_is_taken_over_from(replica: Make, pre
     assert (predictor.sequences, predictor.cancelled) == (2, 1)
 
 
-async def test_a_flagged_answer_is_shared_in_its_process_and_holds_nobody_up(
+async def test_a_flagged_answer_is_shared_in_its_process_and_releases_its_lease(
     replica: Make, predictor: Predictor, spec: TranslationSpec
 ) -> None:
     strict = dataclasses.replace(spec, guards=GuardSpec(retries=0))

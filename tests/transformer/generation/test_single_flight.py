@@ -76,7 +76,7 @@ async def ticks(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_thousand_equal_ones_are_done_once(
+async def test_a_thousand_equal_requests_run_once(
     single_flight: SingleFlight[str, str], work: ControlledWork, count: Callable[[str], float]
 ) -> None:
     asked = [ask(single_flight, work, "a") for _ in range(1_000)]
@@ -88,7 +88,7 @@ async def test_a_thousand_equal_ones_are_done_once(
     assert count("follower") == 999
 
 
-async def test_keys_of_several_flights_are_waited_for_together(
+async def test_a_request_waits_for_keys_of_several_runs(
     single_flight: SingleFlight[str, str], work: ControlledWork
 ) -> None:
     first, second = ask(single_flight, work, "a", "b"), ask(single_flight, work, "c")
@@ -107,7 +107,7 @@ async def test_keys_of_several_flights_are_waited_for_together(
     assert not any(map(single_flight.in_progress, "abcxy"))
 
 
-async def test_the_first_ones_leaving_is_nothing_to_the_others(
+async def test_a_leader_that_leaves_does_not_affect_followers(
     single_flight: SingleFlight[str, str], work: ControlledWork
 ) -> None:
     first, second = ask(single_flight, work, "a"), ask(single_flight, work, "a")
@@ -120,7 +120,7 @@ async def test_the_first_ones_leaving_is_nothing_to_the_others(
     assert (len(work.runs), work.cancelled) == (1, 0)
 
 
-async def test_the_last_one_leaving_ends_the_work(
+async def test_the_last_waiter_that_leaves_cancels_the_work(
     single_flight: SingleFlight[str, str], work: ControlledWork, count: Callable[[str], float]
 ) -> None:
     asked = [ask(single_flight, work, "a", "b"), ask(single_flight, work, "b")]
@@ -137,7 +137,7 @@ async def test_the_last_one_leaving_ends_the_work(
     assert await again == [SharedResult("B", True)]
 
 
-async def test_who_comes_while_abandoned_work_ends_waits_for_its_end(
+async def test_a_request_waits_for_the_end_of_abandoned_work(
     single_flight: SingleFlight[str, str],
 ) -> None:
     ending, ended, order = asyncio.Event(), asyncio.Event(), []
@@ -166,7 +166,7 @@ async def test_who_comes_while_abandoned_work_ends_waits_for_its_end(
     assert order == ["ended", "begun"]
 
 
-async def test_a_failure_reaches_all_and_is_over_with_them(
+async def test_a_failure_reaches_all_waiters_and_is_not_kept(
     single_flight: SingleFlight[str, str], work: ControlledWork
 ) -> None:
     asked = [ask(single_flight, work, "a") for _ in range(3)]
@@ -177,7 +177,7 @@ async def test_a_failure_reaches_all_and_is_over_with_them(
     assert await ask(single_flight, work, "a") == [SharedResult("A", True)]
 
 
-async def test_what_failed_in_one_flight_ends_the_wait_for_another_of_which_nobody_is_left(
+async def test_a_failed_run_ends_the_wait_for_another_run_without_waiters(
     single_flight: SingleFlight[str, str], work: ControlledWork
 ) -> None:
     failing = ControlledWork()
@@ -195,7 +195,7 @@ async def test_what_failed_in_one_flight_ends_the_wait_for_another_of_which_nobo
     assert work.cancelled == 1
 
 
-async def test_a_refusal_is_the_first_ones_alone(
+async def test_a_refusal_reaches_the_leader_only(
     single_flight: SingleFlight[str, str], work: ControlledWork
 ) -> None:
     """What is wrong with one text of the request that came first is no fault of its neighbours'."""
@@ -220,7 +220,9 @@ async def test_a_refusal_is_the_first_ones_alone(
     assert work.runs == [("x",), ("a",)]
 
 
-async def test_who_is_late_is_late_alone(single_flight: SingleFlight[str, str], work: ControlledWork) -> None:
+async def test_a_follower_times_out_alone(
+    single_flight: SingleFlight[str, str], work: ControlledWork
+) -> None:
     patient = ask(single_flight, work, "a")
     await ticks()
     started = time.monotonic()
@@ -231,7 +233,7 @@ async def test_who_is_late_is_late_alone(single_flight: SingleFlight[str, str], 
     assert await patient == [SharedResult("A", True)]
 
 
-async def test_who_has_more_time_than_the_first_one_is_not_cut_with_it(
+async def test_a_follower_with_a_longer_deadline_runs_again_after_the_leaders(
     single_flight: SingleFlight[str, str], work: ControlledWork, count: Callable[[str], float]
 ) -> None:
     late = Deadline.after(LONG_S)
@@ -250,7 +252,7 @@ async def test_who_has_more_time_than_the_first_one_is_not_cut_with_it(
     assert count("repeated") == 1
 
 
-async def test_what_resolved_before_the_deadline_is_not_done_again(
+async def test_keys_resolved_before_the_deadline_do_not_run_again(
     single_flight: SingleFlight[str, str],
 ) -> None:
     runs: list[Sequence[str]] = []
@@ -273,7 +275,7 @@ async def test_what_resolved_before_the_deadline_is_not_done_again(
     assert runs == [["a", "b"], ["b"]]
 
 
-async def test_the_first_ones_work_may_end_a_little_after_its_deadline(
+async def test_the_leaders_work_may_end_within_the_grace_after_its_deadline(
     single_flight: SingleFlight[str, str],
 ) -> None:
     """The predictor ends at the deadline by itself, and hands over what was finished."""
@@ -286,9 +288,7 @@ async def test_the_first_ones_work_may_end_a_little_after_its_deadline(
     assert await single_flight.run(["a"], Deadline.after(0.05), work) == [SharedResult("A", True)]
 
 
-async def test_closing_ends_all_that_is_under_way(
-    single_flight: SingleFlight[str, str], work: ControlledWork
-) -> None:
+async def test_closing_cancels_all_runs(single_flight: SingleFlight[str, str], work: ControlledWork) -> None:
     asked = [ask(single_flight, work, "a"), ask(single_flight, work, "b", "a")]
     await ticks()
     await single_flight.close(ValueError("stopping"))
@@ -297,7 +297,7 @@ async def test_closing_ends_all_that_is_under_way(
     assert work.cancelled == 2
 
 
-async def test_work_that_is_cancelled_from_outside_leaves_nobody_waiting(
+async def test_work_cancelled_from_outside_ends_all_waits(
     single_flight: SingleFlight[str, str],
 ) -> None:
     async def work(keys: Sequence[str], call: SharedCall[str, str]) -> None:

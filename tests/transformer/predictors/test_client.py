@@ -132,7 +132,7 @@ async def test_what_a_proxy_answers_is_an_error_of_the_table_without_its_page(
     assert "html" not in caught.value.message
 
 
-async def test_nobody_listening_is_503_with_retry_after(connect: Connect) -> None:
+async def test_a_refused_connection_is_503_with_retry_after(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(PredictorUnreachable, match="no connection") as caught:
@@ -231,9 +231,7 @@ async def test_a_cancelled_call_closes_its_connection_at_once(stand_in: StandIn,
     assert stand_in.left_at - left < 0.5
 
 
-async def test_more_calls_than_connections_wait_and_then_are_told_to_come_back(
-    stand_in: StandIn, connect: Connect
-) -> None:
+async def test_more_calls_than_connections_wait_and_then_get_429(stand_in: StandIn, connect: Connect) -> None:
     stand_in.delay_s = 30.0
     client = await connect(stand_in.url, max_connections=1, pool_timeout_s=0.05)
     first = asyncio.create_task(client.generate(request(), HEADERS))

@@ -90,6 +90,6 @@ async def test_a_silent_predictor_is_given_up_a_little_after_the_deadline(
     await wait_until(lambda: stand_in.left_at)
 
 
-async def test_nobody_listening_is_said_so(connect: Connect) -> None:
+async def test_a_refused_connection_is_reported(connect: Connect) -> None:
     with pytest.raises(PredictorUnreachable):
         await collect(await connect("http://127.0.0.1:9"), request())

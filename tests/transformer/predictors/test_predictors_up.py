@@ -174,7 +174,7 @@ async def test_a_stream_says_that_it_waits_beyond_the_hold(route: Route, predict
     assert all(isinstance(item, ColdStartStatus) for item in rest[:-1])
 
 
-async def test_closing_ends_those_who_wait(route: Route) -> None:
+async def test_closing_ends_all_waits(route: Route) -> None:
     router = await route(f"127.0.0.1:{free_port()}")
     waiting = asyncio.create_task(router.generate(request(), HEADERS))
     await asyncio.sleep(0.2)

@@ -56,7 +56,7 @@ def waits(registry: CollectorRegistry, result: str) -> float | None:
     return registry.get_sample_value("yiwen_transformer_cold_start_waits_total", {"result": result})
 
 
-async def test_nobody_is_held_until_the_predictor_was_seen_down_nor_after_it_came_up(
+async def test_requests_wait_only_between_unavailable_and_ready(
     gate: ReadinessGate, predictor: Predictor
 ) -> None:
     assert not gate.is_blocking
@@ -68,7 +68,7 @@ async def test_nobody_is_held_until_the_predictor_was_seen_down_nor_after_it_cam
     assert predictor.polls == 1
 
 
-async def test_all_wait_for_one_that_asks_and_go_when_it_is_up(
+async def test_one_probe_runs_for_all_waiters_who_are_released_when_it_succeeds(
     gate: ReadinessGate, predictor: Predictor, registry: CollectorRegistry
 ) -> None:
     gate.mark_unavailable()
@@ -84,9 +84,7 @@ async def test_all_wait_for_one_that_asks_and_go_when_it_is_up(
     await wait_until(lambda: not gate.is_blocking)
 
 
-async def test_those_who_wait_are_let_go_little_by_little_and_in_order(
-    gate: ReadinessGate, predictor: Predictor
-) -> None:
+async def test_waiters_are_released_gradually_and_in_order(gate: ReadinessGate, predictor: Predictor) -> None:
     went: list[int] = []
 
     async def one(number: int) -> None:
@@ -103,7 +101,7 @@ async def test_those_who_wait_are_let_go_little_by_little_and_in_order(
     assert went == sorted(went)
 
 
-async def test_those_who_keep_coming_do_not_keep_the_room_open(
+async def test_new_requests_do_not_prolong_the_release(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     gate = ReadinessGate(50, predictor.is_up, metrics)
@@ -119,7 +117,9 @@ async def test_those_who_keep_coming_do_not_keep_the_room_open(
     await asyncio.gather(*waiting)
 
 
-async def test_a_predictor_that_falls_over_again_meets_few(gate: ReadinessGate, predictor: Predictor) -> None:
+async def test_a_predictor_that_fails_again_gets_few_requests(
+    gate: ReadinessGate, predictor: Predictor
+) -> None:
     met = 0
 
     async def one() -> None:
@@ -143,7 +143,7 @@ async def test_a_predictor_that_falls_over_again_meets_few(gate: ReadinessGate, 
     assert sum(isinstance(result, NotReady) for result in results) == 500 - met
 
 
-async def test_who_waits_too_long_is_told_when_to_come_back(
+async def test_a_waiter_that_times_out_gets_retry_after(
     gate: ReadinessGate, registry: CollectorRegistry
 ) -> None:
     gate.mark_unavailable()
@@ -154,7 +154,7 @@ async def test_who_waits_too_long_is_told_when_to_come_back(
     await gate.close()
 
 
-async def test_who_comes_when_the_room_is_full_is_told_at_once(
+async def test_a_request_beyond_the_limit_of_waiters_is_refused_at_once(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     gate = ReadinessGate(2, predictor.is_up, metrics)
@@ -204,7 +204,7 @@ async def test_the_next_start_is_estimated_from_the_last(
     await gate.close()
 
 
-async def test_asking_ends_some_time_after_the_last_one_left(
+async def test_probing_ends_some_time_after_the_last_waiter_left(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     now = 0.0
@@ -216,7 +216,7 @@ async def test_asking_ends_some_time_after_the_last_one_left(
     await wait_until(lambda: not gate.is_blocking)
 
 
-async def test_a_closed_gate_takes_nobody(gate: ReadinessGate) -> None:
+async def test_a_closed_gate_refuses_requests(gate: ReadinessGate) -> None:
     gate.mark_unavailable()
     waiting = asyncio.create_task(wait(gate))
     await asyncio.sleep(0)
@@ -229,17 +229,17 @@ async def test_a_closed_gate_takes_nobody(gate: ReadinessGate) -> None:
 
 
 @given(st.floats(0, 100), st.floats(0, 100))
-def test_ever_more_are_let_go(passed: float, more: float) -> None:
+def test_the_release_quota_grows(passed: float, more: float) -> None:
     assert INITIAL_RELEASE <= release_quota(passed) <= release_quota(passed + more)
 
 
-def test_a_thousand_are_let_go_within_a_second() -> None:
+def test_a_thousand_waiters_are_released_within_a_second() -> None:
     assert release_quota(0.0) == INITIAL_RELEASE
     assert release_quota(0.8) >= 1_000
 
 
 @given(st.lists(st.floats(0.0, 600.0), max_size=8), st.floats(0.0, 600.0))
-def test_the_estimate_is_positive_and_within_what_was_seen(past: list[float], passed: float) -> None:
+def test_the_estimate_is_positive_and_within_past_starts(past: list[float], passed: float) -> None:
     estimate = estimated_start_s(past, passed)
     assert estimate >= 1.0
     assert estimate <= max([DEFAULT_START_S, *(took - passed for took in past)])

@@ -221,7 +221,7 @@ async def test_a_hit_is_sent_before_a_miss_is_there(
         assert [event["text_output"] async for event in events][-1] == ""  # type: ignore[index]
 
 
-async def test_whoever_leaves_closes_the_connection_to_the_predictor_and_leaves_nothing_in_the_cache(
+async def test_a_disconnect_closes_the_predictors_connection_and_caches_nothing(
     model: TranslatorModel, predictor: StreamingStandIn
 ) -> None:
     predictor.hold_at = 3

@@ -207,7 +207,7 @@ def parsed(*arguments: str) -> PlanOptions:
     return parse_options(release_commands.app, PlanOptions, "plan", "release", *arguments)
 
 
-def test_arguments_have_the_defaults_of_those_who_do_the_work() -> None:
+def test_options_have_the_defaults_of_the_builder() -> None:
     wanted = commands.int8_request(parsed(), PlanRequest(Path("release")), threads=3)
     assert wanted == Int8Request(PlanRequest(Path("release")), CalibrationConfig(threads=3))
     assert commands.GATE_CHRF == quality_report.GATE_CHRF

@@ -77,7 +77,7 @@ def test_a_file_names_pairs_or_means_the_first(tmp_path: Path, encoder: PromptEn
     ]
 
 
-def test_pairs_without_texts_are_told(tmp_path: Path, encoder: PromptEncoder) -> None:
+def test_pairs_without_texts_are_reported(tmp_path: Path, encoder: PromptEncoder) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("one\ntwo\nzh\ten\t三\n", encoding="utf-8")
     split = split_prompts(encoder, path, per_pair=8)

@@ -46,7 +46,7 @@ def test_smoothing_leaves_the_product_as_it_is(alpha: float) -> None:
     np.testing.assert_allclose((values / factors) @ (wide * factors).T, values @ wide.T, rtol=1e-4, atol=1e-4)
 
 
-def test_alpha_decides_who_keeps_the_outliers() -> None:
+def test_alpha_divides_outliers_between_activations_and_weights() -> None:
     values, weights = matrices(outliers=60)
     columns = column_maxima(weights)
 

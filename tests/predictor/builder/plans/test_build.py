@@ -120,7 +120,7 @@ def test_timings_are_kept_from_engine_to_engine_and_build_to_build(release: Path
     assert (release / "plans" / "timing-sm90-132sm-trt8.6.0.cache").read_bytes() == second.timed
 
 
-def test_timings_that_tensorrt_refuses_are_replaced_and_told(release: Path) -> None:
+def test_timing_caches_that_tensorrt_refuses_are_replaced_and_reported(release: Path) -> None:
     cache = release / "plans" / "timing-sm90-132sm-trt8.6.0.cache"
     cache.parent.mkdir()
     cache.write_bytes(b"of another release")

@@ -90,7 +90,7 @@ def test_target_below_a_file_cannot_be_written(tmp_path: Path) -> None:
         fill(tmp_path / "file" / "release")
 
 
-def test_too_little_room_is_told_before_anything_is_written(target: Path) -> None:
+def test_too_little_disk_space_is_reported_before_anything_is_written(target: Path) -> None:
     with pytest.raises(DiskFull, match="free, but the release needs"):
         with staged(target, "a", needed=1 << 60, force=False):
             pytest.fail("started without room")
@@ -108,7 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(directory)], check=True)
 
 
-def test_disk_that_fills_up_is_told_with_its_sizes(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_its_sizes(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage
     lies = iter([real("/")])  # somebody else fills the disk after it was checked
     monkeypatch.setattr(shutil, "disk_usage", lambda path: next(lies, None) or real(path))

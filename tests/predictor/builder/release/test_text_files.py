@@ -106,7 +106,7 @@ def test_tokenizer_of_a_larger_model_is_refused(checkpoint: Path) -> None:
         read_text_files(checkpoint, None, vocab=100)
 
 
-def test_rule_broken_by_translation_is_told(checkpoint: Path) -> None:
+def test_a_broken_rule_of_translation_json_is_reported(checkpoint: Path) -> None:
     edit_json(checkpoint / "translation.json", template="no place for it")
     with pytest.raises(ReleaseError, match="template"):
         read_text_files(checkpoint, None, vocab=VOCAB)

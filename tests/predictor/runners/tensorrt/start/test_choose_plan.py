@@ -108,7 +108,7 @@ def test_this_machines_plan_being_broken_is_an_error_and_anothers_is_not(tmp_pat
         ("cudaErrorECCUncorrectable", "13.0", ["cudaErrorECCUncorrectable", "nvidia-smi"]),
     ],
 )
-def test_cudas_errors_are_told_apart(name: str, driver: str, texts: list[str]) -> None:
+def test_cuda_errors_are_distinguished(name: str, driver: str, texts: list[str]) -> None:
     message = str(explain_cuda(CudaError(name, "text", "allocating 5 bytes"), driver))
     for text in texts:
         assert text in message

@@ -76,9 +76,7 @@ def weights(address: int, engine: str = "down.float16") -> LinearWeights:
     return LinearWeights(engine, "float16", 4096, 64, address, bias=0, input_scale=0, output_scale=0)
 
 
-def test_between_two_layers_only_the_weight_is_told(
-    linears: Linears, calls: list[tuple[object, ...]]
-) -> None:
+def test_between_two_layers_only_the_weight_is_set(linears: Linears, calls: list[tuple[object, ...]]) -> None:
     linears.run(weights(100), 5, 11, 22, graph=None)
     calls.clear()
     linears.run(weights(200), 5, 11, 22, graph=None)
