@@ -21,6 +21,12 @@ def test_each_class_keeps_the_status_of_its_base() -> None:
             assert cls.code.http_status == base.code.http_status, cls  # type: ignore[attr-defined]
 
 
+def test_errors_of_the_transformer_have_codes_of_it() -> None:
+    for cls in _classes():
+        if cls.__module__ == transformer.errors.__name__:
+            assert cls.code.origin is not Origin.PREDICTOR, cls
+
+
 @pytest.mark.parametrize("code", ErrorCode)
 def test_each_code_has_a_status_of_http_and_of_grpc(code: ErrorCode) -> None:
     assert 400 <= code.http_status < 600

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from protocol.error_codes import ErrorCode
 from serving.metrics import RequestMetrics
 from tests.serving.conftest import MODEL, Server, ask
 
@@ -31,3 +32,14 @@ def test_every_request_is_counted_at_the_metrics_endpoint(
     client.post(f"/v2/models/{MODEL}/infer", json=ask(order))
     assert server.metric(sample) == before + 1
     assert server.metric(f'yiwen_requests_in_flight{{model="{MODEL}"}}') == 0
+
+
+def test_every_code_is_counted_from_the_start_and_in_the_log(server: Server, client: httpx.Client) -> None:
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    samples = [line.partition(" ")[0] for line in lines if line.startswith("yiwen_requests_rejected_total{")]
+    assert samples == [
+        f'yiwen_requests_rejected_total{{code="{code.value}",model="{MODEL}"}}' for code in ErrorCode
+    ]
+    client.post(f"/v2/models/{MODEL}/infer", json=ask("!raise TooLong"), headers={"x-request-id": "coded-1"})
+    (line,) = (each for each in server.log_of("coded-1") if each["message"] == "request")
+    assert (line["status"], line["code"]) == (413, "request_too_large")
