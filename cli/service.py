@@ -153,7 +153,7 @@ async def _translate(
 ) -> list[TextResult]:
     texts = batch.texts
     body = {
-        "parameters": parameters,
+        "parameters": {"deadline_ms": int(ANSWER_TIMEOUT_S * 1000), **parameters},
         "inputs": [{"name": TEXT.name, "datatype": TEXT.datatype, "shape": [len(texts)], "data": texts}],
     }
     response = await _post(http, path, body)

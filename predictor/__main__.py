@@ -19,7 +19,7 @@ from predictor.runners.select import create_runner
 from protocol.release import ReleaseError, load_release
 from serving.arguments import read_settings
 from serving.server import run_server
-from serving.settings import SettingsError
+from serving.settings import ServerSettings, SettingsError
 
 CANNOT_START = 2
 """Exit code of a process whose settings, release or machine do not fit; a restart does not help."""
@@ -37,7 +37,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     sys.setswitchinterval(THREAD_SWITCH_S)
     try:
         config, settings = read_settings(PredictorConfig, argv, environ)
-        model = create_model(config, name=settings.model_name, max_deadline_ms=settings.max_deadline_ms)
+        model = create_model(config, settings)
         run_server(model, settings)
     except (SettingsError, ReleaseError, StartupError) as error:
         print(f"predictor: {error}", file=sys.stderr)
@@ -45,13 +45,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def create_model(config: PredictorConfig, *, name: str | None, max_deadline_ms: int) -> PredictorModel:
+def create_model(config: PredictorConfig, settings: ServerSettings) -> PredictorModel:
     """Load the release into a runner with an engine over it; nothing runs yet.
 
     Args:
         config: of the predictor.
-        name: of the model in the URL; None takes the release's.
-        max_deadline_ms: milliseconds a request may take if it names no deadline, or a later one.
+        settings: name of the model in the URL, where it is not the release's, and deadlines.
 
     Raises:
         ReleaseError, StartupError: the release cannot be run here.
@@ -75,7 +74,12 @@ def create_model(config: PredictorConfig, *, name: str | None, max_deadline_ms: 
         metrics=metrics,
     )
     return PredictorModel(
-        name or release.name, release, engine, chosen.runner, max_deadline_ms=max_deadline_ms
+        settings.model_name or release.name,
+        release,
+        engine,
+        chosen.runner,
+        max_deadline_ms=settings.max_deadline_ms,
+        default_deadline_ms=settings.default_deadline_ms,
     )
 
 

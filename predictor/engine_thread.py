@@ -10,7 +10,7 @@ MAX_FAILURES_IN_A_ROW = 3
 
 
 class SteppedEngine(Protocol):
-    """The part of :class:`predictor.llm_engine.LLMEngine` that the thread uses."""
+    """What the thread needs of :class:`predictor.llm_engine.LLMEngine`."""
 
     @property
     def has_work(self) -> bool: ...

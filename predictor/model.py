@@ -43,7 +43,14 @@ class PredictorModel(ServedModel):
     error_codes = ErrorCode.of_predictor()
 
     def __init__(
-        self, name: str, release: Release, engine: LLMEngine, runner: Runner, *, max_deadline_ms: int
+        self,
+        name: str,
+        release: Release,
+        engine: LLMEngine,
+        runner: Runner,
+        *,
+        max_deadline_ms: int,
+        default_deadline_ms: int = 30_000,
     ) -> None:
         """Serve ``engine`` under ``name``.
 
@@ -52,7 +59,8 @@ class PredictorModel(ServedModel):
             release: what the engine runs; requests for another are refused with 409.
             engine: not started yet.
             runner: the engine's; closed once the engine has stopped.
-            max_deadline_ms: milliseconds a request may take if it names no deadline, or a later one.
+            max_deadline_ms: longest deadline that a request may set, milliseconds.
+            default_deadline_ms: deadline of requests that set none, milliseconds.
         """
         super().__init__(
             name, GENERATE_INPUTS, GENERATE_OUTPUTS, platform="yiwen_llm", versions=(release.id,)
@@ -61,6 +69,7 @@ class PredictorModel(ServedModel):
         self._engine = engine
         self._runner = runner
         self._max_deadline_ms = max_deadline_ms
+        self._default_deadline_ms = default_deadline_ms
 
     async def open(self) -> None:
         self._engine.start()
@@ -75,7 +84,7 @@ class PredictorModel(ServedModel):
     async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         message = generate_request_from_infer(request)
         check_request(message, self._release)
-        future = self._engine.submit(message, deadline=self._deadline(message))
+        future = self._engine.submit(message, deadline=self._deadline(message, info))
         # Cancelling this coroutine cancels the engine's future, which frees the slots.
         response = await asyncio.wrap_future(future)
         return infer_from_generate_response(response, request)
@@ -83,7 +92,7 @@ class PredictorModel(ServedModel):
     async def stream(self, body: bytes, info: RequestInfo) -> AsyncGenerator[dict[str, object], None]:
         """Token ids as they are generated; ``body`` is that of an inference request."""
         message = generate_request_from_infer(decode_rest_request(body, info.headers, self.name))
-        async with aclosing(self._deltas(message)) as deltas:
+        async with aclosing(self._deltas(message, info)) as deltas:
             async for delta in deltas:
                 yield document_from_delta(delta)
 
@@ -91,14 +100,14 @@ class PredictorModel(ServedModel):
         """The same over gRPC, in the messages of ``yiwen.v1.TokenGeneration``."""
         asked = decode_token_stream_request(message)
         self.check_address(asked.model_name, asked.model_version)
-        async with aclosing(self._deltas(asked.request)) as deltas:
+        async with aclosing(self._deltas(asked.request, info)) as deltas:
             async for delta in deltas:
                 yield encode_token_delta(delta)
 
-    async def _deltas(self, message: GenerateRequest) -> AsyncGenerator[TokenDelta, None]:
+    async def _deltas(self, message: GenerateRequest, info: RequestInfo) -> AsyncGenerator[TokenDelta, None]:
         check_request(message, self._release)
         tokens = TokenStream()
-        future = self._engine.submit(message, deadline=self._deadline(message), subscriber=tokens)
+        future = self._engine.submit(message, deadline=self._deadline(message, info), subscriber=tokens)
         async with aclosing(tokens.follow(future)) as deltas:
             async for delta in deltas:
                 yield delta
@@ -110,9 +119,13 @@ class PredictorModel(ServedModel):
         except RunnerError as error:  # every request is resolved, and the process frees the memory
             logger.warning("the runner could not be closed", extra={"fields": {"error": str(error)}})
 
-    def _deadline(self, message: GenerateRequest) -> Deadline:
-        longest = self._max_deadline_ms
-        return Deadline.of_request(message.deadline_ms, default_ms=longest, max_ms=longest)
+    def _deadline(self, message: GenerateRequest, info: RequestInfo) -> Deadline:
+        return Deadline.of_request(
+            message.deadline_ms,
+            default_ms=self._default_deadline_ms,
+            max_ms=self._max_deadline_ms,
+            received_at=info.received_at,
+        )
 
 
 def check_request(request: GenerateRequest, release: Release) -> None:

@@ -30,7 +30,7 @@ class Step:
     """One step over all running sequences."""
 
     batch: Batch
-    """The step's work for the runner; empty if there is none."""
+    """What the runner executes; empty if there is nothing to do."""
     prefills: tuple[Sequence, ...]
     """Sequences whose prompts it reads."""
     decodes: tuple[Sequence, ...]

@@ -29,7 +29,7 @@ class ErrorCode(str, Enum):
     origin: Origin
     meaning: str
     fix: str
-    """Fix for the caller or the operator."""
+    """What the caller or the operator can do."""
 
     def __new__(
         cls, value: str, http_status: int, grpc_status: str, origin: Origin, meaning: str, fix: str
@@ -90,6 +90,11 @@ class ErrorCode(str, Enum):
         "The path does not take this HTTP method.",
         "Use the method in the header `Allow`.",
     )  # fmt: skip
+    REQUEST_TIMEOUT = (
+        "request_timeout", 408, "DEADLINE_EXCEEDED", Origin.SERVER,
+        "The headers or the body of the request did not arrive in time.",
+        "Send faster, or raise `YIWEN_HEAD_TIMEOUT_S` or `YIWEN_BODY_TIMEOUT_S`.",
+    )  # fmt: skip
     RELEASE_MISMATCH = (
         "release_mismatch", 409, "FAILED_PRECONDITION", Origin.PREDICTOR,
         "Token ids of one release reached a predictor of another; the header `x-yiwen-release` names the latter.",
@@ -130,6 +135,11 @@ class ErrorCode(str, Enum):
         "The request has more tokens than the predictor's whole queue.",
         "Split the request, or raise `YIWEN_QUEUE_TOKENS`.",
     )  # fmt: skip
+    UNSUPPORTED_ENCODING = (
+        "unsupported_encoding", 415, "INVALID_ARGUMENT", Origin.SERVER,
+        "The body has a `Content-Encoding` that is not read.",
+        "Take one of the header `Accept-Encoding`, or send the body as it is.",
+    )  # fmt: skip
     OVERLOADED = (
         "overloaded", 429, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
         "Something in front of the predictor limits the rate of requests.",
@@ -154,6 +164,11 @@ class ErrorCode(str, Enum):
         "queue_full", 429, "RESOURCE_EXHAUSTED", Origin.PREDICTOR,
         "The predictor's queue is full.",
         "Retry after `Retry-After`, add predictors, or raise `YIWEN_QUEUE_TOKENS`.",
+    )  # fmt: skip
+    HEAD_TOO_LARGE = (
+        "head_too_large", 431, "RESOURCE_EXHAUSTED", Origin.SERVER,
+        "The request has more headers, or longer ones, than a request may have.",
+        "Send fewer headers.",
     )  # fmt: skip
     CLIENT_CLOSED_REQUEST = (
         "client_closed_request", 499, "CANCELLED", Origin.SERVER,

@@ -6,9 +6,12 @@
     ├── InvalidRequest      400  the request cannot be understood
     ├── Forbidden           403  the operation is refused to everybody
     ├── NotFound            404  unknown model, or a language the release does not speak
+    ├── RequestTimeout      408  the request's headers or body did not arrive in time
     ├── ReleaseMismatch     409  the predictor serves another release
     ├── TooLong             413  larger than this release or this server can ever take
+    ├── UnsupportedEncoding 415  the body has a content coding that is not read
     ├── Overloaded          429  no room now; Retry-After says when to come back
+    ├── HeadTooLarge        431  more or longer headers than a request may have
     ├── CallerGone          499  logged, never sent: the client has disconnected
     ├── InternalFault       500  our fault: a runner raised, a decoder state broke
     ├── NotReady            503  loading, draining or unhealthy; Retry-After is set
@@ -62,6 +65,12 @@ class NotFound(YiwenError):
     code = ErrorCode.MODEL_NOT_FOUND
 
 
+class RequestTimeout(YiwenError):
+    """408: the request's headers or body did not arrive in time; the connection is closed."""
+
+    code = ErrorCode.REQUEST_TIMEOUT
+
+
 class ReleaseMismatch(YiwenError):
     """409: token ids of one release reached a predictor of another."""
 
@@ -79,10 +88,22 @@ class TooLong(YiwenError):
     code = ErrorCode.REQUEST_TOO_LARGE
 
 
+class UnsupportedEncoding(YiwenError):
+    """415: the body has a Content-Encoding that is not read."""
+
+    code = ErrorCode.UNSUPPORTED_ENCODING
+
+
 class Overloaded(YiwenError):
     """429: admission refused; come back after ``retry_after_s``."""
 
     code = ErrorCode.OVERLOADED
+
+
+class HeadTooLarge(YiwenError):
+    """431: the request has more or longer headers than it may have."""
+
+    code = ErrorCode.HEAD_TOO_LARGE
 
 
 class CallerGone(YiwenError):

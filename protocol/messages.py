@@ -51,7 +51,7 @@ class CacheStatus(str, Enum):
 
 
 class OnError(str, Enum):
-    """Effect of one text's error on the other texts of a request."""
+    """What an error that concerns one text of a request does to the others."""
 
     FAIL = "fail"
     """The whole request fails with it."""
@@ -70,7 +70,7 @@ class TextError:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Sampling parameters.
+    """How tokens are chosen.
 
     The same parameters, prompt and release give the same tokens whatever else runs in the batch: randomness is
     a function of (seed, position), never of shared state.
@@ -91,7 +91,7 @@ class Glossary:
     terms: tuple[tuple[str, str], ...] = ()
     """(term, its translation), in the order of the sender's text; a term may be there twice."""
     keep: tuple[str, ...] = ()
-    """Terms that a translation must contain unchanged."""
+    """What stands in a translation as it stands in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +106,11 @@ class TranslateRequest:
     max_new_tokens: int | None = None
     """Bound for each answer, in tokens; None takes the release's own rule."""
     text_format: TextFormat = TextFormat.TEXT
-    """Format of all texts."""
+    """What the texts are written in; applies to all."""
     deadline_ms: int | None = None
     """Milliseconds from arrival to the deadline; None for the server's limit."""
     glossary: Glossary | None = None
-    """Glossary for all texts; its entries take precedence over the release's."""
+    """Of all texts, beside the release's own, which it precedes."""
     on_error: OnError = OnError.FAIL
 
 
@@ -176,7 +176,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEnd:
-    """End of one prompt's token stream."""
+    """How one prompt's continuation ended, when its tokens were streamed."""
 
     logprob: float
     """As :attr:`Generation.logprob`."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -124,3 +125,8 @@ class Endpoints:
         raise NotFound(
             f"the v1 protocol is not served: POST to /v2/models/{name}/infer", code=ErrorCode.PATH_NOT_FOUND
         )
+
+
+async def not_found(request: Request) -> Response:
+    """404, as for a path that nobody knows."""
+    raise HTTPException(404)

@@ -14,27 +14,37 @@ from contextlib import aclosing
 from typing import NoReturn, TypeVar
 
 from grpc import StatusCode, aio, method_handlers_generic_handler, unary_stream_rpc_method_handler
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_SERVICE
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from protocol.codec import STREAM_METHOD, decode_grpc_request, encode_grpc_response
 from protocol.errors import CallerGone, DeadlineExceeded, Forbidden, YiwenError
 from serving.endpoints import LOAD_REFUSED
+from serving.grpc_health import Health
+from serving.grpc_limits import MessageTimeLimit, call_received_at, connection_options
 from serving.health import ModelDataPlane
 from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
 from serving.sdk import InferenceServicer, add_GRPCInferenceServiceServicer_to_server, pb
 from serving.settings import ServerSettings, SettingsError
+from serving.task_timeout import TaskTimeout
 
 T = TypeVar("T")
 
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
 _REQUEST_ID = "x-request-id"
 
 
 class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
     """``inference.GRPCInferenceService`` over one model."""
 
-    def __init__(self, dataplane: ModelDataPlane, serving: ServingContext) -> None:
+    def __init__(self, dataplane: ModelDataPlane, serving: ServingContext, settings: ServerSettings) -> None:
         super().__init__(dataplane, None)
         self._dataplane = dataplane
-        self._serving = serving
+        self.serving = serving
+        """Shared with REST."""
+        self._write_timeout_s = settings.write_timeout_s
 
     async def ModelInfer(  # noqa: N802  # named by the service definition
         self, request: pb.ModelInferRequest, context: aio.ServicerContext
@@ -46,11 +56,14 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         """One streaming request of the model's own service."""
 
         async def send(request_scope: RequestScope) -> None:
-            self._serving.admit()
+            self.serving.admit()
             # Written, not yielded: a call that is cancelled while a message is sent ends in this coroutine.
-            async with aclosing(self._serving.model.stream_messages(message, request_scope.info)) as answer:
+            async with aclosing(self.serving.model.stream_messages(message, request_scope.info)) as answer:
                 async for part in answer:
-                    await context.write(part)
+                    with TaskTimeout(
+                        self._write_timeout_s, CallerGone, "the caller does not read the stream"
+                    ):
+                        await context.write(part)
 
         await self._answer(context, send)
 
@@ -58,14 +71,16 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         """Result of ``work`` within a request scope; an error aborts the call."""
         headers = {name.lower(): value for name, value in context.invocation_metadata() or ()}
         info = new_request_info(
-            {name: value for name, value in headers.items() if isinstance(value, str)}, "grpc"
+            {name: value for name, value in headers.items() if isinstance(value, str)},
+            "grpc",
+            call_received_at(),
         )
         context.set_trailing_metadata(((_REQUEST_ID, info.request_id),))
-        with self._serving.request(info) as request_scope:
+        with self.serving.request(info) as request_scope:
             try:
                 return await work(request_scope)
             except asyncio.CancelledError as error:
-                fault = request_scope.fail(_why_cancelled(context, self._serving, error))
+                fault = request_scope.fail(_why_cancelled(context, self.serving, error))
             # The outermost handler: whatever a model raises must become a status with a message.
             except Exception as error:  # noqa: BLE001
                 fault = request_scope.fail(error)
@@ -74,7 +89,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
     async def _infer(
         self, message: pb.ModelInferRequest, request_scope: RequestScope
     ) -> pb.ModelInferResponse:
-        self._serving.admit()
+        self.serving.admit()
         model = self._dataplane.require(message.model_name, message.model_version)
         request = decode_grpc_request(message)
         response = await model.infer(request, request_scope.info)
@@ -131,13 +146,18 @@ def new_grpc_server(
         SettingsError: the port is taken.
     """
     server = aio.server(
+        interceptors=(MessageTimeLimit(settings.body_timeout_s),),
         options=(
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else a second process would silently share the port
-        )
+            *connection_options(settings),
+        ),
     )
+    services = [INFERENCE_SERVICE, *([] if stream_service is None else [stream_service])]
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    add_HealthServicer_to_server(Health(servicer.serving, services), server)
+    enable_server_reflection([*services, HEALTH_SERVICE, REFLECTION_SERVICE], server)
     if stream_service is not None:
         handler = unary_stream_rpc_method_handler(
             servicer.GenerateStream
@@ -161,7 +181,7 @@ def _why_cancelled(
 
     The gRPC context reports a cancellation only after the handler has ended.
     """
-    if serving.gate.cancelled_requests:
+    if serving.gate.has_cancelled(asyncio.current_task()):
         return error
     remaining = context.time_remaining()
     if remaining is not None and remaining <= 0:

@@ -8,7 +8,36 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from protocol.error_codes import ErrorCode
 
+_REASONS: dict[int | None, str] = {
+    400: "malformed",
+    408: "head_timeout",
+    431: "head_too_large",
+    None: "not_read",
+}
+"""Reasons for closing a connection, by the status that was answered."""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class ConnectionMetrics:
+    """Connections that were closed for what their client did, before or after a request."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        closed = Counter(
+            "yiwen_connections_closed_total",
+            "HTTP connections closed for what their client did: malformed (not HTTP/1.1), head_timeout, "
+            "head_too_large, not_read (the client did not read its response)",
+            ("reason",),
+            registry=registry,
+        )
+        self._closed = {reason: closed.labels(reason) for reason in _REASONS.values()}
+
+    def refused(self, status: int) -> None:
+        """Count a connection on which ``status`` was answered instead of a request being handled."""
+        self._closed[_REASONS[status]].inc()
+
+    def not_read(self) -> None:
+        """Count a connection whose client did not read its response."""
+        self._closed[_REASONS[None]].inc()
 
 
 class RequestMetrics:

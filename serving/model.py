@@ -34,7 +34,7 @@ class RequestInfo:
     log_fields: dict[str, object] = field(default_factory=dict)
     """Fields that the service adds to the request's log line: counts and ids, never text."""
     received_at: float = field(default_factory=time.monotonic)
-    """When its headers arrived, seconds of ``time.monotonic``; deadlines count from here."""
+    """When its first byte arrived, seconds of ``time.monotonic``; deadlines count from here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from protocol.error_codes import ERROR_CODE_HEADER, ErrorCode
-from protocol.errors import InternalFault, NotReady, ReleaseMismatch, YiwenError
+from protocol.errors import InternalFault, NotReady, ReleaseMismatch, UnsupportedEncoding, YiwenError
+from serving.body import ENCODINGS
 from serving.drain import RETRY_AFTER_S, DrainGate
 from serving.metrics import RequestMetrics
 from serving.model import RequestInfo, ServedModel
@@ -23,16 +24,21 @@ _log = logging.getLogger("yiwen.request")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def new_request_info(headers: Mapping[str, str], surface: str) -> RequestInfo:
-    """Metadata of a request that has just arrived.
+def new_request_info(
+    headers: Mapping[str, str], surface: str, received_at: float | None = None
+) -> RequestInfo:
+    """Metadata of a request.
 
     Args:
         headers: names in lower case; a valid ``x-request-id`` among them is kept.
         surface: ``rest`` or ``grpc``.
+        received_at: when its first byte arrived, seconds of ``time.monotonic``; None for now.
     """
     given = headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    return RequestInfo(request_id, headers, surface)
+    if received_at is None:
+        received_at = time.monotonic()
+    return RequestInfo(request_id, headers, surface, received_at=received_at)
 
 
 def error_headers(error: YiwenError) -> dict[str, str]:
@@ -42,11 +48,13 @@ def error_headers(error: YiwenError) -> dict[str, str]:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, ReleaseMismatch):
         headers["x-yiwen-release"] = error.serving
+    if isinstance(error, UnsupportedEncoding):
+        headers["accept-encoding"] = ", ".join(ENCODINGS)  # RFC 9110, section 15.5.16
     return headers
 
 
 class ServingContext:
-    """Shared objects of request handlers: the model, the drain gate and the metrics."""
+    """What handling a request needs: the model, the drain gate and the metrics."""
 
     def __init__(self, model: ServedModel, gate: DrainGate, metrics: RequestMetrics) -> None:
         self.model = model
@@ -105,9 +113,17 @@ class RequestScope:
         if _log.isEnabledFor(level):
             _log.log(level, "request", extra={"fields": self._fields(seconds)})
 
+    def expect_body(self) -> None:
+        """The body has not arrived: a drain does not wait for it for long."""
+        self._serving.gate.expect_body(self._task)
+
+    def body_complete(self) -> None:
+        """The body has arrived."""
+        self._serving.gate.body_complete(self._task)
+
     def fail(self, error: BaseException) -> YiwenError:
         """Map ``error`` to the error that is sent; an unexpected one is logged and sent without details."""
-        if isinstance(error, asyncio.CancelledError) and self._serving.gate.cancelled_requests:
+        if isinstance(error, asyncio.CancelledError) and self._serving.gate.has_cancelled(self._task):
             error = NotReady(
                 "the server stopped before the answer was complete",
                 code=ErrorCode.SHUTTING_DOWN,
@@ -118,6 +134,8 @@ class RequestScope:
             _log.error("unexpected exception", exc_info=error, extra={"fields": fields})
             error = InternalFault(f"internal error, request id {self.info.request_id}")
         self.status, self.code, self._message = error.status, error.code, error.message
+        # Its frames hold the request's body, and may hold the error itself: a cycle, which would live for long.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         return error
 
     def answered(self, status: int) -> None:

@@ -16,35 +16,31 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.codec import decode_rest_request, encode_rest_response
-from protocol.error_codes import ErrorCode
-from protocol.errors import CallerGone, TooLong, YiwenError
+from protocol.errors import CallerGone, RequestTimeout, YiwenError
+from serving.body import RequestBody, read_body
 from serving.body_budget import BodyBudget
 from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
-from serving.event_stream import HEARTBEAT_S, EventStream
+from serving.event_stream import EventStream
+from serving.http_protocol import RECEIVED_AT
+from serving.memory import MemoryTrimmer
 from serving.model import RequestInfo
 from serving.requests import RequestScope, ServingContext, new_request_info
+from serving.settings import ServerSettings
 
 REQUEST_ID = "x-request-id"
+_CLOSE = (b"connection", b"close")
 
 
 class InferenceApp:
     """The ASGI application that uvicorn runs."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        serving: ServingContext,
-        max_body_bytes: int,
-        *,
-        max_bodies_bytes: int | None = None,
-        heartbeat_s: float = HEARTBEAT_S,
-    ) -> None:
+    def __init__(self, app: ASGIApp, serving: ServingContext, settings: ServerSettings) -> None:
         self._app = app
         self._serving = serving
-        self._limit = max_body_bytes
-        self._bodies = BodyBudget(4 * max_body_bytes if max_bodies_bytes is None else max_bodies_bytes)
-        self._heartbeat_s = heartbeat_s
+        self._settings = settings
+        self._bodies = BodyBudget(settings.max_bodies_bytes)
+        self._memory = MemoryTrimmer()
         model = f"/v2/models/{serving.model.name}"
         paths = [model, *(f"{model}/versions/{version}" for version in serving.model.versions)]
         self._stream_paths = {f"{path}/generate_stream" for path in paths}
@@ -58,8 +54,11 @@ class InferenceApp:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        info = new_request_info(headers, "rest")
-        with self._serving.request(info) as request_scope, self._bodies.counting(receive) as receive:
+        info = new_request_info(headers, "rest", scope.get("state", {}).get(RECEIVED_AT))
+        with (
+            self._serving.request(info) as request_scope,
+            self._bodies.counting(self._body(request_scope, receive).receive) as receive,
+        ):
             handler = self._unary.get(scope["path"])
             if handler is not None:
                 await self._handle(handler, request_scope, receive, send)
@@ -77,7 +76,7 @@ class InferenceApp:
     ) -> None:
         try:
             self._serving.admit()
-            body = await self._read(request_scope.info, receive)
+            body = await read_body(receive)
             await self._bodies.turn(len(body))
             response = await cancel_on_disconnect(receive, handler(body, request_scope.info))
         # The outermost handler: whatever a model raises must become a response, or the connection breaks.
@@ -96,11 +95,11 @@ class InferenceApp:
 
     async def _stream(self, request_scope: RequestScope, receive: Receive, send: Send) -> None:
         info = request_scope.info
-        stream = EventStream(send, self._extra_headers(info), heartbeat_s=self._heartbeat_s)
+        stream = EventStream(send, self._extra_headers(info), heartbeat_s=self._settings.heartbeat_s)
         fault = None
         try:
             self._serving.admit()
-            body = await self._read(info, receive)
+            body = await read_body(receive)
             await self._bodies.turn(len(body))
             await cancel_on_disconnect(receive, stream.relay(self._serving.model.stream(body, info)))
         # The outermost handler, as in _handle.
@@ -117,43 +116,37 @@ class InferenceApp:
         scope.setdefault("state", {})[REQUEST_SCOPE] = request_scope
         try:
             self._serving.admit()
-            self._check_announced(request_scope.info)
         except YiwenError as error:
             await self._send(request_scope, error_response(request_scope.fail(error)), send)
             return
-        channels = _DelegatedChannels(request_scope, receive, send, self._limit)
+        channels = _DelegatedChannels(request_scope, receive, send)
         await self._app(scope, channels.receive, channels.send)
 
-    def _check_announced(self, info: RequestInfo) -> None:
-        announced = info.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._limit:
-            raise TooLong(_too_long(self._limit), code=ErrorCode.BODY_TOO_LARGE)
-
-    async def _read(self, info: RequestInfo, receive: Receive) -> bytes:
-        """Read the body; raises TooLong as soon as it is known to be too long."""
-        self._check_announced(info)
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CallerGone("the caller closed the connection before the request was complete")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._limit:
-                raise TooLong(_too_long(self._limit), code=ErrorCode.BODY_TOO_LARGE)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+    def _body(self, request_scope: RequestScope, receive: Receive) -> RequestBody:
+        """The request's body, not read yet."""
+        settings = self._settings
+        request_scope.expect_body()
+        return RequestBody(
+            receive,
+            request_scope.info.headers,
+            max_bytes=settings.max_body_bytes,
+            timeout_s=settings.body_timeout_s,
+            on_complete=request_scope.body_complete,
+        )
 
     async def _send(self, request_scope: RequestScope, response: RestResponse, send: Send) -> None:
         if response.status == CallerGone.code.http_status:
             return
-        await _send(response, send, self._extra_headers(request_scope.info))
+        extra = self._extra_headers(request_scope.info)
+        if response.status == RequestTimeout.code.http_status:
+            extra.append(_CLOSE)  # the rest of the body would be read for ever
+            self._memory.request()
+        await _send(response, send, extra)
 
     def _extra_headers(self, info: RequestInfo) -> list[tuple[bytes, bytes]]:
         extra = [(REQUEST_ID.encode(), info.request_id.encode())]
         if self._serving.gate.draining:
-            extra.append((b"connection", b"close"))  # the client's next request should reach another replica
+            extra.append(_CLOSE)  # the client's next request should reach another replica
         return extra
 
 
@@ -197,22 +190,21 @@ class ErrorMiddleware:
 class _DelegatedChannels:
     """``receive`` and ``send`` of a delegated request: limits the body, records status and disconnect."""
 
-    def __init__(self, request_scope: RequestScope, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, request_scope: RequestScope, receive: Receive, send: Send) -> None:
         self._request_scope = request_scope
         self._receive = receive
         self._send = send
-        self._remaining_bytes = limit
-        self._limit = limit
         self._complete = False
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            message = await self._receive()
+        except YiwenError as error:
+            # The framework hides any other exception that is raised while it reads a body.
+            headers = {"connection": "close"} if isinstance(error, RequestTimeout) else None
+            raise HTTPException(error.status, error.message, headers) from None
         if message["type"] == "http.disconnect" and not self._complete:
             self._request_scope.answered(CallerGone.code.http_status)
-        self._remaining_bytes -= len(message.get("body", b""))
-        if self._remaining_bytes < 0:
-            # The framework hides any other exception that is raised while it reads a body.
-            raise HTTPException(ErrorCode.BODY_TOO_LARGE.http_status, _too_long(self._limit))
         return message
 
     async def send(self, message: Message) -> None:
@@ -230,9 +222,3 @@ async def _send(response: RestResponse, send: Send, extra: Sequence[tuple[bytes,
     headers += [(b"content-length", b"%d" % len(response.body)), *extra]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
-
-
-def _too_long(limit: int) -> str:
-    return (
-        f"the request is longer than {limit} bytes; send fewer texts at a time, or raise YIWEN_MAX_BODY_BYTES"
-    )

@@ -14,23 +14,31 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from protocol.codec import JSON_LENGTH_HEADER
 from serving.drain import DrainGate
-from serving.endpoints import Endpoints
+from serving.endpoints import Endpoints, not_found
 from serving.error_responses import http_error, validation_error
 from serving.grpc_server import Servicer, new_grpc_server
 from serving.health import ModelDataPlane
+from serving.http_protocol import ConnectionLimits, LimitedHttpProtocol
 from serving.logs import configure_logging
-from serving.metrics import RequestMetrics
+from serving.metrics import ConnectionMetrics, RequestMetrics
+from serving.metrics_server import MetricsServer, metrics
 from serving.model import ServedModel
+from serving.openapi import openapi_document
 from serving.requests import ServingContext
-from serving.rest import ErrorMiddleware, InferenceApp
+from serving.rest import REQUEST_ID, ErrorMiddleware, InferenceApp
 from serving.sdk import ModelServer, RESTServer, app
 from serving.settings import ServerSettings, SettingsError
 
@@ -74,17 +82,15 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._gate = DrainGate()
         serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
         self.dataplane = ModelDataPlane(self, serving)
-        self._inference_app = InferenceApp(
-            app,
-            serving,
-            settings.max_body_bytes,
-            max_bodies_bytes=settings.max_bodies_bytes,
-            heartbeat_s=settings.heartbeat_s,
-        )
-        self._servicer = Servicer(self.dataplane, serving)
+        self._inference_app = InferenceApp(app, serving, settings)
+        self._servicer = Servicer(self.dataplane, serving, settings)
         app.router.routes.extend(Endpoints(self.dataplane).routes())
+        # In place of the SDK's route, which is always there.
+        app.router.routes.append(Route("/metrics", not_found if settings.metrics_port else metrics))
         for router in routes:
             app.include_router(router)
+        document = openapi_document(self.dataplane, model, routes, metrics=settings.metrics_port == 0)
+        app.openapi = lambda: document
         app.add_middleware(ErrorMiddleware, serving=serving)
         app.add_exception_handler(HTTPException, http_error)
         app.add_exception_handler(RequestValidationError, validation_error)
@@ -94,16 +100,24 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         """Serve until drained."""
         for model in models:
             self.register_model(model)
-        listener = _bind(self._settings.host, self._settings.http_port)
-        _run(self._serve_on(listener))
+        settings = self._settings
+        listener = _bind(settings.host, settings.http_port, "YIWEN_HTTP_PORT")
+        metrics_listener = None
+        if settings.metrics_port:
+            metrics_listener = _bind(settings.host, settings.metrics_port, "YIWEN_METRICS_PORT")
+        _run(self._serve_on(listener, metrics_listener))
 
-    async def _serve_on(self, listener: socket.socket) -> None:
+    async def _serve_on(self, listener: socket.socket, metrics_listener: socket.socket | None) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._custom_exception_handler)
         stop = asyncio.Event()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number, stop)
-        rest = _RestServer(self, self._inference_app, listener)
+        settings = self._settings
+        limits = ConnectionLimits(settings.head_timeout_s, settings.write_timeout_s)
+        protocol = partial(LimitedHttpProtocol, limits=limits, metrics=ConnectionMetrics())
+        rest = _RestServer(self, _with_cors(self._inference_app, settings.cors_origins), listener, protocol)
+        metrics_server = None if metrics_listener is None else MetricsServer(metrics_listener, protocol)
         grpc_server = None
         if self._settings.grpc_port:
             grpc_server = new_grpc_server(self._servicer, self._settings, self._model.stream_service)
@@ -111,7 +125,8 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         try:
             if grpc_server is not None:
                 await grpc_server.start()
-            await self._serve_until(stop, rest)
+            async with _running(metrics_server):
+                await self._serve_until(stop, rest)
             if grpc_server is not None:
                 await grpc_server.stop(_CLOSE_S)
         finally:
@@ -149,7 +164,13 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
 class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
     """The SDK's REST server with our ASGI application, on a socket that is already bound."""
 
-    def __init__(self, server: Server, app: InferenceApp, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        server: Server,
+        app: ASGIApp,
+        listener: socket.socket,
+        protocol: Callable[..., LimitedHttpProtocol],
+    ) -> None:
         super().__init__(
             app,
             server.dataplane,
@@ -161,6 +182,8 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
             ssl_keyfile=server.ssl_keyfile,
         )
         self.config.access_log = False
+        self.config.ws = "none"
+        self.config.http = protocol
         self._listener = listener
         self._server.capture_signals = contextlib.nullcontext  # Server handles signals
 
@@ -177,8 +200,42 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
         self._server.should_exit = True
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket that does not listen yet, so that a taken port is found early."""
+@contextlib.asynccontextmanager
+async def _running(server: MetricsServer | None) -> AsyncIterator[None]:
+    """Serve meanwhile, if there is a server."""
+    serving = None if server is None else asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        if server is not None and serving is not None:
+            server.stop()
+            await serving
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """``app``, which pages of ``origins`` may call."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=(REQUEST_ID, "retry-after", "x-yiwen-release", JSON_LENGTH_HEADER),
+    )
+
+
+def _bind(host: str, port: int, setting: str) -> socket.socket:
+    """A bound TCP socket that does not listen yet, so that a taken port is found early.
+
+    Args:
+        host: an address.
+        port: its port.
+        setting: the variable that says it.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # IPPROTO_TCP: asyncio sets TCP_NODELAY for such sockets only. Without it the second part of a response may wait
     # 40 ms for the client's delayed acknowledgement. (uvloop sets it anyway.)
@@ -188,9 +245,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        message = (
-            f"REST cannot listen on {host}:{port} ({error.strerror}): set YIWEN_HTTP_PORT to a free port"
-        )
+        what = "REST" if setting == "YIWEN_HTTP_PORT" else "metrics"
+        message = f"{what} cannot listen on {host}:{port} ({error.strerror}): set {setting} to a free port"
         raise SettingsError(message) from error
     return listener
 

@@ -49,7 +49,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, config=SETTINGS)
 class ServerSettings:
-    """Settings of the server of either service."""
+    """What both services' servers need to know."""
 
     host: str = "0.0.0.0"
     """Address that REST listens on; 127.0.0.1 keeps a laptop to itself. gRPC takes the same."""
@@ -57,6 +57,10 @@ class ServerSettings:
     """TCP port of REST, probes and metrics. 8080 is what Knative expects."""
     grpc_port: int = Field(default=8081, ge=0, le=65535)
     """TCP port of gRPC; 0 turns gRPC off."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """TCP port of `/metrics`, and of nothing else, so that it need not be public; 0 serves it on the port of REST."""
+    cors_origins: CommaSeparated = ()
+    """Origins whose pages may call the service (CORS), e.g. `https://shop.example`; `*` for all. Empty: none."""
     model_name: str | None = None
     """Name in the URLs; KServe sets it to the InferenceService's name. None takes the release's name."""
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
@@ -64,10 +68,21 @@ class ServerSettings:
     max_bodies_bytes: int = Field(default=32 * 2**20, ge=1)
     """Bytes of all request bodies that are held at once; larger ones than 64 KiB are then refused with 429. 32 MiB
     are four of the largest. The memory that a pod needs follows from it (docs/overload.md)."""
+    default_deadline_ms: int = Field(default=30_000, ge=1)
+    """Milliseconds from its first byte that a request may take when it states no deadline: the time after which many
+    clients give up. `YIWEN_MAX_DEADLINE_MS` bounds it."""
     max_deadline_ms: int = Field(default=60_000, ge=1)
-    """Milliseconds a request may take when it states no deadline, and the longest it may ask for."""
+    """The longest deadline that a request may ask for, in milliseconds."""
+    head_timeout_s: float = Field(default=10.0, gt=0.0)
+    """Seconds from a request's first byte to the end of its headers; then 408. Over gRPC: to open a connection."""
+    body_timeout_s: float = Field(default=30.0, gt=0.0)
+    """Seconds from the end of its headers in which a request's body must arrive; then 408. 8 MiB at 2.3 Mbit/s."""
+    write_timeout_s: float = Field(default=30.0, gt=0.0)
+    """Seconds in which a client that lags behind must read 16 KiB of its response, or one message of a gRPC stream;
+    then the connection or the stream is closed, and its work is cancelled."""
     drain_s: float = Field(default=25.0, ge=0.0)
-    """Seconds that running requests get to finish after SIGTERM; below the pod's 30 s of grace."""
+    """Seconds that running requests get to finish after SIGTERM; below the pod's 30 s of grace. Requests whose body
+    has not arrived get 2 s."""
     heartbeat_s: float = Field(default=10.0, ge=0.01)
     """Seconds of silence after which a stream sends a comment; below the idle timeout of every proxy on the way."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

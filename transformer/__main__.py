@@ -24,7 +24,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
     try:
         config, settings = read_settings(TransformerConfig, argv, environ)
-        model = create_model(config, name=settings.model_name, max_deadline_ms=settings.max_deadline_ms)
+        model = create_model(
+            config,
+            name=settings.model_name,
+            max_deadline_ms=settings.max_deadline_ms,
+            default_deadline_ms=settings.default_deadline_ms,
+        )
         run_server(model, settings)
     except (SettingsError, ReleaseError) as error:
         print(f"transformer: {error}", file=sys.stderr)

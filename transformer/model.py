@@ -84,7 +84,8 @@ class TranslatorModel(ServedModel):
         """
         message = translate_request_from_infer(request)
         info.log_fields["texts"] = len(message.texts)
-        response = await self._pipeline.translate(message, forwarded_headers(info.request_id, info.headers))
+        headers = forwarded_headers(info.request_id, info.headers)
+        response = await self._pipeline.translate(message, headers, info.received_at)
         info.log_fields.update(Counter(each.cache.value for each in response.translations if not each.error))
         if failed := sum(each.error is not None for each in response.translations):
             info.log_fields["failed"] = failed
@@ -97,7 +98,8 @@ class TranslatorModel(ServedModel):
             YiwenError: as :meth:`infer`.
         """
         request = translate_request_from_generate(body)
-        text, end = await self._texts.whole(request, forwarded_headers(info.request_id, info.headers))
+        headers = forwarded_headers(info.request_id, info.headers)
+        text, end = await self._texts.whole(request, headers, info.received_at)
         _log_end(end, info)
         return document_from_text(text, end, self.name)
 
@@ -127,7 +129,7 @@ class TranslatorModel(ServedModel):
         self, request: TranslateRequest, info: RequestInfo
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         headers = forwarded_headers(info.request_id, info.headers)
-        async with aclosing(self._texts.stream(request, headers)) as items:
+        async with aclosing(self._texts.stream(request, headers, info.received_at)) as items:
             async for item in items:
                 if isinstance(item, TextDelta) and item.end is not None:
                     _log_end(item.end, info)
@@ -166,6 +168,7 @@ def create_model(
     *,
     name: str | None,
     max_deadline_ms: int,
+    default_deadline_ms: int = 30_000,
     metrics: TransformerMetrics | None = None,
 ) -> TranslatorModel:
     """Load the release and create the parts; nothing is connected yet.
@@ -173,7 +176,8 @@ def create_model(
     Args:
         config: this service's settings.
         name: model name in the URLs; None means the release's.
-        max_deadline_ms: deadline of requests without one, and the longest allowed.
+        max_deadline_ms: longest deadline that a request may set.
+        default_deadline_ms: deadline of requests that set none.
         metrics: None creates them in the process' default registry.
 
     Raises:
@@ -212,6 +216,7 @@ def create_model(
                 max(tokenizer.max_source_bytes, config.redis_max_value_bytes),
             ),
             max_deadline_ms,
+            default_deadline_ms,
             split_always=spec.sentences == "always",
         ),
         languages=Languages(spec),

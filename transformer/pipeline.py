@@ -45,7 +45,9 @@ class Bounds:
 
     texts: TextBounds
     max_deadline_ms: int
-    """The deadline of requests without one, and the longest that a request may set, milliseconds."""
+    """The longest deadline that a request may set, milliseconds."""
+    default_deadline_ms: int = 30_000
+    """The deadline of requests that set none, milliseconds; ``max_deadline_ms`` bounds it."""
     split_always: bool = True
     """Whether all texts are split into sentences, or only those that are too long for the model."""
 
@@ -81,17 +83,20 @@ class Pipeline:
         self._workers = workers or TextWorkers()
         self._clock = clock
 
-    async def translate(self, request: TranslateRequest, headers: Mapping[str, str]) -> TranslateResponse:
+    async def translate(
+        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+    ) -> TranslateResponse:
         """Translate all texts of a request.
 
         Args:
             request: as the caller sent it.
             headers: sent on to the predictor.
+            received_at: when its first byte arrived, on this pipeline's clock, seconds; None for now.
 
         Raises:
             YiwenError: the request is not one for this release, or the predictor could not answer it in time.
         """
-        context = self.begin(request, headers)
+        context = self.begin(request, headers, received_at)
         documents = await self.split(request)
         results = await self.results(work_items(documents), context)
         translations = tuple(translation_of(document, results) for document in documents)
@@ -105,11 +110,16 @@ class Pipeline:
         await self._misses.close()
         self._workers.close()
 
-    def begin(self, request: TranslateRequest, headers: Mapping[str, str]) -> RequestContext:
-        """The context of a request that arrives now."""
-        limit_ms = self._bounds.max_deadline_ms
+    def begin(
+        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+    ) -> RequestContext:
+        """The context of a request; arguments as of :meth:`translate`."""
         deadline = Deadline.of_request(
-            request.deadline_ms, default_ms=limit_ms, max_ms=limit_ms, clock=self._clock
+            request.deadline_ms,
+            default_ms=self._bounds.default_deadline_ms,
+            max_ms=self._bounds.max_deadline_ms,
+            received_at=received_at,
+            clock=self._clock,
         )
         return RequestContext(
             headers, request.max_new_tokens, deadline, per_text=request.on_error is OnError.PER_TEXT

@@ -73,7 +73,7 @@ class MetricCounters:
 
 @dataclass(frozen=True, slots=True)
 class PredictorInfo:
-    """Properties that the predictor reports."""
+    """What the predictor reports about itself."""
 
     model: str
     release: str
@@ -98,7 +98,7 @@ class GridPoint:
 
 @dataclass(frozen=True, slots=True)
 class ProfilingConfig:
-    """Points to measure, and the duration of the measurements."""
+    """What to measure, and for how long."""
 
     callers: tuple[int, ...]
     """Numbers of concurrent callers; those above the predictor's slots are left out."""
@@ -200,7 +200,9 @@ class ProfiledPredictor:
         Raises:
             ProfilingError: the predictor refuses the request.
         """
-        message = GenerateRequest(prompts=(tuple(prompt),), max_new_tokens=(new_tokens,))
+        message = GenerateRequest(
+            prompts=(tuple(prompt),), max_new_tokens=(new_tokens,), deadline_ms=int(ANSWER_TIMEOUT_S * 1000)
+        )
         body, headers = encode_rest_request(
             infer_from_generate_request(message, model_name=self._model), binary=True
         )

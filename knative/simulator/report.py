@@ -12,7 +12,7 @@ from knative.simulator.result import RevisionSummary, SimulationResult, Snapshot
 BARS = " ▁▂▃▄▅▆▇█"
 IN_TIME = "in time"
 REVISIONS = ("stable", "canary")
-"""Row labels of the statuses."""
+"""As their rows are called."""
 
 
 def summary_table(results: Sequence[SimulationResult]) -> Table:

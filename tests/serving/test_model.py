@@ -75,7 +75,7 @@ async def test_a_draining_gate_lets_out_but_not_in() -> None:
     with pytest.raises(NotReady):
         gate.check_open()
     assert await drained
-    assert not gate.cancelled_requests
+    assert not gate.has_cancelled(inside)
 
 
 async def test_an_empty_gate_drains_at_once() -> None:

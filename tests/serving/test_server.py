@@ -135,7 +135,7 @@ def test_answers_do_not_wait_for_acknowledgements_where_there_is_no_uvloop() -> 
             )
             writer.close()
 
-        listening = await asyncio.start_server(connected, sock=_bind("127.0.0.1", port))
+        listening = await asyncio.start_server(connected, sock=_bind("127.0.0.1", port, "YIWEN_HTTP_PORT"))
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             return bool(await asyncio.wait_for(made, 20))

@@ -32,22 +32,25 @@ class TextGeneration:
         self._pipeline = pipeline
         self._generator = generator
 
-    async def whole(self, request: TranslateRequest, headers: Mapping[str, str]) -> tuple[str, TextEnd]:
+    async def whole(
+        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+    ) -> tuple[str, TextEnd]:
         """The answer in one piece: its text, and everything else that is known of it.
 
         Args:
             request: of one text.
             headers: sent on to the predictor.
+            received_at: as for :meth:`transformer.pipeline.Pipeline.translate`.
 
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate`.
         """
-        context = self._pipeline.begin(request, headers)
+        context = self._pipeline.begin(request, headers, received_at)
         (document,) = await self._pipeline.split(request)
         return self._end(document, await self._pipeline.results(work_items([document]), context))
 
     async def stream(
-        self, request: TranslateRequest, headers: Mapping[str, str]
+        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         """The answer in pieces.
 
@@ -57,11 +60,12 @@ class TextGeneration:
         Args:
             request: of one text.
             headers: sent on to the predictor.
+            received_at: as for :meth:`whole`.
 
         Raises:
             YiwenError: as :meth:`whole`.
         """
-        context = self._pipeline.begin(request, headers)
+        context = self._pipeline.begin(request, headers, received_at)
         (document,) = await self._pipeline.split(request)
         state = _StreamState(self._pipeline.store)
         tasks = await self._start(document, context, state)

@@ -58,7 +58,7 @@ class TermMatch:
 
 
 class SearchBudget:
-    """Limit of comparisons for finding the terms of one request."""
+    """How many comparisons finding the terms of one request may take."""
 
     def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
         self._limit = self._left = comparisons

@@ -34,7 +34,7 @@ Prompts = Sequence[npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class GeneratedTokens:
-    """The release's answers, one row per prompt; T tokens each, stop tokens ignored."""
+    """What the release generated, one row per prompt; T tokens each, stop tokens ignored."""
 
     ids: npt.NDArray[np.int32]
     """[B, T, K] candidates, best first; the first one was taken."""
@@ -44,7 +44,7 @@ class GeneratedTokens:
 
 @dataclass(frozen=True, slots=True)
 class PromptChoice:
-    """Prompts to compare on."""
+    """Which prompts to compare on."""
 
     count: int
     """Prompts of random ids."""
