@@ -210,10 +210,12 @@ async def delayed(redis: RedisServer, delay_s: Callable[[], float]) -> AsyncIter
     """The same server behind a proxy that holds each answer back."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
-        while data := await reader.read(65_536):
-            await asyncio.sleep(delay_s() if answers else 0.0)
-            writer.write(data)
-        writer.close()
+        try:
+            while data := await reader.read(65_536):
+                await asyncio.sleep(delay_s() if answers else 0.0)
+                writer.write(data)
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", redis.port)

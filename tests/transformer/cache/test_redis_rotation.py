@@ -25,9 +25,11 @@ class Connections:
     @asynccontextmanager
     async def to(self, redis: RedisOfOurs) -> AsyncIterator[Connections]:
         async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.read(65_536):
-                writer.write(data)
-            writer.close()
+            try:
+                while data := await reader.read(65_536):
+                    writer.write(data)
+            finally:
+                writer.close()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             to_server = await asyncio.open_connection("127.0.0.1", redis.port)
@@ -40,6 +42,8 @@ class Connections:
         self.port = server.sockets[0].getsockname()[1]
         yield self
         server.close()
+        self.cut()
+        await asyncio.sleep(0.05)  # the transports close
 
     def cut(self) -> None:
         """Close all connections, so that the next commands log in anew."""
