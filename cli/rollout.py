@@ -181,7 +181,7 @@ def _checking_gpus(cluster: ClusterClient, planner: Planner, allow_pending: bool
 
 def _creating_service(cluster: ClusterClient, planner: Planner) -> Planner:
     """``planner``, which also creates the Service of a release before its pods."""
-    from inferenceservices.cluster import Forbidden
+    from inferenceservices.cluster import PermissionDenied
     from inferenceservices.release_change import release_service
     from inferenceservices.rollout import merge
 
@@ -191,7 +191,7 @@ def _creating_service(cluster: ClusterClient, planner: Planner) -> Planner:
         if service:
             try:
                 cluster.create_service(service)
-            except Forbidden as error:
+            except PermissionDenied as error:
                 print(
                     f"yiwen rollout: {error}; without it, requests may fail for seconds when traffic moves",
                     file=sys.stderr,

@@ -51,7 +51,7 @@ class Conflict(ClusterError):
     """The object was changed since it was read (HTTP 409)."""
 
 
-class Forbidden(ClusterError):
+class PermissionDenied(ClusterError):
     """The caller lacks the permission (HTTP 403)."""
 
 
@@ -113,7 +113,7 @@ class ClusterClient:
             return {}
         try:
             return {name: self._get(f"ServingRuntime {self._namespace}/{name}", *RUNTIMES, name)}
-        except (ObjectNotFound, Forbidden):
+        except (ObjectNotFound, PermissionDenied):
             return {}
 
     def releases(self, document: Document) -> dict[str, str]:
@@ -126,7 +126,7 @@ class ClusterClient:
         for name in sorted(revision_names(document)):
             try:
                 revision = self._get(f"Revision {self._namespace}/{name}", *REVISIONS, name)
-            except (ObjectNotFound, Forbidden):
+            except (ObjectNotFound, PermissionDenied):
                 continue
             if release := release_of(mapping(revision, "spec")):
                 found[name] = release
@@ -163,7 +163,7 @@ class ClusterClient:
         """Create a Service, unless there is one of its name.
 
         Raises:
-            Forbidden: the caller may not create Services.
+            PermissionDenied: the caller may not create Services.
             ClusterError: the API server refused it, or does not answer.
         """
         name = mapping(service, "metadata").get("name")
@@ -220,7 +220,7 @@ class ClusterClient:
                 if not token:
                     return tuple(found)
                 following = {"_continue": token}
-        except Forbidden:
+        except PermissionDenied:
             return None
 
     @contextmanager
@@ -281,7 +281,7 @@ def _cluster_error(what: str, error: ApiException) -> ClusterError:
             f"cannot {what}: the API server does not know the caller: log in to the cluster again"
         )
     if status == 403:
-        return Forbidden(
+        return PermissionDenied(
             f"cannot {what}: {message}: ask for a Role that allows it, see docs/guides/canary.md"
         )
     if status == 404:

@@ -59,7 +59,7 @@ async def run_groups(groups: Sequence[Callable[[], Awaitable[None]]], in_flight:
     if len(groups) == 1:
         await groups[0]()
         return
-    run = _Run(iter(groups))
+    run = _GroupRun(iter(groups))
     workers = [asyncio.create_task(run.work()) for _ in range(min(in_flight, len(groups)))]
     try:
         await asyncio.wait(workers)
@@ -72,7 +72,7 @@ async def run_groups(groups: Sequence[Callable[[], Awaitable[None]]], in_flight:
         raise run.error
 
 
-class _Run:
+class _GroupRun:
     """The state that the workers of one :func:`run_groups` share."""
 
     def __init__(self, groups: Iterator[Callable[[], Awaitable[None]]]) -> None:
