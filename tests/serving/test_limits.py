@@ -29,7 +29,7 @@ MIB = 2**20
 def strict() -> Iterator[Server]:
     """A server with short limits."""
     limits = dict.fromkeys(("YIWEN_HEAD_TIMEOUT_S", "YIWEN_BODY_TIMEOUT_S", "YIWEN_WRITE_TIMEOUT_S"), "1.5")
-    started = Server(**limits)
+    started = Server(YIWEN_MAX_BODIES_BYTES=str(512 * MIB), **limits)
     try:
         yield started.wait_ready()
     finally:
