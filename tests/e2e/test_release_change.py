@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.e2e.release_cluster import MODEL, Cluster, running_cluster
+from tests.e2e.conftest import free_ports
+from tests.e2e.release_cluster import MODEL, Cluster, Pod, running_cluster
 from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.release import renumber
+from tests.transformer.side import opening
 
 DELAY_S = float(os.environ.get("YIWEN_TEST_PREDICTOR_DELAY_S", "4"))
+START_S = 150.0
+"""Of processes, on a machine that has other things to do."""
 RATE_PER_S = 10.0
 AFTER_S = 10.0
 """Load goes on after the change, until the pods of the release before are gone."""
@@ -59,6 +64,13 @@ class Load:
         self._requests: list[asyncio.Task[Answer]] = []
         self._sending = asyncio.create_task(self._send())
 
+    async def __aenter__(self) -> Load:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in (self._sending, *self._requests):
+            task.cancel()
+
     async def _send(self) -> None:
         started = time.monotonic()
         while True:
@@ -75,20 +87,17 @@ class Load:
 async def until(cluster: Cluster, condition: str, timeout_s: float) -> None:
     end = time.monotonic() + timeout_s
     while not getattr(cluster, condition):
-        assert time.monotonic() < end, condition
+        assert time.monotonic() < end, (condition, cluster.pods)
         await asyncio.sleep(0.1)
 
 
-async def translations(releases: list[Path], texts: list[str]) -> dict[tuple[str, str], str]:
-    """The translation of each text by each release, from a pair of processes that know nothing of the other."""
+async def translations(references: list[Pod], texts: list[str]) -> dict[tuple[str, str], str]:
+    """The translation of each text by each release, from predictors that no change concerns."""
     found: dict[tuple[str, str], str] = {}
-    for release in releases:
-        async with running_cluster("plain") as alone, aiohttp.ClientSession() as session:
-            await alone.apply(release)
-            await until(alone, "is_up", 90)
-            for answer in await asyncio.gather(*(ask(session, alone.url, text) for text in texts)):
-                assert answer.status == 200, answer
-                found[answer.release, answer.text] = answer.translation
+    for pod in references:
+        async with opening(pod.release, pod.url) as side:
+            answers = await asyncio.gather(*map(side.translate, texts))
+            found |= {(side.release, text): answer for text, answer in zip(texts, answers, strict=True)}
     return found
 
 
@@ -102,31 +111,41 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [directory / "a", directory / "b"]
 
 
-@pytest.mark.timeout(240 + 2 * DELAY_S)
+@pytest.fixture(scope="module")
+def references(releases: list[Path]) -> Iterator[list[Pod]]:
+    """A predictor of each release outside of the cluster."""
+    ports = free_ports(len(releases))
+    pods = [Pod("predictor", release, port) for release, port in zip(releases, ports, strict=True)]
+    try:
+        for pod in pods:
+            pod.start(YIWEN_THREADS="1")
+        yield pods
+    finally:
+        for pod in pods:
+            pod.kill()
+
+
+@pytest.mark.timeout(600 + 2 * DELAY_S)
 @pytest.mark.parametrize("starts", [True, False], ids=["slow", "never"])
 @pytest.mark.parametrize("form", ["canary", "plain", "standard"])
 async def test_a_release_change_fails_no_request_and_mixes_no_text(
-    releases: list[Path], form: str, starts: bool
+    releases: list[Path], references: list[Pod], form: str, starts: bool
 ) -> None:
     async with running_cluster(form) as cluster, aiohttp.ClientSession() as session:
         await cluster.apply(releases[0])
-        await until(cluster, "is_up", 90)
-        load = Load(session, cluster.url)
-        await asyncio.sleep(1.0)
-        await cluster.apply(releases[1], predictor_delay_s=DELAY_S if starts else None)
-        if starts:
-            await until(cluster, "is_over", 90)
-        else:
-            await until(cluster, "is_new_transformer_live", 90)
-            await asyncio.sleep(DELAY_S)
-        await asyncio.sleep(AFTER_S)
-        answers = await load.stop()
-        assert cluster.is_over == starts
+        await until(cluster, "is_up", START_S)
+        async with Load(session, cluster.url) as load:
+            await asyncio.sleep(1.0)
+            await cluster.apply(releases[1], predictor_delay_s=DELAY_S if starts else None)
+            await until(cluster, "is_over" if starts else "is_new_transformer_live", START_S)
+            await asyncio.sleep(AFTER_S if starts else AFTER_S + DELAY_S)
+            answers = await load.stop()
+            assert cluster.is_over == starts
     failed = [answer for answer in answers if answer.status != 200]
     served = {answer.release for answer in answers}
     print(f"{form}: {len(answers)} requests, {len(failed)} failed, by releases {sorted(served)}")
     assert not failed, (len(failed), len(answers), failed[:3])
     assert len(served) == (2 if starts else 1)
-    expected = await translations(releases, [answer.text for answer in answers])
+    expected = await translations(references, [answer.text for answer in answers])
     mixed = [each for each in answers if each.translation != expected[each.release, each.text]]
     assert not mixed, (len(mixed), mixed[:3])
