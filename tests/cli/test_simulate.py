@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from cli.__main__ import main
+from cli.texts_per_request import parse_texts_per_request
+from knative.simulator.errors import SimulationError
 from tests.knative.profiles import profile
 from tests.knative.simulator.test_scenario_file import MANIFEST
 
@@ -139,3 +141,11 @@ def test_a_picture_that_fails_leaves_the_numbers(folder: Path, capsys: pytest.Ca
     assert main(["simulate", LOAD, *PLAIN, "-o", "out.json", "--png", "out.png"]) == 2
     assert "requests" in capsys.readouterr().out
     assert runs(folder / "out.json")[0]["requests"] > 0
+
+
+def test_texts_per_request_is_a_number_or_shares() -> None:
+    assert parse_texts_per_request("64") == 64
+    assert parse_texts_per_request("1:0.9,64:0.1") == {1: 0.9, 64: 0.1}
+    for text in ("many", "1:0.9,", "1:0.5,1:0.5"):
+        with pytest.raises(SimulationError, match="--texts-per-request"):
+            parse_texts_per_request(text)

@@ -400,3 +400,12 @@ def test_the_command_ends_with_2_where_it_cannot_plan(
     command = ["plan", "--checkpoint", str(checkpoint), "--qps", "10", "--p99-ms", "800"]
     assert main([*command, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_pod_takes_fewer_requests_the_more_texts_they_have() -> None:
+    def rate(texts: int) -> float:
+        traffic = dataclasses.replace(SHORT, texts_per_request=texts)
+        return pod_capacity(profile(), plan_request(10, 5.0, traffic=traffic)).rate
+
+    one, eight = rate(1), rate(8)
+    assert 0 < eight < one / 6, (one, eight)
