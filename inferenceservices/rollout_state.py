@@ -110,7 +110,8 @@ def read_state(document: Document) -> RolloutState:
     if current_mode(mode) != KNATIVE:
         raise RolloutRefused(
             f"{service.name} is in {mode or 'no stated'} mode, where KServe does not split traffic "
-            "between releases: use the annotation serving.kserve.io/deploymentMode: Knative on a new InferenceService"
+            "between releases: apply its manifests with the new release (docs/guides/manifests.md), or use the "
+            "annotation serving.kserve.io/deploymentMode: Knative on a new InferenceService"
         )
     missing = [name for name in ROLLOUT_COMPONENTS if name not in mapping(document, "spec")]
     if missing:

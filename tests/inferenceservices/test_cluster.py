@@ -58,6 +58,37 @@ def test_first_deployment_canary_and_promotion(server: ApiServer, capsys: pytest
     assert len(server.patches) == 3
 
 
+def test_a_rollout_labels_predictors_and_creates_the_service_that_selects_them(server: ApiServer) -> None:
+    for _ in range(2):  # the second time the Service exists
+        assert rollout("set", "--percent", "10", "--release", "b") == 0
+        assert server.document["spec"]["predictor"]["labels"]["yiwen/release"] == "b"
+        assert list(server.services) == ["yiwen-predictor-release-b"]
+        assert rollout("rollback") == 0
+        assert rollout("set", "--percent", "100", "--release", "a") == 0
+        server.services.pop("yiwen-predictor-release-a")
+    spec = server.services["yiwen-predictor-release-b"]["spec"]
+    assert spec["selector"] == {
+        "serving.kserve.io/inferenceservice": "yiwen",
+        "component": "predictor",
+        "yiwen/release": "b",
+    }
+    assert spec["ports"] == [{"name": "http", "port": 80, "targetPort": 8012}]
+
+
+def test_a_dry_run_creates_no_service(server: ApiServer) -> None:
+    assert rollout("set", "--percent", "10", "--release", "b", "--dry-run") == 0
+    assert server.services == {}
+
+
+def test_without_permission_to_create_a_service_the_rollout_goes_on_and_says_so(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refusals["services"] = (403, 'services is forbidden: User "eve" cannot create resource')
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    assert "cannot create Service demo/yiwen-predictor-release-b" in capsys.readouterr().err
+    assert _traffic(server) == [{"a": 90, "b": 10}] * 2
+
+
 def test_a_canary_and_a_promoted_release_are_rolled_back(server: ApiServer) -> None:
     assert rollout("set", "--percent", "10", "--release", "b") == 0
     assert rollout("rollback") == 0
