@@ -35,8 +35,10 @@ def _wanted(extra: str) -> list[Requirement]:
     wanted: list[Requirement] = []
     for text in re.findall(r'"([^"]+)"', found[1]):
         requirement = Requirement(text)
-        nested = [each for name in requirement.extras for each in _wanted(name)]
-        wanted += nested if requirement.name == "yiwen" else [requirement]
+        if requirement.name == "yiwen":
+            wanted += [each for name in requirement.extras for each in _wanted(name)]
+        else:
+            wanted.append(requirement)
     return wanted
 
 
