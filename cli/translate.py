@@ -31,7 +31,7 @@ REQUESTS_IN_FLIGHT = 4
 
 
 class OnTextError(str, Enum):
-    """What a text that cannot be translated does to the others."""
+    """Effect of a text that cannot be translated on the others."""
 
     STOP = "stop"
     SKIP = "skip"

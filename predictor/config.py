@@ -27,9 +27,9 @@ class PredictorConfig:
     """Directory of the release to serve. No default: there is nothing sensible to guess."""
 
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
-    """What executes the decoder. ``auto`` takes TensorRT where there is a GPU and a plan for it, else ONNX Runtime,
-    and says what it chose and why in the log and in the metric ``yiwen_predictor_runner_info``; a named backend that
-    cannot run is a failed start, never a silent fallback."""
+    """Backend that runs the decoder. ``auto`` takes TensorRT where there is a GPU and a plan for it, else ONNX
+    Runtime, and says what it chose and why in the log and in the metric ``yiwen_predictor_runner_info``; a named
+    backend that cannot run is a failed start, never a silent fallback."""
 
     slots: int = Field(default=16, ge=1, le=1024)
     """The most sequences that decode together. More slots raise throughput until a step gets slower than the slots
@@ -56,12 +56,12 @@ class PredictorConfig:
     that the installed ONNX Runtime lacks is a failed start. docs/hardware.md says which were run."""
 
     gpu_memory_fraction: float = Field(default=0.92, ge=0.05, le=1.0)
-    """How much of the GPU's (or MIG slice's) memory may be in use once TensorRT has started, whoever uses it. What
-    the weights leave goes to slots. The rest is for what CUDA and TensorRT take on the side."""
+    """Fraction of the GPU's (or MIG slice's) memory that may be in use after TensorRT has started, by all processes.
+    Memory that the weights leave is used for slots. The rest is left for allocations of CUDA and TensorRT."""
 
     plan_precision: PlanPrecision = ""
-    """Precision of the TensorRT plan to run. Empty takes float16 if the release has such a plan for this GPU, and
-    else what it has: a smaller precision is chosen by whoever builds its plan alone, or names it here."""
+    """Precision of the TensorRT plan to run. Empty: float16 if the release has such a plan for this GPU, else
+    the precision that it has. To use a smaller precision, build only its plan, or set it here."""
 
     cache_dir: Path = Path("~/.cache/yiwen")
     """Folder for CUDA kernels compiled for this GPU (a few megabytes; without them each start compiles anew) and for

@@ -10,7 +10,7 @@ MAX_FAILURES_IN_A_ROW = 3
 
 
 class SteppedEngine(Protocol):
-    """What the thread needs of :class:`predictor.llm_engine.LLMEngine`."""
+    """The part of :class:`predictor.llm_engine.LLMEngine` that the thread uses."""
 
     @property
     def has_work(self) -> bool: ...

@@ -30,7 +30,7 @@ class Step:
     """One step over all running sequences."""
 
     batch: Batch
-    """What the runner executes; empty if there is nothing to do."""
+    """The step's work for the runner; empty if there is none."""
     prefills: tuple[Sequence, ...]
     """Sequences whose prompts it reads."""
     decodes: tuple[Sequence, ...]

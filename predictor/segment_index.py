@@ -136,7 +136,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class SegmentTraits:
-    """What a runner needs besides the sizes in ``release.json``: the norms' epsilon, and which tensors exist."""
+    """The decoder's details beyond ``release.json``: the norms' epsilon, and which tensors exist."""
 
     norm_eps: float
     qkv_bias: bool

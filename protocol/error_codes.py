@@ -29,7 +29,7 @@ class ErrorCode(str, Enum):
     origin: Origin
     meaning: str
     fix: str
-    """What the caller or the operator can do."""
+    """Fix for the caller or the operator."""
 
     def __new__(
         cls, value: str, http_status: int, grpc_status: str, origin: Origin, meaning: str, fix: str

@@ -51,7 +51,7 @@ class CheckedFile:
     path: Path
     sha256: str
     fix: str
-    """How to get an intact one; ends the message of a failed check."""
+    """Instruction at the end of the message of a failed check."""
 
 
 def release_files(directory: Path, release: Release, *parts: str) -> list[CheckedFile]:
@@ -145,7 +145,7 @@ def _is_large(path: Path) -> bool:
 
 
 def file_identity(path: Path) -> dict[str, int]:
-    """What no write leaves as it is. Not the device, whose number depends on the mount."""
+    """File attributes that every write changes; without the device, whose number depends on the mount."""
     stat = path.stat()
     return {
         "inode": stat.st_ino,

@@ -51,7 +51,7 @@ class CacheStatus(str, Enum):
 
 
 class OnError(str, Enum):
-    """What an error that concerns one text of a request does to the others."""
+    """Effect of one text's error on the other texts of a request."""
 
     FAIL = "fail"
     """The whole request fails with it."""
@@ -70,7 +70,7 @@ class TextError:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are chosen.
+    """Sampling parameters.
 
     The same parameters, prompt and release give the same tokens whatever else runs in the batch: randomness is
     a function of (seed, position), never of shared state.
@@ -91,7 +91,7 @@ class Glossary:
     terms: tuple[tuple[str, str], ...] = ()
     """(term, its translation), in the order of the sender's text; a term may be there twice."""
     keep: tuple[str, ...] = ()
-    """What stands in a translation as it stands in the text."""
+    """Terms that a translation must contain unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +106,11 @@ class TranslateRequest:
     max_new_tokens: int | None = None
     """Bound for each answer, in tokens; None takes the release's own rule."""
     text_format: TextFormat = TextFormat.TEXT
-    """What the texts are written in; applies to all."""
+    """Format of all texts."""
     deadline_ms: int | None = None
     """Milliseconds from arrival to the deadline; None for the server's limit."""
     glossary: Glossary | None = None
-    """Of all texts, beside the release's own, which it precedes."""
+    """Glossary for all texts; its entries take precedence over the release's."""
     on_error: OnError = OnError.FAIL
 
 
@@ -176,7 +176,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEnd:
-    """How one prompt's continuation ended, when its tokens were streamed."""
+    """End of one prompt's token stream."""
 
     logprob: float
     """As :attr:`Generation.logprob`."""

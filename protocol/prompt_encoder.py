@@ -88,7 +88,7 @@ class PromptText:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """What the predictor continues for one text."""
+    """The encoded prompt of one text."""
 
     token_ids: tuple[int, ...]
     max_new_tokens: int

@@ -1,4 +1,4 @@
-"""How many bytes of text one token can stand for, by a ``tokenizer.json``. Pure.
+"""Computes the most bytes of text that one token of a ``tokenizer.json`` can represent.
 
 A text with more bytes than its token limit times this number is too long, whatever its tokens are: that is known
 before it is tokenized. Tokenizing takes up to 1.1 us of CPU and 200 bytes of memory per byte of text.
@@ -21,7 +21,7 @@ _NORMALIZERS = {
 }  # fmt: skip
 """Most bytes of a text for one byte of its normal form. NFKC makes ``A`` of the 4 bytes of U+1D400."""
 _PRE_TOKENIZERS = frozenset({"ByteLevel", "Metaspace", "Digits", "UnicodeScripts", "FixedLength"})
-"""Those that only cut a text. ``Split`` and ``Punctuation`` do unless their behavior is ``Removed``."""
+"""Pre-tokenizers that only split a text. ``Split`` and ``Punctuation`` do unless their behavior is ``Removed``."""
 _BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 _BYTE_CHARACTERS = frozenset(
     map(chr, (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)))

@@ -206,7 +206,7 @@ def _range(field: FieldInfo | None) -> str | None:
 
 
 def _requirement(detail: ErrorDetails) -> str:
-    """What a value must be: ``a whole number``, ``one of a, b``."""
+    """Description of the expected value: ``a whole number``, ``one of a, b``."""
     fault, context = detail["type"], detail.get("ctx", {})
     if fault in ("literal_error", "enum"):
         return f"one of {_listed(context['expected'])}"

@@ -54,7 +54,7 @@ def error_headers(error: YiwenError) -> dict[str, str]:
 
 
 class ServingContext:
-    """What handling a request needs: the model, the drain gate and the metrics."""
+    """Shared objects of request handlers: the model, the drain gate and the metrics."""
 
     def __init__(self, model: ServedModel, gate: DrainGate, metrics: RequestMetrics) -> None:
         self.model = model

@@ -49,7 +49,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, config=SETTINGS)
 class ServerSettings:
-    """What both services' servers need to know."""
+    """Settings of the server of either service."""
 
     host: str = "0.0.0.0"
     """Address that REST listens on; 127.0.0.1 keeps a laptop to itself. gRPC takes the same."""

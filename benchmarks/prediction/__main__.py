@@ -1,10 +1,10 @@
 """`python -m benchmarks.prediction --release DIR`: compares predicted and measured latencies on this machine.
 
 The service is a real transformer, a round-robin proxy and 1, 2 or 3 real predictors with one thread each, under
-open-loop load at three rates and with a step. The simulator gets the same arrivals and lengths. It also gets the
-processor time of every operation, measured just before, and the cores' speed over time, which other users of the
-machine affect; a CPU probe measures it during each load. In the simulation all processes, also load generator and
-proxy, share this machine's cores.
+open-loop load at three rates, with a step, and in batches of titles. The simulator gets the same arrivals and
+lengths. It also gets the processor time of every operation, measured just before, and the cores' speed over time,
+which other users of the machine affect; a CPU probe measures it during each load. In the simulation all processes,
+also load generator and proxy, share this machine's cores.
 
 Rates are fractions of the throughput with as many callers as slots. Each load is repeated several times with other
 arrivals; the figures are of all repetitions together.
@@ -28,16 +28,19 @@ from benchmarks.prediction.learning import Known, learn
 from benchmarks.prediction.report import Figures, figures, markdown
 from benchmarks.prediction.stack import Stack, running
 from benchmarks.prediction.texts import Texts, encode_titles
-from benchmarks.transformer_stages.job import LoadJob
+from benchmarks.transformer_stages.job import LoadJob, LoadRequest
 from benchmarks.transformer_stages.processes import run_load
 from knative.planner.capacity import fixed_scaling
 from knative.simulator.engine.processors import CoreSpeeds
 from knative.simulator.load.arrivals import generate_arrivals
 from knative.simulator.load.trace import Trace
+from knative.simulator.load.workload import Traffic
 from knative.simulator.scenarios.scenario import PredictorService, Scenario, TransformerService
 from knative.simulator.simulation import simulate
 
 TEXTS = 4000
+BATCH = 16
+"""Titles of a request in the batch load."""
 PATIENCE_S = 30.0
 
 
@@ -78,7 +81,8 @@ def main() -> int:
             )
             print(f"{count} predictors: {known}", file=sys.stderr, flush=True)
             for load in loads(known.most_per_s, options.seconds):
-                rows.append({"predictors": count, "load": load} | compare(stack, known, load, texts, options))
+                row = {"predictors": count, "load": str(load)}
+                rows.append(row | compare(stack, known, load, texts, options))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print(markdown(rows))
     if options.out:
@@ -87,23 +91,39 @@ def main() -> int:
     return 0
 
 
-def loads(most_per_s: float, seconds: float) -> list[str]:
-    """The loads, in the simulator's notation: three rates and a step."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests of equal numbers of texts."""
+
+    arrivals: str
+    """In the simulator's notation."""
+    texts: int = 1
+    """Of each request."""
+
+    def __str__(self) -> str:
+        return self.arrivals if self.texts == 1 else f"{self.arrivals} x {self.texts} texts"
+
+
+def loads(most_per_s: float, seconds: float) -> list[Load]:
+    """The loads: three rates, a step, and batches."""
     rates = [f"poisson:rate={most_per_s * share:.3g},seconds={seconds:g}" for share in (0.3, 0.5, 0.7)]
     low, high = most_per_s * 0.2, most_per_s * 0.65
-    return [*rates, f"step:from={low:.3g},to={high:.3g},at={seconds / 2:g},seconds={seconds:g}"]
+    step = f"step:from={low:.3g},to={high:.3g},at={seconds / 2:g},seconds={seconds:g}"
+    batches = f"poisson:rate={most_per_s * 0.5 / BATCH:.3g},seconds={seconds:g}"
+    return [*map(Load, (*rates, step)), Load(batches, BATCH)]
 
 
 def compare(
-    stack: Stack, known: Known, load: str, texts: Texts, options: argparse.Namespace
+    stack: Stack, known: Known, load: Load, texts: Texts, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Run a load several times, each with its simulation."""
     real, predicted, host_load = [], [], []
     for seed in range(1, options.tries + 1):
-        trace = texts.lengths_of(generate_arrivals(load, seed))
-        measured, meanwhile = measure(stack, known, trace, texts, options.release)
+        trace = texts.lengths_of(generate_arrivals(load.arrivals, seed), load.texts)
+        requests = texts.requests(stack.transformer.infer, len(trace), load.texts)
+        measured, meanwhile = measure(stack, known, trace, requests, options.release)
         real.append(measured)
-        predicted.append(predict(known, meanwhile.speeds, trace, len(stack.predictors)))
+        predicted.append(predict(known, meanwhile.speeds, trace, load.texts, len(stack.predictors)))
         host_load.append(meanwhile)
     return {
         "real": dataclasses.asdict(_together(real)),
@@ -113,9 +133,10 @@ def compare(
     }
 
 
-def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Path) -> tuple[Try, Meanwhile]:
+def measure(
+    stack: Stack, known: Known, trace: Trace, requests: tuple[LoadRequest, ...], release: Path
+) -> tuple[Try, Meanwhile]:
     """Measure the service under a load, and the machine meanwhile."""
-    requests = texts.requests(stack.transformer.infer, len(trace))
     before = stack.spent().total_s
     with running_cpu_probe(release) as readings:
         outcome = run_load(LoadJob(requests, at_s=tuple(trace.times.tolist()), patience_s=PATIENCE_S))
@@ -128,8 +149,8 @@ def measure(stack: Stack, known: Known, trace: Trace, texts: Texts, release: Pat
     return Try(answered, len(outcome.samples) - len(answered), outcome.wall_s), meanwhile
 
 
-def predict(known: Known, speeds: CoreSpeeds, trace: Trace, predictors: int) -> Try:
-    """Simulate a load; requests go to the predictors in turn."""
+def predict(known: Known, speeds: CoreSpeeds, trace: Trace, texts: int, predictors: int) -> Try:
+    """Simulate a load of requests with ``texts`` texts each; those to the predictors go to them in turn."""
     scaling = dataclasses.replace(fixed_scaling(predictors, 0), target_burst_capacity=0.0)
     front = dataclasses.replace(fixed_scaling(1, 0), target_burst_capacity=0.0)
     outcome = simulate(
@@ -137,6 +158,7 @@ def predict(known: Known, speeds: CoreSpeeds, trace: Trace, predictors: int) -> 
             "predicted",
             (PredictorService("predictor", scaling, known.profile),),
             TransformerService(front, known.transformer),
+            traffic=Traffic(texts_per_request=texts),
             node=dataclasses.replace(known.node, speeds=speeds),
             overhead_s=known.overhead_s,
             timeout_s=PATIENCE_S,

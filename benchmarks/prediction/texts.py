@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from benchmarks.transformer_stages.job import LoadRequest, Target
@@ -26,18 +27,24 @@ class Texts:
     new_tokens: tuple[int, ...]
     """Tokens of each answer, with the stop token."""
 
-    def requests(self, target: Target, count: int) -> tuple[LoadRequest, ...]:
-        """Translation requests of one title each."""
-        return tuple(LoadRequest(target, infer_body([self.texts[n % len(self.texts)]])) for n in range(count))
+    def requests(self, target: Target, count: int, texts: int = 1) -> tuple[LoadRequest, ...]:
+        """Translation requests of ``texts`` titles each."""
+        order = self._order(count, texts).tolist()
+        return tuple(LoadRequest(target, infer_body([self.texts[index] for index in row])) for row in order)
 
-    def lengths_of(self, trace: Trace) -> Trace:
-        """The trace with the titles' lengths for its requests."""
-        order = np.arange(len(trace)) % len(self.texts)
+    def lengths_of(self, trace: Trace, texts: int = 1) -> Trace:
+        """The trace with the mean of the real lengths of each request's titles."""
+        order = self._order(len(trace), texts)
+        prompts, answers = np.array(self.prompt_tokens)[order], np.array(self.new_tokens)[order]
         return dataclasses.replace(
             trace,
-            prompt_tokens=np.array(self.prompt_tokens)[order],
-            new_tokens=np.array(self.new_tokens)[order],
+            prompt_tokens=np.rint(prompts.mean(axis=1)).astype(np.int64),
+            new_tokens=np.rint(answers.mean(axis=1)).astype(np.int64),
         )
+
+    def _order(self, requests: int, texts: int) -> npt.NDArray[np.int64]:
+        """[requests, texts] number of each title."""
+        return np.arange(requests * texts).reshape(requests, texts) % len(self.texts)
 
 
 def encode_titles(release: Path, count: int) -> Texts:

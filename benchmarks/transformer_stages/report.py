@@ -118,8 +118,8 @@ def _load_steps(figures: Mapping[str, Any]) -> str:
     first, last = (figures["rows"][place]["unscaled_per_s"] for place in (0, -1))
     text = (
         f"## From {first} to {last} requests/s, times {figures['scale']:.3f}\n\n"
-        f"The predictor translates {figures['capacity_titles_per_s']:,.0f} titles/s here on 16 slots. Titles after "
-        f"Zipf with exponent {figures['exponent']:g} from a catalogue of {figures['catalogue']:,}; with the "
+        f"The predictor translates {figures['capacity_titles_per_s']:,.0f} titles/s here on 16 slots. Titles follow "
+        f"Zipf's law with exponent {figures['exponent']:g} from a catalogue of {figures['catalogue']:,}; with the "
         f"cache on, {figures['wanted_hits']:.0%} of them should be hits. Open loop, {figures['step_s']:g} s a "
         f"step, deadline {figures['deadline_ms'] / 1000:g} s. Milliseconds from the intended start; a request "
         "without a translation by then counts as slower than all others. Answered are those within the step's time; "

@@ -77,7 +77,7 @@ def max_search_rate(profile: PredictorProfile, workload: ServiceWorkload) -> flo
 
 
 def overhead_seconds(profile: PredictorProfile) -> float:
-    """What comes on top of the predictor: the transformer's work on a miss and the way there."""
+    """Seconds of a miss outside of the predictor: the transformer's work and the network."""
     service = Scenario("", (PredictorService("", fixed_scaling(1, 0), profile),))
     return service.overhead_s + TransformerModel().miss_seconds
 

@@ -78,7 +78,7 @@ def _next(options: Sequence[PlanOption]) -> int | None:
 
 
 def _bounded(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
-    """What is known without a simulation: why it is infeasible, or the lower bound of its cost."""
+    """Estimate without a simulation: the reason why it is infeasible, or a lower bound of its cost."""
     profile = candidate.profile
     if profile is None:
         return PlanOption(candidate, _does_not_fit(candidate, request))

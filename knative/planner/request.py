@@ -60,7 +60,7 @@ class SLO:
 
 @dataclass(frozen=True, slots=True)
 class CapacityRequest:
-    """What is to be planned: a workload, its SLO, and the limits of the plan."""
+    """Input of the planner: a workload, its SLO, and the limits of the plan."""
 
     workload: ServiceWorkload
     slo: SLO
@@ -116,7 +116,7 @@ class PlanCandidate:
 
 @dataclass(frozen=True, slots=True)
 class PodCapacity:
-    """What one pod can do within the objective."""
+    """Capacity of one pod within the SLO."""
 
     rate: float
     """Most requests with misses per second; 0: none."""
@@ -156,7 +156,7 @@ class PlanOption:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """What the rest of the deployment needs."""
+    """Resources of the rest of the deployment."""
 
     container_concurrency: int
     scale_target: int
@@ -169,7 +169,7 @@ class Sizing:
     cache_entry_bytes: int
     """Of one translation in Redis, keys and overhead included."""
     cache_bytes_per_hour: int
-    """What an hour of misses adds."""
+    """Growth of the cache per hour of misses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from protocol.release import Release
 
 @dataclass(frozen=True, slots=True)
 class ProfileMetadata:
-    """What the predictor does not report about itself."""
+    """Properties that the predictor does not report."""
 
     name: str
     """Of the profile."""
@@ -141,7 +141,7 @@ def prefill_token_seconds(short: MeasurementRun, long: MeasurementRun) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PrefillCost:
-    """What prompts add to the duration of a step, seconds."""
+    """Seconds that prompts add to a step."""
 
     token_seconds: float
     """Per prompt token."""
@@ -286,18 +286,18 @@ def _provenance(
         else "assumed: nothing",
         "request_overhead_seconds": "measured: one caller's wait, less its steps"
         if metadata.request_overhead_seconds is None
-        else "measured: by whoever gave it",
+        else "measured: as given to yiwen profile",
         "prefill_tokens": "assumed: as given to yiwen profile",
-        "start_seconds": "assumed: nobody said"
+        "start_seconds": "assumed: not given"
         if metadata.start_seconds is None
-        else "measured: by whoever gave it",
+        else "measured: as given to yiwen profile",
         "memory": _memory_provenance(metadata, info),
     }
 
 
 def _memory_provenance(metadata: ProfileMetadata, info: PredictorInfo) -> str:
     if metadata.memory:
-        return "measured: by whoever gave it"
+        return "measured: as given to yiwen profile"
     if info.backend == "tensorrt":
         return "assumed: weights and K/V by shape, and what others of its kind take beside them"
     if metadata.release:

@@ -73,7 +73,7 @@ class MetricCounters:
 
 @dataclass(frozen=True, slots=True)
 class PredictorInfo:
-    """What the predictor reports about itself."""
+    """Properties that the predictor reports."""
 
     model: str
     release: str
@@ -98,7 +98,7 @@ class GridPoint:
 
 @dataclass(frozen=True, slots=True)
 class ProfilingConfig:
-    """What to measure, and for how long."""
+    """Points to measure, and the duration of the measurements."""
 
     callers: tuple[int, ...]
     """Numbers of concurrent callers; those above the predictor's slots are left out."""

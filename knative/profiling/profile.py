@@ -53,7 +53,7 @@ class StepTable:
     seconds: tuple[tuple[float, ...], ...]
     """[slots][context_tokens]."""
     seconds_per_context_token: Seconds
-    """What one more token of context adds per sequence, outside of the measured columns."""
+    """Seconds per sequence for each token of context, outside of the measured columns."""
 
     @model_validator(mode="after")
     def _check(self) -> StepTable:
@@ -130,7 +130,7 @@ class ProfiledRelease:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class PredictorProfile:
-    """What one predictor does on one device, or on one MIG slice."""
+    """Performance of a predictor on one device or MIG slice."""
 
     name: str
     kind: Literal["measured", "derived"]
@@ -149,7 +149,7 @@ class PredictorProfile:
     """Most prompt tokens in a step; a single prompt may have more."""
     step: StepTable
     prefill_seconds_per_token: Seconds
-    """What a prompt token adds to the step that reads it."""
+    """Seconds that a prompt token adds to its step."""
     request_overhead_seconds: Seconds
     """Time of the server per request beside the steps: parsing, checks, answer. Added to the step it joins."""
     start_seconds: Seconds
@@ -158,7 +158,7 @@ class PredictorProfile:
     provenance: Mapping[str, str]
     """By field: ``measured``, ``fitted``, ``derived`` or ``assumed``, a colon, and the source."""
     prefill_step_seconds: Seconds = 0.0
-    """What a step with prompts takes beside their tokens. On TensorRT such a step replays no CUDA graph."""
+    """Seconds that a step with prompts takes beside their tokens, since on TensorRT it replays no CUDA graph."""
 
     @model_validator(mode="after")
     def _check(self) -> PredictorProfile:

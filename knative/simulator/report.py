@@ -12,7 +12,7 @@ from knative.simulator.result import RevisionSummary, SimulationResult, Snapshot
 BARS = " ▁▂▃▄▅▆▇█"
 IN_TIME = "in time"
 REVISIONS = ("stable", "canary")
-"""As their rows are called."""
+"""Row labels of the statuses."""
 
 
 def summary_table(results: Sequence[SimulationResult]) -> Table:

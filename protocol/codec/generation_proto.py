@@ -39,7 +39,7 @@ class Addressed(Generic[_Request]):
 
 
 def decode_text_stream_request(message: bytes) -> Addressed[TranslateRequest]:
-    """What a caller of the transformer's service asks.
+    """Decode a caller's request to the transformer.
 
     Raises:
         InvalidRequest, TooLong: as :func:`protocol.codec.translate_request_from_generate`.
@@ -81,7 +81,7 @@ def encode_warming(waited_s: float) -> bytes:
 
 
 def decode_token_stream_request(message: bytes) -> Addressed[GenerateRequest]:
-    """What a caller of the predictor's service asks.
+    """Decode a caller's request to the predictor.
 
     Raises:
         InvalidRequest: as :func:`protocol.codec.generate_request_from_infer`.

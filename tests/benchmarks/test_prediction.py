@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from benchmarks.prediction.__main__ import loads, predict
@@ -17,6 +18,7 @@ from benchmarks.prediction.report import markdown
 from benchmarks.prediction.round_robin import RoundRobin, ends_connection, read_message
 from benchmarks.prediction.stack import Spent
 from benchmarks.prediction.texts import Texts
+from benchmarks.transformer_stages.job import Target
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.engine.processors import CoreSpeeds
 from knative.simulator.load.arrivals import generate_arrivals
@@ -59,13 +61,28 @@ def test_a_connection_that_its_server_closes_is_not_used_again() -> None:
     assert not ends_connection(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nconnection: close")
 
 
-def test_loads_are_three_rates_and_a_step() -> None:
-    assert loads(100, 20.0) == [
-        "poisson:rate=30,seconds=20",
-        "poisson:rate=50,seconds=20",
-        "poisson:rate=70,seconds=20",
-        "step:from=20,to=65,at=10,seconds=20",
+def test_loads_are_three_rates_a_step_and_batches() -> None:
+    assert [(load.arrivals, load.texts) for load in loads(100, 20.0)] == [
+        ("poisson:rate=30,seconds=20", 1),
+        ("poisson:rate=50,seconds=20", 1),
+        ("poisson:rate=70,seconds=20", 1),
+        ("step:from=20,to=65,at=10,seconds=20", 1),
+        ("poisson:rate=3.12,seconds=20", 16),
     ]
+    assert str(loads(100, 20.0)[-1]) == "poisson:rate=3.12,seconds=20 x 16 texts"
+
+
+def test_a_batch_has_the_next_titles_and_is_predicted_with_their_mean_lengths() -> None:
+    texts = Texts(("a", "b", "c"), (10, 20, 30), (5, 10, 15))
+    bodies = [orjson.loads(r.body)["inputs"][0]["data"] for r in texts.requests(Target(1, "/"), 2, 2)]
+    assert bodies == [["a", "b"], ["c", "a"]]
+    trace = texts.lengths_of(generate_arrivals("steady:rate=1,seconds=2", seed=0), 2)
+    assert trace.prompt_tokens is not None
+    assert trace.prompt_tokens.tolist() == [15, 20]
+    predicted = predict(known(), CoreSpeeds((1.0,), 10.0), trace, 2, 1)
+    alone = predict(known(), CoreSpeeds((1.0,), 10.0), trace, 1, 1)
+    assert (predicted.failed, len(predicted.latencies)) == (0, 2)
+    assert all(both > one for both, one in zip(predicted.latencies, alone.latencies, strict=True))
 
 
 def known(**changes: object) -> Known:
@@ -80,7 +97,7 @@ def test_a_prediction_knows_each_requests_lengths_and_the_machines_speed() -> No
     trace = texts.lengths_of(generate_arrivals("steady:rate=1,seconds=4", seed=0))
     assert trace.prompt_tokens is not None
     assert np.array_equal(trace.prompt_tokens, [10, 20, 10, 20])
-    predicted = predict(known(), CoreSpeeds((1.0, 0.5), 2.0), trace, 2)
+    predicted = predict(known(), CoreSpeeds((1.0, 0.5), 2.0), trace, 1, 2)
     assert predicted.failed == 0
     # a request, its prompt, its steps; the transformer; two hops; at half speed for the last two; then the way
     work = [

@@ -1,4 +1,4 @@
-"""A proxy as a canary has one: each request goes to one of several servers, by chance."""
+"""A proxy that splits traffic at random, as for a canary."""
 
 from __future__ import annotations
 

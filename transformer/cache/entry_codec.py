@@ -22,7 +22,7 @@ _PREFIX = struct.Struct(">BBI")
 _HEADER = struct.Struct(">dHI")
 
 VALUE_OVERHEAD_BYTES = _PREFIX.size + _HEADER.size
-"""What a value holds beside its three texts."""
+"""Fields of a value other than its three texts."""
 
 
 class DecodeFailure(str, Enum):

@@ -129,7 +129,7 @@ class SharedCall(Generic[K, V]):
 
 Tolerates = Callable[[Exception], bool]
 Work = Callable[[Sequence[K], SharedCall[K, V]], Awaitable[None]]
-"""Does what it can for the keys until the call's deadline, and reports to the call."""
+"""Generates values for the keys until the call's deadline, and reports each to the call."""
 
 
 @dataclass(slots=True, eq=False)
@@ -206,7 +206,21 @@ class SingleFlight(Generic[K, V]):
         work: Work[K, V],
         tolerates: Tolerates | None = None,
     ) -> list[SharedResult[V] | Exception]:
-        """As :meth:`run`, with the error in the place of the value of a key that failed with a tolerated one."""
+        """As :meth:`run`, but a tolerated error is returned in the place of its key's value.
+
+        Args:
+            keys: of the values; of equal ones, in any request, the work runs once.
+            deadline: of this request.
+            work: generates the values of the keys that no other request is generating.
+            tolerates: whether an error of one key is returned; None raises every error.
+
+        Returns:
+            A result or error for each of ``keys``.
+
+        Raises:
+            DeadlinePassed: the deadline passed before all keys had a value.
+            Exception: an error of the work that is not tolerated.
+        """
         waiter: Waiter[K, V] = Waiter(deadline, work, tolerates)
         missing = list(keys)
         try:

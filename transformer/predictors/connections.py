@@ -79,7 +79,13 @@ def create_session(config: TransformerConfig, *, pooled: bool) -> aiohttp.Client
 def to_yiwen_error(
     error: aiohttp.ClientError, config: TransformerConfig, attempt: ConnectionAttempt
 ) -> YiwenError:
-    """Map the client error of an attempt to an error for the caller, without the predictor's address."""
+    """Map the client error of an attempt to an error for the caller, without the predictor's address.
+
+    Args:
+        error: raised by aiohttp.
+        config: the timeouts, for the message.
+        attempt: state of the connection that failed.
+    """
     if isinstance(error, _NO_CONNECTION):
         return NoConnection(retry_after_s=RETRY_AFTER_S)
     if isinstance(error, aiohttp.SocketTimeoutError):

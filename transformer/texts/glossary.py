@@ -51,7 +51,13 @@ class GlossaryIndex:
         return cls(TermIndex(list(targets)), tuple(targets.values()))
 
     def find(self, text: str, taken: Sequence[Term] = (), budget: SearchBudget | None = None) -> list[Term]:
-        """The entries' occurrences in ``text`` that share no character with ``taken``."""
+        """Find the entries' occurrences in a text.
+
+        Args:
+            text: to search.
+            taken: terms found before; occurrences share no character with them.
+            budget: of the search; None: unbounded.
+        """
         return [
             Term(found.start, found.end, text[found.start : found.end], self.targets[found.number])
             for found in self.index.find(text, taken, budget)

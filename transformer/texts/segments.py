@@ -66,7 +66,17 @@ class _Splitter:
         return Document(index, text, pair, parts, self.text_format)
 
     def document_or_error(self, index: int, text: str, source: str | None, target: str) -> Document:
-        """As :meth:`document`; an error that concerns this text alone becomes its document's."""
+        """As :meth:`document`, but an error that concerns this text alone is put into its document.
+
+        Args:
+            index: of the text in the request, for messages.
+            text: as the caller sent it.
+            source: language tag, or None to detect the language.
+            target: language tag.
+
+        Raises:
+            YiwenError: an error that concerns the whole request.
+        """
         try:
             return self.document(index, text, source, target)
         except YiwenError as error:

@@ -58,7 +58,7 @@ class TermMatch:
 
 
 class SearchBudget:
-    """How many comparisons finding the terms of one request may take."""
+    """Limit of comparisons for finding the terms of one request."""
 
     def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
         self._limit = self._left = comparisons

@@ -32,7 +32,7 @@ class DecodingModel:
     queue_tokens: int
     prefill_seconds_per_token: float
     prefill_step_seconds: float
-    """What a step with prompts takes beside their tokens."""
+    """Seconds that a step with prompts takes in addition to their tokens."""
     table: tuple[tuple[float, ...], ...]
     """[sequences][past // PAST_GRAIN] seconds of a step."""
 

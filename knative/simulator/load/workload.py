@@ -91,8 +91,8 @@ class CacheModel:
     KINDS: ClassVar[tuple[str, ...]] = ("none", "rate", "zipf", "keys")
 
     kind: str = "none"
-    """``none``; ``rate``: each request is a hit by chance; ``zipf``: texts drawn from a Zipf distribution, cached for
-    ``ttl_s`` once answered; ``keys``: the same over the trace's own keys."""
+    """``none``; ``rate``: each request is a hit at random, with probability ``rate``; ``zipf``: texts drawn from a
+    Zipf distribution, cached for ``ttl_s`` once answered; ``keys``: the same over the trace's own keys."""
     rate: float = 0.0
     """Share of hits."""
     texts: int = 100_000

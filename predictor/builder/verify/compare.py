@@ -34,7 +34,7 @@ Prompts = Sequence[npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class GeneratedTokens:
-    """What the release generated, one row per prompt; T tokens each, stop tokens ignored."""
+    """The release's answers, one row per prompt; T tokens each, stop tokens ignored."""
 
     ids: npt.NDArray[np.int32]
     """[B, T, K] candidates, best first; the first one was taken."""
@@ -44,7 +44,7 @@ class GeneratedTokens:
 
 @dataclass(frozen=True, slots=True)
 class PromptChoice:
-    """Which prompts to compare on."""
+    """Prompts to compare on."""
 
     count: int
     """Prompts of random ids."""
