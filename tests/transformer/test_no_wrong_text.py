@@ -69,7 +69,9 @@ class Faulty:
         self.items = 0
         self.at_work: Counter[tuple[Wish, str]] = Counter()
 
-    async def generate(self, items: Sequence[WorkItem], context: RequestContext, report: Report) -> None:
+    async def generate(
+        self, items: Sequence[WorkItem], context: RequestContext, report: Report, refuse: Refuse | None = None
+    ) -> None:
         names = [(wish_of(item), str(item.options)) for item in items]
         self.items += len(items)
         self.at_work.update(names)
