@@ -26,7 +26,7 @@ from tests.transformer.redis_server import RedisServer
 from transformer.cache.tiers import TieredCache, create_tiers
 from transformer.config import TransformerConfig
 from transformer.errors import PredictorTooLate
-from transformer.generation.generator import Report
+from transformer.generation.generator import Refuse, Report
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.request_context import RequestContext
