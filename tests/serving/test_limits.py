@@ -223,6 +223,7 @@ def test_other_encodings_are_415(client: httpx.Client, coding: str) -> None:
         ("gzip", b""),
         ("gzip", gzip.compress(b"{}") + b"more"),
     ],
+    ids=["gzip-plain", "br-garbage", "deflate-garbage", "gzip-cut", "gzip-empty", "gzip-trailing"],
 )
 def test_a_body_that_is_not_what_it_says_is_400(client: httpx.Client, coding: str, body: bytes) -> None:
     reply = client.post(INFER, content=body, headers={"content-encoding": coding})
