@@ -57,7 +57,8 @@ INVALID, TOO_LONG, NOT_FOUND = (
 
 CASES = {
     "empty list": Bad(text(data=[], shape=[0]), 400, INVALID, "at least one"),
-    "100,000 characters": Bad(text(data=["word " * 20_000]), 413, TOO_LONG, "tokens"),
+    "100,000 characters": Bad(text(data=["word " * 20_000]), 413, TOO_LONG, "takes at most 65536; split it"),
+    "15,000 characters": Bad(text(data=["word " * 3_000]), 413, TOO_LONG, "tokens"),
     "invalid UTF-8": Bad(text(data=[b"\xff\xfe\xff"]), 400, INVALID, "UTF-8"),
     "wrong dtype": Bad(text(datatype="INT32", data=[1]), 400, INVALID, "BYTES"),
     "wrong shape": Bad(text(shape=[1, 1]), 400, INVALID, "shape"),
@@ -71,9 +72,10 @@ CASES = {
         both(text(data=["<a>A blue\n <b>shirt"]), parameter(format="xml")), 400, INVALID, "line 2, column"
     ),
     "unknown format": Bad(parameter(format="pdf"), 400, INVALID, "known are text, html, xml"),
-    "placeholder flood": Bad(text(data=["A shirt " + "{a}" * 20_000]), 413, TOO_LONG, "tokens"),
+    "placeholder flood": Bad(text(data=["A shirt " + "{a}" * 20_000]), 413, TOO_LONG, "60008 bytes"),
+    "small placeholder flood": Bad(text(data=["A shirt " + "{a}" * 5_000]), 413, TOO_LONG, "tokens"),
     "placeholder flood in HTML": Bad(
-        both(text(data=["<p>A shirt " + "{a}" * 20_000]), parameter(format="html")), 413, TOO_LONG, "tokens"
+        both(text(data=["<p>A shirt " + "{a}" * 5_000]), parameter(format="html")), 413, TOO_LONG, "tokens"
     ),
     "10,000 texts": Bad(
         text(data=["A shirt"] * 10_000, shape=[10_000]), 413, TOO_LONG, "at most 1024 are taken"
