@@ -105,14 +105,19 @@ async def test_new_requests_do_not_prolong_the_release(
     predictor: Predictor, metrics: TransformerMetrics
 ) -> None:
     gate = ReadinessGate(50, predictor.is_up, metrics)
+
+    async def arrive() -> None:
+        if gate.is_blocking:  # as the router asks, when the request arrives
+            await wait(gate)
+
     gate.mark_unavailable()
-    waiting = {asyncio.create_task(wait(gate)) for _ in range(40)}
+    waiting = {asyncio.create_task(arrive()) for _ in range(40)}
     predictor.up = True
     end = time.monotonic() + 10
     while gate.is_blocking:
         assert time.monotonic() < end
         if len([task for task in waiting if not task.done()]) < 50:
-            waiting.add(asyncio.create_task(wait(gate)))
+            waiting.add(asyncio.create_task(arrive()))
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
 
