@@ -79,6 +79,8 @@ async def test_without_the_handshake_texts_are_mixed_up(
     tmp_path: Path, tokenizers: dict[str, Tokenizer]
 ) -> None:
     async with canary(tmp_path, tokenizers, checked=False) as (sides, _):
+        # A predictor of the release is looked for at the start; its address is used for release_check_s.
+        await asyncio.sleep(0.5)
         answers = [await sides[0][0].translate(f"red shoes {number}") for number in range(20)]
     assert any(answer != f"red shoes {number} aa" for number, answer in enumerate(answers))
 
