@@ -2,7 +2,7 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test check check-manifests lock sbom check-pythons images image-test bench-engine bench-serving bench-transformer \
+.PHONY: help demo test coverage check check-manifests lock sbom check-pythons images image-test bench-engine bench-serving bench-transformer \
 	bench-prediction clean
 
 help: ## Show this list
@@ -15,7 +15,7 @@ demo: ## Set up, build the demo release, serve it and translate real titles (ARG
 test: ## Set up, check format, types and import rules, and run all tests
 	@scripts/setup dev
 	@scripts/check
-	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov $(ARGS)
+	@$(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: ## Format, lint, types and import rules alone
 	@scripts/setup dev
@@ -24,6 +24,10 @@ check: ## Format, lint, types and import rules alone
 check-manifests: ## Build every overlay and combination of components with kubectl, and check them
 	@scripts/setup dev
 	@scripts/check-manifests $(ARGS)
+
+coverage: ## Run all tests and print the branch coverage, processes of their own included
+	@scripts/setup dev
+	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov $(ARGS)
 
 lock: ## Lock what images and `make demo` install: versions and hashes (ARGS=--upgrade takes newer ones)
 	@scripts/setup dev
