@@ -15,7 +15,7 @@ from knative.simulator.scenarios.scenario_file import load_scenario
 from knative.simulator.simulation import simulate
 
 FOLDER = Path(__file__).parents[3] / "docs" / "guides" / "capacity"
-SCENARIOS = ("origin", "one", "from-one", "planned", "h200")
+SCENARIOS = ("published", "one", "from-one", "planned", "h200")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def summaries() -> dict[str, Summary]:
 
 
 def test_four_slices_serve_next_to_nothing_in_time(summaries: dict[str, Summary]) -> None:
-    assert summaries["origin"].goodput < 0.01
+    assert summaries["published"].goodput < 0.01
 
 
 def test_one_gpu_refuses_what_it_cannot_do(summaries: dict[str, Summary]) -> None:

@@ -11,7 +11,7 @@ from predictor.errors import StartupError
 from predictor.runners.tensorrt import cuda_api as cuda
 
 
-class Status(IntEnum):
+class cudaError_t(IntEnum):  # noqa: N801  cuda-python's name, by which the call for the text is chosen
     cudaSuccess = 0  # noqa: N815  CUDA's spelling
     cudaErrorMemoryAllocation = 2  # noqa: N815
 
@@ -27,12 +27,12 @@ class FakeRuntime(SimpleNamespace):
         def call(*arguments: object) -> tuple[object, ...]:
             self.calls.append((name, *arguments))
             values = {"cudaStreamEndCapture": (11,), "cudaGraphInstantiate": (22,)}
-            return (Status.cudaSuccess, *values.get(name, ()))
+            return (cudaError_t.cudaSuccess, *values.get(name, ()))
 
         return call
 
     def cudaGetErrorString(self, status: object) -> tuple[object, bytes]:  # noqa: N802
-        return (Status.cudaSuccess, b"out of memory")
+        return (cudaError_t.cudaSuccess, b"out of memory")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_cuda_python_that_is_not_installed_is_a_start_that_says_how(load: Callab
 
 
 def test_values_come_without_their_status() -> None:
-    success = Status.cudaSuccess
+    success = cudaError_t.cudaSuccess
     assert cuda.check((success,), "x") is None
     assert cuda.check((success, 5), "x") == 5
     assert cuda.check((success, 5, 6), "x") == (5, 6)
@@ -67,7 +67,7 @@ def test_values_come_without_their_status() -> None:
 
 def test_a_failure_says_what_was_being_done(runtime: FakeRuntime) -> None:
     with pytest.raises(cuda.CudaError) as caught:
-        cuda.check((Status.cudaErrorMemoryAllocation, None), "allocating 5 bytes")
+        cuda.check((cudaError_t.cudaErrorMemoryAllocation, None), "allocating 5 bytes")
     assert str(caught.value) == (
         "CUDA failed while allocating 5 bytes: cudaErrorMemoryAllocation: out of memory"
     )
