@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from protocol.command_line import lazy_group, new_app, run_app, version
+from protocol.command_line import lazy_group, new_app, run_app
+from protocol.version import package_version
 
 COMMANDS = {
     "cache": ("cli.cache:app", "show, fill or empty the shared cache"),
@@ -26,7 +27,7 @@ app = new_app("Self-hosted LLM translation.", cls=lazy_group(COMMANDS))
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"yiwen {version()}")
+        print(f"yiwen {package_version()}")
         raise typer.Exit
 
 

@@ -21,7 +21,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any, TypeVar
 
 import typer
@@ -151,11 +151,3 @@ def fail(command: str, message: object, code: int) -> int:
     """
     print(f"yiwen {command}: {message}", file=sys.stderr)
     return code
-
-
-def version() -> str:
-    """Version of the installed package."""
-    try:
-        return metadata.version("yiwen")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that is not installed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
+from protocol.version import package_version
 from serving.model import ServedModel
 from serving.requests import ServingContext
 from serving.sdk import DataPlane, ModelServer
@@ -31,7 +31,7 @@ class ModelDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
 
     def metadata(self) -> dict[str, Any]:
         """The document of ``GET /v2``."""
-        return {"name": SERVER_NAME, "version": _version(), "extensions": list(EXTENSIONS)}
+        return {"name": SERVER_NAME, "version": package_version(), "extensions": list(EXTENSIONS)}
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """The document of ``GET /v2/models/{model}``; raises NotFound for another model."""
@@ -46,10 +46,3 @@ class ModelDataPlane(DataPlane):  # type: ignore[misc]  # the SDK is untyped
         model = self._serving.model
         model.check_address(model_name, version)
         return model
-
-
-def _version() -> str:
-    try:
-        return metadata.version("yiwen")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that is not installed

@@ -113,7 +113,13 @@ class Pipeline:
     def begin(
         self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
     ) -> RequestContext:
-        """The context of a request; arguments as of :meth:`translate`."""
+        """The context of a request.
+
+        Args:
+            request: as the caller sent it.
+            headers: sent on to the predictor.
+            received_at: when its first byte arrived, on this pipeline's clock, seconds; None for now.
+        """
         deadline = Deadline.of_request(
             request.deadline_ms,
             default_ms=self._bounds.default_deadline_ms,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from typer import Argument, Option
 
@@ -67,6 +67,7 @@ class VerifyOptions:
     longest: Annotated[int, Option(min=1, metavar="N", help="tokens of a random prompt")] = 48
     tokens: Annotated[int, Option(min=1, metavar="N", help="to generate for each prompt")] = 32
     seed: Annotated[int, Option(help="of the random prompts")] = 0
+    json: Annotated[bool, Option("--json", help="print JSON")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +104,14 @@ def _verify(options: VerifyOptions) -> int:
 
     with reporter_for(sys.stderr) as reporter:
         faults = find_faults(options.release, reporter)
-    for fault in faults:
-        print(f"{options.release}: {fault}")
-    if faults:
-        return FAILED
-    if options.checkpoint is None:
-        print(f"{options.release}: every file is as it was built")
-        return 0
-    return _compare(options, options.checkpoint)
+    if not faults and options.checkpoint is not None:
+        return _compare(options, options.checkpoint)
+    if options.json:
+        _print_json({"release": str(options.release), "faults": [str(fault) for fault in faults]})
+    else:
+        for fault in faults or ["every file is as it was built"]:
+            print(f"{options.release}: {fault}")
+    return FAILED if faults else 0
 
 
 def _compare(options: VerifyOptions, checkpoint: Path) -> int:
@@ -133,7 +134,10 @@ def _compare(options: VerifyOptions, checkpoint: Path) -> int:
             reporter=reporter,
         )
     write_report(report, options.release)
-    print_report(report, Console())
+    if options.json:
+        _print_json(report.to_json())
+    else:
+        print_report(report, Console())
     return 0 if report.passed else FAILED
 
 
@@ -144,10 +148,14 @@ def _show(options: ShowOptions) -> int:
 
     document = describe(options.release)
     if options.json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        _print_json(document)
     else:
         print_table(document, Console())
     return 0
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], int]:

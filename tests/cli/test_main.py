@@ -13,14 +13,14 @@ from rich.table import Table
 from cli.__main__ import COMMANDS, main
 from cli.service_options import ServiceOptions
 from cli.tables import print_table
-from protocol.command_line import version
+from protocol.version import package_version
 from tests.transformer.process import ROOT
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"yiwen {version()}\n"
-    assert version() in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == f"yiwen {package_version()}\n"
+    assert package_version() in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,9 @@ def test_verify_checks_files(release: Path, capsys: pytest.CaptureFixture[str]) 
     (release / "translation.json").write_text("{}")
     assert run("verify", release) == 1
     assert "translation.json has changed" in capsys.readouterr().out
+    assert run("verify", release, "--json") == 1
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert "translation.json has changed" in fault
 
 
 def test_show_prints_a_table_or_json(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
