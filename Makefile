@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .PHONY: help demo test coverage check check-manifests lock sbom check-pythons images image-test bench-engine bench-serving bench-transformer \
-	bench-prediction clean
+	bench-prediction soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,11 @@ bench-prediction: ## Compare the simulator with the real service on this machine
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.prediction --release var/demo-release $(ARGS)
+
+soak: ## Serve for half an hour at 70 % of the capacity with a fault every minute, and nothing beside it
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
+	@$(VENV)/bin/python -m benchmarks.soak --release var/demo-release $(ARGS)
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
