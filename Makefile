@@ -72,4 +72,4 @@ soak: ## Serve for half an hour at 70 % of the capacity with a fault every minut
 	@$(VENV)/bin/python -m benchmarks.soak --release var/demo-release $(ARGS)
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-sbom var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
