@@ -7,6 +7,8 @@ and kubernetes-validate, which belong to the extra ``dev``.
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from typing import Any, TypeAlias
 import jsonschema
 import kubernetes_validate
 import yaml
+from jsonschema.exceptions import best_match
+from referencing import Registry, Resource
 
 from inferenceservices.rules.findings import Finding
 from protocol.kubernetes.documents import YAML_LOADER, Document, kind_and_name, mapping, objects
@@ -70,12 +74,11 @@ def validate(documents: Iterable[Document], schemas: Schemas) -> tuple[list[Find
             errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
             findings += [_finding(document, error) for error in errors]
             continue
-        try:
-            kubernetes_validate.validate(dict(document), KUBERNETES, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            findings.append(_finding(document, error))
-        except kubernetes_validate.SchemaNotFoundError:
+        builtin = _builtin_validator(kind)
+        if builtin is None:
             unknown.add(kind)
+        elif error := best_match(builtin.iter_errors(document)):
+            findings.append(_finding(document, error))
     return findings, unknown
 
 
@@ -93,6 +96,35 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
         result.pop("type", None)
         result["anyOf"] = [{"type": "integer"}, {"type": "string"}]
     return result
+
+
+@functools.cache
+def _builtin_validator(kind: Kind) -> jsonschema.Draft202012Validator | None:
+    """Validator of one of Kubernetes' own kinds; None where it has no such kind.
+
+    ``kubernetes_validate.validate`` reads the schemas, 1.5 MB, anew for every document.
+    """
+    api_version, name = kind
+    # rbac.authorization.k8s.io/v1 is called rbac-v1.
+    version = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api_version)
+    path = _builtin_schemas() / f"{name.lower()}-{version}.json"
+    if not path.is_file():
+        return None
+    return jsonschema.Draft202012Validator(json.loads(path.read_bytes()), registry=_builtin_definitions())
+
+
+@functools.cache
+def _builtin_definitions() -> Registry[Any]:
+    definitions = json.loads((_builtin_schemas() / "_definitions.json").read_bytes())
+    return (Resource.from_contents(definitions) @ Registry[Any]()).crawl()
+
+
+def _builtin_schemas() -> Path:
+    """Directory of the strict schemas of Kubernetes ``KUBERNETES``."""
+    (directory,) = Path(kubernetes_validate.__file__).parent.glob(
+        f"kubernetes-json-schema/v{KUBERNETES}.*-local-strict"
+    )
+    return directory
 
 
 def _documents(path: Path) -> list[dict[str, Any]]:

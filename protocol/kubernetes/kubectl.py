@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 KUSTOMIZE_TIMEOUT_S = 60
+GARBAGE_COLLECTION = {"GOGC": "400"}
+"""For a process of half a second: with Go's default of 100, collecting garbage takes a third of its CPU time."""
 
 
 class KustomizeError(Exception):
@@ -21,7 +24,12 @@ def build_kustomization(directory: Path) -> str:
     command = ["kubectl", "kustomize", str(directory)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=KUSTOMIZE_TIMEOUT_S, check=False
+            command,
+            env={**GARBAGE_COLLECTION, **os.environ},
+            capture_output=True,
+            text=True,
+            timeout=KUSTOMIZE_TIMEOUT_S,
+            check=False,
         )
     except FileNotFoundError:
         raise KustomizeError(
