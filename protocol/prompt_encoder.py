@@ -4,11 +4,12 @@ The transformer, int8 calibration and ``yiwen release verify`` all use :class:`P
 work with are the ids that are served. It uses the release's own tokenizer, without torch and without Hugging Face
 transformers.
 
-A prompt is the ids of the template before the text, the ids of the text, and the ids of the template after it,
-encoded separately. In the template a control token (``<|im_end|>``) is one token; in a text it is plain characters,
-so that no text can end itself, change the language, or write the model's part of a conversation.
+A prompt has the ids that the tokenizer gives the whole prompt as one string. In the template a control token
+(``<|im_end|>``) is one token; in a text it is plain characters, so that no text can end itself, change the language,
+or write the model's part of a conversation: what is between the template's control tokens is then encoded as one
+string with control tokens switched off (:mod:`protocol.prompt_template`).
 
-Of this package only this module imports ``tokenizers``.
+Of this package only this module runs ``tokenizers``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from protocol.control_tokens import declare_control_tokens
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, TooLong, YiwenError
+from protocol.prompt_template import TemplateSpan, depends_on_place, template_span
 from protocol.release import (
     TOKENIZER_DIR,
     TOKENIZER_FILE,
@@ -44,6 +47,8 @@ ONE_BY_ONE_CHARACTERS = 2_000
 It holds Python's interpreter lock for 2 ms at most; larger texts are tokenized without the lock."""
 _COUNTED_TEXTS = 256
 """Texts whose tokens :meth:`PromptEncoder.fits` keeps for :meth:`PromptEncoder.encode`."""
+_COUNT_WITHIN = 8
+"""Tokens below the limit from which on a text that its template touches is counted alone."""
 
 REPLACEMENT = "\ufffd"
 """The text of bytes that are not, or not yet, a whole character."""
@@ -98,13 +103,21 @@ class EncodedPrompt:
 class PromptEncoder:
     """The tokenizer and the prompt template of one release. Thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer, spec: TranslationSpec, max_sequence_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        spec: TranslationSpec,
+        max_sequence_tokens: int,
+        *,
+        written_ids: Collection[int] = (),
+    ) -> None:
         """Encode the template of every language pair, then make the tokenizer read control tokens as characters.
 
         Args:
             tokenizer: owned by the encoder, which changes its settings. Its control tokens are declared special.
             spec: the release's ``translation.json``.
             max_sequence_tokens: most tokens of a prompt and its answer together.
+            written_ids: control tokens that :meth:`decode` does not drop.
 
         Raises:
             ReleaseError: a stop token is not in the vocabulary.
@@ -114,19 +127,29 @@ class PromptEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = False
-        self._templates = {pair: _template_ids(tokenizer, spec, pair) for pair in spec.pairs}
-        self.template_tokens = max(len(before) + len(after) for before, after in self._templates.values())
+        self._control_ids = _control_ids(tokenizer, spec)
+        self._spans = {
+            pair: template_span(tokenizer, *spec.template_parts(*pair), self._control_ids)
+            for pair in spec.pairs
+        }
+        self.template_tokens = max(span.tokens for span in self._spans.values())
         """Tokens that a prompt has besides its text: the largest number of all language pairs."""
         self._fits_tokens = self._source_limit(self.template_tokens)
-        shortest = min(len(before) + len(after) for before, after in self._templates.values())
-        longest = bytes_per_token(json.loads(tokenizer.to_str()))
-        self.max_source_bytes = max(ALWAYS_COUNTED_BYTES, self._source_limit(shortest) * longest)
+        shortest = min(span.tokens for span in self._spans.values())
+        document = json.loads(tokenizer.to_str())
+        self.max_source_bytes = max(
+            ALWAYS_COUNTED_BYTES, self._source_limit(shortest) * bytes_per_token(document)
+        )
         """A text of more UTF-8 bytes is refused without being tokenized: it has too many tokens."""
         self._counted: dict[str, list[int]] = {}
-        self._control_ids = _control_ids(tokenizer, spec)
+        self._recognizing: Tokenizer | None = None
+        """A second tokenizer, which recognizes control tokens, if a span's ids depend on its place."""
+        if depends_on_place(document, self._spans.values(), tokenizer.get_added_tokens_decoder()):
+            self._recognizing = Tokenizer.from_str(tokenizer.to_str())
         tokenizer.encode_special_tokens = True
-        self._undecodable = _undecodable(tokenizer, self._control_ids)
-        self.unsettled_ids = byte_token_ids(tokenizer.get_vocab()) | self._control_ids
+        self._dropped_ids = self._control_ids - frozenset(written_ids)
+        self._undecodable = _undecodable(tokenizer, self._dropped_ids)
+        self.unsettled_ids = byte_token_ids(tokenizer.get_vocab()) | self._dropped_ids
         """Tokens after which the text so far may still change: bytes, and those that :meth:`decode` drops."""
         self._tokenizer = tokenizer
 
@@ -161,7 +184,9 @@ class PromptEncoder:
             ) from error
         except (OSError, ValueError) as error:
             raise ReleaseError(f"{path} cannot be read: {error}") from error
-        return cls(_parse(path, _declare_control_tokens(document, spec)), spec, max_sequence_tokens)
+        named = {*spec.stop_tokens, *(language.prompt for language in spec.languages.values())}
+        written_ids = declare_control_tokens(document, named)
+        return cls(_parse(path, document), spec, max_sequence_tokens, written_ids=written_ids)
 
     def encode(self, texts: Sequence[PromptText], max_new_tokens: int | None = None) -> list[EncodedPrompt]:
         """The prompts of ``texts``, in order.
@@ -196,7 +221,7 @@ class PromptEncoder:
         """The prompts of :meth:`encode_each`, tokenized a group at a time as they are asked for."""
         faults = [self._size_fault(text) for text in texts]
         fitting = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
-        tokens = (ids for group in _groups(fitting) for ids in self._ids([text.text for text in group]))
+        tokens = (ids for group in self._groups(fitting) for ids in self._span_ids(group))
         for text, fault in zip(texts, faults, strict=True):
             yield fault or self._prompt_or_error(text, next(tokens), max_new_tokens)
 
@@ -225,23 +250,55 @@ class PromptEncoder:
             if token_id in self._undecodable:
                 parts += [self._decode_run(run), self._undecodable[token_id]]
                 run = []
-            elif token_id not in self._control_ids:
+            elif token_id not in self._dropped_ids:
                 run.append(token_id)
         return "".join([*parts, self._decode_run(run)])
 
     def _decode_run(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False)) if token_ids else ""
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        """The tokens of each text; texts that :meth:`fits` has tokenized are not tokenized again."""
-        counted = [self._counted.pop(text, None) for text in texts]
-        encoded = iter(self._encode_batch([t for t, ids in zip(texts, counted, strict=True) if ids is None]))
-        return [next(encoded) if ids is None else ids for ids in counted]
+    def _groups(self, texts: Sequence[PromptText]) -> Iterator[Sequence[PromptText]]:
+        """``texts``, in order, in groups of :data:`GROUP_CHARACTERS` at most; a longer text alone."""
+        start, characters = 0, 0
+        for at, text in enumerate(texts):
+            span = self._span(text)
+            size = len(span.prefix) + len(text.text) + len(span.suffix)
+            characters += size
+            if at > start and characters > GROUP_CHARACTERS:
+                yield texts[start:at]
+                start, characters = at, size
+        if start < len(texts):
+            yield texts[start:]
+
+    def _span(self, text: PromptText) -> TemplateSpan:
+        return self._spans[text.source, text.target]
+
+    def _span_ids(self, texts: Sequence[PromptText]) -> list[list[int]]:
+        """The ids of each text with what the template has around it, up to the next control tokens."""
+        if self._recognizing is None:
+            known = [self._counted_ids(text) for text in texts]
+        else:
+            known = self._recognized_ids(self._recognizing, texts)
+        strings = [
+            self._span(text).around(text.text) for text, ids in zip(texts, known, strict=True) if ids is None
+        ]
+        encoded = iter(self._encode_batch(strings))
+        return [next(encoded) if ids is None else ids for ids in known]
+
+    def _recognized_ids(self, tokenizer: Tokenizer, texts: Sequence[PromptText]) -> list[list[int] | None]:
+        """The same, encoded between the control tokens; None for texts that spell one out."""
+        encoded = _encode_strings(tokenizer, [self._span(text).whole(text.text) for text in texts])
+        return [
+            self._span(text).inner_ids(ids, self._control_ids)
+            for text, ids in zip(texts, encoded, strict=True)
+        ]
+
+    def _counted_ids(self, text: PromptText) -> list[int] | None:
+        """The same if the template does not touch the text and :meth:`fits` has tokenized it."""
+        return None if self._span(text).affix_tokens else self._counted.pop(text.text, None)
 
     def _encode_batch(self, texts: list[str]) -> list[list[int]]:
-        if len(texts) == 1 and len(texts[0]) <= ONE_BY_ONE_CHARACTERS:
-            return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
-        return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return _encode_strings(self._tokenizer, texts)
 
     def _size_fault(self, text: PromptText) -> TextTooLong | None:
         size = _size(text.text, self.max_source_bytes)
@@ -258,11 +315,19 @@ class PromptEncoder:
             return error
 
     def _prompt(self, text: PromptText, ids: list[int], max_new_tokens: int | None) -> EncodedPrompt:
-        before, after = self._templates[text.source, text.target]
-        limit = self._source_limit(len(before) + len(after))
-        if len(ids) > limit:
-            raise TextTooLong(text.index, len(ids), limit)
-        if not ids:
+        span = self._span(text)
+        limit = self._source_limit(span.tokens)
+        size = len(ids) - span.affix_tokens
+        if span.affix_tokens and not 0 < size <= limit - _COUNT_WITHIN:
+            # Tokens at the joins count as one or the other, and fits() knows the text alone.
+            counted = self._counted.pop(text.text, None)
+            size = len(self._encode_batch([text.text])[0] if counted is None else counted)
+        excess = max(
+            size - limit, len(span.before) + len(ids) + len(span.after) + 1 - self._max_sequence_tokens
+        )
+        if excess > 0:
+            raise TextTooLong(text.index, size, size - excess)
+        if not size:
             raise UnencodableText(text.index, "the release's tokenizer knows none of its characters")
         if not self._control_ids.isdisjoint(ids):
             raise UnencodableText(
@@ -270,8 +335,8 @@ class PromptEncoder:
                 "it spells out a control token that this release's tokenizer cannot write as plain characters; "
                 "put a space inside it",
             )
-        prompt = (*before, *ids, *after)
-        return EncodedPrompt(prompt, self._budget(len(ids), len(prompt), max_new_tokens))
+        prompt = (*span.before, *ids, *span.after)
+        return EncodedPrompt(prompt, self._budget(size, len(prompt), max_new_tokens))
 
     def _source_limit(self, template_tokens: int) -> int:
         """Most tokens of a text, with one left for the answer."""
@@ -287,32 +352,12 @@ def _size(text: str, limit: int) -> int:
     return limit if len(text) * 4 <= limit else len(text.encode())
 
 
-def _groups(texts: Sequence[PromptText]) -> Iterator[Sequence[PromptText]]:
-    """``texts``, in order, in groups of :data:`GROUP_CHARACTERS` at most; a longer text alone."""
-    start, characters = 0, 0
-    for at, text in enumerate(texts):
-        characters += len(text.text)
-        if at > start and characters > GROUP_CHARACTERS:
-            yield texts[start:at]
-            start, characters = at, len(text.text)
-    if start < len(texts):
-        yield texts[start:]
-
-
-def is_control_token(content: str, *, special: bool, named: Collection[str]) -> bool:
-    """Whether an added token of a vocabulary controls the model, rather than being text.
-
-    Tokens declared special do, tokens in ``named`` do, and so do other added tokens of markup (``<think>``). Letters
-    and white space that a tokenizer adds to its vocabulary are text.
-
-    Args:
-        content: the token as text.
-        special: whether the tokenizer declares it special.
-        named: stop tokens and language prompts of ``translation.json``.
-    """
-    if special or content in named:
-        return True
-    return len(content) > 1 and not all(character.isalpha() or character.isspace() for character in content)
+def _encode_strings(tokenizer: Tokenizer, strings: list[str]) -> list[list[int]]:
+    if len(strings) == 1 and len(strings[0]) <= ONE_BY_ONE_CHARACTERS:
+        return [tokenizer.encode(strings[0], add_special_tokens=False).ids]
+    if not strings:
+        return []
+    return [each.ids for each in tokenizer.encode_batch_fast(strings, add_special_tokens=False)]
 
 
 def byte_token_ids(vocabulary: Mapping[str, int]) -> frozenset[int]:
@@ -323,30 +368,11 @@ def byte_token_ids(vocabulary: Mapping[str, int]) -> frozenset[int]:
     return frozenset(token_id for token, token_id in vocabulary.items() if _BYTE_TOKEN.fullmatch(token))
 
 
-def _declare_control_tokens(document: dict[str, Any], spec: TranslationSpec) -> dict[str, Any]:
-    """Mark every control token of a ``tokenizer.json`` special: only special tokens can be switched off."""
-    named = {*spec.stop_tokens, *(language.prompt for language in spec.languages.values())}
-    for token in document.get("added_tokens") or ():
-        token["special"] = is_control_token(token["content"], special=token["special"], named=named)
-    return document
-
-
 def _parse(path: Path, document: dict[str, Any]) -> Tokenizer:
     try:
         return Tokenizer.from_str(json.dumps(document))
     except Exception as error:  # the library raises plain Exception for any document that it cannot read
         raise ReleaseError(f"{path} is not a tokenizer that this version reads: {error}") from error
-
-
-def _template_ids(
-    tokenizer: Tokenizer, spec: TranslationSpec, pair: tuple[str, str]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids of the template before and after the text."""
-    before, after = (
-        tuple(tokenizer.encode(part, add_special_tokens=False).ids) if part else ()
-        for part in spec.template_parts(*pair)
-    )
-    return before, after
 
 
 def _control_ids(tokenizer: Tokenizer, spec: TranslationSpec) -> frozenset[int]:
@@ -361,13 +387,13 @@ def _control_ids(tokenizer: Tokenizer, spec: TranslationSpec) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _undecodable(tokenizer: Tokenizer, control_ids: Collection[int]) -> dict[int, str]:
+def _undecodable(tokenizer: Tokenizer, dropped_ids: Collection[int]) -> dict[int, str]:
     """Added tokens of text that the tokenizer's own decoder cannot give back, with their text.
 
     A byte-level decoder takes an added ``ö`` for the byte that it writes as ``ö``. DeepSeek LLM has such tokens.
     """
     added = tokenizer.get_added_tokens_decoder().items()
-    content = {token_id: token.content for token_id, token in added if token_id not in control_ids}
+    content = {token_id: token.content for token_id, token in added if token_id not in dropped_ids}
     return {
         token_id: text
         for token_id, text in content.items()

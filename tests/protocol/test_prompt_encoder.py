@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers
 
+from protocol.control_tokens import is_control_token
 from protocol.prompt_encoder import (
     ALWAYS_COUNTED_BYTES,
     GROUP_CHARACTERS,
@@ -20,7 +21,6 @@ from protocol.prompt_encoder import (
     PromptText,
     TextTooLong,
     UnencodableText,
-    is_control_token,
 )
 from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import (
@@ -203,12 +203,10 @@ def test_prompt_and_budget_always_fit_a_slot(characters: int, slot: int) -> None
     assert 1 <= prompt.max_new_tokens <= slot - len(prompt.token_ids)
 
 
-def test_template_text_around_the_text_is_encoded_apart_from_it() -> None:
+def test_a_prompt_is_encoded_as_one_string_with_the_template_text_around_it() -> None:
     tokenizer = PromptEncoder(_small(), _spec(template="{source}red {text} shoes{target}"), 500)
     (prompt,) = tokenizer.encode(texts("hello"), None)
-    plain = train_tokenizer()
-    pieces = [plain.encode(piece).ids for piece in ("<|en|>red ", "hello", " shoes<|zh|>")]
-    assert prompt.token_ids == tuple(pieces[0] + pieces[1] + pieces[2])
+    assert prompt.token_ids == tuple(train_tokenizer().encode("<|en|>red hello shoes<|zh|>").ids)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +220,10 @@ def test_template_text_around_the_text_is_encoded_apart_from_it() -> None:
         ("÷", False, False),
         ("hello", False, False),
         ("EOS", False, True),
+        ("\u2581\u2581", False, False),
+        ("<b>", False, False),
+        ("</table>", False, False),
+        ("<s>", True, True),
     ],
 )
 def test_markup_steers_and_letters_do_not(content: str, special: bool, control: bool) -> None:

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 
+_VERSION = b"yiwen-text-v2"
+"""Changes when releases answer differently under the same id; 2: prompts are encoded as one string."""
 KEY_BYTES = 16
 """128 bits: accidental collisions start at some 10^19 texts, and a hit compares the text anyway."""
 
@@ -38,7 +40,7 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
 @lru_cache(maxsize=256)
 def _prefix_digest(release: str, source: str, target: str) -> hashlib.blake2b:
     """Digest of the fields that all texts of a language pair share. Copy it before updating it."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=b"yiwen-text-v1")
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=_VERSION)
     for field in (release, source, target):
         _add(digest, field)
     return digest
