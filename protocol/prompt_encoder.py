@@ -242,6 +242,10 @@ class PromptEncoder:
         self._counted[text] = ids
         return True
 
+    def count_tokens(self, text: str) -> int:
+        """The number of tokens of a text without its template."""
+        return len(self._encode_batch([text])[0])
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without control tokens. Bytes that are no character become U+FFFD."""
         parts: list[str] = []

@@ -49,8 +49,8 @@ class EventStream:
         """Held while a frame is sent: heartbeats are sent by another task."""
         self._idle = True
 
-    async def relay(self, events: AsyncGenerator[Mapping[str, object] | NamedEvent, None]) -> None:
-        """Send each item of ``events`` when it is produced, and heartbeats in between.
+    async def relay(self, events: AsyncGenerator[Mapping[str, object] | NamedEvent | bytes, None]) -> None:
+        """Send each item of ``events``, bytes as they are, when it is produced, and heartbeats in between.
 
         Raises:
             Exception: whatever ``events`` raises; ``events`` is closed in any case.
@@ -66,7 +66,11 @@ class EventStream:
 
     async def end(self, fault: YiwenError | None) -> None:
         """End the response, with an error event if ``fault`` is given."""
-        await self._write(b"" if fault is None else encode_error_event(fault), more=False)
+        await self.finish(b"" if fault is None else encode_error_event(fault))
+
+    async def finish(self, frame: bytes) -> None:
+        """End the response with a complete event, or with none."""
+        await self._write(frame, more=False)
 
     async def _send_heartbeats(self) -> None:
         while True:
@@ -83,5 +87,7 @@ class EventStream:
             await self._send({"type": "http.response.body", "body": frame, "more_body": more})
 
 
-def _encode(event: Mapping[str, object] | NamedEvent) -> bytes:
+def _encode(event: Mapping[str, object] | NamedEvent | bytes) -> bytes:
+    if isinstance(event, bytes):
+        return event
     return encode_event(event.document, event.name) if isinstance(event, NamedEvent) else encode_event(event)

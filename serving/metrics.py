@@ -105,3 +105,35 @@ class RequestMetrics:
         self._histograms[surface].observe(seconds)
         if code is not None:
             self._rejected.labels(self._model, code.value).inc()
+
+
+class ApiMetrics:
+    """Metrics of the public APIs besides the v2 protocol; :class:`RequestMetrics` counts their requests as well."""
+
+    def __init__(self, apis: Iterable[str], registry: CollectorRegistry = REGISTRY) -> None:
+        self._requests = Counter(
+            "yiwen_api_requests_total",
+            "Requests answered by a public API other than the v2 protocol, by API and HTTP status",
+            ("api", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "yiwen_api_request_seconds",
+            "Time from the headers of a request to a public API to the end of its answer, in seconds",
+            ("api",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        for api in apis:
+            self._seconds.labels(api)
+
+    def finished(self, api: str, status: int, seconds: float) -> None:
+        """Count a request that was answered.
+
+        Args:
+            api: name of the API.
+            status: HTTP status.
+            seconds: from its headers to the end of its response.
+        """
+        self._requests.labels(api, str(status)).inc()
+        self._seconds.labels(api).observe(seconds)

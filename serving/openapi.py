@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
 
+from serving.api_app import PublicApi
 from serving.health import ModelDataPlane
 from serving.model import ServedModel
 
@@ -73,7 +74,12 @@ _SCHEMAS: _Document = {
 
 
 def openapi_document(
-    dataplane: ModelDataPlane, model: ServedModel, routers: Sequence[APIRouter], *, metrics: bool
+    dataplane: ModelDataPlane,
+    model: ServedModel,
+    routers: Sequence[APIRouter],
+    *,
+    metrics: bool,
+    apis: Sequence[PublicApi] = (),
 ) -> _Document:
     """The document of ``GET /openapi.json``.
 
@@ -82,6 +88,7 @@ def openapi_document(
         model: the served one, in all paths.
         routers: routes that the service adds.
         metrics: whether ``/metrics`` is on the same port.
+        apis: public APIs besides the v2 protocol.
     """
     server = dataplane.metadata()
     added = get_openapi(
@@ -102,8 +109,19 @@ def openapi_document(
         paths["/metrics"] = _get("Metrics for Prometheus", "text/plain")
     for base in (f"/v2/models/{model.name}", *_version_paths(model)):
         paths |= _model_paths(base, model)
+    paths |= api_paths(apis)
     schemas = {**_SCHEMAS, **added.get("components", {}).get("schemas", {})}
     return {**added, "paths": {**paths, **added["paths"]}, "components": {"schemas": schemas}}
+
+
+def api_paths(apis: Sequence[PublicApi]) -> _Document:
+    """The path items of public APIs; of two that share a path and method the last one is shown."""
+    paths: _Document = {}
+    for api in apis:
+        for route in api.routes:
+            operation = {"tags": [api.name], **route.operation}
+            paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return paths
 
 
 def _version_paths(model: ServedModel) -> list[str]:

@@ -39,7 +39,7 @@ class InferenceApp:
         self._app = app
         self._serving = serving
         self._settings = settings
-        self._bodies = BodyBudget(settings.max_bodies_bytes)
+        self.bodies = self._bodies = BodyBudget(settings.max_bodies_bytes)
         self._memory = MemoryTrimmer()
         model = f"/v2/models/{serving.model.name}"
         paths = [model, *(f"{model}/versions/{version}" for version in serving.model.versions)]

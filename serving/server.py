@@ -26,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from protocol.codec import JSON_LENGTH_HEADER
+from serving.api_app import ApiApp, PublicApi
 from serving.drain import DrainGate
 from serving.endpoints import Endpoints, not_found
 from serving.error_responses import http_error, validation_error
@@ -50,7 +51,13 @@ _CLOSE_S = 2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_server(model: ServedModel, settings: ServerSettings, *, routes: Sequence[APIRouter] = ()) -> None:
+def run_server(
+    model: ServedModel,
+    settings: ServerSettings,
+    *,
+    routes: Sequence[APIRouter] = (),
+    apis: Sequence[PublicApi] = (),
+) -> None:
     """Serve ``model`` until SIGTERM or SIGINT; returns when it is drained and closed.
 
     Args:
@@ -58,18 +65,25 @@ def run_server(model: ServedModel, settings: ServerSettings, *, routes: Sequence
         settings: ports, limits, logs.
         routes: further REST routes. POSTs among them have the same admission, size limit, error table and log as
             inference; :func:`serving.error_responses.request_info_of` returns a request's metadata.
+        apis: public APIs besides the v2 protocol; their routes come before all others.
 
     Raises:
         SettingsError: a port is taken.
     """
     configure_logging(settings.log_level, settings.log_format)
-    Server(model, settings, routes).start([model])
+    Server(model, settings, routes, apis).start([model])
 
 
 class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
     """A ModelServer behind our REST and gRPC servers; one per process, since the SDK's application is global."""
 
-    def __init__(self, model: ServedModel, settings: ServerSettings, routes: Sequence[APIRouter]) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        settings: ServerSettings,
+        routes: Sequence[APIRouter],
+        apis: Sequence[PublicApi] = (),
+    ) -> None:
         super().__init__(
             http_port=settings.http_port,
             workers=1,
@@ -82,14 +96,19 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._gate = DrainGate()
         serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
         self.dataplane = ModelDataPlane(self, serving)
-        self._inference_app = InferenceApp(app, serving, settings)
+        inference = InferenceApp(app, serving, settings)
+        self._app: ASGIApp = inference
+        if apis:
+            self._app = ApiApp(inference, apis, serving, settings, inference.bodies)
         self._servicer = Servicer(self.dataplane, serving, settings)
         app.router.routes.extend(Endpoints(self.dataplane).routes())
         # In place of the SDK's route, which is always there.
         app.router.routes.append(Route("/metrics", not_found if settings.metrics_port else metrics))
         for router in routes:
             app.include_router(router)
-        document = openapi_document(self.dataplane, model, routes, metrics=settings.metrics_port == 0)
+        document = openapi_document(
+            self.dataplane, model, routes, metrics=settings.metrics_port == 0, apis=apis
+        )
         app.openapi = lambda: document
         app.add_middleware(ErrorMiddleware, serving=serving)
         app.add_exception_handler(HTTPException, http_error)
@@ -116,7 +135,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         settings = self._settings
         limits = ConnectionLimits(settings.head_timeout_s, settings.write_timeout_s)
         protocol = partial(LimitedHttpProtocol, limits=limits, metrics=ConnectionMetrics())
-        rest = _RestServer(self, _with_cors(self._inference_app, settings.cors_origins), listener, protocol)
+        rest = _RestServer(self, _with_cors(self._app, settings.cors_origins), listener, protocol)
         metrics_server = None if metrics_listener is None else MetricsServer(metrics_listener, protocol)
         grpc_server = None
         if self._settings.grpc_port:

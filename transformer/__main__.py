@@ -13,6 +13,7 @@ from protocol.release import ReleaseError
 from serving.arguments import read_settings
 from serving.server import run_server
 from serving.settings import SettingsError
+from transformer.apis.surfaces import create_apis
 from transformer.config import TransformerConfig
 from transformer.model import create_model
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             max_deadline_ms=settings.max_deadline_ms,
             default_deadline_ms=settings.default_deadline_ms,
         )
-        run_server(model, settings)
+        run_server(model, settings, apis=create_apis(model, config))
     except (SettingsError, ReleaseError) as error:
         print(f"transformer: {error}", file=sys.stderr)
         return CANNOT_START

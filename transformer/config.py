@@ -19,6 +19,8 @@ MIB = 1024 * 1024
 DAY_S = 86_400.0
 DISCOVERY_WAYS = ("address", "tags", "services")
 """See :mod:`transformer.predictors.discovery`."""
+API_NAMES = ("libretranslate",)
+"""See :mod:`transformer.apis`."""
 
 
 @dataclass(frozen=True, slots=True, config=SETTINGS)
@@ -177,6 +179,10 @@ class TransformerConfig:
     """Requests that may wait for a predictor that is not up; more get 503 at once. `YIWEN_ADMISSION_TOKENS` bounds
     them too."""
 
+    apis: CommaSeparated = API_NAMES
+    """The public APIs that are served besides the v2 protocol (docs/apis.md), separated by commas; `none` for none of
+    them."""
+
     keepalive_s: float = Field(default=30.0, ge=0.0)
     """Seconds an idle connection is kept. Shorter than the server's 65 s, so that this side closes first;
     otherwise a request could be sent on a connection that the server is closing."""
@@ -191,6 +197,8 @@ class TransformerConfig:
             raise SettingsError(
                 f"YIWEN_PREDICTOR_DISCOVERY must be of {', '.join(DISCOVERY_WAYS)}, not {unknown[0]!r}"
             )
+        if unknown := [name for name in self.apis if name not in (*API_NAMES, "none")]:
+            raise SettingsError(f"YIWEN_APIS must be of {', '.join(API_NAMES)}, not {unknown[0]!r}")
         for url in self.predictor_tagged_urls:
             try:
                 base_url(url)

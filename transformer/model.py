@@ -25,7 +25,7 @@ from protocol.codec import (
 )
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.integrity import check_file, release_files
-from protocol.messages import TranslateRequest
+from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, Release, load_release
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
@@ -65,9 +65,12 @@ class TranslatorModel(ServedModel):
         predictor: PredictorRouter,
         cache: TieredCache,
         *,
+        encoder: PromptEncoder,
         ready_without_predictor: bool = False,
     ) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
+        self.encoder = encoder
+        """Of the release; its languages are in ``encoder.spec``."""
         self._pipeline = pipeline
         self._texts = texts
         self._predictor = predictor
@@ -82,14 +85,23 @@ class TranslatorModel(ServedModel):
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
         """
-        message = translate_request_from_infer(request)
+        return infer_from_translate_response(
+            await self.translate(translate_request_from_infer(request), info), request
+        )
+
+    async def translate(self, message: TranslateRequest, info: RequestInfo) -> TranslateResponse:
+        """Translate the texts of a message.
+
+        Raises:
+            YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
+        """
         info.log_fields["texts"] = len(message.texts)
         headers = forwarded_headers(info.request_id, info.headers)
         response = await self._pipeline.translate(message, headers, info.received_at)
         info.log_fields.update(Counter(each.cache.value for each in response.translations if not each.error))
         if failed := sum(each.error is not None for each in response.translations):
             info.log_fields["failed"] = failed
-        return infer_from_translate_response(response, request)
+        return response
 
     async def generate(self, body: bytes, info: RequestInfo) -> Mapping[str, object]:
         """Translate the request's one text.
@@ -107,7 +119,7 @@ class TranslatorModel(ServedModel):
         self, body: bytes, info: RequestInfo
     ) -> AsyncGenerator[Mapping[str, object] | NamedEvent, None]:
         """As :meth:`generate`, in pieces. While the predictor starts, events ``warming`` are sent."""
-        async with aclosing(self._stream(translate_request_from_generate(body), info)) as items:
+        async with aclosing(self.stream_text(translate_request_from_generate(body), info)) as items:
             async for item in items:
                 if isinstance(item, ColdStartStatus):
                     yield NamedEvent("warming", {"waited_s": round(item.waited_s, 3)})
@@ -118,16 +130,21 @@ class TranslatorModel(ServedModel):
         """As :meth:`stream`, in the messages of ``yiwen.v1.TextGeneration``."""
         decoded = decode_text_stream_request(message)
         self.check_address(decoded.model_name, decoded.model_version)
-        async with aclosing(self._stream(decoded.request, info)) as items:
+        async with aclosing(self.stream_text(decoded.request, info)) as items:
             async for item in items:
                 if isinstance(item, ColdStartStatus):
                     yield encode_warming(item.waited_s)
                 else:
                     yield encode_text_delta(item)
 
-    async def _stream(
+    async def stream_text(
         self, request: TranslateRequest, info: RequestInfo
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
+        """The translation of one text in pieces.
+
+        Raises:
+            YiwenError: as :meth:`translate`.
+        """
         headers = forwarded_headers(info.request_id, info.headers)
         async with aclosing(self._texts.stream(request, headers, info.received_at)) as items:
             async for item in items:
@@ -241,6 +258,7 @@ def create_model(
         texts,
         router,
         cache,
+        encoder=tokenizer,
         ready_without_predictor=config.ready_without_predictor,
     )
 

@@ -7,6 +7,7 @@ the same language in every process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -98,6 +99,27 @@ class Languages:
             raise UndetectedLanguage(index, self._readable[to])
         return LanguagePair(found, to, needs_model=found not in (to, UNDETERMINED))
 
+    def detect(self, text: str) -> tuple[str, float]:
+        """The most likely language of a text among all that are translated from, for callers that only ask for it.
+
+        Returns:
+            Its tag and a confidence from 0 to 1: the share of the text that is in the language's script, times the
+            share of the language in py3langid's estimate among those of one script. ``und`` and 0 if no language of
+            the release is written in a script of the text.
+        """
+        sources = {source for source, _ in self._spec.pairs}
+        readers = {tag: self._scripts_of(tag) for tag in self._spec.languages if tag in sources}
+        evidence = script_evidence(text)
+        readable = frozenset[str]().union(*readers.values())
+        weights = {script: found for script, found in evidence.items() if script in readable}
+        if not weights:
+            return UNDETERMINED, 0.0
+        best = max(weights, key=lambda script: (weights[script], script))
+        tags = [tag for tag in readers if best in readers[tag]]
+        tag = self._choose(text, evidence, best, tags)
+        share = sum(found for script, found in evidence.items() if script in readers[tag])
+        return tag, share / sum(evidence.values()) * _share_among(text, tag, tags)
+
     def _resolve(self, index: int, role: str, tag: str) -> str:
         known = self._resolved(tag) if len(tag) <= _LONGEST_KEPT else self._resolve_long(tag)
         if known is None:
@@ -176,6 +198,16 @@ def resolve_tag(tag: str, known: Mapping[str, str]) -> str | None:
             return known[form]
     longer = [name for form, name in known.items() if form.startswith(f"{canonical}-")]
     return longer[0] if len(subtags) == 1 and len(longer) == 1 else None
+
+
+def _share_among(text: str, tag: str, tags: list[str]) -> float:
+    """py3langid's probability of ``tag`` if the text is in one of ``tags``; 1 if there is no other."""
+    scores = dict(py3langid.rank(text)) if len(tags) > 1 else {}
+    known = {each: scores[_langid_name(each)] for each in tags if _langid_name(each) in scores}
+    if len(known) < 2 or tag not in known:
+        return 1.0
+    best = max(known.values())
+    return math.exp(known[tag] - best) / sum(math.exp(score - best) for score in known.values())
 
 
 def _canonical_subtag(subtag: str) -> str:

@@ -1,0 +1,209 @@
+"""LibreTranslate's API: /translate, /detect, /languages, /frontend/settings, /health, /suggest and /spec.
+
+Fields, words of errors and their statuses are those of LibreTranslate's app.py; /translate takes JSON, a form or a
+query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol.error_codes import ErrorCode
+from protocol.errors import InvalidRequest, YiwenError
+from protocol.messages import TextFormat, Translation
+from serving.api_app import ApiRoute
+from serving.api_request import ApiRequest, Fields
+from serving.error_responses import RestResponse
+from transformer.apis.answers import (
+    FLAGS_HEADER,
+    FORM_OR_JSON,
+    STRING,
+    STRINGS,
+    json_answer,
+    listing_header,
+    operation,
+)
+from transformer.apis.text_service import TextService, request_of
+
+MAX_ALTERNATIVES = 0
+"""Second candidates of one text that are made."""
+_FRONTEND_TIMEOUT_MS = 500
+_STATUSES = {404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
+"""LibreTranslate's statuses, where they are not the error table's own."""
+_FIELDS = {
+    "q": STRINGS,
+    "source": STRING,
+    "target": STRING,
+    "format": {"type": "string", "enum": ["text", "html"]},
+    "alternatives": {"type": "integer"},
+    "api_key": STRING,
+}
+
+
+class LibreTranslateApi:
+    """LibreTranslate's surface."""
+
+    name = "libretranslate"
+    open_to_pages = True
+
+    def __init__(self, service: TextService) -> None:
+        self._service = service
+        self._languages = service.languages
+        self.routes = [
+            ApiRoute(
+                "POST",
+                "/translate",
+                self._translate,
+                operation(
+                    "Translate texts", _FIELDS, required=("q", "source", "target"), media_types=FORM_OR_JSON
+                ),
+            ),
+            ApiRoute(
+                "POST",
+                "/detect",
+                self._detect,
+                operation(
+                    "Detect a language",
+                    {"q": STRING, "api_key": STRING},
+                    required=("q",),
+                    media_types=FORM_OR_JSON,
+                ),
+            ),
+            ApiRoute("GET", "/languages", self._list_languages, operation("Languages and their targets")),
+            ApiRoute("GET", "/frontend/settings", self._settings, operation("Settings of the service")),
+            ApiRoute("GET", "/health", self._health, operation("Health")),
+            ApiRoute("GET", "/spec", self._spec, operation("This API's OpenAPI document")),
+        ]
+
+    def error(self, error: YiwenError) -> RestResponse:
+        """``{"error": "..."}``."""
+        status = _STATUSES.get(error.status, error.status)
+        words = f"Slowdown: {error.message}" if status == ErrorCode.OVERLOADED.http_status else error.message
+        return json_answer({"error": words}, status)
+
+    def error_event(self, error: YiwenError) -> bytes:
+        """Not used: nothing is streamed."""
+        return b""
+
+    async def _translate(self, request: ApiRequest) -> RestResponse:
+        fields = request.fields
+        texts = fields.texts("q")
+        is_batch = isinstance(fields.value("q"), list)
+        if not is_batch:
+            texts = texts[-1:]
+        source, target = self._pair(fields, has_texts=bool(texts) and (is_batch or texts != [""]))
+        if "json" not in request.info.headers.get("content-type", "json"):
+            texts = ["\n".join(text.splitlines()) for text in texts]  # forms have CRLF
+        message = request_of(texts, source, target)
+        message = replace(message, text_format=_text_format(fields))
+        alternatives = _alternatives(fields)
+        response = await self._service.translate(message, request.info)
+        translated: list[object] = [each.text for each in response.translations]
+        detected: list[object] = []
+        if source is None:
+            pairs = zip(texts, response.translations, strict=True)
+            detected = [self._detected(text, each) for text, each in pairs]
+        document = {"translatedText": translated if is_batch else translated[0]}
+        if detected:
+            document["detectedLanguage"] = detected if is_batch else detected[0]
+        if alternatives:
+            document["alternatives"] = [[] for _ in texts] if is_batch else []
+        flags = (flag for each in response.translations for flag in each.flags)
+        return json_answer(document, headers=listing_header(FLAGS_HEADER, flags))
+
+    def _pair(self, fields: Fields, *, has_texts: bool) -> tuple[str | None, str]:
+        """The release's tags of source (None to detect it) and target."""
+        given = {"q": has_texts, "source": fields.text("source"), "target": fields.text("target")}
+        for name, value in given.items():
+            if not value:
+                raise InvalidRequest(f"Invalid request: missing {name} parameter")
+        source, target = str(given["source"]), str(given["target"])
+        from_tag = None if source == "auto" else self._known(source)
+        to_tag = self._known(target)
+        if from_tag is not None and from_tag != to_tag and (from_tag, to_tag) not in self._languages.pairs:
+            names = self._languages.names
+            raise InvalidRequest(
+                f"{names[to_tag]} ({to_tag}) is not available as a target language from "
+                f"{names[from_tag]} ({from_tag})"
+            )
+        return from_tag, to_tag
+
+    def _known(self, tag: str) -> str:
+        found = self._languages.resolve(tag)
+        if found is None:
+            shown = (
+                tag if len(tag) <= 12 and tag.replace("-", "").replace("_", "").isalnum() else "the language"
+            )
+            raise InvalidRequest(f"{shown} is not supported")
+        return found
+
+    def _detected(self, text: str, translation: Translation) -> dict[str, object]:
+        """The language of one text, as the pipeline decided it."""
+        if self._languages.resolve(translation.source) is None:
+            return {"confidence": 0.0, "language": self._languages.sources[0]}
+        found = self._languages.detect(text)
+        confidence = found.confidence if found.tag == translation.source else 0.0
+        return {"confidence": round(100 * confidence, 1), "language": translation.source}
+
+    async def _detect(self, request: ApiRequest) -> RestResponse:
+        text = request.fields.text("q")
+        if not text:
+            raise InvalidRequest("Invalid request: missing q parameter")
+        found = self._languages.detect(text)
+        tag = found.tag or self._languages.sources[0]
+        return json_answer([{"confidence": round(100 * found.confidence, 1), "language": tag}])
+
+    async def _list_languages(self, request: ApiRequest) -> RestResponse:
+        names = self._languages.names
+        return json_answer(
+            [
+                {"code": tag, "name": names[tag], "targets": [*self._languages.targets_of(tag)]}
+                for tag in self._languages.sources
+            ]
+        )
+
+    async def _settings(self, request: ApiRequest) -> RestResponse:
+        names = self._languages.names
+        first = self._languages.targets[0]
+        return json_answer(
+            {
+                "charLimit": self._service.max_text_bytes,
+                "frontendTimeout": _FRONTEND_TIMEOUT_MS,
+                "apiKeys": False,
+                "keyRequired": False,
+                "suggestions": False,
+                "filesTranslation": False,
+                "supportedFilesFormat": [],
+                "language": {
+                    "source": {"code": "auto", "name": "Auto Detect"},
+                    "target": {"code": first, "name": names[first]},
+                },
+            }
+        )
+
+    async def _health(self, request: ApiRequest) -> RestResponse:
+        return json_answer({"status": "ok"})
+
+    async def _spec(self, request: ApiRequest) -> RestResponse:
+        paths: dict[str, dict[str, object]] = {}
+        for route in self.routes:
+            paths.setdefault(route.path, {})[route.method.lower()] = route.operation
+        return json_answer(
+            {"openapi": "3.1.0", "info": {"title": "LibreTranslate", "version": "1.6"}, "paths": paths}
+        )
+
+
+def _text_format(fields: Fields) -> TextFormat:
+    given = fields.text("format") or "text"
+    if given not in ("text", "html"):
+        shown = given if given.isalnum() and len(given) <= 12 else "this"
+        raise InvalidRequest(f"{shown} format is not supported")
+    return TextFormat(given)
+
+
+def _alternatives(fields: Fields) -> int:
+    try:
+        count = max(0, fields.integer("alternatives") or 0)
+    except InvalidRequest:
+        raise InvalidRequest("Invalid request: alternatives parameter is not a number") from None
+    return count
