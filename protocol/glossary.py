@@ -9,14 +9,13 @@ pair, and may list terms that are kept in all pairs::
 
     {"schema": 1, "keep": ["AcmeCorp"], "pairs": [{"source": "en", "target": "zh", "terms": {"shirt": "衬衫"}}]}
 
-Terms are normalized to Unicode NFC with single spaces. Error messages name entries by position, from 0, and never
-quote one.
+Terms have the normal form of texts (:mod:`protocol.normal_form`), on one line. Error messages name entries by
+position, from 0, and never quote one.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, TooLong
 from protocol.messages import Glossary
+from protocol.normal_form import normal_text
 from protocol.release import ReleaseError
 
 GLOSSARY_SCHEMA = 1
@@ -111,8 +111,8 @@ def load_release_glossary(path: Path, pairs: Sequence[tuple[str, str]]) -> Relea
 
 
 def normalize_term(text: str) -> str:
-    """``text`` in NFC with single spaces: the form in which terms are compared."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """``text`` in normal form on one line: the form in which terms are compared."""
+    return " ".join(normal_text(text).split())
 
 
 def _json(value: object) -> str:

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from protocol.deadline import Deadline
 from protocol.errors import InvalidRequest, NotReady, YiwenError
 from protocol.messages import CacheStatus, FinishReason
+from protocol.normal_form import normal_text
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE
@@ -32,7 +33,6 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.request_context import RequestContext
 from transformer.texts.bounds import TextBounds
 from transformer.texts.languages import Languages
-from transformer.texts.normal_form import normal_text
 from transformer.texts.work_item import WorkItem, WorkResult
 
 REQUESTS = 100_000

@@ -24,7 +24,7 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
         source: language tag as the release writes it.
         target: language tag as the release writes it.
         options: what else changes the answer, by name; the order does not matter.
-        text: as :func:`transformer.texts.normal_form.normal_text` returns it.
+        text: as :func:`protocol.normal_form.normal_text` returns it.
 
     Returns:
         ``KEY_BYTES`` bytes.

@@ -19,7 +19,7 @@ class CacheEntry:
     """One finished translation."""
 
     source_text: str
-    """As :func:`transformer.texts.normal_form.normal_text` returns it."""
+    """As :func:`protocol.normal_form.normal_text` returns it."""
     text: str
     """The translation, without the outer white space of any caller's text."""
     confidence: float

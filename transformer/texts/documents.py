@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from protocol.errors import YiwenError
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
+from protocol.normal_form import inner_range
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import escape_text
 from transformer.texts.work_item import WorkItem, WorkResult
@@ -130,14 +131,11 @@ def _failed(source: str, error: YiwenError) -> Translation:
 
 
 def with_outer_space_of(text: str, translation: str) -> str:
-    """``translation`` with the white space that ``text`` begins and ends with."""
-    inner = text.strip()
-    if not inner:
+    """``translation`` with the white space and the invisible characters that ``text`` begins and ends with."""
+    start, end = inner_range(text)
+    if start == end:
         return text
-    if inner == text:
-        return translation.strip()
-    start = text.index(inner)
-    return f"{text[:start]}{translation.strip()}{text[start + len(inner) :]}"
+    return f"{text[:start]}{translation.strip()}{text[end:]}"
 
 
 def _cache_of(document: Document, segment: Segment, result: WorkResult) -> CacheStatus:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from protocol.error_codes import PER_TEXT_CODES
 from protocol.errors import YiwenError
 from protocol.messages import OnError, TextFormat, TranslateRequest
+from protocol.normal_form import normal_text
 from transformer.errors import TooManySegments, UnusableMarkup, UnusableText
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import UNDETERMINED, LanguagePair, Languages
 from transformer.texts.markup import MarkupError, MarkupPiece, escape_text, parse_markup
-from transformer.texts.normal_form import normal_text
 from transformer.texts.placeholders import detection_sample
 from transformer.texts.scripts import has_letters
 from transformer.texts.sentences import split_sentences

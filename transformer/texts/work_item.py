@@ -14,7 +14,7 @@ class WorkItem:
     """One text to translate. Equal items have the same translation, under one release."""
 
     text: str
-    """In normal form (:func:`transformer.texts.normal_form.normal_text`), not empty."""
+    """In normal form (:func:`protocol.normal_form.normal_text`), not empty."""
     source: str
     """Language tag as the release writes it."""
     target: str

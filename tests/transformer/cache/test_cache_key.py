@@ -6,8 +6,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.normal_form import normal_text
 from transformer.cache.cache_key import KEY_BYTES, cache_key
-from transformer.texts.normal_form import normal_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 FIELDS = st.tuples(TEXT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=2))

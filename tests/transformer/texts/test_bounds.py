@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import Glossary, TextFormat, TranslateRequest
+from protocol.normal_form import normal_text
 from protocol.release import TranslationSpec
 from transformer.errors import (
     GlossaryTooCostly,
@@ -22,7 +23,6 @@ from transformer.texts.bounds import MIN_PARTS, PARTS_PER_TEXT, TextBounds
 from transformer.texts.documents import Document
 from transformer.texts.languages import Languages
 from transformer.texts.markup import parse_markup
-from transformer.texts.normal_form import normal_text
 from transformer.texts.placeholders import detection_sample
 from transformer.texts.segments import split_request
 from transformer.texts.sentences import split_sentences
@@ -54,7 +54,6 @@ def filled(part: str, begin: str = "", end: str = "") -> str:
 REFUSED = {
     "URLs": (asking(filled("http://a.b/")), SegmentTooLong, "65536"),
     "one word": (asking(filled("a")), SegmentTooLong, "65536"),
-    "spaces": (asking(filled(" ", "a", "b")), SegmentTooLong, "65536"),
     "codes": (asking(filled("Aa-")), SegmentTooLong, "65536"),
     "quotation marks": (asking(filled("“", "a")), SegmentTooLong, "65536"),
     "sentences": (asking(filled("Red. ")), TooManyParts, "32768"),
@@ -67,7 +66,6 @@ REFUSED = {
     "HTML entities": (asking(filled("&"), text_format=HTML), TooManyParts, "32768"),
     "HTML lines": (asking(filled("\n", "<b>", "</b>"), text_format=HTML), TooManyParts, "32768"),
     "HTML text nodes": (asking("<b>a</b>" * 2_000, text_format=HTML), TooManySegments, "2000"),
-    "spaces in HTML": (asking(filled(" ", "<b>a", "a</b>"), text_format=HTML), SegmentTooLong, "65536"),
     "HTML attributes": (asking(filled("a ", "<b ", ">"), text_format=HTML), UnusableMarkup, "65536"),
     "HTML attributes after a quotation mark": (
         asking(filled("a ", "<b c=it's ", ">"), text_format=HTML),
@@ -112,6 +110,16 @@ def test_the_worst_texts_without_words_are_kept_within_seconds_of_cpu(
     assert time.process_time() - started < 6.0
 
 
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_any_number_of_spaces_is_one(spec: TranslationSpec, text_format: TextFormat) -> None:
+    started = time.process_time()
+    (document,) = split(spec, asking(filled(" ", "<b>a", "b</b>"), text_format=text_format))
+    (segment,) = document.segments
+    assert "a b" in segment.item.text
+    assert len(segment.item.text) < 12
+    assert time.process_time() - started < 3.0
+
+
 def test_a_request_may_have_as_many_texts_bytes_and_parts_as_the_bounds_say(spec: TranslationSpec) -> None:
     text = "啊" * 1_000
     assert len(split(spec, asking(text, text), TextBounds(2, 6_000, 3_000))) == 2
@@ -129,9 +137,9 @@ def test_a_request_may_have_as_many_texts_bytes_and_parts_as_the_bounds_say(spec
 MARKS = st.text(st.sampled_from("\u0301\u0323\u0344\u0f73\u0f75\u0f71\u0345\u05b0"), min_size=60, max_size=80)
 
 
-@given(st.lists(st.one_of(MARKS, st.text(max_size=4), st.just("e" * 900))).map("".join))
+@given(st.lists(st.one_of(MARKS, st.text("e\u0301中 \u00a0", max_size=4), st.just("e" * 900))).map("".join))
 def test_sorting_long_runs_of_marks_first_does_not_change_the_normal_form(text: str) -> None:
-    assert normal_text(text) == unicodedata.normalize("NFC", text.strip())
+    assert normal_text(text) == unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 @given(st.lists(st.sampled_from(["It is red. ", "Nice! ", "Is it 1.5 m?", " ", "x" * 30]), max_size=9))

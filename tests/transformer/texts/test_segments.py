@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 
 import pytest
 from hypothesis import given
@@ -110,11 +109,13 @@ SENTENCES = st.lists(
 
 @given(SENTENCES.map("".join))
 def test_a_text_whose_sentences_stay_stays(spec: TranslationSpec, text: str) -> None:
-    assert restored(text, spec).replace(" ", "") == unicodedata.normalize("NFC", text).replace(" ", "")
+    assert "".join(restored(text, spec).split()) == "".join(text.split())
 
 
 @given(
-    st.lists(st.sampled_from(["It is red.  ", "Do you?\r\n", " Yes ", "12 ", "{a} ", "Wow! "])).map("".join)
+    st.lists(st.sampled_from(["It is red.  ", "Do you?\r\n", " Yes.  ", "12. ", "{a}. ", "Wow! "])).map(
+        "".join
+    )
 )
 def test_sentences_are_joined_with_the_white_space_that_was_there(spec: TranslationSpec, text: str) -> None:
     assert restored(text, spec) == text
