@@ -2,8 +2,8 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test coverage check check-manifests lock sbom check-pythons images image-test bench-engine bench-serving bench-transformer \
-	bench-prediction soak clean
+.PHONY: help demo test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
+	bench-serving bench-transformer bench-prediction soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ images: ## Build the images with docker, podman or buildah (ARGS="transformer pr
 
 image-test: ## Build images on a Debian made for it, and translate with them (needs root, buildah, debootstrap)
 	@scripts/image-test
+
+cluster-test: ## Run the tests against the cluster of your KUBECONFIG (ARGS=--quick: the short ones)
+	@scripts/setup dev
+	@scripts/cluster-test $(ARGS)
 
 bench-engine: ## Compare the engine with CTranslate2, llama.cpp and transformers on this machine
 	@scripts/setup dev

@@ -1,0 +1,53 @@
+"""Two checkpoints of the demo model whose token ids disagree, and titles with the translation that both give.
+
+A text that one release's transformer tokenized and another release's predictor answered is noise, so that a mixed
+text shows as a wrong translation.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import ml_dtypes  # noqa: F401 - numpy learns bfloat16
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+CHECKPOINT = PROJECT / "examples" / "demo_model" / "checkpoint"
+SPECIAL_IDS = 4
+EMBEDDING = "model.embed_tokens.weight"
+
+
+def write_renumbered_checkpoint(directory: Path) -> Path:
+    """The demo checkpoint with other ids for all tokens but the special ones; it translates as the demo does."""
+    shutil.copytree(CHECKPOINT, directory)
+    tokenizer = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    last = len(vocabulary) - 1 + SPECIAL_IDS
+    renumbered = {token: i if i < SPECIAL_IDS else last - i for token, i in vocabulary.items()}
+    tokenizer["model"]["vocab"] = renumbered
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    with safe_open(directory / "model.safetensors", "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        metadata = file.metadata()
+    rows = tensors[EMBEDDING]
+    rows[SPECIAL_IDS:] = rows[SPECIAL_IDS:][::-1].copy()
+    save_file(tensors, directory / "model.safetensors", metadata)
+    return directory
+
+
+def titles(seed: object) -> Iterator[tuple[str, str]]:
+    """Shop titles that the demo model translates, without end, each once; English and Chinese."""
+    sys.path.insert(0, str(CHECKPOINT.parent))
+    import grammar
+
+    seen: set[str] = set()
+    for english, chinese in grammar.training_pairs(Random(f"cluster-{seed}")):
+        if english not in seen:
+            seen.add(english)
+            yield english, chinese
