@@ -1,0 +1,72 @@
+"""A release change and the death of the only predictor, under 10 requests/s of texts never seen: no request fails."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.cluster.installation import Site
+from tests.cluster.kubectl import eventually
+from tests.cluster.load import Load
+from tests.cluster.node import NodeShell
+from tests.cluster.releases import titles
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+SLOW_S = 60
+NEVER_S = 3600
+WARM_UP_S = 5.0
+AFTER_S = 25.0
+"""Load goes on after a change, while the pods of the release before end."""
+CHANGES = {"ordinary": 0, "slow": SLOW_S, "never": NEVER_S}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_release_change_fails_no_request(site: Site, change: str, figures: dict[str, Any]) -> None:
+    site.installation.wait_ready()
+    before = site.release
+    with Load(site.service, titles(f"{change}-{time.time()}")) as load:
+        time.sleep(WARM_UP_S)
+        began = time.monotonic()
+        site.serve(site.other, start_delay_s=CHANGES[change])
+        if change == "never":
+            time.sleep(SLOW_S)
+        else:
+            eventually("answers of the new release alone", lambda: _changed(load), 420.0)
+            figures["changed_after_s"] = round(time.monotonic() - began)
+            time.sleep(AFTER_S)
+    summary = load.summary()
+    figures |= summary.figures()
+    summary.assert_whole()
+    assert len(summary.releases) == (1 if change == "never" else 2)
+    if change == "never":
+        site.serve(before)
+        site.installation.wait_ready()
+
+
+def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict[str, Any]) -> None:
+    site.installation.wait_ready()
+    (pod,) = eventually("one predictor", lambda: _only(site.installation.pods("predictor")), 180.0)
+    with Load(site.service, titles(f"killed-{time.time()}")) as load:
+        time.sleep(WARM_UP_S)
+        for _ in range(2):
+            node.signal(pod["metadata"]["uid"], "-m predictor")
+            time.sleep(15.0)
+    summary = load.summary()
+    figures |= summary.figures()
+    (after,) = site.installation.pods("predictor")
+    assert sum(each["restartCount"] for each in after["status"]["containerStatuses"]) >= 2
+    summary.assert_whole()
+
+
+def _only(pods: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return pods if len(pods) == 1 else None
+
+
+def _changed(load: Load) -> bool:
+    """Whether the last fifty answers are of one release, and another answered before."""
+    answers = [each for each in load.answers if each.status == 200]
+    last = {each.release for each in answers[-50:]}
+    return len(last) == 1 and bool({each.release for each in answers} - last)
