@@ -96,12 +96,14 @@ class Overlay:
         patches: list[dict[str, Any]] = [{"patch": _document("v1", "ConfigMap", "values", data=values)}]
         claim = [{"op": "replace", "path": "/spec/resources/requests/storage", "value": "1Gi"}]
         patches.append({"target": {"kind": "PersistentVolumeClaim"}, "patch": json.dumps(claim)})
+        # The overlay laptop is small already.
         small = [
             {"op": "replace", "path": f"/spec/{component}/containers/0/resources", "value": resources}
             for component, resources in SMALL.items()
-            if component != "redis"
+            if component != "redis" and self.name != "laptop"
         ]
-        patches.append({"target": {"kind": "InferenceService"}, "patch": json.dumps(small)})
+        if small:
+            patches.append({"target": {"kind": "InferenceService"}, "patch": json.dumps(small)})
         pod = "/spec/template/spec/containers"
         redis = [
             {"op": "remove", "path": f"{pod}/1"},  # the exporter
@@ -129,14 +131,16 @@ class Overlay:
         return patches
 
     def _job_patches(self) -> list[dict[str, Any]]:
+        """Those of the overlay's own release Job, and little requests."""
         if not self.job:
             return []
-        pod, small = "/spec/template/spec", {"cpu": "50m", "memory": "256Mi"}
+        own = yaml.safe_load((ROOT / "release-jobs" / self.name / "kustomization.yaml").read_text())
+        pod, small = "/spec/template/spec", {"cpu": "20m", "memory": "256Mi"}
         places = ("initContainers/0", "initContainers/1", "containers/0")
         requests = [
             {"op": "replace", "path": f"{pod}/{place}/resources/requests", "value": small} for place in places
         ]
-        return [{"target": {"kind": "Job"}, "patch": json.dumps(requests)}]
+        return [*own.get("patches", []), {"target": {"kind": "Job"}, "patch": json.dumps(requests)}]
 
 
 def image(name: str) -> str:

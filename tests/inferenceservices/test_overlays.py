@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,35 @@ def test_every_overlay_and_release_job_is_tested() -> None:
 
 def _components(name: str) -> list[ServiceComponent]:
     return [c for service in inference_services(documents_of(name)) for c in service.components]
+
+
+PLATFORM_MILLICORES = {
+    # kubeadm's defaults, which kind has: etcd, API server, controller manager, scheduler, two CoreDNS, kindnet
+    "kubernetes": 100 + 250 + 200 + 100 + 2 * 100 + 100,
+    # knative-v1.21.0's serving-core.yaml: activator, autoscaler, controller, webhook
+    "knative": 300 + 100 + 100 + 100,
+    # net-kourier 1.21's kourier.yaml: gateway and controller
+    "kourier": 200 + 30,
+    # KServe 0.17 to 0.20: controller manager
+    "kserve": 100,
+}
+QUEUE_PROXY_REQUEST = "queue.sidecar.serving.knative.dev/cpu-resource-request"
+
+
+def _millicores(containers: Iterable[Mapping[str, Any]]) -> list[int]:
+    return [int(1000 * parse_quantity(each["resources"]["requests"]["cpu"])) for each in containers]
+
+
+def test_the_laptop_overlay_and_its_job_fit_on_two_cores() -> None:
+    components = _components("overlays/laptop")
+    queue_proxies = [str(each.annotations[QUEUE_PROXY_REQUEST]) for each in components]
+    containers = [container for each in components for container in each.pod.containers]
+    service = sum(_millicores(containers)) + sum(int(1000 * parse_quantity(each)) for each in queue_proxies)
+    (job,) = [each for each in documents_of("release-jobs/laptop") if each["kind"] == "Job"]
+    pod = job["spec"]["template"]["spec"]
+    build = max(sum(_millicores(pod["containers"])), *_millicores(pod["initContainers"]))
+    # In a change of release both releases' pods run.
+    assert 2 * service + build + sum(PLATFORM_MILLICORES.values()) <= 2000
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
