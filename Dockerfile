@@ -20,6 +20,7 @@ WORKDIR /build/yiwen
 FROM build AS project
 COPY pyproject.toml README.md LICENSE ./
 COPY cli cli
+COPY documents documents
 COPY inferenceservices inferenceservices
 COPY knative knative
 COPY predictor predictor

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,8 +19,13 @@ from urllib.parse import quote
 
 import httpx
 
+from documents.interface import TextUnit
+from protocol.messages import CacheStatus, OnError, TextFormat
 from protocol.tensors import CACHE, CONFIDENCE, ERROR, FLAGS, SOURCE, TEXT, TRANSLATION
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_TOO_MUCH = (httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.GATEWAY_TIMEOUT)
+"""Statuses of requests that may do in halves."""
 TRIES = 6
 """Attempts of one request while the service answers 429 or 503."""
 LONGEST_PAUSE_S = 30.0
@@ -28,6 +34,13 @@ ANSWER_TIMEOUT_S = 120.0
 
 class TranslateError(Exception):
     """The service refused a request, or its response cannot be used."""
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status; 0 if there is no answer."""
+        self.code = code
+        """As in docs/errors.md; empty if the answer has none."""
 
 
 class ServiceUnreachable(TranslateError):
@@ -50,12 +63,17 @@ class TranslateJob:
     headers: Mapping[str, str] = field(default_factory=dict)
     """HTTP headers of every request."""
 
+    @property
+    def skips_errors(self) -> bool:
+        """Whether a text that cannot be translated leaves the others alone."""
+        return self.parameters.get("on_error") == OnError.PER_TEXT.value
+
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """The texts of one request."""
+    """The texts of one request, of one format."""
 
-    texts: list[str]
+    units: list[TextUnit]
     first: int
     """Number of the first text, from 0."""
     only: bool
@@ -63,7 +81,15 @@ class TextBatch:
 
     def place(self) -> str:
         """Prefix of error messages that says which texts the batch holds."""
-        return "" if self.only else f"in texts {self.first} to {self.first + len(self.texts) - 1}: "
+        return "" if self.only else f"in texts {self.first} to {self.first + len(self.units) - 1}: "
+
+    def halves(self) -> tuple[TextBatch, TextBatch]:
+        """The texts in two batches."""
+        middle = len(self.units) // 2
+        return (
+            TextBatch(self.units[:middle], self.first, only=False),
+            TextBatch(self.units[middle:], self.first + middle, only=False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +106,17 @@ class TextResult:
     error: Mapping[str, str] | None = None
     """``code`` and ``error`` (its words) of a text that has no translation."""
 
+    @classmethod
+    def of_error(cls, text: str, error: TranslateError) -> TextResult:
+        """The result of a text that has no translation."""
+        reason = {"code": error.code or f"http_{error.status}", "error": str(error)}
+        return cls(text, "", "", 0.0, CacheStatus.NONE.value, error=reason)
+
     def as_line(self) -> str:
         """The translation; a text of one line gives one line."""
         if "\n" in self.text:
             return self.translation
-        return " ".join(self.translation.splitlines())
+        return _LINE_END.sub(" ", self.translation.rstrip("\r\n"))
 
     def as_json(self) -> str:
         """All fields as a JSON object in one line."""
@@ -94,10 +126,14 @@ class TextResult:
         return json.dumps(document, ensure_ascii=False)
 
 
-async def translate_all(job: TranslateJob, texts: Iterable[str]) -> AsyncGenerator[list[TextResult], None]:
+async def translate_all(
+    job: TranslateJob, texts: Iterable[str | TextUnit]
+) -> AsyncGenerator[list[TextResult], None]:
     """Translate ``texts``; yields results of one batch after the other, in the order of ``texts``.
 
-    At most ``job.in_flight`` requests run, and ``texts`` is read no further ahead than that.
+    At most ``job.in_flight`` requests run, and ``texts`` is read no further ahead than that. A batch that the service
+    finds too large, or that takes it too long, is sent in halves. A text that is too large alone has an error where
+    the job skips errors.
 
     Raises:
         ServiceUnreachable: there is no connection to the service.
@@ -112,7 +148,7 @@ async def translate_all(job: TranslateJob, texts: Iterable[str]) -> AsyncGenerat
                 # In a thread: reading a pipe may block.
                 batch = await asyncio.to_thread(next, batches, None)
                 if batch is not None:
-                    running.append(asyncio.create_task(_translate(http, infer_path, batch, job.parameters)))
+                    running.append(asyncio.create_task(_translate(http, infer_path, batch, job)))
                 while running and (batch is None or len(running) >= job.in_flight):
                     yield await running.popleft()
                 if batch is None:
@@ -149,18 +185,37 @@ async def _first_model(http: httpx.AsyncClient) -> str:
 
 
 async def _translate(
+    http: httpx.AsyncClient, path: str, batch: TextBatch, job: TranslateJob
+) -> list[TextResult]:
+    """Results of a batch; it is sent in halves if it is too much for one request."""
+    try:
+        return await _send(http, path, batch, job.parameters)
+    except TranslateError as error:
+        if error.status not in _TOO_MUCH:
+            raise
+        if len(batch.units) == 1:
+            if not job.skips_errors:
+                raise
+            return [TextResult.of_error(batch.units[0].text, error)]
+    first, second = batch.halves()
+    return [*await _translate(http, path, first, job), *await _translate(http, path, second, job)]
+
+
+async def _send(
     http: httpx.AsyncClient, path: str, batch: TextBatch, parameters: Mapping[str, object]
 ) -> list[TextResult]:
-    texts = batch.texts
+    texts = [unit.text for unit in batch.units]
+    text_format = batch.units[0].text_format
+    markup = {} if text_format is TextFormat.TEXT else {"format": text_format.value}
     body = {
-        "parameters": {"deadline_ms": int(ANSWER_TIMEOUT_S * 1000), **parameters},
+        "parameters": {"deadline_ms": int(ANSWER_TIMEOUT_S * 1000), **parameters, **markup},
         "inputs": [{"name": TEXT.name, "datatype": TEXT.datatype, "shape": [len(texts)], "data": texts}],
     }
     response = await _post(http, path, body)
     try:
         _refuse_errors(response)
     except TranslateError as error:
-        raise TranslateError(f"{batch.place()}{error}") from error
+        raise TranslateError(f"{batch.place()}{error}", status=error.status, code=error.code) from error
     outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
     columns = (outputs[tensor.name] for tensor in (TRANSLATION, SOURCE, CONFIDENCE, CACHE))
     flags = [tuple(kinds.split(",")) if kinds else () for kinds in outputs.get(FLAGS.name, [""] * len(texts))]
@@ -192,13 +247,17 @@ def _refuse_errors(response: httpx.Response) -> None:
         document: Any = response.json()
     except ValueError:
         document = None
-    message = document.get("error") if isinstance(document, dict) else None
-    raise TranslateError(message or f"the service answered with status {response.status_code}")
+    fields = document if isinstance(document, dict) else {}
+    message = fields.get("error") or f"the service answered with status {response.status_code}"
+    raise TranslateError(message, status=response.status_code, code=str(fields.get("code") or ""))
 
 
-def _batches(texts: Iterable[str], size: int) -> Iterator[TextBatch]:
-    source, first = iter(texts), 0
-    while chunk := list(itertools.islice(source, size)):
-        # A first batch that is not full is the only one; the service then numbers texts as the user does.
-        yield TextBatch(chunk, first, only=first == 0 and len(chunk) < size)
-        first += len(chunk)
+def _batches(texts: Iterable[str | TextUnit], size: int) -> Iterator[TextBatch]:
+    """Batches of up to ``size`` texts of one format."""
+    first = 0
+    units = (TextUnit(text) if isinstance(text, str) else text for text in texts)
+    for _, run in itertools.groupby(units, key=lambda unit: unit.text_format):
+        while chunk := list(itertools.islice(run, size)):
+            # A first batch that is not full is the only one; the service then numbers texts as the user does.
+            yield TextBatch(chunk, first, only=first == 0 and len(chunk) < size)
+            first += len(chunk)

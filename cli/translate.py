@@ -1,6 +1,6 @@
 """`yiwen translate`: translates texts of the command line, a file or stdin through a running service.
 
-Each line of plain text is one text; a file of HTML or XML is one text.
+Each line of plain text is one text; what the texts of other files are is said in :mod:`documents`.
 """
 
 from __future__ import annotations
@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
-from rich.console import Console
-from rich.progress import Progress
 from typer import Argument, Option
 
-from cli.service import ServiceUnreachable, TextResult, TranslateError, TranslateJob, translate_all
+from cli.journal import Journal, JournalError
+from cli.service import ServiceUnreachable, TranslateError, TranslateJob
 from cli.service_options import ServiceOptions
+from cli.translate_input import TextSource, open_source, texts_of_arguments
+from cli.translate_output import FileOutput, Output, open_output, renderer_of
+from cli.translate_run import RunSummary, TranslateRun
+from documents.formats import FileFormat
+from documents.interface import DocumentLanguages, FileFormatError
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.messages import OnError, TextFormat
 
@@ -35,16 +37,6 @@ class OnTextError(str, Enum):
 
     STOP = "stop"
     SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class ResultOutput:
-    """Where results are written, and how."""
-
-    file: TextIO
-    as_json: bool
-    as_document: bool
-    """Whether the only result is a document, which is written unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +58,13 @@ class TranslateCommandOptions(ServiceOptions):
         str | None, Option("-i", "--input", metavar="FILE", help="read texts from it; - is stdin")
     ] = None
     output: Annotated[
-        str | None, Option("-o", "--output", metavar="FILE", help="write to it; - is stdout")
+        str | None,
+        Option(
+            "-o", "--output", metavar="FILE", help="write to it, when all is there; - is stdout; may be -i's"
+        ),
     ] = None
     json: Annotated[bool, Option("--json", help="print one JSON object per text")] = False
-    format: Annotated[
-        TextFormat | None, Option(help="of the texts (text); a file of html or xml is one text")
-    ] = None
+    format: Annotated[FileFormat | None, Option(help="of the texts (by the name of -i, else text)")] = None
     glossary: Annotated[
         Path | None,
         Option(metavar="FILE", help="terms to translate in a given way, or to keep: docs/texts.md"),
@@ -82,35 +75,99 @@ class TranslateCommandOptions(ServiceOptions):
     on_error: Annotated[
         OnTextError, Option(help="at a text that cannot be translated: stop, or go on without it")
     ] = OnTextError.STOP
+    resume: Annotated[
+        bool, Option("--resume", help="go on with a run to the same -o that was interrupted")
+    ] = False
     batch: Annotated[int, Option(min=1, metavar="N", help="texts per request")] = TEXTS_PER_REQUEST
     in_flight: Annotated[int, Option(min=1, metavar="N", help="requests at a time")] = REQUESTS_IN_FLIGHT
 
 
 def run(arguments: TranslateCommandOptions) -> int:
-    """Translate and print; returns the exit code."""
-    if arguments.text and arguments.input:
-        return fail("translate", "give texts or -i FILE, not both", UNUSABLE)
+    """Translate and write; returns the exit code."""
+    fault = _usage_fault(arguments)
+    if fault:
+        return fail("translate", fault, UNUSABLE)
     try:
-        job = _job(arguments)
-        with ExitStack() as stack:
-            texts, total = _open_input(arguments, stack)
-            output = ResultOutput(
-                _open_output(arguments, stack), arguments.json, as_document=_is_document(arguments)
-            )
-            failed = asyncio.run(_print_all(job, texts, total, output))
+        summary = _translate(arguments)
     except BrokenPipeError:  # the reader has closed the pipe, as in `yiwen translate ... | head`
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # else the interpreter reports the broken pipe at its exit
         return FAILED
-    except ServiceUnreachable as error:
+    except (ServiceUnreachable, JournalError) as error:
         return fail("translate", error, UNUSABLE)
-    except (TranslateError, OSError, UnicodeDecodeError) as error:
+    except (TranslateError, FileFormatError, OSError, UnicodeError) as error:
         return fail("translate", error, FAILED)
-    if failed:
-        kinds = ", ".join(f"{count} {code}" for code, count in failed.most_common())
-        return fail("translate", f"{failed.total()} texts have no translation: {kinds}", FAILED)
+    if summary.failed:
+        kinds = ", ".join(f"{count} {code}" for code, count in summary.failed.most_common())
+        return fail("translate", f"{summary.failed.total()} texts have no translation: {kinds}", FAILED)
     return 0
+
+
+def _usage_fault(arguments: TranslateCommandOptions) -> str | None:
+    """What is wrong with the options together."""
+    if arguments.text and arguments.input:
+        return "give texts or -i FILE, not both"
+    if arguments.text and _text_format(arguments) is None:
+        return f"--format {arguments.format and arguments.format.value} is a format of files; give -i FILE"
+    if arguments.resume and (arguments.output in (None, "-") or arguments.text):
+        return "--resume needs -i FILE or stdin, and -o FILE"
+    return None
+
+
+def _text_format(arguments: TranslateCommandOptions) -> TextFormat | None:
+    """Format of the texts of the command line; None if only files have it."""
+    name = (arguments.format or FileFormat.TEXT).value
+    return next((each for each in TextFormat if each.value == name), None)
+
+
+def _translate(arguments: TranslateCommandOptions) -> RunSummary:
+    job = _job(arguments)
+    source = _source(arguments)
+    output = open_output(arguments.output)
+    with ExitStack() as stack:
+        journal = _journal(arguments, job, output, stack)
+        run = TranslateRun(
+            job=job,
+            source=source,
+            renderer=renderer_of(source, as_json=arguments.json),
+            output=output,
+            journal=journal,
+            summarizes=not arguments.text,
+        )
+        try:
+            return asyncio.run(run.run())
+        except (TranslateError, OSError, KeyboardInterrupt):
+            if journal is not None and len(journal):
+                print(
+                    f"yiwen translate: {len(journal)} translations are kept in {journal.path}: "
+                    "the same command with --resume goes on with them",
+                    file=sys.stderr,
+                )
+            raise
+
+
+def _source(arguments: TranslateCommandOptions) -> TextSource:
+    if arguments.text:
+        return texts_of_arguments(arguments.text, _text_format(arguments) or TextFormat.TEXT)
+    languages = DocumentLanguages(arguments.to, arguments.source)
+    try:
+        return open_source(arguments.input, arguments.format, languages)
+    except FileFormatError as error:
+        raise FileFormatError(f"{arguments.input or 'stdin'}: {error}") from error
+
+
+def _journal(
+    arguments: TranslateCommandOptions, job: TranslateJob, output: Output, stack: ExitStack
+) -> Journal | None:
+    """The journal of a run that writes a file."""
+    if arguments.text or not isinstance(output, FileOutput):
+        return None
+    journal = Journal(output.path, job, resume=arguments.resume)
+    if not arguments.resume and journal.path.exists():
+        message = f"{journal.path} of an interrupted run is replaced; --resume would go on with it"
+        print(f"yiwen translate: {message}", file=sys.stderr)
+    return stack.enter_context(journal)
 
 
 def _job(arguments: TranslateCommandOptions) -> TranslateJob:
@@ -118,7 +175,6 @@ def _job(arguments: TranslateCommandOptions) -> TranslateJob:
         "target": arguments.to,
         "source": arguments.source,
         "max_new_tokens": arguments.max_new_tokens,
-        "format": arguments.format and arguments.format.value,
         "glossary": arguments.glossary.read_text(encoding="utf-8") if arguments.glossary else None,
         "on_error": OnError.PER_TEXT.value if arguments.on_error is OnTextError.SKIP else None,
     }
@@ -130,81 +186,6 @@ def _job(arguments: TranslateCommandOptions) -> TranslateJob:
         batch=arguments.batch,
         in_flight=arguments.in_flight,
     )
-
-
-def _is_document(arguments: TranslateCommandOptions) -> bool:
-    """Whether the input is one text."""
-    return not arguments.text and arguments.format not in (None, TextFormat.TEXT)
-
-
-async def _print_all(
-    job: TranslateJob, texts: Iterable[str], total: int | None, output: ResultOutput
-) -> Counter[str]:
-    """Print results as they come; returns how many texts have no translation, by error code."""
-    failed: Counter[str] = Counter()
-    console = Console(stderr=True, soft_wrap=True)
-    with Progress(console=console, disable=total == 1 or not console.is_terminal) as progress:
-        task = progress.add_task("translating", total=total)
-        done = 0
-        async for results in translate_all(job, texts):
-            for number, result in enumerate(results, start=done):
-                _print(result, output)
-                if result.error is not None:
-                    failed[result.error["code"]] += 1
-                for remark in _remarks(result):
-                    message = f"yiwen translate: text {number} {remark}"
-                    progress.console.print(message, markup=False, highlight=False)
-            done += len(results)
-            output.file.flush()
-            progress.advance(task, len(results))
-    return failed
-
-
-def _remarks(result: TextResult) -> Iterator[str]:
-    if result.flags:
-        yield f"is flagged: {', '.join(result.flags)}"
-    if result.error is not None:
-        yield f"has no translation: {result.error['error']} ({result.error['code']})"
-
-
-def _print(result: TextResult, output: ResultOutput) -> None:
-    if output.as_json:
-        print(result.as_json(), file=output.file)
-    elif output.as_document:
-        output.file.write(result.translation)
-    else:
-        print(result.as_line(), file=output.file)
-
-
-def _open_input(arguments: TranslateCommandOptions, stack: ExitStack) -> tuple[Iterable[str], int | None]:
-    """The texts, and how many there are if that is known."""
-    if arguments.text:
-        return arguments.text, len(arguments.text)
-    if _is_document(arguments):
-        return (_whole(arguments.input),), 1
-    if arguments.input in (None, "-"):
-        return _lines(sys.stdin), None
-    path = Path(arguments.input)
-    with path.open(encoding="utf-8") as file:
-        total = sum(1 for _ in file)
-    return _lines(stack.enter_context(path.open(encoding="utf-8"))), total
-
-
-def _open_output(arguments: TranslateCommandOptions, stack: ExitStack) -> TextIO:
-    if arguments.output in (None, "-"):
-        return sys.stdout
-    newline = "" if _is_document(arguments) else None
-    return stack.enter_context(Path(arguments.output).open("w", encoding="utf-8", newline=newline))
-
-
-def _whole(name: str | None) -> str:
-    """A document, with its own line ends."""
-    data = sys.stdin.buffer.read() if name in (None, "-") else Path(str(name)).read_bytes()
-    return data.decode()
-
-
-def _lines(file: TextIO) -> Iterator[str]:
-    return (line.removesuffix("\n") for line in file)
 
 
 app = new_app("Translate texts through a running service.")

@@ -7,7 +7,16 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cli", "inferenceservices", "knative", "predictor", "protocol", "serving", "transformer")
+ROOMS = (
+    "cli",
+    "documents",
+    "inferenceservices",
+    "knative",
+    "predictor",
+    "protocol",
+    "serving",
+    "transformer",
+)
 
 
 def test_a_class_name_stands_in_one_module_only() -> None:

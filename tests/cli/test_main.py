@@ -87,7 +87,7 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.translate.translate_all", interrupted)
+    monkeypatch.setattr("cli.translate_run.translate_all", interrupted)
     assert main(["translate", "--to", "zh", "text"]) == 130
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from cli.__main__ import main
 from cli.service import TranslateError, TranslateJob, translate_all
+from tests.cli.stand_in_service import Refusing, outputs
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import ROOT, Transformer, environment, running_transformer
 from tests.transformer.release import write_release
@@ -68,7 +59,7 @@ def test_a_file_of_many_batches_keeps_its_lines_in_order(transformer: Transforme
 def test_stdin_is_translated_line_by_line(
     transformer: Transformer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("red shoes\n\nhello"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"red shoes\n\nhello")))
     assert main(["translate", "--to", "zh", "--url", transformer.url]) == 0
     assert capsys.readouterr().out == "red shoes\n\nhello\n"
 
@@ -115,7 +106,7 @@ def test_a_glossary_is_read_from_its_file(
 def test_what_is_flagged_is_said_beside_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     with Refusing().serving() as server:
         flags = {"name": "flags", "data": ["", "ratio,script"]}
-        server.body = lambda texts: {"outputs": [*_outputs(texts), flags]}
+        server.body = lambda texts: {"outputs": [*outputs(texts), flags]}
         command = ["translate", "--to", "zh", "--url", server.url, "one", "two"]
         assert main(command) == 0
         shown = capsys.readouterr()
@@ -212,61 +203,6 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(transformer: Transfor
     process.stderr.close()
 
 
-class Refusing:
-    """Answers each text with itself in capitals, once ``refusals`` are used up."""
-
-    def __init__(self, *refusals: tuple[int, dict[str, str]]) -> None:
-        self.refusals = list(refusals)
-        self.url = ""
-        self.sizes: list[int] = []
-        self.running = self.most_running = 0
-        self.body: Callable[[list[str]], object] = lambda texts: {"outputs": _outputs(texts)}
-
-    async def infer(self, request: Request) -> Response:
-        texts = (await request.json())["inputs"][0]["data"]
-        self.sizes.append(len(texts))
-        if self.refusals:
-            status, headers = self.refusals.pop(0)
-            return JSONResponse({"error": "come back later"}, status, headers)
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        await asyncio.sleep(0.02)
-        self.running -= 1
-        return JSONResponse(self.body(texts))
-
-    async def models(self, request: Request) -> Response:
-        return JSONResponse({"models": ["first model", "second"]})
-
-    @contextmanager
-    def serving(self) -> Iterator[Refusing]:
-        routes = [
-            Route("/v2/models", self.models),
-            Route("/v2/models/first model/infer", self.infer, methods=["POST"]),
-        ]
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(Starlette(routes=routes), lifespan="off", ws="none", log_config=None)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield self
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
-
-
-def _outputs(texts: list[str]) -> list[dict[str, Any]]:
-    columns: dict[str, list[Any]] = {
-        "translation": [text.upper() for text in texts],
-        "source": ["en"] * len(texts),
-        "confidence": [0.5] * len(texts),
-        "cache": ["miss"] * len(texts),
-    }
-    return [{"name": name, "data": data} for name, data in columns.items()]
-
-
 async def translations(job: TranslateJob, texts: list[str]) -> list[str]:
     return [result.as_line() async for results in translate_all(job, texts) for result in results]
 
@@ -326,6 +262,6 @@ async def test_a_fault_in_a_later_batch_says_where_to_look() -> None:
 @pytest.mark.parametrize("text", ["one line", "two\nlines"])
 async def test_a_line_stays_a_line_and_a_longer_text_keeps_its_own(text: str) -> None:
     with Refusing().serving() as server:
-        server.body = lambda texts: {"outputs": _outputs([f"{text}\nmore" for text in texts])}
+        server.body = lambda texts: {"outputs": outputs([f"{text}\nmore" for text in texts])}
         (line,) = await translations(job(server.url), [text])
         assert line == ("ONE LINE MORE" if text == "one line" else "TWO\nLINES\nMORE")

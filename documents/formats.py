@@ -1,0 +1,68 @@
+"""The table of file formats: names, suffixes, and the module of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from documents.interface import DocumentLanguages, ParsedDocument
+
+
+class FileFormat(str, Enum):
+    """Formats that are read and written."""
+
+    TEXT = "text"
+    HTML = "html"
+    XML = "xml"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatEntry:
+    """How files of a format are named, and who reads them."""
+
+    suffixes: tuple[str, ...]
+    module: str
+    """Has a function ``parse`` as :class:`FormatModule`; imported when it is needed."""
+
+
+FORMATS: Mapping[FileFormat, FormatEntry] = {
+    FileFormat.TEXT: FormatEntry((".txt",), "documents.plain_text"),
+    FileFormat.HTML: FormatEntry((".html", ".htm", ".xhtml"), "documents.html"),
+    FileFormat.XML: FormatEntry((".xml",), "documents.xml"),
+}
+
+
+class FormatModule(Protocol):
+    """A module of one format."""
+
+    def parse(self, data: bytes, languages: DocumentLanguages) -> ParsedDocument:
+        """Take a document apart.
+
+        Raises:
+            FileFormatError: the bytes are not a document of this format.
+        """
+
+
+def format_of(name: str) -> FileFormat:
+    """The format of a file by the suffix of its name; text if the suffix is unknown."""
+    suffix = Path(name).suffix.lower()
+    return next((kind for kind, entry in FORMATS.items() if suffix in entry.suffixes), FileFormat.TEXT)
+
+
+def parse_document(data: bytes, kind: FileFormat, languages: DocumentLanguages) -> ParsedDocument:
+    """Take a document apart.
+
+    Args:
+        data: the file's bytes.
+        kind: its format.
+        languages: what it is translated between.
+
+    Raises:
+        FileFormatError: the bytes are not a document of this format.
+    """
+    module = cast(FormatModule, import_module(FORMATS[kind].module))
+    return module.parse(data, languages)
