@@ -24,9 +24,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from protocol.suggestions import did_you_mean
+from protocol.template_marks import KNOWN_MARKS, filled_parts, named_in, unknown_marks
 
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
@@ -122,6 +125,29 @@ class Language:
     """What ``{source}`` or ``{target}`` in the template becomes: a name, or a special token."""
     script: str
     """ISO 15924 code of its script (Latn, Hans, Cyrl, ...): narrows detection down."""
+    code: str | None = None
+    """What ``{source_code}`` becomes; None: the tag."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Its name in other languages, by their tags: ``{source_name:zh}`` becomes the one of ``zh``."""
+
+    def name_in(self, language: str) -> str:
+        """Its name in the language of a tag."""
+        return self.name if language == "en" and language not in self.names else self.names[language]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionTemplate:
+    """A template for some pairs of languages: one of ``templates`` in ``translation.json``."""
+
+    template: str
+    sources: tuple[str, ...] = ()
+    """Tags of the source languages that it is for; empty: any."""
+    targets: tuple[str, ...] = ()
+    """The same for target languages."""
+
+    def serves(self, source: str, target: str) -> bool:
+        """Whether it is the template of a pair."""
+        return source in (self.sources or (source,)) and target in (self.targets or (target,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +188,8 @@ class TranslationSpec:
     __pydantic_config__ = STRICT
 
     template: str
-    """Holds ``{text}`` once, and may hold ``{source}`` and ``{target}``. Special tokens are written as text."""
+    """Holds ``{text}`` once, and may hold other marks (:mod:`protocol.template_marks`). Special tokens are written as
+    text."""
     languages: Mapping[str, Language]
     """By tag, e.g. ``en``, ``zh``, ``pt-BR``."""
     pairs: tuple[tuple[str, str], ...]
@@ -174,14 +201,18 @@ class TranslationSpec:
     sentences: str = "always"
     """``always``: each sentence of a text is translated on its own, as suits models that were trained on sentences.
     ``long``: only those of texts above ``max_source_tokens``; the others keep their context."""
+    templates: tuple[DirectionTemplate, ...] = ()
+    """For some pairs, instead of ``template``; the first one that serves a pair is taken."""
+
+    def template_of(self, source: str, target: str) -> str:
+        """The template of one pair of language tags, with its marks."""
+        return next((each.template for each in self.templates if each.serves(source, target)), self.template)
 
     def template_parts(self, source: str, target: str) -> tuple[str, str]:
         """The prompt before and after the text, for one pair of language tags."""
-        before, after = self.template.split("{text}")
-        fill = {"{source}": self.languages[source].prompt, "{target}": self.languages[target].prompt}
-        for mark, value in fill.items():
-            before, after = before.replace(mark, value), after.replace(mark, value)
-        return before, after
+        languages = ((tag, self.languages[tag]) for tag in (source, target))
+        sides = [(language.code or tag, language) for tag, language in languages]
+        return filled_parts(self.template_of(source, target), sides[0], sides[1])
 
 
 def load_release(directory: Path) -> Release:
@@ -233,7 +264,7 @@ def release_id(parts: Mapping[str, str], precision: str) -> str:
 def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
     known = set(spec.languages)
     rules = (
-        (spec.template.count("{text}") == 1, "template must hold {text} exactly once"),
+        *_template_rules(spec),
         (bool(spec.pairs), "pairs must name at least one [source, target]"),
         (
             all({a, b} <= known and a != b for a, b in spec.pairs),
@@ -258,6 +289,36 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
     for holds, rule in rules:
         if not holds:
             raise ReleaseError(f"{path}: {rule}")
+
+
+def _template_rules(spec: TranslationSpec) -> list[tuple[bool, str]]:
+    """The rules of templates, each with whether it holds."""
+    rules = []
+    every = [("template", spec.template)]
+    every += [(f"templates[{number}].template", each.template) for number, each in enumerate(spec.templates)]
+    for place, template in every:
+        unknown = next(iter(unknown_marks(template)), "")
+        named = {
+            tag
+            for tag in named_in(template)
+            for each in spec.languages.values()
+            if tag not in (*each.names, "en")
+        }
+        rules += [
+            (template.count("{text}") == 1, f"{place} must hold {{text}} exactly once"),
+            (
+                not unknown,
+                f"{place} has the unknown mark {{{unknown}}}{did_you_mean(unknown, KNOWN_MARKS)}; known are "
+                f"{', '.join(KNOWN_MARKS)}, and source_name:TAG and target_name:TAG",
+            ),
+            (
+                not named,
+                f"{place} names languages in {min(named, default='')!r}: add that name to names of every language",
+            ),
+        ]
+    tags = {tag for each in spec.templates for tag in (*each.sources, *each.targets)}
+    rules.append((tags <= set(spec.languages), "templates may name known languages only"))
+    return rules
 
 
 def _load(kind: type[T], path: Path, *, schema: int, if_missing: str, fix: str) -> T:

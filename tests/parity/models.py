@@ -20,6 +20,8 @@ SIZES = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "max_position_embeddings": 512,
+    "bos_token_id": None,
+    "eos_token_id": 3,  # <|end|> of the byte tokenizer
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, TranslationSpec
+from protocol.template_marks import literal_parts
 from transformer.texts.placeholders import loses_placeholder, without_placeholders
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
 from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
@@ -161,7 +162,8 @@ def _recurs(text: str, chunk: int, within: int) -> bool:
 
 def _prompt_marks(spec: TranslationSpec) -> tuple[str, ...]:
     """Parts of prompts that no translation contains: sentences of the template, and control tokens."""
-    parts = re.split(r"\{(?:text|source|target)\}|\n", spec.template)
+    templates = dict.fromkeys(spec.template_of(*pair) for pair in spec.pairs)
+    parts = [line for each in templates for part in literal_parts(each) for line in part.split("\n")]
     sentences = [part.strip() for part in parts if len(part.strip()) >= _MIN_TEMPLATE_WORDS]
     prompts = [language.prompt for language in spec.languages.values() if language.prompt.startswith("<")]
     return tuple(dict.fromkeys([*sentences, *spec.stop_tokens, *prompts]))

@@ -5,7 +5,6 @@ Also counts the tokens of the longest prompt and answer. :mod:`protocol.prompt_e
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
+from predictor.builder.release.template_checks import check_stop_tokens, check_templates
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE, TranslationSpec, load_translation_spec
@@ -32,8 +32,6 @@ TRANSLATION_TEMPLATE = (
     '"limits": {"max_source_tokens": 512, "max_new_tokens": 512, '
     '"new_tokens_per_source_token": 2.0, "extra_new_tokens": 16}}'
 )
-
-_LOOKS_SPECIAL = re.compile(r"<[^<>\s]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def read_text_files(
         glossary: a ``glossary.json``; None takes the checkpoint's, if it has one.
 
     Raises:
-        BrokenText: a file is missing or unreadable, or a token is unknown.
+        BrokenText: a file is missing or unreadable, a token is unknown, or BOS or a stop token is missing.
         ReleaseError: ``translation.json`` or ``glossary.json`` breaks a rule.
     """
     tokenizer_file = checkpoint / TOKENIZER_FILE
@@ -74,8 +72,9 @@ def read_text_files(
             f"a template: {TRANSLATION_TEMPLATE}"
         )
     spec = load_translation_spec(path)
-    _check_marks(tokenizer, spec, path)
+    check_templates(tokenizer, spec, path)
     stop_token_ids = tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens)
+    check_stop_tokens(tokenizer, spec, checkpoint, path)
     encoder = PromptEncoder.load_file(tokenizer_file, spec, max_sequence_tokens=sys.maxsize)
     optional = [checkpoint / name for name in OPTIONAL_FILES if (checkpoint / name).exists()]
     return TextFiles(
@@ -124,13 +123,3 @@ def _token_id(tokenizer: Tokenizer, token: str, path: Path) -> int:
     if token_id is None:
         raise BrokenText(f"{path}: stop token {token!r} is not in the tokenizer")
     return int(token_id)
-
-
-def _check_marks(tokenizer: Tokenizer, spec: TranslationSpec, path: Path) -> None:
-    """A language prompt that is written like a special token must be one, or it would be split silently."""
-    for tag, language in spec.languages.items():
-        if _LOOKS_SPECIAL.fullmatch(language.prompt) and tokenizer.token_to_id(language.prompt) is None:
-            raise BrokenText(
-                f"{path}: the prompt of language {tag} is {language.prompt!r}, "
-                "which looks like a special token, but the tokenizer has no such token"
-            )
