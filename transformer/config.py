@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 DAY_S = 86_400.0
 DISCOVERY_WAYS = ("address", "tags", "services")
 """See :mod:`transformer.predictors.discovery`."""
-API_NAMES = ("libretranslate",)
+API_NAMES = ("deepl", "libretranslate", "openai", "google", "deeplx", "immersive")
 """See :mod:`transformer.apis`."""
 
 
@@ -182,6 +182,10 @@ class TransformerConfig:
     apis: CommaSeparated = API_NAMES
     """The public APIs that are served besides the v2 protocol (docs/apis.md), separated by commas; `none` for none of
     them."""
+
+    glossary_dir: Path | None = None
+    """Directory in which the DeepL API keeps glossaries, one file each; replicas may share it. None: in Redis if
+    `YIWEN_REDIS_URL` is set, else in this process' memory, where a restart loses them."""
 
     keepalive_s: float = Field(default=30.0, ge=0.0)
     """Seconds an idle connection is kept. Shorter than the server's 65 s, so that this side closes first;

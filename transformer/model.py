@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 from protocol.codec import (
@@ -78,6 +78,11 @@ class TranslatorModel(ServedModel):
         self._open = False
         self._ready_without_predictor = ready_without_predictor
         self._first_predictor: asyncio.Task[None] | None = None
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+
+    def close_later(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have ``close`` called by :meth:`close`."""
+        self._closing.append(close)
 
     async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
         """Translate the request's texts.
@@ -178,6 +183,8 @@ class TranslatorModel(ServedModel):
         await self._pipeline.close()
         await self._predictor.close()
         await self._cache.close()
+        for close in self._closing:
+            await close()
 
 
 def create_model(

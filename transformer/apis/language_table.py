@@ -48,6 +48,10 @@ class LanguageTable:
         """The release's tag for a caller's tag, in any case, with more or fewer subtags; None if it has none."""
         return resolve_tag(tag, self._known) if 0 < len(tag) <= _LONGEST_TAG else None
 
+    def exact(self, tag: str) -> str | None:
+        """The release's tag that equals a caller's but for case and separators; None if there is none."""
+        return self._known.get(canonical_tag(tag)) if len(tag) <= _LONGEST_TAG else None
+
     def by_name(self, name: str) -> str | None:
         """The release's tag for a tag or an English name such as ``Chinese``; None if it has none."""
         found = self.resolve(name)

@@ -1,0 +1,58 @@
+"""DeepL's language codes: upper case, with variants of target languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocol.errors import InvalidRequest
+from transformer.apis.language_table import LanguageTable
+
+_TARGET_VARIANTS = {
+    "en": (("EN-GB", "English (British)"), ("EN-US", "English (American)")),
+    "pt": (("PT-BR", "Portuguese (Brazilian)"), ("PT-PT", "Portuguese (European)")),
+    "zh": (("ZH", "Chinese (simplified)"), ("ZH-HANS", "Chinese (simplified)")),
+    "zh-Hans": (("ZH", "Chinese (simplified)"), ("ZH-HANS", "Chinese (simplified)")),
+    "zh-Hant": (("ZH-HANT", "Chinese (traditional)"),),
+}
+"""DeepL's target codes and names of languages that it only knows by variant, by the release's tag."""
+
+
+def source_code(tag: str) -> str:
+    """DeepL's code of a source language, which has no variants."""
+    return tag.partition("-")[0].upper()
+
+
+def source_languages(table: LanguageTable) -> Iterator[dict[str, object]]:
+    """The list for ``type=source``."""
+    listed: set[str] = set()
+    for tag in table.sources:
+        code = source_code(tag)
+        if code not in listed:
+            listed.add(code)
+            yield {"language": code, "name": table.names[tag]}
+
+
+def target_languages(table: LanguageTable) -> Iterator[dict[str, object]]:
+    """The list for ``type=target``."""
+    for tag in table.targets:
+        for code, name in _TARGET_VARIANTS.get(tag, ((tag.upper(), table.names[tag]),)):
+            yield {"language": code, "name": name, "supports_formality": False}
+
+
+def language_of(table: LanguageTable, field: str, code: str | None) -> str:
+    """The release's tag for DeepL's code.
+
+    Args:
+        table: of the release.
+        field: in which the code was sent.
+        code: in any case; None if it was not sent.
+
+    Raises:
+        InvalidRequest: it is missing, or not served.
+    """
+    if not code:
+        raise InvalidRequest(f"Parameter '{field}' not specified.")
+    tag = table.resolve(code)
+    if tag is None:
+        raise InvalidRequest(f"Value for '{field}' not supported.")
+    return tag

@@ -1,0 +1,75 @@
+"""DeepLX's API: POST /translate with ``text``, ``source_lang`` and ``target_lang``, also under /deeplx."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol.error_codes import ErrorCode
+from protocol.errors import InvalidRequest, YiwenError
+from protocol.messages import TextFormat
+from serving.api_app import ApiRoute
+from serving.api_request import ApiRequest
+from serving.error_responses import RestResponse
+from transformer.apis.answers import FLAGS_HEADER, STRING, json_answer, listing_header, operation
+from transformer.apis.text_service import TextService, request_of
+
+_STATUSES = {ErrorCode.LANGUAGE_UNKNOWN: 400, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400}
+
+
+class DeepLXApi:
+    """DeepLX's surface."""
+
+    name = "deeplx"
+    open_to_pages = True
+
+    def __init__(self, service: TextService) -> None:
+        self._service = service
+        fields = {"text": STRING, "source_lang": STRING, "target_lang": STRING}
+        translate = operation("Translate a text", fields, required=("text", "target_lang"))
+        self.routes = [
+            ApiRoute("POST", "/translate", self._translate, translate, claims=_claims),
+            ApiRoute("POST", "/deeplx/translate", self._translate, translate),
+        ]
+
+    def error(self, error: YiwenError) -> RestResponse:
+        """``{"code": 400, "message": "..."}``."""
+        status = _STATUSES.get(error.code, error.status)
+        return json_answer({"code": status, "message": error.message}, status)
+
+    def error_event(self, error: YiwenError) -> bytes:
+        """Not used: nothing is streamed."""
+        return b""
+
+    async def _translate(self, request: ApiRequest) -> RestResponse:
+        fields = request.fields
+        text = fields.text("text")
+        if not text:
+            raise InvalidRequest("No text to translate")
+        target = self._known("target_lang", fields.text("target_lang"))
+        given = fields.text("source_lang")
+        source = None if not given or given.lower() == "auto" else self._known("source_lang", given)
+        handling = fields.text("tag_handling") or "text"
+        if handling not in ("text", "html", "xml"):
+            raise InvalidRequest("Invalid tag_handling value. Allowed values are 'html' and 'xml'.")
+        message = replace(request_of([text], source, target), text_format=TextFormat(handling))
+        (translation,) = (await self._service.translate(message, request.info)).translations
+        document = {
+            "code": 200,
+            "data": translation.text,
+            "alternatives": [],
+            "source_lang": translation.source.upper(),
+            "target_lang": target.upper(),
+            "method": "Free",
+        }
+        return json_answer(document, headers=listing_header(FLAGS_HEADER, translation.flags))
+
+    def _known(self, field: str, code: str | None) -> str:
+        tag = self._service.languages.resolve(code) if code else None
+        if tag is None:
+            raise InvalidRequest(f"{field} is missing, or not a language of this server")
+        return tag
+
+
+def _claims(request: ApiRequest) -> bool:
+    fields = request.fields
+    return "text" in fields and "target_lang" in fields and "q" not in fields

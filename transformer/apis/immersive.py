@@ -1,0 +1,80 @@
+"""The custom API of Immersive Translate: ``{source_lang, target_lang, text_list}``.
+
+The add-on marks the inline elements of a page with ``<b0></b0>`` and ``{0}``: texts with such tags are translated as
+HTML, so that the tags survive.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from protocol.error_codes import ErrorCode
+from protocol.errors import InvalidRequest, YiwenError
+from protocol.messages import TextFormat, TranslateRequest
+from serving.api_app import ApiRoute
+from serving.api_request import ApiRequest
+from serving.error_responses import RestResponse
+from transformer.apis.answers import FLAGS_HEADER, STRING, STRINGS, json_answer, listing_header, operation
+from transformer.apis.text_service import TextService, request_of
+
+_STATUSES = {ErrorCode.LANGUAGE_UNKNOWN: 400, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400}
+_TAG = re.compile(r"</?[a-z]{1,2}\d+ ?/?>")
+
+
+class ImmersiveApi:
+    """Immersive Translate's surface."""
+
+    name = "immersive"
+    open_to_pages = True
+
+    def __init__(self, service: TextService) -> None:
+        self._service = service
+        fields = {"source_lang": STRING, "target_lang": STRING, "text_list": STRINGS}
+        translate = operation("Translate texts", fields, required=("target_lang", "text_list"))
+        self.routes = [
+            ApiRoute("POST", "/translate", self._translate, translate, claims=_claims),
+            ApiRoute("POST", "/immersive", self._translate, translate),
+            ApiRoute("POST", "/immersive/translate", self._translate, translate),
+        ]
+
+    def error(self, error: YiwenError) -> RestResponse:
+        """``{"error": "..."}``."""
+        return json_answer({"error": error.message}, _STATUSES.get(error.code, error.status))
+
+    def error_event(self, error: YiwenError) -> bytes:
+        """Not used: nothing is streamed."""
+        return b""
+
+    async def _translate(self, request: ApiRequest) -> RestResponse:
+        fields = request.fields
+        texts = fields.texts("text_list")
+        if not texts:
+            raise InvalidRequest("text_list must be a list of texts")
+        target = self._known("target_lang", fields.text("target_lang"))
+        given = fields.text("source_lang")
+        source = None if not given or given == "auto" else self._known("source_lang", given)
+        message = _with_format(request_of(texts, source, target))
+        response = await self._service.translate(message, request.info)
+        translations = [
+            {"detected_source_lang": each.source, "text": each.text} for each in response.translations
+        ]
+        flags = (flag for each in response.translations for flag in each.flags)
+        return json_answer({"translations": translations}, headers=listing_header(FLAGS_HEADER, flags))
+
+    def _known(self, field: str, code: str | None) -> str:
+        tag = self._service.languages.resolve(code) if code else None
+        if tag is None:
+            raise InvalidRequest(f"{field} is missing, or not a language of this server")
+        return tag
+
+
+def _claims(request: ApiRequest) -> bool:
+    return "text_list" in request.fields
+
+
+def _with_format(message: TranslateRequest) -> TranslateRequest:
+    """The request as HTML if a text holds the add-on's tags."""
+    if any(_TAG.search(text) for text in message.texts):
+        return replace(message, text_format=TextFormat.HTML)
+    return message
