@@ -18,6 +18,10 @@ class FileFormat(str, Enum):
     TEXT = "text"
     HTML = "html"
     XML = "xml"
+    JSON = "json"
+    ARB = "arb"
+    SRT = "srt"
+    VTT = "vtt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.TEXT: FormatEntry((".txt",), "documents.plain_text"),
     FileFormat.HTML: FormatEntry((".html", ".htm", ".xhtml"), "documents.html"),
     FileFormat.XML: FormatEntry((".xml",), "documents.xml"),
+    FileFormat.JSON: FormatEntry((".json",), "documents.json_strings"),
+    FileFormat.ARB: FormatEntry((".arb",), "documents.arb"),
+    FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),
+    FileFormat.VTT: FormatEntry((".vtt",), "documents.vtt"),
 }
 
 
