@@ -139,7 +139,10 @@ class WarmTarget:
             return None
         found = [(part, sentence) for part, sentence in pairs if isinstance(part, Segment)]
         target = document.pair.target
-        flagged = (self.guards.flags(part.item.text, each, target, FinishReason.STOP) for part, each in found)
+        flagged = (
+            self.guards.flags(part.item.text, each, target, FinishReason.STOP, (), part.item.source)
+            for part, each in found
+        )
         return None if any(flagged) else found
 
 

@@ -34,7 +34,10 @@ from protocol.template_marks import KNOWN_MARKS, filled_parts, named_in, unknown
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
 
-GUARDS = ("empty", "ratio", "repetition", "script", "leak", "length", "placeholder", "glossary")
+GUARDS = (
+    "empty", "ratio", "repetition", "script", "leak", "replacement", "length", "placeholder", "number", "emoji",
+    "glossary",
+)  # fmt: skip
 """Kinds of fault that a finished translation is checked for; ``flags`` of an answer are of these."""
 
 RELEASE_FILE = "release.json"

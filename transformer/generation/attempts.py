@@ -22,6 +22,8 @@ RETRY_SAMPLING = SamplingParams(temperature=0.5, top_p=0.9, seed=1)
 """For a second attempt at the same text: warm enough to leave a loop, cool enough to stay a translation. The seed is
 fixed, so that the same text always has the same answer."""
 
+MASKED_KINDS = frozenset({"placeholder", "number", "emoji", "glossary"})
+"""Faults of a text that masks may mend."""
 MAX_RENDERINGS = 8
 """A text that lacks more distinct terms than this is only masked: each rendering is a prompt of its own."""
 
@@ -63,11 +65,11 @@ def second_attempts(item: WorkItem, first: WorkResult, *, is_limited: bool) -> l
         first: the result of the first attempt.
         is_limited: whether the caller limits the answer's length; an answer that this limit cut is not tried again.
     """
-    if "placeholder" in first.flags or "glossary" in first.flags:
+    if not MASKED_KINDS.isdisjoint(first.flags):
         lacking = dict.fromkeys(term.text for term in missing_terms(item.terms, first.text))
-        may_render = "placeholder" not in first.flags and len(lacking) <= MAX_RENDERINGS
+        may_render = MASKED_KINDS & set(first.flags) == {"glossary"} and len(lacking) <= MAX_RENDERINGS
         renderings = [Attempt(item, term, rendering_of=term) for term in lacking] if may_render else []
-        masked = masked_forms(item.text, item.terms)
+        masked = masked_forms(item.text, item.terms, numbers="number" in first.flags)
         return renderings + [Attempt(item, each.text, masked=each) for each in masked]
     if not first.flags or (is_limited and "length" in first.flags):
         return []

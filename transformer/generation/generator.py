@@ -297,7 +297,9 @@ class Generator:
         """``result`` with ``text`` and its flags; None as text is an answer that lost what it had to keep."""
         flags: tuple[str, ...] = ("placeholder",)
         if text is not None:
-            flags = self._guards.flags(item.text, text, item.target, result.finish_reason, item.terms)
+            flags = self._guards.flags(
+                item.text, text, item.target, result.finish_reason, item.terms, item.source
+            )
         for kind in flags:
             self._metrics.guard_failures.labels(kind).inc()
         return replace(result, text=text or "", flags=flags)

@@ -1,7 +1,7 @@
 """Checks finished translations for faults (``flags``). Pure.
 
 A flagged answer is generated once more, and is never cached. The release's ``translation.json`` names the checks and
-their bounds (:class:`protocol.release.GuardSpec`). :mod:`transformer.texts.placeholders` checks placeholders.
+their bounds (:class:`protocol.release.GuardSpec`). :mod:`transformer.texts.preservation` checks what must survive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from protocol.messages import FinishReason
 from protocol.release import GUARDS, TranslationSpec
 from protocol.template_marks import literal_parts
-from transformer.texts.placeholders import loses_placeholder, without_placeholders
+from transformer.texts.patterns import without_wordless
+from transformer.texts.preservation import changed_kinds
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
 from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
 
@@ -58,6 +59,7 @@ class Guards:
         target: str,
         finish_reason: FinishReason,
         terms: Sequence[Term] = (),
+        source_language: str = "und",
     ) -> tuple[str, ...]:
         """Kinds of fault in ``answer``, in the order of :data:`protocol.release.GUARDS`; empty if none is found.
 
@@ -67,6 +69,7 @@ class Guards:
             target: tag of the language that ``answer`` should be in.
             finish_reason: why its generation ended.
             terms: occurrences of glossary entries in ``source``.
+            source_language: tag of the language of ``source``.
         """
         said, written = _without_terms(source, answer, terms)
         if not answer:
@@ -75,11 +78,11 @@ class Guards:
             found = {
                 "ratio": self._is_out_of_proportion(said, written),
                 "repetition": finish_reason is FinishReason.REPETITION or is_new_repetition(source, answer),
-                "script": is_wrong_script(without_placeholders(written), self._scripts[target]),
+                "script": is_wrong_script(without_wordless(written), self._scripts[target]),
                 "leak": self._leaks(source, answer),
             }
         found["length"] = finish_reason is FinishReason.LENGTH
-        found["placeholder"] = loses_placeholder(source, answer, terms)
+        found |= dict.fromkeys(changed_kinds(source, answer, terms, (source_language, target)), True)
         found["glossary"] = bool(missing_terms(terms, answer))
         return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
 

@@ -204,6 +204,12 @@ def replace_renderings(terms: Sequence[Term], answer: str, renderings: Mapping[s
     return "".join([*parts, answer[end:]])
 
 
+def places_of_terms(terms: Sequence[Term], answer: str) -> list[Term]:
+    """The occurrences in ``answer`` of the required texts of ``terms``."""
+    index, _ = _index_of(terms)
+    return [Term(each.start, each.end, answer[each.start : each.end], None) for each in index.find(answer)]
+
+
 def without_terms(terms: Sequence[Term], answer: str) -> str:
     """``answer`` without the required text of ``terms``."""
     index, _ = _index_of(terms)

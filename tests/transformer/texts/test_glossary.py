@@ -23,7 +23,8 @@ from transformer.texts.glossary import (
     GlossaryIndex,
     GlossaryMatcher,
 )
-from transformer.texts.placeholders import loses_placeholder, masked_forms, protected_spans, unmask
+from transformer.texts.placeholders import masked_forms, protected_spans, unmask
+from transformer.texts.preservation import changed_kinds
 from transformer.texts.terms import Term, missing_terms
 from transformer.texts.work_item import WorkItem, WorkResult
 
@@ -144,7 +145,7 @@ def test_masks_stand_for_placeholders_and_translations_together() -> None:
     first = masked_forms(text, terms)[0]
     assert first.text == "a QX10 for QX11 by QX12"
     assert unmask("QX12给QX11的QX10", first) == "AcmeCorp给{user}的衬衫"
-    assert not loses_placeholder(text, "AcmeCorp给{user}的衬衫", terms)
+    assert not changed_kinds(text, "AcmeCorp给{user}的衬衫", terms)
     assert not missing_terms(terms, "AcmeCorp给{user}的衬衫")
 
 
@@ -247,7 +248,7 @@ def test_what_holds_all_that_must_stand_passes(own: Glossary, text: list[str]) -
     for masked in masked_forms(joined, terms):
         put = unmask(masked.text, masked)
         assert put is not None
-        assert not loses_placeholder(joined, put, terms)
+        assert not changed_kinds(joined, put, terms)
 
 
 def test_a_flood_of_placeholders_and_terms_takes_no_time() -> None:
@@ -256,7 +257,7 @@ def test_a_flood_of_placeholders_and_terms_takes_no_time() -> None:
     started = time.thread_time()
     terms = entries.terms(text, "en", "zh")
     assert len(terms) == 10_000
-    assert loses_placeholder(text, "", terms)
+    assert changed_kinds(text, "", terms)
     assert missing_terms(terms, "")
     assert masked_forms(text, terms) == []
     assert time.thread_time() - started < 5
