@@ -25,6 +25,7 @@ COPY inferenceservices inferenceservices
 COPY knative knative
 COPY predictor predictor
 COPY protocol protocol
+COPY recipes recipes
 COPY serving serving
 COPY transformer transformer
 RUN /build/pip/bin/pip --python /opt/yiwen/bin/python install --no-deps . \

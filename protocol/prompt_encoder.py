@@ -258,6 +258,10 @@ class PromptEncoder:
                 run.append(token_id)
         return "".join([*parts, self._decode_run(run)])
 
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """Each token as the vocabulary writes it."""
+        return [str(self._tokenizer.id_to_token(token_id)) for token_id in token_ids]
+
     def _decode_run(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False)) if token_ids else ""
 

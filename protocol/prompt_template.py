@@ -131,7 +131,8 @@ def depends_on_place(
     if not neighbors:
         return False
     at_start_only = any(part.get("prepend_scheme") == "first" for part in _parts(document["pre_tokenizer"]))
-    normalizes = document.get("normalizer") is not None
+    normalizer = document.get("normalizer")
+    normalizes = normalizer is not None and normalizer.get("normalizers") != []
     return at_start_only or any(
         token.lstrip or token.rstrip or token.single_word or (token.normalized and normalizes)
         for token in neighbors

@@ -1,4 +1,4 @@
-"""``yiwen release build | plan | verify | show``: options and exit codes.
+"""``yiwen release build | plan | verify | show | template``: options and exit codes.
 
 A command's modules are imported when it runs, so ``--help`` imports neither onnx nor numpy.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,16 +16,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from typer import Argument, Option
 
-from predictor.builder.errors import BuildError
+from predictor.builder.errors import BrokenText, BuildError
 from predictor.builder.plan_commands import PlanOptions, run_plan
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
-from protocol.release import ReleaseError
+from protocol.errors import YiwenError
+from protocol.files import write_atomically
+from protocol.release import TRANSLATION_FILE, ReleaseError
 
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
 """The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan
 (``yiwen release plan``) also computes in int8."""
 
-CPU_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
+CPU_PACKAGES = ("jinja2", "onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
 """Packages of the cpu extra that a build needs."""
 
 Options = TypeVar("Options")
@@ -43,6 +46,9 @@ class BuildOptions:
     ] = "float32"
     translation: Annotated[
         Path | None, Option(metavar="FILE", help="translation.json (the checkpoint's)")
+    ] = None
+    recipe: Annotated[
+        str | None, Option(metavar="NAME", help="of a published model, in place of --translation")
     ] = None
     glossary: Annotated[
         Path | None, Option(metavar="FILE", help="glossary.json (the checkpoint's, if it has one)")
@@ -76,25 +82,79 @@ class ShowOptions:
 
     release: Annotated[Path, Argument(metavar="DIR", help="the release")]
     json: Annotated[bool, Option("--json", help="print JSON")] = False
+    prompt: Annotated[str | None, Option(metavar="TEXT", help="show the prompt of a text instead")] = None
+    to: Annotated[str | None, Option(metavar="LANGUAGE", help="of --prompt: target language")] = None
+    source: Annotated[str | None, Option("--from", metavar="LANGUAGE", help="of --prompt: its language")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateOptions:
+    """Options of ``release template``."""
+
+    checkpoint: Annotated[
+        Path | None, Argument(metavar="[CHECKPOINT]", help="whose chat template is taken")
+    ] = None
+    languages: Annotated[str | None, Option(metavar="TAGS", help="such as en,zh,fr")] = None
+    prompt: Annotated[str | None, Option(metavar="TEXT", help="the user's message, with {text}")] = None
+    recipe: Annotated[str | None, Option(metavar="NAME", help="take a recipe, and no checkpoint")] = None
+    output: Annotated[Path | None, Option("-o", "--output", metavar="FILE", help="write, not print")] = None
 
 
 def _build(options: BuildOptions) -> int:
     from predictor.builder.progress import reporter_for
     from predictor.builder.release.build import BuildRequest, build_release
 
-    request = BuildRequest(
-        checkpoint=options.checkpoint,
-        out=options.output,
-        precision=PRECISIONS[options.precision],
-        translation=options.translation,
-        glossary=options.glossary,
-        name=options.name,
-        max_tokens=options.max_tokens,
-        force=options.force,
-    )
-    with reporter_for(sys.stderr) as reporter:
+    with tempfile.TemporaryDirectory() as directory, reporter_for(sys.stderr) as reporter:
+        request = BuildRequest(
+            checkpoint=options.checkpoint,
+            out=options.output,
+            precision=PRECISIONS[options.precision],
+            translation=_translation(options, Path(directory)),
+            glossary=options.glossary,
+            name=options.name,
+            max_tokens=options.max_tokens,
+            force=options.force,
+        )
         release = build_release(request, built_at=datetime.now(timezone.utc), reporter=reporter)
     print(f"{options.output}: {release.name} {release.id}, {release.family}, {release.precision}")
+    return 0
+
+
+def _translation(options: BuildOptions, directory: Path) -> Path | None:
+    """The ``translation.json`` to build with; a recipe's is written into ``directory``."""
+    if options.recipe is None:
+        return options.translation
+    from predictor.builder.release.recipes import load_recipe
+
+    if options.translation is not None:
+        raise BrokenText("--translation and --recipe both say how text becomes a prompt: leave one out")
+    path = directory / TRANSLATION_FILE
+    path.write_text(_json_text(load_recipe(options.recipe).translation()), encoding="utf-8")
+    return path
+
+
+def _template(options: TemplateOptions) -> int:
+    from predictor.builder.release.recipes import load_recipe
+
+    if (options.recipe is None) == (options.checkpoint is None):
+        raise BrokenText("name a CHECKPOINT with --languages, or a --recipe")
+    if options.recipe is not None:
+        document = load_recipe(options.recipe).translation()
+    else:
+        from predictor.builder.release.chat_template import DEFAULT_PROMPT, translation_from_chat_template
+
+        assert options.checkpoint is not None
+        tags = [tag.strip() for tag in (options.languages or "").split(",") if tag.strip()]
+        document = translation_from_chat_template(options.checkpoint, tags, options.prompt or DEFAULT_PROMPT)
+    if options.output is None:
+        _print_json(document)
+    else:
+        try:
+            write_atomically(options.output, _json_text(document) + "\n")
+        except OSError as error:
+            raise BrokenText(f"{options.output} cannot be written: {error}") from error
     return 0
 
 
@@ -144,18 +204,28 @@ def _compare(options: VerifyOptions, checkpoint: Path) -> int:
 def _show(options: ShowOptions) -> int:
     from rich.console import Console
 
-    from predictor.builder.release.show import describe, print_table
+    from predictor.builder.release.show import describe, describe_prompt, print_prompt, print_table
 
-    document = describe(options.release)
+    if options.prompt is None:
+        document, print_document = describe(options.release), print_table
+    elif options.to is None:
+        raise BrokenText("--prompt needs --to LANGUAGE")
+    else:
+        document = describe_prompt(options.release, options.prompt, options.to, options.source)
+        print_document = print_prompt
     if options.json:
         _print_json(document)
     else:
-        print_table(document, Console())
+        print_document(document, Console())
     return 0
 
 
 def _print_json(document: Mapping[str, Any]) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(_json_text(document))
+
+
+def _json_text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], int]:
@@ -164,7 +234,7 @@ def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], i
     def reported(options: Options) -> int:
         try:
             return run(options)
-        except (BuildError, ReleaseError) as error:
+        except (BuildError, ReleaseError, YiwenError) as error:
             return fail(f"release {name}", error, UNUSABLE)
         except ModuleNotFoundError as error:
             if error.name not in CPU_PACKAGES:
@@ -194,4 +264,8 @@ add_command(
 add_command(
     app, "show", _reported("show", _show), ShowOptions,
     help="Show identity, sizes, languages and reports of a release.",
+)  # fmt: skip
+add_command(
+    app, "template", _reported("template", _template), TemplateOptions,
+    help="Write translation.json from a checkpoint's chat template, or from a recipe.",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from predictor.plan import TensorRTPlan, find_plans
+from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import REPORTS_DIR, Release, ReleaseError, load_release
 
 KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
@@ -33,6 +34,49 @@ def describe(directory: Path) -> dict[str, Any]:
     document["plans"] = [_plan(plan, release) for plan in find_plans(directory)]
     document["reports"] = _reports(directory)
     return document
+
+
+def describe_prompt(directory: Path, text: str, target: str, source: str | None) -> dict[str, Any]:
+    """The prompt of a text, token by token, as a JSON document.
+
+    Args:
+        directory: of the release.
+        text: to translate.
+        target: tag of the language to translate into.
+        source: tag of the text's language; None: the first one that the release translates from into ``target``.
+
+    Raises:
+        ReleaseError: there is no release, or it does not have the pair.
+        YiwenError: no prompt can be made of the text.
+    """
+    encoder = PromptEncoder.load(directory)
+    pairs = encoder.spec.pairs
+    pair = next((pair for pair in pairs if pair[1] == target and source in (None, pair[0])), None)
+    if pair is None:
+        known = sorted({tag for _, tag in pairs} if source is None else {b for a, b in pairs if a == source})
+        raise ReleaseError(f"{directory} does not translate into {target}; known are {', '.join(known)}")
+    (prompt,) = encoder.encode([PromptText(text, *pair)])
+    pieces = encoder.pieces(prompt.token_ids)
+    return {
+        "source": pair[0],
+        "target": pair[1],
+        "max_new_tokens": prompt.max_new_tokens,
+        "tokens": [
+            {"id": token_id, "piece": piece} for token_id, piece in zip(prompt.token_ids, pieces, strict=True)
+        ],
+    }
+
+
+def print_prompt(document: dict[str, Any], console: Console) -> None:
+    """The document of :func:`describe_prompt` as a table."""
+    tokens = document["tokens"]
+    console.print(
+        f"{document['source']} to {document['target']}: {len(tokens)} tokens, "
+        f"at most {document['max_new_tokens']} new ones",
+        highlight=False,
+    )
+    for token in tokens:
+        console.print(f"{token['id']:>8}  {token['piece']!r}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(document: dict[str, Any], console: Console) -> None:

@@ -63,7 +63,7 @@ def read_text_files(
         ReleaseError: ``translation.json`` or ``glossary.json`` breaks a rule.
     """
     tokenizer_file = checkpoint / TOKENIZER_FILE
-    tokenizer = _load_tokenizer(tokenizer_file)
+    tokenizer = load_tokenizer(tokenizer_file)
     _check_vocabulary(tokenizer, tokenizer_file, vocab)
     path = translation or checkpoint / TRANSLATION_FILE
     if not path.exists():
@@ -97,7 +97,12 @@ def _glossary_file(checkpoint: Path, glossary: Path | None, spec: TranslationSpe
     return path
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        BrokenText: it is missing or broken.
+    """
     if not path.exists():
         raise BrokenText(
             f"{path} is missing: a release needs a fast tokenizer "
