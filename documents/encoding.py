@@ -22,10 +22,12 @@ class TextEncoding:
     name: str = "utf-8"
     mark: str = ""
     """Byte order mark, as a character."""
+    errors: str = "strict"
+    """What is done with characters that the encoding lacks."""
 
     def encode(self, text: str) -> bytes:
         """Bytes of the file, with the mark."""
-        return f"{self.mark}{text}".encode(self.name)
+        return f"{self.mark}{text}".encode(self.name, self.errors)
 
 
 def decode_text(data: bytes) -> tuple[str, TextEncoding]:

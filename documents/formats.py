@@ -20,6 +20,7 @@ class FileFormat(str, Enum):
     XML = "xml"
     JSON = "json"
     ARB = "arb"
+    XLIFF = "xliff"
     SRT = "srt"
     VTT = "vtt"
 
@@ -39,6 +40,7 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.XML: FormatEntry((".xml",), "documents.xml"),
     FileFormat.JSON: FormatEntry((".json",), "documents.json_strings"),
     FileFormat.ARB: FormatEntry((".arb",), "documents.arb"),
+    FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),
     FileFormat.VTT: FormatEntry((".vtt",), "documents.vtt"),
 }

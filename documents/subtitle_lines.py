@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 _NO_BREAK_BEFORE = frozenset("，。、；：？！）】》」』”’…—,.;:?!)]}%ー々")
 _NO_BREAK_BEHIND = frozenset("（【《「『“‘([{$¥€")
@@ -33,30 +34,35 @@ def break_lines(text: str, count: int) -> list[str]:
     lines: list[str] = []
     rest = text.strip()
     for remaining in range(count, 1, -1):
-        place = _break_near(rest, _width(rest) / remaining)
-        if place is None:
+        places = _breaks(rest)
+        if not places:
             break
+        # As many places stay as the lines behind need.
+        place = _nearest(rest, places[: max(1, len(places) - remaining + 2)], _width(rest) / remaining)
         lines.append(rest[:place].rstrip())
         rest = rest[place:].lstrip()
     return [*lines, rest]
 
 
-def _break_near(text: str, width: float) -> int | None:
-    """The place of the break whose line is nearest to ``width`` columns, or ends behind punctuation."""
-    best: tuple[float, int] | None = None
-    columns = 0
-    for place in range(1, len(text)):
-        columns += _columns(text[place - 1])
-        if _may_break(text, place):
-            distance = abs(columns - width) - (_PAUSE_COLUMNS if text[place - 1] in _PAUSES else 0)
-            best = min(best or (distance, place), (distance, place))
-    return best[1] if best else None
+def _breaks(text: str) -> list[int]:
+    """Places at which a line may end; one for each run of white space."""
+    return [place for place in range(1, len(text)) if _may_break(text, place)]
+
+
+def _nearest(text: str, places: Sequence[int], width: float) -> int:
+    """The place whose line is nearest to ``width`` columns; one behind punctuation may be a little farther."""
+    columns = [0, *accumulate(map(_columns, text))]
+
+    def distance(place: int) -> float:
+        return abs(columns[place] - width) - (_PAUSE_COLUMNS if text[place - 1] in _PAUSES else 0)
+
+    return min(places, key=distance)
 
 
 def _may_break(text: str, place: int) -> bool:
     before, behind = text[place - 1], text[place]
     if before.isspace() or behind.isspace():
-        return not behind.isspace()
+        return not behind.isspace()  # one place for a run of white space
     if behind in _NO_BREAK_BEFORE or before in _NO_BREAK_BEHIND:
         return False
     return bool(_UNSPACED.match(before) or _UNSPACED.match(behind))

@@ -8,7 +8,7 @@ import xml.parsers.expat as expat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from documents.encoding import BOM, decode_strictly
+from documents.encoding import BOM, TextEncoding, decode_strictly
 from documents.interface import FileFormatError
 from documents.splices import Splice, splice_bytes
 
@@ -65,12 +65,8 @@ class XmlDocument:
     source: bytes
     """In UTF-8, without a byte order mark."""
     root: XmlElement
-    encoding: str
-    """Python's name of the file's encoding."""
-    mark: str
-    """Byte order mark, or nothing."""
-    cdata: tuple[int, ...]
-    """Offsets of the CDATA sections."""
+    encoding: TextEncoding
+    """Of the file."""
 
     def raw(self, element: XmlElement) -> bytes:
         """What stands between the tags."""
@@ -82,8 +78,7 @@ class XmlDocument:
 
     def with_splices(self, splices: Iterable[Splice]) -> bytes:
         """The file with parts replaced, in its encoding."""
-        text = self.mark + splice_bytes(self.source, splices).decode()
-        return text.encode(self.encoding, "xmlcharrefreplace")
+        return self.encoding.encode(splice_bytes(self.source, splices).decode())
 
     def with_attribute(self, element: XmlElement, name: str, value: str) -> Splice:
         """The start tag of ``element`` with an attribute set; the others keep their bytes."""
@@ -121,12 +116,10 @@ class _TreeBuilder:
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.root: XmlElement | None = None
-        self.cdata: list[int] = []
         self._open: list[XmlElement] = []
         self._parser = expat.ParserCreate(encoding="utf-8")
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
-        self._parser.StartCdataSectionHandler = lambda: self.cdata.append(self._parser.CurrentByteIndex)
         self._parser.EntityDeclHandler = self._refuse
 
     def parse(self) -> XmlElement:
@@ -169,15 +162,31 @@ def parse_xml(data: bytes) -> XmlDocument:
     Raises:
         FileFormatError: it is not well-formed, or not in the encoding that it declares.
     """
-    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", ""))
-    if not encoding:
-        declared = _DECLARED.match(data)
-        encoding = declared[1].decode().lower() if declared else "utf-8"
-    try:
-        text = decode_strictly(data[len(mark) :], encoding)
-    except LookupError:
-        raise FileFormatError(f"its encoding {encoding} is not known") from None
+    return parse_xml_text(*decode_xml(data))
+
+
+def parse_xml_text(text: str, encoding: TextEncoding) -> XmlDocument:
+    """Read the text of a document.
+
+    Raises:
+        FileFormatError: it is not well-formed.
+    """
     source = text.encode()
-    builder = _TreeBuilder(source)
-    root = builder.parse()
-    return XmlDocument(source, root, encoding, BOM if mark else "", tuple(builder.cdata))
+    return XmlDocument(source, _TreeBuilder(source).parse(), encoding)
+
+
+def decode_xml(data: bytes) -> tuple[str, TextEncoding]:
+    """The text of a document: UTF-8, or the encoding that its mark or its declaration names.
+
+    Raises:
+        FileFormatError: it is in another encoding.
+    """
+    mark, name = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", ""))
+    if not name:
+        declared = _DECLARED.match(data)
+        name = declared[1].decode().lower() if declared else "utf-8"
+    try:
+        text = decode_strictly(data[len(mark) :], name)
+    except LookupError:
+        raise FileFormatError(f"its encoding {name} is not known") from None
+    return text, TextEncoding(name, BOM if mark else "", "xmlcharrefreplace")
