@@ -13,6 +13,7 @@ from protocol.version import package_version
 
 COMMANDS = {
     "cache": ("cli.cache:app", "show, fill or empty the shared cache"),
+    "keys": ("cli.keys:app", "make, list and revoke API keys"),
     "plan": ("cli.plan:app", "plan GPUs, slices and replicas for a load and an objective"),
     "profile": ("cli.profile:app", "measure a running predictor for simulate and plan"),
     "release": ("predictor.builder.commands:app", "build, check and show releases"),

@@ -60,10 +60,20 @@ class ErrorCode(str, Enum):
         "A text is in no language that the release translates to the target.",
         "Send `source` if it is one of them.",
     )  # fmt: skip
+    UNAUTHENTICATED = (
+        "unauthenticated", 401, "UNAUTHENTICATED", Origin.TRANSFORMER,
+        "The service needs an API key, and none or no valid one was sent.",
+        "Send a key: `Authorization: Bearer KEY`.",
+    )  # fmt: skip
     FORBIDDEN = (
         "forbidden", 403, "PERMISSION_DENIED", Origin.SERVER,
         "Models are not loaded or unloaded by request.",
         "Roll a release out as a new revision of the InferenceService.",
+    )  # fmt: skip
+    KEY_FORBIDDEN = (
+        "key_forbidden", 403, "PERMISSION_DENIED", Origin.TRANSFORMER,
+        "The API key may not translate to this language.",
+        "Take a language that the message lists, or another key.",
     )  # fmt: skip
     PATH_NOT_FOUND = (
         "path_not_found", 404, "NOT_FOUND", Origin.SERVER,
@@ -164,6 +174,16 @@ class ErrorCode(str, Enum):
         "queue_full", 429, "RESOURCE_EXHAUSTED", Origin.PREDICTOR,
         "The predictor's queue is full.",
         "Retry after `Retry-After`, add predictors, or raise `YIWEN_QUEUE_TOKENS`.",
+    )  # fmt: skip
+    QUOTA_EXCEEDED = (
+        "quota_exceeded", 429, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
+        "The API key's characters of this month are used up.",
+        "Wait for the next month, or raise the key's `characters_per_month`.",
+    )  # fmt: skip
+    RATE_LIMITED = (
+        "rate_limited", 429, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
+        "The API key sends more requests a second than it may.",
+        "Retry after the seconds in `Retry-After`, or raise the key's `requests_per_second`.",
     )  # fmt: skip
     HEAD_TOO_LARGE = (
         "head_too_large", 431, "RESOURCE_EXHAUSTED", Origin.SERVER,

@@ -183,6 +183,15 @@ class TransformerConfig:
     """The public APIs that are served besides the v2 protocol (docs/apis.md), separated by commas; `none` for none of
     them."""
 
+    api_keys_file: Path | None = None
+    """File of API keys (`yiwen keys`), read again when it changes, such as a Secret's. None: everybody may call. With
+    keys every translation needs one, over the v2 protocol and gRPC too."""
+
+    fair_requests: int = Field(default=8, ge=0)
+    """Requests to the predictor in flight of all callers together where API keys are used; more wait in a queue that
+    is fair to callers by their priority. As many as fill one predictor's slots and a little more: its queue is not
+    fair. 0 for no limit."""
+
     glossary_dir: Path | None = None
     """Directory in which the DeepL API keeps glossaries, one file each; replicas may share it. None: in Redis if
     `YIWEN_REDIS_URL` is set, else in this process' memory, where a restart loses them."""

@@ -213,6 +213,24 @@ class RoutingMetrics:
         self._cold_starts.set_function(waiters)
 
 
+class CallerMetrics:
+    """Metrics of callers with API keys, by the id of their key."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.characters = Counter(
+            "yiwen_transformer_caller_characters",
+            "Characters of texts that were answered, by caller.",
+            ("caller",),
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "yiwen_transformer_caller_refusals",
+            "Requests refused, by caller and reason: quota (characters of the month), rate (requests a second).",
+            ("caller", "reason"),
+            registry=registry,
+        )
+
+
 class TransformerMetrics:
     """All metrics of one transformer process."""
 
@@ -258,6 +276,7 @@ class TransformerMetrics:
         self.tiers = TierMetrics(registry)
         self.predictor = RoutingMetrics(registry)
         self.single_flight = SingleFlightMetrics(registry)
+        self.callers = CallerMetrics(registry)
         self.guard_failures = Counter(
             "yiwen_transformer_guard_failures",
             "Generated answers that a guard objected to, by kind: empty, ratio, repetition, script, leak, length, "

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -31,8 +32,15 @@ from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, Release, load_rele
 from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import NamedEvent, RequestInfo, ServedModel
-from transformer.cache.tiers import TieredCache, create_tiers
+from serving.settings import SettingsError
+from transformer.cache.redis_client import RedisStore
+from transformer.cache.tiers import TieredCache, create_tiers, store_settings
+from transformer.callers.admission import CallerAdmission
+from transformer.callers.key_file import KeyFileError
+from transformer.callers.key_ring import KeyRing
+from transformer.callers.usage import MemoryUsage, RedisUsage
 from transformer.config import TransformerConfig
+from transformer.generation.fair_queue import FairQueue
 from transformer.generation.generator import Generator
 from transformer.generation.groups import Grouping
 from transformer.metrics import TransformerMetrics
@@ -40,6 +48,7 @@ from transformer.pipeline import Bounds, Pipeline
 from transformer.predictors.client import forwarded_headers
 from transformer.predictors.readiness import ColdStartStatus
 from transformer.predictors.router import PredictorRouter
+from transformer.request_context import EVERYBODY, CallerShare
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
 from transformer.text_workers import TextWorkers
@@ -49,6 +58,7 @@ from transformer.texts.guards import Guards
 from transformer.texts.languages import Languages
 
 PLATFORM = "yiwen_transformer"
+_log = logging.getLogger("yiwen.transformer")
 
 
 class TranslatorModel(ServedModel):
@@ -66,11 +76,13 @@ class TranslatorModel(ServedModel):
         cache: TieredCache,
         *,
         encoder: PromptEncoder,
+        callers: CallerAdmission,
         ready_without_predictor: bool = False,
     ) -> None:
         super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
         self.encoder = encoder
         """Of the release; its languages are in ``encoder.spec``."""
+        self.callers = callers
         self._pipeline = pipeline
         self._texts = texts
         self._predictor = predictor
@@ -79,6 +91,8 @@ class TranslatorModel(ServedModel):
         self._ready_without_predictor = ready_without_predictor
         self._first_predictor: asyncio.Task[None] | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.notices: list[str] = []
+        """Logged by :meth:`open`: what the settings mean for who may call, and what is shared."""
 
     def close_later(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have ``close`` called by :meth:`close`."""
@@ -94,15 +108,32 @@ class TranslatorModel(ServedModel):
             await self.translate(translate_request_from_infer(request), info), request
         )
 
-    async def translate(self, message: TranslateRequest, info: RequestInfo) -> TranslateResponse:
+    async def translate(
+        self, message: TranslateRequest, info: RequestInfo, key: str | None = None
+    ) -> TranslateResponse:
         """Translate the texts of a message.
 
+        Args:
+            message: the request.
+            info: of the request.
+            key: the caller's API key where it is not in the headers.
+
         Raises:
-            YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
+            YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` and
+                :meth:`transformer.callers.admission.CallerAdmission.admit` say.
         """
+        if self.callers.is_open:
+            return await self._translate(message, info, EVERYBODY)
+        async with self.callers.admit(message, info.headers, key) as admitted:
+            info.log_fields["caller"] = admitted.share.caller
+            return await self._translate(admitted.message, info, admitted.share)
+
+    async def _translate(
+        self, message: TranslateRequest, info: RequestInfo, share: CallerShare
+    ) -> TranslateResponse:
         info.log_fields["texts"] = len(message.texts)
         headers = forwarded_headers(info.request_id, info.headers)
-        response = await self._pipeline.translate(message, headers, info.received_at)
+        response = await self._pipeline.translate(message, headers, info.received_at, share)
         info.log_fields.update(Counter(each.cache.value for each in response.translations if not each.error))
         if failed := sum(each.error is not None for each in response.translations):
             info.log_fields["failed"] = failed
@@ -116,7 +147,8 @@ class TranslatorModel(ServedModel):
         """
         request = translate_request_from_generate(body)
         headers = forwarded_headers(info.request_id, info.headers)
-        text, end = await self._texts.whole(request, headers, info.received_at)
+        async with self.callers.admit(request, info.headers) as admitted:
+            text, end = await self._texts.whole(admitted.message, headers, info.received_at, admitted.share)
         _log_end(end, info)
         return document_from_text(text, end, self.name)
 
@@ -143,19 +175,17 @@ class TranslatorModel(ServedModel):
                     yield encode_text_delta(item)
 
     async def stream_text(
-        self, request: TranslateRequest, info: RequestInfo
+        self, request: TranslateRequest, info: RequestInfo, key: str | None = None
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
-        """The translation of one text in pieces.
-
-        Raises:
-            YiwenError: as :meth:`translate`.
-        """
+        """The translation of one text in pieces; arguments and errors as of :meth:`translate`."""
         headers = forwarded_headers(info.request_id, info.headers)
-        async with aclosing(self._texts.stream(request, headers, info.received_at)) as items:
-            async for item in items:
-                if isinstance(item, TextDelta) and item.end is not None:
-                    _log_end(item.end, info)
-                yield item
+        async with self.callers.admit(request, info.headers, key) as admitted:
+            pieces = self._texts.stream(admitted.message, headers, info.received_at, admitted.share)
+            async with aclosing(pieces) as items:
+                async for item in items:
+                    if isinstance(item, TextDelta) and item.end is not None:
+                        _log_end(item.end, info)
+                    yield item
 
     def is_healthy(self) -> bool:
         """True between :meth:`open` and :meth:`close`, whatever the predictor does: a cache hit does not need it."""
@@ -171,6 +201,8 @@ class TranslatorModel(ServedModel):
 
     async def open(self) -> None:
         """Create the connection pools, and begin to look for a predictor of this release."""
+        for notice in self.notices:
+            _log.info(notice)
         await self._predictor.open()
         self._first_predictor = asyncio.create_task(self._predictor.wait_for_predictor())
         self._open = True
@@ -228,6 +260,7 @@ def create_model(
         grouping=Grouping(config.predictor_group_size, config.predictor_groups_in_flight),
         metrics=metrics,
         workers=workers,
+        queue=FairQueue(0 if config.api_keys_file is None else config.fair_requests),
     )
     cache = create_tiers(config, release.id, metrics)
     pipeline = Pipeline(
@@ -258,7 +291,10 @@ def create_model(
         release=release.id, tokenizer=tokenizer, generator=generator, predictor=router
     )
     texts = TextGeneration(release=release.id, pipeline=pipeline, generator=streamed)
-    return TranslatorModel(
+    store = None
+    if config.api_keys_file is not None and config.redis_url is not None:
+        store = RedisStore(store_settings(config))
+    model = TranslatorModel(
         name,
         release,
         pipeline,
@@ -266,8 +302,33 @@ def create_model(
         router,
         cache,
         encoder=tokenizer,
+        callers=_create_callers(config, store, metrics),
         ready_without_predictor=config.ready_without_predictor,
     )
+    if store is not None:
+        model.close_later(store.close)
+    elif config.api_keys_file is not None:
+        model.notices.append("quotas are counted by this process alone: set YIWEN_REDIS_URL to share them")
+    else:
+        model.notices.append("no API keys are configured: everybody who reaches this service may use it")
+    return model
+
+
+def _create_callers(
+    config: TransformerConfig, store: RedisStore | None, metrics: TransformerMetrics
+) -> CallerAdmission:
+    """The admission of callers, whose usage is counted in ``store``, or in this process.
+
+    Raises:
+        SettingsError: the file of keys cannot be used.
+    """
+    if config.api_keys_file is None:
+        return CallerAdmission(None, MemoryUsage(), metrics.callers)
+    try:
+        ring = KeyRing(config.api_keys_file)
+    except KeyFileError as error:
+        raise SettingsError(f"YIWEN_API_KEYS_FILE: {error}") from None
+    return CallerAdmission(ring, MemoryUsage() if store is None else RedisUsage(store), metrics.callers)
 
 
 def _log_end(end: TextEnd, info: RequestInfo) -> None:

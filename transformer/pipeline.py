@@ -21,7 +21,7 @@ from transformer.generation.generator import Generator
 from transformer.generation.item_keys import key_of
 from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
-from transformer.request_context import RequestContext
+from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.text_workers import TextWorkers, size_of
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, translation_of, work_items
@@ -84,7 +84,11 @@ class Pipeline:
         self._clock = clock
 
     async def translate(
-        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+        self,
+        request: TranslateRequest,
+        headers: Mapping[str, str],
+        received_at: float | None = None,
+        share: CallerShare = EVERYBODY,
     ) -> TranslateResponse:
         """Translate all texts of a request.
 
@@ -92,11 +96,12 @@ class Pipeline:
             request: as the caller sent it.
             headers: sent on to the predictor.
             received_at: when its first byte arrived, on this pipeline's clock, seconds; None for now.
+            share: of the caller in the queue in front of the predictor.
 
         Raises:
             YiwenError: the request is not one for this release, or the predictor could not answer it in time.
         """
-        context = self.begin(request, headers, received_at)
+        context = self.begin(request, headers, received_at, share)
         documents = await self.split(request)
         results = await self.results(work_items(documents), context)
         translations = tuple(translation_of(document, results) for document in documents)
@@ -111,7 +116,11 @@ class Pipeline:
         self._workers.close()
 
     def begin(
-        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+        self,
+        request: TranslateRequest,
+        headers: Mapping[str, str],
+        received_at: float | None = None,
+        share: CallerShare = EVERYBODY,
     ) -> RequestContext:
         """The context of a request.
 
@@ -119,6 +128,7 @@ class Pipeline:
             request: as the caller sent it.
             headers: sent on to the predictor.
             received_at: when its first byte arrived, on this pipeline's clock, seconds; None for now.
+            share: of the caller in the queue in front of the predictor.
         """
         deadline = Deadline.of_request(
             request.deadline_ms,
@@ -128,7 +138,11 @@ class Pipeline:
             clock=self._clock,
         )
         return RequestContext(
-            headers, request.max_new_tokens, deadline, per_text=request.on_error is OnError.PER_TEXT
+            headers,
+            request.max_new_tokens,
+            deadline,
+            per_text=request.on_error is OnError.PER_TEXT,
+            share=share,
         )
 
     async def split(self, request: TranslateRequest) -> list[Document]:

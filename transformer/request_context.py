@@ -9,6 +9,18 @@ from protocol.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)
+class CallerShare:
+    """Whose request it is, for the fair queue in front of the predictor."""
+
+    caller: str = ""
+    """Id of the caller's key; empty where keys are not used."""
+    weight: int = 1
+
+
+EVERYBODY = CallerShare()
+
+
+@dataclass(frozen=True, slots=True)
 class RequestContext:
     """One request in progress."""
 
@@ -19,3 +31,4 @@ class RequestContext:
     deadline: Deadline
     per_text: bool = False
     """Whether an error that concerns one text leaves the others alone."""
+    share: CallerShare = EVERYBODY

@@ -54,7 +54,7 @@ def test_a_predictor_has_no_error_of_a_text() -> None:
 @pytest.mark.parametrize("code", ErrorCode)
 def test_an_error_survives_the_wire(code: ErrorCode) -> None:
     error = error_from_status(code.http_status, "words", code=code.value, serving="r")
-    unknown = code.http_status in (403, 405, 408, 415, 431)  # no predictor answers a transformer so
+    unknown = code.http_status in (401, 403, 405, 408, 415, 431)  # no predictor answers a transformer so
     assert error.code is (ErrorCode.INTERNAL if unknown else code)
 
 

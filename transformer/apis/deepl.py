@@ -41,6 +41,8 @@ _STATUSES = {
     ErrorCode.LANGUAGE_UNKNOWN: 400,
     ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400,
     ErrorCode.DEADLINE_EXCEEDED: 503,
+    ErrorCode.UNAUTHENTICATED: 403,
+    ErrorCode.QUOTA_EXCEEDED: 456,
     ErrorCode.REQUEST_TIMEOUT: 400,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
 }
@@ -98,7 +100,7 @@ class DeepLApi:
     def __init__(self, service: TextService, glossaries: GlossaryStore) -> None:
         self._service = service
         self._languages = service.languages
-        self._glossaries = DeepLGlossaries(service.languages, glossaries)
+        self._glossaries = DeepLGlossaries(service, glossaries)
         translate = operation(
             "Translate texts", _FIELDS, required=("text", "target_lang"), media_types=FORM_OR_JSON
         )
@@ -133,9 +135,11 @@ class DeepLApi:
             request_of(texts, source, target),
             text_format=options.text_format,
             deadline_ms=DEADLINE_MS,
-            glossary=await self._glossaries.glossary_for(_glossary_ids(fields), texts, source, target),
+            glossary=await self._glossaries.glossary_for(
+                request, _glossary_ids(fields), texts, (source, target)
+            ),
         )
-        response = await self._service.translate(message, request.info)
+        response = await self._service.translate(message, request)
         translations = []
         for text, each in zip(texts, response.translations, strict=True):
             known = self._languages.resolve(each.source)
@@ -161,7 +165,9 @@ class DeepLApi:
         return json_answer(list(listed(self._languages)))
 
     async def _usage(self, request: ApiRequest) -> RestResponse:
-        return json_answer({"character_count": 0, "character_limit": _UNLIMITED})
+        account = await self._service.account(request)
+        limit = _UNLIMITED if account.limit is None else account.limit
+        return json_answer({"character_count": account.used, "character_limit": limit})
 
 
 def _options(fields: Fields) -> _Options:

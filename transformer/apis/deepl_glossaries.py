@@ -18,7 +18,7 @@ from transformer.apis.answers import STRING, json_answer, operation
 from transformer.apis.deepl_languages import language_of
 from transformer.apis.glossary_entries import entries_tsv, parse_entries
 from transformer.apis.glossary_store import GlossaryStore, StoredGlossary
-from transformer.apis.language_table import LanguageTable
+from transformer.apis.text_service import TextService
 
 _CREATED, _NO_CONTENT = 201, 204
 MAX_NAME_CHARACTERS = 1024
@@ -28,8 +28,9 @@ _Pair = tuple[str, str]
 class DeepLGlossaries:
     """Routes under /v2/glossaries and /v3/glossaries, and the glossaries of a translation."""
 
-    def __init__(self, languages: LanguageTable, store: GlossaryStore) -> None:
-        self._languages = languages
+    def __init__(self, service: TextService, store: GlossaryStore) -> None:
+        self._service = service
+        self._languages = service.languages
         self._store = store
         v2, v3 = "/v2/glossaries", "/v3/glossaries"
         created = {"name": STRING, "source_lang": STRING, "target_lang": STRING, "entries": STRING}
@@ -55,25 +56,26 @@ class DeepLGlossaries:
         ]
 
     async def glossary_for(
-        self, ids: Sequence[str], texts: Sequence[str], source: str | None, target: str
+        self, request: ApiRequest, ids: Sequence[str], texts: Sequence[str], pair: tuple[str | None, str]
     ) -> Glossary | None:
         """The entries of stored glossaries that occur in some text; those of later glossaries go first.
 
         Args:
+            request: whose caller's glossaries they are.
             ids: of the glossaries.
             texts: to translate.
-            source: the release's tag.
-            target: the release's tag.
+            pair: the release's tags of source and target.
 
         Raises:
             NotFound: there is no such glossary.
             InvalidRequest: one has no dictionary for this pair.
         """
+        source, target = pair
         if not ids or source is None:
             return None
         entries: dict[str, str] = {}
         for glossary_id in ids:
-            glossary = await self._existing(glossary_id)
+            glossary = await self._existing(request, glossary_id)
             dictionary = glossary.dictionaries.get((source, target))
             if dictionary is None:
                 raise InvalidRequest("The glossary has no dictionary for source_lang and target_lang.")
@@ -92,25 +94,25 @@ class DeepLGlossaries:
     async def _create_v2(self, request: ApiRequest) -> RestResponse:
         fields = request.fields
         pair, entries = self._dictionary(fields)
-        glossary = _new(_name(fields), {pair: entries})
+        glossary = _new(self._service.caller(request), _name(fields), {pair: entries})
         await self._store.put(glossary)
         return json_answer(_info_v2(glossary), _CREATED)
 
     async def _list_v2(self, request: ApiRequest) -> RestResponse:
-        glossaries = [each for each in await self._store.all() if len(each.dictionaries) == 1]
+        glossaries = [each for each in await self._all(request) if len(each.dictionaries) == 1]
         return json_answer({"glossaries": [_info_v2(each) for each in glossaries]})
 
     async def _get_v2(self, request: ApiRequest) -> RestResponse:
-        return json_answer(_info_v2(await self._existing(request.arguments["id"])))
+        return json_answer(_info_v2(await self._existing(request)))
 
     async def _entries_v2(self, request: ApiRequest) -> RestResponse:
-        glossary = await self._existing(request.arguments["id"])
+        glossary = await self._existing(request)
         (entries, *_) = glossary.dictionaries.values()
         return RestResponse(200, entries_tsv(entries).encode(), {"content-type": "text/tab-separated-values"})
 
     async def _delete(self, request: ApiRequest) -> RestResponse:
-        if not await self._store.delete(request.arguments["id"]):
-            raise _unknown_glossary()
+        glossary = await self._existing(request)
+        await self._store.delete(glossary.id)
         return RestResponse(_NO_CONTENT, b"", {})
 
     async def _create_v3(self, request: ApiRequest) -> RestResponse:
@@ -118,18 +120,18 @@ class DeepLGlossaries:
         dictionaries = self._dictionaries(fields)
         if not dictionaries:
             raise InvalidRequest("Parameter 'dictionaries' not specified.")
-        glossary = _new(_name(fields), dictionaries)
+        glossary = _new(self._service.caller(request), _name(fields), dictionaries)
         await self._store.put(glossary)
         return json_answer(_info_v3(glossary), _CREATED)
 
     async def _list_v3(self, request: ApiRequest) -> RestResponse:
-        return json_answer({"glossaries": [_info_v3(each) for each in await self._store.all()]})
+        return json_answer({"glossaries": [_info_v3(each) for each in await self._all(request)]})
 
     async def _get_v3(self, request: ApiRequest) -> RestResponse:
-        return json_answer(_info_v3(await self._existing(request.arguments["id"])))
+        return json_answer(_info_v3(await self._existing(request)))
 
     async def _change_v3(self, request: ApiRequest) -> RestResponse:
-        glossary = await self._existing(request.arguments["id"])
+        glossary = await self._existing(request)
         fields = request.fields
         name = _name(fields) if "name" in fields else glossary.name
         merged = dict(glossary.dictionaries)
@@ -140,7 +142,7 @@ class DeepLGlossaries:
         return json_answer(_info_v3(changed))
 
     async def _entries_v3(self, request: ApiRequest) -> RestResponse:
-        glossary = await self._existing(request.arguments["id"])
+        glossary = await self._existing(request)
         pair = self._pair(request.fields)
         if pair not in glossary.dictionaries:
             raise _unknown_dictionary()
@@ -149,13 +151,13 @@ class DeepLGlossaries:
         return json_answer({"dictionaries": [document]})
 
     async def _replace_v3(self, request: ApiRequest) -> RestResponse:
-        glossary = await self._existing(request.arguments["id"])
+        glossary = await self._existing(request)
         pair, entries = self._dictionary(request.fields)
         await self._store.put(replace(glossary, dictionaries={**glossary.dictionaries, pair: entries}))
         return json_answer({**_pair_fields(pair), "entry_count": len(entries)})
 
     async def _drop_v3(self, request: ApiRequest) -> RestResponse:
-        glossary = await self._existing(request.arguments["id"])
+        glossary = await self._existing(request)
         pair = self._pair(request.fields)
         if pair not in glossary.dictionaries:
             raise _unknown_dictionary()
@@ -163,11 +165,22 @@ class DeepLGlossaries:
         await self._store.put(replace(glossary, dictionaries=kept))
         return RestResponse(_NO_CONTENT, b"", {})
 
-    async def _existing(self, glossary_id: str) -> StoredGlossary:
-        glossary = await self._store.get(glossary_id)
-        if glossary is None:
+    async def _existing(self, request: ApiRequest, glossary_id: str | None = None) -> StoredGlossary:
+        """The caller's glossary of this id, or of the one in the path.
+
+        Raises:
+            NotFound: the caller has no such glossary.
+        """
+        owner = self._service.caller(request)
+        glossary = await self._store.get(glossary_id or request.arguments["id"])
+        if glossary is None or glossary.owner != owner:
             raise _unknown_glossary()
         return glossary
+
+    async def _all(self, request: ApiRequest) -> list[StoredGlossary]:
+        """The caller's glossaries."""
+        owner = self._service.caller(request)
+        return [glossary for glossary in await self._store.all() if glossary.owner == owner]
 
     def _dictionaries(self, fields: Fields) -> dict[_Pair, Mapping[str, str]]:
         listed = fields.value("dictionaries")
@@ -203,9 +216,9 @@ def _name(fields: Fields) -> str:
     return name
 
 
-def _new(name: str, dictionaries: Mapping[_Pair, Mapping[str, str]]) -> StoredGlossary:
+def _new(owner: str, name: str, dictionaries: Mapping[_Pair, Mapping[str, str]]) -> StoredGlossary:
     created_at = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-    return StoredGlossary(str(uuid.uuid4()), name, created_at, dictionaries)
+    return StoredGlossary(str(uuid.uuid4()), owner, name, created_at, dictionaries)
 
 
 def _code(tag: str) -> str:

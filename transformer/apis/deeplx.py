@@ -52,7 +52,7 @@ class DeepLXApi:
         if handling not in ("text", "html", "xml"):
             raise InvalidRequest("Invalid tag_handling value. Allowed values are 'html' and 'xml'.")
         message = replace(request_of([text], source, target), text_format=TextFormat(handling))
-        (translation,) = (await self._service.translate(message, request.info)).translations
+        (translation,) = (await self._service.translate(message, request)).translations
         document = {
             "code": 200,
             "data": translation.text,

@@ -28,6 +28,8 @@ class StoredGlossary:
     """A glossary with a dictionary for each language pair."""
 
     id: str
+    owner: str
+    """Id of the key of the caller that made it; empty where keys are not used."""
     name: str
     created_at: str
     """ISO 8601, UTC."""
@@ -42,6 +44,7 @@ class StoredGlossary:
         ]
         document = {
             "id": self.id,
+            "owner": self.owner,
             "name": self.name,
             "created_at": self.created_at,
             "dictionaries": dictionaries,
@@ -54,6 +57,7 @@ class StoredGlossary:
         document = json.loads(text)
         return cls(
             document["id"],
+            document["owner"],
             document["name"],
             document["created_at"],
             {(each["source"], each["target"]): each["entries"] for each in document["dictionaries"]},

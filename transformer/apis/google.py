@@ -64,7 +64,7 @@ class GoogleApi:
         if text_format not in ("html", "text"):
             raise InvalidRequest("Invalid Value: format")
         message = replace(request_of(texts, source, target), text_format=TextFormat(text_format))
-        response = await self._service.translate(message, request.info)
+        response = await self._service.translate(message, request)
         translations = []
         for each in response.translations:
             document = {"translatedText": each.text}

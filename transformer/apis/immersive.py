@@ -55,7 +55,7 @@ class ImmersiveApi:
         given = fields.text("source_lang")
         source = None if not given or given == "auto" else self._known("source_lang", given)
         message = _with_format(request_of(texts, source, target))
-        response = await self._service.translate(message, request.info)
+        response = await self._service.translate(message, request)
         translations = [
             {"detected_source_lang": each.source, "text": each.text} for each in response.translations
         ]

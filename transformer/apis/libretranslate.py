@@ -28,7 +28,7 @@ from transformer.apis.text_service import TextService, request_of
 MAX_ALTERNATIVES = 0
 """Second candidates of one text that are made."""
 _FRONTEND_TIMEOUT_MS = 500
-_STATUSES = {404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
+_STATUSES = {401: 403, 404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
 """LibreTranslate's statuses, where they are not the error table's own."""
 _FIELDS = {
     "q": STRINGS,
@@ -78,6 +78,8 @@ class LibreTranslateApi:
     def error(self, error: YiwenError) -> RestResponse:
         """``{"error": "..."}``."""
         status = _STATUSES.get(error.status, error.status)
+        if error.code is ErrorCode.UNAUTHENTICATED:
+            return json_answer({"error": "Invalid API key"}, status)
         words = f"Slowdown: {error.message}" if status == ErrorCode.OVERLOADED.http_status else error.message
         return json_answer({"error": words}, status)
 
@@ -97,7 +99,7 @@ class LibreTranslateApi:
         message = request_of(texts, source, target)
         message = replace(message, text_format=_text_format(fields))
         alternatives = _alternatives(fields)
-        response = await self._service.translate(message, request.info)
+        response = await self._service.translate(message, request)
         translated: list[object] = [each.text for each in response.translations]
         detected: list[object] = []
         if source is None:
@@ -169,8 +171,8 @@ class LibreTranslateApi:
             {
                 "charLimit": self._service.max_text_bytes,
                 "frontendTimeout": _FRONTEND_TIMEOUT_MS,
-                "apiKeys": False,
-                "keyRequired": False,
+                "apiKeys": self._service.needs_keys,
+                "keyRequired": self._service.needs_keys,
                 "suggestions": False,
                 "filesTranslation": False,
                 "supportedFilesFormat": [],

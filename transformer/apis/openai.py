@@ -127,7 +127,7 @@ class OpenAIApi:
         headers = listing_header(IGNORED_HEADER, chat.ignored)
         finish, answer = "stop", known or ""
         if known is None:
-            (translation,) = (await self._service.translate(chat.message, request.info)).translations
+            (translation,) = (await self._service.translate(chat.message, request)).translations
             answer, finish = translation.text, _finish_reason(translation.finish_reason)
             headers |= listing_header(FLAGS_HEADER, translation.flags)
         choice = {
@@ -177,7 +177,7 @@ class OpenAIApi:
         if known is not None:
             yield TextDelta(known)
             return
-        async with aclosing(self._service.stream(chat.message, request.info)) as items:
+        async with aclosing(self._service.stream(chat.message, request)) as items:
             async for item in items:
                 if isinstance(item, TextDelta):
                     yield item
@@ -364,6 +364,9 @@ def _head(chat: _Chat, request: ApiRequest, kind: str) -> dict[str, object]:
 
 
 def _error(error: YiwenError, status: int) -> dict[str, object]:
+    if error.code is ErrorCode.QUOTA_EXCEEDED:
+        document = {"message": error.message, "type": "insufficient_quota", "param": None}
+        return {"error": {**document, "code": "insufficient_quota"}}
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": error.message, "type": kind, "param": None, "code": error.code.value}}
 

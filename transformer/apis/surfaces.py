@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 from serving.api_app import PublicApi
@@ -23,8 +22,6 @@ from transformer.cache.redis_client import RedisStore
 from transformer.cache.tiers import store_settings
 from transformer.config import TransformerConfig
 from transformer.model import TranslatorModel
-
-_log = logging.getLogger("yiwen.apis")
 
 
 def create_apis(model: TranslatorModel, config: TransformerConfig) -> list[PublicApi]:
@@ -49,5 +46,7 @@ def _glossaries(model: TranslatorModel, config: TransformerConfig) -> GlossarySt
         store = RedisStore(store_settings(config))
         model.close_later(store.close)
         return RedisGlossaries(store)
-    _log.info("glossaries of the DeepL API are kept in memory: set YIWEN_GLOSSARY_DIR or YIWEN_REDIS_URL")
+    model.notices.append(
+        "glossaries of the DeepL API are kept in memory: set YIWEN_GLOSSARY_DIR or YIWEN_REDIS_URL to keep them"
+    )
     return MemoryGlossaries()

@@ -6,11 +6,15 @@ from collections.abc import AsyncGenerator, Sequence
 
 from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.text_stream import TextDelta
-from serving.model import RequestInfo
+from serving.api_request import ApiRequest
 from transformer.apis.language_table import LanguageTable
+from transformer.callers.admission import Account
 from transformer.config import TransformerConfig
 from transformer.model import TranslatorModel
 from transformer.predictors.readiness import ColdStartStatus
+
+_KEY_FIELDS = ("auth_key", "api_key", "key", "token")
+"""Of old clients of DeepL, of LibreTranslate, Google and DeepLX."""
 
 
 class TextService:
@@ -35,27 +39,50 @@ class TextService:
         """Whether readiness probes succeed."""
         return self._model.is_ready()
 
-    async def translate(self, request: TranslateRequest, info: RequestInfo) -> TranslateResponse:
+    async def translate(self, message: TranslateRequest, request: ApiRequest) -> TranslateResponse:
         """Translate texts.
 
+        Args:
+            message: what to translate.
+            request: whose caller asks for it.
+
         Raises:
-            YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
+            YiwenError: as :meth:`transformer.model.TranslatorModel.translate` says.
         """
-        return await self._model.translate(request, info)
+        return await self._model.translate(message, request.info, _key_field(request))
 
     def stream(
-        self, request: TranslateRequest, info: RequestInfo
+        self, message: TranslateRequest, request: ApiRequest
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
-        """The translation of one text in pieces.
+        """The translation of one text in pieces; arguments and errors as of :meth:`translate`."""
+        return self._model.stream_text(message, request.info, _key_field(request))
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether callers need API keys."""
+        return not self._model.callers.is_open
+
+    def caller(self, request: ApiRequest) -> str:
+        """The id of the caller's key; empty where keys are not used.
 
         Raises:
-            YiwenError: as :meth:`translate`.
+            YiwenError: 401: it has no valid key.
         """
-        return self._model.stream_text(request, info)
+        key = self._model.callers.caller(request.info.headers, _key_field(request))
+        return "" if key is None else key.id
+
+    async def account(self, request: ApiRequest) -> Account:
+        """What the caller has used; errors as of :meth:`caller`."""
+        return await self._model.callers.account(request.info.headers, _key_field(request))
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """The number of tokens of texts in the release's vocabulary."""
         return sum(self._model.encoder.count_tokens(text) for text in texts)
+
+
+def _key_field(request: ApiRequest) -> str | None:
+    """An API key among the fields; None if there is none, as when it is in a header."""
+    return next((key for name in _KEY_FIELDS if (key := request.fields.text(name))), None)
 
 
 def request_of(texts: Sequence[str], source: str | None, target: str) -> TranslateRequest:

@@ -1,4 +1,4 @@
-"""Lua scripts for leases, each atomic on the server; used by :mod:`transformer.cache.leases`.
+"""Lua scripts, each atomic on the server: for :mod:`transformer.cache.leases` and :mod:`transformer.callers.usage`.
 
 Each script's keys lie in one cluster slot. A lease's value is its fencing token: the server's time in microseconds,
 so that a later lease has a later token, and the holder's name, so that no two are equal. Scripts send their effects
@@ -64,3 +64,38 @@ return redis.call('DEL', KEYS[1])
 """
 )
 """Keys: lease. Arguments: token. 1 if the lease was the token's."""
+
+CHARGE = _script(
+    """
+local used = tonumber(redis.call('GET', KEYS[1]) or '0')
+local characters, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+if ARGV[3] == '0' then return {'ok', used, 0} end
+if limit >= 0 and used + characters > limit then return {'quota', used, 0} end
+local interval, burst = tonumber(ARGV[4]), tonumber(ARGV[5])
+if interval > 0 then
+    local time = redis.call('TIME')
+    local now = time[1] * 1000000 + time[2]
+    local free_at = math.max(now, tonumber(redis.call('GET', KEYS[2]) or '0'))
+    local wait = free_at - now - burst + interval
+    if wait > 0 then return {'rate', used, wait} end
+    local lifetime = math.ceil((free_at + interval - now) / 1000) + 1000
+    redis.call('SET', KEYS[2], string.format('%.0f', free_at + interval), 'PX', lifetime)
+end
+used = redis.call('INCRBY', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+return {'ok', used, 0}
+"""
+)
+"""Keys: characters used, time of the next free request (microseconds). Arguments: characters, their limit or -1, 0 to
+only look, microseconds between requests or 0, microseconds' worth of requests in a burst, lifetime of the counter in
+milliseconds. Returns ok, quota or rate, the characters used, and the microseconds to wait."""
+
+REFUND = _script(
+    """
+local used = tonumber(redis.call('GET', KEYS[1]) or '0')
+local back = math.min(used, tonumber(ARGV[1]))
+if back > 0 then redis.call('DECRBY', KEYS[1], string.format('%.0f', back)) end
+return back
+"""
+)
+"""Keys: characters used. Arguments: characters. Takes them back; the counter keeps its lifetime."""

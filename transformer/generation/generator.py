@@ -24,6 +24,7 @@ from transformer.generation.attempts import (
     second_attempts,
     translation_by_glossary,
 )
+from transformer.generation.fair_queue import FairQueue
 from transformer.generation.groups import Grouping, grouped, request_groups, run_groups
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController, request_tokens
@@ -55,6 +56,7 @@ class Generator:
         grouping: Grouping,
         metrics: TransformerMetrics,
         workers: TextWorkers | None = None,
+        queue: FairQueue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect to nothing yet.
@@ -68,6 +70,7 @@ class Generator:
             grouping: of the prompts of one request.
             metrics: of this process.
             workers: threads that large texts are tokenized in; None makes some.
+            queue: in front of the predictor; None lets everything through.
             clock: monotonic, seconds; for the metrics.
         """
         self._release = release
@@ -78,6 +81,7 @@ class Generator:
         self._grouping = grouping
         self._metrics = metrics
         self._workers = workers or TextWorkers()
+        self._queue = queue or FairQueue(0)
         self._clock = clock
 
     async def generate(
@@ -218,8 +222,10 @@ class Generator:
         with self._admission.admit(request_tokens(request)) as complete:
 
             async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
-                await send(group, _timed(group_request, context))
-                complete(request_tokens(group_request))
+                tokens = request_tokens(group_request)
+                async with self._queue.slot(context.share.caller, context.share.weight, tokens):
+                    await send(group, _timed(group_request, context))
+                complete(tokens)
 
             groups = zip(grouped(attempts, size), request_groups(request, size), strict=True)
             await run_groups([partial(run, *group) for group in groups], self._grouping.in_flight)

@@ -14,7 +14,7 @@ from protocol.messages import TextFormat, TranslateRequest
 from protocol.text_stream import TextDelta, TextEnd, Usage
 from transformer.pipeline import Pipeline
 from transformer.predictors.readiness import ColdStartStatus
-from transformer.request_context import RequestContext
+from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.texts.documents import Document, translation_of, work_items
@@ -33,7 +33,11 @@ class TextGeneration:
         self._generator = generator
 
     async def whole(
-        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+        self,
+        request: TranslateRequest,
+        headers: Mapping[str, str],
+        received_at: float | None = None,
+        share: CallerShare = EVERYBODY,
     ) -> tuple[str, TextEnd]:
         """The answer in one piece: its text, and everything else that is known of it.
 
@@ -41,16 +45,21 @@ class TextGeneration:
             request: of one text.
             headers: sent on to the predictor.
             received_at: as for :meth:`transformer.pipeline.Pipeline.translate`.
+            share: as for it.
 
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate`.
         """
-        context = self._pipeline.begin(request, headers, received_at)
+        context = self._pipeline.begin(request, headers, received_at, share)
         (document,) = await self._pipeline.split(request)
         return self._end(document, await self._pipeline.results(work_items([document]), context))
 
     async def stream(
-        self, request: TranslateRequest, headers: Mapping[str, str], received_at: float | None = None
+        self,
+        request: TranslateRequest,
+        headers: Mapping[str, str],
+        received_at: float | None = None,
+        share: CallerShare = EVERYBODY,
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         """The answer in pieces.
 
@@ -61,11 +70,12 @@ class TextGeneration:
             request: of one text.
             headers: sent on to the predictor.
             received_at: as for :meth:`whole`.
+            share: as for it.
 
         Raises:
             YiwenError: as :meth:`whole`.
         """
-        context = self._pipeline.begin(request, headers, received_at)
+        context = self._pipeline.begin(request, headers, received_at, share)
         (document,) = await self._pipeline.split(request)
         state = _StreamState(self._pipeline.store)
         tasks = await self._start(document, context, state)

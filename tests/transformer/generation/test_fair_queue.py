@@ -1,0 +1,109 @@
+"""The fair queue: who is served when, without any clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from transformer.generation.fair_queue import FairQueue
+
+
+async def serve(queue: FairQueue, *arrivals: tuple[str, int, int]) -> list[str]:
+    """The order in which (caller, weight, cost) units of work that wait at once are served, one at a time."""
+    order: list[str] = []
+
+    async def work(caller: str, weight: int, cost: int) -> None:
+        async with queue.slot(caller, weight, cost):
+            order.append(caller)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work(*arrival) for arrival in arrivals))
+    return order
+
+
+async def test_one_text_goes_before_anothers_many() -> None:
+    order = await serve(FairQueue(1), *[("many", 1, 10)] * 100, ("one", 1, 10))
+    assert order.index("one") <= 2
+
+
+async def test_equal_callers_take_turns() -> None:
+    order = await serve(FairQueue(1), *[("a", 1, 1)] * 20, *[("b", 1, 1)] * 20)
+    assert Counter(order[:20]) == Counter(a=10, b=10)
+
+
+async def test_a_weight_of_three_gets_three_times_the_share() -> None:
+    order = await serve(FairQueue(1), *[("a", 3, 1)] * 40, *[("b", 1, 1)] * 40)
+    assert Counter(order[:40])["a"] == pytest.approx(30, abs=1)
+
+
+async def test_costs_count_not_units() -> None:
+    order = await serve(FairQueue(1), *[("large", 1, 4)] * 20, *[("small", 1, 1)] * 40)
+    assert Counter(order[:25])["small"] == pytest.approx(20, abs=2)
+
+
+async def test_idling_earns_nothing() -> None:
+    queue = FairQueue(1)
+    await serve(queue, *[("busy", 1, 1)] * 50)
+    order = await serve(queue, *[("busy", 1, 1)] * 10, *[("late", 1, 1)] * 10)
+    assert Counter(order[:10]) == Counter(busy=5, late=5)
+
+
+async def test_no_more_than_the_slots_run_at_once() -> None:
+    queue, running, most = FairQueue(3), 0, 0
+
+    async def work(number: int) -> None:
+        nonlocal running, most
+        async with queue.slot(str(number % 4), 1, 1):
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    await asyncio.gather(*(work(number) for number in range(50)))
+    assert (most, running, queue.waiting) == (3, 0, 0)
+
+
+async def test_one_that_is_cancelled_while_it_waits_leaves_its_place() -> None:
+    queue = FairQueue(1)
+    entered = asyncio.Event()
+
+    async def hold() -> None:
+        async with queue.slot("a", 1, 1):
+            entered.set()
+            await asyncio.Event().wait()
+
+    holder = asyncio.create_task(hold())
+    await entered.wait()
+    waiters = [asyncio.create_task(serve(queue, ("b", 1, 1))) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiters[0].cancel()
+    holder.cancel()
+    done = await asyncio.gather(holder, *waiters, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, False, False]
+    assert await serve(queue, ("c", 1, 1)) == ["c"]
+
+
+async def test_a_slot_handed_to_one_that_is_cancelled_goes_on_to_the_next() -> None:
+    queue = FairQueue(1)
+    entered = asyncio.Event()
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with queue.slot("a", 1, 1):
+            entered.set()
+            await release.wait()
+
+    holder = asyncio.create_task(hold())
+    await entered.wait()
+    first, second = (asyncio.create_task(serve(queue, (name, 1, 1))) for name in "bc")
+    await asyncio.sleep(0)
+    release.set()
+    await holder  # hands the slot to the first
+    first.cancel()
+    assert await second == ["c"]
+
+
+async def test_no_slots_means_no_limit() -> None:
+    assert len(await serve(FairQueue(0), *[("a", 1, 1)] * 100)) == 100
