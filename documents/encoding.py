@@ -30,13 +30,17 @@ class TextEncoding:
         return f"{self.mark}{text}".encode(self.name, self.errors)
 
 
-def decode_text(data: bytes) -> tuple[str, TextEncoding]:
+def decode_text(data: bytes, default: str = "utf-8") -> tuple[str, TextEncoding]:
     """The text of a file, without its byte order mark, and how to encode it again.
+
+    Args:
+        data: the file's bytes.
+        default: encoding of a file without a mark.
 
     Raises:
         FileFormatError: bytes do not belong to the encoding.
     """
-    mark, name = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+    mark, name = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", default))
     return decode_strictly(data[len(mark) :], name), TextEncoding(name, BOM if mark else "")
 
 

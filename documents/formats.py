@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from documents.interface import DocumentLanguages, ParsedDocument
+from documents.interface import DocumentLanguages, FileFormatError, ParsedDocument
 
 
 class FileFormat(str, Enum):
@@ -18,8 +18,10 @@ class FileFormat(str, Enum):
     TEXT = "text"
     HTML = "html"
     XML = "xml"
+    PO = "po"
     JSON = "json"
     ARB = "arb"
+    YAML = "yaml"
     XLIFF = "xliff"
     SRT = "srt"
     VTT = "vtt"
@@ -38,8 +40,10 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.TEXT: FormatEntry((".txt",), "documents.plain_text"),
     FileFormat.HTML: FormatEntry((".html", ".htm", ".xhtml"), "documents.html"),
     FileFormat.XML: FormatEntry((".xml",), "documents.xml"),
+    FileFormat.PO: FormatEntry((".po", ".pot"), "documents.po"),
     FileFormat.JSON: FormatEntry((".json",), "documents.json_strings"),
     FileFormat.ARB: FormatEntry((".arb",), "documents.arb"),
+    FileFormat.YAML: FormatEntry((".yaml", ".yml"), "documents.yaml_strings"),
     FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),
     FileFormat.VTT: FormatEntry((".vtt",), "documents.vtt"),
@@ -72,7 +76,12 @@ def parse_document(data: bytes, kind: FileFormat, languages: DocumentLanguages) 
         languages: what it is translated between.
 
     Raises:
-        FileFormatError: the bytes are not a document of this format.
+        FileFormatError: the bytes are not a document of this format, or a package for it is not installed.
     """
-    module = cast(FormatModule, import_module(FORMATS[kind].module))
+    try:
+        module = cast(FormatModule, import_module(FORMATS[kind].module))
+    except ModuleNotFoundError as error:
+        raise FileFormatError(
+            f"{kind.value} files need the package {error.name}: pip install '.[files]' in a checkout"
+        ) from None
     return module.parse(data, languages)
