@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
+from httpx._transports import default
 
 MAY_SKIP = ("gpu", "cluster")
 """Markers of tests that need what a CI machine need not have; under CI every other skip is a failure."""
 
 # The virtual environment's programs come first: scripts/setup may have put kubectl there.
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+
+# httpx.get() reads all certificates of authorities for each call, 40 times what the rest of it takes; tests call it
+# in loops that wait for servers.
+setattr(default, "create_ssl_context", functools.cache(httpx.create_ssl_context))  # noqa: B010  # it is private
 
 
 @pytest.fixture(scope="session")

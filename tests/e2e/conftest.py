@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.e2e.endless_release import build_endless_release
+from tests.forkserver import ForkedProcess, start_module
 
 CALLERS = 200
 
@@ -26,7 +27,7 @@ CALLERS = 200
 class Service:
     """A running pair."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedProcess
     url: str
     grpc: str
     predictor_url: str
@@ -47,23 +48,29 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_service(release_dir: Path, log: Path, **environment: str) -> Iterator[Service]:
-    """A pair that is ready; whatever happens inside, no process outlives the block."""
+def running_service(
+    release_dir: Path, log: Path, forked: bool = True, /, **environment: str
+) -> Iterator[Service]:
+    """A pair that is ready; whatever happens inside, no process outlives the block.
+
+    Args:
+        release_dir: of its release.
+        log: file for what the processes write to stderr.
+        forked: started by the fork server, in a twentieth of the time; False for the command that users run.
+        environment: settings.
+    """
     http, grpc, predictor_http, predictor_grpc = free_ports(4)
-    command = [sys.executable, "-m", "cli", "serve", "--release", str(release_dir)]
-    command += [
-        "--http-port",
-        str(http),
-        "--grpc-port",
-        str(grpc),
-        "--predictor-http-port",
-        str(predictor_http),
-        "--predictor-grpc-port",
-        str(predictor_grpc),
-    ]
+    command = ["serve", "--release", str(release_dir), "--http-port", str(http), "--grpc-port", str(grpc)]
+    command += ["--predictor-http-port", str(predictor_http), "--predictor-grpc-port", str(predictor_grpc)]
     environ = {**os.environ, "YIWEN_HOST": "127.0.0.1", "YIWEN_THREADS": "1", **environment}
+    process: subprocess.Popen[str] | ForkedProcess
     with log.open("w") as stderr:
-        process = subprocess.Popen(command, env=environ, stderr=stderr, text=True)
+        if forked:
+            process = start_module("tests.e2e.forked_serve", *command, env=environ, stderr=stderr)
+        else:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", *command], env=environ, stderr=stderr, text=True
+            )
     service = Service(
         process,
         f"http://127.0.0.1:{http}",

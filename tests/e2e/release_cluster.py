@@ -10,8 +10,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.e2e.conftest import free_ports
+from tests.forkserver import ForkedProcess, start_module
 
 MODEL = "tiny"
 PROBE_S = 0.2
@@ -42,7 +41,7 @@ class Pod:
     component: str
     release: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkedProcess | None = None
     live: bool = False
     ready: bool = False
     terminating: bool = False
@@ -52,19 +51,11 @@ class Pod:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, **settings: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            self.component,
-            "--release",
-            str(self.release),
-            "--model_name",
-            MODEL,
-        ]
-        command += ["--http_port", str(self.port), "--grpc_port", "0"]
+        arguments = ["--release", str(self.release), "--model_name", MODEL]
+        arguments += ["--http_port", str(self.port), "--grpc_port", "0"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
         common = {"YIWEN_HOST": "127.0.0.1", "YIWEN_LOG_LEVEL": "error", **settings}
-        self.process = subprocess.Popen(command, env={**kept, **common})
+        self.process = start_module(self.component, *arguments, env={**kept, **common})
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

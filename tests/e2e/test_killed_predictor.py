@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ import httpx
 
 from tests.e2e.conftest import free_ports
 from tests.e2e.test_overload import ask, running_predictor, wait_until_ready
-from tests.transformer.process import ROOT, running_transformer
+from tests.forkserver import start_module
+from tests.transformer.process import running_transformer
 
 REQUESTS = 120
 PER_S = 10
@@ -26,8 +26,7 @@ BACK_AT = 60
 
 @contextmanager
 def running_gateway(port: int, upstream_port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.e2e.gateway", str(port), str(upstream_port)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = start_module("tests.e2e.gateway", str(port), str(upstream_port), env=os.environ)
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Service, running_service, stop_service
+from tests.forkserver import run_module
 
 LONG_TEXTS = [
     f"text number {i:04d} " + "which is long enough to keep a slot busy for a while " for i in range(400)
@@ -67,7 +68,7 @@ def test_killing_a_client_in_mid_generation_frees_its_slots_within_100_ms(servic
 def test_on_sigterm_answers_in_flight_arrive_and_new_requests_get_503(
     random_release_dir: Path, tmp_path: Path
 ) -> None:
-    with running_service(random_release_dir, tmp_path / "log", YIWEN_SLOTS="2") as service:
+    with running_service(random_release_dir, tmp_path / "log", False, YIWEN_SLOTS="2") as service:
         answers: list[httpx.Response] = []
 
         def ask() -> None:
@@ -106,13 +107,7 @@ def test_a_wrong_start_is_one_line_and_exit_code_2(
 ) -> None:
     if module == "transformer":
         environment = {**environment, "YIWEN_PREDICTOR_URL": "http://127.0.0.1:1"}
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(module, env={**os.environ, **environment})
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -135,16 +130,8 @@ def test_a_flipped_bit_ends_the_start(
     content = bytearray((release / name).read_bytes())
     content[len(content) // 2] ^= 1
     (release / name).write_bytes(content)
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        env={**os.environ, "YIWEN_RELEASE": str(release), "YIWEN_PREDICTOR_URL": "http://127.0.0.1:1"}
-        if module == "transformer"
-        else {**os.environ, "YIWEN_RELEASE": str(release)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    predictor = {"YIWEN_PREDICTOR_URL": "http://127.0.0.1:1"} if module == "transformer" else {}
+    done = run_module(module, env={**os.environ, "YIWEN_RELEASE": str(release), **predictor})
     assert done.returncode == 2
     assert f"{release / name} has changed" in done.stderr
     assert "copy it again" in done.stderr
@@ -165,14 +152,14 @@ def test_a_taken_port_is_named(random_release_dir: Path) -> None:
 
 
 def test_the_pair_stops_when_one_of_it_dies(random_release_dir: Path, tmp_path: Path) -> None:
-    with running_service(random_release_dir, tmp_path / "log") as service:
+    with running_service(random_release_dir, tmp_path / "log", False) as service:
         child(service, "predictor").kill()
         assert service.process.wait(timeout=20) != 0
         assert "the predictor ended by itself" in (tmp_path / "log").read_text()
 
 
 def test_a_predictor_that_hangs_costs_the_deadline_not_more(random_release_dir: Path, tmp_path: Path) -> None:
-    with running_service(random_release_dir, tmp_path / "log") as service:
+    with running_service(random_release_dir, tmp_path / "log", False) as service:
         predictor = child(service, "predictor")
         predictor.suspend()
         try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import free_ports
+from tests.forkserver import ForkedProcess, start_module
 from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import Transformer, environment, running_transformer
@@ -27,12 +26,20 @@ from tests.transformer.splitting_proxy import splitting
 
 
 @contextmanager
-def running_predictor(release: Path, port: int, name: str = "random") -> Iterator[subprocess.Popen[str]]:
+def running_predictor(release: Path, port: int, name: str = "random") -> Iterator[ForkedProcess]:
     """``python -m predictor``, not waited for."""
-    command = [sys.executable, "-m", "predictor", "--release", str(release), "--model_name", name]
-    command += ["--http_port", str(port), "--grpc_port", "0"]
+    arguments = (
+        "--release",
+        str(release),
+        "--model_name",
+        name,
+        "--http_port",
+        str(port),
+        "--grpc_port",
+        "0",
+    )
     settings = environment(YIWEN_THREADS="1", YIWEN_SLOTS="4", YIWEN_LOG_LEVEL="error")
-    process = subprocess.Popen(command, env=settings, text=True)
+    process = start_module("predictor", *arguments, env=settings)
     try:
         yield process
     finally:

@@ -27,18 +27,17 @@ from knative.profiling.fitting import (
 from knative.profiling.measurement import MeasurementRun, MetricCounters, PredictorInfo, ProfilingError
 from knative.profiling.profile import MemoryProfile, load_profile
 from protocol.release import load_release
+from tests.forkserver import ForkedProcess, start_module
 from tests.knative.approx import approx
-from tests.transformer.process import ROOT, environment
+from tests.transformer.process import environment
 
 
 @pytest.fixture(scope="module")
 def predictor_url(random_release_dir: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "predictor", "--release", str(random_release_dir)]
-    process = subprocess.Popen(
-        [*command, "--http_port", str(port), "--grpc_port", "0"],
-        cwd=ROOT,
+    process = start_module(
+        *("predictor", "--release", str(random_release_dir), "--http_port", str(port), "--grpc_port", "0"),
         env=environment(YIWEN_THREADS="1", YIWEN_SLOTS="8"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -52,7 +51,7 @@ def predictor_url(random_release_dir: Path) -> Iterator[str]:
         process.wait(timeout=60)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+def _wait_until_ready(process: ForkedProcess, url: str) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         try:

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from grpc import aio
 from protocol.codec import encode_grpc_request, infer_from_translate_request
 from protocol.codec.sdk import pb
 from protocol.messages import TranslateRequest
+from tests.forkserver import start_module
 
 ROOT = Path(__file__).parents[2]
 MODEL = "echo"
@@ -75,13 +74,8 @@ class Server:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
         arguments = ("--model_name", MODEL, "--http_port", str(self.http_port))
         environ |= {"YIWEN_GRPC_PORT": str(self.grpc_port), "YIWEN_HOST": "127.0.0.1", **environment}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serving.echo_server", *arguments],
-            cwd=ROOT,
-            env=environ,
-            stdout=self._out,
-            stderr=self._log,
-            text=True,
+        self.process = start_module(
+            "tests.serving.echo_server", *arguments, env=environ, stdout=self._out, stderr=self._log
         )
 
     def wait_ready(self) -> Server:

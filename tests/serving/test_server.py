@@ -15,6 +15,7 @@ from grpc import StatusCode
 
 from protocol.codec.sdk import pb
 from serving.server import _bind
+from tests.forkserver import run_module
 from tests.serving.conftest import MODEL, ROOT, Server, ask, free_port, grpc_ask, wait_until
 
 StartServer = Callable[..., Server]
@@ -109,15 +110,8 @@ def test_a_second_signal_stops_at_once(start_server: StartServer) -> None:
 def test_a_taken_port_is_one_line_and_status_2(server: Server, name: str) -> None:
     ports = {"http_port": str(free_port()), "grpc_port": "0", name: str(getattr(server, name))}
     arguments = [part for port, value in ports.items() for part in (f"--{port}", value)]
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.serving.echo_server", *arguments],
-        cwd=ROOT,
-        env={"YIWEN_HOST": "127.0.0.1", "GRPC_VERBOSITY": "NONE"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    environ = {"YIWEN_HOST": "127.0.0.1", "GRPC_VERBOSITY": "NONE"}
+    run = run_module("tests.serving.echo_server", *arguments, env=environ)
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
     assert f"YIWEN_{name.upper()}" in line

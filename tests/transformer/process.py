@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
+from tests.forkserver import ROOT as ROOT
+from tests.forkserver import ForkedProcess, start_module
+
 START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
     url: str
-    process: subprocess.Popen[str]
+    process: ForkedProcess
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -41,30 +44,31 @@ def running_transformer(
     """``python -m transformer`` on a free port, ``live`` or ``ready``."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "transformer", "--release", str(release)]
-    command += ["--predictor_host", predictor_url, "--http_port", str(port), "--grpc_port", "0", *arguments]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(**(settings or {})),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    served = Transformer(f"http://127.0.0.1:{port}", process)
-    try:
-        _wait_until(until, served)
-        yield served
-    finally:
-        process.terminate()
-        process.communicate(timeout=START_S)
+    command = ["--release", str(release), "--predictor_host", predictor_url]
+    command += ["--http_port", str(port), "--grpc_port", "0", *arguments]
+    with tempfile.TemporaryFile("w+") as log:
+        process = start_module(
+            "transformer",
+            *command,
+            env=environment(**(settings or {})),
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        served = Transformer(f"http://127.0.0.1:{port}", process)
+        try:
+            _wait_until(until, served, log)
+            yield served
+        finally:
+            process.terminate()
+            process.wait(timeout=START_S)
 
 
-def _wait_until(state: str, served: Transformer) -> None:
+def _wait_until(state: str, served: Transformer, log: IO[str]) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if served.process.poll() is not None:
-            raise AssertionError(served.process.communicate()[1])
+            log.seek(0)
+            raise AssertionError(log.read())
         try:
             if httpx.get(f"{served.url}/v2/health/{state}").status_code == 200:
                 return

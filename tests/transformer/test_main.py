@@ -10,6 +10,7 @@ import pytest
 
 from serving.arguments import read_settings
 from serving.settings import SettingsError
+from tests.forkserver import run_module
 from tests.transformer.process import ROOT, environment
 from transformer.__main__ import main
 from transformer.config import TransformerConfig
@@ -73,13 +74,7 @@ def test_an_argument_of_a_later_kserve_is_logged_and_ignored(tmp_path: Path) -> 
         "--nthreads",
         "2",
     )
-    ended = subprocess.run(
-        [sys.executable, "-m", "transformer", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    ended = run_module("transformer", *arguments, env=environment())
     warning, error = ended.stderr.splitlines()
     assert json.loads(warning)["arguments"] == ["--nthreads"]
     assert error.startswith("transformer: ")
