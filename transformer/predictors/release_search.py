@@ -19,6 +19,9 @@ from transformer.predictors.discovery import Address
 ReleaseProbe = Callable[[], Awaitable[str | None]]
 """Returns the id of the release that is served at an address, None for no answer; never raises."""
 
+PREFERRED_PROBE_S = 0.5
+"""Seconds that the preferred address gets to answer after another one that serves the release has."""
+
 NEGATIVE_TTL_S = 1.0
 """Seconds for which a failed search is cached."""
 
@@ -110,11 +113,14 @@ class ReleaseSearch:
     async def find_ready(self, main: Address, probes: Mapping[Address, ReleaseProbe]) -> bool:
         """Whether a predictor of the release is ready at any address now; requests then go there.
 
+        Where the main address is one of several, it is taken: behind it are all predictors, and what queues requests
+        while one starts.
+
         Args:
             main: the address of requests while no other one is cached.
             probes: of all addresses; they return the release of a *ready* predictor only.
         """
-        found = await self._first_match(probes)
+        found = await self._first_match(probes, preferred=main)
         if found is not None and found != main:
             self._cache = self._cache.found(found, self._clock(), self._ttl_s)
         return found is not None
@@ -137,19 +143,31 @@ class ReleaseSearch:
         finally:
             self._search = None
 
-    async def _first_match(self, probes: Mapping[Address, ReleaseProbe]) -> Address | None:
-        """Probe all addresses in parallel; the first that serves the release wins."""
-        asking = [asyncio.create_task(_probe(address, probe)) for address, probe in probes.items()]
+    async def _first_match(
+        self, probes: Mapping[Address, ReleaseProbe], preferred: Address | None = None
+    ) -> Address | None:
+        """Probe all addresses in parallel; the first that serves the release wins.
+
+        Args:
+            probes: by address.
+            preferred: wins if it answers within ``PREFERRED_PROBE_S`` after the first.
+        """
+        asking = {asyncio.ensure_future(probe()): address for address, probe in probes.items()}
+        pending, found = set(asking), None
         try:
-            for answer in asyncio.as_completed(asking):
-                address, release = await answer
-                if release == self._release:
-                    return address
+            while pending:
+                limit_s = None if found is None else PREFERRED_PROBE_S
+                done, pending = await asyncio.wait(
+                    pending, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                matching = [asking[task] for task in done if task.result() == self._release]
+                if preferred in matching:
+                    return preferred
+                found = found or next(iter(matching), None)
+                waits_for_preferred = bool(done) and any(asking[task] == preferred for task in pending)
+                if found is not None and not waits_for_preferred:
+                    return found
             return None
         finally:
             for task in asking:
                 task.cancel()
-
-
-async def _probe(address: Address, probe: ReleaseProbe) -> tuple[Address, str | None]:
-    return address, await probe()

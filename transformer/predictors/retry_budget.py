@@ -19,13 +19,13 @@ from enum import Enum
 from transformer.metrics import TransformerMetrics
 
 RETRY_RATIO = 0.1
-"""SharedRetryBudget that each request earns."""
+"""Retries that each request earns."""
 
 BURST = 10.0
 """Largest balance: some requests find their idle connections closed when a predictor restarts."""
 
 MIN_RETRIES_PER_S = 0.1
-"""SharedRetryBudget a second that are there without requests, for a service that has few."""
+"""Retries a second that are there without requests, for a service that has few."""
 
 
 class RetryKind(str, Enum):
@@ -48,7 +48,7 @@ class RetryBudget:
     """
 
     saved: float = BURST
-    """SharedRetryBudget that may be made now."""
+    """Retries that may be made now."""
     at: float | None = None
     """Time of the last event, seconds."""
 

@@ -247,14 +247,15 @@ class _RoutedRequest:
         """Prepare another attempt after ``error``, or raise it."""
         if isinstance(error, ReleaseMismatch):
             await self._reroute_to_release(error)
-        elif _may_be_gone(error) and self.address != self._router.main:
-            self._reroute_to_main(error)
+        elif _may_be_gone(error) and self.address != self._router.main and self._reroute_to_main(error):
+            pass
         elif _is_unavailable(error) and self._cold_start_timeout_s:
             self._resends += _may_have_begun(error)
             if self._resends > MAX_RESENDS:
                 raise error
             gate = self._router.readiness_gate
             gate.mark_unavailable()
+            self.address = self._router.main
             self._answered_503 = None if isinstance(error, NoConnection) else (error, gate.failed_polls)
         else:
             raise error
@@ -286,14 +287,15 @@ class _RoutedRequest:
             self._router.release, error.serving, retry_after_s=retry_after_s or RETRY_AFTER_S
         )
 
-    def _reroute_to_main(self, error: YiwenError) -> None:
-        """Switch to the main address, since the cached one is gone."""
+    def _reroute_to_main(self, error: YiwenError) -> bool:
+        """Switch to the main address, since the cached one is gone; False if it may not be tried at once."""
         self._reroutes += 1
         self._router.search.invalidate(self.address)
         unseen = isinstance(error, NoConnection)
         if self._reroutes > MAX_REROUTES or not (unseen or self._router.retries.allow(RetryKind.REROUTE)):
-            raise error
+            return False
         self.address = self._router.main
+        return True
 
 
 def _is_unavailable(error: YiwenError) -> bool:

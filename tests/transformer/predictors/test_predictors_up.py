@@ -15,7 +15,7 @@ from protocol.messages import FinishReason, GenerateResponse, GenerationEnd, Tok
 from tests.transformer.broken_server import ANSWER, CLOSE_BEFORE, SILENT, breaking
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from tests.transformer.predictors.test_client import HEADERS, request, wait_until
-from tests.transformer.routing import Predictors, Route, count, free_port, retried, sends
+from tests.transformer.routing import OTHER, Predictors, Route, count, free_port, retried, sends
 from transformer.errors import (
     AdmissionRejected,
     ColdStartTimeout,
@@ -251,3 +251,21 @@ async def test_a_stream_that_its_reader_leaves_gives_its_room_back(
     assert registry.get_sample_value("yiwen_transformer_cold_start_waiters") == 1
     await stream.aclose()
     assert registry.get_sample_value("yiwen_transformer_cold_start_waiters") == 0
+
+
+async def test_more_requests_than_the_retry_budget_outlive_a_restart_behind_a_cached_address(
+    route: Route, predictors: Predictors, registry: CollectorRegistry
+) -> None:
+    """Every address leads to the one predictor, whose proxy answers 502 until it is up again."""
+    main, mine = predictors(OTHER), predictors(RELEASE)
+    router = await route(main.url, mine.url)
+    await router.generate(request(), HEADERS)  # finds the other address
+    for address in (main, mine):
+        address.raw, address.ready, address.release = (502, b"no predictor here", {}), False, RELEASE
+    callers = 3 * int(BURST)
+    early = [asyncio.create_task(router.generate(request(), HEADERS)) for _ in range(callers)]
+    await wait_until(lambda: main.questions.count("/v2/models/tiny/ready") >= 2)
+    for address in (main, mine):
+        address.raw, address.ready, address.answer = None, True, echo
+    assert await asyncio.gather(*early) == [echo(request())] * callers
+    assert count(registry, "predictor_retries", kind="reroute", result="refused") > 0

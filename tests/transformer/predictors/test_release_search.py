@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from transformer.metrics import TransformerMetrics
@@ -96,3 +98,23 @@ async def test_a_slow_address_does_not_hold_up_the_right_one(metrics: Transforme
 
     search = ReleaseSearch("mine", {LATEST: silent, PREV: right}, metrics, ttl_s=1.0)
     assert await asyncio.wait_for(search.find(MAIN), 5) == PREV
+
+
+@pytest.mark.parametrize(
+    ("main_s", "main_release", "found"), [(0.1, "mine", MAIN), (5.0, "mine", LATEST), (0.1, "other", LATEST)]
+)
+async def test_the_main_address_is_preferred_if_it_answers_soon(
+    metrics: TransformerMetrics, main_s: float, main_release: str, found: Address
+) -> None:
+    async def ask_main() -> str:
+        await asyncio.sleep(main_s)
+        return main_release
+
+    async def ask_latest() -> str:
+        return "mine"
+
+    cluster = Cluster(metrics)
+    began = time.monotonic()
+    assert await cluster.search.find_ready(MAIN, {LATEST: ask_latest, MAIN: ask_main})
+    assert (cluster.search.current() or MAIN) == found
+    assert time.monotonic() - began < 2.0
