@@ -25,6 +25,9 @@ class FileFormat(str, Enum):
     XLIFF = "xliff"
     SRT = "srt"
     VTT = "vtt"
+    DOCX = "docx"
+    PPTX = "pptx"
+    XLSX = "xlsx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),
     FileFormat.VTT: FormatEntry((".vtt",), "documents.vtt"),
+    FileFormat.DOCX: FormatEntry((".docx", ".docm"), "documents.docx"),
+    FileFormat.PPTX: FormatEntry((".pptx", ".pptm"), "documents.pptx"),
+    FileFormat.XLSX: FormatEntry((".xlsx", ".xlsm"), "documents.xlsx"),
 }
 
 
