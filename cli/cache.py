@@ -14,7 +14,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -75,6 +75,16 @@ class WarmCounts:
     empty: int = 0
     """Pairs without a translation."""
     too_large: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    """Rows and units that are no pair of texts, by reason."""
+
+    def __str__(self) -> str:
+        """What was left out, in words."""
+        unread = "".join(f", {count} {reason}" for reason, count in sorted(self.unread.items()) if count)
+        return (
+            f"{self.no_language} that need no translation, {self.unpaired} whose sentences do not pair up, "
+            f"{self.empty} without a translation, {self.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES{unread}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +267,7 @@ async def warm_cache(store: RedisStore, config: TransformerConfig, options: Warm
     target = WarmTarget.of(options.release, options.source, options.to)
     policy = cache_policy(config)
     counts = WarmCounts()
-    pairs = _pairs(options, {canonical_tag(tag): tag for tag in target.spec.languages})
+    pairs = _pairs(options, counts.unread, {canonical_tag(tag): tag for tag in target.spec.languages})
     entries = keyed_entries(pairs, target, counts)
     release = target.release
     values = ((key, encode_entry(entry, release)) for key, entry in entries)
@@ -271,11 +281,7 @@ async def warm_cache(store: RedisStore, config: TransformerConfig, options: Warm
             if fault is not None:
                 raise fault
         counts.stored += len(batch)
-    print(
-        f"stored {counts.stored} translations under {release}; left out: {counts.no_language} that need no "
-        f"translation, {counts.unpaired} whose sentences do not pair up, {counts.empty} without a translation, "
-        f"{counts.too_large} larger than YIWEN_REDIS_MAX_VALUE_BYTES"
-    )
+    print(f"stored {counts.stored} translations under {release}; left out: {counts}")
 
 
 def keyed_entries(
@@ -314,18 +320,18 @@ def _fits(value: bytes, max_bytes: int, counts: WarmCounts) -> bool:
     return len(value) <= max_bytes
 
 
-def _pairs(options: WarmOptions, known: Mapping[str, str]) -> Iterator[Pair]:
+def _pairs(options: WarmOptions, unread: Counter[str], known: Mapping[str, str]) -> Iterator[Pair]:
     kind = options.format or options.file.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise MemoryFileError(f"{options.file} is named neither .tsv, .csv nor .tmx: say --format")
     if kind != "tmx":
-        return read_table(options.file, "\t" if kind == "tsv" else ",")
+        return read_table(options.file, "\t" if kind == "tsv" else ",", unread)
 
     def reads_as(wanted: str) -> Callable[[str], bool]:
         tag = resolve_tag(wanted, known)
         return lambda found: tag is not None and resolve_tag(found, known) == tag
 
-    return read_tmx(options.file, reads_as(options.source), reads_as(options.to))
+    return read_tmx(options.file, reads_as(options.source), reads_as(options.to), unread)
 
 
 def _settings(environ: Mapping[str, str]) -> TransformerConfig:

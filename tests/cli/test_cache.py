@@ -118,6 +118,41 @@ def test_sentences_that_pair_up_are_hits_wherever_they_stand(
     assert predictor.requests == []
 
 
+NAMESPACED = """<tmx version="1.4" xmlns="http://www.lisa.org/tmx14"><header/><body>
+<tu><tuv xml:lang="en"><seg>red shoes</seg></tuv><tuv xml:lang="zh"><seg>红鞋</seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>blue <bpt i="1">&lt;b></bpt>shirt<ept i="1">&lt;/b></ept></seg></tuv>
+  <tuv xml:lang="zh"><seg>蓝<hi>衬衫</hi><ph>&lt;br/></ph></seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>hello <ph x="1"/></seg></tuv><tuv xml:lang="zh"><seg>你好</seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>no Chinese</seg></tuv><tuv xml:lang="fr"><seg>sans chinois</seg></tuv></tu>
+</body></tmx>
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "left_out"),
+    [
+        (
+            "memory.tmx",
+            NAMESPACED,
+            ", 1 with inline codes that are not tags, 1 without both languages",
+        ),
+        ("memory.csv", 'red shoes,红鞋\n   \n" ",\t\nblue shirt,蓝衬衫\n\n', ", 2 that are blank rows"),
+    ],
+)
+def test_what_is_no_pair_is_counted_and_the_rest_is_read(
+    redis: RedisServer,
+    warm: Warm,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    left_out: str,
+) -> None:
+    assert warm(name, content) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"stored 2 translations under {RELEASE}; left out: 0 that need no translation")
+    assert shown.endswith(f"0 larger than YIWEN_REDIS_MAX_VALUE_BYTES{left_out}\n")
+
+
 @pytest.mark.parametrize(
     ("text", "translation"),
     [
@@ -180,6 +215,7 @@ def test_stats_count_by_release_and_flush_removes_one(
         ("memory.tsv", "red shoes\n", "line 1: a text and its translation"),
         ("memory.txt", "red shoes\t红鞋\n", "say --format"),
         ("memory.tmx", "<tmx><body>", "cannot be read"),
+        ("memory.tmx", "<html><body/></html>", "is not TMX: its first element is html"),
         ("memory.csv", "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"), "line 1"),
     ],
 )
