@@ -32,7 +32,7 @@ class RequestBody:
         *,
         max_bytes: int,
         timeout_s: float,
-        on_complete: Callable[[], None],
+        on_complete: Callable[[], None] | None,
     ) -> None:
         """Prepare to read; nothing is read yet.
 
@@ -41,7 +41,7 @@ class RequestBody:
             headers: names in lower case.
             max_bytes: largest body, before and after decoding.
             timeout_s: seconds from now within which the whole body must arrive.
-            on_complete: called when it has.
+            on_complete: called when it has; None if it has already, so that there is no time limit.
         """
         self._complete = False
         self._on_complete = on_complete
@@ -51,8 +51,10 @@ class RequestBody:
         self._headers = headers
         self._decoder: _BoundedDecoder | None = None
         self._begun = False
-        late = f"the request's body did not arrive within {timeout_s:g} s"
-        self._limit = TaskTimeout(timeout_s, RequestTimeout, late)
+        self._timeout = None
+        if on_complete is not None:
+            late = f"the request's body did not arrive within {timeout_s:g} s"
+            self._timeout = TaskTimeout(timeout_s, RequestTimeout, late)
 
     async def receive(self) -> Message:
         """The next message.
@@ -67,8 +69,11 @@ class RequestBody:
             return await self._receive()
         if not self._begun:
             self._begin()
-        with self._limit:
+        if self._timeout is None:
             message = await self._receive()
+        else:
+            with self._timeout:
+                message = await self._receive()
         if message["type"] != "http.request":
             return message
         part, more = message.get("body", b""), message.get("more_body", False)
@@ -77,7 +82,8 @@ class RequestBody:
             raise _too_long(self._max_bytes)
         if not more:
             self._complete = True
-            self._on_complete()
+            if self._on_complete is not None:
+                self._on_complete()
         if self._decoder is None:
             return message
         return {**message, "body": self._decoder.feed(part, last=not more)}

@@ -60,8 +60,9 @@ class DrainGate:
 
     def leave(self, task: asyncio.Task[object]) -> None:
         """Count the request that ``task`` handled as finished."""
-        for tasks in (self._running, self._incomplete, self._cancelled):
-            tasks.discard(task)
+        self._running.discard(task)
+        self._incomplete.discard(task)
+        self._cancelled.discard(task)
         if not self._running:
             self._empty.set()
 

@@ -22,6 +22,8 @@ from serving.metrics import ConnectionMetrics
 
 RECEIVED_AT = "yiwen_received_at"
 """Key in the scope's ``state``: when the request's first byte arrived, seconds of ``time.monotonic``."""
+HAS_ARRIVED = "yiwen_has_arrived"
+"""Key in the scope's ``state``, true once the whole request has arrived: reading its body needs no time limit."""
 MAX_HEAD_BYTES = 64 * 1024
 """Most bytes of a request's line and headers, and of what stands between the parts of a chunked body."""
 MAX_HEADERS = 100
@@ -76,6 +78,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unparsed = 0
         """Bytes since the parser last reported a part of a request."""
         self._head_timer: asyncio.TimerHandle | None = None
+        """Runs while a head is incomplete; most arrive whole and need none."""
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -108,6 +111,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
             if self._unparsed > MAX_HEAD_BYTES:
                 raise _head_too_large()
+            if self._reading_head and self._head_timer is None:
+                self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._head_timed_out)
         except httptools.HttpParserUpgrade:
             return  # no protocol is offered: the request was answered as if it had not asked for one
         except httptools.HttpParserCallbackError as error:
@@ -125,18 +130,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.scope["state"][RECEIVED_AT] = time.monotonic()
         self._reading_head = True
         self._head_bytes = self._head_count = 0
-        self._stop_head_timer()
-        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._head_timed_out)
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
-        self._count(len(url))
+        self._unparsed = 0
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _head_too_large()
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; trailers are counted and dropped."""
+        self._unparsed = 0
         self._head_count += 1
-        self._count(len(name) + len(value) + _HEADER_OVERHEAD)
+        self._head_bytes += len(name) + len(value) + _HEADER_OVERHEAD
+        if self._head_bytes > MAX_HEAD_BYTES or self._head_count > MAX_HEADERS:
+            raise _head_too_large()
         if self._reading_head:
             super().on_header(name, value)
 
@@ -144,7 +153,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Start to handle the request."""
         self._unparsed = 0
         self._reading_head = False
-        self._stop_head_timer()
+        if self._head_timer is not None:
+            self._stop_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -155,6 +165,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The end of the request."""
         self._unparsed = 0
+        self.scope["state"][HAS_ARRIVED] = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -180,12 +191,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
-
-    def _count(self, size: int) -> None:
-        self._unparsed = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES or self._head_count > MAX_HEADERS:
-            raise _head_too_large()
 
     def _head_timed_out(self) -> None:
         self._refuse(

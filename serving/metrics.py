@@ -75,17 +75,18 @@ class RequestMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._in_flight = 0
         in_flight = Gauge(
             "yiwen_requests_in_flight", "Requests being answered now", ("model",), registry=registry
         )
-        self._in_flight = in_flight.labels(model)
+        in_flight.labels(model).set_function(lambda: self._in_flight)
         # labels() locks and hashes, so the few children that every request needs are kept.
         self._counters: dict[tuple[str, int], Counter] = {}
         self._histograms = {surface: self._seconds.labels(model, surface) for surface in ("rest", "grpc")}
 
     def started(self) -> None:
         """Count a request that has started."""
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def finished(self, surface: str, status: int, seconds: float, code: ErrorCode | None = None) -> None:
         """Count a request that was answered.
@@ -96,7 +97,7 @@ class RequestMetrics:
             seconds: from its headers to the end of its response.
             code: of the error that it was answered with.
         """
-        self._in_flight.dec()
+        self._in_flight -= 1
         counter = self._counters.get((surface, status))
         if counter is None:
             counter = self._requests.labels(self._model, surface, str(status))

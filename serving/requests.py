@@ -6,8 +6,8 @@ import asyncio
 import logging
 import math
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -35,7 +35,7 @@ def new_request_info(
         received_at: when its first byte arrived, seconds of ``time.monotonic``; None for now.
     """
     given = headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     if received_at is None:
         received_at = time.monotonic()
     return RequestInfo(request_id, headers, surface, received_at=received_at)

@@ -22,13 +22,14 @@ from serving.body_budget import BodyBudget
 from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
 from serving.event_stream import EventStream
-from serving.http_protocol import RECEIVED_AT
+from serving.http_protocol import HAS_ARRIVED, RECEIVED_AT
 from serving.memory import MemoryTrimmer
 from serving.model import RequestInfo
 from serving.requests import RequestScope, ServingContext, new_request_info
 from serving.settings import ServerSettings
 
 REQUEST_ID = "x-request-id"
+_REQUEST_ID_HEADER = REQUEST_ID.encode()
 _CLOSE = (b"connection", b"close")
 
 
@@ -54,10 +55,11 @@ class InferenceApp:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        info = new_request_info(headers, "rest", scope.get("state", {}).get(RECEIVED_AT))
+        state = scope.get("state", {})
+        info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
         with (
             self._serving.request(info) as request_scope,
-            self._bodies.counting(self._body(request_scope, receive).receive) as receive,
+            self._bodies.counting(self._body(request_scope, receive, HAS_ARRIVED in state).receive) as receive,
         ):
             handler = self._unary.get(scope["path"])
             if handler is not None:
@@ -122,16 +124,17 @@ class InferenceApp:
         channels = _DelegatedChannels(request_scope, receive, send)
         await self._app(scope, channels.receive, channels.send)
 
-    def _body(self, request_scope: RequestScope, receive: Receive) -> RequestBody:
+    def _body(self, request_scope: RequestScope, receive: Receive, has_arrived: bool) -> RequestBody:
         """The request's body, not read yet."""
         settings = self._settings
-        request_scope.expect_body()
+        if not has_arrived:
+            request_scope.expect_body()
         return RequestBody(
             receive,
             request_scope.info.headers,
             max_bytes=settings.max_body_bytes,
             timeout_s=settings.body_timeout_s,
-            on_complete=request_scope.body_complete,
+            on_complete=None if has_arrived else request_scope.body_complete,
         )
 
     async def _send(self, request_scope: RequestScope, response: RestResponse, send: Send) -> None:
@@ -144,7 +147,7 @@ class InferenceApp:
         await _send(response, send, extra)
 
     def _extra_headers(self, info: RequestInfo) -> list[tuple[bytes, bytes]]:
-        extra = [(REQUEST_ID.encode(), info.request_id.encode())]
+        extra = [(_REQUEST_ID_HEADER, info.request_id.encode())]
         if self._serving.gate.draining:
             extra.append(_CLOSE)  # the client's next request should reach another replica
         return extra
@@ -210,7 +213,7 @@ class _DelegatedChannels:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._request_scope.answered(message["status"])
-            request_id = (REQUEST_ID.encode(), self._request_scope.info.request_id.encode())
+            request_id = (_REQUEST_ID_HEADER, self._request_scope.info.request_id.encode())
             message = {**message, "headers": [*message.get("headers", ()), request_id]}
         elif not message.get("more_body", False):
             self._complete = True

@@ -205,8 +205,8 @@ def test_work_is_cancelled_when_the_caller_hangs_up(server: Server, path: str) -
     with socket.create_connection(("127.0.0.1", server.http_port)) as caller:
         caller.sendall(head.encode() + body)
         wait_until(lambda: server.state()["started"] > started)
-    hung_up = time.monotonic()
-    wait_until(lambda: server.state()["cancelled_at"] > hung_up - 0.001)
+        hung_up = time.monotonic()
+    wait_until(lambda: server.state()["cancelled_at"] > hung_up)
     # 20 ms is the aim on a quiet machine; a busy one may take longer to run the process at all.
     assert server.state()["cancelled_at"] - hung_up < 0.2
     assert server.log_of(request_id)[-1]["status"] == 499
