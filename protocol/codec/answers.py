@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from protocol.codec.sdk import InferOutput, InferRequest, InferResponse
 from protocol.errors import InternalFault, InvalidRequest
 
 
-@contextmanager
-def our_fault(what: str) -> Iterator[None]:
-    """Turn InvalidRequest into InternalFault: a malformed response is never the client's fault."""
-    try:
-        yield
-    except InvalidRequest as error:
-        raise InternalFault(f"{what}: {error.message}") from None
+class our_fault:  # noqa: N801  # used like a function
+    """Context manager that turns InvalidRequest into InternalFault: a malformed response is never the client's fault."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InvalidRequest):
+            raise InternalFault(f"{self._what}: {error.message}") from None
 
 
 def selected_outputs(response: InferResponse, request: InferRequest) -> list[tuple[InferOutput, bool | None]]:

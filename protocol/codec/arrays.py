@@ -44,6 +44,8 @@ def check_datatype(where: str, datatype: object) -> str:
 
 def check_shape(where: str, shape: Iterable[Any]) -> list[int]:
     """Return ``shape`` as a list of dimensions, each an integer >= 0."""
+    if type(shape) is list and len(shape) == 1 and type(shape[0]) is int and 0 <= shape[0] <= _MAX_ELEMENTS:
+        return shape  # as nearly all are
     if isinstance(shape, (str, bytes, dict)) or not isinstance(shape, Iterable):
         raise InvalidRequest(f"{where}: shape must be a list of whole numbers, e.g. [2]")
     dims = list(shape)
@@ -163,7 +165,7 @@ def contents_from_values(datatype: str, values: Values) -> pb.InferTensorContent
 
 
 def _check_count(where: str, count: int, shape: Sequence[int]) -> None:
-    if count != math.prod(shape):
+    if count != (shape[0] if len(shape) == 1 else math.prod(shape)):
         raise InvalidRequest(
             f"{where}: shape {list(shape)} means {math.prod(shape)} values, but {count} were sent"
         )

@@ -84,7 +84,7 @@ class BreakerStore:
             self._judge(error)
             return None
         finally:
-            self._metrics.seconds.labels(_TIER.value, operation).observe(self._clock() - started)
+            self._metrics.seconds[_TIER.value, operation].observe(self._clock() - started)
 
     def count_fault(self, operation: str, fault: StoreError) -> None:
         """Count an error of one item in a batch response."""

@@ -65,7 +65,7 @@ async def look_up(
     hits = len(entries) - misses - mismatches
     for result, count in (("hit", hits), ("miss", misses), ("mismatch", mismatches)):
         if count:  # each kind at once: a counter costs more than a comparison
-            metrics.cache_lookups.labels(result).inc(count)
+            metrics.cache_lookups[(result,)].inc(count)
     return found
 
 

@@ -34,7 +34,7 @@ class TieredCache:
         """The entry of each key, in order; at most one round trip, and none if memory has them all."""
         started = time.perf_counter()
         found = await self._memory.get_many(keys)
-        self._metrics.seconds.labels(CacheTier.MEMORY.value, "read").observe(time.perf_counter() - started)
+        self._metrics.seconds[CacheTier.MEMORY.value, "read"].observe(time.perf_counter() - started)
         missing = [index for index, entry in enumerate(found) if entry is None]
         self._count(hits=len(found) - len(missing), misses=len(missing))
         if self._shared is None or not missing:

@@ -54,13 +54,13 @@ class TextBounds:
             if size > self.max_bytes:
                 raise TooManyBytes(size, self.max_bytes)
         # A text has no more parts than characters.
-        if characters > self.max_parts:
+        if characters > MIN_PARTS and characters > self.max_parts:
             marks = _LINE_ENDS if request.text_format is TextFormat.TEXT else f"{_LINE_ENDS}<&"
             self.check_parts(sum(text.count(mark) for text in request.texts for mark in marks))
 
     def check_parts(self, parts: int) -> None:
         """Raise TooManyParts if a request comes to so many parts that are too many."""
-        if parts > self.max_parts:
+        if parts > MIN_PARTS and parts > self.max_parts:
             raise TooManyParts(parts, self.max_parts)
 
     def check_segment(self, index: int, text: str) -> None:
