@@ -59,7 +59,9 @@ class InferenceApp:
         info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
         with (
             self._serving.request(info) as request_scope,
-            self._bodies.counting(self._body(request_scope, receive, HAS_ARRIVED in state).receive) as receive,
+            self._bodies.counting(
+                self._body(request_scope, receive, HAS_ARRIVED in state).receive
+            ) as receive,
         ):
             handler = self._unary.get(scope["path"])
             if handler is not None:

@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from protocol.codec import JSON_LENGTH_HEADER
 from serving.api_app import ApiApp, PublicApi
@@ -96,7 +97,9 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._gate = DrainGate()
         serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
         self.dataplane = ModelDataPlane(self, serving)
-        inference = InferenceApp(app, serving, settings)
+        # Only the SDK's application, which may redirect, looks at the scheme of the client's URL.
+        framework: Any = ProxyHeadersMiddleware(app)
+        inference = InferenceApp(framework, serving, settings)
         self._app: ASGIApp = inference
         if apis:
             self._app = ApiApp(inference, apis, serving, settings, inference.bodies)
@@ -201,6 +204,7 @@ class _RestServer(RESTServer):  # type: ignore[misc]  # the SDK is untyped
             ssl_keyfile=server.ssl_keyfile,
         )
         self.config.access_log = False
+        self.config.proxy_headers = False
         self.config.ws = "none"
         self.config.http = protocol
         self._listener = listener

@@ -34,10 +34,11 @@ class Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):
 
     def __init__(self, metric: _Metric) -> None:
         super().__init__()
-        self._metric = metric
+        self._metric: _Metric = metric
 
     def __missing__(self, values: tuple[str, ...]) -> _Metric:
-        series = self[values] = self._metric.labels(*values)
+        series: _Metric = self._metric.labels(*values)
+        self[values] = series
         return series
 
 
@@ -65,8 +66,8 @@ class TierMetrics:
         self.seconds = Series(
             Histogram(
                 "yiwen_transformer_cache_tier_seconds",
-                "Seconds of one look-up (read), one write-back (write) or one command about leases (lease) of a tier, "
-                "failures included.",
+                "Seconds of one look-up (read), one write-back (write) or one command about leases (lease) of a "
+                "tier, failures included.",
                 ("tier", "operation"),
                 registry=registry,
                 buckets=(0.00001, 0.0001, *_SECONDS[:10]),

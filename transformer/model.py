@@ -134,8 +134,9 @@ class TranslatorModel(ServedModel):
         info.log_fields["texts"] = len(message.texts)
         headers = forwarded_headers(info.request_id, info.headers)
         response = await self._pipeline.translate(message, headers, info.received_at, share)
-        info.log_fields.update(Counter(each.cache.value for each in response.translations if not each.error))
-        if failed := sum(each.error is not None for each in response.translations):
+        statuses = Counter([each.cache for each in response.translations if each.error is None])
+        info.log_fields.update({status.value: count for status, count in statuses.items()})
+        if failed := len(response.translations) - statuses.total():
             info.log_fields["failed"] = failed
         return response
 

@@ -9,7 +9,7 @@ from protocol.errors import InternalFault, InvalidRequest
 
 
 class our_fault:  # noqa: N801  # used like a function
-    """Context manager that turns InvalidRequest into InternalFault: a malformed response is never the client's fault."""
+    """Turns InvalidRequest into InternalFault: a malformed response is never the client's fault."""
 
     __slots__ = ("_what",)
 

@@ -114,7 +114,7 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
     """
     answers = response.translations
     confidence = np.array([answer.confidence for answer in answers], dtype=np.float32)
-    if not ((confidence >= 0) & (confidence <= 1)).all():
+    if not all(0 <= value <= 1 for value in confidence.tolist()):
         raise InternalFault("a confidence is not a number from 0 to 1")
     outputs = [
         tensor(InferOutput, TRANSLATION, [answer.text for answer in answers]),

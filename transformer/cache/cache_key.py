@@ -31,7 +31,7 @@ def cache_key(*, release: str, source: str, target: str, options: Mapping[str, s
     """
     digest = _prefix_digest(release, source, target).copy()
     _add(digest, text)
-    for name, value in sorted(options.items()):
+    for name, value in sorted(options.items()) if options else ():
         _add(digest, name)
         _add(digest, value)
     return digest.digest()
@@ -48,5 +48,4 @@ def _prefix_digest(release: str, source: str, target: str) -> hashlib.blake2b:
 
 def _add(digest: hashlib.blake2b, field: str) -> None:
     data = field.encode()
-    digest.update(len(data).to_bytes(8, "big"))
-    digest.update(data)
+    digest.update(len(data).to_bytes(8, "big") + data)

@@ -57,7 +57,7 @@ async def look_up(
         return []
     entries = await cache.get_many([key for key, _ in wanted])
     found = [
-        None if entry is None else verified(entry, text, metrics.tiers)
+        entry if entry is None or entry.source_text == text else verified(entry, text, metrics.tiers)
         for entry, (_, text) in zip(entries, wanted, strict=True)
     ]
     misses = entries.count(None)

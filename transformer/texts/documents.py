@@ -72,6 +72,8 @@ class Document:
     def restore_segment(self, segment: Segment, translation: str) -> str:
         """``translation`` as it stands in the place of ``segment``."""
         if self.text_format is TextFormat.TEXT:
+            if segment.text == segment.item.text:
+                return translation.strip()  # no white space around it
             return with_outer_space_of(segment.text, translation)
         if translation == segment.item.text:
             return segment.raw
@@ -94,15 +96,20 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         results: of all its segments.
     """
     source = document.pair.source
-    if (error := _error_of(document, results)) is not None:
-        return _failed(source, error)
+    if document.error is not None:
+        return _failed(source, document.error)
     if len(document.parts) == 1 and isinstance(
         only := document.parts[0], Segment
     ):  # most texts are one segment
         result = results[only.item]
+        if result.error is not None:
+            return _failed(source, result.error)
         text, cache = document.restore_segment(only, result.text), _cache_of(document, only, result)
         return Translation(text, source, result.confidence, cache, result.finish_reason, result.flags)
     own = [(segment, results[segment.item]) for segment in document.segments]
+    for _, result in own:
+        if result.error is not None:
+            return _failed(source, result.error)
     text = document.restore({segment.item: result.text for segment, result in own})
     if not own:
         return Translation(text, source, 1.0, CacheStatus.BYPASS)
@@ -116,13 +123,6 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         reasons[0] if reasons else FinishReason.STOP,
         tuple(dict.fromkeys(flag for _, result in own for flag in result.flags)),
     )
-
-
-def _error_of(document: Document, results: Mapping[WorkItem, WorkResult]) -> YiwenError | None:
-    """The error of a document, or the first one of its segments."""
-    if document.error is not None:
-        return document.error
-    return next((error for part in document.segments if (error := results[part.item].error)), None)
 
 
 def _failed(source: str, error: YiwenError) -> Translation:

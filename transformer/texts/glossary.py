@@ -124,6 +124,8 @@ class GlossaryMatcher:
         Raises:
             GlossaryTooCostly: the request's budget is used up.
         """
+        if not self._release and self._request is EMPTY_GLOSSARY:
+            return ()
         own = self._request.find(text, budget=self._budget)
         found = own + self._release.get((source, target), EMPTY_GLOSSARY).find(text, own, self._budget)
         return drop_conflicting_terms(text, sorted(found, key=lambda term: term.start)) if found else ()

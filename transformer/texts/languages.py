@@ -54,6 +54,12 @@ class LanguagePair:
     """False if there is nothing to translate, or the text is in the target language already."""
 
 
+@lru_cache(_TAGS_KEPT)
+def _model_pair(source: str, target: str) -> LanguagePair:
+    """A pair that needs the model; the texts of a request share it."""
+    return LanguagePair(source, target, needs_model=True)
+
+
 class Languages:
     """The languages of one release."""
 
@@ -93,7 +99,7 @@ class Languages:
         if not has_letters(text):
             return LanguagePair(given or UNDETERMINED, to, needs_model=False)
         if given is not None:
-            return LanguagePair(given, to, needs_model=True)
+            return _model_pair(given, to)
         found = self._detect(text, script_evidence(text), to)
         if found is None:
             raise UndetectedLanguage(index, self._readable[to])

@@ -52,7 +52,8 @@ class _Splitter:
             UnusableText: it is not valid Unicode, or not well-formed.
             UnknownLanguage, UnknownPair, UndetectedLanguage: the release does not translate it.
         """
-        _check_unicode(index, text)
+        if not text.isascii():
+            _check_unicode(index, text)
         if self.text_format is TextFormat.TEXT:
             return self._plain_document(index, text, source, target)
         pieces = _pieces(index, text, self.text_format)

@@ -5,10 +5,17 @@ No character is changed: the parts, joined, are the text. :mod:`transformer.text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import sentencex
 
+_MAY_END = re.compile(
+    r"[^\w ,\-'\"()\[\]/&%+#*@$_=<>|~^`\u00b7\u00d7\u2013\u2014\u2018-\u201d"
+    r"\u3000\u3001\u3008-\u3011\uff08\uff09\uff0c]"
+)
+"""A character at which a line or a sentence may end: any but letters, digits and those at which none ends, whatever
+the language. A text without one is one sentence, which need not be asked of the library."""
 _WINDOW = 1_000
 """Characters of a line that are split at once: the library takes quadratic time, 1 ms for this many."""
 _CONTEXT = 250
@@ -22,6 +29,8 @@ def split_sentences(text: str, language: str) -> list[str]:
         text: any text.
         language: BCP 47 tag; a language without rules of its own gets those of a related one.
     """
+    if text and not _MAY_END.search(text):
+        return [text]  # as most titles are
     lines = [line for line in text.splitlines(keepends=True) if line]
     parts = [part for line in lines for part in _of_line(line, language)]
     return parts if len(parts) == 1 else list(_with_space(parts))
