@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 DAY_S = 86_400.0
 DISCOVERY_WAYS = ("address", "tags", "services")
 """See :mod:`transformer.predictors.discovery`."""
-API_NAMES = ("deepl", "libretranslate", "openai", "google", "deeplx", "immersive")
+API_NAMES = ("deepl", "libretranslate", "openai", "google", "deeplx", "immersive", "page")
 """See :mod:`transformer.apis`."""
 
 
@@ -180,8 +180,8 @@ class TransformerConfig:
     them too."""
 
     apis: CommaSeparated = API_NAMES
-    """The public APIs that are served besides the v2 protocol (docs/apis.md), separated by commas; `none` for none of
-    them."""
+    """The public APIs that are served besides the v2 protocol, and the page at `/` (docs/apis.md), separated by
+    commas; `none` for none of them."""
 
     api_keys_file: Path | None = None
     """File of API keys (`yiwen keys`), read again when it changes, such as a Secret's. None: everybody may call. With

@@ -10,6 +10,7 @@ from transformer.texts.languages import UNDETERMINED, Languages, canonical_tag, 
 
 _LONGEST_TAG = 35
 """RFC 5646 (4.4.1) asks for room for 35 characters."""
+_RIGHT_TO_LEFT = frozenset({"Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"})
 _DETECTED_CHARACTERS = 4_000
 """Detection looks at this many characters of a text."""
 
@@ -43,6 +44,10 @@ class LanguageTable:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """All (source, target) pairs."""
         return self._spec.pairs
+
+    def is_right_to_left(self, tag: str) -> bool:
+        """Whether a language is written from right to left."""
+        return self._spec.languages[tag].script in _RIGHT_TO_LEFT
 
     def resolve(self, tag: str) -> str | None:
         """The release's tag for a caller's tag, in any case, with more or fewer subtags; None if it has none."""

@@ -17,6 +17,7 @@ from transformer.apis.google import GoogleApi
 from transformer.apis.immersive import ImmersiveApi
 from transformer.apis.libretranslate import LibreTranslateApi
 from transformer.apis.openai import OpenAIApi
+from transformer.apis.page import WebPage
 from transformer.apis.text_service import TextService
 from transformer.cache.redis_client import RedisStore
 from transformer.cache.tiers import store_settings
@@ -34,6 +35,7 @@ def create_apis(model: TranslatorModel, config: TransformerConfig) -> list[Publi
         "deepl": lambda: DeepLApi(service, _glossaries(model, config)),
         "openai": lambda: OpenAIApi(service),
         "google": lambda: GoogleApi(service),
+        "page": lambda: WebPage(service),
     }
     return [create() for name, create in known.items() if name in config.apis]
 
