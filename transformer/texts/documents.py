@@ -14,10 +14,9 @@ from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, 
 from protocol.normal_form import inner_range
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import escape_text
+from transformer.texts.scripts import needs_space
 from transformer.texts.work_item import WorkItem, WorkResult
 
-_WORD_END = re.compile(r"[.!?][\"')\]]*\Z")
-_WORD_START = re.compile(r"[\"'(\[]*[A-Za-z0-9\u00c0-\u024f\u0370-\u052f]")
 _TEXT_NUMBER = re.compile(r"\Atext \d+: ")
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """The status of a text is the first of these that one of its segments has."""
@@ -58,13 +57,14 @@ class Document:
     def restore(self, translations: Mapping[WorkItem, str]) -> str:
         """The text with each segment's translation in its place. A segment that did not change keeps its bytes.
 
-        Between sentences stands the white space that was there; where Chinese had none, a full stop gets a space.
+        Between sentences stands the white space that was there; where there was none, one space stands between two
+        that set words apart.
         """
         parts: list[str] = []
         for part, before in zip(self.parts, (None, *self.parts), strict=False):
             put = part if isinstance(part, str) else self.restore_segment(part, translations[part.item])
             adjoin = isinstance(part, Segment) and isinstance(before, Segment)
-            if adjoin and _WORD_END.search(parts[-1]) and _WORD_START.match(put):
+            if adjoin and needs_space(parts[-1], put):
                 parts.append(" ")
             parts.append(put)
         return "".join(parts)

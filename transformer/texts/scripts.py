@@ -58,6 +58,10 @@ COMPATIBLE_SCRIPTS = {
 _UNSPACED = ("Hani", "Kana", "Hang", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 """Scripts without spaces between words, and Hangul, where particles are attached to the noun."""
 _UNSPACED_LETTER = re.compile(f"[{''.join(_RANGES[script] for script in _UNSPACED)}]")
+_JOINED_LETTER = re.compile(f"[{''.join(_RANGES[script] for script in _UNSPACED if script != 'Hang')}]")
+"""A letter of a script that sets no words apart; Korean sets them apart."""
+_WIDE_MARKS = "。！？｡、，；：（）「」『』【】《》…—"
+"""Punctuation of full width, which brings its own space."""
 _LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _RANGES.items()}
 _LATIN_WORDS = re.compile(f"[{_RANGES['Latn']}]+(?:['’][{_RANGES['Latn']}]+)*")
 _ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
@@ -114,6 +118,18 @@ def chinese_script(text: str) -> str:
 def is_spaced_letter(character: str) -> bool:
     """Whether ``character`` is a letter or digit of a script with spaces between words."""
     return character.isalnum() and not _UNSPACED_LETTER.match(character)
+
+
+def needs_space(before: str, after: str) -> bool:
+    """Whether one space stands between two sentences that are written one behind the other.
+
+    It does if both set words apart: the last letter of the one and the first of the other are of such scripts.
+    """
+    if not (before and after) or before[-1].isspace() or after[0].isspace() or before[-1] in _WIDE_MARKS:
+        return False
+    last = next(filter(str.isalnum, reversed(before)), "")
+    first = next(filter(str.isalnum, after), "")
+    return bool(last and first) and not (_JOINED_LETTER.match(last) or _JOINED_LETTER.match(first))
 
 
 def _word_evidence(word: str) -> float:
