@@ -34,11 +34,24 @@ PLAN_FORMAT = 2
 ALIGNMENT = 4096
 """Bytes. A page: engines and tensors can be mapped and copied directly, and TensorRT's 256 is a divisor."""
 
+FAMILIES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+"""Architectures that the kernels were compared with transformers on, on a GPU."""
+
 ITEM_BYTES = {"float16": 2, "float32": 4, "int8": 1, "int32": 4}
 """By type of a tensor, as numpy names it."""
 
 _KEY = re.compile(r"[0-9A-Za-z._]+")
 _log = logging.getLogger(__name__)
+
+
+def family_fault(family: str) -> str | None:
+    """Why a release of this architecture can have no plan, and what to do instead; None if it can."""
+    if family in FAMILIES:
+        return None
+    return (
+        f"TensorRT has not been shown to run {family}; it runs {', '.join(FAMILIES)}: "
+        "serve it with YIWEN_BACKEND=onnxruntime"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ All weights have these names, in ``weights.bin`` as in a plan (i: layer, H hidde
 values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.DecoderShape`)::
 
     embedding                           [V, H]
-    layers.i.attention.norm             [H]
+    layers.i.attention.norm             [H]                  if traits.pre_norms; also of the MLP
     layers.i.attention.qkv              [F, H]               queries, keys, values below each other
-    layers.i.attention.q_norm, .k_norm  [D]                  if traits.qk_norm
+    layers.i.attention.q_norm, .k_norm  [D]                  if traits.qk_norm; [heads * D], [KV heads * D] if wide
+    layers.i.attention.post_norm        [H]                  if traits.post_norms; also of the MLP
     layers.i.attention.output           [H, heads * D]
     layers.i.mlp.norm                   [H]
     layers.i.mlp.gate_up                [2 I, H]             gate above up
@@ -21,6 +22,7 @@ values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.Decode
     norm                                [H]
     vocabulary                          [V, H]               absent where it is tied to the embedding
     rotary.cos, rotary.sin              [positions, D / 2]   float32
+    rotary.local.cos, rotary.local.sin  likewise             if traits.layers has local ones
     MATRIX.bias                         [N]                  if the traits say so
     MATRIX.input_scale                  [K]                  of int8 matrices, in plans only
     MATRIX.output_scale                 [N]                  likewise
@@ -64,6 +66,10 @@ FINAL_NORM = "norm"
 VOCABULARY = "vocabulary"
 ROTARY = ("rotary.cos", "rotary.sin")
 """Cosines and sines."""
+LOCAL_ROTARY = ("rotary.local.cos", "rotary.local.sin")
+"""The same for local layers."""
+GLOBAL, LOCAL, UNROTATED = "global", "local", "unrotated"
+"""Kinds of attention layers: over all tokens; over a window, with its own rotary table; over all, not rotated."""
 
 _PARTS = {
     "qkv": "attention.qkv",
@@ -145,6 +151,35 @@ class SegmentTraits:
     mlp_bias: bool
     qk_norm: bool
     """Queries and keys are normed per head."""
+    norm_after_rotary: bool = False
+    """That is done after the rotary embedding."""
+    wide_qk_norm: bool = False
+    """All heads are normed together."""
+    pre_norms: bool = True
+    """The inputs of attention and MLP are normed."""
+    post_norms: bool = False
+    """What attention and MLP add to the residual is normed."""
+    gelu: bool = False
+    """The MLP's gate is GELU in its tanh form, not SiLU."""
+    attention_softcap: float = 0.0
+    """Scores become cap * tanh(score / cap); 0: none."""
+    logits_softcap: float = 0.0
+    window: int = 0
+    """Tokens that a local layer attends to, the token itself included."""
+    layers: tuple[str, ...] = ()
+    """Kind of each layer; empty: all global."""
+
+    def kind(self, layer: int) -> str:
+        """Kind of a layer."""
+        return self.layers[layer] if self.layers else GLOBAL
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, without those that have their default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +207,14 @@ class SegmentIndex:
 
     def step_dtype(self, name: str) -> str:
         """The type, by numpy's name, in which a step uses a tensor that is not quantized."""
-        is_matrix = len(self.tensors[name].shape) == 2 and name not in ROTARY
+        is_matrix = len(self.tensors[name].shape) == 2 and name not in (*ROTARY, *LOCAL_ROTARY)
         return "float16" if is_matrix else "float32"
 
     def to_json(self) -> dict[str, Any]:
         """The document that :func:`read_segment_index` reads."""
         return {
             "format": INDEX_FORMAT,
-            "traits": dataclasses.asdict(self.traits),
+            "traits": self.traits.to_json(),
             "tensors": {
                 name: {"offset": tensor.offset, "dtype": tensor.dtype, "shape": list(tensor.shape)}
                 for name, tensor in self.tensors.items()
@@ -225,7 +260,7 @@ def map_tensor(release: Path, tensor: StoredTensor) -> Tensor:
 
 def _index(document: Mapping[str, Any]) -> SegmentIndex:
     index = SegmentIndex(
-        traits=SegmentTraits(**document["traits"]),
+        traits=SegmentTraits(**{**document["traits"], "layers": tuple(document["traits"].get("layers", ()))}),
         tensors={
             name: StoredTensor(
                 int(entry["offset"]), str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
@@ -247,8 +282,11 @@ def _needed(index: SegmentIndex) -> set[str]:
         "gate_up": traits.mlp_bias,
         "down": traits.mlp_bias,
     }
-    parts = ["attention.norm", "mlp.norm", *_PARTS.values()]
+    parts = list(_PARTS.values())
+    parts += ["attention.norm", "mlp.norm"] if traits.pre_norms else []
+    parts += ["attention.post_norm", "mlp.post_norm"] if traits.post_norms else []
     parts += [bias(_PARTS[role]) for role in LAYER_ROLES if biased[role]]
     parts += ["attention.q_norm", "attention.k_norm"] if traits.qk_norm else []
     of_layers = {layer_tensor(layer, part) for layer in range(index.layers) for part in parts}
-    return {EMBEDDING, FINAL_NORM, *ROTARY} | of_layers
+    rotary = (*ROTARY, *LOCAL_ROTARY) if LOCAL in traits.layers else ROTARY
+    return {EMBEDDING, FINAL_NORM, *rotary} | of_layers

@@ -7,6 +7,8 @@ outputs of a product.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,22 @@ def silu_mul(gate_up: Float32s) -> Float32s:
     return gated
 
 
+def gelu_mul(gate_up: Float32s) -> Float32s:
+    """gelu(gate) * up with GELU in its tanh form (Hendrycks and Gimpel, 2016): [T, 2 I], gates first, to [T, I]."""
+    gate, up = np.split(gate_up, 2, axis=-1)
+    inner = np.float32(np.sqrt(2 / np.pi)) * (gate + np.float32(0.044715) * gate**3)
+    gated: Float32s = np.float32(0.5) * gate * (1 + np.tanh(inner)) * up
+    return gated
+
+
+def softcap(values: Float32s, cap: float) -> Float32s:
+    """Cap * tanh(values / cap); the values themselves if ``cap`` is 0."""
+    if not cap:
+        return values
+    capped: Float32s = np.tanh(values / np.float32(cap)) * np.float32(cap)
+    return capped
+
+
 def rotate(heads: Float32s, cosines: Float32s, sines: Float32s) -> Float32s:
     """Apply rotary embedding (Su et al., 2021), the first half of a head paired with the second.
 
@@ -82,7 +100,15 @@ def rotate(heads: Float32s, cosines: Float32s, sines: Float32s) -> Float32s:
     return np.concatenate((low * cosines - high * sines, high * cosines + low * sines), axis=-1)
 
 
-def attend(queries: Float32s, keys: Floats, values: Floats, positions: Integers) -> Float32s:
+def attend(
+    queries: Float32s,
+    keys: Floats,
+    values: Floats,
+    positions: Integers,
+    *,
+    window: int = 0,
+    cap: float = 0.0,
+) -> Float32s:
     """Causal scaled dot-product attention of rows of one sequence; groups of heads share keys and values.
 
     Args:
@@ -90,6 +116,8 @@ def attend(queries: Float32s, keys: Floats, values: Floats, positions: Integers)
         keys: [KV, C, D], rotated; position c of the sequence is at c.
         values: [KV, C, D].
         positions: [T] of the queries; each attends to positions 0 to its own, and C is more than the largest.
+        window: number of last positions that are attended to, the own one included; 0: all.
+        cap: soft cap of the scores; 0: none.
 
     Returns:
         [T, H, D].
@@ -97,8 +125,11 @@ def attend(queries: Float32s, keys: Floats, values: Floats, positions: Integers)
     rows, heads, size = queries.shape
     grouped = queries.reshape(rows, len(keys), heads // len(keys), size)
     scores = np.einsum("tkgd,kcd->kgtc", grouped, keys.astype(np.float32), optimize=True)
-    visible = np.arange(keys.shape[1]) <= positions[:, None]
-    scores = np.where(visible, scores / np.sqrt(np.float32(size)), -np.inf)
+    seen = np.arange(keys.shape[1])
+    visible = seen <= positions[:, None]
+    if window:
+        visible &= seen > positions[:, None] - window
+    scores = np.where(visible, softcap(scores / np.sqrt(np.float32(size)), cap), -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     attended: Float32s = np.einsum("kgtc,kcd->tkgd", weights, values.astype(np.float32), optimize=True)
@@ -130,22 +161,44 @@ def best_candidates(logits: Float32s, count: int) -> tuple[npt.NDArray[np.int32]
     return ids, np.take_along_axis(logits, ids, axis=-1) - best - total
 
 
+@dataclass(frozen=True, slots=True)
+class LayerRule:
+    """What the attention of one layer does."""
+
+    rotary: tuple[Float32s, Float32s] | None
+    """Cosines and sines, [at least C, D / 2], by position; None: no rotary embedding."""
+    window: int = 0
+    """Tokens that are attended to; 0: all."""
+    cap: float = 0.0
+    """Soft cap of the scores; 0: none."""
+    norms: tuple[Float32s, Float32s] | None = None
+    """Weights [D] of the norms of queries and keys after the rotary embedding."""
+    epsilon: float = 0.0
+    """Of these norms."""
+
+    def place(self, heads: Float32s, positions: Integers, part: int) -> Float32s:
+        """Rotate, and norm after it where the layer does: [T, any, D]; ``part`` 0 are queries, 1 keys."""
+        if self.rotary is not None:
+            cosines, sines = self.rotary
+            heads = rotate(heads, cosines[positions], sines[positions])
+        if self.norms is None:
+            return heads
+        return rms_norm(heads, self.norms[part], self.epsilon)
+
+
 class SlotCache:
     """Keys and values of every slot and layer, float16."""
 
-    def __init__(
-        self, shape: DecoderShape, *, slots: int, capacity: int, cosines: Float32s, sines: Float32s
-    ) -> None:
+    def __init__(self, shape: DecoderShape, *, slots: int, capacity: int, rules: Sequence[LayerRule]) -> None:
         """Reserve ``capacity`` tokens per slot; the system allocates memory when it is written.
 
         Args:
             shape: of the decoder.
             slots: sequences.
             capacity: C, tokens.
-            cosines: [at least C, D / 2], by position.
-            sines: as the cosines.
+            rules: of each layer.
         """
-        self._cosines, self._sines = cosines, sines
+        self._rules = rules
         sides = (2, slots, shape.kv_heads, capacity, shape.head_dim)
         self._layers = [np.zeros(sides, np.float16) for _ in range(shape.layers)]
 
@@ -167,7 +220,7 @@ class SlotCache:
     def attend(
         self, layer: int, step: StepPass, queries: Float32s, keys: Float32s, values: Float32s
     ) -> Float32s:
-        """Rotate queries and keys, cache keys and values, then attend.
+        """Rotate queries and keys, cache keys and values, then attend, by the rule of the layer.
 
         Args:
             layer: of the decoder.
@@ -179,16 +232,17 @@ class SlotCache:
         Returns:
             [T, H, D].
         """
-        cosines, sines = self._cosines[step.positions], self._sines[step.positions]
-        queries = rotate(queries, cosines, sines)
-        cache = self._layers[layer]
-        cache[0, step.slots, :, step.positions] = rotate(keys, cosines, sines)
+        rule, cache = self._rules[layer], self._layers[layer]
+        queries = rule.place(queries, step.positions, 0)
+        cache[0, step.slots, :, step.positions] = rule.place(keys, step.positions, 1)
         cache[1, step.slots, :, step.positions] = values
         attended = np.empty_like(queries)
         for rows in _sequences(step):
             slot, positions = step.slots[rows.start], step.positions[rows]
             seen_keys, seen_values = cache[:, slot, :, : positions[-1] + 1]
-            attended[rows] = attend(queries[rows], seen_keys, seen_values, positions)
+            attended[rows] = attend(
+                queries[rows], seen_keys, seen_values, positions, window=rule.window, cap=rule.cap
+            )
         return attended
 
 

@@ -69,12 +69,10 @@ def open_reference_runner(
     own = {f"{role}.float16": directory / graph_file(role) for role in LINEAR_ROLES}
     loaded = load_tensors(directory, index, tensors or {})
     loader = DecoderLoader(loaded, {**own, **(graphs or {})}, threads=threads, hook=hook)
-    decoder = loader.load(release.decoder, index.traits.norm_eps)
-    cosines, sines = (loaded[name] for name in index.rotary)
+    decoder = loader.load(release.decoder, index.traits)
     limits = release.limits
-    cache = SlotCache(
-        release.decoder, slots=slots, capacity=limits.max_sequence_tokens, cosines=cosines, sines=sines
-    )
+    rules = loader.rules(release.decoder, index.traits)
+    cache = SlotCache(release.decoder, slots=slots, capacity=limits.max_sequence_tokens, rules=rules)
     backend = ReferenceBackend(
         decoder, cache, candidates=limits.candidates, max_tokens=max_tokens, max_rows=max_rows
     )

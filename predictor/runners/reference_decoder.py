@@ -15,13 +15,28 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from predictor.errors import StartupError
-from predictor.runners.numpy_kernels import Float32s, SlotCache, dequantize, quantize, rms_norm, silu_mul
+from predictor.runners.numpy_kernels import (
+    Float32s,
+    LayerRule,
+    SlotCache,
+    dequantize,
+    gelu_mul,
+    quantize,
+    rms_norm,
+    silu_mul,
+    softcap,
+)
 from predictor.runners.segmented import Int32s, StepPass
 from predictor.segment_index import (
     EMBEDDING,
     FINAL_NORM,
+    GLOBAL,
+    LOCAL,
+    LOCAL_ROTARY,
+    ROTARY,
     VOCABULARY,
     SegmentIndex,
+    SegmentTraits,
     bias,
     input_scale,
     layer_tensor,
@@ -65,14 +80,16 @@ class ReferenceLinear:
 class ReferenceLayer:
     """One layer of the decoder."""
 
-    attention_norm: Float32s
+    attention_norm: Float32s | None
     qkv: ReferenceLinear
     q_norm: Float32s | None
     k_norm: Float32s | None
     output: ReferenceLinear
-    mlp_norm: Float32s
+    attention_post_norm: Float32s | None
+    mlp_norm: Float32s | None
     gate_up: ReferenceLinear
     down: ReferenceLinear
+    mlp_post_norm: Float32s | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,7 @@ class ReferenceDecoder:
     """A decoder: token ids in, logits out."""
 
     shape: DecoderShape
-    epsilon: float
+    traits: SegmentTraits
     embedding: npt.NDArray[np.float16]
     layers: tuple[ReferenceLayer, ...]
     final_norm: Float32s
@@ -99,26 +116,34 @@ class ReferenceDecoder:
         """
         residual = self.embedding[token_ids].astype(np.float32)
         for number, layer in enumerate(self.layers):
-            normed = rms_norm(residual, layer.attention_norm, self.epsilon)
+            normed = self._norm(residual, layer.attention_norm)
             attended = cache.attend(number, step, *self._heads(layer, layer.qkv.run(normed)))
             attended = attended.reshape(step.tokens, -1)
             if number == len(self.layers) - 1:
                 attended, residual = attended[step.out_rows], residual[step.out_rows]
                 if not len(residual):
                     return None
-            residual = residual + layer.output.run(attended)
-            gates = layer.gate_up.run(rms_norm(residual, layer.mlp_norm, self.epsilon))
-            residual = residual + layer.down.run(silu_mul(gates))
-        return self.vocabulary.run(rms_norm(residual, self.final_norm, self.epsilon))
+            residual = residual + self._norm(layer.output.run(attended), layer.attention_post_norm)
+            gates = layer.gate_up.run(self._norm(residual, layer.mlp_norm))
+            down = layer.down.run(gelu_mul(gates) if self.traits.gelu else silu_mul(gates))
+            residual = residual + self._norm(down, layer.mlp_post_norm)
+        logits = self.vocabulary.run(self._norm(residual, self.final_norm))
+        return softcap(logits, self.traits.logits_softcap)
+
+    def _norm(self, values: Float32s, weight: Float32s | None) -> Float32s:
+        """The norm over the last axis; the values themselves where the family has none."""
+        return values if weight is None else rms_norm(values, weight, self.traits.norm_eps)
 
     def _heads(self, layer: ReferenceLayer, qkv: Float32s) -> tuple[Float32s, Float32s, Float32s]:
-        """Queries [T, H, D], keys and values [T, KV, D], normed if the layer has such norms, not rotated."""
-        heads = qkv.reshape(len(qkv), -1, self.shape.head_dim)
-        ends = [self.shape.heads, self.shape.heads + self.shape.kv_heads]
-        queries, keys, values = np.split(heads, ends, axis=1)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            queries = rms_norm(queries, layer.q_norm, self.epsilon)
-            keys = rms_norm(keys, layer.k_norm, self.epsilon)
+        """Queries [T, H, D], keys and values [T, KV, D], normed if that is done before they are rotated."""
+        size = self.shape.head_dim
+        ends = [self.shape.heads * size, (self.shape.heads + self.shape.kv_heads) * size]
+        queries, keys, values = np.split(qkv, ends, axis=1)
+        if self.traits.wide_qk_norm:
+            queries, keys = self._norm(queries, layer.q_norm), self._norm(keys, layer.k_norm)
+        queries, keys, values = (part.reshape(len(qkv), -1, size) for part in (queries, keys, values))
+        if not (self.traits.wide_qk_norm or self.traits.norm_after_rotary):
+            queries, keys = self._norm(queries, layer.q_norm), self._norm(keys, layer.k_norm)
         return queries, keys, values
 
 
@@ -142,8 +167,12 @@ class DecoderLoader:
         self._hook = hook
         self._sessions: dict[str, ort.InferenceSession] = {}
 
-    def load(self, shape: DecoderShape, epsilon: float) -> ReferenceDecoder:
+    def load(self, shape: DecoderShape, traits: SegmentTraits) -> ReferenceDecoder:
         """Load the decoder, with one session per graph for all layers.
+
+        Args:
+            shape: of the decoder.
+            traits: of its segments.
 
         Raises:
             StartupError: ONNX Runtime cannot load a graph, or there is none for a matrix.
@@ -151,23 +180,51 @@ class DecoderLoader:
         vocabulary = VOCABULARY if VOCABULARY in self._tensors else EMBEDDING
         return ReferenceDecoder(
             shape=shape,
-            epsilon=epsilon,
+            traits=traits,
             embedding=self._tensors[EMBEDDING],
             layers=tuple(self._layer(number) for number in range(shape.layers)),
             final_norm=self._tensors[FINAL_NORM],
             vocabulary=self._linear("vocabulary", vocabulary),
         )
 
+    def rules(self, shape: DecoderShape, traits: SegmentTraits) -> list[LayerRule]:
+        """What the attention of each layer does.
+
+        Args:
+            shape: of the decoder.
+            traits: of its segments.
+        """
+        return [self._rule(number, traits) for number in range(shape.layers)]
+
+    def _rule(self, number: int, traits: SegmentTraits) -> LayerRule:
+        kind, norms = traits.kind(number), None
+        tables = {GLOBAL: ROTARY, LOCAL: LOCAL_ROTARY}.get(kind)
+        if traits.norm_after_rotary:
+            q_norm, k_norm = (self._tensors[layer_tensor(number, f"attention.{part}_norm")] for part in "qk")
+            norms = (q_norm, k_norm)
+        return LayerRule(
+            rotary=None if tables is None else (self._tensors[tables[0]], self._tensors[tables[1]]),
+            window=traits.window if kind == LOCAL else 0,
+            cap=traits.attention_softcap,
+            norms=norms,
+            epsilon=traits.norm_eps,
+        )
+
     def _layer(self, number: int) -> ReferenceLayer:
+        def norm(part: str) -> Float32s | None:
+            return self._tensors.get(layer_tensor(number, part))
+
         return ReferenceLayer(
-            attention_norm=self._tensors[layer_tensor(number, "attention.norm")],
+            attention_norm=norm("attention.norm"),
             qkv=self._linear("qkv", linear(number, "qkv")),
-            q_norm=self._tensors.get(layer_tensor(number, "attention.q_norm")),
-            k_norm=self._tensors.get(layer_tensor(number, "attention.k_norm")),
+            q_norm=norm("attention.q_norm"),
+            k_norm=norm("attention.k_norm"),
             output=self._linear("attention_output", linear(number, "attention_output")),
-            mlp_norm=self._tensors[layer_tensor(number, "mlp.norm")],
+            attention_post_norm=norm("attention.post_norm"),
+            mlp_norm=norm("mlp.norm"),
             gate_up=self._linear("gate_up", linear(number, "gate_up")),
             down=self._linear("down", linear(number, "down")),
+            mlp_post_norm=norm("mlp.post_norm"),
         )
 
     def _linear(self, role: str, name: str) -> ReferenceLinear:

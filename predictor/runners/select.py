@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from predictor.config import PredictorConfig
 from predictor.errors import StartupError
+from predictor.plan import family_fault
 from predictor.runners.base import Runner
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from protocol.integrity import checked_beside, release_files
@@ -54,6 +55,8 @@ def create_runner(config: PredictorConfig, directory: Path, release: Release) ->
 
 
 def _tensorrt(config: PredictorConfig, directory: Path, release: Release, reason: str) -> ChosenRunner:
+    if (fault := family_fault(release.family)) is not None:
+        raise StartupError(fault)
     # Imported here: TensorRT takes seconds to import, and most machines do not have it.
     from predictor.runners.tensorrt.start.create import create_tensorrt_runner
 

@@ -28,8 +28,9 @@ SIZES = {
 def save_model(
     directory: Path, family: str, *, dtype: torch.dtype = torch.float32, shard: str = "1GB", **config: object
 ) -> Path:
-    """A random ``family`` (Llama, Qwen2, Qwen3) with numbers large enough that every part of it decides tokens."""
-    settings = getattr(transformers, f"{family}Config")(**{**SIZES, **config})
+    """A random ``family`` (Llama, Gemma3, ...) with numbers large enough that every part of it decides tokens."""
+    kind = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
+    settings = getattr(transformers, kind)(**{**SIZES, **config})
     model = getattr(transformers, f"{family}ForCausalLM")(settings)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

@@ -16,12 +16,15 @@ operators are in :mod:`predictor.builder.graph.ops`, the weights in :mod:`predic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from predictor.builder.checkpoint.architecture import Architecture
+from predictor.builder.families.architecture import Architecture
 from predictor.builder.graph import ops
 from predictor.builder.graph.onnx_graph import GraphBuilder
 from predictor.builder.weights.decoder_matrices import DecoderMatrices, Matrix
+from predictor.builder.weights.file_layout import WeightTensor
+from predictor.segment_index import GLOBAL, LOCAL
 from protocol.release import WEIGHTS_FILE
 
 
@@ -60,72 +63,110 @@ class _DecoderStep:
         self._shape = architecture.shape
         self._weights = weights
         self._options = options
+        self._positions = ""
+        """Name of the tokens' positions, where queries and keys are rotated before attention."""
 
     def emit(self) -> GraphBuilder:
-        graph, weights, epsilon = self._graph, self._weights, self._architecture.norm_eps
+        graph, weights, traits = self._graph, self._weights, self._architecture.traits
         token_ids = graph.input("input_ids", "int64", ("batch", "sequence"))
-        step = self._cache_step()
+        step = ops.CacheStep(
+            seqlens_k=graph.input("seqlens_k", "int32", ("batch",)),
+            total_sequence_length=graph.input("total_sequence_length", "int32", ()),
+        )
+        rotary = self._rotary_tables()
+        if traits.norm_after_rotary:
+            self._positions = ops.row_positions(graph, token_ids, step.seqlens_k)
         last = graph.node(
             "Unsqueeze", [graph.input("last_token", "int64", ("batch",)), graph.ints(-1)], "last"
         )
-        residual = ops.embed(graph, weights.embedding(), token_ids)
-        normed = ops.norm(graph, weights.attention_norm(0), residual, "layers.0.normed", epsilon=epsilon)
+        normed = residual = ops.embed(graph, weights.embedding(), token_ids)
+        if (first := weights.attention_norm(0)) is not None:
+            normed = ops.norm(graph, first, residual, "layers.0.normed", epsilon=traits.norm_eps)
         for layer in range(self._shape.layers):
-            attended = self._attend(layer, normed, step)
+            attended = self._attend(layer, normed, step, rotary)
             if layer + 1 == self._shape.layers:
                 # Behind the last attention tokens are independent, and only each row's last one is needed.
                 attended = ops.last_tokens(graph, attended, last, "last.attended")
                 residual = ops.last_tokens(graph, residual, last, "last.residual")
             normed, residual = self._feed_forward(layer, attended, residual)
         logits = self._linear(weights.vocabulary(), normed, "logits")
+        if traits.logits_softcap:
+            logits = ops.softcapped(graph, logits, traits.logits_softcap, "logits.capped")
         ops.best_candidates(graph, logits, self._options.candidates)
         return graph
 
-    def _cache_step(self) -> ops.CacheStep:
-        graph = self._graph
-        cosines, sines = self._weights.rotary(self._options.positions)
-        return ops.CacheStep(
-            seqlens_k=graph.input("seqlens_k", "int32", ("batch",)),
-            total_sequence_length=graph.input("total_sequence_length", "int32", ()),
-            cosines=graph.stored(cosines),
-            sines=graph.stored(sines),
-        )
+    def _rotary_tables(self) -> dict[str, tuple[str, str]]:
+        """Names of cosines and sines by kind of layer."""
+        graph, positions = self._graph, self._options.positions
+        cosines, sines = self._weights.rotary(positions)
+        tables = {GLOBAL: (graph.stored(cosines), graph.stored(sines))}
+        if LOCAL in self._architecture.traits.layers:
+            cosines, sines = self._weights.local_rotary(positions)
+            tables[LOCAL] = (graph.stored(cosines), graph.stored(sines))
+        return tables
 
-    def _attend(self, layer: int, normed: str, step: ops.CacheStep) -> str:
+    def _attend(
+        self, layer: int, normed: str, step: ops.CacheStep, rotary: Mapping[str, tuple[str, str]]
+    ) -> str:
         """Attention without its output projection: [B, S, H] -> [B, S, heads * head_dim]."""
-        graph, name = self._graph, f"layers.{layer}.attention"
+        graph, name, traits = self._graph, f"layers.{layer}.attention", self._architecture.traits
+        kind = traits.kind(layer)
+        attention = ops.LayerAttention(
+            rotary=None if traits.norm_after_rotary else rotary.get(kind),
+            window=traits.window if kind == LOCAL else 0,
+            softcap=traits.attention_softcap,
+        )
         packed = self._linear(self._weights.qkv(layer), normed, f"{name}.qkv.out")
-        if not self._architecture.qk_norm:
-            return ops.attention(graph, self._shape, (packed, "", ""), layer, step)
+        if not traits.qk_norm:
+            return ops.attention(graph, self._shape, (packed, "", ""), layer, step, attention)
         queries, keys, values = ops.split_qkv(graph, self._shape, packed, name)
-        queries, keys = (
-            ops.head_norm(
-                graph,
-                self._weights.head_norm(layer, part),
-                value,
-                f"{name}.{part}.normed",
-                head_dim=self._shape.head_dim,
-                epsilon=self._architecture.norm_eps,
+        if traits.norm_after_rotary:
+            queries, keys = (
+                ops.rotated(graph, value, self._positions, rotary[kind], f"{value}.rotated")
+                for value in (queries, keys)
             )
+        queries, keys = (
+            self._head_norm(layer, part, value, f"{name}.{part}.normed")
             for part, value in (("q", queries), ("k", keys))
         )
-        return ops.attention(graph, self._shape, (queries, keys, values), layer, step)
+        return ops.attention(graph, self._shape, (queries, keys, values), layer, step, attention)
+
+    def _head_norm(self, layer: int, part: str, value: str, output: str) -> str:
+        """Norm of queries or keys, of each head or of all heads at once."""
+        weight, epsilon = self._weights.head_norm(layer, part), self._architecture.norm_eps
+        if self._architecture.traits.wide_qk_norm:
+            return ops.norm(self._graph, weight, value, output, epsilon=epsilon)
+        head_dim = self._shape.head_dim
+        return ops.head_norm(self._graph, weight, value, output, head_dim=head_dim, epsilon=epsilon)
 
     def _feed_forward(self, layer: int, attended: str, residual: str) -> tuple[str, str]:
         """Output projection, MLP and the norm after it: (normed, residual) for the next layer."""
-        graph, weights, epsilon = self._graph, self._weights, self._architecture.norm_eps
+        graph, weights = self._graph, self._weights
         name = f"layers.{layer}"
         projected = self._linear(weights.attention_output(layer), attended, f"{name}.attention.out")
-        normed, residual = ops.add_and_norm(
-            graph, weights.mlp_norm(layer), projected, residual, f"{name}.mlp.normed", epsilon=epsilon
-        )
+        projected = self._post_norm(weights.attention_post_norm(layer), projected)
+        normed, residual = self._add(weights.mlp_norm(layer), projected, residual, f"{name}.mlp.normed")
         gate_up = self._linear(weights.gate_up(layer), normed, f"{name}.mlp.gate_up.out")
-        hidden = ops.gated(graph, gate_up, f"{name}.mlp.gated")
+        hidden = ops.gated(graph, gate_up, f"{name}.mlp.gated", gelu=self._architecture.traits.gelu)
         down = self._linear(weights.down(layer), hidden, f"{name}.mlp.out")
+        down = self._post_norm(weights.mlp_post_norm(layer), down)
         last = layer + 1 == self._shape.layers
         following = weights.final_norm() if last else weights.attention_norm(layer + 1)
-        output = "normed" if last else f"layers.{layer + 1}.normed"
-        return ops.add_and_norm(graph, following, down, residual, output, epsilon=epsilon)
+        return self._add(following, down, residual, "normed" if last else f"layers.{layer + 1}.normed")
+
+    def _post_norm(self, weight: WeightTensor | None, value: str) -> str:
+        """The norm of what is added to the residual, if the family has one."""
+        if weight is None:
+            return value
+        return ops.norm(self._graph, weight, value, f"{value}.normed", epsilon=self._architecture.norm_eps)
+
+    def _add(self, weight: WeightTensor | None, value: str, residual: str, output: str) -> tuple[str, str]:
+        """(norm of the sum, the sum); without a weight the sum twice."""
+        if weight is None:
+            total = ops.add(self._graph, value, residual, output)
+            return total, total
+        epsilon = self._architecture.norm_eps
+        return ops.add_and_norm(self._graph, weight, value, residual, output, epsilon=epsilon)
 
     def _linear(self, matrix: Matrix, value: str, output: str) -> str:
         return ops.linear(self._graph, matrix, value, output, accuracy_level=self._options.accuracy_level)

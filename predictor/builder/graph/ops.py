@@ -3,12 +3,14 @@
 In every function here ``graph`` is the graph to extend, ``value`` the name of the input, ``output`` the name of the
 result, and ``weight`` or ``matrix`` the stored operand; the name of the result is returned. Their order is decided in
 :mod:`predictor.builder.graph.decoder`. Operators of com.microsoft need ONNX Runtime 1.23 or later. Letters: B rows,
-S tokens of a row, C row capacity, H hidden size, V vocabulary size.
+S tokens of a row, C row capacity, H hidden size, I intermediate size, V vocabulary size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from predictor.builder.graph.onnx_graph import MICROSOFT, GraphBuilder
 from predictor.builder.weights.decoder_matrices import Matrix
@@ -24,9 +26,19 @@ class CacheStep:
     """int32 [B]: valid tokens of the row after this step, less one."""
     total_sequence_length: str
     """int32 []: most valid tokens of a row after this step."""
-    cosines: str
-    sines: str
-    """float32 [positions, head_dim / 2]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAttention:
+    """What the attention of one layer does."""
+
+    rotary: tuple[str, str] | None
+    """Names of cosines and sines, float32 [positions, head_dim / 2]; None if queries and keys are rotated already,
+    or not at all."""
+    window: int = 0
+    """Tokens that are attended to, the token itself included; 0: all."""
+    softcap: float = 0.0
+    """Scores become cap * tanh(score / cap); 0: none."""
 
 
 def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
@@ -182,8 +194,84 @@ def split_qkv(graph: GraphBuilder, shape: DecoderShape, qkv: str, output: str) -
     return graph.nodes("Split", [qkv, sizes], [f"{output}.{part}" for part in "qkv"], axis=-1)
 
 
+def add(graph: GraphBuilder, value: str, residual: str, output: str) -> str:
+    """The sum of two float32 values of one shape.
+
+    Args:
+        graph: that the node is added to.
+        value: name of the first one.
+        residual: name of the second one.
+        output: name of the result.
+
+    Returns:
+        ``output``.
+    """
+    return graph.node("Add", [value, residual], output)
+
+
+def softcapped(graph: GraphBuilder, value: str, cap: float, output: str) -> str:
+    """Cap * tanh(value / cap), float32.
+
+    Args:
+        graph: that the nodes are added to.
+        value: name of the value.
+        cap: largest absolute value of the result.
+        output: name of the result, of the same shape.
+
+    Returns:
+        ``output``.
+    """
+    limit = graph.constant(np.array(cap, np.float32))
+    inner = graph.node("Tanh", [graph.node("Div", [value, limit], f"{output}.divided")], f"{output}.tanh")
+    return graph.node("Mul", [inner, limit], output)
+
+
+def row_positions(graph: GraphBuilder, token_ids: str, seqlens_k: str) -> str:
+    """Positions of the tokens of a step: int64 [B, S], from 0 in prefill, the row's newest one in decode.
+
+    Args:
+        graph: that the nodes are added to.
+        token_ids: name of the int64 [B, S] value.
+        seqlens_k: name of the int32 [B] value.
+
+    Returns:
+        The name of the positions.
+    """
+    shape = graph.node("Shape", [token_ids], "step.shape")
+    count = graph.node("Gather", [shape, graph.ints(1)], "step.tokens")
+    is_one = graph.node("Equal", [count, graph.ints(1)], "step.is_one")
+    newest = graph.cast(seqlens_k, "int64", "step.newest")
+    begin = graph.node("Mul", [newest, graph.cast(is_one, "int64", "step.is_decode")], "step.begin")
+    zero, one = (graph.constant(np.array(value, np.int64)) for value in (0, 1))
+    stop = graph.node("Squeeze", [count], "step.stop")
+    offsets = graph.node("Range", [zero, stop, one], "step.offsets")
+    column = graph.node("Unsqueeze", [begin, graph.ints(-1)], "step.begin.column")
+    return graph.node("Add", [column, offsets], "positions")
+
+
+def rotated(graph: GraphBuilder, value: str, positions: str, tables: tuple[str, str], output: str) -> str:
+    """Rotary embedding of each head, the first half of a head paired with the second.
+
+    Args:
+        graph: that the node is added to.
+        value: name of the float32 [B, S, heads * head_dim] value.
+        positions: name of the int64 [B, S] value.
+        tables: names of cosines and sines, float32 [positions, head_dim / 2].
+        output: name of the result, of the same shape.
+
+    Returns:
+        ``output``.
+    """
+    return graph.node("RotaryEmbedding", [value, positions, *tables], output, domain=MICROSOFT, interleaved=0)
+
+
 def attention(
-    graph: GraphBuilder, shape: DecoderShape, qkv: tuple[str, str, str], layer: int, step: CacheStep
+    graph: GraphBuilder,
+    shape: DecoderShape,
+    qkv: tuple[str, str, str],
+    layer: int,
+    step: CacheStep,
+    kind: LayerAttention,
 ) -> str:
     """Add rotary embedding, K/V cache update and attention of one layer.
 
@@ -195,7 +283,8 @@ def attention(
         shape: numbers of heads and the size of a head.
         qkv: names of queries, keys and values; or the name of the packed QKV, "" and "".
         layer: index of the layer.
-        step: names of the values that all layers share: lengths, cosines and sines.
+        step: names of the values that all layers share.
+        kind: rotary tables, window and soft cap of the layer.
 
     Returns:
         The name of the result, float32 [B, S, heads * head_dim].
@@ -203,36 +292,43 @@ def attention(
     cache = ("batch", shape.kv_heads, "capacity", shape.head_dim)
     past = [graph.input(f"past_{part}.{layer}", "float32", cache) for part in ("key", "value")]
     present = [f"present_{part}.{layer}" for part in ("key", "value")]
+    options: dict[str, int | float] = {"local_window_size": kind.window} if kind.window else {}
+    if kind.softcap:
+        options["softcap"] = kind.softcap
     attended, *_ = graph.nodes(
         "GroupQueryAttention",
-        [*qkv, *past, step.seqlens_k, step.total_sequence_length, step.cosines, step.sines],
+        [*qkv, *past, step.seqlens_k, step.total_sequence_length, *(kind.rotary or ())],
         [f"layers.{layer}.attended", *present],
         domain=MICROSOFT,
         num_heads=shape.heads,
         kv_num_heads=shape.kv_heads,
-        do_rotary=1,
+        do_rotary=int(kind.rotary is not None),
         rotary_interleaved=0,
+        **options,
     )
     for name in present:
         graph.output(name, "float32", cache)
     return attended
 
 
-def gated(graph: GraphBuilder, gate_up: str, output: str) -> str:
-    """silu(gate) * up: float32 [B, S, 2 intermediate] -> float32 [B, S, intermediate].
+def gated(graph: GraphBuilder, gate_up: str, output: str, *, gelu: bool = False) -> str:
+    """silu(gate) * up, or gelu(gate) * up: float32 [B, S, 2 I] -> [B, S, I].
 
     Args:
         graph: that the nodes are added to.
         gate_up: name of gate and up, one behind the other on the last axis.
         output: name of the result.
+        gelu: GELU in its tanh form, in place of SiLU.
 
     Returns:
         ``output``.
     """
     gate, up = graph.nodes("Split", [gate_up], [f"{output}.gate", f"{output}.up"], axis=-1, num_outputs=2)
-    # x * sigmoid(alpha x); with alpha 1 it is SiLU, in one operator
-    silu = graph.node("QuickGelu", [gate], f"{output}.silu", domain=MICROSOFT, alpha=1.0)
-    return graph.node("Mul", [silu, up], output)
+    if gelu:
+        active = graph.node("FastGelu", [gate], f"{output}.gelu", domain=MICROSOFT)
+    else:  # x * sigmoid(alpha x); with alpha 1 it is SiLU, in one operator
+        active = graph.node("QuickGelu", [gate], f"{output}.silu", domain=MICROSOFT, alpha=1.0)
+    return graph.node("Mul", [active, up], output)
 
 
 def last_tokens(graph: GraphBuilder, value: str, index: str, output: str) -> str:

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-from predictor.builder.checkpoint.architecture import Architecture
+from predictor.builder.families.architecture import Architecture
 from predictor.builder.graph.onnx_graph import TENSORRT, GraphBuilder
 from predictor.builder.weights.file_layout import WeightFileLayout
 from predictor.segment_index import (
@@ -18,7 +18,6 @@ from predictor.segment_index import (
     INT8_STEP,
     LINEAR_ROLES,
     SegmentIndex,
-    SegmentTraits,
     StoredTensor,
     graph_file,
     linear_shape,
@@ -79,12 +78,6 @@ def _dequantized(graph: GraphBuilder, codes: str, step: float) -> str:
 def _index(architecture: Architecture, weights: WeightFileLayout) -> SegmentIndex:
     stored = [tensor for entry in weights.entries for tensor in entry.tensors]
     return SegmentIndex(
-        traits=SegmentTraits(
-            norm_eps=architecture.norm_eps,
-            qkv_bias=architecture.qkv_bias,
-            output_bias=architecture.output_bias,
-            mlp_bias=architecture.mlp_bias,
-            qk_norm=architecture.qk_norm,
-        ),
+        traits=architecture.traits,
         tensors={tensor.name: StoredTensor(tensor.offset, tensor.dtype, tensor.shape) for tensor in stored},
     )

@@ -107,10 +107,10 @@ def _open(
     graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}
     tensors = load_tensors(directory, index, {})
     loader = DecoderLoader(tensors, graphs, threads=threads, hook=recorder)
-    cosines, sines = (tensors[name] for name in index.rotary)
     capacity = max(map(len, sequences))
-    cache = SlotCache(release.decoder, slots=len(sequences), capacity=capacity, cosines=cosines, sines=sines)
-    return loader.load(release.decoder, index.traits.norm_eps), cache
+    rules = loader.rules(release.decoder, index.traits)
+    cache = SlotCache(release.decoder, slots=len(sequences), capacity=capacity, rules=rules)
+    return loader.load(release.decoder, index.traits), cache
 
 
 def _passes(sequences: Sequence[Tokens]) -> Iterator[StepPass]:

@@ -40,7 +40,7 @@ from predictor.builder.plans.writer import (
 )
 from predictor.builder.progress import Reporter
 from predictor.errors import PredictorError
-from predictor.plan import OptimizationProfile, PlanKey, TensorRTPlan, plan_path
+from predictor.plan import OptimizationProfile, PlanKey, TensorRTPlan, family_fault, plan_path
 from protocol.files import write_atomically
 from protocol.release import PLANS_DIR, load_release
 
@@ -102,6 +102,8 @@ def build_plan(
     """
     started = clock()
     release = load_release(request.release)
+    if (fault := family_fault(release.family)) is not None:
+        raise PrecisionUnavailable(fault)
     check_precision(request.precision, tensorrt=engines.version, compute_capability=gpu.compute_capability)
     key = PlanKey(gpu.compute_capability, gpu.sm_count, engines.version, request.precision)
     path = plan_path(request.release, key)

@@ -18,9 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from predictor.builder.checkpoint.architecture import Architecture, read_architecture
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import BrokenText, UnsupportedModel
+from predictor.builder.families.architecture import Architecture, read_architecture
 from predictor.builder.graph.decoder import StepOptions, emit_decoder
 from predictor.builder.graph.segments import segment_files
 from predictor.builder.progress import Reporter

@@ -11,15 +11,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from predictor.builder.checkpoint.architecture import Architecture
-from predictor.builder.checkpoint.rope import rotary_tables
+from predictor.builder.checkpoint.rope import Rope, rotary_tables
 from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
+from predictor.builder.families.architecture import Architecture
 from predictor.builder.weights.block_quantize import QuantFormat
-from predictor.builder.weights.file_layout import WeightFileLayout, WeightTensor
+from predictor.builder.weights.file_layout import UNCHANGED, Adjustment, WeightFileLayout, WeightTensor
+from predictor.segment_index import LOCAL_ROTARY, ROTARY
 
-EMBEDDING = "model.embed_tokens.weight"
+EMBEDDING = "embed_tokens.weight"
+"""Behind the family's prefix."""
 VOCABULARY = "lm_head.weight"
+_NORMS = {
+    "attention_norm": "input_layernorm",
+    "mlp_norm": "post_attention_layernorm",
+    "q_norm": "self_attn.q_norm",
+    "k_norm": "self_attn.k_norm",
+}
+"""Names in the checkpoint of Llama's and Qwen's norms; :attr:`Family.names` has those of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,72 +85,113 @@ class DecoderMatrices:
         self._architecture = architecture
         self._shape = architecture.shape
         self._precision = precision
+        self._family, self._details = architecture.definition, architecture.details
+        found = (prefix for prefix in self._family.prefixes if f"{prefix}{EMBEDDING}" in checkpoint.tensors)
+        self._prefix = next(found, self._family.prefixes[0])
 
     def embedding(self) -> Matrix:
         """[vocab, hidden]; the vocabulary matrix too where they are tied."""
-        return self._vocabulary_matrix("embedding", EMBEDDING)
+        scale = Adjustment(self._details.embedding_scale)
+        return self._vocabulary_matrix("embedding", f"{self._prefix}{EMBEDDING}", scale)
 
     def vocabulary(self) -> Matrix:
         """[vocab, hidden] of the projection onto the vocabulary."""
         if self._architecture.tied:
             return self.embedding()
-        return self._vocabulary_matrix("vocabulary", VOCABULARY)
+        return self._vocabulary_matrix("vocabulary", VOCABULARY, UNCHANGED)
 
     def qkv(self, layer: int) -> Matrix:
         """[(heads + 2 kv_heads) head_dim, hidden]: queries, keys, values below each other."""
         size = self._shape.head_dim
         rows = (self._shape.heads * size, self._shape.kv_heads * size, self._shape.kv_heads * size)
         parts = [f"self_attn.{part}_proj" for part in "qkv"]
-        return self._matrix(
-            layer, "attention.qkv", parts, rows, self._shape.hidden, self._architecture.qkv_bias
-        )
+        bias, hidden = self._architecture.qkv_bias, self._shape.hidden
+        if self._family.packed:
+            return self._matrix(
+                layer, "attention.qkv", ["self_attn.qkv_proj"], [sum(rows)], hidden, biased=bias
+            )
+        # Norms of queries undo a factor before them, and take it instead.
+        query = UNCHANGED if self._family.qk_norm else Adjustment(self._details.query_scale)
+        adjustments = (query, UNCHANGED, UNCHANGED)
+        return self._matrix(layer, "attention.qkv", parts, rows, hidden, biased=bias, adjustments=adjustments)
 
     def attention_output(self, layer: int) -> Matrix:
         """[hidden, heads head_dim]."""
-        columns = self._shape.heads * self._shape.head_dim
-        bias = self._architecture.output_bias
         return self._matrix(
-            layer, "attention.output", ["self_attn.o_proj"], [self._shape.hidden], columns, bias
+            layer,
+            "attention.output",
+            ["self_attn.o_proj"],
+            [self._shape.hidden],
+            self._shape.heads * self._shape.head_dim,
+            biased=self._architecture.output_bias,
+            adjustments=[Adjustment(self._details.residual_scale)],
         )
 
     def gate_up(self, layer: int) -> Matrix:
         """[2 intermediate, hidden]: gate above up."""
         parts, rows = ["mlp.gate_proj", "mlp.up_proj"], [self._shape.intermediate] * 2
+        if self._family.packed:
+            parts, rows = ["mlp.gate_up_proj"], [2 * self._shape.intermediate]
         return self._matrix(
-            layer, "mlp.gate_up", parts, rows, self._shape.hidden, self._architecture.mlp_bias
+            layer, "mlp.gate_up", parts, rows, self._shape.hidden, biased=self._architecture.mlp_bias
         )
 
     def down(self, layer: int) -> Matrix:
         """[hidden, intermediate]."""
-        columns, bias = self._shape.intermediate, self._architecture.mlp_bias
-        return self._matrix(layer, "mlp.down", ["mlp.down_proj"], [self._shape.hidden], columns, bias)
-
-    def attention_norm(self, layer: int) -> WeightTensor:
-        """float32 [hidden], before attention."""
-        return self._norm(
-            f"layers.{layer}.attention.norm", f"model.layers.{layer}.input_layernorm", self._shape.hidden
+        return self._matrix(
+            layer,
+            "mlp.down",
+            ["mlp.down_proj"],
+            [self._shape.hidden],
+            self._shape.intermediate,
+            biased=self._architecture.mlp_bias,
+            adjustments=[Adjustment(self._details.residual_scale)],
         )
 
-    def mlp_norm(self, layer: int) -> WeightTensor:
-        """float32 [hidden], before the MLP."""
-        source = f"model.layers.{layer}.post_attention_layernorm"
-        return self._norm(f"layers.{layer}.mlp.norm", source, self._shape.hidden)
+    def attention_norm(self, layer: int) -> WeightTensor | None:
+        """float32 [hidden], before attention; None if the family has none there."""
+        return self._layer_norm(layer, "attention.norm", "attention_norm", self._family.pre_norms)
+
+    def mlp_norm(self, layer: int) -> WeightTensor | None:
+        """float32 [hidden], before the MLP; None if the family has none there."""
+        return self._layer_norm(layer, "mlp.norm", "mlp_norm", self._family.pre_norms)
+
+    def attention_post_norm(self, layer: int) -> WeightTensor | None:
+        """float32 [hidden], after attention; None if the family has none there."""
+        return self._layer_norm(layer, "attention.post_norm", "attention_post_norm", self._family.post_norms)
+
+    def mlp_post_norm(self, layer: int) -> WeightTensor | None:
+        """float32 [hidden], after the MLP; None if the family has none there."""
+        return self._layer_norm(layer, "mlp.post_norm", "mlp_post_norm", self._family.post_norms)
 
     def head_norm(self, layer: int, part: str) -> WeightTensor:
-        """float32 [head_dim], of the queries (``q``) or keys (``k``)."""
-        source = f"model.layers.{layer}.self_attn.{part}_norm"
-        return self._norm(f"layers.{layer}.attention.{part}_norm", source, self._shape.head_dim)
+        """float32, of the queries (``q``) or keys (``k``): [head_dim], or of all heads at once."""
+        heads = self._shape.heads if part == "q" else self._shape.kv_heads
+        size = self._shape.head_dim * (heads if self._family.wide_qk_norm else 1)
+        scale = self._details.query_scale if part == "q" else 1.0
+        source = self._source(layer, self._name_of(f"{part}_norm"))
+        return self._norm(f"layers.{layer}.attention.{part}_norm", source, size, scale)
 
     def final_norm(self) -> WeightTensor:
         """float32 [hidden], before the vocabulary."""
-        return self._norm("norm", "model.norm", self._shape.hidden)
+        details = self._details
+        tied = details.embedding_scale if self._architecture.tied else 1.0
+        return self._norm("norm", f"{self._prefix}norm", self._shape.hidden, details.logits_scale / tied)
 
     def rotary(self, positions: int) -> tuple[WeightTensor, WeightTensor]:
         """Cosines and sines, float32 [positions, head_dim / 2] each."""
-        cosines, sines = rotary_tables(
-            self._architecture.rope, head_dim=self._shape.head_dim, positions=positions
-        )
-        return self._plan.table("rotary.cos", cosines), self._plan.table("rotary.sin", sines)
+        return self._rotary(self._architecture.rope, ROTARY, positions)
+
+    def local_rotary(self, positions: int) -> tuple[WeightTensor, WeightTensor]:
+        """The same for local layers."""
+        rope = self._details.local_rope or self._architecture.rope
+        return self._rotary(rope, LOCAL_ROTARY, positions)
+
+    def _rotary(
+        self, rope: Rope, names: tuple[str, str], positions: int
+    ) -> tuple[WeightTensor, WeightTensor]:
+        cosines, sines = rotary_tables(rope, head_dim=self._shape.head_dim, positions=positions)
+        return self._plan.table(names[0], cosines), self._plan.table(names[1], sines)
 
     def check_all_used(self) -> None:
         """Refuse a checkpoint with tensors that no graph uses: config.json does not describe the whole model.
@@ -153,9 +203,10 @@ class DecoderMatrices:
             name
             for name in self._checkpoint.tensors
             if not name.endswith("rotary_emb.inv_freq")  # a buffer that older checkpoints saved
+            and not name.startswith(self._family.ignored)
         } - self._plan.used_sources()
         if self._architecture.tied and VOCABULARY in unused:
-            self._check_same(EMBEDDING, VOCABULARY)
+            self._check_same(f"{self._prefix}{EMBEDDING}", VOCABULARY)
             unused.discard(VOCABULARY)
         if unused:
             raise BrokenCheckpoint(
@@ -171,14 +222,27 @@ class DecoderMatrices:
                 f"{self._checkpoint.directory}: tie_word_embeddings is true, but {second} differs from {first}"
             )
 
-    def _norm(self, name: str, source: str, size: int) -> WeightTensor:
-        return self._plan.dense(name, [f"{source}.weight"], [(size,)])
+    def _source(self, layer: int, part: str) -> str:
+        return f"{self._prefix}layers.{layer}.{part}"
 
-    def _vocabulary_matrix(self, name: str, source: str) -> Matrix:
+    def _name_of(self, norm: str) -> str:
+        return self._family.names.get(norm) or _NORMS[norm]
+
+    def _layer_norm(self, layer: int, name: str, norm: str, exists: bool) -> WeightTensor | None:
+        if not exists:
+            return None
+        source = self._source(layer, self._name_of(norm))
+        return self._norm(f"layers.{layer}.{name}", source, self._shape.hidden)
+
+    def _norm(self, name: str, source: str, size: int, scale: float = 1.0) -> WeightTensor:
+        adjustment = Adjustment(scale, 1.0 if self._family.one_plus_norms else 0.0)
+        return self._plan.dense(name, [f"{source}.weight"], [(size,)], adjustments=[adjustment])
+
+    def _vocabulary_matrix(self, name: str, source: str, adjustment: Adjustment) -> Matrix:
         rows, columns = self._shape.vocab, self._shape.hidden
         form = self._precision.vocabulary
         if form is None:
-            dense = self._plan.dense(name, [source], [(rows, columns)], self._precision.dense)
+            dense = self._plan.dense(name, [source], [(rows, columns)], self._precision.dense, [adjustment])
             return Matrix(rows, columns, dense)
         block = math.gcd(columns, form.block)
         if block < _SMALLEST_BLOCK:
@@ -187,21 +251,30 @@ class DecoderMatrices:
                 f"{self._precision.name} supports multiples of {_SMALLEST_BLOCK}"
             )
         form = QuantFormat(form.bits, block)
-        codes, scales = self._plan.quantized(name, [source], [(rows, columns)], form)
+        codes, scales = self._plan.quantized(name, [source], [(rows, columns)], form, [adjustment])
         return Matrix(rows, columns, codes, scales, form)
 
     def _matrix(
-        self, layer: int, name: str, parts: Sequence[str], rows: Sequence[int], columns: int, biased: bool
+        self,
+        layer: int,
+        name: str,
+        parts: Sequence[str],
+        rows: Sequence[int],
+        columns: int,
+        *,
+        biased: bool,
+        adjustments: Sequence[Adjustment] = (),
     ) -> Matrix:
-        sources = [f"model.layers.{layer}.{part}" for part in parts]
+        sources = [self._source(layer, part) for part in parts]
         full, form = f"layers.{layer}.{name}", self._precision.linear
         weights, shapes = [f"{source}.weight" for source in sources], [(count, columns) for count in rows]
         bias = None
         if biased:
             biases = [f"{source}.bias" for source in sources]
-            bias = self._plan.dense(f"{full}.bias", biases, [(count,) for count in rows])
+            sizes = [(count,) for count in rows]
+            bias = self._plan.dense(f"{full}.bias", biases, sizes, adjustments=adjustments)
         if form is None:
-            dense = self._plan.dense(full, weights, shapes, self._precision.dense)
+            dense = self._plan.dense(full, weights, shapes, self._precision.dense, adjustments)
             return Matrix(sum(rows), columns, dense, bias=bias)
-        codes, scales = self._plan.quantized(full, weights, shapes, form)
+        codes, scales = self._plan.quantized(full, weights, shapes, form, adjustments)
         return Matrix(sum(rows), columns, codes, scales, form, bias)

@@ -50,6 +50,17 @@ class WeightTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What is folded into a checkpoint tensor: (values + offset) * scale, in float32."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+UNCHANGED = Adjustment()
+
+
+@dataclass(frozen=True, slots=True)
 class WeightEntry:
     """The unit of writing and of resuming: one tensor, or the codes and scales of one quantized matrix."""
 
@@ -59,6 +70,8 @@ class WeightEntry:
     quantized: QuantFormat | None = None
     table: npt.NDArray[np.float32] | None = None
     """Computed content, instead of sources."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """Of each source; empty: none is changed."""
 
     @property
     def name(self) -> str:
@@ -90,7 +103,12 @@ class WeightFileLayout:
         return self._end
 
     def dense(
-        self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: str = "float32"
+        self,
+        name: str,
+        sources: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        dtype: str = "float32",
+        adjustments: Sequence[Adjustment] = (),
     ) -> WeightTensor:
         """Add a tensor that is not quantized.
 
@@ -99,17 +117,24 @@ class WeightFileLayout:
             sources: names of checkpoint tensors, concatenated along the first axis.
             shapes: the shapes that they must have.
             dtype: float32 or float16.
+            adjustments: of each source; empty: none is changed.
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: a source is missing or has another shape or an unsupported dtype.
         """
         if name not in self._entries:
             shape = self._joined(sources, shapes)
-            self._add(WeightEntry(self._place((name, dtype, shape)), tuple(sources)))
+            tensors = self._place((name, dtype, shape))
+            self._add(WeightEntry(tensors, tuple(sources), adjustments=tuple(adjustments)))
         return self._entries[name].tensors[0]
 
     def quantized(
-        self, name: str, sources: Sequence[str], shapes: Sequence[tuple[int, ...]], form: QuantFormat
+        self,
+        name: str,
+        sources: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        form: QuantFormat,
+        adjustments: Sequence[Adjustment] = (),
     ) -> tuple[WeightTensor, WeightTensor]:
         """Add a matrix [N, K] that is quantized in blocks.
 
@@ -118,6 +143,7 @@ class WeightFileLayout:
             sources: names of checkpoint tensors, concatenated along the first axis.
             shapes: the shapes that they must have.
             form: of the quantization.
+            adjustments: of each source; empty: none is changed.
 
         Returns:
             Codes, uint8 [N, blocks, block_bytes], and scales, float32 [N, blocks].
@@ -132,7 +158,7 @@ class WeightFileLayout:
                 (name, "uint8", (rows, blocks, form.block_bytes)),
                 (f"{name}.scales", "float32", (rows, blocks)),
             )
-            self._add(WeightEntry(tensors, tuple(sources), form))
+            self._add(WeightEntry(tensors, tuple(sources), form, adjustments=tuple(adjustments)))
         codes, scales = self._entries[name].tensors
         return codes, scales
 

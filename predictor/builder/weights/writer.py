@@ -24,7 +24,13 @@ from predictor.builder.errors import UnsupportedModel
 from predictor.builder.parallel import BackgroundDigest, run_ordered
 from predictor.builder.progress import Reporter
 from predictor.builder.weights.block_quantize import quantize_rows
-from predictor.builder.weights.file_layout import WeightEntry, WeightFileLayout, WeightTensor
+from predictor.builder.weights.file_layout import (
+    UNCHANGED,
+    Adjustment,
+    WeightEntry,
+    WeightFileLayout,
+    WeightTensor,
+)
 
 JOURNAL_FILE = "weights.journal"
 THREADS = 6
@@ -152,9 +158,10 @@ def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], 
     """Functions that compute the content of an entry, one per slice."""
     if entry.table is not None:
         yield partial(_unchanged, entry.table)
-    for source in entry.sources:
+    adjustments = entry.adjustments or (UNCHANGED,) * len(entry.sources)
+    for source, adjustment in zip(entry.sources, adjustments, strict=True):
         for read in checkpoint.reads(source):
-            yield partial(_converted, read, entry)
+            yield partial(_converted, read, entry, adjustment)
 
 
 def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
@@ -172,9 +179,13 @@ def _unchanged(values: Array) -> Slice:
     return values, None
 
 
-def _converted(read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry) -> Slice:
+def _converted(
+    read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry, adjustment: Adjustment
+) -> Slice:
     """A slice in the form in which the entry is stored; a number that would become infinite is refused."""
     values, stored = read(), entry.tensors[0]
+    if adjustment != UNCHANGED:
+        values = (values + np.float32(adjustment.offset)) * np.float32(adjustment.scale)
     if entry.quantized is not None:
         return quantize_rows(values, entry.quantized)
     if stored.dtype == "float32":

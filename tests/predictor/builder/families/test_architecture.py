@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from predictor.builder.checkpoint.architecture import architecture_from_config, read_architecture
 from predictor.builder.checkpoint.rope import Llama3Scaling, Rope
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
+from predictor.builder.families.architecture import architecture_from_config, read_architecture
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -82,7 +82,7 @@ def test_both_spellings_of_rope_are_read(fields: dict[str, Any], rope: Rope) -> 
 @pytest.mark.parametrize(
     ("base", "fields", "named"),
     [
-        (CONFIG, {"architectures": ["MistralForCausalLM"]}, "architectures"),
+        (CONFIG, {"architectures": ["MixtralForCausalLM"]}, "architectures"),
         (CONFIG, {"architectures": []}, "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"),
         (CONFIG, {"architectures": None}, "architectures"),
         (CONFIG, {"hidden_act": "gelu"}, "hidden_act"),
