@@ -22,6 +22,7 @@ class FileFormat(str, Enum):
     JSON = "json"
     ARB = "arb"
     YAML = "yaml"
+    MARKDOWN = "markdown"
     XLIFF = "xliff"
     SRT = "srt"
     VTT = "vtt"
@@ -47,6 +48,7 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.JSON: FormatEntry((".json",), "documents.json_strings"),
     FileFormat.ARB: FormatEntry((".arb",), "documents.arb"),
     FileFormat.YAML: FormatEntry((".yaml", ".yml"), "documents.yaml_strings"),
+    FileFormat.MARKDOWN: FormatEntry((".md", ".markdown"), "documents.markdown"),
     FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),
     FileFormat.VTT: FormatEntry((".vtt",), "documents.vtt"),
