@@ -95,6 +95,28 @@ class Glossary:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkupOptions:
+    """What of HTML and XML is translated, and which tags end a sentence."""
+
+    ignore_tags: frozenset[str] = frozenset()
+    """Elements whose content is kept."""
+    splitting_tags: frozenset[str] = frozenset()
+    """Elements that a sentence ends at, beyond those that are known to be such."""
+    non_splitting_tags: frozenset[str] = frozenset()
+    """Elements that stand within a sentence, beyond those that are known to do so."""
+    outline_detection: bool = True
+    """Whether the other elements of XML end a sentence unless they are known to stand within one; if not, they all
+    stand within one."""
+    translate_attributes: bool = False
+    """Whether alt, title, placeholder, aria-label and the content of descriptions are translated."""
+    translate_cdata: bool = False
+    """Whether the CDATA sections of XML are translated, as HTML if they hold tags."""
+
+
+DEFAULT_MARKUP = MarkupOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class TranslateRequest:
     """Texts to translate, as a caller sends them. ``texts``, ``sources`` and ``targets`` have one length, N."""
 
@@ -112,6 +134,8 @@ class TranslateRequest:
     glossary: Glossary | None = None
     """Glossary for all texts; its entries take precedence over the release's."""
     on_error: OnError = OnError.FAIL
+    markup: MarkupOptions = DEFAULT_MARKUP
+    """For HTML and XML."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,14 @@ GENERATE_OUTPUTS = (OUTPUT_IDS, OUTPUT_LENGTHS, LOGPROB, FINISH_REASON)
 """``output_ids`` is right-padded with 0; the stop token is not part of it."""
 
 # Request parameters. KServe's gRPC carries bool, int64 and string parameters only, so a float may come as text.
-TRANSLATE_PARAMETERS = ("source", "target", "max_new_tokens", "deadline_ms", "format", "glossary")
+MARKUP_PARAMETERS = (
+    "ignore_tags", "splitting_tags", "non_splitting_tags", "outline_detection", "translate_attributes",
+    "translate_cdata",
+)  # fmt: skip
+"""Of HTML and XML (:mod:`protocol.codec.markup`)."""
+TRANSLATE_PARAMETERS = (
+    "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", *MARKUP_PARAMETERS
+)  # fmt: skip
 BATCH_PARAMETERS = (*TRANSLATE_PARAMETERS, "on_error")
 """Of a request of several texts."""
 GENERATE_PARAMETERS = (

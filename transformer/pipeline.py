@@ -13,6 +13,7 @@ from typing import Protocol
 
 from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
+from protocol.errors import YiwenError
 from protocol.messages import CacheStatus, Glossary, OnError, TranslateRequest, TranslateResponse, Translation
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
@@ -24,7 +25,7 @@ from transformer.metrics import TransformerMetrics
 from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.text_workers import TextWorkers, size_of
 from transformer.texts.bounds import TextBounds
-from transformer.texts.documents import Document, translation_of, work_items
+from transformer.texts.documents import MARKUP, Document, follow_up_items, translation_of, work_items
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
@@ -104,7 +105,8 @@ class Pipeline:
         context = self.begin(request, headers, received_at, share)
         documents = await self.split(request)
         results = await self.results(work_items(documents), context)
-        translations = tuple(translation_of(document, results) for document in documents)
+        results |= await self.follow_up(documents, results, context)
+        translations = await self._put_together(documents, results)
         if all(each.error and each.error.code is ErrorCode.DEADLINE_EXCEEDED for each in translations):
             raise PredictorTooLate(context.deadline.timeout_s)
         self.count(documents, translations)
@@ -187,6 +189,27 @@ class Pipeline:
             for item, result in zip(items, found, strict=True)
         }
 
+    async def follow_up(
+        self, documents: Sequence[Document], results: Mapping[WorkItem, WorkResult], context: RequestContext
+    ) -> dict[WorkItem, WorkResult]:
+        """The results of what else helps to put the tags of ``documents`` into their places; mostly nothing.
+
+        A failure is ignored: the tags are placed without.
+        """
+        items = await self._workers.run(_placing_size(documents), lambda: follow_up_items(documents, results))
+        try:
+            return await self.results(items, context) if items else {}
+        except YiwenError:
+            return {}
+
+    async def _put_together(
+        self, documents: Sequence[Document], results: Mapping[WorkItem, WorkResult]
+    ) -> tuple[Translation, ...]:
+        return await self._workers.run(
+            _placing_size(documents),
+            lambda: tuple(translation_of(document, results) for document in documents),
+        )
+
     async def store(self, results: Iterable[tuple[WorkItem, WorkResult]]) -> None:
         """Cache the results that no guard flags, of what was generated for this release."""
         await self._misses.store(results)
@@ -198,6 +221,8 @@ class Pipeline:
             if translation.error is not None:
                 self._metrics.text_errors.labels(translation.error.code.value).inc()
                 continue
+            if MARKUP in translation.flags:
+                self._metrics.guard_failures.labels(MARKUP).inc()
             kind = (translation.source, document.pair.target, translation.cache)
             lengths.setdefault(kind, []).append(len(document.text))
         for (source, target, cache), characters in lengths.items():
@@ -206,6 +231,11 @@ class Pipeline:
     def _is_whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""
         return not self._bounds.split_always and self._tokenizer.fits(text)
+
+
+def _placing_size(documents: Sequence[Document]) -> int:
+    """What placing the tags of documents costs, as :func:`transformer.text_workers.size_of` counts it."""
+    return size_of([document.text for document in documents if document.has_tags])
 
 
 def _size_of_glossary(glossary: Glossary | None) -> int:

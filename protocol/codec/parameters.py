@@ -76,6 +76,20 @@ class Parameters:
             raise InvalidRequest(f"parameter {name} must be a whole number from {low} to {high}")
         return value
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A boolean, also as 0 or 1, as a number or a string; ``default`` if the parameter is absent.
+
+        Raises:
+            InvalidRequest: it is none.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return default
+        written = str(value).lower() if isinstance(value, (bool, int, str)) else ""
+        if written not in ("true", "false", "1", "0"):
+            raise InvalidRequest(f"parameter {name} must be true or false")
+        return written in ("true", "1")
+
     def deadline_ms(self) -> int | None:
         """The shorter of ``deadline_ms`` and Triton's ``timeout``, in milliseconds; None if there is neither."""
         timeout_us = self.integer(TIMEOUT, low=0, high=INT64_MAX)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocol.codec.documents import check_fields, object_field, read_object
+from protocol.codec.markup import markup_options_of
 from protocol.codec.parameters import Parameters
 from protocol.codec.translate import glossary_of, text_format_of
 from protocol.errors import InternalFault, InvalidRequest
@@ -53,14 +54,16 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
     target = parameters.text("target")
     if target is None:
         raise InvalidRequest("target is missing: give a language tag, e.g. en, as parameter")
+    text_format = text_format_of(parameters)
     return TranslateRequest(
         texts=(text,),
         sources=(parameters.text("source"),),
         targets=(target,),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.deadline_ms(),
-        text_format=text_format_of(parameters),
+        text_format=text_format,
         glossary=glossary_of(parameters),
+        markup=markup_options_of(parameters, text_format),
     )
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from protocol.codec.answers import our_fault
 from protocol.codec.arrays import Values
+from protocol.codec.markup import markup_options_of, markup_parameters
 from protocol.codec.parameters import Parameters
 from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
@@ -62,15 +63,17 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
     targets = _languages(TARGET, values, parameters, len(wanted))
     if targets is None or not all(targets):
         raise InvalidRequest("target is missing: give a language tag, e.g. en, as parameter or tensor")
+    text_format = text_format_of(parameters)
     return TranslateRequest(
         texts=tuple(wanted),
         sources=tuple(source or None for source in sources),
         targets=tuple(targets),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.deadline_ms(),
-        text_format=text_format_of(parameters),
+        text_format=text_format,
         glossary=glossary_of(parameters),
         on_error=_on_error_of(parameters),
+        markup=markup_options_of(parameters, text_format),
     )
 
 
@@ -97,6 +100,7 @@ def infer_from_translate_request(
         "format": None if plain else request.text_format.value,
         "glossary": None if request.glossary is None else format_glossary(request.glossary),
         "on_error": None if request.on_error is OnError.FAIL else request.on_error.value,
+        **markup_parameters(request.markup),
     }
     return InferRequest(
         model_name=model_name,

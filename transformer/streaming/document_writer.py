@@ -8,10 +8,10 @@ still change is held back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from protocol.errors import InternalFault
-from transformer.texts.documents import Document, Segment
+from transformer.texts.documents import Document, Segment, joint
 from transformer.texts.work_item import WorkItem
 
 
@@ -24,6 +24,9 @@ class Progress:
     complete: bool
 
 
+NOT_BEGUN = Progress("", complete=False)
+
+
 class DocumentWriter:
     """Writes one document, once."""
 
@@ -33,6 +36,8 @@ class DocumentWriter:
         """Index of the part that is being written."""
         self._written = ""
         """What has been written of that part."""
+        self._before: Segment | None = None
+        """The segment before it."""
         self._held = ""
         """Text between translated parts; written with the next of them: the first piece holds a translation."""
 
@@ -56,7 +61,7 @@ class DocumentWriter:
             if isinstance(part, str):
                 self._held += part
             else:
-                state = progress.get(part.item, Progress("", complete=False))
+                state = _progress_of(part, progress)
                 piece = self._next_piece_of(part, state, progress)
                 if piece:
                     pieces += [self._held, piece]
@@ -64,6 +69,7 @@ class DocumentWriter:
                     self._written += piece
                 if not state.complete:
                     return "".join(pieces)
+                self._before = part
             self._place += 1
             self._written = ""
         pieces.append(self._held)
@@ -85,10 +91,21 @@ class DocumentWriter:
         return whole[len(self._written) :]
 
     def _restore(self, part: Segment, text: str, progress: Mapping[WorkItem, Progress]) -> str:
-        """``text`` as it stands in the document, with what joins it to the part before it."""
-        before = self._document.parts[self._place - 1] if self._place else ""
-        if isinstance(before, str):
-            return replace(self._document, parts=(part,)).restore({part.item: text})
-        answers = {before.item: progress[before.item].text, part.item: text}
-        alone = replace(self._document, parts=(before,)).restore(answers)
-        return replace(self._document, parts=(before, part)).restore(answers)[len(alone) :]
+        """``text`` as it stands in the document, with what joins it to the segment before it."""
+        translations = {item: each.text for item, each in progress.items()} if part.tags else {}
+        translations[part.item] = text
+        before = self._before
+        if before is not None:
+            translations.setdefault(before.item, progress[before.item].text)
+        return joint(before, part, translations) + part.restore(translations)[0]
+
+
+def _progress_of(part: Segment, progress: Mapping[WorkItem, Progress]) -> Progress:
+    """The state of a segment: one with tags is written once everything is there that places them."""
+    state = progress.get(part.item, NOT_BEGUN)
+    if not part.tags or not state.complete:
+        return state
+    if not all(progress.get(item, NOT_BEGUN).complete for item in part.items):
+        return NOT_BEGUN
+    translations = {item: each.text for item, each in progress.items() if each.complete}
+    return NOT_BEGUN if part.missing_items(translations) else state

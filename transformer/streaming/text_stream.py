@@ -17,7 +17,7 @@ from transformer.predictors.readiness import ColdStartStatus
 from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
-from transformer.texts.documents import Document, translation_of, work_items
+from transformer.texts.documents import Document, follow_up_items, translation_of, work_items
 from transformer.texts.work_item import WorkItem, WorkResult
 
 _CANCEL_AGAIN_S = 0.01
@@ -52,7 +52,9 @@ class TextGeneration:
         """
         context = self._pipeline.begin(request, headers, received_at, share)
         (document,) = await self._pipeline.split(request)
-        return self._end(document, await self._pipeline.results(work_items([document]), context))
+        results = await self._pipeline.results(work_items([document]), context)
+        results |= await self._pipeline.follow_up([document], results, context)
+        return self._end(document, results)
 
     async def stream(
         self,
@@ -94,6 +96,9 @@ class TextGeneration:
                 for task in tasks:
                     if task.done():
                         task.result()
+                if finished and document.has_tags and not state.is_followed_up:
+                    state.is_followed_up, finished = True, False
+                    tasks.append(state.watch(asyncio.create_task(self._follow_up(document, context, state))))
                 if not finished:
                     await state.changed.wait()
             _, end = self._end(document, state.results)
@@ -128,6 +133,17 @@ class TextGeneration:
         for item, result in (await self._pipeline.results(items, context)).items():
             state.add(item, result)
 
+    async def _follow_up(self, document: Document, context: RequestContext, state: _StreamState) -> None:
+        """Translate what else helps to place tags; what fails is placed without."""
+        items = follow_up_items([document], state.results)
+        results = await self._pipeline.follow_up([document], state.results, context)
+        for item in items:
+            if item in results and results[item].error is None:
+                state.add(item, results[item])
+            else:
+                state.progress[item] = Progress("", complete=True)
+        state.changed.set()
+
     def _end(self, document: Document, results: Mapping[WorkItem, WorkResult]) -> tuple[str, TextEnd]:
         """The whole text, and everything else that is known of it."""
         translation = translation_of(document, results)
@@ -153,6 +169,7 @@ class _StreamState:
         self.unsent_status: ColdStartStatus | None = None
         self.progress: dict[WorkItem, Progress] = {}
         self.results: dict[WorkItem, WorkResult] = {}
+        self.is_followed_up = False
         self._store = store
 
     def watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:

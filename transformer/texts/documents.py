@@ -5,21 +5,42 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from protocol.errors import YiwenError
+from protocol.errors import InternalFault, YiwenError
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from protocol.normal_form import inner_range
+from transformer.texts.inline_tags import InlineSpan, SpanKind
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import escape_text
 from transformer.texts.scripts import needs_space
+from transformer.texts.tag_placement import place_tags, uncertain_items
 from transformer.texts.work_item import WorkItem, WorkResult
 
+MARKUP = "markup"
+"""The flag of a text with tags that were placed by their position."""
 _TEXT_NUMBER = re.compile(r"\Atext \d+: ")
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """The status of a text is the first of these that one of its segments has."""
+
+
+class Writing(Enum):
+    """How a translation is written in its place."""
+
+    TEXT = "text"
+    """As it is."""
+    MARKUP = "markup"
+    """With entities for what would be markup."""
+    QUOTED = "quoted"
+    """As the value of an attribute that is in quotation marks."""
+    UNQUOTED = "unquoted"
+    """As above; the quotation marks are added."""
+    CDATA = "CDATA"
+    """In a CDATA section, whose end it must not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +48,83 @@ class Segment:
     """A part of a text that is translated on its own."""
 
     text: str
-    """As the caller means it, with entities resolved."""
+    """As the caller means it: with entities resolved, without tags."""
     raw: str
     """As it stands in the caller's text."""
     item: WorkItem
     """What is translated; one object for all equal segments of a request."""
+    writing: Writing = Writing.TEXT
+    adjoins: bool = False
+    """Whether no white space is between it and the segment before it, and no markup that a sentence ends at."""
+    tags: tuple[tuple[str | Segment, ...], ...] = ()
+    """The tags within it; the values of their attributes may be translated, too."""
+    spans: tuple[InlineSpan, ...] = ()
+    """What the tags enclose."""
+
+    @property
+    def items(self) -> Iterator[WorkItem]:
+        """What is translated for it at first."""
+        yield self.item
+        yield from _own_items(self.spans)
+        for segment in self.inner_segments:
+            yield from segment.items
+
+    @property
+    def inner_segments(self) -> Iterator[Segment]:
+        """The segments in the attributes of its tags."""
+        return (part for tag in self.tags for part in tag if isinstance(part, Segment))
+
+    def missing_items(self, translations: Mapping[WorkItem, str]) -> list[WorkItem]:
+        """What else would help to put its tags into their places, once :attr:`items` are translated."""
+        answer = translations[self.item]
+        if not self.spans or answer == self.item.text:
+            return []
+        return uncertain_items(self.item.text, self.spans, _inner(answer), translations)
+
+    def restore(self, translations: Mapping[WorkItem, str]) -> tuple[str, bool]:
+        """The translation as it stands in the place of the segment, and whether its tags are surely right.
+
+        Args:
+            translations: of :attr:`item`, and as many of the others as are known.
+        """
+        answer = translations[self.item]
+        if self.writing is Writing.TEXT:
+            return self.plain(answer), True
+        if answer == self.item.text and not any(self.inner_segments):
+            return self.raw, True
+        if not self.tags:
+            return self._written(with_outer_space_of(self.text, answer)), True
+        placed = place_tags(self.item.text, self.spans, _inner(answer), translations)
+        _check_tags(placed.parts, len(self.tags))
+        written, is_sure = [], placed.is_sure
+        for part in placed.parts:
+            if isinstance(part, str):
+                written.append(self._written(part))
+                continue
+            for piece in self.tags[part]:
+                inner, inner_is_sure = (
+                    (piece, True) if isinstance(piece, str) else piece.restore(translations)
+                )
+                written.append(inner)
+                is_sure = is_sure and inner_is_sure
+        return "".join(written), is_sure
+
+    def plain(self, answer: str) -> str:
+        """``answer`` with the white space around the segment."""
+        if self.text == self.item.text:
+            return answer.strip()  # no white space around it
+        return with_outer_space_of(self.text, answer)
+
+    def _written(self, text: str) -> str:
+        match self.writing:
+            case Writing.QUOTED:
+                return html.escape(text)
+            case Writing.UNQUOTED:
+                return f'"{html.escape(text)}"'
+            case Writing.CDATA:
+                return text.replace("]]>", "]]]]><![CDATA[>")
+            case _:
+                return escape_text(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +143,83 @@ class Document:
     """Why the text cannot be translated; such a document has no segments."""
 
     @property
+    def has_tags(self) -> bool:
+        """Whether there are tags within its sentences."""
+        return self.text_format is not TextFormat.TEXT and any(
+            isinstance(part, Segment) and part.spans for part in self.parts
+        )
+
+    @property
     def segments(self) -> Iterator[Segment]:
-        """The parts that are translated, in order."""
-        return (part for part in self.parts if isinstance(part, Segment))
+        """The parts that are translated, in order; of the tags in a segment what is translated in them."""
+        for part in self.parts:
+            if isinstance(part, Segment):
+                yield part
+                yield from part.inner_segments
 
     def restore(self, translations: Mapping[WorkItem, str]) -> str:
         """The text with each segment's translation in its place. A segment that did not change keeps its bytes.
 
-        Between sentences stands the white space that was there; where there was none, one space stands between two
-        that set words apart.
+        Between sentences stands the white space that was there; where there was none and the translation's words
+        have spaces, they get one.
         """
-        parts: list[str] = []
-        for part, before in zip(self.parts, (None, *self.parts), strict=False):
-            put = part if isinstance(part, str) else self.restore_segment(part, translations[part.item])
-            adjoin = isinstance(part, Segment) and isinstance(before, Segment)
-            if adjoin and needs_space(parts[-1], put):
-                parts.append(" ")
-            parts.append(put)
-        return "".join(parts)
+        return self.restore_and_judge(translations)[0]
 
-    def restore_segment(self, segment: Segment, translation: str) -> str:
-        """``translation`` as it stands in the place of ``segment``."""
-        if self.text_format is TextFormat.TEXT:
-            if segment.text == segment.item.text:
-                return translation.strip()  # no white space around it
-            return with_outer_space_of(segment.text, translation)
-        if translation == segment.item.text:
-            return segment.raw
-        return escape_text(with_outer_space_of(segment.text, translation))
+    def restore_and_judge(self, translations: Mapping[WorkItem, str]) -> tuple[str, bool]:
+        """As :meth:`restore`, and whether all tags within sentences are surely in the right places."""
+        parts: list[str] = []
+        are_sure = True
+        before: Segment | None = None
+        for part in self.parts:
+            if isinstance(part, str):
+                parts.append(part)
+                continue
+            put, is_sure = part.restore(translations)
+            are_sure = are_sure and is_sure
+            parts += [joint(before, part, translations), put]
+            before = part
+        return "".join(parts), are_sure
+
+
+def joint(before: Segment | None, segment: Segment, translations: Mapping[WorkItem, str]) -> str:
+    """The space that the translation needs before ``segment``, where the source had none; mostly empty.
+
+    Args:
+        before: the segment before it.
+        segment: a segment.
+        translations: of both.
+    """
+    if before is None or not segment.adjoins:
+        return ""
+    return " " if needs_space(translations[before.item], translations[segment.item]) else ""
 
 
 def work_items(documents: Iterable[Document]) -> list[WorkItem]:
     """The distinct items of all segments, in the order of their first segments."""
-    return list(dict.fromkeys(segment.item for document in documents for segment in document.segments))
+    return list(
+        dict.fromkeys(
+            item
+            for document in documents
+            for part in document.parts
+            if isinstance(part, Segment)
+            for item in (part.items if part.tags else (part.item,))
+        )
+    )
+
+
+def follow_up_items(documents: Iterable[Document], results: Mapping[WorkItem, WorkResult]) -> list[WorkItem]:
+    """What else would help to put tags into their places, once :func:`work_items` are translated."""
+    tagged = [
+        part
+        for document in documents
+        if document.has_tags
+        for part in document.parts
+        if isinstance(part, Segment) and part.spans and results[part.item].error is None
+    ]
+    if not tagged:
+        return []
+    translations = _Translations(results)
+    return list(dict.fromkeys(item for part in tagged for item in part.missing_items(translations)))
 
 
 def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -> Translation:
@@ -98,19 +235,21 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
     source = document.pair.source
     if document.error is not None:
         return _failed(source, document.error)
-    if len(document.parts) == 1 and isinstance(
-        only := document.parts[0], Segment
+    if (
+        len(document.parts) == 1
+        and isinstance(only := document.parts[0], Segment)
+        and only.writing is Writing.TEXT
     ):  # most texts are one segment
         result = results[only.item]
         if result.error is not None:
             return _failed(source, result.error)
-        text, cache = document.restore_segment(only, result.text), _cache_of(document, only, result)
+        text, cache = only.plain(result.text), _cache_of(document, only, result)
         return Translation(text, source, result.confidence, cache, result.finish_reason, result.flags)
     own = [(segment, results[segment.item]) for segment in document.segments]
     for _, result in own:
         if result.error is not None:
             return _failed(source, result.error)
-    text = document.restore({segment.item: result.text for segment, result in own})
+    text, are_sure = document.restore_and_judge(_Translations(results))
     if not own:
         return Translation(text, source, 1.0, CacheStatus.BYPASS)
     statuses = {_cache_of(document, segment, result) for segment, result in own}
@@ -121,13 +260,57 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         min(result.confidence for _, result in own),
         next(status for status in _NEWEST_FIRST if status in statuses),
         reasons[0] if reasons else FinishReason.STOP,
-        tuple(dict.fromkeys(flag for _, result in own for flag in result.flags)),
+        tuple(
+            dict.fromkeys(
+                [*(flag for _, result in own for flag in result.flags), *([] if are_sure else [MARKUP])]
+            )
+        ),
     )
+
+
+class _Translations(Mapping[WorkItem, str]):
+    """The texts of results; an item that failed has none."""
+
+    def __init__(self, results: Mapping[WorkItem, WorkResult]) -> None:
+        self._results = results
+
+    def __getitem__(self, item: WorkItem) -> str:
+        result = self._results[item]
+        if result.error is not None:
+            raise KeyError(item)
+        return result.text
+
+    def __iter__(self) -> Iterator[WorkItem]:
+        return (item for item, result in self._results.items() if result.error is None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _failed(source: str, error: YiwenError) -> Translation:
     described = TextError(error.code, _TEXT_NUMBER.sub("", error.message))
     return Translation("", source, 0.0, CacheStatus.NONE, error=described)
+
+
+def _own_items(spans: Sequence[InlineSpan]) -> Iterator[WorkItem]:
+    """The items whose translations are searched for first."""
+    for span in spans:
+        if span.alone is not None:
+            yield span.alone
+        if span.kind in (SpanKind.POINT, SpanKind.ORDERED) and span.without is not None:
+            yield span.without
+        yield from _own_items(span.children)
+
+
+def _check_tags(parts: Sequence[str | int], count: int) -> None:
+    """Raise InternalFault unless each of ``count`` tags is there once."""
+    if sorted(part for part in parts if isinstance(part, int)) != list(range(count)):
+        raise InternalFault("a tag was lost; send the text in smaller parts, and report this")
+
+
+def _inner(text: str) -> str:
+    start, end = inner_range(text)
+    return text[start:end]
 
 
 def with_outer_space_of(text: str, translation: str) -> str:

@@ -11,14 +11,16 @@ from protocol.messages import TextFormat, TranslateRequest
 from protocol.release import TranslationSpec
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.texts.bounds import TextBounds
-from transformer.texts.documents import Document
+from transformer.texts.documents import Document, follow_up_items, work_items
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
-from transformer.texts.work_item import WorkItem
+from transformer.texts.work_item import WorkItem, WorkResult
 
 SENTENCES = st.sampled_from(["One. ", "Two!\n\n", " 三。", "四！", "five", "\u3000Six? ", "12 ", "A (b). "])
 TEXTS = st.lists(SENTENCES, max_size=6).map("".join)
-MARKUP_PARTS = st.sampled_from(["<p>One. Two.</p>", " &lt;x ", "<br>", "<b>\n three</b>"])
+MARKUP_PARTS = st.sampled_from(
+    ["<p>One. Two.</p>", " &lt;x ", "<br>", "<b>\n three</b>", "<b>five</b> six, "]
+)
 MARKUP = st.lists(MARKUP_PARTS, max_size=5).map("".join)
 TRANSLATIONS = st.text(st.sampled_from("aB9.!?\"'( \n。三¿é\u2028"), max_size=12)
 
@@ -37,8 +39,11 @@ def test_pieces_add_up_to_the_restored_document(
 ) -> None:
     text = data.draw(MARKUP if markup else TEXTS)
     document = document_of(spec, text, TextFormat.HTML if markup else TextFormat.TEXT, source)
-    items = list({segment.item for segment in document.segments})
+    items = work_items([document])
     raw = {item: data.draw(TRANSLATIONS) for item in items}
+    more = follow_up_items([document], {item: WorkResult(text.strip(), 1.0) for item, text in raw.items()})
+    items += [item for item in more if item not in raw]
+    raw |= {item: data.draw(TRANSLATIONS) for item in items if item not in raw}
     whole = {item: translation.strip() for item, translation in raw.items()}
     writer = DocumentWriter(document)
     progress: dict[WorkItem, Progress] = {}
