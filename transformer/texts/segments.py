@@ -32,7 +32,7 @@ from transformer.texts.markup import (
     parse_markup,
 )
 from transformer.texts.markup_tokens import AttributeRange, MarkupError
-from transformer.texts.placeholders import detection_sample, without_placeholders
+from transformer.texts.placeholders import detection_sample
 from transformer.texts.run_sentences import RunSentence, placed_in, sentence_in
 from transformer.texts.scripts import has_letters
 from transformer.texts.sentences import split_sentences
@@ -274,7 +274,7 @@ class _Splitter:
     def _helping_item(self, index: int, text: str, pair: LanguagePair) -> WorkItem | None:
         """An item whose translation helps to place tags; None if there are too many, or without words."""
         normal = normal_text(text)
-        if self._helping >= self.bounds.max_texts or not has_letters(without_placeholders(normal)):
+        if self._helping >= self.bounds.max_texts or not has_letters(detection_sample(normal)):
             return None
         self._helping += 1
         return self._item(index, normal, pair)

@@ -285,8 +285,10 @@ class _Placement:
         ).find_longest_match()
         low = start + sum(map(len, words[: match.a]))
         low, high = self._trimmed(low, low + sum(map(len, words[match.a : match.a + match.size])))
+        if not any(map(str.isalnum, self._answer[low:high])):
+            return None
         share = (high - low) / len(own.strip(_OUTER_PUNCTUATION))
-        if share < _MIN_PART or not any(map(str.isalnum, self._answer[low:high])):
+        if share < _MIN_PART:
             return None
         return _Place(low, high, min(share, 1.0))
 

@@ -32,12 +32,14 @@ from protocol.codec import (
 from protocol.codec.sdk import pb
 from protocol.glossary import normalize_term
 from protocol.messages import (
+    DEFAULT_MARKUP,
     CacheStatus,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
     Generation,
     Glossary,
+    MarkupOptions,
     SamplingParams,
     TextFormat,
     TranslateRequest,
@@ -102,17 +104,26 @@ glossaries = st.builds(
 )
 
 
+tag_lists = st.frozensets(st.sampled_from(["a", "b:c", "é", "x-y"]))
+markup_options = st.builds(
+    MarkupOptions, tag_lists, tag_lists, tag_lists, st.booleans(), st.booleans(), st.booleans()
+)
+
+
 @st.composite
 def translate_requests(draw: st.DrawFn) -> TranslateRequest:
     n = draw(st.integers(1, 5))
+    text_format = draw(st.sampled_from(TextFormat))
+    has_markup = text_format in (TextFormat.HTML, TextFormat.XML)
     return TranslateRequest(
         texts=tuple(draw(st.lists(texts, min_size=n, max_size=n))),
         sources=tuple(draw(st.lists(st.none() | tags, min_size=n, max_size=n))),
         targets=tuple(draw(st.lists(tags, min_size=n, max_size=n))),
         max_new_tokens=draw(counts),
         deadline_ms=draw(counts),
-        text_format=draw(st.sampled_from(TextFormat)),
+        text_format=text_format,
         glossary=draw(st.none() | glossaries),
+        markup=draw(markup_options) if has_markup else DEFAULT_MARKUP,
     )
 
 

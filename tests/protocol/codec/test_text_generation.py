@@ -14,12 +14,26 @@ from protocol.codec import (
 )
 from protocol.codec.rest import decode_rest_request
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, FinishReason, Glossary, TextFormat, TranslateRequest
+from protocol.messages import CacheStatus, FinishReason, Glossary, MarkupOptions, TextFormat, TranslateRequest
 from protocol.tensors import TRANSLATE_PARAMETERS
 from protocol.text_stream import TextDelta, TextEnd, Usage
 
 END = TextEnd("en", 0.5, CacheStatus.MISS, FinishReason.STOP, ("ratio",), "0123", Usage(2, 7))
-PARAMETERS = {"source": "en", "target": "zh", "max_new_tokens": 9, "deadline_ms": 50, "format": "html"}
+MARKUP = {
+    "ignore_tags": "X, y",
+    "splitting_tags": "b,",
+    "non_splitting_tags": "p",
+    "outline_detection": False,
+}
+MARKUP |= {"translate_attributes": "1", "translate_cdata": True}
+PARAMETERS = {
+    "source": "en",
+    "target": "zh",
+    "max_new_tokens": 9,
+    "deadline_ms": 50,
+    "format": "html",
+    **MARKUP,
+}
 
 
 def body(document: object) -> bytes:
@@ -31,8 +45,9 @@ def test_a_request_is_that_of_one_text() -> None:
     read = translate_request_from_generate(
         body({"text_input": " Mug ", "parameters": {**PARAMETERS, "glossary": glossary}})
     )
+    options = MarkupOptions(frozenset("xy"), frozenset("b"), frozenset("p"), False, True, True)
     assert read == TranslateRequest(
-        (" Mug ",), ("en",), ("zh",), 9, TextFormat.HTML, 50, Glossary((("Mug", "杯"),))
+        (" Mug ",), ("en",), ("zh",), 9, TextFormat.HTML, 50, Glossary((("Mug", "杯"),)), markup=options
     )
     assert set(PARAMETERS) | {"glossary"} == set(TRANSLATE_PARAMETERS)
 
@@ -59,6 +74,14 @@ def test_parameters_mean_what_they_mean_for_inference(parameters: dict[str, obje
             "known are text_input, parameters",
         ),
         ({"text_input": "a", "parameters": {"target": "zh", "top_k": 1}}, "known are source, target"),
+        (
+            {"text_input": "a", "parameters": {"target": "zh", "ignore_tags": "b"}},
+            "ignore_tags needs .* format",
+        ),
+        (
+            {"text_input": "a", "parameters": {"target": "zh", "format": "xml", "outline_detection": 2}},
+            "outline_detection must be true or false",
+        ),
         ({"text_input": "a", "parameters": {"target": "zh", "tagret": "x"}}, "did you mean target"),
         ({"text_input": "a", "parameters": {"target": 1}}, "must be a string"),
         ({"text_input": "a", "parameters": {"target": "zh", "deadline_ms": 0}}, "deadline_ms"),
