@@ -1,0 +1,142 @@
+"""`yiwen translate` on files of every format, against the demo release: its answers are right or wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import docx
+import openpyxl
+import polib
+import pptx
+import pytest
+import yaml
+
+from cli.__main__ import main
+from documents.formats import FORMATS, FileFormat
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
+from tests.e2e.conftest import Service, running_service
+
+CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
+BLUE, RED = "Blue cotton shirt", "Red cotton shirt"
+BLUE_ZH, RED_ZH = "蓝色纯棉衬衫", "红色纯棉衬衫"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("demo")
+    request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
+    with running_service(directory / "demo", directory / "log") as service:
+        yield service
+
+
+def translated(service: Service, path: Path, *options: str) -> bytes:
+    """The file, translated in place."""
+    command = [
+        "translate",
+        "--from",
+        "en",
+        "--to",
+        "zh",
+        "--url",
+        service.url,
+        "-i",
+        str(path),
+        "-o",
+        str(path),
+    ]
+    assert main([*command, *options]) == 0
+    return path.read_bytes()
+
+
+SAMPLES = {
+    "a.txt": f"\ufeff{BLUE}\r\n\r\n{RED}",
+    "a.html": f"<!DOCTYPE html>\r\n<p class='x'>{BLUE}\n<li translate=no>Acme<p>{RED}</p></li>",
+    "a.xml": f"\ufeff<?xml version='1.0'?><a><b>{BLUE}</b><!-- c --><b>{RED}</b></a>",
+    "a.md": f"# {BLUE}\n\n- [ ] `code`\n- {RED}\n",
+    "a.json": f'{{"a": ["{BLUE}", 1], "{RED}": "{RED}"}}',
+    "a.arb": f'{{"@@locale": "en", "a": "{BLUE}", "@a": {{"description": "a"}}, "b": "{RED}"}}',
+    "a.srt": f"1\n00:00:01,000 --> 00:00:02,000\n{BLUE}\n\n2\n00:00:03,000 --> 00:00:04,000\n{RED}\n",
+    "a.vtt": f"WEBVTT\n\n00:01.000 --> 00:02.000\n{BLUE}\n\n00:03.000 --> 00:04.000 line:0\n{RED}\n",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_texts_are_translated_and_all_else_stays(demo: Service, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(SAMPLES[name].encode())
+    expected = SAMPLES[name].replace(BLUE, BLUE_ZH)
+    if name == "a.html":  # the second stands in an element that is not to be translated
+        assert translated(demo, tmp_path / name).decode() == expected
+        return
+    expected = expected.replace(f'"{RED}":', '"key":').replace(RED, RED_ZH).replace('"key":', f'"{RED}":')
+    expected = expected.replace('"@@locale": "en"', '"@@locale": "zh"')
+    assert translated(demo, tmp_path / name).decode() == expected
+
+
+def test_catalogs_and_settings(demo: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.po").write_text(f'msgid "{BLUE}"\nmsgstr ""\n\nmsgid "{RED}"\nmsgstr "kept"\n')
+    read = polib.pofile(translated(demo, tmp_path / "a.po").decode())
+    assert [entry.msgstr for entry in read] == [BLUE_ZH, "kept"]
+    (tmp_path / "a.yml").write_text(f"en:\n  a: {BLUE} # comment\n  b: '{RED}'\n")
+    out = translated(demo, tmp_path / "a.yml").decode()
+    assert out == f"zh:\n  a: {BLUE_ZH} # comment\n  b: '{RED_ZH}'\n"
+    assert yaml.safe_load(out) == {"zh": {"a": BLUE_ZH, "b": RED_ZH}}
+    source = f"<trans-unit id='1'><source>{BLUE}</source></trans-unit>"
+    (tmp_path / "a.xlf").write_text(f"<xliff version='1.2'><file><body>{source}</body></file></xliff>")
+    assert f"<target>{BLUE_ZH}</target>" in translated(demo, tmp_path / "a.xlf").decode()
+
+
+def test_office_files(demo: Service, tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_paragraph(BLUE)
+    document.add_table(1, 1).cell(0, 0).text = RED
+    document.save(str(tmp_path / "a.docx"))
+    read = docx.Document(io.BytesIO(translated(demo, tmp_path / "a.docx")))
+    assert (read.paragraphs[0].text, read.tables[0].cell(0, 0).text) == (BLUE_ZH, RED_ZH)
+    slides = pptx.Presentation()
+    slides.slides.add_slide(slides.slide_layouts[0]).shapes.title.text = BLUE
+    slides.save(str(tmp_path / "a.pptx"))
+    shown = pptx.Presentation(io.BytesIO(translated(demo, tmp_path / "a.pptx")))
+    assert shown.slides[0].shapes.title.text == BLUE_ZH
+    book = openpyxl.Workbook()
+    book.active.append([RED, 12])
+    book.save(str(tmp_path / "a.xlsx"))
+    sheet = openpyxl.load_workbook(io.BytesIO(translated(demo, tmp_path / "a.xlsx"))).active
+    assert [cell.value for cell in sheet[1]] == [RED_ZH, 12]
+
+
+def test_every_format_is_tried_here() -> None:
+    tried = {*(Path(name).suffix for name in SAMPLES), ".po", ".yml", ".xlf", ".docx", ".pptx", ".xlsx"}
+    assert all(tried & set(FORMATS[kind].suffixes) for kind in FileFormat)
+
+
+def test_a_page_of_1500_paragraphs_and_long_lines_fit(demo: Service, tmp_path: Path) -> None:
+    page = "<html><body>" + f"<p>{BLUE}</p>\n<p>{RED}</p>\n" * 750 + "</body></html>"
+    (tmp_path / "a.html").write_text(page)
+    expected = page.replace(BLUE, BLUE_ZH).replace(RED, RED_ZH)
+    assert translated(demo, tmp_path / "a.html").decode() == expected
+    lines = [" ".join([f"{BLUE}."] * 40)] * 40
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    out = translated(demo, tmp_path / "a.txt", "--batch", "2000").decode().split("\n")
+    assert [line.count(BLUE_ZH) for line in out] == [40] * 40
+
+
+def test_bad_lines_have_their_errors_and_the_rest_goes_on(
+    demo: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"{BLUE}\nПривет мир\n{'very long ' * 2_000}\n{RED}\n", encoding="utf-8")
+    command = ["translate", "--to", "zh", "--url", demo.url, "-i", str(path), "-o", str(path), "--json"]
+    assert main([*command, "--on-error", "skip"]) == 1
+    answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [answer["translation"] for answer in answers] == [BLUE_ZH, "", "", RED_ZH]
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("yiwen translate: 2 texts have no translation: 1 ")
+    )
