@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from predictor.builder.checkpoint.directory import check_no_pointer, no_weights
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -60,6 +61,7 @@ class Checkpoint:
         """
         entry = self.tensors.get(name)
         if entry is None:
+            self._refuse_packed(name)
             raise BrokenCheckpoint(
                 f"{self.directory}: tensor {name} is missing, but config.json calls for it"
             )
@@ -73,6 +75,15 @@ class Checkpoint:
                 f"{entry.path.name}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
             )
         return entry
+
+    def _refuse_packed(self, name: str) -> None:
+        """Refuse a matrix that is there in the form of GPTQ or AWQ."""
+        packed = f"{name.removesuffix('weight')}qweight"
+        if packed in self.tensors:
+            raise UnsupportedModel(
+                f"{self.directory}: it has {packed} instead of {name}: the checkpoint is quantized (GPTQ or AWQ); "
+                "build from its float32, float16 or bfloat16 original"
+            )
 
     def rows(self, name: str) -> Iterator[Float32Array]:
         """Slices along the first axis of a tensor, in order: float32, about ``READ_BYTES`` each.
@@ -120,9 +131,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     if index.exists():
         return _open_sharded(directory, index)
     if not single.exists():
-        raise BrokenCheckpoint(
-            f"{directory} has neither {SINGLE_FILE} nor {INDEX_FILE}: save the checkpoint as safetensors"
-        )
+        raise no_weights(directory)
     return Checkpoint(directory, (single,), _read_header(single))
 
 
@@ -157,6 +166,7 @@ def _open_sharded(directory: Path, index: Path) -> Checkpoint:
 
 
 def _read_header(path: Path) -> dict[str, CheckpointTensor]:
+    check_no_pointer(path)
     size = path.stat().st_size
     try:
         with safe_open(path, framework="numpy") as file:

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from predictor.builder.checkpoint.directory import check_directory
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import BrokenText, UnsupportedModel
 from predictor.builder.families.architecture import Architecture, read_architecture
@@ -102,6 +103,7 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
 
 
 def _prepare(request: BuildRequest) -> _PreparedBuild:
+    check_directory(request.checkpoint)
     architecture = read_architecture(request.checkpoint)
     checkpoint = open_checkpoint(request.checkpoint)
     text = read_text_files(

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from predictor.builder.checkpoint.directory import check_directory
 from predictor.builder.errors import BrokenText
 from predictor.builder.release.recipes import described_languages
 from predictor.builder.release.template_checks import end_tokens, start_of_prompts
@@ -45,6 +46,7 @@ def translation_from_chat_template(checkpoint: Path, tags: Sequence[str], prompt
         raise BrokenText("--languages must name at least two languages, such as en,zh,fr")
     if prompt.count(TEXT) != 1:
         raise BrokenText(f"--prompt must hold {TEXT} exactly once")
+    check_directory(checkpoint)
     tokenizer = load_tokenizer(checkpoint / TOKENIZER_FILE)
     start, stop = start_of_prompts(tokenizer), end_tokens(tokenizer, checkpoint)
     if not stop:

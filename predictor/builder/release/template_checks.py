@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from protocol.suggestions import did_you_mean
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_SAMPLE = "Where is my order? It is No. 12, I think."
 _LOOKS_SPECIAL = re.compile(r"<[^<>\s]+>")
 _LOOKS_LIKE_CONTROL = re.compile(r"<[|｜][^<>\s]*>|<[^<>\s]*[|｜]>|</?[a-z]+(?:_[a-z]+)+>")
 """``<|im_end|>``, ``<｜User｜>``, ``<end_of_turn>``: nobody writes these as text in a prompt."""
@@ -61,6 +63,34 @@ def check_stop_tokens(tokenizer: Tokenizer, spec: TranslationSpec, checkpoint: P
             f"{path}: stop_tokens lacks {', '.join(map(repr, missing))}, which eos_token_id of the checkpoint names: "
             "answers would go on behind their end; add it to stop_tokens"
         )
+
+
+def check_round_trip(tokenizer: Tokenizer, path: Path) -> None:
+    """Check that text comes back as it was; a file that was converted wrongly loses the spaces between words.
+
+    Case, Unicode form and spaces at the ends may change, and characters that the vocabulary does not have.
+
+    Args:
+        tokenizer: of the checkpoint.
+        path: of its file, for messages.
+
+    Raises:
+        BrokenText: text does not come back.
+    """
+    encoding = tokenizer.encode(_SAMPLE, add_special_tokens=False)
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if not encoding.ids or unknown in encoding.tokens:
+        return
+    back = tokenizer.decode(encoding.ids, skip_special_tokens=False)
+    if _folded(back) != _folded(_SAMPLE):
+        raise BrokenText(
+            f"{path}: {_SAMPLE!r} comes back from the tokenizer as {back!r}: the file is broken, as some versions of "
+            "transformers save it; take the tokenizer.json that the model was published with"
+        )
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold().strip()
 
 
 def start_of_prompts(tokenizer: Tokenizer) -> str:

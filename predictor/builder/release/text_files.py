@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
-from predictor.builder.release.template_checks import check_stop_tokens, check_templates
+from predictor.builder.release.template_checks import check_round_trip, check_stop_tokens, check_templates
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE, TranslationSpec, load_translation_spec
@@ -23,6 +23,8 @@ OPTIONAL_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+
+_SLOW_TOKENIZERS = ("tokenizer.model", "tokenizer.model.v3", "tekken.json", "tiktoken.model")
 
 TRANSLATION_TEMPLATE = (
     '{"schema": 1, "template": "{source}{target}{text}", '
@@ -65,6 +67,7 @@ def read_text_files(
     tokenizer_file = checkpoint / TOKENIZER_FILE
     tokenizer = load_tokenizer(tokenizer_file)
     _check_vocabulary(tokenizer, tokenizer_file, vocab)
+    check_round_trip(tokenizer, tokenizer_file)
     path = translation or checkpoint / TRANSLATION_FILE
     if not path.exists():
         raise BrokenText(
@@ -104,8 +107,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
         BrokenText: it is missing or broken.
     """
     if not path.exists():
+        slow = next((name for name in _SLOW_TOKENIZERS if path.with_name(name).exists()), None)
+        there = "" if slow is None else f"; {slow} is there, which has to be converted"
         raise BrokenText(
-            f"{path} is missing: a release needs a fast tokenizer "
+            f"{path} is missing{there}: a release needs a fast tokenizer "
             "(save it with transformers' AutoTokenizer(...).save_pretrained)"
         )
     try:

@@ -1,0 +1,85 @@
+"""Checks what stands where a checkpoint should be, before anything of it is read: names what it is instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+ADAPTER_FILE = "adapter_config.json"
+CONVERT = (
+    "save it as safetensors where you trust the file: "
+    "transformers' AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
+)
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def check_directory(path: Path) -> None:
+    """Refuse what is no checkpoint directory, or one that is known not to be built exactly.
+
+    Args:
+        path: as the command line has it.
+
+    Raises:
+        BrokenCheckpoint: there is no directory, or a file of it is a Git LFS pointer.
+        UnsupportedModel: it is a GGUF file or an adapter.
+    """
+    if not path.exists():
+        hint = f"; if it is a name on a hub, download it first: hf download {path} --local-dir DIR"
+        raise BrokenCheckpoint(f"{path}: no such directory{hint if _HUB_NAME.fullmatch(str(path)) else ''}")
+    if not path.is_dir():
+        raise _no_directory(path)
+    for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
+        check_no_pointer(path / name)
+    if (path / ADAPTER_FILE).exists():
+        raise UnsupportedModel(
+            f"{path / ADAPTER_FILE}: this is a LoRA adapter, which would be ignored: merge it into its base first "
+            "(peft's merge_and_unload, then save_pretrained), and build from the result"
+        )
+
+
+def check_no_pointer(path: Path) -> None:
+    """Refuse a file that Git LFS has not replaced by its content; other files, and missing ones, pass.
+
+    Raises:
+        BrokenCheckpoint: it is a pointer.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise BrokenCheckpoint(
+                f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` there"
+            )
+
+
+def no_weights(directory: Path) -> BrokenCheckpoint:
+    """The error for a directory without ``model.safetensors`` and without an index: what weights it has instead."""
+    names = sorted(path.name for path in directory.iterdir() if path.is_file())
+
+    def first(pattern: str) -> str | None:
+        return next((name for name in names if re.fullmatch(pattern, name)), None)
+
+    plain = f"{directory} has neither model.safetensors nor model.safetensors.index.json"
+    if (name := first(r".*\.gguf")) is not None:
+        return BrokenCheckpoint(f"{plain}, but {name}: GGUF is not read; take the checkpoint in safetensors")
+    if (name := first(r"(pytorch_model|model|consolidated).*\.(bin|pth|pt)")) is not None:
+        return BrokenCheckpoint(f"{plain}, but {name}: reading it can run code that it contains; {CONVERT}")
+    if (name := first(r"model-\d+-of-\d+\.safetensors")) is not None:
+        return BrokenCheckpoint(f"{plain}, but {name}: the index of the shards is missing, fetch it too")
+    if (name := first(r".*\.safetensors")) is not None:
+        return BrokenCheckpoint(
+            f"{plain}, but {name}, whose tensors have other names: take the checkpoint in Hugging Face's form"
+        )
+    return BrokenCheckpoint(f"{plain}: save the checkpoint as safetensors")
+
+
+def _no_directory(path: Path) -> BrokenCheckpoint | UnsupportedModel:
+    if path.suffix == ".gguf":
+        return UnsupportedModel(
+            f"{path} is a GGUF file, which is not read: take the directory of the same model in safetensors"
+        )
+    return BrokenCheckpoint(f"{path} is no directory: name the one that holds config.json and safetensors")
