@@ -57,11 +57,14 @@ def translated(service: Service, path: Path, *options: str) -> bytes:
 SAMPLES = {
     "a.txt": f"\ufeff{BLUE}\r\n\r\n{RED}",
     "a.html": f"<!DOCTYPE html>\r\n<p class='x'>{BLUE}\n<li translate=no>Acme<p>{RED}</p></li>",
-    "a.xml": f"\ufeff<?xml version='1.0'?><a><b>{BLUE}</b><!-- c --><b>{RED}</b></a>",
+    "a.xml": f"\ufeff<?xml version='1.0'?><a><item>{BLUE}</item><!-- c --><item>{RED}</item></a>",
     "a.md": f"# {BLUE}\n\n- [ ] `code`\n- {RED}\n",
     "a.json": f'{{"a": ["{BLUE}", 1], "{RED}": "{RED}"}}',
     "a.arb": f'{{"@@locale": "en", "a": "{BLUE}", "@a": {{"description": "a"}}, "b": "{RED}"}}',
     "a.srt": f"1\n00:00:01,000 --> 00:00:02,000\n{BLUE}\n\n2\n00:00:03,000 --> 00:00:04,000\n{RED}\n",
+    "b.html": "<p>Blue <b>cotton</b> shirt</p>",
+    "b.md": "Blue **cotton** shirt `x`\n",
+    "b.srt": "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}Blue <i>cotton</i> shirt\n",
     "a.vtt": f"WEBVTT\n\n00:01.000 --> 00:02.000\n{BLUE}\n\n00:03.000 --> 00:04.000 line:0\n{RED}\n",
 }
 
@@ -70,6 +73,8 @@ SAMPLES = {
 def test_texts_are_translated_and_all_else_stays(demo: Service, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(SAMPLES[name].encode())
     expected = SAMPLES[name].replace(BLUE, BLUE_ZH)
+    for before, behind in ("<b>", "</b>"), ("**", "**"), ("<i>", "</i>"):
+        expected = expected.replace(f"Blue {before}cotton{behind} shirt", f"蓝色{before}纯棉{behind}衬衫")
     if name == "a.html":  # the second stands in an element that is not to be translated
         assert translated(demo, tmp_path / name).decode() == expected
         return
@@ -86,18 +91,25 @@ def test_catalogs_and_settings(demo: Service, tmp_path: Path) -> None:
     out = translated(demo, tmp_path / "a.yml").decode()
     assert out == f"zh:\n  a: {BLUE_ZH} # comment\n  b: '{RED_ZH}'\n"
     assert yaml.safe_load(out) == {"zh": {"a": BLUE_ZH, "b": RED_ZH}}
-    source = f"<trans-unit id='1'><source>{BLUE}</source></trans-unit>"
+    source = "<trans-unit id='1'><source>Blue <g id='1'>cotton</g> shirt<x id='2'/></source></trans-unit>"
     (tmp_path / "a.xlf").write_text(f"<xliff version='1.2'><file><body>{source}</body></file></xliff>")
-    assert f"<target>{BLUE_ZH}</target>" in translated(demo, tmp_path / "a.xlf").decode()
+    assert (
+        "<target>蓝色<g id='1'>纯棉</g>衬衫<x id='2'/></target>"
+        in translated(demo, tmp_path / "a.xlf").decode()
+    )
 
 
 def test_office_files(demo: Service, tmp_path: Path) -> None:
     document = docx.Document()
-    document.add_paragraph(BLUE)
+    paragraph = document.add_paragraph("Blue ")
+    paragraph.add_run("cotton").bold = True
+    paragraph.add_run(" shirt")
     document.add_table(1, 1).cell(0, 0).text = RED
     document.save(str(tmp_path / "a.docx"))
     read = docx.Document(io.BytesIO(translated(demo, tmp_path / "a.docx")))
     assert (read.paragraphs[0].text, read.tables[0].cell(0, 0).text) == (BLUE_ZH, RED_ZH)
+    bold = [(run.text, bool(run.bold)) for run in read.paragraphs[0].runs]
+    assert bold == [("蓝色", False), ("纯棉", True), ("衬衫", False)]
     slides = pptx.Presentation()
     slides.slides.add_slide(slides.slide_layouts[0]).shapes.title.text = BLUE
     slides.save(str(tmp_path / "a.pptx"))
