@@ -103,9 +103,9 @@ class DocumentWriter:
 def _progress_of(part: Segment, progress: Mapping[WorkItem, Progress]) -> Progress:
     """The state of a segment: one with tags is written once everything is there that places them."""
     state = progress.get(part.item, NOT_BEGUN)
-    if not part.tags or not state.complete:
+    if not part.tags:
         return state
-    if not all(progress.get(item, NOT_BEGUN).complete for item in part.items):
+    if not state.complete or not all(progress.get(item, NOT_BEGUN).complete for item in part.items):
         return NOT_BEGUN
     translations = {item: each.text for item, each in progress.items() if each.complete}
     return NOT_BEGUN if part.missing_items(translations) else state
