@@ -25,6 +25,7 @@ from transformer.apis.answers import (
     listing_header,
     operation,
 )
+from transformer.apis.deepl_documents import DeepLDocuments
 from transformer.apis.deepl_glossaries import DeepLGlossaries
 from transformer.apis.deepl_languages import language_of, source_code, source_languages, target_languages
 from transformer.apis.glossary_store import GlossaryStore
@@ -61,6 +62,10 @@ _WITHOUT_EFFECT = {
     "translation_memory_threshold": (),
 }
 """Parameters that are accepted and change nothing, with the values that ask for nothing."""
+_VALUES = {
+    "split_sentences": ("1", "0", "nonewlines", "true", "false"),
+    "formality": ("default", "more", "less", "prefer_more", "prefer_less"),
+}
 _KNOWN = frozenset(
     {
         "text", "target_lang", "source_lang", "preserve_formatting", "model_type", "glossary_id", "glossary_ids",
@@ -112,6 +117,7 @@ class DeepLApi:
             ApiRoute("GET", "/v2/usage", self._usage, operation("Characters used and allowed")),
             ApiRoute("POST", "/v2/usage", self._usage, operation("The same")),
             *self._glossaries.routes,
+            *DeepLDocuments(service, self._glossaries).routes,
         ]
 
     def error(self, error: YiwenError) -> RestResponse:
@@ -185,6 +191,9 @@ def _options(fields: Fields) -> _Options:
     handling = fields.text("tag_handling") or ""
     if handling not in ("", "xml", "html"):
         raise InvalidRequest("Value for 'tag_handling' not supported.")
+    for name, known in _VALUES.items():
+        if str(fields.value(name) or known[0]).lower() not in known:
+            raise InvalidRequest(f"Value for '{name}' not supported.")
     version = fields.text("tag_handling_version")
     if version not in (None, "v1", "v2"):
         raise InvalidRequest("Value for 'tag_handling_version' not supported.")

@@ -1,4 +1,4 @@
-"""LibreTranslate's API: /translate, /detect, /languages, /frontend/settings, /health, /suggest and /spec.
+"""LibreTranslate's API: /translate, /translate_file, /detect, /languages, /frontend/settings, /health and /spec.
 
 Fields, words of errors and their statuses are those of LibreTranslate's app.py; /translate takes JSON, a form or a
 query.
@@ -6,7 +6,10 @@ query.
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from dataclasses import replace
+from pathlib import Path
 
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
@@ -22,6 +25,13 @@ from transformer.apis.answers import (
     json_answer,
     listing_header,
     operation,
+)
+from transformer.apis.file_translation import (
+    SUFFIXES,
+    FileLanguages,
+    UnknownFileFormat,
+    parse_file,
+    translate_file,
 )
 from transformer.apis.text_service import TextService, request_of
 
@@ -39,6 +49,16 @@ _FIELDS = {
     "api_key": STRING,
 }
 
+_FILE_FIELDS = {
+    "file": {"type": "string", "format": "binary"},
+    "source": STRING,
+    "target": STRING,
+    "api_key": STRING,
+}
+_MULTIPART = ("multipart/form-data",)
+MAX_KEPT_BYTES = 16 * 2**20
+"""Bytes of translated files that are kept for their download; the oldest go first."""
+
 
 class LibreTranslateApi:
     """LibreTranslate's surface."""
@@ -49,6 +69,8 @@ class LibreTranslateApi:
     def __init__(self, service: TextService) -> None:
         self._service = service
         self._languages = service.languages
+        self._translated: dict[str, bytes] = {}
+        """Translated files by their name in the URL, oldest first."""
         self.routes = [
             ApiRoute(
                 "POST",
@@ -69,6 +91,18 @@ class LibreTranslateApi:
                     media_types=FORM_OR_JSON,
                 ),
             ),
+            ApiRoute(
+                "POST",
+                "/translate_file",
+                self._translate_file,
+                operation(
+                    "Translate a file",
+                    _FILE_FIELDS,
+                    required=("file", "source", "target"),
+                    media_types=_MULTIPART,
+                ),
+            ),
+            ApiRoute("GET", "/download_file/{name}", self._download, operation("A translated file")),
             ApiRoute("GET", "/languages", self._list_languages, operation("Languages and their targets")),
             ApiRoute("GET", "/frontend/settings", self._settings, operation("Settings of the service")),
             ApiRoute("GET", "/health", self._health, operation("Health")),
@@ -112,6 +146,37 @@ class LibreTranslateApi:
             document["alternatives"] = [[] for _ in texts] if is_batch else []
         flags = (flag for each in response.translations for flag in each.flags)
         return json_answer(document, headers=listing_header(FLAGS_HEADER, flags))
+
+    async def _translate_file(self, request: ApiRequest) -> RestResponse:
+        fields = request.fields
+        file = fields.files.get("file")
+        if file is None:
+            raise InvalidRequest("Invalid request: missing file parameter")
+        source, target = self._pair(fields, has_texts=True)
+        languages = FileLanguages(source, target)
+        try:
+            document = await asyncio.to_thread(parse_file, file, languages)
+        except UnknownFileFormat:
+            raise InvalidRequest("Invalid request: file format not supported") from None
+        translated = await translate_file(self._service, document, languages, request)
+        name = f"{uuid.uuid4().hex}{Path(file.name).suffix.lower()}"
+        self._translated[name] = translated.content
+        while sum(map(len, self._translated.values())) > MAX_KEPT_BYTES and len(self._translated) > 1:
+            del self._translated[next(iter(self._translated))]
+        scheme = request.info.headers.get("x-forwarded-proto", "http").partition(",")[0]
+        host = request.info.headers.get("x-forwarded-host") or request.info.headers.get("host", "")
+        return json_answer({"translatedFileUrl": f"{scheme}://{host}/download_file/{name}"})
+
+    async def _download(self, request: ApiRequest) -> RestResponse:
+        name = request.arguments["name"]
+        if name not in self._translated:
+            return json_answer({"error": "Not found"}, ErrorCode.PATH_NOT_FOUND.http_status)
+        headers = {
+            "content-type": "application/octet-stream",
+            "content-disposition": f'attachment; filename="{name}"',
+            "x-content-type-options": "nosniff",
+        }
+        return RestResponse(200, self._translated[name], headers)
 
     def _pair(self, fields: Fields, *, has_texts: bool) -> tuple[str | None, str]:
         """The release's tags of source (None to detect it) and target."""
@@ -174,8 +239,8 @@ class LibreTranslateApi:
                 "apiKeys": self._service.needs_keys,
                 "keyRequired": self._service.needs_keys,
                 "suggestions": False,
-                "filesTranslation": False,
-                "supportedFilesFormat": [],
+                "filesTranslation": True,
+                "supportedFilesFormat": list(SUFFIXES),
                 "language": {
                     "source": {"code": "auto", "name": "Auto Detect"},
                     "target": {"code": first, "name": names[first]},

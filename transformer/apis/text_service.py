@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.text_stream import TextDelta
@@ -56,6 +56,10 @@ class TextService:
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         """The translation of one text in pieces; arguments and errors as of :meth:`translate`."""
         return self._model.stream_text(message, request.info, _key_field(request))
+
+    def close_later(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have ``close`` called when the service stops."""
+        self._model.close_later(close)
 
     @property
     def needs_keys(self) -> bool:
