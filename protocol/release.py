@@ -39,6 +39,8 @@ GUARDS = (
     "glossary",
 )  # fmt: skip
 """Kinds of fault that a finished translation is checked for; ``flags`` of an answer are of these."""
+GUARD_VERSION = 2
+"""Raised whenever the guards find more: what older ones let into the cache is a miss. Up to 255."""
 
 RELEASE_FILE = "release.json"
 TRANSLATION_FILE = "translation.json"

@@ -58,7 +58,7 @@ class TierMetrics:
                 "yiwen_transformer_cache_tier_lookups",
                 "Cache look-ups by tier and result: hit, miss, mismatch (a hit, but of another text), skipped (Redis "
                 "was not asked or did not answer), or why a value could not be read (garbage, older_schema, "
-                "newer_schema, other_release).",
+                "newer_schema, other_release, older_guards).",
                 ("tier", "result"),
                 registry=registry,
             )

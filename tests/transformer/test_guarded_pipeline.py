@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 
@@ -20,9 +21,10 @@ from protocol.messages import (
 )
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import GuardSpec, TranslationSpec
-from tests.transformer.generators import create_generator
+from tests.transformer.generators import ONE_GROUP, create_generator
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache
+from transformer.generation.groups import Grouping
 from transformer.metrics import TransformerMetrics
 from transformer.pipeline import Bounds, Pipeline
 from transformer.texts.bounds import TextBounds
@@ -42,6 +44,7 @@ class Scripted:
 
     async def generate(self, request: GenerateRequest, headers: Mapping[str, str]) -> GenerateResponse:
         self.requests.append(request)
+        await asyncio.sleep(0)  # as a network does
         return answer_with(request, lambda prompt: self._continue(prompt, request))
 
     def _continue(self, prompt: tuple[int, ...], request: GenerateRequest) -> Generation:
@@ -52,14 +55,18 @@ class Scripted:
         return Generation(encoded.token_ids[1:-1], -0.5, FinishReason.STOP)
 
 
-Make = Callable[[Callable[[str, GenerateRequest], str]], "tuple[Pipeline, Scripted]"]
+Make = Callable[..., "tuple[Pipeline, Scripted]"]
 
 
 @pytest.fixture
 def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMetrics) -> Make:
     strict = dataclasses.replace(spec, guards=GuardSpec())
 
-    def _make(translate: Callable[[str, GenerateRequest], str]) -> tuple[Pipeline, Scripted]:
+    def _make(
+        translate: Callable[[str, GenerateRequest], str],
+        grouping: Grouping = ONE_GROUP,
+        admission_tokens: int = 1 << 20,
+    ) -> tuple[Pipeline, Scripted]:
         predictor = Scripted(tokenizer, translate)
         pipeline = Pipeline(
             release=RELEASE,
@@ -67,7 +74,14 @@ def make(spec: TranslationSpec, tokenizer: PromptEncoder, metrics: TransformerMe
             languages=Languages(strict),
             tokenizer=tokenizer,
             cache=LruCache(1_000_000),
-            generator=create_generator(tokenizer, Guards(strict), predictor, metrics),
+            generator=create_generator(
+                tokenizer,
+                Guards(strict),
+                predictor,
+                metrics,
+                grouping=grouping,
+                admission_tokens=admission_tokens,
+            ),
             metrics=metrics,
         )
         return pipeline, predictor
@@ -102,6 +116,31 @@ async def test_what_stays_doubtful_is_returned_with_its_flags_and_never_cached(m
         assert [each.flags for each in response.translations] == [("empty",), ()]
         assert len(predictor.requests) == calls
     assert [each.cache for each in response.translations] == [MISS, HIT]
+
+
+async def test_a_second_attempt_goes_ahead_of_the_rest(make: Make) -> None:
+    def translate(text: str, request: GenerateRequest) -> str:
+        return "红鞋" if request.params.temperature or text != "red shoes" else ""
+
+    pipeline, predictor = make(translate, Grouping(1, 1))
+    texts = ["red shoes", *(f"shoes of kind {letter}" for letter in "abcdefgh")]
+    response = await pipeline.translate(asking(*texts), {})
+    assert [each.flags for each in response.translations] == [()] * 9
+    temperatures = [request.params.temperature for request in predictor.requests]
+    assert len(temperatures) == 10
+    assert 1 <= temperatures.index(0.5) <= 3
+
+
+async def test_a_second_attempt_that_is_not_admitted_is_made_at_the_end(make: Make) -> None:
+    def translate(text: str, request: GenerateRequest) -> str:
+        return "红鞋" if request.params.temperature or text != "red shoes" else ""
+
+    texts = ["red shoes", *(f"shoes of kind {letter}" for letter in "abcdefgh")]
+    pipeline, predictor = make(translate, Grouping(1, 1), admission_tokens=1)
+    response = await pipeline.translate(asking(*texts), {})
+    assert [each.flags for each in response.translations] == [()] * 9
+    assert predictor.requests[-1].params.temperature == 0.5
+    assert len(predictor.requests) == 10
 
 
 async def test_only_what_is_doubtful_is_tried_again(make: Make) -> None:

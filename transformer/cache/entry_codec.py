@@ -1,8 +1,8 @@
 """Encodes cache entries as bytes; versions of Yiwen with other schemas can share the store.
 
-Layout, big-endian: magic ``Y``, schema version (1 byte), CRC-32 of all that follows (4), confidence (float64), bytes
-of the release id (2), bytes of the source text (4); then release id, source text and translation in UTF-8. Where the
-bytes lie is the business of :mod:`transformer.cache.redis_cache`.
+Layout, big-endian: magic ``Y``, schema version (1 byte), CRC-32 of all that follows (4), confidence (float64),
+version of the guards (1), bytes of the release id (2), bytes of the source text (4); then release id, source text and
+translation in UTF-8. Where the bytes lie is the business of :mod:`transformer.cache.redis_cache`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import struct
 import zlib
 from enum import Enum
 
+from protocol.release import GUARD_VERSION
 from transformer.cache.entries import CacheEntry
 from transformer.metrics import CacheTier
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the layout or the meaning of a field changes; up to 255."""
 
 _MAGIC = ord("Y")
 _PREFIX = struct.Struct(">BBI")
-_HEADER = struct.Struct(">dHI")
+_HEADER = struct.Struct(">dBHI")
 
 VALUE_OVERHEAD_BYTES = _PREFIX.size + _HEADER.size
 """Fields of a value other than its three texts."""
@@ -32,6 +33,8 @@ class DecodeFailure(str, Enum):
     """Not written by Yiwen, cut short, or changed on the way."""
     OLDER = "older_schema"
     NEWER = "newer_schema"
+    OLDER_GUARDS = "older_guards"
+    """A sound entry that guards of an older version let pass."""
     RELEASE = "other_release"
     """A sound entry, but of another release than its key says."""
 
@@ -40,7 +43,12 @@ def encode_entry(entry: CacheEntry, release: str) -> bytes:
     """The value to store for ``entry``, which ``release`` made."""
     name, source = release.encode(), entry.source_text.encode()
     body = b"".join(
-        (_HEADER.pack(entry.confidence, len(name), len(source)), name, source, entry.text.encode())
+        (
+            _HEADER.pack(entry.confidence, GUARD_VERSION, len(name), len(source)),
+            name,
+            source,
+            entry.text.encode(),
+        )
     )
     return _PREFIX.pack(_MAGIC, SCHEMA, zlib.crc32(body)) + body
 
@@ -62,7 +70,7 @@ def decode_entry(value: bytes, release: str) -> CacheEntry | DecodeFailure:
 
 
 def _decode_body(body: bytes, release: str) -> CacheEntry | DecodeFailure:
-    confidence, name_bytes, source_bytes = _HEADER.unpack_from(body)
+    confidence, guards, name_bytes, source_bytes = _HEADER.unpack_from(body)
     source_at = _HEADER.size + name_bytes
     text_at = source_at + source_bytes
     if text_at > len(body) or not 0.0 <= confidence <= 1.0:
@@ -72,4 +80,8 @@ def _decode_body(body: bytes, release: str) -> CacheEntry | DecodeFailure:
         source, text = body[source_at:text_at].decode(), body[text_at:].decode()
     except UnicodeDecodeError:
         return DecodeFailure.GARBAGE
-    return CacheEntry(source, text, confidence, CacheTier.REDIS) if name == release else DecodeFailure.RELEASE
+    if name != release:
+        return DecodeFailure.RELEASE
+    if guards < GUARD_VERSION:
+        return DecodeFailure.OLDER_GUARDS
+    return CacheEntry(source, text, confidence, CacheTier.REDIS)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
 from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
-from transformer.errors import PredictorFault, PredictorTooLate
+from transformer.errors import AdmissionRejected, PredictorFault, PredictorTooLate
 from transformer.generation.attempts import (
     Attempt,
     best,
@@ -24,6 +23,7 @@ from transformer.generation.attempts import (
     second_attempts,
     translation_by_glossary,
 )
+from transformer.generation.early_retries import EarlyRetries, FlaggedResults
 from transformer.generation.fair_queue import FairQueue
 from transformer.generation.groups import Grouping, grouped, request_groups, run_groups
 from transformer.metrics import TransformerMetrics
@@ -105,31 +105,44 @@ class Generator:
         if known:
             await report(known)
         solved = {item for item, _ in known}
-        flagged: list[tuple[WorkItem, WorkResult]] = []
+        async with self.early_retries(context, report) as retries:
 
-        async def report_first(results: Sequence[tuple[Attempt, WorkResult]]) -> None:
-            flagged.extend((attempt.item, result) for attempt, result in results if result.flags)
-            if unflagged := [(attempt.item, result) for attempt, result in results if not result.flags]:
-                await report(unflagged)
+            async def report_first(results: Sequence[tuple[Attempt, WorkResult]]) -> None:
+                retries.start([(attempt.item, result) for attempt, result in results if result.flags])
+                if unflagged := [(attempt.item, result) for attempt, result in results if not result.flags]:
+                    await report(unflagged)
 
-        await self._attempt(
-            [first_attempt(item) for item in items if item not in solved], context, report_first, refuse
-        )
-        if flagged:
-            second = await self.retry_flagged(flagged, context)
-            await report([(item, result) for (item, _), result in zip(flagged, second, strict=True)])
+            attempts = [first_attempt(item) for item in items if item not in solved]
+            await self._attempt(attempts, context, report_first, refuse)
 
-    async def retry_flagged(
-        self, results: Sequence[tuple[WorkItem, WorkResult]], context: RequestContext
+    def early_retries(self, context: RequestContext, report: Report) -> EarlyRetries:
+        """Second attempts of one call, whose results are reported."""
+
+        async def retry(flagged: FlaggedResults, *, needs_admission: bool) -> None:
+            results = await self._retry_flagged(flagged, context, needs_admission=needs_admission)
+            await report([(item, result) for (item, _), result in zip(flagged, results, strict=True)])
+
+        return EarlyRetries(partial(retry, needs_admission=True), partial(retry, needs_admission=False))
+
+    async def _retry_flagged(
+        self, results: FlaggedResults, context: RequestContext, *, needs_admission: bool
     ) -> list[WorkResult]:
-        """``results``, with a second attempt in place of each flagged one that it improved."""
+        """``results``, with a second attempt in place of each flagged one that it improved.
+
+        Args:
+            results: flagged results.
+            context: of the request.
+            needs_admission: whether AdmissionRejected is raised; otherwise the results stay as they are.
+        """
         attempts = [each for item, first in results for each in self._second_attempts(item, first, context)]
         answered: dict[WorkItem, list[tuple[Attempt, WorkResult]]] = {}
         tokens: Counter[WorkItem] = Counter()
         for params in {attempt.params: None for attempt in attempts}:
             same = [attempt for attempt in attempts if attempt.params == params]
             distinct = {attempt.prompt_identity: attempt for attempt in same}
-            new_results = await self._try_again(list(distinct.values()), context)
+            new_results = await self._try_again(
+                list(distinct.values()), context, needs_admission=needs_admission and not answered
+            )
             answers = dict(zip(distinct, new_results, strict=True))
             for attempt, answer in zip(distinct.values(), new_results, strict=True):
                 tokens[attempt.item] += answer.generated_tokens
@@ -167,15 +180,20 @@ class Generator:
             return whole
         return [self._judged(item, text, replace(first, flags=())), *whole]
 
-    async def _try_again(self, attempts: Sequence[Attempt], context: RequestContext) -> list[WorkResult]:
+    async def _try_again(
+        self, attempts: Sequence[Attempt], context: RequestContext, *, needs_admission: bool
+    ) -> list[WorkResult]:
         """The results of attempts; a failure is ignored: the caller has a first result, if a flagged one."""
         results: dict[tuple[WorkItem | str, ...], WorkResult] = {}
 
         async def report(group: Sequence[tuple[Attempt, WorkResult]]) -> None:
             results.update((attempt.prompt_identity, result) for attempt, result in group)
 
-        with suppress(YiwenError):
+        try:
             await self._attempt(attempts, context, report)
+        except YiwenError as error:
+            if needs_admission and isinstance(error, AdmissionRejected):
+                raise
         failed = WorkResult("", 0.0, finish_reason=FinishReason.DEADLINE)
         return [results.get(attempt.prompt_identity, failed) for attempt in attempts]
 

@@ -16,6 +16,7 @@ from protocol.messages import GenerateRequest, Generation, GenerationEnd, TokenD
 from protocol.prompt_encoder import PromptEncoder
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import Attempt, first_attempt, translation_by_glossary
+from transformer.generation.early_retries import EarlyRetries
 from transformer.generation.generator import Generator
 from transformer.predictors.interface import StreamingPredictor
 from transformer.predictors.readiness import ColdStartStatus
@@ -85,11 +86,14 @@ class StreamedGenerator:
                 )
             else:
                 await observer.finished(item, result)
-        if answers:
-            flagged = await self._read(answers, context, observer)
-            retried = await self._generator.retry_flagged(flagged, context) if flagged else []
-            for (item, _), result in zip(flagged, retried, strict=True):
+
+        async def report(results: Sequence[tuple[WorkItem, WorkResult]]) -> None:
+            for item, result in results:
                 await observer.finished(item, result)
+
+        if answers:
+            async with self._generator.early_retries(context, report) as retries:
+                await self._read(answers, context, observer, retries)
 
     def _detokenizer(self, item: WorkItem) -> Detokenizer | None:
         """Turns the item's tokens into text as they come; None if the text must be verified first."""
@@ -98,10 +102,13 @@ class StreamedGenerator:
         return Detokenizer(self._tokenizer.decode, self._tokenizer.unsettled_ids)
 
     async def _read(
-        self, answers: Sequence[_StreamedAnswer], context: RequestContext, observer: StreamObserver
-    ) -> list[tuple[WorkItem, WorkResult]]:
-        """Report what the predictor streams; returns the flagged results, which a second attempt may improve."""
-        flagged: list[tuple[WorkItem, WorkResult]] = []
+        self,
+        answers: Sequence[_StreamedAnswer],
+        context: RequestContext,
+        observer: StreamObserver,
+        retries: EarlyRetries,
+    ) -> None:
+        """Report what the predictor streams; of flagged results, start the second attempts instead."""
         by_item = {answer.attempt.item: answer for answer in answers}
 
         async def read(group: Sequence[Attempt], request: GenerateRequest) -> None:
@@ -110,12 +117,11 @@ class StreamedGenerator:
                 async for delta in deltas:
                     if not isinstance(delta, ColdStartStatus):
                         answer = _answer_of(delta, rows)
-                        flagged.extend(await self._take(delta, answer, context, observer))
+                        retries.start(await self._take(delta, answer, context, observer))
                     elif rows[0] is answers[0]:  # one group reports the wait of all
                         observer.cold_start(delta)
 
         await self._generator.send_groups([answer.attempt for answer in answers], context, read)
-        return flagged
 
     async def _take(
         self, delta: TokenDelta, answer: _StreamedAnswer, context: RequestContext, observer: StreamObserver

@@ -14,11 +14,24 @@ from protocol.release import GUARDS, TranslationSpec
 from protocol.template_marks import literal_parts
 from transformer.texts.patterns import without_wordless
 from transformer.texts.preservation import changed_kinds
+from transformer.texts.repetition import repeated_share, text_units
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
 from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
 
 LENGTH_TOLERANCE_BYTES = 48
 """An answer may exceed the length bounds by this much: the ratio of two very short texts means nothing."""
+
+MAX_UNITS_RATIO = 1.8
+UNITS_TOLERANCE = 8.0
+"""Words that an answer may have for each of its text's, and beyond them. Of 1,000 references of the demo's, which are
+short, the longest has 6.2 beyond."""
+
+REPLACEMENT = "\ufffd"
+"""Stands for bytes that are no character."""
+
+PARAPHRASED_SHARE = 0.4
+PARAPHRASED_BEYOND = 0.25
+"""An answer that repeats itself in this share, and by this much more than its text, repeats in other words."""
 
 NEGLIGIBLE_EVIDENCE = 1.5
 """In words, as :func:`transformer.texts.scripts.script_evidence` counts. A name in another script is no fault."""
@@ -77,9 +90,12 @@ class Guards:
         else:
             found = {
                 "ratio": self._is_out_of_proportion(said, written),
-                "repetition": finish_reason is FinishReason.REPETITION or is_new_repetition(source, answer),
+                "repetition": finish_reason is FinishReason.REPETITION
+                or is_new_repetition(source, answer)
+                or is_new_paraphrase(said, written),
                 "script": is_wrong_script(without_wordless(written), self._scripts[target]),
                 "leak": self._leaks(source, answer),
+                "replacement": REPLACEMENT in answer and REPLACEMENT not in source,
             }
         found["length"] = finish_reason is FinishReason.LENGTH
         found |= dict.fromkeys(changed_kinds(source, answer, terms, (source_language, target)), True)
@@ -99,6 +115,8 @@ class Guards:
     def _is_out_of_proportion(self, source: str, answer: str) -> bool:
         # UTF-8 bytes make lengths comparable across scripts: 3 for a Chinese character, 1 for a Latin letter.
         read, written = len(source.encode()), len(answer.encode())
+        if text_units(answer) > MAX_UNITS_RATIO * text_units(source) + UNITS_TOLERANCE:
+            return True  # a sentence that the text does not have
         too_long = written > read * self._bounds.max_length_ratio + LENGTH_TOLERANCE_BYTES
         return too_long or written < read * self._bounds.min_length_ratio - LENGTH_TOLERANCE_BYTES
 
@@ -111,6 +129,12 @@ class Guards:
 def is_new_repetition(source: str, answer: str) -> bool:
     """Whether a part of ``answer`` is repeated in a row, and no part of ``source`` is."""
     return _is_looping(answer) and not _is_looping(source)
+
+
+def is_new_paraphrase(source: str, answer: str) -> bool:
+    """Whether ``answer`` says the same again in other words, and ``source`` does not."""
+    share = repeated_share(answer)
+    return share > PARAPHRASED_SHARE and share > repeated_share(source) + PARAPHRASED_BEYOND
 
 
 def may_repeat(text: str) -> bool:

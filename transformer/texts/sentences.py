@@ -59,7 +59,7 @@ _NUMBERED = frozenset(
     )
 )
 """Words with a full stop that a number follows."""
-_OPENING = "\"'“‘«([{¿¡*_"
+_OPENING = "\"'“‘«([¿¡*_"
 _LIST_NUMBER = re.compile(r"\s*(?:[(\[]?(\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.)\]]|[-*•–])\s*\Z")
 """A part of nothing but the number or the mark of a list's item."""
 _NUMBER_AT_START = re.compile(r"\s*[(\[]?(\d{1,3})[.)\]]\s")

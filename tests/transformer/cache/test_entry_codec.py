@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.release import GUARD_VERSION
 from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import (
     SCHEMA,
@@ -70,3 +71,9 @@ def test_a_value_cut_short_is_garbage(length: int) -> None:
 )
 def test_what_is_not_for_this_process_says_why(value: bytes, release: str, why: DecodeFailure) -> None:
     assert decode_entry(value, release) is why
+
+
+def test_what_older_guards_let_pass_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decode_entry(VALUE, "r1") == CacheEntry("red shoes", "红鞋", 0.5)
+    monkeypatch.setattr("transformer.cache.entry_codec.GUARD_VERSION", GUARD_VERSION + 1)
+    assert decode_entry(VALUE, "r1") is DecodeFailure.OLDER_GUARDS

@@ -122,7 +122,7 @@ def test_a_lifetime_is_never_none() -> None:
         (b"\xff" * 1_000, "garbage"),
         (encode_entry(entry(1), RELEASE)[:-1], "garbage"),
         (b"Y\x00" + encode_entry(entry(1), RELEASE)[2:], "older_schema"),
-        (b"Y\x02" + encode_entry(entry(1), RELEASE)[2:], "newer_schema"),
+        (b"Y\x03" + encode_entry(entry(1), RELEASE)[2:], "newer_schema"),
         (encode_entry(entry(1), "fedcba9876543210"), "other_release"),
     ],
 )

@@ -16,6 +16,7 @@ from transformer.texts.guards import (
     MIN_REPEATED_CHARACTERS,
     MIN_REPEATS,
     Guards,
+    is_new_paraphrase,
     is_new_repetition,
     may_repeat,
 )
@@ -144,7 +145,7 @@ def test_length_and_script_of_what_a_glossary_put_there_are_no_fault(strict: Tra
     long = "the very long name of a company that nobody would ever translate into Chinese" * 2
     terms = (Term(0, 3, "ABC", long),)
     assert guards.flags("ABC shoes", f"{long} 鞋", "zh", STOP, terms) == ()
-    assert guards.flags("ABC shoes", f"{long} 鞋", "zh", STOP) == ("ratio", "script")
+    assert guards.flags("ABC shoes", f"{long} 鞋", "zh", STOP) == ("ratio", "repetition", "script")
 
 
 def test_the_predictor_may_stop_a_loop_unless_the_text_may_loop_itself(strict: TranslationSpec) -> None:
@@ -175,3 +176,44 @@ def test_no_loop_of_a_text_is_overlooked(before: str, part: str, times: int, aft
 @given(part=st.text(st.characters(codec="utf-8"), min_size=65, max_size=200), times=st.integers(3, 5))
 def test_no_loop_of_a_long_part_is_overlooked(part: str, times: int) -> None:
     assert may_repeat("before" + part * times)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        ("适合\ufffd盖的衬衫", ("replacement",)),
+        ("蓝色衬衫，蓝色纯棉衬衫，蓝色的衬衫，纯棉蓝色衬衫，蓝色衬衫", ("ratio", "repetition")),
+        ("蓝色衬衫。请联系我们的客服获取更多信息，谢谢您的支持", ("ratio",)),
+        ("蓝色衬衫", ()),
+        ("这是一件蓝色的纯棉衬衫", ()),
+    ],
+)
+def test_what_the_text_does_not_say_is_flagged(
+    strict: TranslationSpec, answer: str, kinds: tuple[str, ...]
+) -> None:
+    assert Guards(strict).flags("Blue shirt", answer, "zh", STOP) == kinds
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Blue shirt, blue cotton shirt, the blue shirt, a blue cotton shirt, blue shirt of cotton", True),
+        ("nice and good, good and nice, nice good and nice, good nice and good, and nice and good", True),
+        (
+            "It is a great shirt. It is a really great shirt. It is a very great shirt. It's a great shirt.",
+            True,
+        ),
+        (
+            "It is a great shirt of soft cotton, made for long days outside, and it fits all who like blue.",
+            False,
+        ),
+        ("Women's blue cotton shirt with long sleeves, wide collar and two pockets, size M, 2-pack", False),
+    ],
+)
+def test_the_same_in_other_words_is_a_repetition(answer: str, expected: bool) -> None:
+    assert is_new_paraphrase("Ein blaues Hemd", answer) == expected
+    assert not is_new_paraphrase(answer, answer)
+
+
+def test_a_replacement_character_of_the_text_itself_is_no_fault(strict: TranslationSpec) -> None:
+    assert Guards(strict).flags("the \ufffd sign", "\ufffd 符号", "zh", STOP) == ()
