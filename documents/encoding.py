@@ -53,12 +53,18 @@ def decode_strictly(data: bytes, encoding: str = "utf-8", *, first_line: int = 1
         first_line: number of the line that ``data`` begins with, for the message.
 
     Raises:
-        FileFormatError: bytes do not belong to the encoding; the message has the line's number.
+        FileFormatError: bytes do not belong to the encoding, or are no text; the message has the line's number.
     """
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = first_line + data[: error.start].decode(encoding, "replace").count("\n")
         raise FileFormatError(
             f"line {line}: byte 0x{data[error.start]:02x} is not {encoding.upper()}; convert the file to UTF-8"
         ) from None
+    if "\0" in text:
+        line = first_line + text[: text.index("\0")].count("\n")
+        raise FileFormatError(
+            f"line {line}: a NUL character; it is not text, or UTF-16 without a byte order mark"
+        )
+    return text

@@ -63,6 +63,8 @@ class KeptRange(NamedTuple):
 
     start: int
     end: int
+    holds_boxes: bool = False
+    """Whether there are paragraphs inside."""
 
 
 @dataclass(slots=True)
@@ -119,8 +121,7 @@ class OfficePart:
             elif token.kind is CodeKind.CLOSE:
                 opened.pop()
             elif token.kind is CodeKind.SINGLE:
-                start, end = text.kept[token.number]
-                holds_boxes = any(start <= splice.start < end for splice in inner)
+                start, end, holds_boxes = text.kept[token.number]
                 parts.append(splice_bytes(self._document.source, inner if holds_boxes else (), start, end))
             elif token.text:
                 base = RunText(0, 0, "", text.base)
@@ -152,7 +153,8 @@ def _texts(document: XmlDocument, container: XmlElement) -> Iterator[OfficeText]
             names = names if names.text else _run_names(child)
             atoms.append(run)
         elif not _holds_runs(child):
-            atoms.append(KeptRange(child.start, child.end))
+            boxes = any(each.local_name in _PARAGRAPHS for each in child.descendants())
+            atoms.append(KeptRange(child.start, child.end, boxes))
         else:
             yield from _unit(atoms, names)
             atoms = []

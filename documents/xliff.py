@@ -133,9 +133,8 @@ def _is_translatable(unit: XmlElement) -> bool:
 
 def _indentation(source: bytes, element: XmlElement) -> bytes:
     """White space before an element, from the line end on."""
-    before = source[: element.start]
-    space = before[len(before.rstrip()) :]
-    return space[space.rfind(b"\n") :] if b"\n" in space else b""
+    space = source[source.rfind(b">", 0, element.start) + 1 : element.start]
+    return space[space.rfind(b"\n") :] if b"\n" in space and not space.strip() else b""
 
 
 def parse(data: bytes, languages: DocumentLanguages) -> XliffFile:

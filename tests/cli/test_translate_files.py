@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.__main__ import main
+from cli.translate_run import RunSummary
 from tests.cli.stand_in_service import Refusing, outputs
 from tests.transformer.process import ROOT, environment
 
@@ -147,6 +149,9 @@ def test_bytes_that_are_not_text_are_said_with_their_line(
     shown = capsys.readouterr()
     assert shown.err.endswith("in.txt: line 2: byte 0xff is not UTF-8; convert the file to UTF-8\n")
     assert not service.sizes
+    (tmp_path / "in.txt").write_bytes("one\ntwo\n".encode("utf-16-le"))
+    assert translate(service, "-i", tmp_path / "in.txt") == 1
+    assert "in.txt: line 1: a NUL character" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\n\xfe\n")))
     assert translate(service) == 1
     assert "line 2: byte 0xfe is not UTF-8" in capsys.readouterr().err
@@ -270,14 +275,15 @@ def test_a_killed_run_goes_on_where_it_was(service: Refusing, tmp_path: Path) ->
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=10) == -signal.SIGKILL
-    kept = journal.read_bytes().count(b"\n") - 1
-    assert 20 <= kept < 200
+    lines = [line for line in journal.read_text().splitlines(keepends=True)[1:] if line.endswith("\n")]
+    kept = {json.loads(line)["result"]["text"] for line in lines}
+    assert 20 <= len(kept) < 200
     assert (tmp_path / "out.txt").read_text() == "old"
     assert names(tmp_path) == ["in.txt", "out.txt", journal.name]
     service.texts.clear()
     assert translate(service, *command, "--resume") == 0
     assert (tmp_path / "out.txt").read_bytes() == data.upper()
-    assert len(service.texts) == 200 - kept
+    assert set(service.texts) == {f"line {number}" for number in range(200)} - kept
     assert names(tmp_path) == ["in.txt", "out.txt"]
 
 
@@ -299,6 +305,14 @@ def test_flags_are_counted_by_kind_at_the_end(
         "yiwen translate: text 2 is flagged: ratio",
         "yiwen translate: 2 of 3 texts are flagged: 2 ratio, 1 script",
     ]
+
+
+def test_who_watches_is_told_the_rest_too() -> None:
+    summary = RunSummary(texts=10, reused=4, failed=Counter(text_too_long=1))
+    assert list(summary.lines(2.04, is_watched=True)) == [
+        "9 of 10 texts are translated, 4 of them from the journal; 2.0 s"
+    ]
+    assert list(summary.lines(2.04, is_watched=False)) == []
 
 
 @pytest.mark.parametrize(
