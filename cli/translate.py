@@ -22,7 +22,7 @@ from cli.service_options import ServiceOptions
 from cli.translate_input import TextSource, open_source, texts_of_arguments
 from cli.translate_output import FileOutput, Output, open_output, renderer_of
 from cli.translate_run import RunSummary, TranslateRun
-from documents.formats import FileFormat
+from documents.formats import BINARY, FileFormat, format_of
 from documents.interface import DocumentLanguages, FileFormatError
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.messages import OnError, TextFormat
@@ -110,6 +110,10 @@ def _usage_fault(arguments: TranslateCommandOptions) -> str | None:
         return "give texts or -i FILE, not both"
     if arguments.text and _text_format(arguments) is None:
         return f"--format {arguments.format and arguments.format.value} is a format of files; give -i FILE"
+    kind = arguments.format or format_of(arguments.input or "")
+    to_terminal = arguments.output in (None, "-") and sys.stdout.isatty() and not arguments.json
+    if kind in BINARY and to_terminal:
+        return f"a {kind.value} file is no text for a terminal: give -o FILE"
     if arguments.resume and (arguments.output in (None, "-") or arguments.text):
         return "--resume needs -i FILE or stdin, and -o FILE"
     return None

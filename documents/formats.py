@@ -69,6 +69,10 @@ class FormatModule(Protocol):
         """
 
 
+BINARY = frozenset({FileFormat.DOCX, FileFormat.PPTX, FileFormat.XLSX})
+"""Formats that are no text."""
+
+
 def format_of(name: str) -> FileFormat:
     """The format of a file by the suffix of its name; text if the suffix is unknown."""
     suffix = Path(name).suffix.lower()

@@ -293,6 +293,19 @@ def test_only_a_file_can_be_gone_on_with(words: tuple[str, ...], capsys: pytest.
     assert "--resume needs -i FILE or stdin, and -o FILE" in capsys.readouterr().err
 
 
+def test_an_office_file_is_not_written_to_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["translate", "--to", "zh", "-i", "a.docx"]) == 2
+    assert "a docx file is no text for a terminal: give -o FILE" in capsys.readouterr().err
+
+
+def test_a_format_of_files_is_none_of_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "--to", "zh", "--format", "po", "text"]) == 2
+    assert "--format po is a format of files; give -i FILE" in capsys.readouterr().err
+
+
 def test_flags_are_counted_by_kind_at_the_end(
     service: Refusing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
