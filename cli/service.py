@@ -26,6 +26,8 @@ from protocol.tensors import CACHE, CONFIDENCE, ERROR, FLAGS, SOURCE, TEXT, TRAN
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TOO_MUCH = (httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.GATEWAY_TIMEOUT)
 """Statuses of requests that may do in halves."""
+BATCH_CHARACTERS = 12_000
+"""A batch ends behind the text with which it has so many."""
 TRIES = 6
 """Attempts of one request while the service answers 429 or 503."""
 LONGEST_PAUSE_S = 30.0
@@ -253,11 +255,20 @@ def _refuse_errors(response: httpx.Response) -> None:
 
 
 def _batches(texts: Iterable[str | TextUnit], size: int) -> Iterator[TextBatch]:
-    """Batches of up to ``size`` texts of one format."""
+    """Batches of up to ``size`` texts of one format; long texts are fewer."""
     first = 0
     units = (TextUnit(text) if isinstance(text, str) else text for text in texts)
     for _, run in itertools.groupby(units, key=lambda unit: unit.text_format):
-        while chunk := list(itertools.islice(run, size)):
+        while chunk := list(_batch(run, size)):
             # A first batch that is not full is the only one; the service then numbers texts as the user does.
             yield TextBatch(chunk, first, only=first == 0 and len(chunk) < size)
             first += len(chunk)
+
+
+def _batch(units: Iterator[TextUnit], size: int) -> Iterator[TextUnit]:
+    characters = 0
+    for unit in itertools.islice(units, size):
+        yield unit
+        characters += len(unit.text)
+        if characters >= BATCH_CHARACTERS:
+            return

@@ -78,7 +78,9 @@ class TranslateCommandOptions(ServiceOptions):
     resume: Annotated[
         bool, Option("--resume", help="go on with a run to the same -o that was interrupted")
     ] = False
-    batch: Annotated[int, Option(min=1, metavar="N", help="texts per request")] = TEXTS_PER_REQUEST
+    batch: Annotated[int, Option(min=1, metavar="N", help="texts per request, if they are short")] = (
+        TEXTS_PER_REQUEST
+    )
     in_flight: Annotated[int, Option(min=1, metavar="N", help="requests at a time")] = REQUESTS_IN_FLIGHT
 
 

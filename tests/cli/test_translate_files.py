@@ -182,6 +182,12 @@ def test_a_request_that_is_too_large_is_sent_in_halves(service: Refusing, tmp_pa
     assert service.sizes == [40, 20, 10, 10, 20, 10, 10]
 
 
+def test_long_texts_are_few_in_a_request(service: Refusing, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(letter * 4_000 for letter in "abcdefgh"))
+    assert translate(service, "-i", tmp_path / "in.txt", "-o", tmp_path / "out.txt", "--in-flight", "1") == 0
+    assert service.sizes == [3, 3, 2]
+
+
 def test_one_text_that_is_too_large_is_an_error_of_its_own(
     service: Refusing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
