@@ -24,7 +24,7 @@ KNATIVE_EXTRAS = {
     "all": (*EVERYWHERE, "canary"),
     "idle": ("redis", "scale-to-zero", "canary"),
 }
-STANDARD_EXTRAS = {"plain": (), "all": (*EVERYWHERE, "multi-cluster")}
+STANDARD_EXTRAS = {"plain": (), "all": (*EVERYWHERE, "gateway-api", "multi-cluster")}
 
 _HEAD = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
 
