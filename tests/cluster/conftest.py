@@ -60,7 +60,7 @@ def features() -> Features:
 def knative(features: Features, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The overlay laptop with Redis in a namespace of its own; releases a and b were built by release Jobs."""
     with own_namespace(features, "knative", tmp_path_factory.mktemp("knative")) as installation:
-        site = Site(installation, Overlay("laptop", installation.namespace, extra=("redis",)))
+        site = Site(installation, Overlay("laptop", installation.namespace, extra=("redis",), small=()))
         site.prepare()
         yield site
 
@@ -73,7 +73,7 @@ def standard(features: Features, tmp_path_factory: pytest.TempPathFactory) -> It
         overlay = Overlay(
             "standard",
             installation.namespace,
-            {"groupSize": "1"},
+            {"groupSize": "1", "host": f"{installation.namespace}.example.com"},
             swap={"full-gpu": "cpu", "storage-rwx": "storage-rwo", "monitoring": "", "topology": ""},
             spec={"predictor": {"minReplicas": 1}, "transformer": {"minReplicas": 1}},
         )

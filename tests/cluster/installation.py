@@ -19,9 +19,20 @@ from tests.cluster.features import Features
 from tests.cluster.kubectl import KubectlError, condition, document, documents, eventually, kubectl
 from tests.cluster.load import Service
 from tests.cluster.overlays import Overlay, image
-from tests.cluster.releases import CHECKPOINT, write_renumbered_checkpoint
+from tests.cluster.releases import write_renumbered_checkpoint
 
+_ASK = """
+import json, sys, urllib.request
+body = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [sys.argv[1]]}],
+                   "parameters": {"source": "en", "target": "zh"}}).encode()
+answer = json.load(urllib.request.urlopen("http://127.0.0.1:8080/v2/models/yiwen/infer", body, timeout=30))
+print(json.dumps({output["name"]: output["data"][0] for output in answer["outputs"]}))
+"""
 OWN_LABEL = "yiwen-cluster-test"
+RELEASES = ("a", "b", "c", "d")
+"""Releases that can be built; the first is the demo."""
+SHIFT = 997
+"""Between the token ids of one and the next."""
 START_S = 300.0
 """Limit of starts, on a machine that has other things to do."""
 
@@ -70,11 +81,27 @@ class Installation:
         found = self.objects("pods", "-l", f"app.kubernetes.io/component={component}")
         return [each for each in found if each["status"].get("phase") not in ("Succeeded", "Failed")]
 
+    def ready_pods(self, component: str, count: int = 1) -> list[dict[str, Any]] | None:
+        """Pods of a component that are ready and stay; None if they are fewer than ``count``."""
+        ready = [
+            each
+            for each in self.pods(component)
+            if not each["metadata"].get("deletionTimestamp")
+            and all(c["ready"] for c in each["status"].get("containerStatuses", [{"ready": False}]))
+        ]
+        return ready if len(ready) >= count else None
+
+    def patch(self, **components: dict[str, Any]) -> None:
+        """A merge patch of components of the InferenceService."""
+        kubectl("patch", "inferenceservice", "yiwen", "-n", self.namespace, "--type=merge", "-p",
+                json.dumps({"spec": components}))  # fmt: skip
+
     def service(self) -> Service:
-        """As callers outside of the cluster reach it."""
-        host = urlsplit(self.inference_service()["status"]["url"]).netloc
-        mode = self.inference_service()["metadata"]["annotations"]["serving.kserve.io/deploymentMode"]
-        return Service(self.features.ingress if mode == "Knative" else self.features.gateway, host)
+        """As callers outside of the cluster reach it: by Knative's gateway, or by the HTTPRoute."""
+        service = self.inference_service()
+        if service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative":
+            return Service(self.features.ingress, urlsplit(service["status"]["url"]).netloc)
+        return Service(self.features.gateway, self.get("httproute", "yiwen")["spec"]["hostnames"][0])
 
     def create_secrets(self) -> None:
         """The password of Redis, as docs/guides/manifests.md makes it, without TLS."""
@@ -83,24 +110,15 @@ class Installation:
             "--from-literal=url=redis://yiwen@yiwen-redis:6379", f"--from-literal=password={secrets.token_hex(16)}",
         )  # fmt: skip
 
-    def copy_checkpoints(self, directory: Path) -> None:
-        """The demo's checkpoint as ``incoming/a``, the renumbered one as ``incoming/b``, by a pod with the claim."""
-        other = write_renumbered_checkpoint(directory / "renumbered")
-        kubectl("apply", "-f", "-", stdin=json.dumps(_volume_pod(self.namespace)))
-        kubectl(
-            "wait",
-            "-n",
-            self.namespace,
-            "--for=condition=Ready",
-            "--timeout=180s",
-            "pod/volume",
-            timeout_s=200,
-        )
-        for name, source in (("a", CHECKPOINT), ("b", other)):
-            kubectl(
-                "exec", "-n", self.namespace, "volume", "--", "mkdir", "-p", f"/mnt/models/incoming/{name}"
-            )
-            self._copy(source, f"/mnt/models/incoming/{name}")
+    def copy_checkpoint(self, release: str) -> None:
+        """A checkpoint as ``incoming/RELEASE``, by the pod ``volume``, which is made for the first."""
+        target = f"/mnt/models/incoming/{release}"
+        source = self.directory / "checkpoints" / release
+        write_renumbered_checkpoint(source, SHIFT * RELEASES.index(release))
+        if not self.objects("pods", "--field-selector=metadata.name=volume"):
+            run_pod(self.namespace, "volume", "sleep", "86400", mounts_models=True)
+        kubectl("exec", "-n", self.namespace, "volume", "--", "mkdir", "-p", target)
+        self._copy(source, target)
 
     def _copy(self, source: Path, target: str) -> None:
         archive = subprocess.run(
@@ -118,14 +136,25 @@ class Site:
     def __init__(self, installation: Installation, overlay: Overlay) -> None:
         self.installation, self.overlay = installation, overlay
         self.release = ""
+        self._built: set[str] = set()
 
     def prepare(self) -> None:
-        """Secrets, checkpoints and both releases."""
+        """Secrets and the volume."""
         self.installation.create_secrets()
         self.installation.create_claim(self.overlay)
-        self.installation.copy_checkpoints(self.installation.directory)
-        for release in ("a", "b"):
+
+    def with_overlay(self, **changes: Any) -> Site:
+        """Another overlay on the same volume: fields of :class:`Overlay` that differ."""
+        site = Site(self.installation, replace(self.overlay, **changes))
+        site._built = self._built
+        return site
+
+    def require_release(self, release: str) -> None:
+        """Build a release, unless that was done."""
+        if release not in self._built:
+            self.installation.copy_checkpoint(release)
             self.build_release(release)
+            self._built.add(release)
 
     def build_release(self, release: str) -> float:
         """Apply the release Job and wait for it; gives seconds."""
@@ -139,7 +168,8 @@ class Site:
         return time.monotonic() - began
 
     def serve(self, release: str, start_delay_s: int = 0) -> None:
-        """Apply the overlay with a release."""
+        """Apply the overlay with a release, which is built if it is not there."""
+        self.require_release(release)
         self.installation.apply(self.overlay.with_release(release, start_delay_s))
         self.release = release
 
@@ -151,38 +181,62 @@ class Site:
         try:
             yield
         finally:
-            kubectl("delete", "inferenceservice", "yiwen", "-n", self.installation.namespace, "--timeout=120s",
-                    timeout_s=150)  # fmt: skip
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the InferenceService away."""
+        kubectl("delete", "inferenceservice", "yiwen", "-n", self.installation.namespace, "--timeout=120s",
+                timeout_s=150)  # fmt: skip
+
+    def ask_pod(self, pod: dict[str, Any], text: str) -> dict[str, str]:
+        """One text asked of one transformer; gives the outputs by name."""
+        answer = kubectl("exec", "-n", self.installation.namespace, pod["metadata"]["name"], "-c", "kserve-container",
+                         "--", "python", "-c", _ASK, text)  # fmt: skip
+        outputs: dict[str, str] = json.loads(answer)
+        return outputs
 
     @property
-    def other(self) -> str:
-        """The release that is not served."""
-        return "b" if self.release == "a" else "a"
+    def next_release(self) -> str:
+        """One of which no pod may be left."""
+        return RELEASES[(RELEASES.index(self.release) + 1) % len(RELEASES)]
 
     @property
     def service(self) -> Service:
         return self.installation.service()
 
 
-def _volume_pod(namespace: str) -> dict[str, Any]:
-    """A pod that mounts the claim, for copying."""
+def run_pod(namespace: str, name: str, *command: str, mounts_models: bool = False) -> dict[str, Any]:
+    """A ready pod of the builder's image, which has Python and tar.
+
+    Args:
+        namespace: that it runs in.
+        name: of the pod.
+        command: that it runs.
+        mounts_models: whether it has the volume of the releases.
+    """
     context = {
         "runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
     }  # fmt: skip
+    mounts = [{"name": "models", "mountPath": "/mnt/models"}] if mounts_models else []
+    claim = {"name": "models", "persistentVolumeClaim": {"claimName": "yiwen-models"}}
     container = {
-        "name": "volume", "image": image("builder"), "imagePullPolicy": "IfNotPresent", "command": ["sleep", "86400"],
-        "securityContext": context, "volumeMounts": [{"name": "models", "mountPath": "/mnt/models"}],
+        "name": name, "image": image("builder"), "imagePullPolicy": "IfNotPresent", "command": command,
+        "securityContext": context, "volumeMounts": mounts,
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
     }  # fmt: skip
-    volume = {"name": "models", "persistentVolumeClaim": {"claimName": "yiwen-models"}}
-    return {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "volume", "namespace": namespace},
-        "spec": {"containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 1},
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [container], "volumes": [claim] if mounts_models else [],
+                 "terminationGracePeriodSeconds": 1},
     }  # fmt: skip
+    kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    kubectl("wait", "-n", namespace, "--for=condition=Ready", "--timeout=180s", f"pod/{name}", timeout_s=200)
+    return document("pod", name, "-n", namespace)
 
 
-def _volume(namespace: str, path: str) -> dict[str, Any]:
+def volume_of(namespace: str, path: str) -> dict[str, Any]:
+    """A volume of the node for the claim in a namespace."""
     return {
         "apiVersion": "v1", "kind": "PersistentVolume",
         "metadata": {"name": namespace, "labels": {OWN_LABEL: "true"}},
@@ -202,7 +256,7 @@ def own_namespace(features: Features, suffix: str, directory: Path) -> Iterator[
     kubectl("label", "namespace", namespace, f"{OWN_LABEL}=true")
     try:
         if features.host_path:
-            kubectl("apply", "-f", "-", stdin=json.dumps(_volume(namespace, features.host_path)))
+            kubectl("apply", "-f", "-", stdin=json.dumps(volume_of(namespace, features.host_path)))
         yield Installation(features, namespace, directory)
     finally:
         remove(namespace)
@@ -212,11 +266,15 @@ def remove(namespace: str) -> None:
     """Delete a namespace with all that is in it, and its volume; pods are not waited for to drain."""
     with contextlib.suppress(KubectlError):
         kubectl("delete", "inferenceservice", "--all", "-n", namespace, "--timeout=60s", timeout_s=90)
-    with contextlib.suppress(KubectlError, subprocess.TimeoutExpired):
-        kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--wait=false")
-        kubectl("delete", "namespace", namespace, "--timeout=120s", timeout_s=150)
-    with contextlib.suppress(KubectlError):
-        kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
+    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+    def is_gone() -> bool:
+        with contextlib.suppress(KubectlError):
+            kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=0", "--force", "--wait=false")
+        return not documents("namespaces", f"--field-selector=metadata.name={namespace}")
+
+    eventually(f"no namespace {namespace}", is_gone, 180.0)
+    kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
 
 
 def remove_leftovers() -> None:

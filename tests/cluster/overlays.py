@@ -18,8 +18,9 @@ SMALL = {
     "transformer": {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
     "redis": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
 }
-DEADLINE_S = 60
-SLOW_START = ["sh", "-c", 'sleep "$0" && exec python -m predictor "$@"']
+DEADLINE_S = 120
+"""Of requests and of drains: long, for machines that have other things to do."""
+SLOW_START = ["sh", "-c", 'trap exit TERM; sleep "$0" & wait $!; exec python -m predictor "$@"']
 """A predictor's command that starts it late; the delay follows, then come the container's arguments."""
 
 
@@ -40,6 +41,8 @@ class Overlay:
     """Of the InferenceService."""
     start_delay_s: int = 0
     """Seconds that a predictor sleeps before it starts."""
+    small: Sequence[str] = ("predictor", "transformer")
+    """Components whose resources are replaced by little ones."""
     job: bool = False
     """The release Job alone, in the place of what serves."""
 
@@ -96,11 +99,10 @@ class Overlay:
         patches: list[dict[str, Any]] = [{"patch": _document("v1", "ConfigMap", "values", data=values)}]
         claim = [{"op": "replace", "path": "/spec/resources/requests/storage", "value": "1Gi"}]
         patches.append({"target": {"kind": "PersistentVolumeClaim"}, "patch": json.dumps(claim)})
-        # The overlay laptop is small already.
         small = [
             {"op": "replace", "path": f"/spec/{component}/containers/0/resources", "value": resources}
             for component, resources in SMALL.items()
-            if component != "redis" and self.name != "laptop"
+            if component in self.small
         ]
         if small:
             patches.append({"target": {"kind": "InferenceService"}, "patch": json.dumps(small)})

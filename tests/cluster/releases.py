@@ -1,4 +1,4 @@
-"""Two checkpoints of the demo model whose token ids disagree, and titles with the translation that both give.
+"""Checkpoints of the demo model whose token ids disagree, and titles with the translation that all of them give.
 
 A text that one release's transformer tokenized and another release's predictor answered is noise, so that a mixed
 text shows as a wrong translation.
@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import ml_dtypes  # noqa: F401 - numpy learns bfloat16
+import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -23,20 +24,28 @@ SPECIAL_IDS = 4
 EMBEDDING = "model.embed_tokens.weight"
 
 
-def write_renumbered_checkpoint(directory: Path) -> Path:
-    """The demo checkpoint with other ids for all tokens but the special ones; it translates as the demo does."""
+def write_renumbered_checkpoint(directory: Path, shift: int) -> Path:
+    """The demo checkpoint with the ids of all tokens but the special ones rotated; it translates as the demo does.
+
+    Args:
+        directory: to make.
+        shift: added to each id; 0 is the demo itself.
+    """
     shutil.copytree(CHECKPOINT, directory)
     tokenizer = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
-    last = len(vocabulary) - 1 + SPECIAL_IDS
-    renumbered = {token: i if i < SPECIAL_IDS else last - i for token, i in vocabulary.items()}
+    count = len(vocabulary) - SPECIAL_IDS
+    renumbered = {
+        token: i if i < SPECIAL_IDS else SPECIAL_IDS + (i - SPECIAL_IDS + shift) % count
+        for token, i in vocabulary.items()
+    }
     tokenizer["model"]["vocab"] = renumbered
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     with safe_open(directory / "model.safetensors", "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         metadata = file.metadata()
     rows = tensors[EMBEDDING]
-    rows[SPECIAL_IDS:] = rows[SPECIAL_IDS:][::-1].copy()
+    rows[SPECIAL_IDS:] = np.roll(rows[SPECIAL_IDS:], shift, axis=0)
     save_file(tensors, directory / "model.safetensors", metadata)
     return directory
 

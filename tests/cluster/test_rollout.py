@@ -67,6 +67,7 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(knative: Site, figu
     with knative.serving(), Load(knative.service, titles(f"canary-{time.time()}")) as load:
         time.sleep(5.0)
         (old,) = load.summary().releases
+        knative.require_release("b")
         rollout(knative, "set", "--percent", str(PERCENT), "--release", "b")
         eventually("traffic to the canary", lambda: PERCENT in traffic(knative)["transformer"], START_S)
         eventually("traffic to its predictor", lambda: PERCENT in traffic(knative)["predictor"], START_S)

@@ -13,7 +13,6 @@ import pytest
 
 from tests.cluster.installation import Site
 from tests.cluster.kubectl import eventually, kubectl
-from tests.cluster.overlays import Overlay
 from tests.cluster.releases import titles
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -32,13 +31,8 @@ IDLE_END_S = 35.0
 @pytest.fixture(scope="module")
 def idle_site(knative: Site) -> Iterator[Site]:
     """The overlay with the component scale-to-zero."""
-    overlay = Overlay(
-        "laptop",
-        knative.installation.namespace,
-        extra=("redis", "scale-to-zero"),
-        spec={"predictor": {"annotations": FAST}},
-    )
-    site = Site(knative.installation, overlay)
+    annotations = {"predictor": {"annotations": FAST}}
+    site = knative.with_overlay(extra=("redis", "scale-to-zero"), spec=annotations)
     with site.serving():
         yield site
 
