@@ -47,7 +47,8 @@ from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, Segment
 from transformer.texts.glossary import GlossaryMatcher
 from transformer.texts.guards import Guards
-from transformer.texts.languages import Languages, canonical_tag, resolve_tag
+from transformer.texts.language_tags import LanguageTags
+from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
 from transformer.texts.sentences import split_sentences
 
@@ -267,7 +268,7 @@ async def warm_cache(store: RedisStore, config: TransformerConfig, options: Warm
     target = WarmTarget.of(options.release, options.source, options.to)
     policy = cache_policy(config)
     counts = WarmCounts()
-    pairs = _pairs(options, counts.unread, {canonical_tag(tag): tag for tag in target.spec.languages})
+    pairs = _pairs(options, counts.unread, LanguageTags(target.spec.languages))
     entries = keyed_entries(pairs, target, counts)
     release = target.release
     values = ((key, encode_entry(entry, release)) for key, entry in entries)
@@ -320,7 +321,7 @@ def _fits(value: bytes, max_bytes: int, counts: WarmCounts) -> bool:
     return len(value) <= max_bytes
 
 
-def _pairs(options: WarmOptions, unread: Counter[str], known: Mapping[str, str]) -> Iterator[Pair]:
+def _pairs(options: WarmOptions, unread: Counter[str], known: LanguageTags) -> Iterator[Pair]:
     kind = options.format or options.file.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise MemoryFileError(f"{options.file} is named neither .tsv, .csv nor .tmx: say --format")
@@ -328,8 +329,8 @@ def _pairs(options: WarmOptions, unread: Counter[str], known: Mapping[str, str])
         return read_table(options.file, "\t" if kind == "tsv" else ",", unread)
 
     def reads_as(wanted: str) -> Callable[[str], bool]:
-        tag = resolve_tag(wanted, known)
-        return lambda found: tag is not None and resolve_tag(found, known) == tag
+        tag = known.resolve(wanted)
+        return lambda found: tag is not None and known.resolve(found) == tag
 
     return read_tmx(options.file, reads_as(options.source), reads_as(options.to), unread)
 

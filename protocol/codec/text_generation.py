@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from protocol.codec.documents import check_fields, object_field, read_object
 from protocol.codec.markup import markup_options_of
 from protocol.codec.parameters import Parameters
-from protocol.codec.translate import glossary_of, text_format_of
+from protocol.codec.translate import glossary_of, language_of, text_format_of
 from protocol.errors import InternalFault, InvalidRequest
 from protocol.messages import TranslateRequest
 from protocol.tensors import TRANSLATE_PARAMETERS
@@ -57,7 +57,7 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
     text_format = text_format_of(parameters)
     return TranslateRequest(
         texts=(text,),
-        sources=(parameters.text("source"),),
+        sources=(language_of(parameters, "source"),),
         targets=(target,),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.deadline_ms(),

@@ -213,12 +213,19 @@ def glossary_of(parameters: Parameters) -> Glossary | None:
     return None if text is None else parse_glossary(text)
 
 
+def language_of(parameters: Parameters, name: str) -> str | None:
+    """The parameter ``source`` or ``target``; None if it is absent, or an empty source, which is to be detected."""
+    if name == SOURCE.name and parameters.values.get(name) == "":
+        return None
+    return parameters.text(name)
+
+
 def _languages(
     spec: TensorSpec, values: dict[str, Values], parameters: Parameters, count: int
 ) -> list[str] | None:
     """One tag for each of ``count`` texts, from the tensor or the parameter; None without both."""
     name = spec.name
-    parameter, given = parameters.text(name), texts(values, spec)
+    parameter, given = language_of(parameters, name), texts(values, spec)
     if given is None:
         return None if parameter is None else [parameter] * count
     if parameter is not None:

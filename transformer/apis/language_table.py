@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protocol.release import TranslationSpec
-from transformer.texts.languages import UNDETERMINED, Languages, canonical_tag, resolve_tag
+from transformer.texts.language_tags import LanguageTags
+from transformer.texts.languages import UNDETERMINED, Languages
 
 _LONGEST_TAG = 35
 """RFC 5646 (4.4.1) asks for room for 35 characters."""
@@ -30,7 +31,7 @@ class LanguageTable:
 
     def __init__(self, spec: TranslationSpec) -> None:
         self._spec = spec
-        self._known = {canonical_tag(tag): tag for tag in spec.languages}
+        self._known = LanguageTags(spec.languages)
         self._languages = Languages(spec)
         self.sources = tuple(tag for tag in spec.languages if any(tag == pair[0] for pair in spec.pairs))
         self.targets = tuple(tag for tag in spec.languages if any(tag == pair[1] for pair in spec.pairs))
@@ -51,11 +52,11 @@ class LanguageTable:
 
     def resolve(self, tag: str) -> str | None:
         """The release's tag for a caller's tag, in any case, with more or fewer subtags; None if it has none."""
-        return resolve_tag(tag, self._known) if 0 < len(tag) <= _LONGEST_TAG else None
+        return self._known.resolve(tag) if 0 < len(tag) <= _LONGEST_TAG else None
 
     def exact(self, tag: str) -> str | None:
         """The release's tag that equals a caller's but for case and separators; None if there is none."""
-        return self._known.get(canonical_tag(tag)) if len(tag) <= _LONGEST_TAG else None
+        return self._known.exact(tag) if len(tag) <= _LONGEST_TAG else None
 
     def by_name(self, name: str) -> str | None:
         """The release's tag for a tag or an English name such as ``Chinese``; None if it has none."""

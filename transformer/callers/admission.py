@@ -17,7 +17,7 @@ from transformer.callers.key_ring import KeyRing
 from transformer.callers.usage import UsageCounter
 from transformer.metrics import CallerMetrics
 from transformer.request_context import CallerShare
-from transformer.texts.languages import canonical_tag
+from transformer.texts.language_tags import canonical_tag
 
 _HEADERS = ("x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
 _SCHEMES = ("bearer", "deepl-auth-key", "key")

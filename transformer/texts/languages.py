@@ -10,22 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import py3langid
 
 from protocol.release import TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
+from transformer.texts.language_tags import LanguageTags, canonical_tag
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, has_letters, script_evidence
 
 UNDETERMINED = "und"
 """BCP 47 tag of a text without language: numbers, punctuation, emoji."""
 
-_LIKELY_SCRIPT = {
-    ("zh", "CN"): "Hans", ("zh", "SG"): "Hans", ("zh", "MY"): "Hans",
-    ("zh", "TW"): "Hant", ("zh", "HK"): "Hant", ("zh", "MO"): "Hant",
-}  # fmt: skip
-_OLD_NAMES = {"cmn": "zh", "iw": "he", "in": "id", "ji": "yi", "no": "nb"}
+_TO_DETECT = ("", "auto", UNDETERMINED)
 _LANGID_NAMES = {"nb": "no", "cmn": "zh"}
 _NEGLIGIBLE_EVIDENCE = 1.5
 """In words. Less text than this in a script that the release does not read is ignored, such as a Greek letter in a
@@ -65,7 +62,7 @@ class Languages:
 
     def __init__(self, spec: TranslationSpec) -> None:
         self._spec = spec
-        self._tags = {canonical_tag(tag): tag for tag in spec.languages}
+        self._tags = LanguageTags(spec.languages)
         self._pairs = frozenset(spec.pairs)
         self._readable = {
             target: tuple(tag for tag in spec.languages if (tag, target) in self._pairs or tag == target)
@@ -73,7 +70,7 @@ class Languages:
         }
         """By target: the languages that a text may be in, the target included."""
         # The texts of a request nearly always have the same tags.
-        self._resolved = lru_cache(_TAGS_KEPT)(partial(resolve_tag, known=self._tags))
+        self._resolved = lru_cache(_TAGS_KEPT)(self._tags.resolve)
 
     def resolve_pair(self, index: int, text: str, source: str | None, target: str) -> LanguagePair:
         """The language pair of one text.
@@ -81,7 +78,7 @@ class Languages:
         Args:
             index: of the text in its request, for error messages.
             text: without markup and placeholders.
-            source: tag that the caller gave; None detects the language.
+            source: tag that the caller gave; None, ``auto`` or ``und`` detects the language.
             target: tag that the caller gave.
 
         Raises:
@@ -89,7 +86,9 @@ class Languages:
             UndetectedLanguage: ``source`` was not given and no candidate fits.
         """
         to = self._resolve(index, "target", target)
-        given = None if source is None else self._resolve(index, "source", source)
+        given = None
+        if source is not None and source.lower() not in _TO_DETECT:
+            given = self._resolve(index, "source", source)
         if given == to:
             return LanguagePair(to, to, needs_model=False)
         if to not in self._readable:
@@ -133,7 +132,7 @@ class Languages:
         return known
 
     def _resolve_long(self, tag: str) -> str | None:
-        return resolve_tag(tag, self._tags) if len(tag) <= _LONGEST_TAG else None
+        return self._tags.resolve(tag) if len(tag) <= _LONGEST_TAG else None
 
     def _detect(self, text: str, evidence: Mapping[str, float], target: str) -> str | None:
         """The language of ``text``; ``und`` if it has almost no letters; None if no language of the release fits."""
@@ -177,35 +176,6 @@ class Languages:
         return tags
 
 
-def canonical_tag(tag: str) -> str:
-    """A tag in BCP 47's case and separators, with deprecated languages replaced: ``ZH_hans_cn`` -> ``zh-Hans-CN``."""
-    language, *rest = tag.strip().replace("_", "-").split("-")
-    language = _OLD_NAMES.get(language.lower(), language.lower())
-    return "-".join([language, *(_canonical_subtag(subtag) for subtag in rest)])
-
-
-def resolve_tag(tag: str, known: Mapping[str, str]) -> str | None:
-    """The release's tag for a caller's tag; None if there is none.
-
-    Tried in this order: the tag itself; its likely script (``zh-TW`` -> ``zh-Hant``); its shorter forms (``zh-CN`` ->
-    ``zh``); for a language without subtags, the only longer form (``pt`` -> ``pt-BR``).
-
-    Args:
-        tag: as a caller wrote it.
-        known: the release's tags by their canonical form.
-    """
-    canonical = canonical_tag(tag)
-    subtags = canonical.split("-")
-    likely = _LIKELY_SCRIPT.get((subtags[0], subtags[-1]))
-    forms = [canonical, *([f"{subtags[0]}-{likely}"] if likely and len(subtags) == 2 else [])]
-    forms += ["-".join(subtags[:length]) for length in range(len(subtags) - 1, 0, -1)]
-    for form in forms:
-        if form in known:
-            return known[form]
-    longer = [name for form, name in known.items() if form.startswith(f"{canonical}-")]
-    return longer[0] if len(subtags) == 1 and len(longer) == 1 else None
-
-
 def _share_among(text: str, tag: str, tags: list[str]) -> float:
     """py3langid's probability of ``tag`` if the text is in one of ``tags``; 1 if there is no other."""
     scores = dict(py3langid.rank(text)) if len(tags) > 1 else {}
@@ -214,12 +184,6 @@ def _share_among(text: str, tag: str, tags: list[str]) -> float:
         return 1.0
     best = max(known.values())
     return math.exp(known[tag] - best) / sum(math.exp(score - best) for score in known.values())
-
-
-def _canonical_subtag(subtag: str) -> str:
-    if len(subtag) == 4 and subtag.isalpha():
-        return subtag.title()
-    return subtag.upper() if len(subtag) == 2 else subtag.lower()
 
 
 def _langid_name(tag: str) -> str:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.release import Language, TextLimits, TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
-from transformer.texts.languages import LanguagePair, Languages, canonical_tag
+from transformer.texts.language_tags import canonical_tag
+from transformer.texts.languages import LanguagePair, Languages
 from transformer.texts.scripts import has_letters, script_evidence
 
 
@@ -182,9 +183,9 @@ def test_a_callers_tag_finds_the_releases(scripts: dict[str, str], tag: str, exp
     assert speaking(None, **scripts).resolve_pair(0, "text", "en", tag).target == expected
 
 
-@pytest.mark.parametrize("tag", ["fr", "zh-Hant-x", "e", "", "pt-BR", "zhongwen"])
+@pytest.mark.parametrize("tag", ["fr", "zh-Hans-x", "e", "", "pt-BR", "zhongwen"])
 def test_an_unknown_language_is_answered_with_those_there_are(tag: str) -> None:
-    if tag == "zh-Hant-x":  # its shorter forms are tried
+    if tag == "zh-Hans-x":  # its shorter forms are tried
         assert DEMO.resolve_pair(0, "text", "en", tag).target == "zh"
         return
     with pytest.raises(UnknownLanguage, match=r"text 2: target language .* speaks: en, zh"):
@@ -230,3 +231,57 @@ def test_pairs_the_release_was_not_trained_for_are_refused_with_those_it_was() -
 
 def test_a_source_that_is_the_target_needs_no_model() -> None:
     assert DEMO.resolve_pair(1, "手机", "zh-CN", "zh") == LanguagePair("zh", "zh", needs_model=False)
+
+
+@pytest.mark.parametrize(
+    ("tag", "canonical"),
+    [
+        ("zho", "zh"), ("chi", "zh"), ("eng", "en"), ("deu", "de"), ("ger", "de"), ("en_US.UTF-8", "en-US"),
+        ("zh_CN.UTF-8", "zh-CN"), ("en-US@posix", "en-US"), ("sr_RS@latin", "sr-Latn-RS"), ("zh-CHT", "zh-Hant"),
+        ("zh-CHS", "zh-Hans"), ("zh-yue", "yue"), ("zh-cmn-Hans", "zh-Hans"), ("sh", "sr-Latn"), ("no", "nb"),
+        ("in", "id"), ("ja_JP.eucJP", "ja-JP"), ("zh-cmn", "zh"),
+    ],
+)  # fmt: skip
+def test_codes_and_locales_are_tags_too(tag: str, canonical: str) -> None:
+    assert canonical_tag(tag) == canonical
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "zh-TW", "zh-Hant", "zh-Hant-TW", "zh-HK", "zh-CHT", "zh-yue", "yue", "zh-Latn", "zh-MO",
+        "cmn-Hant", "zho-TW", "en-Cyrl", "en-Shaw",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_a_variant_that_the_release_does_not_have_is_refused_by_name(tag: str, role: str) -> None:
+    source, target = ("en", tag) if role == "target" else (tag, "en" if "zh" in tag else "zh")
+    with pytest.raises(UnknownLanguage, match=f"text 0: {role} language '?\"?{tag}.* speaks: en, zh"):
+        DEMO.resolve_pair(0, "text", source, target)
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("zh-TW", "zh-Hant"), ("zh-HK", "zh-Hant"), ("zh-Hant-TW", "zh-Hant"), ("zh-CN", "zh-Hans"),
+        ("zh_SG", "zh-Hans"), ("zho-CN", "zh-Hans"), ("sr-Latn", "sr-Latn"), ("sr", "sr"), ("sr-RS", "sr"),
+        ("sr-Cyrl", "sr"), ("sr-ME", "sr-Latn"), ("sr_RS@latin", "sr-Latn"), ("en-GB", "en"), ("eng", "en"),
+    ],
+)  # fmt: skip
+def test_a_release_with_variants_serves_each_by_its_name(tag: str, expected: str) -> None:
+    release = speaking(en="Latn", zh_Hans="Hans", zh_Hant="Hant", sr="Cyrl", sr_Latn="Latn", de="Latn")
+    assert release.resolve_pair(0, "ein Text", "de", tag).target == expected
+
+
+def test_serbian_in_another_script_is_refused() -> None:
+    cyrillic = speaking(en="Latn", sr="Cyrl")
+    assert cyrillic.resolve_pair(0, "text", "en", "sr-RS").target == "sr"
+    for tag in ("sr-Latn", "sr-Latn-RS", "sr_RS@latin", "sh", "sr-ME"):
+        with pytest.raises(UnknownLanguage):
+            cyrillic.resolve_pair(0, "text", "en", tag)
+
+
+@pytest.mark.parametrize("source", ["auto", "AUTO", "und", "", None])
+def test_a_source_may_be_left_to_detection(source: str | None) -> None:
+    assert DEMO.resolve_pair(0, "red shoes", source, "zh") == LanguagePair("en", "zh", needs_model=True)
+    assert DEMO.resolve_pair(0, "红色的鞋", source, "en") == LanguagePair("zh", "en", needs_model=True)
