@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, TypeVar
 
 from grpc import (
+    GenericRpcHandler,
     HandlerCallDetails,
     RpcMethodHandler,
     StatusCode,
@@ -55,25 +56,29 @@ def connection_options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
-class MessageTimeLimit(aio.ServerInterceptor):  # type: ignore[misc]  # gRPC is untyped here
-    """Ends calls whose one request message does not arrive in time.
+class MessageTimeLimit:
+    """Registers handlers so that calls end whose one request message does not arrive in time.
 
     gRPC calls a handler of one message once it has that message, and waits for it for ever. So such handlers are
     registered as handlers of a stream of messages, of which they read the first; on the wire both are the same.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, server: aio.Server, timeout_s: float) -> None:
+        self._server = server
         self._timeout_s = timeout_s
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[HandlerCallDetails], Awaitable[RpcMethodHandler | None]],
-        handler_call_details: HandlerCallDetails,
-    ) -> RpcMethodHandler | None:
-        """The handler of a call that has just arrived."""
-        _received_at.set(monotonic())
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+    def add_generic_rpc_handlers(self, handlers: Sequence[GenericRpcHandler]) -> None:
+        """As of the server, which generated code calls."""
+        self._server.add_generic_rpc_handlers(
+            tuple(_TimedHandlers(handler, self.limited) for handler in handlers)
+        )
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, RpcMethodHandler]) -> None:
+        """As of the server, where it does nothing: handlers are found by :meth:`add_generic_rpc_handlers`."""
+
+    def limited(self, handler: RpcMethodHandler) -> RpcMethodHandler:
+        """``handler`` with the time limit."""
+        if handler.request_streaming:
             return handler
         behavior = handler.unary_stream if handler.response_streaming else handler.unary_unary
         create = (
@@ -98,3 +103,26 @@ class MessageTimeLimit(aio.ServerInterceptor):  # type: ignore[misc]  # gRPC is 
             return await behavior(message, context)
 
         return call
+
+
+class _TimedHandlers(GenericRpcHandler):  # type: ignore[misc]  # gRPC is untyped here
+    """Handlers of a service with a time limit, which note when a call arrives."""
+
+    def __init__(
+        self, handlers: GenericRpcHandler, limited: Callable[[RpcMethodHandler], RpcMethodHandler]
+    ) -> None:
+        self._handlers = handlers
+        self._limited = limited
+        self._by_method: dict[str, RpcMethodHandler] = {}
+
+    def service(self, handler_call_details: HandlerCallDetails) -> RpcMethodHandler | None:
+        """The handler of a call whose headers have just arrived; gRPC asks in the call's own task."""
+        method = handler_call_details.method
+        limited = self._by_method.get(method)
+        if limited is None:
+            handler = self._handlers.service(handler_call_details)
+            if handler is None:
+                return None
+            limited = self._by_method[method] = self._limited(handler)
+        _received_at.set(monotonic())
+        return limited

@@ -146,7 +146,6 @@ def new_grpc_server(
         SettingsError: the port is taken.
     """
     server = aio.server(
-        interceptors=(MessageTimeLimit(settings.body_timeout_s),),
         options=(
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -155,14 +154,15 @@ def new_grpc_server(
         ),
     )
     services = [INFERENCE_SERVICE, *([] if stream_service is None else [stream_service])]
-    add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    add_HealthServicer_to_server(Health(servicer.serving, services), server)
-    enable_server_reflection([*services, HEALTH_SERVICE, REFLECTION_SERVICE], server)
+    limited = MessageTimeLimit(server, settings.body_timeout_s)
+    add_GRPCInferenceServiceServicer_to_server(servicer, limited)
+    add_HealthServicer_to_server(Health(servicer.serving, services), limited)
+    enable_server_reflection([*services, HEALTH_SERVICE, REFLECTION_SERVICE], limited)
     if stream_service is not None:
         handler = unary_stream_rpc_method_handler(
             servicer.GenerateStream
         )  # bytes in, bytes out: the model has the codec
-        server.add_generic_rpc_handlers(
+        limited.add_generic_rpc_handlers(
             (method_handlers_generic_handler(stream_service, {STREAM_METHOD: handler}),)
         )
     host = "[::]" if settings.host == "0.0.0.0" else settings.host
