@@ -64,6 +64,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
          "logits_scaling": 2.0, "attention_bias": True, "mlp_bias": True},
     ),
     "smollm3": ("SmolLM3", {**KV, "no_rope_layers": [1, 0, 1], "pad_token_id": 0}),
+    "ernie": ("Ernie4_5", {**KV, "head_dim": 32, "use_bias": True, "tie_word_embeddings": False}),
+    "ernie-tied": ("Ernie4_5", {**KV, "head_dim": 16, "tie_word_embeddings": True}),
+    "helium": ("Helium", {"num_key_value_heads": 4, "head_dim": 16, "attention_bias": True, "mlp_bias": True}),
     "olmo2": ("Olmo2", {**KV, "pad_token_id": 0}),
 }  # fmt: skip
 

@@ -93,10 +93,16 @@ class Checkpoint:
         """
         return (read() for read in self.reads(name))
 
-    def reads(self, name: str) -> Iterator[Callable[[], Float32Array]]:
-        """Functions that read the slices of :meth:`rows`; they may be called in any order and from any thread."""
+    def reads(self, name: str, *, unit: int = 1) -> Iterator[Callable[[], Float32Array]]:
+        """Functions that read the slices of :meth:`rows`; they may be called in any order and from any thread.
+
+        Args:
+            name: of the tensor.
+            unit: rows that belong together; a slice has a multiple of them.
+        """
         entry = self.tensors[name]
         rows_per_read = max(1, READ_BYTES // (4 * math.prod(entry.shape[1:])))
+        rows_per_read = max(unit, rows_per_read // unit * unit)
         for first in range(0, entry.shape[0], rows_per_read):
             rows = min(rows_per_read, entry.shape[0] - first)
             yield partial(_read_rows, name, entry, first, rows)

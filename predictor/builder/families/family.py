@@ -56,6 +56,8 @@ class Family:
     """Whether that is done after the rotary embedding, not before."""
     wide_qk_norm: bool = False
     """Whether all heads are normalized together."""
+    interleaved_rotary: bool = False
+    """Whether the rotary embedding pairs neighboring values of a head, not its halves: the build reorders rows."""
     pre_norms: bool = True
     """Whether the inputs of attention and MLP are normalized."""
     post_norms: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from predictor.builder.families.gemma import GEMMA2, GEMMA3, GEMMA3_CONDITIONAL
 from predictor.builder.families.granite import GRANITE
 from predictor.builder.families.hunyuan import HUNYUAN_DENSE
+from predictor.builder.families.interleaved import ERNIE, HELIUM
 from predictor.builder.families.llama import LLAMA
 from predictor.builder.families.mistral import MISTRAL, SEED_OSS
 from predictor.builder.families.olmo2 import OLMO2
@@ -28,5 +29,7 @@ FAMILIES = {
         GRANITE,
         SMOLLM3,
         OLMO2,
+        ERNIE,
+        HELIUM,
     )
 }

@@ -111,8 +111,9 @@ class DecoderMatrices:
                 layer, "attention.qkv", ["self_attn.qkv_proj"], [sum(rows)], hidden, biased=bias
             )
         # Norms of queries undo a factor before them, and take it instead.
-        query = UNCHANGED if self._family.qk_norm else Adjustment(self._details.query_scale)
-        adjustments = (query, UNCHANGED, UNCHANGED)
+        scale = 1.0 if self._family.qk_norm else self._details.query_scale
+        pairs = size if self._family.interleaved_rotary else 0
+        adjustments = (Adjustment(scale, interleaved=pairs), Adjustment(interleaved=pairs), UNCHANGED)
         return self._matrix(layer, "attention.qkv", parts, rows, hidden, biased=bias, adjustments=adjustments)
 
     def attention_output(self, layer: int) -> Matrix:

@@ -51,10 +51,22 @@ class WeightTensor:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What is folded into a checkpoint tensor: (values + offset) * scale, in float32."""
+    """What is folded into a checkpoint tensor: (values + offset) * scale, in float32, and the order of its rows."""
 
     scale: float = 1.0
     offset: float = 0.0
+    interleaved: int = 0
+    """Rows of a head whose even and odd rows are pairs of the rotary embedding: even ones first; 0: no change."""
+
+    def applied(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Adjusted rows; whole heads, if they are interleaved."""
+        if self.interleaved:
+            heads = values.reshape(-1, self.interleaved // 2, 2, *values.shape[1:])
+            values = np.ascontiguousarray(heads.swapaxes(1, 2)).reshape(values.shape)
+        if self.scale == 1.0 and self.offset == 0.0:
+            return values
+        adjusted: npt.NDArray[np.float32] = (values + np.float32(self.offset)) * np.float32(self.scale)
+        return adjusted
 
 
 UNCHANGED = Adjustment()

@@ -160,7 +160,7 @@ def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], 
         yield partial(_unchanged, entry.table)
     adjustments = entry.adjustments or (UNCHANGED,) * len(entry.sources)
     for source, adjustment in zip(entry.sources, adjustments, strict=True):
-        for read in checkpoint.reads(source):
+        for read in checkpoint.reads(source, unit=max(1, adjustment.interleaved)):
             yield partial(_converted, read, entry, adjustment)
 
 
@@ -183,9 +183,7 @@ def _converted(
     read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry, adjustment: Adjustment
 ) -> Slice:
     """A slice in the form in which the entry is stored; a number that would become infinite is refused."""
-    values, stored = read(), entry.tensors[0]
-    if adjustment != UNCHANGED:
-        values = (values + np.float32(adjustment.offset)) * np.float32(adjustment.scale)
+    values, stored = adjustment.applied(read()), entry.tensors[0]
     if entry.quantized is not None:
         return quantize_rows(values, entry.quantized)
     if stored.dtype == "float32":
