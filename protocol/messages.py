@@ -134,6 +134,8 @@ class TranslateRequest:
     glossary: Glossary | None = None
     """Glossary for all texts; its entries take precedence over the release's."""
     on_error: OnError = OnError.FAIL
+    placeholders: tuple[str, ...] = ()
+    """Regular expressions (RE2) of what must survive in all texts."""
     markup: MarkupOptions = DEFAULT_MARKUP
     """For HTML and XML."""
 

@@ -64,7 +64,7 @@ MARKUP_PARAMETERS = (
 )  # fmt: skip
 """Of HTML and XML (:mod:`protocol.codec.markup`)."""
 TRANSLATE_PARAMETERS = (
-    "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", *MARKUP_PARAMETERS
+    "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", "placeholders", *MARKUP_PARAMETERS
 )  # fmt: skip
 BATCH_PARAMETERS = (*TRANSLATE_PARAMETERS, "on_error")
 """Of a request of several texts."""

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from protocol.codec.documents import check_fields, object_field, read_object
 from protocol.codec.markup import markup_options_of
 from protocol.codec.parameters import Parameters
+from protocol.codec.placeholders import placeholders_of
 from protocol.codec.translate import glossary_of, language_of, text_format_of
 from protocol.errors import InternalFault, InvalidRequest
 from protocol.messages import TranslateRequest
@@ -64,6 +65,7 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
         text_format=text_format,
         glossary=glossary_of(parameters),
         markup=markup_options_of(parameters, text_format),
+        placeholders=placeholders_of(parameters),
     )
 
 

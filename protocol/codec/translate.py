@@ -14,6 +14,7 @@ from protocol.codec.answers import our_fault
 from protocol.codec.arrays import Values
 from protocol.codec.markup import markup_options_of, markup_parameters
 from protocol.codec.parameters import Parameters
+from protocol.codec.placeholders import format_placeholders, placeholders_of
 from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
@@ -74,6 +75,7 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         glossary=glossary_of(parameters),
         on_error=_on_error_of(parameters),
         markup=markup_options_of(parameters, text_format),
+        placeholders=placeholders_of(parameters),
     )
 
 
@@ -100,6 +102,7 @@ def infer_from_translate_request(
         "format": None if plain else request.text_format.value,
         "glossary": None if request.glossary is None else format_glossary(request.glossary),
         "on_error": None if request.on_error is OnError.FAIL else request.on_error.value,
+        "placeholders": format_placeholders(request.placeholders),
         **markup_parameters(request.markup),
     }
     return InferRequest(

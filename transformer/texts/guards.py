@@ -99,7 +99,8 @@ class Guards:
             }
         found["length"] = finish_reason is FinishReason.LENGTH
         found |= dict.fromkeys(changed_kinds(source, answer, terms, (source_language, target)), True)
-        found["glossary"] = bool(missing_terms(terms, answer))
+        for term in missing_terms(terms, answer):
+            found["placeholder" if term.is_placeholder else "glossary"] = True
         return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
 
     def max_repeats(self, source: str) -> int:

@@ -17,6 +17,7 @@ from protocol.messages import MarkupOptions, OnError, TextFormat, TranslateReque
 from protocol.normal_form import normal_text
 from transformer.errors import TooManySegments, UnusableMarkup, UnusableText
 from transformer.texts.bounds import TextBounds
+from transformer.texts.caller_placeholders import CallerPlaceholders
 from transformer.texts.documents import Document, Segment, Writing
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.inline_tags import partners, spans_of
@@ -54,6 +55,7 @@ class _Splitter:
     options: tuple[tuple[str, str], ...]
     bounds: TextBounds
     markup: MarkupOptions
+    placeholders: CallerPlaceholders | None
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)
     _sentences: int = 0
     """Of all texts that have been split so far."""
@@ -309,6 +311,9 @@ class _Splitter:
         """The request's one item of this text and pair; ``kept`` must survive in its translation."""
         self.bounds.check_segment(index, normal)
         terms = self.glossaries.terms(normal, pair.source, pair.target)
+        if own := self.placeholders.terms(normal) if self.placeholders else ():
+            kept = [*kept, *(term for term in own if not overlapping(kept, term.start, term.end))]
+            kept.sort(key=lambda term: term.start)
         if kept:
             others = [term for term in terms if not overlapping(kept, term.start, term.end)]
             terms = tuple(sorted([*kept, *others], key=lambda term: term.start))
@@ -333,7 +338,7 @@ def split_request(
         glossaries: the release's; the request's own glossary precedes them.
 
     Raises:
-        InvalidRequest: the request's glossary contradicts itself.
+        InvalidRequest: the request's glossary contradicts itself, or one of its placeholders is no expression.
         TooLong: the request holds more than ``bounds`` says.
         UnusableText: a text is not valid Unicode, or not the markup that it is declared to be.
         YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.resolve_pair`.
@@ -348,6 +353,7 @@ def split_request(
         _options_of(request),
         bounds,
         request.markup,
+        CallerPlaceholders(request.placeholders) if request.placeholders else None,
     )
     split = splitter.document if request.on_error is OnError.FAIL else splitter.document_or_error
     documents = [split(index, *row) for index, row in enumerate(rows)]

@@ -12,7 +12,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from protocol.glossary import normalize_term
@@ -35,6 +35,8 @@ class Term:
     """The matched text, as written there."""
     target: str | None
     """The required translation; None if the term must be kept as it is."""
+    is_placeholder: bool = field(default=False, kw_only=True)
+    """Whether it is a match of one of the caller's own expressions."""
 
     @property
     def is_kept(self) -> bool:

@@ -124,6 +124,7 @@ def translate_requests(draw: st.DrawFn) -> TranslateRequest:
         text_format=text_format,
         glossary=draw(st.none() | glossaries),
         markup=draw(markup_options) if has_markup else DEFAULT_MARKUP,
+        placeholders=tuple(draw(st.lists(st.text('a(b)[c]"', min_size=1), max_size=3))),
     )
 
 

@@ -14,6 +14,8 @@ from protocol.codec import (
     translate_request_from_infer,
     translate_response_from_infer,
 )
+from protocol.codec.parameters import Parameters
+from protocol.codec.placeholders import placeholders_of
 from protocol.codec.sdk import RequestedOutput
 from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, InvalidRequest
@@ -190,3 +192,17 @@ def test_an_answer_that_is_not_a_translation_is_our_fault() -> None:
     ):
         with pytest.raises(InternalFault):
             translate_response_from_infer(response)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [('["<<[a-z]+>>", "~.~"]', ("<<[a-z]+>>", "~.~")), (["a"], ("a",)), (None, ()), ("[]", ())],
+)
+def test_placeholders_are_a_list_of_expressions(given: object, expected: tuple[str, ...]) -> None:
+    assert placeholders_of(Parameters({"placeholders": given})) == expected
+
+
+@pytest.mark.parametrize("given", ["<<a>>", "{}", [1], [""], 5, ["a" * 501], ["a"] * 33, "[1]"])
+def test_other_placeholders_are_refused(given: object) -> None:
+    with pytest.raises(InvalidRequest, match="parameter placeholders"):
+        placeholders_of(Parameters({"placeholders": given}))

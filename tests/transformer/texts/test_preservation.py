@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.errors import InvalidRequest
+from protocol.messages import FinishReason, TranslateRequest
+from protocol.release import GuardSpec, TranslationSpec
+from transformer.texts.bounds import TextBounds
+from transformer.texts.caller_placeholders import CallerPlaceholders
+from transformer.texts.guards import Guards
+from transformer.texts.languages import Languages
 from transformer.texts.patterns import find_protected
 from transformer.texts.placeholders import masked_forms, protected_spans, unmask
 from transformer.texts.preservation import changed_kinds
+from transformer.texts.segments import split_request
 
 NOTATIONS = [
     "%{name}", "#{name}", "@{name}", "{{{name}}}", "{% if x %}", "<% name %>", "<?php echo 1 ?>", "{ $x }", "{用户}",
@@ -194,3 +204,28 @@ def test_masks_of_numbers_come_off() -> None:
     assert masked_forms(text, numbers=True)[0].text == "QX10 people, QX11 of QX12"
     for masked in masked_forms(text, numbers=True):
         assert unmask(masked.text, masked) == text
+
+
+def test_a_callers_own_placeholders_must_survive(spec: TranslationSpec) -> None:
+    def terms(text: str, *expressions: str) -> list[str]:
+        request = TranslateRequest((text,), ("en",), ("zh",), placeholders=expressions)
+        (document,) = split_request(request, Languages(spec), TextBounds(100))
+        return [term.text for each in document.segments for term in each.item.terms if term.is_placeholder]
+
+    assert terms("shirt for <<name>> and ~x~", "<<[a-z]+>>", "~.~") == ["<<name>>", "~x~"]
+    assert terms("shirt for aab", "a+", "ab") == ["aa"]
+    assert terms("shirt for 用户名", "用户.") == ["用户名"]
+    assert terms("shirt", "x*") == []
+    assert terms("a" * 200, "(a*)*b") == []
+    strict = Guards(dataclasses.replace(spec, guards=GuardSpec()))
+    kept = CallerPlaceholders(["<<[a-z]+>>"]).terms("shirt for <<name>>")
+    stop = FinishReason.STOP
+    assert strict.flags("shirt for <<name>>", "给<<name>>的衬衫", "zh", stop, kept) == ()
+    assert strict.flags("shirt for <<name>>", "给名字的衬衫", "zh", stop, kept) == ("placeholder",)
+
+
+@pytest.mark.parametrize("expression", ["(", "(?=a)", "a{1,9999}", r"(a)\1"])
+def test_what_is_no_expression_of_re2_is_refused(spec: TranslationSpec, expression: str) -> None:
+    request = TranslateRequest(("shirt",), ("en",), ("zh",), placeholders=("a", expression))
+    with pytest.raises(InvalidRequest, match=r"placeholders\[1\] is no expression of RE2"):
+        split_request(request, Languages(spec), TextBounds(100))
