@@ -21,7 +21,7 @@ from predictor.builder.plan_commands import PlanOptions, run_plan
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.files import write_atomically
-from protocol.release import TRANSLATION_FILE, ReleaseError
+from protocol.release import ReleaseError
 
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
 """The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan
@@ -130,7 +130,7 @@ def _translation(options: BuildOptions, directory: Path) -> Path | None:
 
     if options.translation is not None:
         raise BrokenText("--translation and --recipe both say how text becomes a prompt: leave one out")
-    path = directory / TRANSLATION_FILE
+    path = directory / f"{options.recipe}.json"  # messages name it
     path.write_text(_json_text(load_recipe(options.recipe).translation()), encoding="utf-8")
     return path
 
