@@ -71,8 +71,8 @@ def read_text_files(
     path = translation or checkpoint / TRANSLATION_FILE
     if not path.exists():
         raise BrokenText(
-            f"{path} is missing: put one beside the checkpoint or name it with --translation; "
-            f"a template: {TRANSLATION_TEMPLATE}"
+            f"{path} is missing: write it with `yiwen release template`, take a --recipe, or name one with "
+            f"--translation; a template: {TRANSLATION_TEMPLATE}"
         )
     spec = load_translation_spec(path)
     check_templates(tokenizer, spec, path)
