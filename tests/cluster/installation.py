@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ RELEASES = ("a", "b", "c", "d")
 """Releases that can be built; the first is the demo."""
 SHIFT = 997
 """Between the token ids of one and the next."""
+LEFTOVER_S = 3600.0
+"""Age from which a namespace of the tests belongs to no run."""
 START_S = 300.0
 """Limit of starts, on a machine that has other things to do."""
 
@@ -278,6 +281,8 @@ def remove(namespace: str) -> None:
 
 
 def remove_leftovers() -> None:
-    """Namespaces of runs that were killed."""
+    """Namespaces of runs that were killed: another run's are younger."""
     for each in documents("namespaces", "-l", OWN_LABEL):
-        remove(each["metadata"]["name"])
+        created = datetime.fromisoformat(each["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+        if time.time() - created.timestamp() > LEFTOVER_S:
+            remove(each["metadata"]["name"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,13 +78,20 @@ class Overlay:
         _write(
             directory / "kustomization.yaml",
             kind="Kustomization",
-            resources=[_away(directory, "base")],
+            resources=[_away(directory, "base"), *self._copy_files(directory, original["resources"])],
             components=components,
             patches=[*self._job_patches(), *self._spec_patches()],
         )
         (directory / "small").mkdir(exist_ok=True)
         _write(directory / "small" / "kustomization.yaml", kind="Component", patches=self._value_patches())
         return directory
+
+    def _copy_files(self, directory: Path, resources: Sequence[str]) -> list[str]:
+        """The overlay's own manifests, which kustomize reads from its own directory alone."""
+        files = [each for each in resources if each.endswith(".yaml")]
+        for name in files:
+            shutil.copy(ROOT / "overlays" / self.name / name, directory / name)
+        return files
 
     def _value_patches(self) -> list[dict[str, Any]]:
         values = {

@@ -46,10 +46,14 @@ def played_node(name: str, zone: str, labels: dict[str, str]) -> Iterator[None]:
         ready = [{"type": "Ready", "status": "True", "reason": "Played", "message": "played"}]
         status = {"status": {"capacity": capacity, "allocatable": capacity, "conditions": ready}}
         kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-        kubectl("taint", "node", name, "node.kubernetes.io/not-ready:NoSchedule-")
+        eventually("a node that is ready", lambda: _taints(name) == ["nvidia.com/gpu"], 30.0)
         yield
     finally:
         kubectl("delete", "node", name)
+
+
+def _taints(node: str) -> list[str]:
+    return [each["key"] for each in document("node", node)["spec"].get("taints", [])]
 
 
 @pytest.fixture(scope="module")
