@@ -2,7 +2,7 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
+.PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
 	bench-serving bench-transformer bench-prediction soak clean
 
 help: ## Show this list
@@ -24,6 +24,10 @@ check: ## Format, lint, types and import rules alone
 check-manifests: ## Build every overlay and combination of components with kubectl, and check them
 	@scripts/setup dev
 	@scripts/check-manifests $(ARGS)
+
+clients-test: ## Run the clients of DeepL, LibreTranslate, OpenAI and Google, Python and Node.js, against the demo service
+	@scripts/setup dev
+	@scripts/clients-test
 
 coverage: ## Run all tests and print the branch coverage, processes of their own included
 	@scripts/setup dev
