@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from documents.interface import FileFormatError, TextUnit, UnitTranslation
@@ -73,13 +75,17 @@ class OfficeFile:
         self.units: list[TextUnit] = [unit for part in self._parts.values() for unit in part.units]
 
     def render(self, translations: Sequence[UnitTranslation]) -> bytes:
-        """The package with its texts translated; one without a translation stays."""
+        """The package with its texts translated; one without a translation stays.
+
+        Raises:
+            FileFormatError: a part without texts is damaged.
+        """
         answers = iter(translations)
         written = {
             name: part.render([next(answers).text for _ in part.units]) for name, part in self._parts.items()
         }
         target = io.BytesIO()
-        with zipfile.ZipFile(target, "w") as package:
+        with _damage_as_errors(), zipfile.ZipFile(target, "w") as package:
             package.comment = self._package.comment
             for info in self._package.infolist():
                 data = written[info.filename] if info.filename in written else self._package.read(info)
@@ -105,14 +111,26 @@ def parse_package(data: bytes, kind: PackageKind) -> OfficeFile:
     Raises:
         FileFormatError: it is not a package of this kind, is encrypted, or is too large.
     """
-    try:
+    with _damage_as_errors():
         package = zipfile.ZipFile(io.BytesIO(data))
-        if kind.main not in package.namelist():
+        names = package.namelist()
+        if kind.main not in names:
             raise FileFormatError(f"it is a ZIP archive without {kind.main}")
+        if len(set(names)) < len(names):
+            raise FileFormatError("two of its parts have one name")
         if sum(info.file_size for info in package.infolist()) > _MOST_BYTES:
             raise FileFormatError(f"its parts have more than {_MOST_BYTES} bytes")
         return OfficeFile(package, kind)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+
+
+@contextmanager
+def _damage_as_errors() -> Iterator[None]:
+    """Raise FileFormatError for what the standard library raises when an archive is damaged."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, OSError, ValueError):
         raise FileFormatError(
             "it is not a ZIP archive, or a damaged one; a file with a password cannot be read"
         ) from None
