@@ -11,6 +11,7 @@ import docx
 import openpyxl
 import pptx
 import pytest
+import xlsxwriter  # type: ignore[import-untyped]
 from docx.enum.text import WD_BREAK
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
@@ -214,6 +215,38 @@ def test_cells_but_not_numbers_formulas_and_headings_of_tables() -> None:
         ["BLUE SHIRT", '=IF(A2="x","a","b")'],
         ["TWO\nLINES", True],
     ]
+
+
+def test_shared_strings_of_a_workbook_as_excel_writes_them() -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet("Data")
+        bold = book.add_format({"bold": True})
+        for row, words in enumerate([["Name", "Size"], ["blue shirt", "large"], ["blue shirt", "small"]]):
+            sheet.write_row(row, 0, words)
+        sheet.add_table("A1:B3", {"name": "T", "columns": [{"header": "Name"}, {"header": "Size"}]})
+        sheet.write_rich_string("D1", "a ", bold, "bold", " word")
+        sheet.write_comment("D2", "a comment")
+        sheet.insert_textbox("F1", "in a box")
+    data = file.getvalue()
+    assert "xl/sharedStrings.xml" in parts(data)
+    found = texts(data, FileFormat.XLSX)
+    assert found.count("blue shirt") == 1
+    assert {"large", "small", "a comment", "in a box"} <= set(found)
+    assert not {"Name", "Size"} & set(found)
+    out = translated(data, FileFormat.XLSX, upper)
+    read = openpyxl.load_workbook(io.BytesIO(out), rich_text=True)["Data"]
+    assert [[str(cell.value) for cell in row] for row in read["A1:B3"]] == [
+        ["Name", "Size"],
+        ["BLUE SHIRT", "LARGE"],
+        ["BLUE SHIRT", "SMALL"],
+    ]
+    assert str(read["D1"].value) == "A BOLD WORD"
+    pieces = [piece for piece in read["D1"].value if not isinstance(piece, str)]
+    assert [piece.text for piece in pieces if piece.font.b] == ["BOLD"]
+    assert read["D2"].comment.text == "A COMMENT"
+    assert b"IN A BOX" in parts(out)["xl/drawings/drawing1.xml"]
+    assert parts(translated(data, FileFormat.XLSX, same)) == parts(data)
 
 
 @pytest.mark.parametrize("kind", [FileFormat.DOCX, FileFormat.PPTX, FileFormat.XLSX])
