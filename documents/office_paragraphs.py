@@ -191,7 +191,7 @@ def _field_end(children: Sequence[XmlElement], first: int) -> int | None:
 
 def _run_text(document: XmlDocument, element: XmlElement) -> RunText | None:
     """The text of a run, of a link of runs, or of a text element; None if it holds anything else."""
-    if element.local_name == "t":
+    if element.local_name == "t" and not element.children:
         return RunText(element.start, element.end, document.text(element))
     if element.local_name in _LINKS:
         runs = [_run_text(document, child) for child in element.children if child.local_name not in _DROPPED]
