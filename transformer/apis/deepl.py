@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
-from protocol.messages import TextFormat
+from protocol.messages import DEFAULT_MARKUP, MarkupOptions, TextFormat
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, Fields
 from serving.error_responses import RestResponse
@@ -50,15 +50,14 @@ _STATUSES = {
 """DeepL's statuses, where they are not the error table's own."""
 _REFUSED = ("style_id", "translation_memory_id")
 """Parameters that name resources which only DeepL has."""
+_TAG_LISTS = ("ignore_tags", "splitting_tags", "non_splitting_tags")
+_MAX_TAGS = 256
+"""Tags of one list."""
 _WITHOUT_EFFECT = {
     "context": ("",),
     "split_sentences": ("1",),
     "formality": ("", "default"),
     "custom_instructions": (),
-    "non_splitting_tags": (),
-    "splitting_tags": (),
-    "ignore_tags": (),
-    "outline_detection": ("1", "true"),
     "translation_memory_threshold": (),
 }
 """Parameters that are accepted and change nothing, with the values that ask for nothing."""
@@ -69,7 +68,8 @@ _VALUES = {
 _KNOWN = frozenset(
     {
         "text", "target_lang", "source_lang", "preserve_formatting", "model_type", "glossary_id", "glossary_ids",
-        "tag_handling", "tag_handling_version", "show_billed_characters", "auth_key", *_WITHOUT_EFFECT, *_REFUSED,
+        "tag_handling", "tag_handling_version", "outline_detection", "show_billed_characters", "auth_key",
+        *_TAG_LISTS, *_WITHOUT_EFFECT, *_REFUSED,
     }
 )  # fmt: skip
 _MODEL_TYPES = {
@@ -91,6 +91,7 @@ class _Options:
     """What a request asks for besides texts and languages."""
 
     text_format: TextFormat
+    markup: MarkupOptions
     model_type: str | None
     tag_handling_version: str | None
     ignored: tuple[str, ...]
@@ -140,6 +141,7 @@ class DeepLApi:
         message = replace(
             request_of(texts, source, target),
             text_format=options.text_format,
+            markup=options.markup,
             deadline_ms=DEADLINE_MS,
             glossary=await self._glossaries.glossary_for(
                 request, _glossary_ids(fields), texts, (source, target)
@@ -204,9 +206,32 @@ def _options(fields: Fields) -> _Options:
     ]
     return _Options(
         text_format=TextFormat(handling or "text"),
+        markup=_markup(fields, handling),
         model_type=None if model_type is None else _MODEL_TYPES[model_type],
         tag_handling_version=version if handling else None,
         ignored=(*unused, *_header_words(name for name in fields.names if name not in _KNOWN)),
+    )
+
+
+def _markup(fields: Fields, handling: str) -> MarkupOptions:
+    """The lists of tags; without ``tag_handling`` they mean nothing, as at DeepL.
+
+    Raises:
+        InvalidRequest: a list is too long.
+    """
+    if not handling:
+        return DEFAULT_MARKUP
+    lists: dict[str, frozenset[str]] = {}
+    for name in _TAG_LISTS:
+        tags = [tag.strip() for each in fields.texts(name) for tag in each.split(",")]
+        lists[name] = frozenset(tag.lower() if handling == "html" else tag for tag in tags if tag)
+        if len(lists[name]) > _MAX_TAGS:
+            raise InvalidRequest(f"Value for '{name}' not supported: it has more than {_MAX_TAGS} tags.")
+    return MarkupOptions(
+        lists["ignore_tags"],
+        lists["splitting_tags"],
+        lists["non_splitting_tags"],
+        outline_detection=fields.flag("outline_detection") is not False,
     )
 
 

@@ -53,6 +53,22 @@ def test_html_is_kept(client: deepl.DeepLClient) -> None:
     assert result.text == f"<p>{SHIRT_ZH}</p>"
 
 
+@pytest.mark.parametrize("handling", ["html", "xml"])
+def test_what_is_in_an_ignored_tag_is_kept(client: deepl.DeepLClient, handling: str) -> None:
+    text = f"<p>{SHIRT}</p><raw>{SHIRT}</raw><code>{SHIRT}</code>"
+    result = one(
+        client.translate_text(text, target_lang="ZH", tag_handling=handling, ignore_tags=["raw", "code"])
+    )
+    assert result.text == f"<p>{SHIRT_ZH}</p><raw>{SHIRT}</raw><code>{SHIRT}</code>"
+
+
+def test_lists_of_tags_come_with_commas_too(http: httpx.Client) -> None:
+    form = {"text": f"<raw>{SHIRT}</raw>", "target_lang": "ZH", "tag_handling": "xml", "ignore_tags": "x,raw"}
+    response = http.post("/v2/translate", data=form)
+    assert response.json()["translations"][0]["text"] == f"<raw>{SHIRT}</raw>"
+    assert "x-yiwen-ignored" not in response.headers
+
+
 def test_the_model_type_is_told(client: deepl.DeepLClient) -> None:
     result = one(client.translate_text(SHIRT, target_lang="ZH", model_type="prefer_quality_optimized"))
     assert result.model_type_used == "quality_optimized"
