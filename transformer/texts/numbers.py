@@ -27,6 +27,20 @@ _NUMBER = re.compile(
     r"|\d{1,40}(?:[.,]\d{1,12})?)"
     r"(?P<scale>\s?(?:万|萬|亿|億|만|억|千|百|折)|\s?(?:thousand|million|billion|Mio|Mrd|млн|тыс|млрд)\b|[kK]\b)?"
 )
+_PER_CENT = re.compile(r"\d\s?[%％٪]|[%％٪]\s?\d")
+_PER_CENT_RANGE = re.compile(r"\d\s?[%％٪]\s?(?:[-–~～]|to)\s?\d+\s?[%％٪]")
+_SAID_PER_CENT = re.compile(
+    r"[%％٪折成]|百分|percent|per cent|pct|prozent|pour cent|por cien|per cento|por cento|процент|퍼센트"
+    r"|パーセント"
+)
+_MONEY = re.compile(r"[$€£¥￥₹₩₽]\s?\d|\d\s?[€£¥￥₹₩₽]")
+_SAID_MONEY = re.compile(
+    r"[$€£¥￥₹₩₽元圆圓円원块塊刀]|美金|英镑|欧元|卢布|卢比|ドル|ユーロ|달러|유로"
+    r"|dollar|euro|pound|yuan|yen|rupee|ruble|dólar|pfund|livre|libra|sterlin|rubl|rupia|доллар|евро|руб|фунт"
+    r"|\b(?:usd|eur|gbp|cny|rmb|jpy|inr|krw|rub|won)\b"
+)
+_SIGNED_LANGUAGES = frozenset(("en", "zh", "ja", "ko", "de", "fr", "es", "it", "pt", "ru"))
+"""Languages whose words for them are known."""
 _DIGIT = re.compile(r"\d")
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _SPACED_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,4}(?![\d ]\d)")
@@ -61,6 +75,8 @@ def changes_numbers(source: str, answer: str, source_language: str, target_langu
     source, answer = _ascii_digits(source), _ascii_digits(answer)
     if not (_DIGIT.search(source) or _DIGIT.search(answer)):
         return False
+    if _loses_sign(source, answer, target_language):
+        return True
     for read in dict.fromkeys((source, _without_group_spaces(source))):
         for written in dict.fromkeys((answer, _without_group_spaces(answer))):
             missing, added = _unmatched(find_numbers(read), find_numbers(written))
@@ -69,6 +85,17 @@ def changes_numbers(source: str, answer: str, source_language: str, target_langu
             ):
                 return False
     return True
+
+
+def _loses_sign(source: str, answer: str, language: str) -> bool:
+    """Whether a number of ``source`` is per cent or money, and nothing in ``answer`` says so."""
+    if language.split("-")[0].lower() not in _SIGNED_LANGUAGES:
+        return False
+    said = answer.lower()
+    per_cent = len(_PER_CENT.findall(source)) - len(_PER_CENT_RANGE.findall(source))
+    if per_cent and len(_SAID_PER_CENT.findall(said)) < per_cent:
+        return True
+    return _MONEY.search(source) is not None and _SAID_MONEY.search(said) is None
 
 
 def find_numbers(text: str) -> list[WrittenNumber]:

@@ -55,7 +55,7 @@ _ALTERNATIVES: tuple[tuple[str, str], ...] = (
     # printf; Windows' %NAME%; Python's %(name)s; Qt's %1; strftime's %Y
     ("template", r"%%"),
     ("template", _NO_PER_CENT + r"[A-Za-z_]\w{2,63}%(?!%)"),
-    ("template", _NO_PER_CENT + r"\(\w{1,64}\)" + _PRINTF + r"[sdifgGxXoeEcrau]"),
+    ("template", _NOT_BEHIND_DIGIT + r"\(\w{1,64}\)" + _PRINTF + r"[sdifgGxXoeEcrau]"),
     ("template", _NOT_BEHIND_DIGIT + r"(?:\d{1,2}\$)?" + _PRINTF + r"[dsifgGxXeEuop@](?![A-Za-z])"),
     ("template", _NO_PER_CENT + r"(?:\d{1,2}\$)?" + _PRINTF + r"[dsifgGxXeEuop@]"),
     ("template", _NO_PER_CENT + r"(?:\d{1,2}\$)? [dif](?!\w)"),
