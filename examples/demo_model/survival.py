@@ -80,7 +80,8 @@ def corruptions(text: SurvivalText) -> Iterator[tuple[str, str]]:
 
 def is_kept(text: SurvivalText, answer: str) -> bool:
     """Whether a plain search finds the token in ``answer`` as often as in the text."""
-    token = rf"(?<![A-Za-z0-9]){re.escape(text.kept)}(?![A-Za-z0-9])"
+    forms = [text.kept, text.kept.replace(",", "")] if text.kept in NUMBERS else [text.kept]
+    token = rf"(?<!\d)(?:{'|'.join(map(re.escape, forms))})(?!\d)"
     return len(re.findall(token, answer)) == len(re.findall(token, text.text))
 
 

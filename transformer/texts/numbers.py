@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from transformer.texts.numerals import is_month_named, is_spelled
@@ -20,7 +20,7 @@ _NUMBER = re.compile(
     r"(?<!\d)(?P<year>\d{4})(?P<separator>[-/.])(?P<month>\d{1,2})(?P=separator)(?P<day>\d{1,2})(?!\d)"
     r"|(?<![\d.,])(?P<first>\d{1,2})(?P<separator2>[-/.])(?P<second>\d{1,2})(?P=separator2)(?P<last>\d{4})(?!\d)"
     r"|(?P<han_year>\d{4}) ?[年년] ?(?P<han_month>\d{1,2}) ?[月월] ?(?P<han_day>\d{1,2})(?!\d)"
-    r"|(?<![\d:])(?P<hour>[01]?\d|2[0-4])(?:[:：]|点|點|時|h(?=\d\d))(?P<minute>[0-5]\d)分?"
+    r"|(?<![\d:])(?P<hour>[01]?\d|2[0-4])(?:[:：]|[点點时時시] ?| ?Uhr ?|h(?=\d\d))(?P<minute>[0-5]\d)分?"
     r"(?:[:：](?P<second_of>[0-5]\d))?(?![\d:])(?:\s?(?P<after>[aApP])\.?[mM]\b\.?)?"
     r"|(?<![\w+])(?P<phone>\+\d[\d ().-]{6,20}\d|\(\d{3}\) ?\d{3}-\d{4}|\d{3,4}-\d{3,4}-\d{4})(?!\w)"
     r"|(?P<plain>\d{1,3}(?P<group>[,.'’\u00a0\u202f])\d{2,3}(?:(?P=group)\d{2,3}){0,8}(?:[.,]\d{1,12})?(?!\d)"
@@ -41,6 +41,8 @@ _SAID_MONEY = re.compile(
 )
 _SIGNED_LANGUAGES = frozenset(("en", "zh", "ja", "ko", "de", "fr", "es", "it", "pt", "ru"))
 """Languages whose words for them are known."""
+_HOUR = re.compile(r"[点點时時시]|uhr|heure|hora|\bore\b|час|o'clock|half|quarter")
+"""Says that the numbers beside it are a time."""
 _DIGIT = re.compile(r"\d")
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _SPACED_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,4}(?![\d ]\d)")
@@ -79,7 +81,11 @@ def changes_numbers(source: str, answer: str, source_language: str, target_langu
         return True
     for read in dict.fromkeys((source, _without_group_spaces(source))):
         for written in dict.fromkeys((answer, _without_group_spaces(answer))):
-            missing, added = _unmatched(find_numbers(read), find_numbers(written))
+            splits_times = _HOUR.search(read.lower()) is not None or _HOUR.search(written.lower()) is not None
+            missing, added = _unmatched(
+                find_numbers(read, splits_times=splits_times),
+                find_numbers(written, splits_times=splits_times),
+            )
             if not (
                 _unexplained(missing, answer, target_language) or _unexplained(added, source, source_language)
             ):
@@ -98,9 +104,20 @@ def _loses_sign(source: str, answer: str, language: str) -> bool:
     return _MONEY.search(source) is not None and _SAID_MONEY.search(said) is None
 
 
-def find_numbers(text: str) -> list[WrittenNumber]:
-    """The numbers of ``text``, which has ASCII digits, in order."""
-    return [_number(found) for found in _matches(text)]
+def find_numbers(text: str, *, splits_times: bool = True) -> list[WrittenNumber]:
+    """The numbers of ``text``, which has ASCII digits, in order.
+
+    Args:
+        text: any text.
+        splits_times: whether a time may be matched by its hour and its minute apart.
+    """
+    numbers = [_number(found) for found in _matches(text)]
+    if splits_times:
+        return numbers
+    return [
+        replace(each, parts=()) if any(reading.startswith("time") for reading in each.readings) else each
+        for each in numbers
+    ]
 
 
 def number_places(text: str) -> list[tuple[int, int]]:
