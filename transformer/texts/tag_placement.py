@@ -20,19 +20,25 @@ from transformer.texts.work_item import WorkItem
 
 _ENCLOSING = (SpanKind.ELEMENT, SpanKind.BEGUN, SpanKind.UNENDED)
 _POINTS = (SpanKind.POINT, SpanKind.ORDERED, SpanKind.SILENT)
-_WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|\s+|.", re.DOTALL)
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff]"
-)
+_UNSPACED = r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff"
+_WORDS = re.compile(rf"(?:(?![{_UNSPACED}])[^\W_])+|\s+|.", re.DOTALL)
+"""The words of a text, its spaces and its signs; in scripts without spaces each letter is one."""
 _JOINED = re.compile(r"[\u200c\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-_OUTER_PUNCTUATION = ".,;:!?。，；：！？、…"
+_CLOSINGS = dict(zip("(（[【{「『《“‘«„", ")）]】}」』》”’»“", strict=True))
+"""Closing brackets by opening ones."""
+_OPENINGS = {closing: opening for opening, closing in _CLOSINGS.items()}
+_OUTER = " \u00a0\u3000.,;:!?。，；：！？、…"
 MAX_COMPARISONS = 200_000
 """Of words, for the tags of one sentence: comparing two translations may take as many as both have, multiplied."""
 
+_MAX_ENDING = 2
+"""Letters of an ending."""
 CERTAIN = 1.0
 _BY_DIFFERENCE = 0.8
 _BY_PART = 0.6
 _CONFIRMED = 0.9
+_SURE = 0.5
+"""A span that was found with less is not surely in the right place."""
 _MIN_PART = 0.3
 """Share of a span's own translation that the answer must contain."""
 
@@ -161,8 +167,8 @@ class _Placement:
             if span.kind not in _POINTS:
                 if number not in found or found[number].score < CERTAIN:
                     self.uncertain.append(span)
+                self.guessed = self.guessed or number not in found or found[number].score < _SURE
                 if number not in found:
-                    self.guessed = True
                     found[number] = self._guess(span, spans, found, (start, end), (source_start, source_end))
         self._place_points(spans, found, (start, end), (source_start, source_end))
         return [found[number] for number in range(len(spans))]
@@ -187,7 +193,7 @@ class _Placement:
             return
         own = "" if span.alone is None else self._translations.get(span.alone, "")
         ratio = self._ratio(span, start, end, source_start, source_end)
-        for wanted in dict.fromkeys([own, own.strip(_OUTER_PUNCTUATION + " "), inner.strip()]):
+        for wanted in dict.fromkeys([own[slice(*_core_of(own))], inner.strip()]):
             yield from self._occurrences(wanted, start, end, ratio)
         if span.kind is SpanKind.KEPT:
             return
@@ -218,25 +224,36 @@ class _Placement:
         return ((span.start + span.end) / 2 - source_start) / max(source_end - source_start, 1)
 
     def _occurrences(self, wanted: str, start: int, end: int, ratio: float) -> Iterator[_Place]:
-        """Whole words of a range of the answer that are ``wanted``, the nearest to ``ratio`` of the range first."""
+        """Whole words of a range of the answer that are ``wanted``, the nearest to ``ratio`` of the range first.
+
+        The last word may have a longer ending there, as in the plural.
+        """
         if not wanted:
             return
-        found: list[int] = []
+        found: list[tuple[int, int, int]] = []
         folded = wanted.lower() if len(wanted.lower()) == len(wanted) else wanted
         at = self._folded.find(folded, start, end)
         while at >= 0 and len(found) < 64:
-            if not (is_inside_word(self._answer, at) or is_inside_word(self._answer, at + len(wanted))):
-                found.append(at)
+            behind = at + len(wanted)
+            ending = 0
+            while (
+                ending <= _MAX_ENDING
+                and behind + ending < end
+                and is_inside_word(self._answer, behind + ending)
+            ):
+                ending += 1
+            if ending <= _MAX_ENDING and not is_inside_word(self._answer, at):
+                found.append((at, behind + ending, ending))
             at = self._folded.find(folded, at + 1, end)
         middle = start + ratio * (end - start)
-        found.sort(key=lambda at: abs(at + len(wanted) / 2 - middle))
-        for rank, at in enumerate(found):
-            yield _Place(at, at + len(wanted), CERTAIN + 1e-6 * len(wanted) - 1e-9 * rank)
+        found.sort(key=lambda each: (each[2], abs(each[0] + len(wanted) / 2 - middle)))
+        for rank, (low, high, ending) in enumerate(found):
+            yield _Place(low, high, CERTAIN + 1e-6 * len(wanted) - 1e-7 * ending - 1e-9 * rank)
 
     def _difference(self, span: InlineSpan, start: int, end: int) -> _Place | None:
         """What the answer has and the translation of the sentence without the span has not."""
         other = None if span.without is None else self._translations.get(span.without)
-        words, others = _words_of(self._answer), _words_of(other or "")
+        words, others = _WORDS.findall(self._answer), _WORDS.findall(other or "")
         if not others or not self._may_compare(words, others):
             return None
         offsets = [0]
@@ -268,16 +285,12 @@ class _Placement:
 
     def _trimmed(self, start: int, end: int) -> tuple[int, int]:
         """A range of the answer without outer white space and punctuation."""
-        outer = _OUTER_PUNCTUATION + " \u00a0\u3000"
-        while start < end and self._answer[start] in outer:
-            start += 1
-        while end > start and self._answer[end - 1] in outer:
-            end -= 1
-        return start, end
+        low, high = _core_of(self._answer[start:end])
+        return start + low, start + high
 
     def _longest_part(self, own: str, start: int, end: int) -> _Place | None:
         """The longest run of words that ``own`` and a range of the answer have in common."""
-        words, others = _words_of(self._answer[start:end]), _words_of(own)
+        words, others = _WORDS.findall(self._answer[start:end]), _WORDS.findall(own)
         if not others or not self._may_compare(words, others):
             return None
         match = SequenceMatcher(
@@ -287,7 +300,7 @@ class _Placement:
         low, high = self._trimmed(low, low + sum(map(len, words[match.a : match.a + match.size])))
         if not any(map(str.isalnum, self._answer[low:high])):
             return None
-        share = (high - low) / len(own.strip(_OUTER_PUNCTUATION))
+        share = (high - low) / max(len(own[slice(*_core_of(own))]), 1)
         if share < _MIN_PART:
             return None
         return _Place(low, high, min(share, 1.0))
@@ -368,7 +381,7 @@ class _Placement:
         before = "" if span.alone is None else self._translations.get(span.alone, "")
         behind = "" if span.without is None else self._translations.get(span.without, "")
         for wanted, is_before in ((before, True), (behind, False)):
-            for place in self._occurrences(wanted.strip(_OUTER_PUNCTUATION + " "), *within, ratio):
+            for place in self._occurrences(wanted[slice(*_core_of(wanted))], *within, ratio):
                 return place.end if is_before else place.start
         return None
 
@@ -392,6 +405,21 @@ class _Placement:
         )
 
 
+def _core_of(text: str) -> tuple[int, int]:
+    """The range of ``text`` without outer white space, punctuation, and brackets whose other one is not in it."""
+    start, end = 0, len(text)
+    while start < end:
+        first, last = text[start], text[end - 1]
+        inner = text[start:end]
+        if first in _OUTER or (first in _CLOSINGS and _CLOSINGS[first] not in inner):
+            start += 1
+        elif last in _OUTER or (last in _OPENINGS and _OPENINGS[last] not in inner):
+            end -= 1
+        else:
+            break
+    return start, end
+
+
 def _adjoins(text: str, start: int, end: int) -> bool:
     """Whether nothing but white space is between two places of the sentence."""
     return start <= end and not text[start:end].strip()
@@ -405,12 +433,3 @@ def _gaps(places: Sequence[_Place], start: int, end: int) -> list[tuple[int, int
         gaps.append((at, place.start))
         at = place.end
     return [*gaps, (at, end)]
-
-
-def _words_of(text: str) -> list[str]:
-    """The words, spaces and signs of ``text``; in scripts without spaces each character is one."""
-    parts: list[str] = []
-    for found in _WORDS.finditer(text):
-        word = found.group()
-        parts += list(word) if _UNSPACED.search(word) else [word]
-    return parts
