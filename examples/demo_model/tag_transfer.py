@@ -123,7 +123,8 @@ def by_position(title: TaggedTitle, answer: str) -> str:
     tags = TAGS.findall(title.html)
     # Without the tagged text itself none is found by it.
     text = "".join(
-        "\0" if any(start <= at < end for start, end in title.spans) else each for at, each in enumerate(title.text)
+        "\0" if any(start <= at < end for start, end in title.spans) else each
+        for at, each in enumerate(title.text)
     )
     parts = place_tags(text, spans, answer, {}).parts
     return "".join(part if isinstance(part, str) else tags[part] for part in parts)
@@ -155,7 +156,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Tags that come back around what corresponds.")
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--titles", type=int, default=500, help="of each direction")
-    parser.add_argument("--errors", type=int, default=0, help="print up to this many wrong tags per direction")
+    parser.add_argument(
+        "--errors", type=int, default=0, help="print up to this many wrong tags per direction"
+    )
     arguments = parser.parse_args()
     for source, target in (("en", "zh"), ("zh", "en")):
         counts = measure(arguments.url, source, target, arguments.titles, arguments.errors)

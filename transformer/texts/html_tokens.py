@@ -163,7 +163,7 @@ class HtmlTokenizer:
         while (found := _SCRIPT_MARK.search(self._source, at)) is not None:
             at = found.end()
             if found.group() == "<!--":
-                at -= 0 if escaped else 2  # its dashes may be those of "-->"
+                at -= 2  # its dashes may be those of "-->"
                 escaped = True
             elif found.group() == "-->":
                 escaped = doubly_escaped = False
