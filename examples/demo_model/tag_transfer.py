@@ -17,6 +17,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 import grammar
@@ -87,7 +88,7 @@ def tagged_titles(source: str, count: int) -> Iterator[TaggedTitle]:
         text, column = (english, 0) if source == "en" else (chinese, 1)
         places = sorted((places_of(pair[column], text)[0], pair) for pair in chosen)
         spans = tuple((at, at + len(pair[column])) for at, pair in places)
-        if all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False)):
+        if all(first[1] <= second[0] for first, second in pairwise(spans)):
             count -= 1
             yield TaggedTitle(text, spans, tuple(pair[1 - column] for _, pair in places))
 

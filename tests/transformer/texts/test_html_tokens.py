@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,7 +96,7 @@ def _own_token(source: str, token: MarkupToken) -> Plain:
         case _:
             # What the standard drops, at the end of the source or as "</>", is kept here.
             is_dropped = raw == "</>" or not raw.startswith(("<!", "<?", "</"))
-            is_dropped = is_dropped or (raw[1:2] == "/" and raw[2:3].isalpha())
+            is_dropped = is_dropped or (re.match(r"</[A-Za-z]", raw) is not None)
             return ("error" if is_dropped else "other"), None
 
 
