@@ -276,7 +276,7 @@ def test_a_killed_run_goes_on_where_it_was(service: Refusing, tmp_path: Path) ->
     ]
     process = subprocess.Popen(program, cwd=ROOT, env=environment())
     journal = tmp_path / "out.txt.yiwen-resume"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end and not (journal.exists() and journal.read_bytes().count(b"\n") > 20):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
