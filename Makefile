@@ -1,6 +1,8 @@
 # People and CI use the same commands.
 VENV ?= .venv
 export VENV
+# Where it is set, each of the hundred services that tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
 	bench-serving bench-transformer bench-prediction soak clean
