@@ -1,6 +1,8 @@
 # People and CI use the same commands.
 VENV ?= .venv
 export VENV
+# One process per core; a file's tests share their servers, and slow files come first.
+XDIST := -n auto --dist loadfile --no-loadscope-reorder
 # Where it is set, each of the hundred services that tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -17,7 +19,7 @@ demo: ## Set up, build the demo release, serve it and translate real titles (ARG
 test: ## Set up, check format, types and import rules, and run all tests
 	@scripts/setup dev
 	@scripts/check
-	@$(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(VENV)/bin/python -m pytest $(XDIST) $(ARGS)
 
 check: ## Format, lint, types and import rules alone
 	@scripts/setup dev
@@ -33,7 +35,7 @@ clients-test: ## Run the clients of DeepL, LibreTranslate, OpenAI and Google, Py
 
 coverage: ## Run all tests and print the branch coverage, processes of their own included
 	@scripts/setup dev
-	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov $(ARGS)
+	@$(VENV)/bin/python -m pytest $(XDIST) --cov $(ARGS)
 
 lock: ## Lock what images and `make demo` install: versions and hashes (ARGS=--upgrade takes newer ones)
 	@scripts/setup dev

@@ -14,6 +14,8 @@ from tests.transformer.process import running_transformer
 from tests.transformer.redis_server import RedisServer, running_redis
 from tests.transformer.release import write_release
 
+pytestmark = pytest.mark.slow
+
 OTHER = "fedcba9876543210"
 
 

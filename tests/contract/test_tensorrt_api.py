@@ -19,7 +19,10 @@ from tests.contract.tensorrt_bindings import Unreachable, make_stubs
 OLD, MIDDLE, NEW = RELEASES
 API, BUILD = DOORS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bindings are read as ELF libraries")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the bindings are read as ELF libraries"),
+]
 
 
 @pytest.fixture(scope="module")

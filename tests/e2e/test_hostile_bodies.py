@@ -25,6 +25,8 @@ from tests.e2e.memory_limit import MemoryLimit, memory_limit
 from tests.transformer.process import ROOT, environment
 from tests.transformer.release import write_release
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = ROOT / "inferenceservices" / "base" / "inferenceservice.yaml"
 AT_ONCE = 4
 PROBE_S = 1.0

@@ -21,6 +21,8 @@ import pytest
 from tests.e2e.conftest import Service, running_service, stop_service
 from tests.forkserver import run_module
 
+pytestmark = pytest.mark.slow
+
 LONG_TEXTS = [
     f"text number {i:04d} " + "which is long enough to keep a slot busy for a while " for i in range(400)
 ]

@@ -21,6 +21,8 @@ from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.release import renumber
 from tests.transformer.side import opening
 
+pytestmark = pytest.mark.slow
+
 DELAY_S = float(os.environ.get("YIWEN_TEST_PREDICTOR_DELAY_S", "4"))
 START_S = 150.0
 """Of processes, on a machine that has other things to do."""

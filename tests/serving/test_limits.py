@@ -20,6 +20,8 @@ import pytest
 from tests.serving.conftest import MODEL, Server, ask, wait_until
 from tests.serving.test_stream import STREAM
 
+pytestmark = pytest.mark.slow
+
 INFER = f"/v2/models/{MODEL}/infer"
 TIMEOUT_S = 1.5
 MIB = 2**20

@@ -30,6 +30,8 @@ from tests.knative.planner.requests import plan_request
 from tests.knative.planner.test_gpus import SEVEN_B
 from tests.knative.profiles import profile
 
+pytestmark = pytest.mark.slow
+
 LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
 
 

@@ -29,6 +29,8 @@ from tests.predictor.builder.checkpoints import VARIANTS, Variant, build, varian
 from tests.predictor.runners.steps import assert_close, run_ahead, run_behind, run_forced, script
 from tests.releases import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 5
 LAYERS = 3
 

@@ -32,6 +32,8 @@ from tests.predictor.builder.int8.plan_runner import plan_candidate
 from tests.predictor.builder.plans.graphs_as_engines import AT, GPU, GraphsAsEngines, Spoken, content, stored
 from tests.releases import build_random_release
 
+pytestmark = pytest.mark.slow
+
 ANY = QualityGate(0.0, 100.0)
 """Random weights make noise of noise: these tests are about the order of things. The demo's are about quality."""
 

@@ -13,7 +13,10 @@ from tests.predictor.runners.tensorrt import kernel_cases as cases
 from tests.predictor.runners.tensorrt.bench import VARIANTS, Bench, HostMemory, Variant
 from tests.predictor.runners.tensorrt.emulator import COMPILER, PrecedingLaunch, emulate
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++"),
+]
 
 SHAPES = {
     "one head each": KernelShape(

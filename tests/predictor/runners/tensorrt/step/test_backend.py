@@ -22,6 +22,8 @@ from tests.predictor.builder.checkpoints import Variant, build, variant_checkpoi
 from tests.predictor.runners.steps import assert_close, run_ahead, run_behind, run_forced, script
 from tests.predictor.runners.tensorrt.numpy_device import NumpyDevice
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 6
 LAYERS = 3
 PROFILES = (OptimizationProfile(1, 4, 4), OptimizationProfile(5, 64, 64))
