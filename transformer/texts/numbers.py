@@ -63,6 +63,8 @@ class WrittenNumber:
     """What it may mean."""
     parts: tuple[str, ...] = ()
     """Of a date or a time the numbers that it consists of."""
+    is_part: bool = False
+    """Whether it is one of those."""
 
 
 def changes_numbers(source: str, answer: str, source_language: str, target_language: str) -> bool:
@@ -219,18 +221,20 @@ def _pair(
 
 
 def _apart(numbers: Iterable[WrittenNumber]) -> list[WrittenNumber]:
-    return [
-        part
-        for each in numbers
-        for part in ([WrittenNumber(frozenset({part})) for part in each.parts] if each.parts else [each])
-    ]
+    """``numbers``, with the parts of dates and times in place of them."""
+    apart: list[WrittenNumber] = []
+    for each in numbers:
+        parts = [WrittenNumber(frozenset({part}), is_part=True) for part in each.parts]
+        apart += parts or [each]
+    return apart
 
 
 def _unexplained(numbers: Sequence[WrittenNumber], text: str, language: str) -> bool:
     """Whether one of ``numbers`` is not written in words in ``text`` either."""
     return not all(
         any(
-            is_spelled(reading, text, language) or is_month_named(reading, text, language)
+            is_spelled(reading, text, language, articles=not each.is_part)
+            or is_month_named(reading, text, language)
             for reading in each.readings
         )
         for each in numbers

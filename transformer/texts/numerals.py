@@ -21,11 +21,12 @@ _HAN_NUMERAL = re.compile(f"[{''.join([*_HAN_DIGITS, *_HAN_UNITS, *_HAN_SCALES])
 _HAN_WORDS = {"半": ("30", "0.5"), "双": ("2",), "雙": ("2",), "对": ("2",), "打": ("12",), "单": ("1",)}
 
 _ENGLISH_WORDS = {
-    "a": "1", "an": "1", "once": "1", "single": "1", "twice": "2", "pair": "2", "couple": "2", "double": "2",
+    "once": "1", "single": "1", "twice": "2", "pair": "2", "couple": "2", "double": "2",
     "dual": "2", "twin": "2", "both": "2", "triple": "3", "quad": "4", "dozen": "12", "half": "0.5", "halves": "0.5",
     "noon": "12", "midnight": "0", "hundred": "100", "thousand": "1000", "million": "1000000", "fifteen": "15",
 }  # fmt: skip
 _ARTICLES = {
+    "en": ("a", "an"),
     "de": ("ein", "eine", "einen", "einem", "einer"), "fr": ("un", "une"), "es": ("un", "una"),
     "it": ("un", "una", "uno"), "pt": ("um", "uma"), "nl": ("een",),
 }  # fmt: skip
@@ -34,14 +35,17 @@ _MAX_SPELLED = 9_999
 _MIN_STEM = 3
 
 
-def is_spelled(value: str, text: str, language: str) -> bool:
+def is_spelled(value: str, text: str, language: str, *, articles: bool = True) -> bool:
     """Whether ``text`` has a number in words.
 
     Args:
         value: the number, in ASCII digits.
         text: in any case.
         language: BCP 47 tag of ``text``; English words are looked for where it is unknown.
+        articles: whether `a` is 1.
     """
+    if value == "1" and articles and _has_article(text, _known_language(language)):
+        return True
     if any(value in _han_values(run) for run in _HAN_NUMERAL.findall(text)):
         return True
     if any(word in text and value in values for word, values in _HAN_WORDS.items()):
@@ -92,12 +96,15 @@ def _han_value(run: str) -> int:
     return total + section + digit
 
 
+def _has_article(text: str, language: str) -> bool:
+    articles = "|".join(_ARTICLES.get(language, ()))
+    return bool(articles) and re.search(rf"(?<!\w)(?:{articles})(?= )", text.lower()) is not None
+
+
 @lru_cache(maxsize=1024)
 def _words_of(value: str, language: str) -> str:
     """An expression of the words for a number, without the endings that grammar may change; empty for none."""
     words = [word for word, number in _ENGLISH_WORDS.items() if number == value] if language == "en" else []
-    if value == "1":
-        words += _ARTICLES.get(language, ())
     stems = [rf"{re.escape(word)}(?!\w)" for word in words]
     if value.isdecimal() and int(value) <= _MAX_SPELLED:
         spelled = _cardinal_and_ordinal(int(value), language)
