@@ -49,7 +49,7 @@ class Installation:
     def apply(self, overlay: Overlay) -> None:
         """``kubectl apply -k`` of the overlay, again where a webhook is not there yet."""
         path = overlay.write(self.directory / f"{overlay.name}-{'job' if overlay.job else 'service'}")
-        eventually("kubectl apply -k", lambda: kubectl("apply", "-k", str(path)), 60.0)
+        eventually("kubectl apply -k", lambda: kubectl("apply", "-k", str(path)), 180.0)
 
     def create_claim(self, overlay: Overlay) -> None:
         """The overlay's volume claim alone."""

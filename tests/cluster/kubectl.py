@@ -25,11 +25,14 @@ def kubectl(*words: str, stdin: str | None = None, timeout_s: float = 120.0) -> 
         timeout_s: seconds after which it is ended.
 
     Raises:
-        KubectlError: it failed.
+        KubectlError: it failed, or was not done in time.
     """
-    done = subprocess.run(
-        ["kubectl", *words], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["kubectl", *words], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise KubectlError(f"kubectl {' '.join(words)}: not within {timeout_s:.0f} s") from None
     if done.returncode != 0:
         raise KubectlError(f"kubectl {' '.join(words)}: {done.stderr.strip()[-2000:]}")
     return done.stdout

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PERCENT = 30
 SHARE_S = 40.0
 """Seconds of load from which the canary's share is counted."""
+HELD_S = 30.0
+"""For which a rollback is watched."""
 SIGMAS = 4.0
 """Of the binomial distribution; a right share is outside of it once in 16,000 runs."""
 START_S = 300.0
@@ -94,6 +96,9 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(knative: Site, figu
         figures["promoted_after_s"] = wait_for_release(load, new)
         rollout(knative, "rollback")
         figures["rolled_back_after_s"] = wait_for_release(load, old)
+        began = time.monotonic()
+        time.sleep(HELD_S)
+        assert {each.release for each in served_since(load, began)} == {old}
     summary = load.summary()
     figures |= summary.figures()
     summary.assert_whole()

@@ -91,12 +91,10 @@ def parts_of_start(site: Site, sent: float) -> dict[str, float]:
         times[each["type"]] = each["lastTransitionTime"]
     for each in pod["status"]["containerStatuses"]:
         times[f"{each['name']} started"] = each["state"]["running"]["startedAt"]
-    log = kubectl(
-        "logs", pod["metadata"]["name"], "-c", "kserve-container", "-n", site.installation.namespace
-    )
-    for line in log.splitlines():
-        if line.startswith("{") and "ready" in (message := str(json.loads(line).get("message", ""))):
-            times[f"log: {message[:40]}"] = str(json.loads(line).get("time", ""))
+    name, namespace = pod["metadata"]["name"], site.installation.namespace
+    for line in kubectl("logs", name, "-c", "kserve-container", "-n", namespace).splitlines():
+        if line.startswith("{") and (entry := json.loads(line))["message"] == "serving":
+            times["process serves"] = entry["ts"]
     return {name: round(_seconds(text) - sent, 2) for name, text in times.items() if text}
 
 
