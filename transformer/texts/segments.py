@@ -238,7 +238,7 @@ class _Splitter:
         inner = {
             number - numbers[0]: pairs[number] - numbers[0]
             for number in numbers
-            if pairs.get(number) in numbers
+            if number in pairs and pairs[number] in numbers
         }
 
         def make(words: str) -> WorkItem | None:

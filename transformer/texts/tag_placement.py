@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import accumulate
 
 from protocol.normal_form import inner_range
 from transformer.texts.inline_tags import InlineSpan, SpanKind, is_inside_word, whole_words
@@ -28,8 +29,11 @@ _CLOSINGS = dict(zip("(（[【{「『《“‘«„", ")）]】}」』》”’�
 """Closing brackets by opening ones."""
 _OPENINGS = {closing: opening for opening, closing in _CLOSINGS.items()}
 _OUTER = " \u00a0\u3000.,;:!?。，；：！？、…"
-MAX_COMPARISONS = 200_000
-"""Of words, for the tags of one sentence: comparing two translations may take as many as both have, multiplied."""
+MAX_WORDS = 256
+"""Words of two texts whose longest common part is searched, which takes as many steps as both have, multiplied."""
+_MAX_ALIGNED = 64
+"""Words of two texts that are compared everywhere, which may take the third power of that; in longer ones only what
+is between the same beginning and the same end counts as different."""
 
 _MAX_ENDING = 2
 """Letters of an ending."""
@@ -108,7 +112,6 @@ class _Placement:
         self._answer = answer
         self._translations = translations
         self._folded = answer.lower() if len(answer.lower()) == len(answer) else answer
-        self._comparisons = MAX_COMPARISONS
         self.uncertain: list[InlineSpan] = []
         """Spans that were not found by their own translation."""
         self.guessed = False
@@ -254,19 +257,10 @@ class _Placement:
         """What the answer has and the translation of the sentence without the span has not."""
         other = None if span.without is None else self._translations.get(span.without)
         words, others = _WORDS.findall(self._answer), _WORDS.findall(other or "")
-        if not others or not self._may_compare(words, others):
+        if not others:
             return None
-        offsets = [0]
-        for word in words:
-            offsets.append(offsets[-1] + len(word))
-        matcher = SequenceMatcher(
-            None, [word.lower() for word in words], [word.lower() for word in others], autojunk=False
-        )
-        new = [
-            (offsets[low], offsets[high])
-            for kind, low, high, _, _ in matcher.get_opcodes()
-            if kind in ("delete", "replace")
-        ]
+        offsets = [0, *accumulate(map(len, words))]
+        new = [(offsets[low], offsets[high]) for low, high in _new_ranges(words, others)]
         trimmed = [
             self._trimmed(max(low, start), min(high, end)) for low, high in new if low < end and high > start
         ]
@@ -279,10 +273,6 @@ class _Placement:
             return None
         return _Place(low, high, _BY_DIFFERENCE * share)
 
-    def _may_compare(self, words: Sequence[str], others: Sequence[str]) -> bool:
-        self._comparisons -= len(words) * len(others)
-        return self._comparisons >= 0
-
     def _trimmed(self, start: int, end: int) -> tuple[int, int]:
         """A range of the answer without outer white space and punctuation."""
         low, high = _core_of(self._answer[start:end])
@@ -291,7 +281,7 @@ class _Placement:
     def _longest_part(self, own: str, start: int, end: int) -> _Place | None:
         """The longest run of words that ``own`` and a range of the answer have in common."""
         words, others = _WORDS.findall(self._answer[start:end]), _WORDS.findall(own)
-        if not others or not self._may_compare(words, others):
+        if not others or max(len(words), len(others)) > MAX_WORDS:
             return None
         match = SequenceMatcher(
             None, [word.lower() for word in words], [word.lower() for word in others], autojunk=False
@@ -403,6 +393,21 @@ class _Placement:
             or _JOINED.match(following) is not None
             or self._answer[place - 1] == "\u200d"
         )
+
+
+def _new_ranges(words: Sequence[str], others: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The ranges of ``words`` that ``others`` has not."""
+    folded, plain = [word.lower() for word in words], [word.lower() for word in others]
+    if max(len(folded), len(plain)) <= _MAX_ALIGNED:
+        for kind, low, high, _, _ in SequenceMatcher(None, folded, plain, autojunk=False).get_opcodes():
+            if kind in ("delete", "replace"):
+                yield low, high
+        return
+    shorter = min(len(folded), len(plain))
+    start = next((at for at in range(shorter) if folded[at] != plain[at]), shorter)
+    same = next((at for at in range(shorter - start) if folded[-1 - at] != plain[-1 - at]), shorter - start)
+    if start < len(folded) - same:
+        yield start, len(folded) - same
 
 
 def _core_of(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +162,46 @@ def test_a_page_written_on_one_line_has_the_same_segments(spec: TranslationSpec)
         return work_items(split_request(request, Languages(spec), TextBounds(100)))
 
     assert items(pretty) == items(minified)
+
+
+FLOODS = {
+    "unended": "red <b>" * 5_000,
+    "kept": "red <code>x</code> " * 2_000,
+    "many elements": ("red <b>cup</b> " * 60 + ". ") * 10,
+    "comments": "red <!-- -->" * 5_000,
+    "deep": f"{'<b>' * 3_000}red {'</b>' * 3_000}cup",
+}
+
+
+@pytest.mark.parametrize("source", FLOODS.values(), ids=FLOODS)
+def test_a_flood_of_tags_takes_no_longer_than_its_length(spec: TranslationSpec, source: str) -> None:
+    started = time.thread_time()
+    answer = translated(source, spec).text
+    assert time.thread_time() - started < 3.0
+    assert sorted(tags_of(answer)) == sorted(tags_of(source))
+
+
+PLAIN = [
+    "<p>Blue cotton\n    shirt</p>",
+    "<p>Blue cot&shy;ton shirt</p>",
+    "Blue cot\u200bton shirt",
+    "<p>Blue&nbsp;cotton shirt</p>",
+    "\ufeffBlue cotton shirt",
+    "<ul><li translate=no>AcmeCorp<li>Blue cotton shirt</ul>",
+    "<!-->Blue cotton shirt",
+    "Blue <b>cotton</b> shirt",
+    "Blue co<!-- -->tton shirt",
+    "<b>B</b>lue cotton shirt",
+    "<div>\n\tBlue\r\n\tcotton <i>\n shirt</i>\n</div>",
+]
+
+
+@pytest.mark.parametrize("source", PLAIN)
+def test_a_sentence_in_a_page_is_the_plain_sentence(spec: TranslationSpec, source: str) -> None:
+    request = TranslateRequest((source,), ("en",), ("zh",), text_format=HTML)
+    (document,) = split_request(request, Languages(spec), TextBounds(10))
+    (segment,) = document.segments
+    assert segment.item == WorkItem("Blue cotton shirt", "en", "zh")
 
 
 WORDS = st.sampled_from(
