@@ -41,15 +41,21 @@ def body(document: object) -> bytes:
 
 
 def test_a_request_is_that_of_one_text() -> None:
-    glossary = json.dumps({"terms": {"Mug": "杯"}})
-    read = translate_request_from_generate(
-        body({"text_input": " Mug ", "parameters": {**PARAMETERS, "glossary": glossary}})
-    )
+    own = {"glossary": json.dumps({"terms": {"Mug": "杯"}}), "placeholders": ["<[a-z]+>"]}
+    read = translate_request_from_generate(body({"text_input": " Mug ", "parameters": {**PARAMETERS, **own}}))
     options = MarkupOptions(frozenset("xy"), frozenset("b"), frozenset("p"), False, True, True)
     assert read == TranslateRequest(
-        (" Mug ",), ("en",), ("zh",), 9, TextFormat.HTML, 50, Glossary((("Mug", "杯"),)), markup=options
+        (" Mug ",),
+        ("en",),
+        ("zh",),
+        9,
+        TextFormat.HTML,
+        50,
+        Glossary((("Mug", "杯"),)),
+        markup=options,
+        placeholders=("<[a-z]+>",),
     )
-    assert set(PARAMETERS) | {"glossary"} == set(TRANSLATE_PARAMETERS)
+    assert set(PARAMETERS) | set(own) == set(TRANSLATE_PARAMETERS)
 
 
 @pytest.mark.parametrize("parameters", [PARAMETERS, {"target": "zh"}])
