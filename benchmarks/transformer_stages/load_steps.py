@@ -83,7 +83,9 @@ def _capacity(release: Path, texts: Sequence[str], size: BenchmarkSize) -> float
 def _step(unscaled_per_s: int, scale: float, seconds: float, stream: Iterator[tuple[str, str]]) -> LoadStep:
     """The requests of a step; steps share no titles, so that no step fills the cache of another."""
     rng = np.random.default_rng(unscaled_per_s)
-    at_s = poisson(unscaled_per_s * scale, seconds, rng)
+    at_s = poisson(unscaled_per_s * scale, seconds, rng) or (
+        0.0,
+    )  # one at least, however busy the machine is
     popularity = zipf(CATALOGUE, EXPONENT)
     warmed = cached_for(popularity, len(at_s), HITS)
     ranks = draw(popularity, len(at_s), rng)
