@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -32,6 +32,7 @@ from tests.knative.profiles import profile
 
 pytestmark = pytest.mark.slow
 
+T = TypeVar("T")
 LARGE = ModelShape("67b", DecoderShape(95, 8192, 64, 8, 128, 22016, 102_400), tied=False)
 
 
@@ -47,6 +48,28 @@ def plan(
     candidates = make_candidates(model, gpus, request.max_sequence_tokens, ())
     wanted = [c for c in candidates if precision in (None, c.precision)]
     return make_plan([c for c in wanted if not parts or c.gpu_slice.name in parts], request)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once() -> Iterator[None]:
+    """Every pod and every service is simulated once: many tests ask for the plans of the same load."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("pod_capacity", "whole_service"):
+            patch.setattr(options, name, remembering(getattr(options, name)))
+        yield
+
+
+def remembering(function: Callable[..., T]) -> Callable[..., T]:
+    """``function`` called once for the same arguments, some of which cannot be hashed."""
+    results: dict[str, T] = {}
+
+    def call(*args: object, **kwargs: object) -> T:
+        key = repr((args, kwargs))
+        if key not in results:
+            results[key] = function(*args, **kwargs)
+        return results[key]
+
+    return call
 
 
 @pytest.fixture(scope="module")
