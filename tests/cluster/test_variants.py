@@ -44,27 +44,34 @@ def flipped(site: Site, release: str) -> Iterator[None]:
         flip_a_bit(site, release)
 
 
-def _messages(site: Site) -> str:
-    """Termination states and logs of predictors' containers that ended."""
+def _messages(site: Site, container: str) -> str:
+    """Logs of a predictor's container, where it has ended."""
     words: list[str] = []
     for pod in site.installation.pods("predictor"):
         status = pod["status"]
         for each in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-            if each["state"].get("terminated") or each.get("lastState", {}).get("terminated"):
+            ended = each["state"].get("terminated") or each.get("lastState", {}).get("terminated")
+            if each["name"] == container and ended:
                 name, namespace = pod["metadata"]["name"], site.installation.namespace
-                words.append(kubectl("logs", name, "-c", each["name"], "-n", namespace))
+                words.append(kubectl("logs", name, "-c", container, "-n", namespace))
     return "\n".join(words)
 
 
-@pytest.mark.parametrize("extra", [("redis",), ("redis", "verify")], ids=["start", "verify step"])
-def test_a_flipped_bit_is_refused(knative: Site, extra: tuple[str, ...], figures: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("extra", "container"),
+    [(("redis",), "kserve-container"), (("redis", "verify"), "verify")],
+    ids=["start", "verify step"],
+)
+def test_a_flipped_bit_is_refused(
+    knative: Site, extra: tuple[str, ...], container: str, figures: dict[str, Any]
+) -> None:
     site = knative.with_overlay(extra=extra)
     knative.require_release("a")
     with flipped(knative, "a"):
         site.serve("a")
         try:
             began = time.monotonic()
-            eventually("the reason", lambda: "weights.bin" in _messages(site), 180.0)
+            eventually("the reason", lambda: "weights.bin" in _messages(site, container), 180.0)
             figures["refused_after_s"] = round(time.monotonic() - began)
             assert not site.installation.ready_pods("predictor")
         finally:
