@@ -21,6 +21,8 @@ SMALL = {
 }
 DEADLINE_S = 120
 """Of requests and of drains: long, for machines that have other things to do."""
+LATE = "verify"
+"""The component that copies values, and so comes after the overlay's own."""
 SLOW_START = ["sh", "-c", 'trap exit TERM; sleep "$0" & wait $!; exec python -m predictor "$@"']
 """A predictor's command that starts it late; the delay follows, then come the container's arguments."""
 
@@ -66,8 +68,9 @@ class Overlay:
             name = path.rpartition("/")[2]
             name = self.swap.get(name, name)
             if path == "values":
-                components += [_away(directory, f"components/{each}") for each in self.extra]
+                components += [_away(directory, f"components/{each}") for each in self.extra if each != LATE]
                 components += [_away(directory, f"overlays/{self.name}/values"), "small"]
+                components += [_away(directory, f"components/{each}") for each in self.extra if each == LATE]
             elif name:
                 components.append(_away(directory, f"components/{name}"))
         if self.job:
