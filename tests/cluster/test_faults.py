@@ -61,12 +61,14 @@ def test_a_deleted_pod_fails_no_request(site: Site, component: str, figures: dic
         kubectl("delete", "pod", pod["metadata"]["name"], "-n", site.installation.namespace, "--wait=false")
 
 
+@pytest.mark.slow
 def test_an_evicted_pod_fails_no_request(site: Site, figures: dict[str, Any]) -> None:
     with whole_under_load(site, "evicted", figures, 20.0):
         for component in ("transformer", "predictor"):
             eventually(f"an evicted {component}", partial(_evict, site, component), 120.0)
 
 
+@pytest.mark.slow
 def test_redis_gone_for_a_while_fails_no_request(site: Site, figures: dict[str, Any]) -> None:
     with whole_under_load(site, "redis-gone", figures, 15.0):
         _scale_redis(site, 0)

@@ -75,6 +75,7 @@ def _waits_for_node(installation: Installation) -> bool:
     return any(c["type"] == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions)
 
 
+@pytest.mark.slow
 def test_predictors_go_to_slices_alone(production: Installation, figures: dict[str, Any]) -> None:
     eventually("a predictor that finds no node", lambda: _waits_for_node(production), 120.0)
     assert not _bound(production)

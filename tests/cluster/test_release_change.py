@@ -37,7 +37,9 @@ def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict
     summary.assert_whole()
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", ["ordinary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slow", "never"))]
+)
 def test_a_release_change_fails_no_request(site: Site, change: str, figures: dict[str, Any]) -> None:
     site.installation.wait_ready()
     before = site.release

@@ -65,6 +65,7 @@ def wait_for_release(load: Load, release: str, count: int = 50) -> float:
     return round(time.monotonic() - began, 1)
 
 
+@pytest.mark.slow
 def test_a_canary_gets_its_share_is_promoted_and_rolled_back(knative: Site, figures: dict[str, Any]) -> None:
     with knative.serving(), Load(knative.service, titles(f"canary-{time.time()}")) as load:
         time.sleep(5.0)

@@ -78,6 +78,7 @@ def test_a_flipped_bit_is_refused(
             site.stop()
 
 
+@pytest.mark.slow
 def test_an_edge_node_serves_one_replica(knative: Site, features: Features, figures: dict[str, Any]) -> None:
     (node, *_) = [each["metadata"]["name"] for each in documents("nodes")]
     site = knative.with_overlay(swap={"knative": "edge"}, extra=())
@@ -94,6 +95,7 @@ def test_an_edge_node_serves_one_replica(knative: Site, features: Features, figu
         site.stop()
 
 
+@pytest.mark.slow
 def test_a_serving_runtime_mounts_the_release(knative: Site, figures: dict[str, Any]) -> None:
     swap = {"mig-h200-3g71gb": "cpu", "storage-rwx": "storage-rwo"}
     site = knative.with_overlay(name="runtime", swap=swap, extra=(), small=("predictor", "transformer"))
