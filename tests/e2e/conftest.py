@@ -33,6 +33,21 @@ class Service:
     predictor_url: str
     predictor_grpc: str
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """The transformer and the predictor, by the ports they listen on: forked ones have no command line."""
+        ports = {name: int(url.rpartition(":")[2]) for name, url in self._urls.items()}
+        listening = {
+            connection.laddr.port: child
+            for child in psutil.Process(self.process.pid).children()
+            for connection in child.connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        return {name: listening[port] for name, port in ports.items()}
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        return {"transformer": self.url, "predictor": self.predictor_url}
+
     def metric(self, name: str) -> float:
         """Sum of a metric's samples on the predictor."""
         lines = httpx.get(f"{self.predictor_url}/metrics").text.splitlines()

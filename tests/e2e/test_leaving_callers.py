@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import httpx
-import psutil
 import pytest
 
 from protocol.codec import infer_from_translate_request
@@ -140,8 +139,7 @@ class Crowd:
 
 def memory(service: Service) -> dict[str, int]:
     """Bytes that each process holds."""
-    children = psutil.Process(service.process.pid).children()
-    return {child.cmdline()[-1]: child.memory_info().rss for child in children}
+    return {name: process.memory_info().rss for name, process in service.processes().items()}
 
 
 def test_killing_half_of_200_callers_again_and_again_frees_their_slots_and_grows_nothing(

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from tests.e2e.conftest import Service, running_service, stop_service
@@ -40,12 +39,6 @@ def wait_for(service: Service, metric: str, wanted: float, seconds: float = 10.0
         assert time.monotonic() < started + seconds, f"{metric} is {service.metric(metric)}"
         time.sleep(0.002)
     return time.monotonic() - started
-
-
-def child(service: Service, module: str) -> psutil.Process:
-    """The process of the pair that runs ``module``."""
-    children = psutil.Process(service.process.pid).children()
-    return next(process for process in children if process.cmdline()[-1] == module)
 
 
 def send_and_hold(service: Service, body: bytes) -> socket.socket:
@@ -155,14 +148,14 @@ def test_a_taken_port_is_named(random_release_dir: Path) -> None:
 
 def test_the_pair_stops_when_one_of_it_dies(random_release_dir: Path, tmp_path: Path) -> None:
     with running_service(random_release_dir, tmp_path / "log", False) as service:
-        child(service, "predictor").kill()
+        service.processes()["predictor"].kill()
         assert service.process.wait(timeout=20) != 0
         assert "the predictor ended by itself" in (tmp_path / "log").read_text()
 
 
 def test_a_predictor_that_hangs_costs_the_deadline_not_more(random_release_dir: Path, tmp_path: Path) -> None:
     with running_service(random_release_dir, tmp_path / "log", False) as service:
-        predictor = child(service, "predictor")
+        predictor = service.processes()["predictor"]
         predictor.suspend()
         try:
             document = json.loads(long_body(["A shirt"]))

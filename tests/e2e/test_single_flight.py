@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from predictor.builder.progress import SilentReporter
@@ -122,9 +121,7 @@ class Callers:
 @contextmanager
 def paused(service: Service) -> Iterator[None]:
     """The predictor of a service, standing still: whatever it is asked is in flight until the end of the block."""
-    (process,) = [
-        child for child in psutil.Process(service.process.pid).children() if "predictor" in child.cmdline()
-    ]
+    process = service.processes()["predictor"]
     process.suspend()
     try:
         yield

@@ -35,8 +35,6 @@ from transformer.apis.file_translation import (
 )
 from transformer.apis.text_service import TextService, request_of
 
-MAX_ALTERNATIVES = 0
-"""Second candidates of one text that are made."""
 _FRONTEND_TIMEOUT_MS = 500
 _STATUSES = {401: 403, 404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
 """LibreTranslate's statuses, where they are not the error table's own."""
