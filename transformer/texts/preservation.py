@@ -61,13 +61,15 @@ def _changes_placeholders(read: Sequence[ProtectedSpan], written: Sequence[Prote
 
 def _changes_codes(codes: Sequence[ProtectedSpan], written: Sequence[ProtectedSpan], answer: str) -> bool:
     """Whether the answer has one of ``codes`` more or less often, as a whole token."""
+    if not codes:
+        return False
     found = Counter(each.text for each in written if each.kind in _CODES)
     wanted = Counter(each.text for each in codes)
     return any(found[code] != count and _count_whole(code, answer) != count for code, count in wanted.items())
 
 
-def _emoji(spans: Sequence[ProtectedSpan]) -> Counter[str]:
-    return Counter(each.text.replace(_VARIATION_SELECTOR, "") for each in spans if each.kind == "emoji")
+def _emoji(spans: Sequence[ProtectedSpan]) -> list[str]:
+    return sorted(each.text.replace(_VARIATION_SELECTOR, "") for each in spans if each.kind == "emoji")
 
 
 def _count_whole(code: str, answer: str) -> int:

@@ -62,7 +62,8 @@ _JOINED_LETTER = re.compile(f"[{''.join(_RANGES[script] for script in _UNSPACED 
 """A letter of a script that sets no words apart; Korean sets them apart."""
 _WIDE_MARKS = "。！？｡、，；：（）「」『』【】《》…—"
 """Punctuation of full width, which brings its own space."""
-_LETTERS = {script: re.compile(f"[{letters}]") for script, letters in _RANGES.items()}
+_LETTERS = {script: re.compile(f"[{_RANGES[script]}]") for script in reversed(_RANGES)}
+"""By script; Han comes first, after which a Chinese text has no letters left to look for."""
 _LATIN_WORDS = re.compile(f"[{_RANGES['Latn']}]+(?:['’][{_RANGES['Latn']}]+)*")
 _ASCII_TEXT = re.compile(r"[\x00-\x7f]*")
 
