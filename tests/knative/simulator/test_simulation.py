@@ -379,6 +379,7 @@ def test_every_request_ends_once_and_in_time(
     assert all(m.ready <= max(most, pods) for m in result.snapshots)
 
 
+@pytest.mark.untraced
 def test_a_million_requests_take_seconds() -> None:
     # A sixth of a million here: it takes 0.6 s where this was written, and the goal is 30 s for all of them.
     measured: PredictorProfile = load_profile("7b-h200-full-float16")

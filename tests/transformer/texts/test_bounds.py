@@ -180,6 +180,7 @@ def test_spaces_beside_a_text_node_are_kept_in_linear_time(spec: TranslationSpec
     assert time.process_time() - started < 1.0
 
 
+@pytest.mark.untraced
 def test_a_glossary_that_takes_too_many_comparisons_is_refused(spec: TranslationSpec) -> None:
     glossary = Glossary(keep=tuple("啊" * length + "x" for length in range(1, 200)))
     started = time.process_time()

@@ -345,6 +345,7 @@ FLOODS += [
 
 
 @pytest.mark.parametrize("scrap", FLOODS)
+@pytest.mark.untraced
 def test_a_flood_takes_no_longer_than_its_length(scrap: str) -> None:
     for source in (scrap * 20_000, scrap * 4_000 + ">"):
         started = time.thread_time()

@@ -111,6 +111,7 @@ def test_a_mask_never_looks_like_what_the_text_holds() -> None:
         "1" * 90_000,
     ],
 )
+@pytest.mark.untraced
 def test_a_flood_takes_no_longer_than_its_length(text: str) -> None:
     started = time.thread_time()
     spans = protected_spans(text)

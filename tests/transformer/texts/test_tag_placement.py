@@ -174,6 +174,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("source", FLOODS.values(), ids=FLOODS)
+@pytest.mark.untraced
 def test_a_flood_of_tags_takes_no_longer_than_its_length(spec: TranslationSpec, source: str) -> None:
     started = time.thread_time()
     answer = translated(source, spec).text

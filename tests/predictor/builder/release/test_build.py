@@ -231,6 +231,7 @@ sys.exit(main(["release", "build", sys.argv[1], "--output", sys.argv[2]]))
 """
 
 
+@pytest.mark.untraced
 def test_file_that_may_not_grow_ends_the_command_with_one_line(checkpoint: Path, tmp_path: Path) -> None:
     done = run_python(LIMITED_BUILD, checkpoint, tmp_path / "releases" / "one")
     assert done.returncode == 2
@@ -251,6 +252,7 @@ print(int(status["VmHWM"].split()[0]) * 1024)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int4"])
+@pytest.mark.untraced
 def test_memory_stays_far_below_the_checkpoint(tmp_path: Path, precision: str) -> None:
     checkpoint = big_checkpoint(tmp_path / "big", vocab=15_360, hidden=1024, inner=4096, layers=4)
     size = os.path.getsize(checkpoint / WEIGHTS)
