@@ -32,7 +32,7 @@ class Result:
     failed: Counter[str] = field(default_factory=Counter)
     """By kind and status, or error."""
     reasons: list[str] = field(default_factory=list)
-    """Of the first failures, as they were answered."""
+    """Of the first failures and wrong texts, as they were answered."""
     wrong: int = 0
     """Texts that are not the known translation."""
     latencies_s: list[float] = field(default_factory=list)
@@ -91,6 +91,9 @@ class Load:
                 self.result.reasons.append(f"{kind} {status}: {' '.join(texts)[:300]}")
         elif texts != [translation for _, translation in pairs]:
             self.result.wrong += 1
+            if len(self.result.reasons) < REASONS:
+                wrong = [(*pair, got) for pair, got in zip(pairs, texts, strict=False) if pair[1] != got]
+                self.result.reasons.append(f"{kind}, text, its translation and the answer: {wrong[:1]}")
 
     def _pair(self) -> tuple[str, str]:
         return self._rng.choice(self._popular) if self._rng.random() < HIT_SHARE else next(self._rare)

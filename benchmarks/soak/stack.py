@@ -149,6 +149,7 @@ class Balancer:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_HEADERS}
         target = f"{process.url}{request.rel_url}"
         body = await request.read()
+        response: web.StreamResponse | None = None
         try:
             async with self.session.request(request.method, target, headers=headers, data=body) as answer:
                 kept = {
@@ -162,6 +163,9 @@ class Balancer:
                 return response
         except aiohttp.ClientError:
             self.failures += 1
+            if response is not None and request.transport is not None:
+                request.transport.abort()  # as a proxy does where an answer ends in the middle
+                return response
             return web.Response(status=502, text="the process did not answer")
 
 
