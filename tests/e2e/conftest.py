@@ -11,15 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from predictor.builder.progress import SilentReporter
+from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.endless_release import build_endless_release
 from tests.forkserver import ForkedProcess, start_module
 
+CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
 CALLERS = 200
 
 
@@ -139,4 +143,14 @@ def endless_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT": str(CALLERS),
     }
     with running_service(release, directory / "log", **settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The demo release, served for the tests of one module."""
+    directory = tmp_path_factory.mktemp("demo")
+    request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
+    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
+    with running_service(directory / "demo", directory / "log") as service:
         yield service

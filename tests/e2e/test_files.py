@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 import docx
@@ -17,22 +15,10 @@ import yaml
 
 from cli.__main__ import main
 from documents.formats import FORMATS, FileFormat
-from predictor.builder.progress import SilentReporter
-from predictor.builder.release.build import BuildRequest, build_release
-from tests.e2e.conftest import Service, running_service
+from tests.e2e.conftest import Service
 
-CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
 BLUE, RED = "Blue cotton shirt", "Red cotton shirt"
 BLUE_ZH, RED_ZH = "蓝色纯棉衬衫", "红色纯棉衬衫"
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    directory = tmp_path_factory.mktemp("demo")
-    request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
-    with running_service(directory / "demo", directory / "log") as service:
-        yield service
 
 
 def translated(service: Service, path: Path, *options: str) -> bytes:

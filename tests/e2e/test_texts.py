@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import datetime, timezone
-from pathlib import Path
 
 import httpx
 import pytest
 
-from predictor.builder.progress import SilentReporter
-from predictor.builder.release.build import BuildRequest, build_release
-from tests.e2e.conftest import Service, running_service
-
-CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    directory = tmp_path_factory.mktemp("demo")
-    request = BuildRequest(checkpoint=CHECKPOINT, out=directory / "demo", name="demo")
-    build_release(request, built_at=datetime(2026, 1, 1, tzinfo=timezone.utc), reporter=SilentReporter())
-    with running_service(directory / "demo", directory / "log") as service:
-        yield service
+from tests.e2e.conftest import Service
 
 
 def ask(service: Service, texts: list[str], **parameters: object) -> httpx.Response:
