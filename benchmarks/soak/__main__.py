@@ -62,6 +62,8 @@ async def soak(options: argparse.Namespace) -> int:
         await asyncio.sleep(IDLE_S)
         for process in stack.services:
             await process.sample(time.monotonic() - started)
+        await stack.clear_cache()
+        await load.judge()
         return _report(stack, load, faults)
 
 
@@ -92,7 +94,8 @@ def _report(stack: Stack, load: Load, faults: dict[str, int]) -> int:
     p50, p99 = (1e3 * value for value in np.percentile(result.latencies_s, (50, 99)))
     print(f"faults: {', '.join(f'{name} {count}' for name, count in faults.items())}")
     print(f"requests: {dict(result.requests)}, P50 {p50:.0f} ms, P99 {p99:.0f} ms")
-    print(f"failed: {dict(result.failed) or 0}; wrong texts: {result.wrong}")
+    print(f"failed: {dict(result.failed) or 0}; wrong texts: {result.wrong}, ", end="")
+    print(f"and {len(result.differing) - result.wrong} that the model itself gets wrong")
     for reason in result.reasons:
         print(f"  {reason}")
     print(f"balancers' own 502 and 503: {stack.predictors.failures} before predictors, ", end="")

@@ -32,9 +32,11 @@ class Result:
     failed: Counter[str] = field(default_factory=Counter)
     """By kind and status, or error."""
     reasons: list[str] = field(default_factory=list)
-    """Of the first failures and wrong texts, as they were answered."""
+    """Of the first failures, as they were answered, and of wrong texts."""
+    differing: list[tuple[str, str, str]] = field(default_factory=list)
+    """Texts, their known translations, and answers that are not these."""
     wrong: int = 0
-    """Texts that are not the known translation."""
+    """Answers that the service does not give again without faults: not those that the model itself gets wrong."""
     latencies_s: list[float] = field(default_factory=list)
 
 
@@ -89,11 +91,22 @@ class Load:
             self.result.failed[f"{kind} {status}"] += 1
             if len(self.result.reasons) < REASONS:
                 self.result.reasons.append(f"{kind} {status}: {' '.join(texts)[:300]}")
-        elif texts != [translation for _, translation in pairs]:
-            self.result.wrong += 1
-            if len(self.result.reasons) < REASONS:
-                wrong = [(*pair, got) for pair, got in zip(pairs, texts, strict=False) if pair[1] != got]
-                self.result.reasons.append(f"{kind}, text, its translation and the answer: {wrong[:1]}")
+        elif len(texts) != len(pairs):
+            self.result.failed[f"{kind} answered {len(texts)} texts"] += 1
+        else:
+            self.result.differing += [
+                (*pair, got) for pair, got in zip(pairs, texts, strict=True) if pair[1] != got
+            ]
+
+    async def judge(self) -> None:
+        """Ask again for each differing text, with nothing cached and no fault: the model may be what is wrong."""
+        for text, known, got in self.result.differing:
+            _, again = await self._send("title", [text])
+            if again != [got]:
+                self.result.wrong += 1
+                self.result.reasons.append(
+                    f"{text!r} is {known!r}, was {got!r} and is {again!r} without faults"
+                )
 
     def _pair(self) -> tuple[str, str]:
         return self._rng.choice(self._popular) if self._rng.random() < HIT_SHARE else next(self._rare)

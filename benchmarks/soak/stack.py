@@ -21,6 +21,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 from aiohttp import web
+from redis.asyncio import Redis
 
 from benchmarks.engine.processes import ROOT
 from benchmarks.engine.service import free_port
@@ -181,6 +182,11 @@ class Stack:
     def services(self) -> list[Process]:
         """Transformers and predictors; the first of each kind is never ended by a fault."""
         return [*self.transformers.processes, *self.predictors.processes]
+
+    async def clear_cache(self) -> None:
+        """Empty Redis, the one cache there is."""
+        async with Redis(port=self.redis.port) as client:
+            await client.flushall()
 
     async def ready(self, process: Process) -> None:
         """Wait until a process is ready.
