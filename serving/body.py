@@ -54,7 +54,7 @@ class RequestBody:
         self._timeout = None
         if on_complete is not None:
             late = f"the request's body did not arrive within {timeout_s:g} s"
-            self._timeout = TaskTimeout(timeout_s, RequestTimeout, late)
+            self._timeout = TaskTimeout(timeout_s, lambda: RequestTimeout(late))
 
     async def receive(self) -> Message:
         """The next message.

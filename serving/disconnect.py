@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from protocol.errors import CallerGone
+from serving.task_timeout import OwnCancellation
 
 T = TypeVar("T")
 
@@ -34,9 +35,8 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -
     try:
         return await work
     except asyncio.CancelledError:
-        if not listener.disconnected:
+        if not listener.cancellation.absorb():
             raise
-        listener.uncancel()
         raise CallerGone("the caller closed the connection") from None
     finally:
         listener.close()
@@ -46,9 +46,8 @@ class _DisconnectListener:
     """Cancels the task that made it when ``receive`` returns ``http.disconnect``."""
 
     def __init__(self, receive: Receive) -> None:
-        self.disconnected = False
+        self.cancellation = OwnCancellation()
         self._receive = receive
-        self._work = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(_LISTEN_AFTER_S, self._start)
@@ -58,18 +57,10 @@ class _DisconnectListener:
         if self._task is not None:
             self._task.cancel()
 
-    def uncancel(self) -> None:
-        """Withdraw the cancellation (Python 3.11), so that a later ``asyncio.timeout`` in this task works."""
-        uncancel = getattr(self._work, "uncancel", None)
-        if uncancel is not None:
-            uncancel()
-
     def _start(self) -> None:
         self._task = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.disconnected = True
-        if self._work is not None:
-            self._work.cancel()
+        self.cancellation.request()

@@ -93,7 +93,7 @@ class MessageTimeLimit:
     ) -> Callable[..., Awaitable[T]]:
         async def call(messages: AsyncIterator[Any], context: aio.ServicerContext) -> T:
             try:
-                with TaskTimeout(self._timeout_s, RequestTimeout, ""):
+                with TaskTimeout(self._timeout_s, lambda: RequestTimeout("")):
                     message = await anext(messages)
             except RequestTimeout:
                 late = f"the request's message did not arrive within {self._timeout_s:g} s"

@@ -60,9 +60,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
             # Written, not yielded: a call that is cancelled while a message is sent ends in this coroutine.
             async with aclosing(self.serving.model.stream_messages(message, request_scope.info)) as answer:
                 async for part in answer:
-                    with TaskTimeout(
-                        self._write_timeout_s, CallerGone, "the caller does not read the stream"
-                    ):
+                    with TaskTimeout(self._write_timeout_s, _caller_does_not_read):
                         await context.write(part)
 
         await self._answer(context, send)
@@ -172,6 +170,10 @@ def new_grpc_server(
         message = f"gRPC cannot listen on port {settings.grpc_port}: set YIWEN_GRPC_PORT to a free one, or 0 for none"
         raise SettingsError(message) from error
     return server
+
+
+def _caller_does_not_read() -> CallerGone:
+    return CallerGone("the caller does not read the stream")
 
 
 def _why_cancelled(

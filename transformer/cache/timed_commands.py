@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from serving.task_timeout import OwnCancellation
 
 T = TypeVar("T")
 
@@ -29,7 +31,6 @@ class TimeLimit:
     queued: bool = True
     connected: bool = True
     """False if a connection had to be opened for it, which is no measure of the server's speed."""
-    expired: bool = False
 
     def extend_to_connect(self, seconds: float) -> None:
         """Allow the time that it takes to open a connection."""
@@ -41,7 +42,7 @@ _current: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 
 
 def current_limit() -> TimeLimit | None:
-    """The time limit of the command that the running task belongs to; None outside of :meth:`TimedCommands.run`."""
+    """The time limit of the command that the running task sends; None outside of :meth:`TimedCommands.run`."""
     return _current.get()
 
 
@@ -62,7 +63,7 @@ class TimedCommands:
         """When the last command ended well."""
         self._now = 0.0
         self._ticked_at = 0.0
-        self._running: dict[TimeLimit, asyncio.Task[Any]] = {}
+        self._running: dict[TimeLimit, OwnCancellation] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
@@ -81,24 +82,20 @@ class TimedCommands:
             self._ticked_at = asyncio.get_running_loop().time()
             self._schedule()
         limit = TimeLimit(timeout_s, self.now())
-        task = asyncio.ensure_future(self._send(limit, command))
-        self._running[limit] = task
+        self._running[limit] = cancellation = OwnCancellation()
+        _current.set(limit)
         try:
-            await asyncio.wait({task})
+            async with self._slots:
+                limit.queued, limit.started_at = False, self.now()
+                result = await command()
         except asyncio.CancelledError:
-            task.cancel()
+            if cancellation.absorb():
+                raise asyncio.TimeoutError from None
             raise
         finally:
+            _current.set(None)
             del self._running[limit]
-        if task.cancelled() and limit.expired:
-            raise asyncio.TimeoutError
-        return task.result()
-
-    async def _send(self, limit: TimeLimit, command: Callable[[], Awaitable[T]]) -> T:
-        _current.set(limit)  # of this task's own context
-        async with self._slots:
-            limit.queued, limit.started_at = False, self.now()
-            result = await command()
+            self._stop_if_idle()
         self._answered_at = self.now()
         self._answered(self._answered_at - limit.started_at if limit.connected else 0.0)
         return result
@@ -109,14 +106,18 @@ class TimedCommands:
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
+    def _stop_if_idle(self) -> None:
+        """Stop the clock: a tick without commands would only wake the loop."""
+        if self._timer is not None and not self._running:
+            self._now += self._since_tick()
+            self._timer.cancel()
+            self._timer = None
+
     def _tick(self) -> None:
         self._now += self._since_tick()
         self._ticked_at = asyncio.get_running_loop().time()
-        for limit, task in self._running.items():
+        for limit, cancellation in self._running.items():
             since = max(limit.started_at, self._answered_at) if limit.queued else limit.started_at
-            if since + limit.seconds <= self._now and not limit.expired:
-                limit.expired = True
-                task.cancel()
-        self._timer = None
-        if self._running:
-            self._schedule()
+            if since + limit.seconds <= self._now and not cancellation.is_requested:
+                cancellation.request()
+        self._schedule()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from serving.task_timeout import TaskTimeout
 from transformer.config import TransformerConfig
 from transformer.errors import ConnectionLost, ConnectionsBusy, GatewayError, PredictorTooLate
 from transformer.metrics import TransformerMetrics
@@ -114,11 +115,12 @@ class PredictorClient:
         body, headers = self._encode(request, headers)
         started = self._clock()
         deadline = deadline_of(request, self._clock)
+        late = nullcontext()
+        if deadline is not None:
+            late = TaskTimeout(deadline.wait_s(), lambda: PredictorTooLate(self._clock() - started))
         try:
-            timeout_s = None if deadline is None else deadline.wait_s()
-            answer = await asyncio.wait_for(self._send(body, headers), timeout_s)
-        except asyncio.TimeoutError:
-            raise PredictorTooLate(self._clock() - started) from None
+            with late:
+                answer = await self._send(body, headers)
         finally:
             self._metrics.predictor_seconds.observe(self._clock() - started)
         return self._read(answer)
