@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from protocol.error_codes import ErrorCode
 from protocol.errors import CallerGone, RequestTimeout, YiwenError
 from serving.api_request import ApiRequest, EventFrames
-from serving.body import RequestBody, read_body
+from serving.body import read_body
 from serving.body_budget import BodyBudget
 from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import RestResponse
@@ -127,17 +127,11 @@ class ApiApp:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        info = new_request_info(headers, "rest", scope.get("state", {}).get(RECEIVED_AT))
+        state = scope.get("state", {})
+        info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
         started = time.perf_counter()
         with self._serving.request(info) as request_scope:
-            request_scope.expect_body()
-            body = RequestBody(
-                receive,
-                headers,
-                max_bytes=self._settings.max_body_bytes,
-                timeout_s=self._settings.body_timeout_s,
-                on_complete=request_scope.body_complete,
-            )
+            body = request_scope.body(receive, self._settings, state)
             with self._bodies.counting(body.receive) as counted:
                 exchange = _Exchange(self, request_scope, scope, counted, send, arguments)
                 api = await exchange.run(methods)

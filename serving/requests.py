@@ -9,14 +9,19 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
+
+from starlette.types import Receive
 
 from protocol.error_codes import ERROR_CODE_HEADER, ErrorCode
 from protocol.errors import InternalFault, NotReady, ReleaseMismatch, UnsupportedEncoding, YiwenError
-from serving.body import ENCODINGS
+from serving.body import ENCODINGS, RequestBody
 from serving.drain import RETRY_AFTER_S, DrainGate
+from serving.http_protocol import HAS_ARRIVED
 from serving.metrics import RequestMetrics
 from serving.model import RequestInfo, ServedModel
+from serving.settings import ServerSettings
 
 _log = logging.getLogger("yiwen.request")
 
@@ -113,13 +118,25 @@ class RequestScope:
         if _log.isEnabledFor(level):
             _log.log(level, "request", extra={"fields": self._fields(seconds)})
 
-    def expect_body(self) -> None:
-        """The body has not arrived: a drain does not wait for it for long."""
-        self._serving.gate.expect_body(self._task)
+    def body(self, receive: Receive, settings: ServerSettings, state: Mapping[str, object]) -> RequestBody:
+        """The request's body, not read yet; a drain does not wait for long for one that has not arrived.
 
-    def body_complete(self) -> None:
-        """The body has arrived."""
-        self._serving.gate.body_complete(self._task)
+        Args:
+            receive: the request's ASGI ``receive``.
+            settings: limits of its size and its time.
+            state: of the ASGI scope.
+        """
+        gate, on_complete = self._serving.gate, None
+        if HAS_ARRIVED not in state:
+            gate.expect_body(self._task)
+            on_complete = partial(gate.body_complete, self._task)
+        return RequestBody(
+            receive,
+            self.info.headers,
+            max_bytes=settings.max_body_bytes,
+            timeout_s=settings.body_timeout_s,
+            on_complete=on_complete,
+        )
 
     def fail(self, error: BaseException) -> YiwenError:
         """Map ``error`` to the error that is sent; an unexpected one is logged and sent without details."""

@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.codec import decode_rest_request, encode_rest_response
 from protocol.errors import CallerGone, RequestTimeout, YiwenError
-from serving.body import RequestBody, read_body
+from serving.body import read_body
 from serving.body_budget import BodyBudget
 from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
 from serving.event_stream import EventStream
-from serving.http_protocol import HAS_ARRIVED, RECEIVED_AT
+from serving.http_protocol import RECEIVED_AT
 from serving.memory import MemoryTrimmer
 from serving.model import RequestInfo
 from serving.requests import RequestScope, ServingContext, new_request_info
@@ -59,9 +59,7 @@ class InferenceApp:
         info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
         with (
             self._serving.request(info) as request_scope,
-            self._bodies.counting(
-                self._body(request_scope, receive, HAS_ARRIVED in state).receive
-            ) as receive,
+            self._bodies.counting(request_scope.body(receive, self._settings, state).receive) as receive,
         ):
             handler = self._unary.get(scope["path"])
             if handler is not None:
@@ -125,19 +123,6 @@ class InferenceApp:
             return
         channels = _DelegatedChannels(request_scope, receive, send)
         await self._app(scope, channels.receive, channels.send)
-
-    def _body(self, request_scope: RequestScope, receive: Receive, has_arrived: bool) -> RequestBody:
-        """The request's body, not read yet."""
-        settings = self._settings
-        if not has_arrived:
-            request_scope.expect_body()
-        return RequestBody(
-            receive,
-            request_scope.info.headers,
-            max_bytes=settings.max_body_bytes,
-            timeout_s=settings.body_timeout_s,
-            on_complete=None if has_arrived else request_scope.body_complete,
-        )
 
     async def _send(self, request_scope: RequestScope, response: RestResponse, send: Send) -> None:
         if response.status == CallerGone.code.http_status:
