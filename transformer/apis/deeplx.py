@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
 from protocol.messages import TextFormat
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest
 from serving.error_responses import RestResponse
 from transformer.apis.answers import FLAGS_HEADER, STRING, json_answer, listing_header, operation
-from transformer.apis.text_service import TextService, request_of
-
-_STATUSES = {ErrorCode.LANGUAGE_UNKNOWN: 400, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400}
+from transformer.apis.text_service import TextService, request_of, status_of
 
 
 class DeepLXApi:
@@ -33,7 +30,7 @@ class DeepLXApi:
 
     def error(self, error: YiwenError) -> RestResponse:
         """``{"code": 400, "message": "..."}``."""
-        status = _STATUSES.get(error.code, error.status)
+        status = status_of(error)
         return json_answer({"code": status, "message": error.message}, status)
 
     def error_event(self, error: YiwenError) -> bytes:
@@ -45,9 +42,7 @@ class DeepLXApi:
         text = fields.text("text")
         if not text:
             raise InvalidRequest("No text to translate")
-        target = self._known("target_lang", fields.text("target_lang"))
-        given = fields.text("source_lang")
-        source = None if not given or given.lower() == "auto" else self._known("source_lang", given)
+        source, target = self._service.pair_of(fields)
         handling = fields.text("tag_handling") or "text"
         if handling not in ("text", "html", "xml"):
             raise InvalidRequest("Invalid tag_handling value. Allowed values are 'html' and 'xml'.")
@@ -62,12 +57,6 @@ class DeepLXApi:
             "method": "Free",
         }
         return json_answer(document, headers=listing_header(FLAGS_HEADER, translation.flags))
-
-    def _known(self, field: str, code: str | None) -> str:
-        tag = self._service.languages.resolve(code) if code else None
-        if tag is None:
-            raise InvalidRequest(f"{field} is missing, or not a language of this server")
-        return tag
 
 
 def _claims(request: ApiRequest) -> bool:

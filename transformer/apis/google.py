@@ -11,10 +11,9 @@ from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, Fields
 from serving.error_responses import RestResponse
 from transformer.apis.answers import FLAGS_HEADER, STRING, STRINGS, json_answer, listing_header, operation
-from transformer.apis.text_service import TextService, request_of
+from transformer.apis.text_service import TextService, request_of, status_of
 
 _PATH = "/language/translate/v2"
-_STATUSES = {ErrorCode.LANGUAGE_UNKNOWN: 400, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400}
 _RELIABLE = 0.5
 """A detection is called reliable from this confidence on."""
 
@@ -42,7 +41,7 @@ class GoogleApi:
 
     def error(self, error: YiwenError) -> RestResponse:
         """``{"error": {"code", "message", "errors", "status"}}``."""
-        status = _STATUSES.get(error.code, error.status)
+        status = status_of(error)
         code = ErrorCode.INVALID_REQUEST if status == ErrorCode.INVALID_REQUEST.http_status else error.code
         reason = "invalid" if status < ErrorCode.INTERNAL.http_status else "backendError"
         details = [{"message": error.message, "domain": "global", "reason": reason}]

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
 from protocol.messages import TextFormat, TranslateRequest
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest
 from serving.error_responses import RestResponse
 from transformer.apis.answers import FLAGS_HEADER, STRING, STRINGS, json_answer, listing_header, operation
-from transformer.apis.text_service import TextService, request_of
+from transformer.apis.text_service import TextService, request_of, status_of
 
-_STATUSES = {ErrorCode.LANGUAGE_UNKNOWN: 400, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED: 400}
 _TAG = re.compile(r"</?[a-z]{1,2}\d+ ?/?>")
 
 
@@ -40,7 +38,7 @@ class ImmersiveApi:
 
     def error(self, error: YiwenError) -> RestResponse:
         """``{"error": "..."}``."""
-        return json_answer({"error": error.message}, _STATUSES.get(error.code, error.status))
+        return json_answer({"error": error.message}, status_of(error))
 
     def error_event(self, error: YiwenError) -> bytes:
         """Not used: nothing is streamed."""
@@ -51,9 +49,7 @@ class ImmersiveApi:
         texts = fields.texts("text_list")
         if not texts:
             raise InvalidRequest("text_list must be a list of texts")
-        target = self._known("target_lang", fields.text("target_lang"))
-        given = fields.text("source_lang")
-        source = None if not given or given == "auto" else self._known("source_lang", given)
+        source, target = self._service.pair_of(fields)
         message = _with_format(request_of(texts, source, target))
         response = await self._service.translate(message, request)
         translations = [
@@ -61,12 +57,6 @@ class ImmersiveApi:
         ]
         flags = (flag for each in response.translations for flag in each.flags)
         return json_answer({"translations": translations}, headers=listing_header(FLAGS_HEADER, flags))
-
-    def _known(self, field: str, code: str | None) -> str:
-        tag = self._service.languages.resolve(code) if code else None
-        if tag is None:
-            raise InvalidRequest(f"{field} is missing, or not a language of this server")
-        return tag
 
 
 def _claims(request: ApiRequest) -> bool:

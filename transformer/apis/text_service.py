@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from protocol.error_codes import ErrorCode
+from protocol.errors import InvalidRequest, YiwenError
 from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.text_stream import TextDelta
-from serving.api_request import ApiRequest
+from serving.api_request import ApiRequest, Fields
 from transformer.apis.language_table import LanguageTable
 from transformer.callers.admission import Account
 from transformer.config import TransformerConfig
@@ -15,6 +17,12 @@ from transformer.predictors.readiness import ColdStartStatus
 
 _KEY_FIELDS = ("auth_key", "api_key", "key", "token")
 """Of old clients of DeepL, of LibreTranslate, Google and DeepLX."""
+_LANGUAGE_ERRORS = frozenset({ErrorCode.LANGUAGE_UNKNOWN, ErrorCode.LANGUAGE_PAIR_UNSUPPORTED})
+
+
+def status_of(error: YiwenError) -> int:
+    """The HTTP status of an error for clients to which an unknown language is a bad request, and no 404."""
+    return ErrorCode.INVALID_REQUEST.http_status if error.code in _LANGUAGE_ERRORS else error.status
 
 
 class TextService:
@@ -56,6 +64,23 @@ class TextService:
     ) -> AsyncGenerator[TextDelta | ColdStartStatus, None]:
         """The translation of one text in pieces; arguments and errors as of :meth:`translate`."""
         return self._model.stream_text(message, request.info, _key_field(request))
+
+    def pair_of(self, fields: Fields) -> tuple[str | None, str]:
+        """The release's tags of the fields ``source_lang`` and ``target_lang``; None as source detects it.
+
+        Raises:
+            InvalidRequest: the target is missing, or one of them is not a language of the release.
+        """
+        target = self._tag(fields, "target_lang")
+        source = fields.text("source_lang")
+        return None if not source or source.lower() == "auto" else self._tag(fields, "source_lang"), target
+
+    def _tag(self, fields: Fields, name: str) -> str:
+        code = fields.text(name)
+        tag = self.languages.resolve(code) if code else None
+        if tag is None:
+            raise InvalidRequest(f"{name} is missing, or not a language of this server")
+        return tag
 
     def close_later(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have ``close`` called when the service stops."""
