@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inferenceservices.network import selects
 from inferenceservices.resources import gpu_resources, is_gpu
 from inferenceservices.rollout_state import RolloutRefused
+from inferenceservices.selectors import selects
 from protocol.kubernetes.documents import Document, mapping, objects, string_map, strings
 from protocol.kubernetes.inference_service import InferenceService, ServiceComponent
 from protocol.kubernetes.pods import limits, requests

@@ -46,7 +46,6 @@ from serving.settings import ServerSettings, SettingsError
 
 _log = logging.getLogger("yiwen.server")
 
-_BACKLOG = 2048
 _CLOSE_S = 2
 """Seconds for connections to close once every request is answered."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

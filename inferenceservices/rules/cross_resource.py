@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from inferenceservices.network import selects
 from inferenceservices.resources import is_extended
 from inferenceservices.rules.findings import ManifestsRule, Violations
+from inferenceservices.selectors import selects
 from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
 from protocol.kubernetes.inference_service import (
     KNATIVE,

@@ -13,7 +13,7 @@ from typing import Any
 from inferenceservices.resources import GPU_RESOURCES, is_extended
 from inferenceservices.rules.findings import ServiceRule, Violations, quoted
 from protocol.kubernetes.documents import mapping, objects
-from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, InferenceService, current_mode
+from protocol.kubernetes.inference_service import DEPLOYMENT_MODE, InferenceService
 from protocol.kubernetes.pods import limits, requests
 
 AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
@@ -171,17 +171,6 @@ def logger(service: InferenceService) -> Violations:
             missing = [k for k in ("path", "parameters", "key") if not mapping(settings, "storage").get(k)]
             if missing:
                 yield f"{component.name}.logger.storage lacks {quoted(missing)}"
-
-
-def check_update(running: InferenceService, wanted: InferenceService) -> Violations:
-    """Rules for an update from ``running`` to ``wanted``, on top of those for ``wanted`` alone."""
-    mode = current_mode(str(mapping(running.document, "status").get("deploymentMode", "")))
-    if mode and wanted.mode and wanted.mode != mode:
-        yield f"the mode cannot change from {mode} to {wanted.mode}: delete the InferenceService first"
-    before, after = (mapping(s.document, "spec", "predictor") for s in (running, wanted))
-    same_model = mapping(before, "model").get("storageUri") == mapping(after, "model").get("storageUri")
-    if before.get("name") != after.get("name") and same_model:
-        yield "predictor.name may change only together with the model's storageUri"
 
 
 def _frameworks(service: InferenceService) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,7 +1,7 @@
 """Load metrics: the reports of queue-proxies and activators, and the sampling of pods.
 
-Ported from ``knative.dev/networking/pkg/http/stats/request.go``, ``pkg/activator/handler/concurrency_reporter.go``,
-``pkg/autoscaler/metrics/stats_scraper.go``, ``sample_size.go`` and ``collector.go``.
+Ported from ``pkg/activator/handler/concurrency_reporter.go``, ``pkg/autoscaler/metrics/stats_scraper.go``,
+``sample_size.go`` and ``collector.go``.
 """
 
 from __future__ import annotations
@@ -30,105 +30,6 @@ class Stat:
     average_proxied_concurrent_requests: float = 0.0
     request_count: float = 0.0
     proxied_request_count: float = 0.0
-
-
-class RequestStats:
-    """Time-weighted average concurrency of one queue-proxy.
-
-    Args:
-        now: when it starts, seconds.
-    """
-
-    __slots__ = (
-        "_arrivals",
-        "_computed",
-        "_computed_proxied",
-        "_last_change",
-        "_proxied_arrivals",
-        "_seconds_in_use",
-        "concurrency",
-        "proxied_concurrency",
-    )
-
-    def __init__(self, now: float) -> None:
-        self.concurrency = 0
-        self.proxied_concurrency = 0
-        self._last_change = now
-        self._arrivals = self._proxied_arrivals = 0
-        self._computed = self._computed_proxied = self._seconds_in_use = 0.0
-
-    def request_in(self, now: float, *, proxied: bool = False) -> None:
-        """A request arrived; ``proxied`` if an activator sent it."""
-        self._compute(now)
-        self.concurrency += 1
-        self._arrivals += 1
-        if proxied:
-            self.proxied_concurrency += 1
-            self._proxied_arrivals += 1
-
-    def request_out(self, now: float, *, proxied: bool = False) -> None:
-        """A request is done."""
-        self._compute(now)
-        self.concurrency -= 1
-        if proxied:
-            self.proxied_concurrency -= 1
-
-    def report(self, now: float) -> Stat:
-        """The load since the last report; starts a new interval."""
-        self._compute(now)
-        used = self._seconds_in_use
-        stat = Stat(
-            self._computed / used if used > 0 else 0.0,
-            self._computed_proxied / used if used > 0 else 0.0,
-            float(self._arrivals),
-            float(self._proxied_arrivals),
-        )
-        self._arrivals = self._proxied_arrivals = 0
-        self._computed = self._computed_proxied = self._seconds_in_use = 0.0
-        return stat
-
-    def _compute(self, now: float) -> None:
-        seconds = now - self._last_change
-        if seconds > 0:
-            self._seconds_in_use += seconds
-            self._computed += self.concurrency * seconds
-            self._computed_proxied += self.proxied_concurrency * seconds
-            self._last_change = now
-
-
-class ConcurrencyReporter:
-    """An activator's reports for one revision. The first request of an idle revision is reported at once."""
-
-    __slots__ = ("_first", "_stats")
-
-    def __init__(self) -> None:
-        self._stats: RequestStats | None = None
-        self._first = False
-
-    def request_in(self, now: float) -> Stat | None:
-        """A request arrived. Returns a report to send at once, or None."""
-        news = None
-        if self._stats is None:
-            self._stats, self._first = RequestStats(now), True
-            news = FIRST_REQUEST
-        self._stats.request_in(now)
-        return news
-
-    def request_out(self, now: float) -> None:
-        """A request is done; it must have been counted by :meth:`request_in`."""
-        if self._stats is None:
-            raise AssertionError("a request went out that never came in")
-        self._stats.request_out(now)
-
-    def report(self, now: float) -> Stat | None:
-        """The report of this second; None while the revision is idle."""
-        if self._stats is None:
-            return None
-        stat = self._stats.report(now)
-        first, self._first = self._first, False
-        if stat.average_concurrent_requests == 0 and self._stats.concurrency == 0:
-            self._stats = None
-        return without_first_request(stat) if first else stat
 
 
 FIRST_REQUEST = Stat(average_concurrent_requests=1.0, request_count=1.0)

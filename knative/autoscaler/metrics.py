@@ -49,19 +49,3 @@ class MetricCollection:
         if self.scraped and stable.is_empty(now):
             return None
         return stable.window_average(now), panic.window_average(now)
-
-    def resize(self, now: float, stable_window: float, panic_window: float) -> None:
-        """Change the windows' lengths, as after a change of the ConfigMap, and keep what still fits.
-
-        Args:
-            now: seconds of the clock.
-            stable_window: seconds.
-            panic_window: seconds.
-        """
-        for window, seconds in (
-            (self._concurrency, stable_window),
-            (self._concurrency_panic, panic_window),
-            (self._rps, stable_window),
-            (self._rps_panic, panic_window),
-        ):
-            window.resize_window(now, seconds)

@@ -27,8 +27,6 @@ class WindowAverager(Protocol):
 
     def is_empty(self, now: float) -> bool: ...
 
-    def resize_window(self, now: float, window: float) -> None: ...
-
 
 class TimedFloat64Buckets:
     """A ring of buckets; values of one bucket are summed, and the average weighs all buckets equally.
@@ -84,24 +82,6 @@ class TimedFloat64Buckets:
             return True
         return (math.floor(now / self.granularity) - self._last) * self.granularity > self.window
 
-    def resize_window(self, now: float, window: float) -> None:
-        """Change the window to ``window`` seconds, and keep the values that still fit.
-
-        As in Knative, the average then counts the whole old window, even if only a part of it had been written.
-        """
-        if window == self.window:
-            return
-        old, size = self._buckets, math.ceil(window / self.granularity)
-        self._buckets, self._total = [0.0] * size, 0.0
-        if self._last is not None and not self.is_empty(now):
-            for index in range(self._last, self._last - min(size, len(old)), -1):
-                self._buckets[index % size] = old[index % len(old)]
-                self._total += old[index % len(old)]
-            self._first = self._last - (len(old) - 1)
-        else:
-            self._first = None
-        self.window = window
-
     def _move_to(self, index: int) -> bool:
         """Advance the ring to ``index``; False if the index lies before the window."""
         if self._last is not None and (index - self._last) * self.granularity + self.window <= 0:
@@ -140,11 +120,6 @@ class WeightedFloat64Buckets(TimedFloat64Buckets):
             average += self._buckets[(self._last - age) % size] * multiplier
             multiplier *= keep
         return average
-
-    def resize_window(self, now: float, window: float) -> None:
-        """As :meth:`TimedFloat64Buckets.resize_window`; also recomputes the decay."""
-        super().resize_window(now, window)
-        self.smoothing_coeff = compute_smoothing_coeff(len(self._buckets))
 
 
 class TimeWindow:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferenceservices.knative_service import knative_services
-from inferenceservices.network import Peer, may_connect
 from inferenceservices.rules import check
 from protocol.kubernetes.inference_service import inference_services
 from tests.inferenceservices.documents import (
@@ -19,6 +18,7 @@ from tests.inferenceservices.documents import (
     model_documents,
     standard_documents,
 )
+from tests.inferenceservices.network_policies import Peer, may_connect
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

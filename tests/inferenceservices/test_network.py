@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from inferenceservices.network import Peer, may_connect, selects
+from inferenceservices.selectors import selects
 from tests.inferenceservices.builds import documents_of
+from tests.inferenceservices.network_policies import Peer, may_connect
 
 
 def _ours(component: str, namespace: str = "yiwen", **labels: str) -> Peer:

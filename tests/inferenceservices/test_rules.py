@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from inferenceservices.rules import check, rule_set
-from inferenceservices.rules.webhook import check_update
 from protocol.kubernetes.inference_service import inference_services
 from protocol.kubernetes.pods import environment
 from tests.inferenceservices import broken
@@ -143,33 +142,6 @@ def test_flags_that_must_be_enabled_and_not_allowed() -> None:
     features = {**CLUSTER.features, "kubernetes.podspec-persistent-volume-claim": "allowed"}
     changed = type(CLUSTER)(features=features, longest_timeout_s=CLUSTER.longest_timeout_s)
     assert {finding.rule for finding in check(documents, changed)} == {"feature-flags"}
-
-
-@pytest.mark.parametrize(
-    ("status", "mode", "refused"),
-    [
-        ("Knative", "Knative", False),
-        ("Serverless", "Knative", False),
-        ("Knative", "Standard", True),
-        ("RawDeployment", "Knative", True),
-    ],
-)
-def test_the_mode_cannot_change(status: str, mode: str, refused: bool) -> None:
-    running, wanted = knative_documents(), knative_documents()
-    running[0]["status"] = {"deploymentMode": status}
-    edit(wanted, broken.MODE, mode)
-    (before,), (after,) = inference_services(running), inference_services(wanted)
-    assert any("mode cannot change" in message for message in check_update(before, after)) is refused
-
-
-def test_the_predictors_name_changes_only_with_its_model() -> None:
-    running, wanted = model_documents(), model_documents()
-    edit(wanted, broken.PRE + "name", "b")
-    (before,), (after,) = inference_services(running), inference_services(wanted)
-    assert any("predictor.name" in message for message in check_update(before, after))
-    edit(wanted, broken.PRE + "model|storageUri", "pvc://models/releases/b")
-    (after,) = inference_services(wanted)
-    assert list(check_update(before, after)) == []
 
 
 @pytest.mark.parametrize(

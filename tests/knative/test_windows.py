@@ -110,49 +110,6 @@ def test_it_is_empty_before_the_first_write_and_more_than_a_window_after_the_las
     assert buckets.is_empty(T0 + 6)
 
 
-def test_golden_resize_keeps_what_fits() -> None:
-    buckets = filled(TimedFloat64Buckets(5), [1, 2, 3, 4, 5, 6])
-    now = T0 + 5
-    assert buckets.window_average(now) == 20 / 5
-    buckets.resize_window(now, 10)
-    assert buckets.window_average(now) == 20 / 5
-    now += 1
-    buckets.record(now, 7)
-    assert buckets.window_average(now) == 4.5
-    buckets.resize_window(now, 4)
-    assert buckets.window_average(now) == (4 + 5 + 6 + 7) / 4
-    buckets.resize_window(now, 4)
-    assert buckets.window_average(now) == (4 + 5 + 6 + 7) / 4
-
-
-def test_golden_resize_with_buckets_of_3_seconds() -> None:
-    start = 1_700_000_001.0  # a multiple of 3
-    buckets = TimedFloat64Buckets(5, granularity=3)
-    for second, value in enumerate([10, 2, 3, 4, 5, 6, 7]):
-        buckets.record(start + second, value)
-    assert buckets.window_average(start + 6) == (15 + 7) / 2
-    buckets.resize_window(start + 6, 10)
-    buckets.record(start + 9.3, 42)
-    assert buckets.window_average(start + 9) == round((15 + 7 + 42) / 3, 6)
-    buckets.resize_window(start + 9.3, 4)
-    assert buckets.window_average(start + 9) == (7 + 42) / 2
-
-
-def test_resize_of_a_window_that_ran_empty_starts_over() -> None:
-    buckets = filled(TimedFloat64Buckets(5), [19.82])
-    buckets.resize_window(T0 + 60, 10)
-    assert buckets.window_average(T0 + 4) == 0.0
-    buckets.record(T0 + 60, 3)
-    assert buckets.window_average(T0 + 60) == 3.0
-
-
-def test_resize_of_a_weighted_window_changes_its_decay() -> None:
-    buckets = filled(WeightedFloat64Buckets(5), [1, 2, 3, 4, 5, 6])
-    buckets.resize_window(T0 + 5, 10)
-    assert buckets.smoothing_coeff == compute_smoothing_coeff(10)
-    assert buckets.window_average(T0 + 5) == pytest.approx(5.1, abs=0.5)
-
-
 @pytest.mark.parametrize(
     ("value", "digits", "rounded"),
     [

@@ -121,12 +121,3 @@ GPUS = {
     )
 }
 """By key."""
-
-
-def fits_together(parts: tuple[GpuSlice, ...]) -> bool:
-    """Whether slices fit on one GPU by their units; where they may lie is the driver's to say."""
-    return (
-        sum(gpu_slice.compute for gpu_slice in parts) <= COMPUTE_SLICES
-        and sum(gpu_slice.memory for gpu_slice in parts) <= MEMORY_SLICES
-        and all(parts.count(gpu_slice) <= gpu_slice.max_per_gpu for gpu_slice in parts)
-    )

@@ -116,11 +116,6 @@ class Deployment:
         """Pods that count as replicas: pending, starting or ready."""
         self._leaving: list[SimulatedPod] = []
 
-    @property
-    def leaving(self) -> int:
-        """Number of terminating pods."""
-        return len(self._leaving)
-
     def start_ready(self, replicas: int) -> None:
         """Create pods that are ready at once, as in a service that has been running."""
         for _ in range(replicas):

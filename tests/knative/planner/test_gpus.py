@@ -19,7 +19,7 @@ from knative.planner.hardware.derive import (
     derive_profile,
     slots_that_fit,
 )
-from knative.planner.hardware.gpus import GIB, GPUS, fits_together
+from knative.planner.hardware.gpus import COMPUTE_SLICES, GIB, GPUS, MEMORY_SLICES
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import load_profile, shipped_profiles
 from predictor.config import PredictorConfig
@@ -55,14 +55,15 @@ def test_every_gpu_has_nvidias_profiles(line: str) -> None:
 def test_a_count_never_exceeds_the_units_and_one_more_never_fits() -> None:
     for gpu in GPUS.values():
         for gpu_slice in gpu.slices:
-            assert fits_together((gpu_slice,) * gpu_slice.max_per_gpu)
-            assert not fits_together((gpu_slice,) * (gpu_slice.max_per_gpu + 1))
+            most = gpu_slice.max_per_gpu
+            assert most * gpu_slice.compute <= COMPUTE_SLICES
+            assert most * gpu_slice.memory <= MEMORY_SLICES
+            more_compute, more_memory = (most + 1) * gpu_slice.compute, (most + 1) * gpu_slice.memory
+            assert more_compute > COMPUTE_SLICES or more_memory > MEMORY_SLICES
 
 
 def test_memory_slices_bind_where_compute_slices_would_not() -> None:
     one, double, two, three, four, *_ = GPUS["a100-80"].slices
-    assert fits_together((one, one, two, three))  # all-balanced
-    assert not fits_together((three, three, one))  # seven compute slices, nine of memory
     assert double.idle_compute == 3  # four equal slices
     assert [gpu_slice.idle_compute for gpu_slice in (one, two, three, four)] == [0, 1, 1, 3]
 

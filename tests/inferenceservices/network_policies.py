@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocol.kubernetes.documents import Document, mapping, objects, strings
+from inferenceservices.selectors import selects
+from protocol.kubernetes.documents import Document, mapping, objects
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
@@ -50,28 +51,6 @@ def may_connect(
     policies = [d for d in documents if d.get("kind") == "NetworkPolicy"]
     leaves = _allows(policies, "Egress", source, target, port, protocol)
     return leaves and _allows(policies, "Ingress", target, source, port, protocol)
-
-
-def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches; an empty selector matches everything, an unknown operator nothing."""
-    wanted = mapping(selector, "matchLabels")
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    return all(
-        _matches_expression(expression, labels) for expression in objects(selector, "matchExpressions")
-    )
-
-
-def _matches_expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, operator = str(expression.get("key")), expression.get("operator")
-    values = strings(expression.get("values"))
-    if operator == "In":
-        return labels.get(key) in values
-    if operator == "NotIn":
-        return labels.get(key) not in values
-    if operator == "Exists":
-        return key in labels
-    return operator == "DoesNotExist" and key not in labels
 
 
 def _allows(
