@@ -124,14 +124,7 @@ class Pipeline:
         received_at: float | None = None,
         share: CallerShare = EVERYBODY,
     ) -> RequestContext:
-        """The context of a request.
-
-        Args:
-            request: as the caller sent it.
-            headers: sent on to the predictor.
-            received_at: when its first byte arrived, on this pipeline's clock, seconds; None for now.
-            share: of the caller in the queue in front of the predictor.
-        """
+        """The context of a request; arguments as of :meth:`translate`."""
         deadline = Deadline.of_request(
             request.deadline_ms,
             default_ms=self._bounds.default_deadline_ms,

@@ -130,7 +130,7 @@ class Leases:
         if self._held and (self._renewer is None or self._renewer.done()):
             self._renewer = asyncio.create_task(self._renew())
         for state in states:
-            self._metrics.acquisitions.labels(state.value if isinstance(state, LeaseState) else "value").inc()
+            self._metrics.acquisitions[state.value if isinstance(state, LeaseState) else "value",].inc()
         return states
 
     async def peek(self, keys: Sequence[str]) -> list[bytes | LeaseState]:

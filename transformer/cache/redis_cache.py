@@ -175,7 +175,7 @@ class RedisCache:
 
     def _count_read(self, values: Iterable[bytes | LeaseState | None]) -> None:
         size = sum(len(value) for value in values if isinstance(value, bytes))
-        self._metrics.bytes.labels(_TIER.value, "read").inc(size)
+        self._metrics.bytes[_TIER.value, "read"].inc(size)
 
     def _decode(self, value: bytes | None) -> CacheEntry | None:
         found = None if value is None else decode_entry(value, self._release)
@@ -199,7 +199,7 @@ class RedisCache:
             self._queue.append(write)
             self._count_queued(write.size)
             return
-        self._metrics.redis_writes.labels(refusal).inc()
+        self._metrics.redis_writes[refusal,].inc()
         if write.held is not None:
             self._queue.append(_PendingWrite(write.key, None, write.held))
 
@@ -256,9 +256,9 @@ class RedisCache:
                 self._count_written(write.size, missing if answers is None else _result(answer))
 
     def _count_written(self, size: int, result: str) -> None:
-        self._metrics.redis_writes.labels(result).inc()
+        self._metrics.redis_writes[result,].inc()
         if result == "stored":
-            self._metrics.bytes.labels(_TIER.value, "write").inc(size)
+            self._metrics.bytes[_TIER.value, "write"].inc(size)
 
     def _lifetime_ms(self) -> int:
         return lifetime_ms(self._policy, self._rng())

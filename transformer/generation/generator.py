@@ -331,6 +331,8 @@ class Generator:
             flags = self._guards.flags(
                 item.text, text, item.target, result.finish_reason, item.terms, item.source
             )
+        if not flags and text == result.text:
+            return result
         for kind in flags:
             self._metrics.guard_failures.labels(kind).inc()
         return replace(result, text=text or "", flags=flags)

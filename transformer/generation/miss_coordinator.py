@@ -107,19 +107,23 @@ class MissCoordinator:
 
     async def store(self, results: Iterable[tuple[WorkItem, WorkResult]]) -> None:
         """Cache the complete results that no guard flags. The generator has checked that they are of this release."""
-        entries = {
-            key_of(item, self._release): CacheEntry(item.text, result.text, result.confidence)
-            for item, result in results
-            if result.is_complete and not result.flags
-        }
-        if entries:
-            await self._cache.put_many(entries)
+        await self._store((key_of(item, self._release), item, result) for item, result in results)
 
     async def close(self) -> None:
         """Cancel what is in progress."""
         await self._single_flight.close(
             NotReady("the transformer is stopping; retry", code=ErrorCode.SHUTTING_DOWN, retry_after_s=1.0)
         )
+
+    async def _store(self, results: Iterable[tuple[bytes, WorkItem, WorkResult]]) -> None:
+        """As :meth:`store`, of results with their keys."""
+        entries = {
+            key: CacheEntry(item.text, result.text, result.confidence)
+            for key, item, result in results
+            if result.is_complete and not result.flags
+        }
+        if entries:
+            await self._cache.put_many(entries)
 
     async def _proceed(self, states: _States, run: _Run) -> None:
         """Generate what no other replica generates, while waiting for the rest."""
@@ -135,7 +139,7 @@ class MissCoordinator:
 
     async def _generate(self, items: Sequence[WorkItem], run: _Run) -> None:
         async def report(results: Sequence[tuple[WorkItem, WorkResult]]) -> None:
-            await self.store(results)
+            await self._store((run.lookups[item][0], item, result) for item, result in results)
             for item, result in results:
                 if result.is_complete:
                     run.call.resolve(item, result)
@@ -143,7 +147,7 @@ class MissCoordinator:
         def refuse(item: WorkItem, error: YiwenError) -> None:
             run.call.fail_leader([item], error)
 
-        self._metrics.roles.labels("leader").inc(len(items))
+        self._metrics.roles["leader",].inc(len(items))
         try:
             await self._generator.generate(
                 items, run.context, report, refuse if run.context.per_text else None
@@ -189,7 +193,7 @@ class MissCoordinator:
     def _resolve_entries(self, states: _States, run: _Run) -> None:
         for item, state in states.items():
             if isinstance(state, CacheEntry):
-                self._metrics.roles.labels("remote").inc()
+                self._metrics.roles["remote",].inc()
                 run.call.resolve(item, WorkResult(state.text, state.confidence, CacheStatus.SHARED))
 
 

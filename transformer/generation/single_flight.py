@@ -240,7 +240,7 @@ class SingleFlight(Generic[K, V]):
     def _join(self, waiter: Waiter[K, V], keys: Sequence[K]) -> None:
         """Make ``waiter`` the leader of keys that are not in progress, and a follower of the others."""
         new = [key for key in keys if key not in self._pending]
-        self._metrics.roles.labels("follower").inc(len(keys) - len(new))
+        self._metrics.roles["follower",].inc(len(keys) - len(new))
         if new:
             self._start(new, waiter)
         waiter.led.update(new)

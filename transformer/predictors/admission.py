@@ -90,7 +90,8 @@ class AdmissionController:
         self._budget = budget_tokens
         self._clock = clock
         self._rate = DrainRate()
-        self._results = metrics.predictor.admissions
+        results = metrics.predictor.admissions
+        self._admitted, self._refused = results.labels("admitted"), results.labels("refused")
         metrics.predictor.watch_admission(tokens=lambda: self.tokens, drain_per_s=lambda: self._rate.per_s)
 
     @contextmanager
@@ -107,9 +108,9 @@ class AdmissionController:
         """
         excess = self.tokens + tokens - self._budget
         if excess > 0 and self.tokens:
-            self._results.labels("refused").inc()
+            self._refused.inc()
             raise AdmissionRejected(self.tokens, self._budget, tokens, retry_after_s=self._wait_s(excess))
-        self._results.labels("admitted").inc()
+        self._admitted.inc()
         self._note()
         self.tokens += tokens
         rest = tokens
