@@ -47,11 +47,12 @@ _LEFT_OUT = tuple(
         ),
     )
 )
-_PRINTABLE_INVISIBLES = re.compile(rf"[\u034f\u17b4\u17b5\u3164\uffa0{_SELECTORS}]")
-"""Of the characters above those that :meth:`str.isprintable` takes for letters or marks."""
+_INVISIBLES = re.compile(rf"[{_IGNORED}{_JOINERS}{_SELECTORS}{_EMOJI_TAGS}]")
+"""The characters above. None of them is ASCII."""
 _LINE_BREAK = r"\r\n|[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]"
 """Where :meth:`str.splitlines` splits."""
-_SPACES = re.compile(r"\s+")
+_UNEVEN_SPACES = re.compile(r"\s{2,}|[^\S ]")
+"""White space that is not one space."""
 _LINE_BREAKS = re.compile(_LINE_BREAK)
 _OUTER = rf"[\s{_IGNORED}{_JOINERS}]"
 _LEAD = re.compile(rf"{_OUTER}*")
@@ -63,11 +64,12 @@ def normal_text(text: str) -> str:
     Line breaks stay, as line feeds: a text that is translated whole may have several lines.
     """
     is_ascii = text.isascii()
-    if not text.isprintable() or "  " in text or not (is_ascii or _PRINTABLE_INVISIBLES.search(text) is None):
+    if not is_ascii and _INVISIBLES.search(text):
         for invisible in _LEFT_OUT:
             text = invisible.sub("", text)
-        text = _SPACES.sub(_one_space, text)
     text = text.strip()
+    if not text.isprintable() or "  " in text:
+        text = _UNEVEN_SPACES.sub(_one_space, text)
     if is_ascii:
         return text
     if len(text) > _LONG_TEXT:

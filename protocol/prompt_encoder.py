@@ -43,8 +43,7 @@ GROUP_CHARACTERS = 32_768
 ALWAYS_COUNTED_BYTES = 16_384
 """Texts of this size take 20 ms at most to tokenize, so that they are refused with the number of their tokens."""
 ONE_BY_ONE_CHARACTERS = 2_000
-"""A single text of this size is tokenized without the tokenizer's threads, which take longer to start than it takes.
-It holds Python's interpreter lock for 2 ms at most; larger texts are tokenized without the lock."""
+"""Texts of this size together are tokenized without the tokenizer's threads, which take longer to wake up."""
 _COUNTED_TEXTS = 256
 """Texts whose tokens :meth:`PromptEncoder.fits` keeps for :meth:`PromptEncoder.encode`."""
 _COUNT_WITHIN = 8
@@ -361,10 +360,8 @@ def _size(text: str, limit: int) -> int:
 
 
 def _encode_strings(tokenizer: Tokenizer, strings: list[str]) -> list[list[int]]:
-    if len(strings) == 1 and len(strings[0]) <= ONE_BY_ONE_CHARACTERS:
-        return [tokenizer.encode(strings[0], add_special_tokens=False).ids]
-    if not strings:
-        return []
+    if sum(map(len, strings)) <= ONE_BY_ONE_CHARACTERS:
+        return [tokenizer.encode_batch_fast([string], add_special_tokens=False)[0].ids for string in strings]
     return [each.ids for each in tokenizer.encode_batch_fast(strings, add_special_tokens=False)]
 
 

@@ -14,8 +14,8 @@ from protocol.release import GUARDS, TranslationSpec
 from protocol.template_marks import literal_parts
 from transformer.texts.patterns import without_wordless
 from transformer.texts.preservation import changed_kinds
-from transformer.texts.repetition import repeated_share, text_units
-from transformer.texts.scripts import COMPATIBLE_SCRIPTS, script_evidence
+from transformer.texts.repetition import count_words, repeated_share, units_of
+from transformer.texts.scripts import COMPATIBLE_SCRIPTS, is_mostly_in, script_evidence
 from transformer.texts.terms import Term, missing_terms, without_spans, without_terms
 
 LENGTH_TOLERANCE_BYTES = 48
@@ -85,23 +85,30 @@ class Guards:
             source_language: tag of the language of ``source``.
         """
         said, written = _without_terms(source, answer, terms)
+        found = set(changed_kinds(source, answer, terms, (source_language, target)))
         if not answer:
-            found = {"empty": True}
+            found.add("empty")
         else:
-            found = {
-                "ratio": self._is_out_of_proportion(said, written),
-                "repetition": finish_reason is FinishReason.REPETITION
+            units = units_of(said), units_of(written)
+            if self._is_out_of_proportion((said, written), units):
+                found.add("ratio")
+            if (
+                finish_reason is FinishReason.REPETITION
                 or is_new_repetition(source, answer)
-                or is_new_paraphrase(said, written),
-                "script": is_wrong_script(without_wordless(written), self._scripts[target]),
-                "leak": self._leaks(source, answer),
-                "replacement": REPLACEMENT in answer and REPLACEMENT not in source,
-            }
-        found["length"] = finish_reason is FinishReason.LENGTH
-        found |= dict.fromkeys(changed_kinds(source, answer, terms, (source_language, target)), True)
+                or is_new_paraphrase(*units)
+            ):
+                found.add("repetition")
+            if is_wrong_script(without_wordless(written), self._scripts[target]):
+                found.add("script")
+            if self._leaks(source, answer):
+                found.add("leak")
+            if REPLACEMENT in answer and REPLACEMENT not in source:
+                found.add("replacement")
+        if finish_reason is FinishReason.LENGTH:
+            found.add("length")
         for term in missing_terms(terms, answer):
-            found["placeholder" if term.is_placeholder else "glossary"] = True
-        return tuple(kind for kind in GUARDS if found.get(kind) and kind in self._checks)
+            found.add("placeholder" if term.is_placeholder else "glossary")
+        return tuple(kind for kind in GUARDS if kind in found and kind in self._checks) if found else ()
 
     def max_repeats(self, source: str) -> int:
         """Repetitions after which generation for ``source`` is stopped; 0 never stops it."""
@@ -113,11 +120,15 @@ class Guards:
         """Number of second attempts for a flagged answer: 0 or 1."""
         return self._bounds.retries
 
-    def _is_out_of_proportion(self, source: str, answer: str) -> bool:
-        # UTF-8 bytes make lengths comparable across scripts: 3 for a Chinese character, 1 for a Latin letter.
-        read, written = len(source.encode()), len(answer.encode())
-        if text_units(answer) > MAX_UNITS_RATIO * text_units(source) + UNITS_TOLERANCE:
+    def _is_out_of_proportion(
+        self, texts: tuple[str, str], units: tuple[Sequence[str], Sequence[str]]
+    ) -> bool:
+        """Whether the second of ``texts``, with these units, is too long or too short for the first."""
+        read_words, written_words = map(count_words, texts, units)
+        if written_words > MAX_UNITS_RATIO * read_words + UNITS_TOLERANCE:
             return True  # a sentence that the text does not have
+        # UTF-8 bytes make lengths comparable across scripts: 3 for a Chinese character, 1 for a Latin letter.
+        read, written = (len(text.encode()) for text in texts)
         too_long = written > read * self._bounds.max_length_ratio + LENGTH_TOLERANCE_BYTES
         return too_long or written < read * self._bounds.min_length_ratio - LENGTH_TOLERANCE_BYTES
 
@@ -132,9 +143,9 @@ def is_new_repetition(source: str, answer: str) -> bool:
     return _is_looping(answer) and not _is_looping(source)
 
 
-def is_new_paraphrase(source: str, answer: str) -> bool:
-    """Whether ``answer`` says the same again in other words, and ``source`` does not."""
-    share = repeated_share(answer)
+def is_new_paraphrase(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an answer with these units says the same again in other words, and its source does not."""
+    share = repeated_share(answer, PARAPHRASED_SHARE)
     return share > PARAPHRASED_SHARE and share > repeated_share(source) + PARAPHRASED_BEYOND
 
 
@@ -150,7 +161,7 @@ def may_repeat(text: str) -> bool:
 
 def is_wrong_script(answer: str, scripts: frozenset[str]) -> bool:
     """Whether one other script has more of ``answer`` than all ``scripts`` together; False without ``scripts``."""
-    if not scripts:
+    if not scripts or is_mostly_in(answer, scripts):
         return False
     evidence = script_evidence(answer)
     right = sum(found for script, found in evidence.items() if script in scripts)

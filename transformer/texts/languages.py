@@ -17,7 +17,8 @@ import py3langid
 from protocol.release import TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.language_tags import LanguageTags, canonical_tag
-from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, has_letters, script_evidence
+from transformer.texts.patterns import detection_sample, has_words
+from transformer.texts.scripts import COMPATIBLE_SCRIPTS, chinese_script, script_evidence
 
 UNDETERMINED = "und"
 """BCP 47 tag of a text without language: numbers, punctuation, emoji."""
@@ -77,7 +78,7 @@ class Languages:
 
         Args:
             index: of the text in its request, for error messages.
-            text: without markup and placeholders.
+            text: without markup.
             source: tag that the caller gave; None, ``auto`` or ``und`` detects the language.
             target: tag that the caller gave.
 
@@ -95,11 +96,12 @@ class Languages:
             raise UnknownLanguage(index, "target", target, self._readable)
         if given is not None and (given, to) not in self._pairs:
             raise UnknownPair(index, given, to, self._spec.pairs)
-        if not has_letters(text):
+        if not has_words(text):
             return LanguagePair(given or UNDETERMINED, to, needs_model=False)
         if given is not None:
             return _model_pair(given, to)
-        found = self._detect(text, script_evidence(text), to)
+        sample = detection_sample(text)
+        found = self._detect(sample, script_evidence(sample), to)
         if found is None:
             raise UndetectedLanguage(index, self._readable[to])
         return LanguagePair(found, to, needs_model=found not in (to, UNDETERMINED))

@@ -44,6 +44,14 @@ _SIGNED_LANGUAGES = frozenset(("en", "zh", "ja", "ko", "de", "fr", "es", "it", "
 _HOUR = re.compile(r"[点點时時시]|uhr|heure|hora|\bore\b|час|o'clock|half|quarter")
 """Says that the numbers beside it are a time."""
 _DIGIT = re.compile(r"\d")
+_NUMERAL = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+"""A reading that is a number; that of `1.23.45` is none."""
+_COMBINED = re.compile(
+    r"[0-9](?:(?<=[$€£¥￥₹₩₽%％٪+(].)|(?<=[$€£¥￥₹₩₽%％٪]\s.)|\s?[$€£¥￥₹₩₽%％٪万萬亿億만억千百折年년点點時时시]"
+    r"|\s?(?:thousand|million|billion|Mio|Mrd|млн|тыс|млрд|Uhr)|[:：'’\u00a0\u202fh][0-9]|[kK]\b|[-/][0-9]{1,4}[-/][0-9])"
+)
+"""Signs, scales, dates, times and phone numbers: with them a number may mean more than its digits."""
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _SPACED_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){1,4}(?![\d ]\d)")
 _SCALES = {
@@ -77,8 +85,11 @@ def changes_numbers(source: str, answer: str, source_language: str, target_langu
         target_language: BCP 47 tag of ``answer``.
     """
     source, answer = _ascii_digits(source), _ascii_digits(answer)
-    if not (_DIGIT.search(source) or _DIGIT.search(answer)):
-        return False
+    read_numerals, written_numerals = _NUMERAL.findall(source), _NUMERAL.findall(answer)
+    if sorted(read_numerals) == sorted(written_numerals) and not (
+        read_numerals and (_COMBINED.search(source) or _COMBINED.search(answer))
+    ):
+        return False  # most texts: they have none, or the same in the same form
     if _loses_sign(source, answer, target_language):
         return True
     for read in dict.fromkeys((source, _without_group_spaces(source))):
@@ -150,10 +161,11 @@ def _number(found: re.Match[str]) -> WrittenNumber:
         return WrittenNumber(frozenset({re.sub(r"\D", "", found["phone"])}))
     readings = _readings(found["plain"], found["group"])
     scale = (found["scale"] or "").strip().lower()
+    values = [Decimal(each) for each in readings if _DECIMAL.fullmatch(each)] if scale else []
     if scale == "折":  # 75折 is 25 % off, and so is 7.5折
-        readings |= {_normal(100 - Decimal(each) * (10 if Decimal(each) < 10 else 1)) for each in readings}
-    elif scale:
-        readings |= {_normal(Decimal(each) * _SCALES[scale]) for each in readings}
+        readings |= {_normal(100 - each * (10 if each < 10 else 1)) for each in values}
+    else:
+        readings |= {_normal(each * _SCALES[scale]) for each in values}
     return WrittenNumber(frozenset(readings))
 
 
@@ -242,7 +254,7 @@ def _unexplained(numbers: Sequence[WrittenNumber], text: str, language: str) -> 
 
 
 def _ascii_digits(text: str) -> str:
-    if not _FOREIGN_DIGIT.search(text):
+    if text.isascii() or not _FOREIGN_DIGIT.search(text):
         return text
     return "".join(
         str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformer.texts.numbers import number_places
-from transformer.texts.patterns import find_protected, without_wordless
-from transformer.texts.scripts import has_letters
+from transformer.texts.patterns import find_protected
 from transformer.texts.terms import Term, overlapping
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -24,9 +23,6 @@ _MASKS = (("QX", "ZK", "XJ"), ("739100", "584600", "261900"))
 that occurs in the text is not used. Two digits after the stem number the masks."""
 MAX_MASKS = 90
 """A text with more spans is verified, but not masked."""
-
-_SAMPLE_CHARACTERS = 20_000
-"""Characters of a text that its language is detected from. Detection takes up to 0.9 us for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +79,6 @@ def drop_conflicting_terms(text: str, terms: Sequence[Term]) -> tuple[Term, ...]
         if not term.start <= each.start <= each.end <= term.end
     }
     return tuple(term for term in terms if term not in cut)
-
-
-def detection_sample(text: str) -> str:
-    """``text`` without placeholders: of a long text the first part of it that has letters, or nothing."""
-    if len(text) <= _SAMPLE_CHARACTERS:
-        return without_wordless(text)
-    for start in range(0, len(text), _SAMPLE_CHARACTERS):
-        part = without_wordless(text[start : start + _SAMPLE_CHARACTERS])
-        if has_letters(part):
-            return part
-    return ""
 
 
 def masked_forms(text: str, terms: Sequence[Term] = (), *, numbers: bool = False) -> list[MaskedText]:

@@ -19,6 +19,8 @@ _STRICT = frozenset({"template", "url", "email", "uuid"})
 _CODES = frozenset({"code", "version"})
 _UNNUMBERED = re.compile(r"%(?!\d+\$|%|\()[-+#0,' ]{0,3}[\d*.]{0,7}(?:hh?|ll?|[zjtLq])?[dsifgGxXeEuop@c]\Z")
 """Conversions of printf whose arguments are taken in order."""
+_NOTHING_CHANGED = frozenset[str]()
+_NUMBER_CHANGED = frozenset({"number"})
 _VARIATION_SELECTOR = "\ufe0f"
 _BLANK = "\0"
 """Stands for what is no number. White space would join the numbers beside it."""
@@ -37,6 +39,8 @@ def changed_kinds(
     """
     answer_terms = drop_conflicting_terms(answer, places_of_terms(terms, answer)) if terms else ()
     read, written = protected_spans(source, terms), protected_spans(answer, answer_terms)
+    if not (read or written or terms):  # most texts
+        return _NUMBER_CHANGED if changes_numbers(source, answer, *languages) else _NOTHING_CHANGED
     codes = [each for each in read if each.kind in _CODES and not each.text.isdigit()]
     known = {each.text for each in codes}
     said = _blanked(source, [*terms, *(each for each in read if each.kind in _STRICT or each in codes)])
@@ -79,6 +83,8 @@ def _count_whole(code: str, answer: str) -> int:
 
 def _blanked(text: str, spans: Sequence[ProtectedSpan | Term]) -> str:
     """``text`` with a mark in place of each of ``spans``."""
+    if not spans:
+        return text
     parts: list[str] = []
     end = 0
     for span in sorted(spans, key=lambda each: each.start):

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from protocol.normal_form import inner_range, normal_text
 from transformer.texts.markup import InlineKind, InlineTag, TextRun
-from transformer.texts.placeholders import detection_sample
-from transformer.texts.scripts import has_letters
+from transformer.texts.patterns import has_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def _without_kept_edges(run: TextRun, first: int, low: int, high: int) -> tuple[
         words.append(run.text[at : tag.offset])
         at = tag.text_end
     words.append(run.text[at:high])
-    return (low, high) if has_letters(detection_sample(normal_text("".join(words)))) else None
+    return (low, high) if has_words(normal_text("".join(words))) else None
 
 
 def _begins(tags: Sequence[InlineTag], pairs: Mapping[int, int], number: int, low: int, high: int) -> bool:

@@ -33,9 +33,8 @@ from transformer.texts.markup import (
     parse_markup,
 )
 from transformer.texts.markup_tokens import AttributeRange, MarkupError
-from transformer.texts.placeholders import detection_sample
+from transformer.texts.patterns import has_words
 from transformer.texts.run_sentences import RunSentence, placed_in, sentence_in
-from transformer.texts.scripts import has_letters
 from transformer.texts.sentences import split_sentences
 from transformer.texts.terms import Term, overlapping
 from transformer.texts.work_item import WorkItem
@@ -81,7 +80,7 @@ class _Splitter:
             return self._plain_document(index, text, source, target)
         found = self._markup(index, text)
         prose = normal_text("\n".join(_prose(text, part) for part in found))
-        pair = self.languages.resolve_pair(index, detection_sample(prose), source, target)
+        pair = self.languages.resolve_pair(index, prose, source, target)
         if not pair.needs_model:
             return Document(index, text, pair, (text,), self.text_format)
         parts = _merged(part for each in found for part in self._parts(index, text, each, pair))
@@ -112,7 +111,7 @@ class _Splitter:
     def _plain_document(self, index: int, text: str, source: str | None, target: str) -> Document:
         """As :meth:`document`, of a text without markup: most requests, so it does nothing twice."""
         normal = normal_text(text)
-        pair = self.languages.resolve_pair(index, detection_sample(normal), source, target)
+        pair = self.languages.resolve_pair(index, normal, source, target)
         if not pair.needs_model:
             return Document(index, text, pair, (text,))
         sentences = self._sentences_of(text, normal, pair)
@@ -159,7 +158,7 @@ class _Splitter:
         raw = source[value.start : value.end]
         text = html.unescape(raw)
         normal = normal_text(text)
-        if not has_letters(detection_sample(normal)):
+        if not has_words(normal):
             return raw
         writing = Writing.QUOTED if value.quote else Writing.UNQUOTED
         return Segment(text, raw, self._item(index, normal, pair), writing)
@@ -276,7 +275,7 @@ class _Splitter:
     def _helping_item(self, index: int, text: str, pair: LanguagePair) -> WorkItem | None:
         """An item whose translation helps to place tags; None if there are too many, or without words."""
         normal = normal_text(text)
-        if self._helping >= self.bounds.max_texts or not has_letters(detection_sample(normal)):
+        if self._helping >= self.bounds.max_texts or not has_words(normal):
             return None
         self._helping += 1
         return self._item(index, normal, pair)
@@ -303,7 +302,7 @@ class _Splitter:
         """
         text, adjoins = sentence
         normal = normal_text(text)
-        if not has_letters(detection_sample(normal)):
+        if not has_words(normal):
             return text
         return Segment(text, text, self._item(index, normal, pair), writing, adjoins)
 

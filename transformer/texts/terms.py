@@ -165,6 +165,8 @@ def overlapping(places: Sequence[_SpanT], start: int, end: int) -> Sequence[_Spa
 
 def missing_terms(terms: Sequence[Term], answer: str) -> list[Term]:
     """The terms whose required text occurs in ``answer`` less often than they require."""
+    if not terms:
+        return []
     wanted, found, _ = _required_and_found(terms, answer)
     few = {text for text, count in wanted.items() if found[text] < count}
     return [term for term in terms if normalize_term(term.required_text) in few]

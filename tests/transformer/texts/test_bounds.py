@@ -22,7 +22,7 @@ from transformer.errors import (
 from transformer.texts.bounds import MIN_PARTS, PARTS_PER_TEXT, TextBounds
 from transformer.texts.documents import Document
 from transformer.texts.languages import Languages
-from transformer.texts.placeholders import detection_sample
+from transformer.texts.patterns import detection_sample
 from transformer.texts.segments import split_request
 from transformer.texts.sentences import split_sentences
 from transformer.texts.terms import MAX_COMPARISONS

@@ -20,6 +20,7 @@ from transformer.texts.guards import (
     is_new_repetition,
     may_repeat,
 )
+from transformer.texts.repetition import units_of
 from transformer.texts.terms import Term
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo_model"
@@ -211,8 +212,8 @@ def test_what_the_text_does_not_say_is_flagged(
     ],
 )
 def test_the_same_in_other_words_is_a_repetition(answer: str, expected: bool) -> None:
-    assert is_new_paraphrase("Ein blaues Hemd", answer) == expected
-    assert not is_new_paraphrase(answer, answer)
+    assert is_new_paraphrase(units_of("Ein blaues Hemd"), units_of(answer)) == expected
+    assert not is_new_paraphrase(units_of(answer), units_of(answer))
 
 
 def test_a_replacement_character_of_the_text_itself_is_no_fault(strict: TranslationSpec) -> None:

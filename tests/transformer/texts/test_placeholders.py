@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.texts.patterns import without_wordless
+from transformer.texts.patterns import has_words, without_wordless
 from transformer.texts.placeholders import (
     MAX_MASKS,
     masked_forms,
@@ -14,6 +14,7 @@ from transformer.texts.placeholders import (
     unmask,
 )
 from transformer.texts.preservation import changed_kinds
+from transformer.texts.scripts import has_letters
 
 KEPT = [
     ("template", "{name}"),
@@ -124,3 +125,18 @@ def test_a_flood_takes_no_longer_than_its_length(text: str) -> None:
 def test_placeholders_are_no_words() -> None:
     assert without_wordless("{name} %s https://a.example.com a@b.example.com").strip() == ""
     assert without_wordless("red {name}") == "red "
+
+
+@pytest.mark.parametrize("frame", ["{}", " {}", "{} {} 12", "({}), {}!"])
+@pytest.mark.parametrize("text", [text for kind, text in KEPT if kind in ("template", "url", "email")])
+def test_a_text_of_placeholders_has_no_words_until_it_has_one(text: str, frame: str) -> None:
+    whole = frame.replace("{}", text)
+    assert not has_words(whole)
+    assert has_words(f"a {whole}")
+    assert has_words(f"{whole} é")
+
+
+@given(TEXTS)
+def test_a_text_has_words_where_it_has_letters_besides_placeholders(parts: list[tuple[str, str]]) -> None:
+    text = "".join(part for pair in parts for part in pair)
+    assert has_words(text) == has_letters(without_wordless(text))

@@ -28,7 +28,7 @@ NOTATIONS = [
     "__x__", r"\n", r"\t", r"\u00e9", "&nbsp;", "&#39;", "www.example.com/a?b=c",
     "f47ac10b-58cc-4372-a567-0e02b2c3d479",
     "v2.3.1", "2.3.1", "192.168.0.1", "sku-48213", "a1b2c3d4", "user_name", "MAX_SIZE", "README.md", "--verbose",
-    "#ff00a1", "0x1F", "😆", "👩‍💻", "👍🏽", "🇩🇪", "1️⃣", "❤️",
+    "#ff00a1", "0x1F", "😆", "👩‍💻", "👍🏽", "🇩🇪", "1️⃣", "#️⃣", "*️⃣", "❤️",
 ]  # fmt: skip
 
 
@@ -181,6 +181,12 @@ def test_a_number_may_be_formatted_anew_or_written_in_words(
 )
 def test_a_number_that_became_another_is_noticed(source: str, answer: str) -> None:
     assert "number" in changed_kinds(source, answer, (), ("en", "zh"))
+
+
+@pytest.mark.parametrize("number", ["1.23.45k", "12.345.67 million", "1.23.45折", "1'00,00.5千"])
+def test_what_is_no_number_before_a_scale_is_compared_as_it_is_written(number: str) -> None:
+    assert changed_kinds(f"about {number}", f"大约 {number}", (), ("en", "zh")) == frozenset()
+    assert "number" in changed_kinds(f"about {number}", "大约 7", (), ("en", "zh"))
 
 
 @given(
