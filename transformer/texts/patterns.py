@@ -146,7 +146,7 @@ _MAY_BE_WORDLESS = re.compile(
 )
 _MAY_BE_OTHERS = re.compile(
     rf"[\d.\-\u20e3{_EMOJI_STARTS}\U0001f1e6-\U0001f1ff]"
-    rf"(?:(?<![.\-])|(?<=-)-[a-z]|(?<=\.)(?:{_EXTENSIONS}){_END})"
+    rf"(?:(?<![.\-])|(?<=-)(?:-[a-z]|(?:[0-9A-Fa-f]{{4}}-){{2}})|(?<=\.)(?:{_EXTENSIONS}){_END})"
 )
 _PLAIN_WORD = re.compile(
     rf"[\u4e00-\u9fff]*(?:\d{{1,5}}(?!\s?(?:{UNITS}){_END})(?:-|[\u4e00-\u9fff]+|(?!\S)))+(?!\S)"

@@ -26,7 +26,7 @@ NOTATIONS = [
     "%d", "%1$s", "%-5.2f", "%ld", "%lld", "%zu", "%,d", "%05d", "%@", "%%", "% d", "%1", "%L1", "%n", "%Y", "%PATH%",
     "$t(x.y)", "$name", "@:a.b", "@user", ":count", ":smile:", "#sale", "<0>", "</0>", "<1/>", "<b>", "[[x]]",
     "__x__", r"\n", r"\t", r"\u00e9", "&nbsp;", "&#39;", "www.example.com/a?b=c",
-    "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "f47ac10b-58cc-4372-a567-0e02b2c3d479", "abcdefab-abcd-abcd-abcd-abcdefabcdef",
     "v2.3.1", "2.3.1", "192.168.0.1", "sku-48213", "a1b2c3d4", "user_name", "MAX_SIZE", "README.md", "--verbose",
     "#ff00a1", "0x1F", "😆", "👩‍💻", "👍🏽", "🇩🇪", "1️⃣", "#️⃣", "*️⃣", "❤️",
 ]  # fmt: skip
