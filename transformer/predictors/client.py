@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -115,7 +115,7 @@ class PredictorClient:
         body, headers = self._encode(request, headers)
         started = self._clock()
         deadline = deadline_of(request, self._clock)
-        late = nullcontext()
+        late: AbstractContextManager[None] = nullcontext()
         if deadline is not None:
             late = TaskTimeout(deadline.wait_s(), lambda: PredictorTooLate(self._clock() - started))
         try:
