@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TextStreamRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "text_input", "source", "target", "format", "glossary", "max_new_tokens", "deadline_ms")
+    __slots__ = ("model_name", "model_version", "text_input", "source", "target", "format", "glossary", "max_new_tokens", "deadline_ms", "context", "formality")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TEXT_INPUT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,8 @@ class TextStreamRequest(_message.Message):
     GLOSSARY_FIELD_NUMBER: _ClassVar[int]
     MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    FORMALITY_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     text_input: str
@@ -26,7 +28,9 @@ class TextStreamRequest(_message.Message):
     glossary: str
     max_new_tokens: int
     deadline_ms: int
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., text_input: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., glossary: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    context: str
+    formality: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., text_input: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., glossary: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., context: _Optional[str] = ..., formality: _Optional[str] = ...) -> None: ...
 
 class TextStreamResponse(_message.Message):
     __slots__ = ("text_output", "end", "warming")
@@ -71,7 +75,7 @@ class Warming(_message.Message):
     def __init__(self, waited_s: _Optional[float] = ...) -> None: ...
 
 class TokenStreamRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "prompts", "release", "deadline_ms", "temperature", "top_p", "seed")
+    __slots__ = ("model_name", "model_version", "prompts", "release", "deadline_ms", "temperature", "top_p", "seed", "top_k")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +84,7 @@ class TokenStreamRequest(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     TOP_P_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     prompts: _containers.RepeatedCompositeFieldContainer[Prompt]
@@ -88,7 +93,8 @@ class TokenStreamRequest(_message.Message):
     temperature: float
     top_p: float
     seed: int
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., release: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    top_k: int
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., release: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("token_ids", "max_new_tokens", "max_repeats")
