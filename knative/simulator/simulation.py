@@ -15,6 +15,7 @@ from knative.simulator.cluster.deployment import SlicePool
 from knative.simulator.cluster.pods import PredictorPod, SimulatedPod, TransformerPod
 from knative.simulator.cluster.service import SimulatedService
 from knative.simulator.engine.events import Clock, EndCallback, SimulatedGroup, SimulatedRequest, Status
+from knative.simulator.engine.other_processes import OtherProcesses
 from knative.simulator.engine.processors import CorePool, DedicatedCore, EventLoop, Processor
 from knative.simulator.load.trace import Trace
 from knative.simulator.load.workload import Workload, draw_workload, warm_keys
@@ -89,6 +90,8 @@ class _Simulation:
         self._rng = Random(scenario.seed)
         node = scenario.node
         self._cores = CorePool(self._clock, node.cores, node.slice_seconds, node.speeds) if node else None
+        if node and self._cores:
+            OtherProcesses(self._cores, node.cores, node.others)
         self._slices = SlicePool(self._clock, scenario.slices)
         self._cache = SimulatedCache(scenario.cache.ttl_s, warm_keys(workload, scenario.cache).tolist())
         self._latencies = array("d", bytes(8 * len(workload)))

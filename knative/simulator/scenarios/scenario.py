@@ -9,6 +9,7 @@ from knative.autoscaler.config import AutoscalerConfig
 from knative.profiling.profile import PredictorProfile
 from knative.simulator.cluster.deployment import ColdStart
 from knative.simulator.cluster.pods import TransformerModel
+from knative.simulator.engine.other_processes import BusyCores
 from knative.simulator.engine.processors import CoreSpeeds
 from knative.simulator.errors import SimulationError
 from knative.simulator.load.workload import CacheModel, Traffic
@@ -67,6 +68,8 @@ class Node:
     """CPU time of a proxy per request and hop, both ways: caller to transformer, transformer to predictor."""
     speeds: CoreSpeeds = field(default_factory=CoreSpeeds)
     """Speed of the cores over time, relative to the machine of the profile."""
+    others: BusyCores = field(default_factory=BusyCores)
+    """Cores that other processes of the machine keep busy over time, such as Kubernetes' own."""
 
     def __post_init__(self) -> None:
         """Check the numbers (SimulationError)."""
@@ -75,6 +78,7 @@ class Node:
             (self.slice_seconds > 0, "slice_seconds must be above 0"),
             (self.hop_seconds >= 0, "hop_seconds must not be negative"),
             (all(speed > 0 for speed in self.speeds.values), "speeds must be above 0"),
+            (all(busy >= 0 for busy in self.others.values), "others must not be negative"),
         )
         for holds, rule in rules:
             if not holds:

@@ -15,7 +15,8 @@
     canary: {profile: new.json, percent: 10}   # and release, to refuse a profile of another one
     cold_start: {schedule_seconds: 1, pull_seconds: 20}
     pod_failures: [120]                    # optional: seconds at which a predictor pod dies
-    node: {cores: 2, hop_seconds: 0.0005}  # optional: all pods share one machine's cores
+    node: {cores: 2, hop_seconds: 0.0005}  # optional: all pods share one machine's cores, also with
+                                           # others: {values: [0.5]}, cores that other processes keep busy
 
 Paths are relative to the file. A GPU that the manifest asks for must be the one that the profile is of.
 """

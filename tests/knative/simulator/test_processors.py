@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knative.simulator.engine.events import Clock
+from knative.simulator.engine.other_processes import BusyCores, OtherProcesses
 from knative.simulator.engine.processors import CorePool, CoreSpeeds, DedicatedCore, Processor
 from tests.knative.approx import approx
 
@@ -178,3 +179,23 @@ def test_cancel_all_returns_the_arguments_and_calls_no_callback(
     loop.submit(0.001, ends.note, "later")
     run_out(clock)
     assert ends["later"] == began + 0.001
+
+
+def test_other_processes_take_what_they_were_measured_to_take() -> None:
+    clock, cores, ends = shared(1)
+    OtherProcesses(cores, 1, BusyCores((0.5, 0.0), 2.0))
+    thread = cores.thread()
+    thread.call_at(1.0, ends.note, "half a core for two seconds")
+    clock.run_until(3.0)
+    assert ends["half a core for two seconds"] == pytest.approx(2.0, abs=0.02)
+    thread.call_at(2.0, ends.note, "a core alone")
+    clock.run_until(5.0)
+    assert ends["a core alone"] == pytest.approx(4.0, abs=0.02)
+
+
+def test_other_processes_share_the_cores_with_a_thread_that_has_one() -> None:
+    clock, cores, ends = shared(2)
+    OtherProcesses(cores, 2, BusyCores((0.6,)))
+    cores.thread().call_at(1.0, ends.note, "one of two cores")
+    clock.run_until(2.0)
+    assert ends["one of two cores"] == pytest.approx(1.15, abs=0.17)  # it waits for 0.3 s at most

@@ -19,6 +19,7 @@ from knative.profiling.profile import PredictorProfile, load_profile
 from knative.simulator.cluster.deployment import ColdStart
 from knative.simulator.cluster.pods import TransformerModel
 from knative.simulator.engine.events import Status
+from knative.simulator.engine.other_processes import BusyCores
 from knative.simulator.engine.processors import CoreSpeeds
 from knative.simulator.load.arrivals import generate_arrivals
 from knative.simulator.load.trace import Trace
@@ -433,6 +434,11 @@ def test_a_proxy_on_the_node_costs_every_hop() -> None:
 def test_slow_cores_make_a_request_take_longer() -> None:
     slow = scenario(fixed(1), node=Node(cores=1, speeds=CoreSpeeds((1.0, 0.5), 1.0)))
     assert simulate(slow, at(0.5, 1.5)).latencies == pytest.approx([ALONE_S, 2 * ALONE_S], rel=0.01)
+
+
+def test_other_processes_of_the_node_make_a_request_take_longer() -> None:
+    busy = scenario(fixed(1), node=Node(cores=1, others=BusyCores((0.5, 0.0), 2.0)))
+    assert simulate(busy, at(0.5, 2.5)).latencies == pytest.approx([2 * ALONE_S, ALONE_S], abs=0.02)
 
 
 @settings(max_examples=30, deadline=None)
