@@ -16,7 +16,7 @@ from random import Random
 from statistics import fmean
 
 from benchmarks.prediction.cpu_probe import running_cpu_probe
-from benchmarks.prediction.stack import SLOTS, Spent, Stack
+from benchmarks.prediction.stack import SLOTS, MeasuredService, Spent
 from benchmarks.prediction.texts import Texts
 from benchmarks.transformer_stages.job import LoadJob
 from benchmarks.transformer_stages.processes import run_load
@@ -101,7 +101,7 @@ class Known:
     """Mean processor time of the CPU probe's step meanwhile, which defines speed 1."""
 
 
-def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: float) -> Known:
+def learn(stack: MeasuredService, texts: Texts, directory: Path, *, rounds: int, seconds: float) -> Known:
     """Measure a service.
 
     Args:
@@ -131,13 +131,13 @@ def learn(stack: Stack, texts: Texts, directory: Path, *, rounds: int, seconds: 
     return _known(asked, single, usual(open_loop), info, load_release(directory), count, work_s)
 
 
-def ask(stack: Stack, texts: Texts, callers: int, seconds: float) -> Asked:
+def ask(stack: MeasuredService, texts: Texts, callers: int, seconds: float) -> Asked:
     """Run closed-loop callers."""
     job = LoadJob(texts.requests(stack.transformer.infer, len(texts.texts)), callers=callers, seconds=seconds)
     return _asked(stack, job, f"{callers} callers")
 
 
-def ask_by_the_clock(stack: Stack, texts: Texts, busy: Asked, seconds: float) -> Asked:
+def ask_by_the_clock(stack: MeasuredService, texts: Texts, busy: Asked, seconds: float) -> Asked:
     """Run an open loop at a third of the rate of ``busy``, since it costs the load generator more."""
     rate = WARM_UP * SLOTS * len(stack.predictors) / busy.latency_s
     trace = generate_arrivals(f"poisson:rate={rate:.3g},seconds={seconds:g}", seed=0)
@@ -145,7 +145,7 @@ def ask_by_the_clock(stack: Stack, texts: Texts, busy: Asked, seconds: float) ->
     return _asked(stack, LoadJob(requests, at_s=tuple(trace.times.tolist())), "the warm-up")
 
 
-def _asked(stack: Stack, job: LoadJob, what: str) -> Asked:
+def _asked(stack: MeasuredService, job: LoadJob, what: str) -> Asked:
     before = stack.spent()
     outcome = run_load(job)
     spent = stack.spent().since(before)
@@ -154,7 +154,7 @@ def _asked(stack: Stack, job: LoadJob, what: str) -> Asked:
     return Asked(began, began + outcome.wall_s, len(outcome.samples), latency, outcome.cpu_s, spent)
 
 
-async def _single_tokens(stack: Stack, seconds: float) -> list[MeasurementRun]:
+async def _single_tokens(stack: MeasuredService, seconds: float) -> list[MeasurementRun]:
     """Measure answers of one token, from one predictor directly, to short and to long prompts."""
     async with connected(stack.predictors[0].url) as predictor:
         await predictor.info()
@@ -166,7 +166,7 @@ async def _single_token(predictor: ProfiledPredictor, prompt: int, seconds: floa
     return await run_callers(predictor, prompts, callers=1, new_tokens=1, seconds=seconds)
 
 
-async def _facts(stack: Stack) -> PredictorInfo:
+async def _facts(stack: MeasuredService) -> PredictorInfo:
     async with connected(stack.predictors[0].url) as predictor:
         return await predictor.info()
 

@@ -6,12 +6,16 @@ Also reads their processor time by thread, so that waiting for a core does not c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Protocol
+
+import psutil
 
 from benchmarks.engine.service import free_port
+from benchmarks.transformer_stages.job import Target
 from benchmarks.transformer_stages.processes import ServerProcess, running_server, service_settings
 from knative.profiling.measurement import MetricCounters, connected
 
@@ -56,8 +60,8 @@ class Stack:
 
     def spent(self) -> Spent:
         """Processor time so far."""
-        main_s = [_main_thread_s(server) for server in self.predictors]
-        counters = asyncio.run(_counters(self.predictors))
+        main_s = [main_thread_s(server.process) for server in self.predictors]
+        counters = asyncio.run(read_counters(self.predictors))
         return Spent(
             transformer_s=self.transformer.cpu_s(),
             proxy_s=self.proxy.cpu_s(),
@@ -67,6 +71,33 @@ class Stack:
             prompt_tokens=sum(each.prompt_tokens for each in counters),
             generated_tokens=sum(each.generated_tokens for each in counters),
         )
+
+
+class MeasuredPredictor(Protocol):
+    """A predictor that can be asked directly."""
+
+    @property
+    def url(self) -> str: ...
+
+
+class MeasuredTransformer(Protocol):
+    """The end that callers see."""
+
+    @property
+    def infer(self) -> Target: ...
+
+
+class MeasuredService(Protocol):
+    """A running service whose processor time can be read."""
+
+    @property
+    def transformer(self) -> MeasuredTransformer: ...
+
+    @property
+    def predictors(self) -> Sequence[MeasuredPredictor]: ...
+
+    def spent(self) -> Spent:
+        """Processor time so far."""
 
 
 @contextmanager
@@ -90,12 +121,14 @@ def running(release: Path, predictors: int) -> Iterator[Stack]:
         yield Stack(transformer, tuple(behind), proxy)
 
 
-def _main_thread_s(server: ServerProcess) -> float:
-    (main,) = [thread for thread in server.process.threads() if thread.id == server.process.pid]
+def main_thread_s(process: psutil.Process) -> float:
+    """Processor time of a process's main thread, seconds."""
+    (main,) = [thread for thread in process.threads() if thread.id == process.pid]
     return float(main.user_time + main.system_time)
 
 
-async def _counters(servers: tuple[ServerProcess, ...]) -> list[MetricCounters]:
+async def read_counters(servers: Sequence[MeasuredPredictor]) -> list[MetricCounters]:
+    """Counters of each predictor."""
     found = []
     for server in servers:
         async with connected(server.url) as predictor:

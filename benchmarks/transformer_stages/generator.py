@@ -28,6 +28,9 @@ CONNECT_S = 2.0
 OPENED_AHEAD = 16
 """Connections to each target that an open loop opens before it starts."""
 
+_Address = tuple[str, int]
+"""Address and port."""
+
 
 class LoadGenerator:
     """Runs one job."""
@@ -36,7 +39,7 @@ class LoadGenerator:
         self._job = job
         self._bytes = [request.target.request(request.body) for request in job.requests]
         self._marks = [mark.encode() for mark in job.marks]
-        self._idle: defaultdict[int, deque[Connection]] = defaultdict(deque)
+        self._idle: defaultdict[_Address, deque[Connection]] = defaultdict(deque)
         self._samples: list[RequestSample] = []
         self._began = 0.0
 
@@ -52,10 +55,10 @@ class LoadGenerator:
         return Outcome(tuple(self._samples), wall, time.process_time() - cpu, self._began)
 
     async def _open_ahead(self) -> None:
-        ports = {request.target.port for request in self._job.requests}
+        addresses = {_address(request) for request in self._job.requests}
         wanted = OPENED_AHEAD if self._job.at_s else self._job.callers
-        for port in ports:
-            self._idle[port].extend([await self._connect(port) for _ in range(wanted)])
+        for address in addresses:
+            self._idle[address].extend([await self._connect(address) for _ in range(wanted)])
 
     async def _open_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -111,26 +114,31 @@ class LoadGenerator:
         )
 
     async def _connection(self, request: LoadRequest) -> Connection:
-        idle = self._idle[request.target.port]
+        address = _address(request)
+        idle = self._idle[address]
         while idle:
             connection = idle.pop()
             if connection.idle:
                 return connection
-        return await self._connect(request.target.port)
+        return await self._connect(address)
 
-    async def _connect(self, port: int) -> Connection:
+    async def _connect(self, address: _Address) -> Connection:
         loop = asyncio.get_running_loop()
-        made = loop.create_connection(Connection, "127.0.0.1", port)
+        made = loop.create_connection(Connection, *address)
         return (await asyncio.wait_for(made, CONNECT_S))[1]
 
     def _put_back(self, request: LoadRequest, connection: Connection) -> None:
         if connection.idle:
-            self._idle[request.target.port].append(connection)
+            self._idle[_address(request)].append(connection)
         else:
             connection.close()
 
     def _mark(self, body: bytes) -> int:
         return next((place for place, mark in enumerate(self._marks) if mark in body), -1)
+
+
+def _address(request: LoadRequest) -> _Address:
+    return request.target.address, request.target.port
 
 
 def main() -> int:

@@ -18,10 +18,14 @@ class Target:
     port: int
     path: str
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    address: str = "127.0.0.1"
+    host: str = ""
+    """Value of the header Host; empty: address and port."""
 
     def request(self, body: bytes) -> bytes:
         """The bytes of a POST of ``body``."""
-        head = f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncontent-length: {len(body)}\r\n"
+        host = self.host or f"{self.address}:{self.port}"
+        head = f"POST {self.path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n"
         lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         return f"{head}{lines}\r\n".encode() + body
 
@@ -52,11 +56,11 @@ class LoadJob:
 
     def to_json(self) -> str:
         """The form that :func:`job_from_json` reads."""
-        targets = list(dict.fromkeys(_frozen(request.target) for request in self.requests))
+        targets = {_frozen(request.target): request.target for request in self.requests}
         places = {target: place for place, target in enumerate(targets)}
         return json.dumps(
             {
-                "targets": [{"port": port, "path": path, "headers": dict(h)} for port, path, h in targets],
+                "targets": [asdict(target) for target in targets.values()],
                 "requests": [
                     [places[_frozen(request.target)], base64.b64encode(request.body).decode()]
                     for request in self.requests
@@ -127,5 +131,5 @@ def outcome_from_json(text: str) -> Outcome:
     return Outcome(samples, **document)
 
 
-def _frozen(target: Target) -> tuple[int, str, tuple[tuple[str, str], ...]]:
-    return target.port, target.path, tuple(target.headers.items())
+def _frozen(target: Target) -> tuple[object, ...]:
+    return target.address, target.port, target.host, target.path, tuple(target.headers.items())
