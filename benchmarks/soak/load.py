@@ -98,8 +98,13 @@ class Load:
                 (*pair, got) for pair, got in zip(pairs, texts, strict=True) if pair[1] != got
             ]
 
-    async def judge(self) -> None:
-        """Ask again for each differing text, with nothing cached and no fault: the model may be what is wrong."""
+    async def judge(self, url: str) -> None:
+        """Ask again for each differing text, with nothing cached and no fault: the model may be what is wrong.
+
+        Args:
+            url: of a transformer with nothing in its caches.
+        """
+        self._url = f"{url}/v2/models/{MODEL}"
         for text, known, got in self.result.differing:
             _, again = await self._send("title", [text])
             if again != [got]:

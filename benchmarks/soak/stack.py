@@ -31,6 +31,8 @@ from benchmarks.transformer_stages.processes import service_settings
 PROBE_S = 0.25
 START_TIMEOUT_S = 120.0
 MAX_BODY_BYTES = 64 << 20
+CACHE_BYTES = 4 << 20
+"""Of each transformer's own cache: full after two minutes, so that what grows afterwards is not the cache."""
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "host", "content-length", "server", "date"}
 )
@@ -183,10 +185,17 @@ class Stack:
         """Transformers and predictors; the first of each kind is never ended by a fault."""
         return [*self.transformers.processes, *self.predictors.processes]
 
-    async def clear_cache(self) -> None:
-        """Empty Redis, the one cache there is."""
+    async def forgetful_transformer(self) -> Process:
+        """A transformer that has just started, with nothing in its own cache and nothing in Redis."""
         async with Redis(port=self.redis.port) as client:
             await client.flushall()
+        process = self.transformers.processes[1]
+        process.signal(signal.SIGTERM)
+        await process.ended()
+        process.is_ready = False
+        process.start()
+        await self.ready(process)
+        return process
 
     async def ready(self, process: Process) -> None:
         """Wait until a process is ready.
@@ -225,7 +234,11 @@ async def running(release: Path) -> AsyncIterator[Stack]:
         own = {"YIWEN_THREADS": "1", "YIWEN_SLOTS": "16"}
         predictors = [_service(f"predictor-{name}", release, folder, own) for name in "ab"]
         behind = Balancer(predictors, free_port(), session)
-        own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
+        own = {
+            "YIWEN_PREDICTOR_URL": behind.url,
+            "YIWEN_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+            "YIWEN_CACHE_BYTES": str(CACHE_BYTES),
+        }
         transformers = [_service(f"transformer-{name}", release, folder, own) for name in "ab"]
         stack = Stack(redis, behind, Balancer(transformers, free_port(), session))
         runners = [await _serve(balancer) for balancer in (behind, stack.transformers)]

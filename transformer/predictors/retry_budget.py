@@ -11,6 +11,7 @@ Not counted, since no predictor had begun the work: readiness probes
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,8 +25,12 @@ RETRY_RATIO = 0.1
 BURST = 10.0
 """Largest balance: some requests find their idle connections closed when a predictor restarts."""
 
-MIN_RETRIES_PER_S = 0.1
-"""Retries a second that are there without requests, for a service that has few."""
+MIN_RETRIES_PER_S = 2.0
+"""Retries a second that are there without requests: thirty that a killed predictor leaves need ten seconds."""
+
+
+POLL_S = 0.05
+"""Seconds between two looks at the balance by a request that waits for a retry."""
 
 
 class RetryKind(str, Enum):
@@ -80,9 +85,29 @@ class SharedRetryBudget:
 
     def allow(self, kind: RetryKind) -> bool:
         """Whether to send once more; if so it is paid for."""
+        made = self._spend()
+        self._metrics.retries.labels(kind.value, "made" if made else "refused").inc()
+        return made
+
+    async def wait(self, kind: RetryKind, until: float) -> bool:
+        """Wait until one more retry may be made, and pay for it.
+
+        For requests that a predictor took with it when it went down: there are as many at once as it had under way,
+        each is sent again a few times at most, and the budget alone would fail those beyond the balance.
+
+        Args:
+            kind: the reason for the retry.
+            until: when the wait ends, on this budget's clock, seconds.
+
+        Returns:
+            Whether it may be made; False once ``until`` has passed.
+        """
+        while not (made := self._spend()) and (remaining_s := until - self._clock()) > 0.0:
+            await asyncio.sleep(min(POLL_S, remaining_s))
+        self._metrics.retries.labels(kind.value, "made" if made else "refused").inc()
+        return made
+
+    def _spend(self) -> bool:
         after = self._budget.retried(self._clock())
-        self._metrics.retries.labels(kind.value, "refused" if after is None else "made").inc()
-        if after is None:
-            return False
-        self._budget = after
-        return True
+        self._budget = after or self._budget
+        return after is not None

@@ -19,6 +19,7 @@ from protocol.errors import NotFound, NotReady, ReleaseMismatch, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
 from transformer.config import TransformerConfig
 from transformer.errors import (
+    CONNECTION_LOST,
     ColdStartTimeout,
     ConnectionLost,
     ConnectionsBusy,
@@ -36,6 +37,7 @@ from transformer.predictors.http_responses import RETRY_AFTER_S
 from transformer.predictors.readiness import ColdStartStatus, ReadinessGate, poll_intervals_s
 from transformer.predictors.release_search import ReleaseSearch
 from transformer.predictors.retry_budget import RetryKind, SharedRetryBudget
+from transformer.predictors.stream_prefix import StreamPrefix
 
 _log = logging.getLogger("yiwen.predictors")
 
@@ -144,27 +146,28 @@ class PredictorRouter:
         """Stream generated tokens; arguments and errors as in :meth:`generate`.
 
         While the predictor is not up, items of :class:`~transformer.predictors.readiness.ColdStartStatus`
-        come about once a second, before the first delta. Closing the iterator closes the connection, as in
+        come about once a second. A stream whose predictor goes down in the middle is sent again, and goes on where it
+        broke off. Closing the iterator closes the connection, as in
         :meth:`transformer.predictors.client.PredictorClient.stream`.
         """
         # Its caller is told that it waits, so it may wait as long as it wants to.
         routed = _RoutedRequest(self, request, timeout_s=float("inf") if self._cold_start_timeout_s else 0.0)
+        prefix = StreamPrefix(len(request.prompts))
         while True:
             async with aclosing(routed.wait()) as waiting:
                 async for status in waiting:
                     yield status
-            begun = False
+            prefix.restart()
             try:
                 async with aclosing(
                     self._clients[routed.address].stream(routed.request(), headers)
                 ) as deltas:
                     async for delta in deltas:
-                        begun = True
-                        yield delta
+                        remainder = _remainder(prefix, delta)
+                        if remainder is not None:
+                            yield remainder
                 return
             except YiwenError as error:
-                if begun:
-                    raise
                 await routed.recover(self._timed(error))
 
     async def _find_ready_predictor(self) -> bool:
@@ -223,9 +226,19 @@ class _RoutedRequest:
         if self._answered_503 is not None:
             error, failed_polls = self._answered_503
             # A predictor that was not ready did no work; one that reports ready may be overloaded.
-            if gate.failed_polls == failed_polls and not self._router.retries.allow(RetryKind.COLD_START):
+            if gate.failed_polls == failed_polls and not await self._may_retry(error):
                 raise error
             self._answered_503 = None
+
+    async def _may_retry(self, error: YiwenError) -> bool:
+        """Whether the budget has a retry; one of several predictors that went down leaves many requests at once."""
+        if not _may_have_begun(error):
+            return self._router.retries.allow(RetryKind.COLD_START)
+        since = self._router.clock() if self._waiting_since is None else self._waiting_since
+        until = since + self._cold_start_timeout_s
+        if self._deadline is not None:
+            until = min(until, self._deadline.at)
+        return await self._router.retries.wait(RetryKind.COLD_START, until)
 
     def request(self) -> GenerateRequest:
         """The request to send now, with the remaining time as its ``deadline_ms``.
@@ -296,6 +309,18 @@ class _RoutedRequest:
             return False
         self.address = self._router.main
         return True
+
+
+def _remainder(prefix: StreamPrefix, delta: TokenDelta) -> TokenDelta | None:
+    """What the reader does not have of ``delta``.
+
+    Raises:
+        PredictorUnreachable: a stream that was sent again differs, so it cannot go on.
+    """
+    try:
+        return prefix.remainder(delta)
+    except ValueError as error:
+        raise PredictorUnreachable(CONNECTION_LOST, retry_after_s=RETRY_AFTER_S) from error
 
 
 def _is_unavailable(error: YiwenError) -> bool:
