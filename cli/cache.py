@@ -14,6 +14,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -219,11 +220,12 @@ async def show_stats(store: RedisStore, config: TransformerConfig, options: Stat
         StoreError: Redis does not answer or refuses.
     """
     entries, sizes = Counter[str](), Counter[str]()
-    async for keys in store.keys(ALL_KEYS):
-        for key, size in zip(keys, await store.sizes(keys), strict=True):
-            release = key.removeprefix(ALL_KEYS).partition(":")[0]
-            entries[release] += 1
-            sizes[release] += size
+    async with aclosing(store.keys(ALL_KEYS)) as batches:
+        async for keys in batches:
+            for key, size in zip(keys, await store.sizes(keys), strict=True):
+                release = key.removeprefix(ALL_KEYS).partition(":")[0]
+                entries[release] += 1
+                sizes[release] += size
     rows = [
         {"release": release, "entries": entries[release], "value_bytes": sizes[release]}
         for release in sorted(entries)
@@ -249,8 +251,9 @@ async def flush_release(store: RedisStore, config: TransformerConfig, options: F
     """
     release = options.release_id
     removed = 0
-    async for keys in store.keys(key_prefix(release)):
-        removed += await store.delete(keys)
+    async with aclosing(store.keys(key_prefix(release))) as batches:
+        async for keys in batches:
+            removed += await store.delete(keys)
     print(f"removed {removed} entries of {release}")
 
 

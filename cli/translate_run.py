@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -76,14 +77,11 @@ class TranslateRun:
         summary = RunSummary()
         with _progress(console, is_shown=is_watched) as progress:
             task = progress.add_task("translating", total=self.source.total)
-            async for results in self._results(summary):
-                for _, result in results:
-                    for remark in _remarks(result):
-                        message = f"yiwen translate: text {summary.texts} {remark}"
-                        progress.console.print(message, markup=False, highlight=False)
-                    summary.add(result)
-                self.output.write(b"".join(self.renderer.add(result) for _, result in results))
-                progress.advance(task, len(results))
+            # Closed here where writing fails: when the event loop closes generators, it does not do so inside out.
+            async with aclosing(self._results(summary)) as batches:
+                async for results in batches:
+                    self._write(results, summary, progress.console)
+                    progress.advance(task, len(results))
         self.output.write(self.renderer.finish())
         self.output.commit()
         if self.journal is not None:
@@ -93,7 +91,17 @@ class TranslateRun:
                 console.print(f"yiwen translate: {line}", markup=False, highlight=False)
         return summary
 
-    async def _results(self, summary: RunSummary) -> AsyncIterator[list[tuple[TextUnit, TextResult]]]:
+    def _write(
+        self, results: list[tuple[TextUnit, TextResult]], summary: RunSummary, console: Console
+    ) -> None:
+        for _, result in results:
+            for remark in _remarks(result):
+                message = f"yiwen translate: text {summary.texts} {remark}"
+                console.print(message, markup=False, highlight=False)
+            summary.add(result)
+        self.output.write(b"".join(self.renderer.add(result) for _, result in results))
+
+    async def _results(self, summary: RunSummary) -> AsyncGenerator[list[tuple[TextUnit, TextResult]], None]:
         """Units with results in the order of the units: of the journal, or of the service."""
         queue: deque[tuple[TextUnit, TextResult | None]] = deque()
         """Units that are read and not yet yielded; None: the service is asked."""
@@ -105,8 +113,9 @@ class TranslateRun:
                 if known is None:
                     yield unit
 
-        async for answers in translate_all(self.job, unanswered()):
-            yield self._merged(queue, answers, summary)
+        async with aclosing(translate_all(self.job, unanswered())) as batches:
+            async for answers in batches:
+                yield self._merged(queue, answers, summary)
         yield self._merged(queue, (), summary)
 
     def _merged(

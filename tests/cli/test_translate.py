@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,10 @@ import pytest
 
 from cli.__main__ import main
 from cli.service import TranslateError, TranslateJob, translate_all
+from cli.translate_input import LineSource
+from cli.translate_output import renderer_of
+from cli.translate_run import TranslateRun
+from documents.plain_text import TextLine
 from tests.cli.stand_in_service import Refusing, outputs
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import ROOT, Transformer, environment, running_transformer
@@ -186,21 +192,46 @@ def test_no_service_is_said_with_the_way_to_start_one(capsys: pytest.CaptureFixt
 def test_a_reader_that_has_enough_ends_the_command_quietly(transformer: Transformer, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("red shoes\n" * 20_000, encoding="utf-8")
     command = [sys.executable, "-m", "cli", "translate", "--to", "zh", "--url", transformer.url]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "-i", str(tmp_path / "in.txt")],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline() == "red shoes\n"
-    process.stdout.close()
-    assert process.wait(timeout=60) == 1
-    assert process.stderr.read() == ""
-    process.stderr.close()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "red shoes\n"
+        process.stdout.close()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, "")
+
+
+class ClosedPipe:
+    """The output of a command whose reader has gone."""
+
+    def write(self, data: bytes) -> None:
+        raise BrokenPipeError
+
+    def commit(self) -> None:
+        raise AssertionError("nothing was written")
+
+
+async def test_requests_have_ended_when_writing_fails() -> None:
+    lines = [TextLine(f"text {number}", "\n") for number in range(100)]
+    with Refusing().serving() as server:
+        source = LineSource(lines, len(lines), deque())
+        run = TranslateRun(
+            job=job(server.url),
+            source=source,
+            renderer=renderer_of(source, as_json=False),
+            output=ClosedPipe(),
+            journal=None,
+            summarizes=False,
+        )
+        with pytest.raises(BrokenPipeError):
+            await run.run()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def translations(job: TranslateJob, texts: list[str]) -> list[str]:

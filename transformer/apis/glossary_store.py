@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -193,11 +194,12 @@ class RedisGlossaries:
         """As :meth:`GlossaryStore.all`."""
         found: dict[str, StoredGlossary] = {}
         try:
-            async for keys in self._store.keys(_PREFIX):
-                for value in await self._store.get_many(keys):
-                    if value is not None:
-                        glossary = StoredGlossary.from_json(value)
-                        found[glossary.id] = glossary
+            async with aclosing(self._store.keys(_PREFIX)) as batches:
+                async for keys in batches:
+                    for value in await self._store.get_many(keys):
+                        if value is not None:
+                            glossary = StoredGlossary.from_json(value)
+                            found[glossary.id] = glossary
         except StoreError as error:
             raise _unavailable() from error
         return _sorted(list(found.values()))

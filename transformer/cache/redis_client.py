@@ -7,7 +7,7 @@ It sends each command once and within a time: when to leave a failing store alon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +123,7 @@ class RedisStore:
                 answers[number] = answer
         return [_store_error(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
-    async def keys(self, prefix: str) -> AsyncIterator[list[str]]:
+    async def keys(self, prefix: str) -> AsyncGenerator[list[str], None]:
         """Batches of the keys that begin with ``prefix``, by SCAN; one may come twice.
 
         Raises:
