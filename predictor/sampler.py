@@ -37,7 +37,7 @@ def sample(
 
 def _draw(logprobs: npt.NDArray[np.float32], params: SamplingParams, position: int) -> int:
     scaled = logprobs.astype(np.float64) / params.temperature
-    weights = np.exp(scaled - scaled[0])  # [K], best first, so the largest is 1
+    weights = np.exp(scaled - scaled[0])[: params.top_k or None]  # best first, so the largest is 1
     cumulative = np.cumsum(weights / weights.sum())
     # The nucleus is the shortest prefix that reaches top_p; the best candidate is always in it.
     nucleus = int(np.searchsorted(cumulative, params.top_p)) + 1

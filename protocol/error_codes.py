@@ -120,6 +120,11 @@ class ErrorCode(str, Enum):
         "A text, or one sentence of it, is longer than the release takes.",
         "Split the text.",
     )  # fmt: skip
+    CONTEXT_TOO_LONG = (
+        "context_too_long", 413, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
+        "The context of a text is longer than the release takes.",
+        "Send the sentences next to the text, or raise `limits.max_context_tokens` of the release.",
+    )  # fmt: skip
     TOO_MANY_TEXTS = (
         "too_many_texts", 413, "RESOURCE_EXHAUSTED", Origin.TRANSFORMER,
         "The request has more texts, or more sentences, than `YIWEN_MAX_TEXTS`.",
@@ -271,6 +276,7 @@ PER_TEXT_CODES = frozenset(
         ErrorCode.LANGUAGE_UNKNOWN,
         ErrorCode.LANGUAGE_PAIR_UNSUPPORTED,
         ErrorCode.TEXT_TOO_LONG,
+        ErrorCode.CONTEXT_TOO_LONG,
         ErrorCode.DEADLINE_EXCEEDED,
     }
 )

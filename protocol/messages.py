@@ -59,6 +59,29 @@ class OnError(str, Enum):
     """The others are answered (:data:`protocol.error_codes.PER_TEXT_CODES`)."""
 
 
+class Formality(str, Enum):
+    """How formal a translation is wanted: DeepL's values."""
+
+    DEFAULT = "default"
+    """As the model writes."""
+    MORE = "more"
+    LESS = "less"
+    PREFER_MORE = "prefer_more"
+    """More formal where the release can be asked for it."""
+    PREFER_LESS = "prefer_less"
+    """The same, less formal."""
+
+    @property
+    def section(self) -> str | None:
+        """The section of a template that asks for it (:mod:`protocol.template_sections`)."""
+        return {"more": "formal", "less": "informal"}.get(self.value.removeprefix("prefer_"))
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it is said if the release cannot be asked for it."""
+        return self in (Formality.MORE, Formality.LESS)
+
+
 @dataclass(frozen=True, slots=True)
 class TextError:
     """Why one text has no translation."""
@@ -82,6 +105,8 @@ class SamplingParams:
     """Keeps the smallest set of best candidates whose probability reaches this; in (0, 1]."""
     seed: int = 0
     """Seed of the draw; ignored by greedy decoding."""
+    top_k: int = 0
+    """Keeps so many best candidates before ``top_p`` is applied; 0 keeps all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +163,10 @@ class TranslateRequest:
     """Regular expressions (RE2) of what must survive in all texts."""
     markup: MarkupOptions = DEFAULT_MARKUP
     """For HTML and XML."""
+    contexts: tuple[str, ...] = ()
+    """What stands around each text and is not translated, one for each; empty for none at all."""
+    formality: Formality = Formality.DEFAULT
+    """Of all texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +181,8 @@ class Translation:
     cache: CacheStatus
     finish_reason: FinishReason = FinishReason.STOP
     flags: tuple[str, ...] = ()
-    """Kinds of fault that the guards found (:data:`protocol.release.GUARDS`); such an answer is never cached."""
+    """Kinds of fault that the guards found (:data:`protocol.release.GUARDS`), and of request parameters that the
+    release has no place for; an answer with one of the former is never cached."""
     error: TextError | None = None
     """Set for a text without a translation: its ``text`` is empty, its confidence 0, its status NONE."""
 

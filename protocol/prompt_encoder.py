@@ -5,9 +5,9 @@ work with are the ids that are served. It uses the release's own tokenizer, with
 transformers.
 
 A prompt has the ids that the tokenizer gives the whole prompt as one string. In the template a control token
-(``<|im_end|>``) is one token; in a text it is plain characters, so that no text can end itself, change the language,
-or write the model's part of a conversation: what is between the template's control tokens is then encoded as one
-string with control tokens switched off (:mod:`protocol.prompt_template`).
+(``<|im_end|>``) is one token; in a text, its context and its terms it is plain characters, so that no text can end
+itself, change the language, or write the model's part of a conversation: what is between the template's control
+tokens is then encoded as one string with control tokens switched off (:mod:`protocol.prompt_template`).
 
 Of this package only this module runs ``tokenizers``.
 """
@@ -15,18 +15,20 @@ Of this package only this module runs ``tokenizers``.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from protocol.control_tokens import declare_control_tokens
-from protocol.error_codes import ErrorCode
-from protocol.errors import InvalidRequest, TooLong, YiwenError
-from protocol.prompt_template import TemplateSpan, depends_on_place, template_span
+from protocol.errors import TooLong, YiwenError
+from protocol.prompt_errors import TextTooLong, UnencodableText
+from protocol.prompt_filling import Filling, PromptFiller
+from protocol.prompt_filling import PromptText as PromptText
+from protocol.prompt_template import TemplateSpan, depends_on_place
 from protocol.release import (
     TOKENIZER_DIR,
     TOKENIZER_FILE,
@@ -36,7 +38,9 @@ from protocol.release import (
     load_release,
     load_translation_spec,
 )
-from protocol.token_bytes import bytes_per_token
+from protocol.token_bytes import byte_token_ids, bytes_per_token
+from protocol.vocabulary_ids import REPLACEMENT as REPLACEMENT
+from protocol.vocabulary_ids import control_ids, undecodable_ids
 
 GROUP_CHARACTERS = 32_768
 """Texts are tokenized in groups of this size, or alone: tokenizing holds up to 200 bytes for each byte of a group."""
@@ -48,46 +52,6 @@ _COUNTED_TEXTS = 256
 """Texts whose tokens :meth:`PromptEncoder.fits` keeps for :meth:`PromptEncoder.encode`."""
 _COUNT_WITHIN = 8
 """Tokens below the limit from which on a text that its template touches is counted alone."""
-
-REPLACEMENT = "\ufffd"
-"""The text of bytes that are not, or not yet, a whole character."""
-
-_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-
-
-class TextTooLong(TooLong):
-    """413: one text has more tokens than the release takes, or more bytes than so many tokens can stand for."""
-
-    code = ErrorCode.TEXT_TOO_LONG
-
-    def __init__(self, index: int, size: int, limit: int, unit: str = "tokens") -> None:
-        super().__init__(
-            f"text {index}: it has {size} {unit}, this release takes at most {limit}; split it into shorter texts"
-        )
-        self.index = index
-
-
-class UnencodableText(InvalidRequest):
-    """400: the tokenizer cannot write a text without control tokens, or knows none of its characters."""
-
-    code = ErrorCode.INVALID_TEXT
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"text {index}: {reason}")
-        self.index = index
-
-
-@dataclass(frozen=True, slots=True)
-class PromptText:
-    """One text to encode, and the languages that the template names."""
-
-    text: str
-    """In normal form; not empty."""
-    source: str
-    target: str
-    """Language tags; the release has this pair."""
-    index: int = 0
-    """Position in the request or file, from 0: error messages name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +90,38 @@ class PromptEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = False
-        self._control_ids = _control_ids(tokenizer, spec)
-        self._spans = {
-            pair: template_span(tokenizer, *spec.template_parts(*pair), self._control_ids)
-            for pair in spec.pairs
-        }
-        self.template_tokens = max(span.tokens for span in self._spans.values())
-        """Tokens that a prompt has besides its text: the largest number of all language pairs."""
-        self._fits_tokens = self._source_limit(self.template_tokens)
-        shortest = min(span.tokens for span in self._spans.values())
+        self._control_ids = control_ids(tokenizer, spec)
         document = json.loads(tokenizer.to_str())
-        self.max_source_bytes = max(
-            ALWAYS_COUNTED_BYTES, self._source_limit(shortest) * bytes_per_token(document)
+        token_bytes = bytes_per_token(document)
+        self.max_context_bytes = max(ALWAYS_COUNTED_BYTES, spec.context_tokens * token_bytes)
+        """A context of more UTF-8 bytes is refused without being tokenized."""
+        recognizing = Tokenizer.from_str(tokenizer.to_str()) if spec.all_sections else tokenizer
+        self._filler = PromptFiller(
+            spec,
+            recognizing,
+            self._control_ids,
+            count=lambda texts: list(map(len, self._encode_batch(texts))),
+            max_context_bytes=self.max_context_bytes,
         )
+        templates = self._filler.plain_templates
+        self.template_tokens = max(template.tokens for template in templates)
+        """Tokens that a prompt has besides its text, without optional sections: the most of all language pairs."""
+        self._fits_tokens = self._source_limit(self.template_tokens)
+        shortest = min(template.tokens for template in templates)
+        self.max_source_bytes = max(ALWAYS_COUNTED_BYTES, self._source_limit(shortest) * token_bytes)
         """A text of more UTF-8 bytes is refused without being tokenized: it has too many tokens."""
         self._counted: dict[str, list[int]] = {}
+        spans = [span for template in templates for span in template.spans]
+        self._depends_on_place = depends_on_place(document, spans, tokenizer.get_added_tokens_decoder())
         self._recognizing: Tokenizer | None = None
-        """A second tokenizer, which recognizes control tokens, if a span's ids depend on its place."""
-        if depends_on_place(document, self._spans.values(), tokenizer.get_added_tokens_decoder()):
+        """A second tokenizer, which recognizes control tokens, if a span's ids may depend on its place."""
+        if self._filler.has_sections:
+            self._recognizing = recognizing
+        elif self._depends_on_place:
             self._recognizing = Tokenizer.from_str(tokenizer.to_str())
         tokenizer.encode_special_tokens = True
         self._dropped_ids = self._control_ids - frozenset(written_ids)
-        self._undecodable = _undecodable(tokenizer, self._dropped_ids)
+        self._undecodable = undecodable_ids(tokenizer, self._dropped_ids)
         self.unsettled_ids = byte_token_ids(tokenizer.get_vocab()) | self._dropped_ids
         """Tokens after which the text so far may still change: bytes, and those that :meth:`decode` drops."""
         self._tokenizer = tokenizer
@@ -196,6 +170,7 @@ class PromptEncoder:
 
         Raises:
             TextTooLong: a text has more tokens than the release takes.
+            ContextTooLong: its context has.
             UnencodableText: a text cannot be written without control tokens, or comes to no token at all.
         """
         for text in texts:  # before the others are tokenized
@@ -218,11 +193,14 @@ class PromptEncoder:
         self, texts: Sequence[PromptText], max_new_tokens: int | None
     ) -> Iterator[EncodedPrompt | YiwenError]:
         """The prompts of :meth:`encode_each`, tokenized a group at a time as they are asked for."""
-        faults = [self._size_fault(text) for text in texts]
-        fitting = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
-        tokens = (ids for group in self._groups(fitting) for ids in self._span_ids(group))
-        for text, fault in zip(texts, faults, strict=True):
-            yield fault or self._prompt_or_error(text, next(tokens), max_new_tokens)
+        fillings = [self._size_fault(text) or self._filler.filling(text) for text in texts]
+        fitting = [each for each in fillings if isinstance(each, Filling)]
+        tokens = (ids for group in _groups(fitting) for ids in self._span_ids(group))
+        for filling in fillings:
+            if isinstance(filling, Filling):
+                yield self._prompt_or_error(filling, next(tokens), max_new_tokens)
+            else:
+                yield filling
 
     def fits(self, text: str) -> bool:
         """Whether the release takes ``text`` as one: False if :meth:`encode` would raise :class:`TextTooLong`."""
@@ -240,6 +218,10 @@ class PromptEncoder:
             self._counted.clear()
         self._counted[text] = ids
         return True
+
+    def most_prompt_tokens(self) -> int:
+        """Tokens of the longest prompt that the limits allow, whatever sections it has. Takes time."""
+        return self._filler.most_tokens() + self.spec.limits.max_source_tokens
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a text without its template."""
@@ -264,86 +246,98 @@ class PromptEncoder:
     def _decode_run(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False)) if token_ids else ""
 
-    def _groups(self, texts: Sequence[PromptText]) -> Iterator[Sequence[PromptText]]:
-        """``texts``, in order, in groups of :data:`GROUP_CHARACTERS` at most; a longer text alone."""
-        start, characters = 0, 0
-        for at, text in enumerate(texts):
-            span = self._span(text)
-            size = len(span.prefix) + len(text.text) + len(span.suffix)
-            characters += size
-            if at > start and characters > GROUP_CHARACTERS:
-                yield texts[start:at]
-                start, characters = at, size
-        if start < len(texts):
-            yield texts[start:]
-
-    def _span(self, text: PromptText) -> TemplateSpan:
-        return self._spans[text.source, text.target]
-
-    def _span_ids(self, texts: Sequence[PromptText]) -> list[list[int]]:
-        """The ids of each text with what the template has around it, up to the next control tokens."""
-        if self._recognizing is None:
-            known = [self._counted_ids(text) for text in texts]
-        else:
-            known = self._recognized_ids(self._recognizing, texts)
+    def _span_ids(self, fillings: Sequence[Filling]) -> list[list[list[int]]]:
+        """The ids of the spans of each text, up to the next control tokens."""
+        known = self._known_ids(fillings)
+        spans = [(span, filling) for filling in fillings for span in filling.template.spans]
         strings = [
-            self._span(text).around(text.text) for text, ids in zip(texts, known, strict=True) if ids is None
+            span.around(filling.values)
+            for (span, filling), ids in zip(spans, known, strict=True)
+            if ids is None
         ]
         encoded = iter(self._encode_batch(strings))
-        return [next(encoded) if ids is None else ids for ids in known]
+        ids_of_spans = iter([next(encoded) if ids is None else ids for ids in known])
+        return [list(islice(ids_of_spans, len(filling.template.spans))) for filling in fillings]
 
-    def _recognized_ids(self, tokenizer: Tokenizer, texts: Sequence[PromptText]) -> list[list[int] | None]:
-        """The same, encoded between the control tokens; None for texts that spell one out."""
-        encoded = _encode_strings(tokenizer, [self._span(text).whole(text.text) for text in texts])
+    def _known_ids(self, fillings: Sequence[Filling]) -> list[list[int] | None]:
+        """The ids of all spans as far as they are known, or found in their places: None for the others."""
+        if self._recognizing is None:
+            return [self._counted_ids(filling) for filling in fillings]
+        in_place = [
+            (span, filling)
+            for filling in fillings
+            if self._depends_on_place or filling.is_variant
+            for span in filling.template.spans
+        ]
+        found = iter(self._recognized_ids(self._recognizing, in_place))
         return [
-            self._span(text).inner_ids(ids, self._control_ids)
-            for text, ids in zip(texts, encoded, strict=True)
+            next(found) if self._depends_on_place or filling.is_variant else self._counted_ids(filling)
+            for filling in fillings
+            for _ in filling.template.spans
         ]
 
-    def _counted_ids(self, text: PromptText) -> list[int] | None:
+    def _recognized_ids(
+        self, tokenizer: Tokenizer, spans: Sequence[tuple[TemplateSpan, Filling]]
+    ) -> list[list[int] | None]:
+        """The ids of spans, encoded between the control tokens; None where one is spelled out in the span."""
+        encoded = _encode_strings(tokenizer, [span.whole(filling.values) for span, filling in spans])
+        return [span.inner_ids(ids, self._control_ids) for (span, _), ids in zip(spans, encoded, strict=True)]
+
+    def _counted_ids(self, filling: Filling) -> list[int] | None:
         """The same if the template does not touch the text and :meth:`fits` has tokenized it."""
-        return None if self._span(text).affix_tokens else self._counted.pop(text.text, None)
+        if filling.template.affix_tokens:
+            return None
+        return self._counted.pop(filling.text.text, None)
 
     def _encode_batch(self, texts: list[str]) -> list[list[int]]:
         return _encode_strings(self._tokenizer, texts)
 
-    def _size_fault(self, text: PromptText) -> TextTooLong | None:
+    def _size_fault(self, text: PromptText) -> TooLong | None:
         size = _size(text.text, self.max_source_bytes)
-        if size <= self.max_source_bytes:
-            return None
-        return TextTooLong(text.index, size, self.max_source_bytes, "bytes")
+        if size > self.max_source_bytes:
+            return TextTooLong(text.index, size, self.max_source_bytes, "bytes")
+        return self._filler.size_fault(text)
 
     def _prompt_or_error(
-        self, text: PromptText, ids: list[int], max_new_tokens: int | None
+        self, filling: Filling, span_ids: list[list[int]], max_new_tokens: int | None
     ) -> EncodedPrompt | YiwenError:
         try:
-            return self._prompt(text, ids, max_new_tokens)
+            return self._prompt(filling, span_ids, max_new_tokens)
         except YiwenError as error:
             return error
 
-    def _prompt(self, text: PromptText, ids: list[int], max_new_tokens: int | None) -> EncodedPrompt:
-        span = self._span(text)
-        limit = self._source_limit(span.tokens)
-        size = len(ids) - span.affix_tokens
-        if span.affix_tokens and not 0 < size <= limit - _COUNT_WITHIN:
-            # Tokens at the joins count as one or the other, and fits() knows the text alone.
-            counted = self._counted.pop(text.text, None)
-            size = len(self._encode_batch([text.text])[0] if counted is None else counted)
-        excess = max(
-            size - limit, len(span.before) + len(ids) + len(span.after) + 1 - self._max_sequence_tokens
-        )
+    def _prompt(
+        self, filling: Filling, span_ids: list[list[int]], max_new_tokens: int | None
+    ) -> EncodedPrompt:
+        text, template = filling.text, filling.template
+        limit = self._source_limit(template.tokens + filling.added_tokens)
+        size = self._text_tokens(filling, span_ids, limit)
+        prompt = template.joined(span_ids)
+        excess = max(size - limit, len(prompt) + 1 - self._max_sequence_tokens)
         if excess > 0:
             raise TextTooLong(text.index, size, size - excess)
         if not size:
             raise UnencodableText(text.index, "the release's tokenizer knows none of its characters")
-        if not self._control_ids.isdisjoint(ids):
+        if not all(self._control_ids.isdisjoint(ids) for ids in span_ids):
+            what = "it, its context or a term of it" if filling.is_variant else "it"
             raise UnencodableText(
                 text.index,
-                "it spells out a control token that this release's tokenizer cannot write as plain characters; "
+                f"{what} spells out a control token that this release's tokenizer cannot write as plain characters; "
                 "put a space inside it",
             )
-        prompt = (*span.before, *ids, *span.after)
         return EncodedPrompt(prompt, self._budget(size, len(prompt), max_new_tokens))
+
+    def _text_tokens(self, filling: Filling, span_ids: list[list[int]], limit: int) -> int:
+        """Tokens of the text alone; tokens at its joins count as its own unless it is near ``limit``."""
+        template, text = filling.template, filling.text.text
+        affixes = template.affix_tokens
+        if template.is_plain:
+            size = len(span_ids[0]) - affixes
+            if not affixes or 0 < size <= limit - _COUNT_WITHIN:
+                return size
+        # Tokens at the joins count as one or the other, and fits() knows the text alone.
+        counted = self._counted.pop(text, None)
+        return len(self._encode_batch([text])[0] if counted is None else counted)
 
     def _source_limit(self, template_tokens: int) -> int:
         """Most tokens of a text, with one left for the answer."""
@@ -352,6 +346,19 @@ class PromptEncoder:
     def _budget(self, source_tokens: int, prompt_tokens: int, max_new_tokens: int | None) -> int:
         budget = min(self.spec.limits.new_tokens(source_tokens), self._max_sequence_tokens - prompt_tokens)
         return max(1, budget if max_new_tokens is None else min(budget, max_new_tokens))
+
+
+def _groups(fillings: Sequence[Filling]) -> Iterator[Sequence[Filling]]:
+    """``fillings``, in order, in groups of :data:`GROUP_CHARACTERS` at most; a longer text alone."""
+    start, characters = 0, 0
+    for at, filling in enumerate(fillings):
+        size = filling.characters
+        characters += size
+        if at > start and characters > GROUP_CHARACTERS:
+            yield fillings[start:at]
+            start, characters = at, size
+    if start < len(fillings):
+        yield fillings[start:]
 
 
 def _size(text: str, limit: int) -> int:
@@ -365,42 +372,8 @@ def _encode_strings(tokenizer: Tokenizer, strings: list[str]) -> list[list[int]]
     return [each.ids for each in tokenizer.encode_batch_fast(strings, add_special_tokens=False)]
 
 
-def byte_token_ids(vocabulary: Mapping[str, int]) -> frozenset[int]:
-    """Ids of the tokens that stand for one byte each (``<0x0A>``), as SentencePiece vocabularies have them.
-
-    A run of them is decoded together: one byte too many turns all of them into replacement characters.
-    """
-    return frozenset(token_id for token, token_id in vocabulary.items() if _BYTE_TOKEN.fullmatch(token))
-
-
 def _parse(path: Path, document: dict[str, Any]) -> Tokenizer:
     try:
         return Tokenizer.from_str(json.dumps(document))
     except Exception as error:  # the library raises plain Exception for any document that it cannot read
         raise ReleaseError(f"{path} is not a tokenizer that this version reads: {error}") from error
-
-
-def _control_ids(tokenizer: Tokenizer, spec: TranslationSpec) -> frozenset[int]:
-    ids = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    for token in spec.stop_tokens:
-        token_id = tokenizer.token_to_id(token)
-        if token_id is None:
-            raise ReleaseError(
-                f"stop token {token!r} of translation.json is not in the tokenizer's vocabulary"
-            )
-        ids.add(token_id)
-    return frozenset(ids)
-
-
-def _undecodable(tokenizer: Tokenizer, dropped_ids: Collection[int]) -> dict[int, str]:
-    """Added tokens of text that the tokenizer's own decoder cannot give back, with their text.
-
-    A byte-level decoder takes an added ``ö`` for the byte that it writes as ``ö``. DeepSeek LLM has such tokens.
-    """
-    added = tokenizer.get_added_tokens_decoder().items()
-    content = {token_id: token.content for token_id, token in added if token_id not in dropped_ids}
-    return {
-        token_id: text
-        for token_id, text in content.items()
-        if REPLACEMENT in tokenizer.decode([token_id], skip_special_tokens=False)
-    }

@@ -23,13 +23,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from protocol.messages import SamplingParams
 from protocol.suggestions import did_you_mean
-from protocol.template_marks import KNOWN_MARKS, filled_parts, named_in, unknown_marks
+from protocol.template_marks import (
+    KNOWN_MARKS,
+    FilledTemplate,
+    faults_of_slots,
+    filled_template,
+    named_in,
+    unknown_marks,
+)
+from protocol.template_sections import CONTEXT, TERMS, section_names
 
 RELEASE_SCHEMA = 1
 TRANSLATION_SCHEMA = 1
@@ -166,6 +175,9 @@ class TextLimits:
     new_tokens_per_source_token: float
     """An answer's budget grows with its text: this times its tokens, plus ``extra_new_tokens``."""
     extra_new_tokens: int
+    max_context_tokens: int = 256
+    """Tokens of a text's context, where the template has a place for it, and of its terms in the prompt. A longer
+    context is refused with 413; terms that do not fit are left out of the prompt."""
 
     def new_tokens(self, source_tokens: int) -> int:
         """Token budget of the answer to a text of ``source_tokens`` tokens."""
@@ -187,14 +199,35 @@ class GuardSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingAdvice:
+    """How the model's authors advise to sample: ``sampling`` in ``translation.json``, every field optional.
+
+    First attempts are sampled so, with a fixed seed: the same prompt always has the same answer.
+    """
+
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no such bound."""
+    repetition_penalty: float = 1.0
+    """Noted, and not applied: the predictor has none."""
+
+    @property
+    def params(self) -> SamplingParams:
+        """What of it the predictor supports."""
+        return SamplingParams(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+
+
+@dataclass(frozen=True, slots=True)
 class TranslationSpec:
     """``translation.json``: how a text becomes a prompt and when an answer ends."""
 
     __pydantic_config__ = STRICT
 
     template: str
-    """Holds ``{text}`` once, and may hold other marks (:mod:`protocol.template_marks`). Special tokens are written as
-    text."""
+    """Holds ``{text}`` once, and may hold other marks (:mod:`protocol.template_marks`) and optional sections
+    (:mod:`protocol.template_sections`). Special tokens are written as text."""
     languages: Mapping[str, Language]
     """By tag, e.g. ``en``, ``zh``, ``pt-BR``."""
     pairs: tuple[tuple[str, str], ...]
@@ -208,16 +241,43 @@ class TranslationSpec:
     ``long``: only those of texts above ``max_source_tokens``; the others keep their context."""
     templates: tuple[DirectionTemplate, ...] = ()
     """For some pairs, instead of ``template``; the first one that serves a pair is taken."""
+    sampling: SamplingAdvice = SamplingAdvice()
 
     def template_of(self, source: str, target: str) -> str:
         """The template of one pair of language tags, with its marks."""
         return next((each.template for each in self.templates if each.serves(source, target)), self.template)
 
-    def template_parts(self, source: str, target: str) -> tuple[str, str]:
-        """The prompt before and after the text, for one pair of language tags."""
+    def filled_template(self, source: str, target: str, present: Collection[str] = ()) -> FilledTemplate:
+        """The template of one pair of language tags, with the names of the languages.
+
+        Args:
+            source: tag.
+            target: tag.
+            present: names of the sections that the prompt has (:mod:`protocol.template_sections`).
+        """
         languages = ((tag, self.languages[tag]) for tag in (source, target))
         sides = [(language.code or tag, language) for tag, language in languages]
-        return filled_parts(self.template_of(source, target), sides[0], sides[1])
+        return filled_template(self.template_of(source, target), sides[0], sides[1], present)
+
+    def template_parts(self, source: str, target: str) -> tuple[str, str]:
+        """The prompt before and after the text, for one pair of language tags, without optional sections."""
+        before, after = self.filled_template(source, target).literals
+        return before, after
+
+    def sections(self, source: str, target: str) -> frozenset[str]:
+        """Names of the optional sections that the template of a pair has."""
+        return section_names(self.template_of(source, target))
+
+    @property
+    def all_sections(self) -> frozenset[str]:
+        """Names of the optional sections that any template has."""
+        templates = (self.template, *(each.template for each in self.templates))
+        return frozenset().union(*map(section_names, templates))
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens that a prompt has of context and terms."""
+        return 0 if self.all_sections.isdisjoint((CONTEXT, TERMS)) else self.limits.max_context_tokens
 
 
 def load_release(directory: Path) -> Release:
@@ -283,6 +343,11 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
             "limits.new_tokens_per_source_token must not be negative",
         ),
         (spec.limits.extra_new_tokens >= 0, "limits.extra_new_tokens must not be negative"),
+        (spec.limits.max_context_tokens > 0, "limits.max_context_tokens must be positive"),
+        (spec.sampling.temperature >= 0, "sampling.temperature must not be negative"),
+        (0 < spec.sampling.top_p <= 1, "sampling.top_p must be above 0 and at most 1"),
+        (spec.sampling.top_k >= 0, "sampling.top_k must not be negative; 0 is no bound"),
+        (spec.sampling.repetition_penalty > 0, "sampling.repetition_penalty must be positive; 1 is none"),
         (set(spec.guards.checks) <= set(GUARDS), f"guards.checks may name {', '.join(GUARDS)} only"),
         (
             0 <= spec.guards.min_length_ratio < spec.guards.max_length_ratio,
@@ -309,8 +374,8 @@ def _template_rules(spec: TranslationSpec) -> list[tuple[bool, str]]:
             for each in spec.languages.values()
             if tag not in (*each.names, "en")
         }
+        rules += [(False, f"{place} {fault}") for fault in faults_of_slots(template)]
         rules += [
-            (template.count("{text}") == 1, f"{place} must hold {{text}} exactly once"),
             (
                 not unknown,
                 f"{place} has the unknown mark {{{unknown}}}{did_you_mean(unknown, KNOWN_MARKS)}; known are "

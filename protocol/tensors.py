@@ -27,19 +27,21 @@ class TensorSpec:
 TEXT = TensorSpec("text", "BYTES", (-1,))
 SOURCE = TensorSpec("source", "BYTES", (-1,), optional=True)
 TARGET = TensorSpec("target", "BYTES", (-1,), optional=True)
+CONTEXT = TensorSpec("context", "BYTES", (-1,), optional=True)
 TRANSLATION = TensorSpec("translation", "BYTES", (-1,))
 CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
 CACHE = TensorSpec("cache", "BYTES", (-1,))
 FLAGS = TensorSpec("flags", "BYTES", (-1,), optional=True)
 ERROR = TensorSpec("error", "BYTES", (-1,), optional=True)
 
-TRANSLATE_INPUTS = (TEXT, SOURCE, TARGET)
-"""``source`` and ``target`` come as tensors of shape [1] or [N], or as request parameters of the same name."""
+TRANSLATE_INPUTS = (TEXT, SOURCE, TARGET, CONTEXT)
+"""``source``, ``target`` and ``context`` come as tensors of shape [1] or [N], or as request parameters of the same
+name. The model metadata lists ``context`` where the release has a place for it."""
 TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE, FLAGS, ERROR)
-"""``flags`` holds comma-separated kinds of :data:`protocol.release.GUARDS`, or the empty string, for each text. It is
-there when a text is flagged, or when it is asked for by name. ``error`` holds JSON with ``code`` and ``error`` for a
-text without a translation, or the empty string; it is there with ``on_error=per_text``, or when it is asked for by
-name."""
+"""``flags`` holds comma-separated kinds (:attr:`protocol.messages.Translation.flags`), or the empty string, for each
+text. It is there when a text is flagged, or when it is asked for by name. ``error`` holds JSON with ``code`` and
+``error`` for a text without a translation, or the empty string; it is there with ``on_error=per_text``, or when it is
+asked for by name."""
 
 # Internal, on the predictor: token ids in, token ids out.
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
@@ -64,10 +66,11 @@ MARKUP_PARAMETERS = (
 )  # fmt: skip
 """Of HTML and XML (:mod:`protocol.codec.markup`)."""
 TRANSLATE_PARAMETERS = (
-    "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", "placeholders", *MARKUP_PARAMETERS
+    "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", "placeholders", "context",
+    "formality", *MARKUP_PARAMETERS
 )  # fmt: skip
 BATCH_PARAMETERS = (*TRANSLATE_PARAMETERS, "on_error")
 """Of a request of several texts."""
 GENERATE_PARAMETERS = (
-    "release", "max_new_tokens", "max_repeats", "deadline_ms", "temperature", "top_p", "seed",
+    "release", "max_new_tokens", "max_repeats", "deadline_ms", "temperature", "top_p", "top_k", "seed",
 )  # fmt: skip

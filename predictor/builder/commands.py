@@ -21,6 +21,7 @@ from predictor.builder.plan_commands import PlanOptions, run_plan
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.files import write_atomically
+from protocol.messages import Formality
 from protocol.release import ReleaseError
 
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
@@ -87,6 +88,11 @@ class ShowOptions:
     source: Annotated[str | None, Option("--from", metavar="LANGUAGE", help="of --prompt: its language")] = (
         None
     )
+    context: Annotated[str, Option(metavar="TEXT", help="of --prompt: what stands around the text")] = ""
+    formality: Annotated[Formality, Option(help="of --prompt")] = Formality.DEFAULT
+    term: Annotated[
+        list[str] | None, Option(metavar="TERM=TRANSLATION", help="of --prompt; may be given several times")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,20 +210,41 @@ def _compare(options: VerifyOptions, checkpoint: Path) -> int:
 def _show(options: ShowOptions) -> int:
     from rich.console import Console
 
-    from predictor.builder.release.show import describe, describe_prompt, print_prompt, print_table
+    from predictor.builder.release.show import (
+        PromptRequest,
+        describe,
+        describe_prompt,
+        print_prompt,
+        print_table,
+    )
 
     if options.prompt is None:
         document, print_document = describe(options.release), print_table
     elif options.to is None:
         raise BrokenText("--prompt needs --to LANGUAGE")
     else:
-        document = describe_prompt(options.release, options.prompt, options.to, options.source)
+        wanted = PromptRequest(
+            options.prompt,
+            options.to,
+            options.source,
+            options.context,
+            options.formality,
+            tuple(map(_term, options.term or ())),
+        )
+        document = describe_prompt(options.release, wanted)
         print_document = print_prompt
     if options.json:
         _print_json(document)
     else:
         print_document(document, Console())
     return 0
+
+
+def _term(option: str) -> tuple[str, str]:
+    term, equals, translation = option.partition("=")
+    if not equals or not term or not translation:
+        raise BrokenText("--term must be TERM=TRANSLATION")
+    return term, translation
 
 
 def _print_json(document: Mapping[str, Any]) -> None:

@@ -75,6 +75,7 @@ def infer_from_generate_request(
         "deadline_ms": request.deadline_ms,
         "temperature": params.temperature,
         "top_p": params.top_p,
+        "top_k": params.top_k or None,
         "seed": params.seed,
     }
     ids, lengths = _pad(request.prompts)
@@ -173,6 +174,7 @@ def _sampling(parameters: Parameters) -> SamplingParams:
         temperature=0.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
         seed=parameters.integer("seed", low=0, high=INT64_MAX) or 0,
+        top_k=parameters.integer("top_k", low=0) or 0,
     )
 
 

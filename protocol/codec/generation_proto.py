@@ -25,6 +25,9 @@ TOKEN_SERVICE = "yiwen.v1.TokenGeneration"
 STREAM_METHOD = "GenerateStream"
 """Of both."""
 
+_OPTIONAL_TEXTS = ("source", "target", "format", "glossary", "context", "formality")
+"""Fields of TextStreamRequest that are request parameters; empty for none."""
+
 _Request = TypeVar("_Request")
 
 
@@ -45,7 +48,7 @@ def decode_text_stream_request(message: bytes) -> Addressed[TranslateRequest]:
         InvalidRequest, TooLong: as :func:`protocol.codec.translate_request_from_generate`.
     """
     asked = _parse(pb.TextStreamRequest, message)
-    values = {name: getattr(asked, name) or None for name in ("source", "target", "format", "glossary")}
+    values = {name: getattr(asked, name) or None for name in _OPTIONAL_TEXTS}
     request = request_of_text(
         asked.text_input, {**values, **_present(asked, "max_new_tokens", "deadline_ms")}
     )
@@ -91,7 +94,7 @@ def decode_token_stream_request(message: bytes) -> Addressed[GenerateRequest]:
         prompts=tuple(tuple(prompt.token_ids) for prompt in asked.prompts),
         max_new_tokens=tuple(prompt.max_new_tokens for prompt in asked.prompts),
         max_repeats=tuple(prompt.max_repeats for prompt in asked.prompts),
-        params=SamplingParams(**_present(asked, "temperature", "top_p", "seed")),
+        params=SamplingParams(**_present(asked, "temperature", "top_p", "top_k", "seed")),
         release=asked.release or None,
         deadline_ms=_present(asked, "deadline_ms").get("deadline_ms"),
     )

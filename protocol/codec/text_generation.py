@@ -20,6 +20,7 @@ from protocol.codec.documents import check_fields, object_field, read_object
 from protocol.codec.markup import markup_options_of
 from protocol.codec.parameters import Parameters
 from protocol.codec.placeholders import placeholders_of
+from protocol.codec.prompt_options import context_of, formality_of
 from protocol.codec.translate import glossary_of, language_of, text_format_of
 from protocol.errors import InternalFault, InvalidRequest
 from protocol.messages import TranslateRequest
@@ -56,6 +57,7 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
     if target is None:
         raise InvalidRequest("target is missing: give a language tag, e.g. en, as parameter")
     text_format = text_format_of(parameters)
+    context = context_of(parameters)
     return TranslateRequest(
         texts=(text,),
         sources=(language_of(parameters, "source"),),
@@ -66,6 +68,8 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
         glossary=glossary_of(parameters),
         markup=markup_options_of(parameters, text_format),
         placeholders=placeholders_of(parameters),
+        contexts=(context,) if context else (),
+        formality=formality_of(parameters),
     )
 
 

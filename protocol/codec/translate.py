@@ -15,6 +15,7 @@ from protocol.codec.arrays import Values
 from protocol.codec.markup import markup_options_of, markup_parameters
 from protocol.codec.parameters import Parameters
 from protocol.codec.placeholders import format_placeholders, placeholders_of
+from protocol.codec.prompt_options import contexts_of, formality_of
 from protocol.codec.release import answer_to, release_of
 from protocol.codec.sdk import InferInput, InferOutput, InferRequest, InferResponse
 from protocol.codec.tables import check_requested_outputs, numbers, tensor, texts, values_by_name
@@ -23,6 +24,7 @@ from protocol.errors import InternalFault, InvalidRequest
 from protocol.glossary import format_glossary, parse_glossary
 from protocol.messages import (
     CacheStatus,
+    Formality,
     Glossary,
     OnError,
     TextError,
@@ -35,6 +37,7 @@ from protocol.tensors import (
     BATCH_PARAMETERS,
     CACHE,
     CONFIDENCE,
+    CONTEXT,
     ERROR,
     FLAGS,
     SOURCE,
@@ -76,6 +79,8 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         on_error=_on_error_of(parameters),
         markup=markup_options_of(parameters, text_format),
         placeholders=placeholders_of(parameters),
+        contexts=contexts_of(values, parameters, len(wanted)),
+        formality=formality_of(parameters),
     )
 
 
@@ -95,6 +100,8 @@ def infer_from_translate_request(
     ]
     if any(request.sources):
         inputs.append(tensor(InferInput, SOURCE, [source or "" for source in request.sources]))
+    if any(request.contexts):
+        inputs.append(tensor(InferInput, CONTEXT, list(request.contexts)))
     plain = request.text_format is TextFormat.TEXT
     parameters = {
         "max_new_tokens": request.max_new_tokens,
@@ -103,6 +110,7 @@ def infer_from_translate_request(
         "glossary": None if request.glossary is None else format_glossary(request.glossary),
         "on_error": None if request.on_error is OnError.FAIL else request.on_error.value,
         "placeholders": format_placeholders(request.placeholders),
+        "formality": None if request.formality is Formality.DEFAULT else request.formality.value,
         **markup_parameters(request.markup),
     }
     return InferRequest(

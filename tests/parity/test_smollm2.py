@@ -20,6 +20,7 @@ from predictor.builder.release.recipes import load_recipe
 from predictor.builder.verify.compare import PromptChoice, choose_prompts, compare
 from protocol.files import write_atomically
 from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.template_sections import shown
 from tests.parity.smollm2 import write_smollm2
 from tests.parity.test_families import NOW
 
@@ -63,7 +64,9 @@ def test_prompts_have_the_ids_of_transformers(checkpoint: Path, release: Path) -
     encoder = PromptEncoder.load(release)
     prompts = encoder.encode([PromptText(text, "en", "fr") for text in SENTENCES])
     for text, prompt in zip(SENTENCES, prompts, strict=True):
-        message = DEFAULT_PROMPT.replace("{source_name}", "English").replace("{target_name}", "French")
+        message = (
+            shown(DEFAULT_PROMPT, ()).replace("{source_name}", "English").replace("{target_name}", "French")
+        )
         messages = [{"role": "user", "content": message.replace("{text}", text)}]
         wanted = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         assert list(prompt.token_ids) == wanted

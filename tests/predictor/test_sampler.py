@@ -42,6 +42,21 @@ def test_top_p_keeps_the_shortest_prefix_that_reaches_it(top_p: float, kept: set
     assert {draw(params, position) for position in range(500)} == kept
 
 
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "kept"),
+    [
+        (0, 1.0, {11, 12, 13, 14}),
+        (1, 1.0, {11}),
+        (2, 1.0, {11, 12}),
+        (3, 0.6, {11, 12}),
+        (9, 1.0, {11, 12, 13, 14}),
+    ],
+)
+def test_top_k_keeps_so_many_before_top_p(top_k: int, top_p: float, kept: set[int]) -> None:
+    params = SamplingParams(temperature=1.0, top_p=top_p, seed=5, top_k=top_k)
+    assert {draw(params, position) for position in range(500)} == kept
+
+
 def test_a_draw_depends_on_seed_and_position_alone() -> None:
     params = SamplingParams(temperature=1.0, seed=9)
     alone = [draw(params, position) for position in range(50)]

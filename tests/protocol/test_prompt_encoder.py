@@ -19,9 +19,8 @@ from protocol.prompt_encoder import (
     GROUP_CHARACTERS,
     PromptEncoder,
     PromptText,
-    TextTooLong,
-    UnencodableText,
 )
+from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
 from tests.transformer.release import (
     EN,

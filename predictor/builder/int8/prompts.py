@@ -14,7 +14,8 @@ from pathlib import Path
 
 from predictor.builder.errors import BrokenText
 from predictor.builder.int8.sample_texts import sample_texts
-from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.release import TranslationSpec
 
 Pair = tuple[str, str]

@@ -20,7 +20,10 @@ from protocol.release import TOKENIZER_FILE
 from protocol.template_marks import TEXT
 
 DEFAULT_PROMPT = (
+    "{#context}Context, which is not to be translated:\n{context}\n\n{/context}"
+    "{#terms}Terms and their translations:\n{#term}{term} = {translation}\n{/term}\n{/terms}"
     "Translate the following text from {source_name} into {target_name}. "
+    "{#formal}Use formal language. {/formal}{#informal}Use informal language. {/informal}"
     "Answer with the translation alone.\n\n{text}"
 )
 LIMITS = {

@@ -43,6 +43,7 @@ class Recipe:
     names: Mapping[str, str] = field(default_factory=dict)
     """English names of languages that are not those of the table, by tag."""
     notes: str = ""
+    sampling: Mapping[str, Any] | None = None
 
     def translation(self) -> dict[str, Any]:
         """The ``translation.json`` of the recipe."""
@@ -55,6 +56,7 @@ class Recipe:
             "schema": 1,
             "template": self.template,
             "templates": [dict(each) for each in self.templates],
+            **({} if self.sampling is None else {"sampling": dict(self.sampling)}),
             "languages": described_languages(self.languages, self.names),
             "pairs": pairs,
             "stop_tokens": list(self.stop_tokens),

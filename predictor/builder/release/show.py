@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,35 @@ from rich.console import Console
 from rich.table import Table
 
 from predictor.plan import TensorRTPlan, find_plans
+from protocol.messages import Formality
 from protocol.prompt_encoder import PromptEncoder, PromptText
-from protocol.release import REPORTS_DIR, Release, ReleaseError, load_release
+from protocol.release import (
+    REPORTS_DIR,
+    TRANSLATION_FILE,
+    Release,
+    ReleaseError,
+    SamplingAdvice,
+    load_release,
+    load_translation_spec,
+)
+from protocol.template_sections import CONTEXT, TERM, TERMS
 
 KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRequest:
+    """A text whose prompt is to be shown, and what goes with it."""
+
+    text: str
+    target: str
+    """Tag of the language to translate into."""
+    source: str | None = None
+    """Tag of the text's language; None: the first one that the release translates from into :attr:`target`."""
+    context: str = ""
+    formality: Formality = Formality.DEFAULT
+    terms: tuple[tuple[str, str], ...] = ()
+    """With their translations."""
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -33,29 +60,35 @@ def describe(directory: Path) -> dict[str, Any]:
     document["kv_bytes_per_slot"] = document["kv_bytes_per_token"] * release.limits.max_sequence_tokens
     document["plans"] = [_plan(plan, release) for plan in find_plans(directory)]
     document["reports"] = _reports(directory)
+    spec = load_translation_spec(directory / TRANSLATION_FILE)
+    document["sections"] = sorted(spec.all_sections - {TERM})
+    document["sampling"] = asdict(spec.sampling)
     return document
 
 
-def describe_prompt(directory: Path, text: str, target: str, source: str | None) -> dict[str, Any]:
+def describe_prompt(directory: Path, wanted: PromptRequest) -> dict[str, Any]:
     """The prompt of a text, token by token, as a JSON document.
 
     Args:
         directory: of the release.
-        text: to translate.
-        target: tag of the language to translate into.
-        source: tag of the text's language; None: the first one that the release translates from into ``target``.
+        wanted: the text, and what goes with it.
 
     Raises:
-        ReleaseError: there is no release, or it does not have the pair.
+        ReleaseError: there is no release, it does not have the pair, or its template has no place for what is wanted.
         YiwenError: no prompt can be made of the text.
     """
     encoder = PromptEncoder.load(directory)
+    source, target = wanted.source, wanted.target
     pairs = encoder.spec.pairs
     pair = next((pair for pair in pairs if pair[1] == target and source in (None, pair[0])), None)
     if pair is None:
         known = sorted({tag for _, tag in pairs} if source is None else {b for a, b in pairs if a == source})
         raise ReleaseError(f"{directory} does not translate into {target}; known are {', '.join(known)}")
-    (prompt,) = encoder.encode([PromptText(text, *pair)])
+    _check_sections(directory, encoder.spec.sections(*pair), wanted)
+    text = PromptText(
+        wanted.text, *pair, context=wanted.context, formality=wanted.formality, terms=wanted.terms
+    )
+    (prompt,) = encoder.encode([text])
     pieces = encoder.pieces(prompt.token_ids)
     return {
         "source": pair[0],
@@ -65,6 +98,17 @@ def describe_prompt(directory: Path, text: str, target: str, source: str | None)
             {"id": token_id, "piece": piece} for token_id, piece in zip(prompt.token_ids, pieces, strict=True)
         ],
     }
+
+
+def _check_sections(directory: Path, sections: Collection[str], wanted: PromptRequest) -> None:
+    asked = {CONTEXT: bool(wanted.context), TERMS: bool(wanted.terms)}
+    missing = [name for name, is_asked in asked.items() if is_asked and name not in sections]
+    if wanted.formality is not Formality.DEFAULT and wanted.formality.section not in sections:
+        missing.append(f"formality {wanted.formality.value}")
+    if missing:
+        raise ReleaseError(
+            f"{directory}: its template for this pair has no place for {', '.join(missing)} (docs/releases.md)"
+        )
 
 
 def print_prompt(document: dict[str, Any], console: Console) -> None:
@@ -103,6 +147,8 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("longest sequence", f"{limits['max_sequence_tokens']:,} tokens"),
         ("languages", ", ".join(document["languages"])),
+        ("prompts", f"with places for {', '.join(document['sections']) or 'the text alone'}"),
+        ("sampling", _sampling_line(document["sampling"])),
         ("size", f"{document['bytes']['total'] / 1e6:,.1f} MB"),
         (
             "K/V cache",
@@ -134,6 +180,15 @@ def _plan(plan: TensorRTPlan, release: Release) -> dict[str, Any]:
         "built_at": plan.built_at,
         "of_this_release": plan.release_id == release.id,
     }
+
+
+def _sampling_line(sampling: dict[str, Any]) -> str:
+    defaults = asdict(SamplingAdvice())
+    given = {name: value for name, value in sampling.items() if value != defaults[name]}
+    ignored = given.pop("repetition_penalty", None)
+    line = ", ".join(f"{name} {value:g}" for name, value in given.items())
+    note = "" if ignored is None else f"; repetition_penalty {ignored:g} is not applied"
+    return (line if sampling["temperature"] else "greedy") + note
 
 
 def _plan_line(plan: dict[str, Any]) -> str:

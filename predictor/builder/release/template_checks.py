@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from predictor.builder.errors import BrokenText
 from protocol.release import TranslationSpec
 from protocol.suggestions import did_you_mean
+from protocol.template_sections import present_sets, shown
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,7 +43,8 @@ def check_templates(tokenizer: Tokenizer, spec: TranslationSpec, path: Path) -> 
     start = start_of_prompts(tokenizer)
     for template in dict.fromkeys(spec.template_of(*pair) for pair in spec.pairs):
         _check_control_tokens(tokenizer, template, path)
-        _check_start(template, start, path)
+        for present in present_sets(template):
+            _check_start(shown(template, present), start, path)
 
 
 def check_stop_tokens(tokenizer: Tokenizer, spec: TranslationSpec, checkpoint: Path, path: Path) -> None:

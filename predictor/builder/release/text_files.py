@@ -86,7 +86,7 @@ def read_text_files(
         glossary_file=_glossary_file(checkpoint, glossary, spec),
         spec=spec,
         stop_token_ids=stop_token_ids,
-        longest_sequence=encoder.template_tokens + spec.limits.max_source_tokens + spec.limits.max_new_tokens,
+        longest_sequence=encoder.most_prompt_tokens() + spec.limits.max_new_tokens,
     )
 
 

@@ -26,7 +26,8 @@ from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
 from predictor.builder.verify.parity_report import TIE_MARGIN, Disagreement, ParityReport
 from predictor.runners.base import execute
-from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong, UnencodableText
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.release import Release, load_release
 
 Prompts = Sequence[npt.NDArray[np.int64]]

@@ -18,6 +18,7 @@ from protocol.errors import InternalFault, InvalidRequest
 from protocol.messages import (
     CacheStatus,
     FinishReason,
+    Formality,
     GenerateRequest,
     GenerationEnd,
     SamplingParams,
@@ -41,10 +42,21 @@ def test_a_request_for_a_text_is_read_with_its_address() -> None:
         format="xml",
         max_new_tokens=9,
         deadline_ms=50,
+        context="On a shelf",
+        formality="prefer_less",
     )
     read = decode_text_stream_request(message.SerializeToString())
     assert (read.model_name, read.model_version) == ("demo", "0123")
-    assert read.request == TranslateRequest(("Mug",), ("en",), ("zh",), 9, TextFormat.XML, 50)
+    assert read.request == TranslateRequest(
+        ("Mug",),
+        ("en",),
+        ("zh",),
+        9,
+        TextFormat.XML,
+        50,
+        contexts=("On a shelf",),
+        formality=Formality.PREFER_LESS,
+    )
 
 
 def test_what_a_request_for_a_text_leaves_out_is_left_out() -> None:
@@ -67,10 +79,11 @@ def test_prompts_are_read_with_their_bounds() -> None:
         temperature=0.5,
         top_p=0.25,
         seed=2**40,
+        top_k=7,
     )
     read = decode_token_stream_request(message.SerializeToString()).request
     assert read == GenerateRequest(
-        ((3, 4), (7,)), (5, 2), SamplingParams(0.5, 0.25, 2**40), "0123", 50, (0, 8)
+        ((3, 4), (7,)), (5, 2), SamplingParams(0.5, 0.25, 2**40, 7), "0123", 50, (0, 8)
     )
 
 

@@ -35,6 +35,7 @@ from protocol.messages import (
     DEFAULT_MARKUP,
     CacheStatus,
     FinishReason,
+    Formality,
     GenerateRequest,
     GenerateResponse,
     Generation,
@@ -125,6 +126,8 @@ def translate_requests(draw: st.DrawFn) -> TranslateRequest:
         glossary=draw(st.none() | glossaries),
         markup=draw(markup_options) if has_markup else DEFAULT_MARKUP,
         placeholders=tuple(draw(st.lists(st.text('a(b)[c]"', min_size=1), max_size=3))),
+        contexts=tuple(draw(st.just([]) | st.lists(texts, min_size=n, max_size=n).filter(any))),
+        formality=draw(st.sampled_from(Formality)),
     )
 
 
@@ -151,6 +154,7 @@ sampling = st.builds(
     temperature=st.floats(0, 1e6),
     top_p=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**63 - 1),
+    top_k=st.integers(0, 2**31 - 1),
 )
 
 

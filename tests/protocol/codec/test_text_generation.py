@@ -14,7 +14,15 @@ from protocol.codec import (
 )
 from protocol.codec.rest import decode_rest_request
 from protocol.errors import InternalFault, InvalidRequest
-from protocol.messages import CacheStatus, FinishReason, Glossary, MarkupOptions, TextFormat, TranslateRequest
+from protocol.messages import (
+    CacheStatus,
+    FinishReason,
+    Formality,
+    Glossary,
+    MarkupOptions,
+    TextFormat,
+    TranslateRequest,
+)
 from protocol.tensors import TRANSLATE_PARAMETERS
 from protocol.text_stream import TextDelta, TextEnd, Usage
 
@@ -42,6 +50,7 @@ def body(document: object) -> bytes:
 
 def test_a_request_is_that_of_one_text() -> None:
     own = {"glossary": json.dumps({"terms": {"Mug": "杯"}}), "placeholders": ["<[a-z]+>"]}
+    own |= {"context": "On a shelf", "formality": "less"}
     read = translate_request_from_generate(body({"text_input": " Mug ", "parameters": {**PARAMETERS, **own}}))
     options = MarkupOptions(frozenset("xy"), frozenset("b"), frozenset("p"), False, True, True)
     assert read == TranslateRequest(
@@ -54,6 +63,8 @@ def test_a_request_is_that_of_one_text() -> None:
         Glossary((("Mug", "杯"),)),
         markup=options,
         placeholders=("<[a-z]+>",),
+        contexts=("On a shelf",),
+        formality=Formality.LESS,
     )
     assert set(PARAMETERS) | set(own) == set(TRANSLATE_PARAMETERS)
 

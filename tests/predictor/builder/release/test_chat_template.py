@@ -124,3 +124,35 @@ def test_the_prompt_of_a_release_is_shown_token_by_token(
     assert run_app(app, shown[:4], prog="release") == 2
     assert run_app(app, [*shown[:5], "fr"], prog="release") == 2
     assert "does not translate into fr; known are en, zh" in capsys.readouterr().err
+
+
+def test_what_goes_with_a_text_is_shown_in_its_prompt(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = (
+        "<|en|>{#terms}{#term}{term}={translation};{/term}{/terms}{#context}({context}){/context}"
+        "{#formal}Sie {/formal}{text}<|zh|>"
+    )
+    edit_json(
+        checkpoint / "translation.json",
+        template=template,
+        sampling={"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.05},
+    )
+    limits = json.loads((checkpoint / "translation.json").read_text())["limits"]
+    limits |= {"max_source_tokens": 40, "max_new_tokens": 40, "max_context_tokens": 50}
+    edit_json(checkpoint / "translation.json", limits=limits)
+    release = tmp_path / "release"
+    build(checkpoint, release)
+    shown = ["show", str(release), "--prompt", "Hi", "--to", "zh", "--json", "--context", "shop"]
+    more = ["--formality", "more", "--term", "Hi=Hallo", "--term", "a=b=c"]
+    assert run_app(app, [*shown, *more], prog="release") == 0
+    pieces = [token["piece"] for token in json.loads(capsys.readouterr().out)["tokens"]]
+    assert "".join(pieces) == "<|en|>Hi=Hallo;a=b=c;(shop)SieĠHi<|zh|>"
+    assert run_app(app, [*shown, "--formality", "less"], prog="release") == 2
+    assert "its template for this pair has no place for formality less" in capsys.readouterr().err
+    assert run_app(app, [*shown, "--term", "x"], prog="release") == 2
+    assert "--term must be TERM=TRANSLATION" in capsys.readouterr().err
+    assert run_app(app, ["show", str(release)], prog="release") == 0
+    table = " ".join(capsys.readouterr().out.split())
+    assert "with places for context, formal, terms" in table
+    assert "temperature 0.7, top_k 20; repetition_penalty 1.05 is not applied" in table
