@@ -125,7 +125,8 @@ def _digest_of_job(job: TranslateJob) -> str:
 
 
 def _digest(unit: TextUnit) -> bytes:
-    return hashlib.sha256(f"{unit.text_format.value}\n{unit.text}".encode()).digest()[:16]
+    context = f"\0{unit.context}" if unit.context else ""
+    return hashlib.sha256(f"{unit.text_format.value}\n{unit.text}{context}".encode()).digest()[:16]
 
 
 def _line(document: object) -> bytes:

@@ -20,8 +20,9 @@ from urllib.parse import quote
 import httpx
 
 from documents.interface import TextUnit
+from protocol.error_codes import ErrorCode
 from protocol.messages import CacheStatus, OnError, TextFormat
-from protocol.tensors import CACHE, CONFIDENCE, ERROR, FLAGS, SOURCE, TEXT, TRANSLATION
+from protocol.tensors import CACHE, CONFIDENCE, CONTEXT, ERROR, FLAGS, SOURCE, TEXT, TRANSLATION, TensorSpec
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TOO_MUCH = (httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.GATEWAY_TIMEOUT)
@@ -85,6 +86,15 @@ class TextBatch:
         """Prefix of error messages that says which texts the batch holds."""
         return "" if self.only else f"in texts {self.first} to {self.first + len(self.units) - 1}: "
 
+    @property
+    def has_contexts(self) -> bool:
+        """Whether the documents say something about the texts."""
+        return any(unit.context for unit in self.units)
+
+    def without_contexts(self) -> TextBatch:
+        """The texts alone."""
+        return dataclasses.replace(self, units=[dataclasses.replace(unit, context="") for unit in self.units])
+
     def halves(self) -> tuple[TextBatch, TextBatch]:
         """The texts in two batches."""
         middle = len(self.units) // 2
@@ -143,14 +153,19 @@ async def translate_all(
     """
     batches = _batches(texts, job.batch)
     async with _client(job) as http:
-        infer_path = f"/v2/models/{quote(job.model or await _first_model(http), safe='')}/infer"
+        model_path = f"/v2/models/{quote(job.model or await _first_model(http), safe='')}"
+        takes_contexts: bool | None = False if CONTEXT.name in job.parameters else None
         running: deque[asyncio.Task[list[TextResult]]] = deque()
         try:
             while True:
                 # In a thread: reading a pipe may block.
                 batch = await asyncio.to_thread(next, batches, None)
+                if batch is not None and batch.has_contexts:
+                    if takes_contexts is None:
+                        takes_contexts = await _takes_contexts(http, model_path)
+                    batch = batch if takes_contexts else batch.without_contexts()
                 if batch is not None:
-                    running.append(asyncio.create_task(_translate(http, infer_path, batch, job)))
+                    running.append(asyncio.create_task(_translate(http, f"{model_path}/infer", batch, job)))
                 while running and (batch is None or len(running) >= job.in_flight):
                     yield await running.popleft()
                 if batch is None:
@@ -186,21 +201,41 @@ async def _first_model(http: httpx.AsyncClient) -> str:
     return str(names[0])
 
 
+async def _takes_contexts(http: httpx.AsyncClient, model_path: str) -> bool:
+    """Whether the release has a place for contexts: its metadata lists the tensor then."""
+    response = await http.get(model_path)
+    _refuse_errors(response)
+    return any(each.get("name") == CONTEXT.name for each in response.json().get("inputs", ()))
+
+
 async def _translate(
     http: httpx.AsyncClient, path: str, batch: TextBatch, job: TranslateJob
 ) -> list[TextResult]:
     """Results of a batch; it is sent in halves if it is too much for one request."""
     try:
-        return await _send(http, path, batch, job.parameters)
+        results = await _send(http, path, batch, job.parameters)
     except TranslateError as error:
         if error.status not in _TOO_MUCH:
             raise
         if len(batch.units) == 1:
+            if _is_context_too_long(error.code, batch):
+                return await _translate(http, path, batch.without_contexts(), job)
             if not job.skips_errors:
                 raise
             return [TextResult.of_error(batch.units[0].text, error)]
+    else:
+        for number, result in enumerate(results):
+            if result.error is not None and _is_context_too_long(result.error["code"], batch):
+                alone = TextBatch([batch.units[number]], batch.first + number, only=False)
+                results[number : number + 1] = await _translate(http, path, alone.without_contexts(), job)
+        return results
     first, second = batch.halves()
     return [*await _translate(http, path, first, job), *await _translate(http, path, second, job)]
+
+
+def _is_context_too_long(code: str, batch: TextBatch) -> bool:
+    """Whether an error is about a context that the document brought, and that may be left out."""
+    return code == ErrorCode.CONTEXT_TOO_LONG.value and batch.has_contexts
 
 
 async def _send(
@@ -211,8 +246,10 @@ async def _send(
     markup = {} if text_format is TextFormat.TEXT else {"format": text_format.value}
     body = {
         "parameters": {"deadline_ms": int(ANSWER_TIMEOUT_S * 1000), **parameters, **markup},
-        "inputs": [{"name": TEXT.name, "datatype": TEXT.datatype, "shape": [len(texts)], "data": texts}],
+        "inputs": [_tensor(TEXT, texts)],
     }
+    if batch.has_contexts:
+        body["inputs"] = [_tensor(TEXT, texts), _tensor(CONTEXT, [unit.context for unit in batch.units])]
     response = await _post(http, path, body)
     try:
         _refuse_errors(response)
@@ -220,9 +257,18 @@ async def _send(
         raise TranslateError(f"{batch.place()}{error}", status=error.status, code=error.code) from error
     outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
     columns = (outputs[tensor.name] for tensor in (TRANSLATION, SOURCE, CONFIDENCE, CACHE))
-    flags = [tuple(kinds.split(",")) if kinds else () for kinds in outputs.get(FLAGS.name, [""] * len(texts))]
+    # A pair without a place for the document's contexts is no fault of a text.
+    unsaid = {CONTEXT.name} if batch.has_contexts else set()
+    flags = [
+        tuple(kind for kind in kinds.split(",") if kind and kind not in unsaid)
+        for kinds in outputs.get(FLAGS.name, [""] * len(texts))
+    ]
     errors = [json.loads(each) if each else None for each in outputs.get(ERROR.name, [""] * len(texts))]
     return [TextResult(*row) for row in zip(texts, *columns, flags, errors, strict=True)]
+
+
+def _tensor(spec: TensorSpec, data: list[str]) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": [len(data)], "data": data}
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: object) -> httpx.Response:

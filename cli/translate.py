@@ -25,7 +25,7 @@ from cli.translate_run import RunSummary, TranslateRun
 from documents.formats import BINARY, FileFormat, format_of
 from documents.interface import DocumentLanguages, FileFormatError
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
-from protocol.messages import OnError, TextFormat
+from protocol.messages import Formality, OnError, TextFormat
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TEXTS_PER_REQUEST = 32
@@ -69,6 +69,13 @@ class TranslateCommandOptions(ServiceOptions):
         Path | None,
         Option(metavar="FILE", help="terms to translate in a given way, or to keep: docs/texts.md"),
     ] = None
+    context: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="text around the texts, which is not translated (what -i says of each)"),
+    ] = None
+    formality: Annotated[Formality, Option(help="how formal; as far as the release can be asked for it")] = (
+        Formality.DEFAULT
+    )
     max_new_tokens: Annotated[
         int | None, Option(min=1, metavar="N", help="bound for each answer, in tokens")
     ] = None
@@ -182,6 +189,8 @@ def _job(arguments: TranslateCommandOptions) -> TranslateJob:
         "source": arguments.source,
         "max_new_tokens": arguments.max_new_tokens,
         "glossary": arguments.glossary.read_text(encoding="utf-8") if arguments.glossary else None,
+        "context": arguments.context,
+        "formality": None if arguments.formality is Formality.DEFAULT else arguments.formality.value,
         "on_error": OnError.PER_TEXT.value if arguments.on_error is OnTextError.SKIP else None,
     }
     return TranslateJob(

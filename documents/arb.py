@@ -22,4 +22,9 @@ def parse(data: bytes, languages: DocumentLanguages) -> JsonFile:
     locale = json.dumps(languages.target.replace("-", "_"))
     fixed = [TextSplice(each.start, each.end, locale) for each in strings if each.path == _LOCALE]
     messages = [each for each in strings if each.path and not each.path[0].startswith("@")]
-    return JsonFile(text, messages, encoding, fixed)
+    descriptions: dict[tuple[str, ...], str] = {
+        (each.path[0].removeprefix("@"),): each.text
+        for each in strings
+        if each.path[1:] == ("description",) and each.path[0].startswith("@")
+    }
+    return JsonFile(text, messages, encoding, fixed, descriptions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from documents.encoding import TextEncoding, decode_text
@@ -56,6 +56,7 @@ class JsonFile:
         strings: Sequence[JsonString],
         encoding: TextEncoding,
         fixed: Sequence[TextSplice] = (),
+        contexts: Mapping[tuple[str, ...], str] | None = None,
     ) -> None:
         """Prepare the units.
 
@@ -64,11 +65,18 @@ class JsonFile:
             strings: those to translate.
             encoding: of the file.
             fixed: replacements that do not depend on a translation.
+            contexts: what the document says about a string, by its path.
         """
+        known = contexts or {}
         self._source, self._strings, self._encoding, self._fixed = source, strings, encoding, fixed
         self._only_ascii = source.isascii() and _ESCAPED.search(source) is not None
         self.units = [
-            TextUnit(each.text, format_of_string(each.text), place=f"key {'.'.join(each.path)}")
+            TextUnit(
+                each.text,
+                format_of_string(each.text),
+                place=f"key {'.'.join(each.path)}",
+                context=known.get(each.path, ""),
+            )
             for each in strings
         ]
 

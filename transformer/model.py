@@ -29,7 +29,8 @@ from protocol.integrity import check_file, release_files
 from protocol.messages import TranslateRequest, TranslateResponse
 from protocol.prompt_encoder import PromptEncoder
 from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, Release, load_release
-from protocol.tensors import TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
+from protocol.template_sections import CONTEXT as TEMPLATE_CONTEXT
+from protocol.tensors import CONTEXT, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS
 from protocol.text_stream import TextDelta, TextEnd
 from serving.model import NamedEvent, RequestInfo, ServedModel
 from serving.settings import SettingsError
@@ -79,7 +80,9 @@ class TranslatorModel(ServedModel):
         callers: CallerAdmission,
         ready_without_predictor: bool = False,
     ) -> None:
-        super().__init__(name, TRANSLATE_INPUTS, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
+        has_context = TEMPLATE_CONTEXT in encoder.spec.all_sections
+        inputs = [each for each in TRANSLATE_INPUTS if has_context or each is not CONTEXT]
+        super().__init__(name, inputs, TRANSLATE_OUTPUTS, PLATFORM, versions=(release.id,))
         self.encoder = encoder
         """Of the release; its languages are in ``encoder.spec``."""
         self.callers = callers
@@ -272,6 +275,7 @@ def create_model(
                 config.max_text_bytes,
                 # A longer one may be in the cache, imported.
                 max(tokenizer.max_source_bytes, config.redis_max_value_bytes),
+                tokenizer.max_context_bytes,
             ),
             max_deadline_ms,
             default_deadline_ms,

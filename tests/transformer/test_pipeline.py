@@ -18,16 +18,19 @@ from protocol.messages import (
     GenerateResponse,
     Generation,
     OnError,
+    SamplingParams,
     TextFormat,
     TranslateRequest,
     TranslateResponse,
 )
-from protocol.prompt_encoder import PromptEncoder, PromptText, TextTooLong
-from protocol.release import TranslationSpec
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.prompt_errors import TextTooLong
+from protocol.release import SamplingAdvice, TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited
 from tests.transformer.predictors.test_client import Connect
+from tests.transformer.release import train_tokenizer
 from transformer.cache.entries import Cache
 from transformer.cache.memory import LruCache, NullCache
 from transformer.errors import PredictorFault, PredictorTooLate, UnknownLanguage
@@ -101,6 +104,28 @@ async def test_a_request_travels_over_http_and_keeps_its_order(
     assert (sent.release, sent.params.temperature) == (RELEASE, 0.0)
     assert sent.deadline_ms is not None
     assert 0 < sent.deadline_ms <= 5_000
+
+
+async def test_the_release_says_how_first_attempts_are_sampled(
+    spec: TranslationSpec, metrics: TransformerMetrics
+) -> None:
+    advised = replace(spec, sampling=SamplingAdvice(0.7, 0.6, 20, 1.05))
+    encoder = PromptEncoder(train_tokenizer(), advised, 512)
+    predictor = InProcess()
+    generator = create_generator(encoder, Guards(spec), predictor, metrics)
+    pipeline = Pipeline(
+        release=RELEASE,
+        bounds=Bounds(TextBounds(10), max_deadline_ms=5_000),
+        languages=Languages(spec),
+        tokenizer=encoder,
+        cache=LruCache(1_000_000),
+        generator=generator,
+        metrics=metrics,
+    )
+    first = await pipeline.translate(asking("red shoes"), {})
+    assert predictor.requests[0].params == SamplingParams(temperature=0.7, top_p=0.6, seed=0, top_k=20)
+    second = await pipeline.translate(asking("red shoes"), {})
+    assert statuses(first) + statuses(second) == [MISS, HIT]
 
 
 async def test_what_was_translated_once_is_a_hit_with_the_same_answer(make: Make) -> None:

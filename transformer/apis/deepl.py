@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
-from protocol.messages import DEFAULT_MARKUP, MarkupOptions, TextFormat
+from protocol.messages import DEFAULT_MARKUP, Formality, MarkupOptions, TextFormat
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, Fields
 from serving.error_responses import RestResponse
@@ -27,7 +27,13 @@ from transformer.apis.answers import (
 )
 from transformer.apis.deepl_documents import DeepLDocuments
 from transformer.apis.deepl_glossaries import DeepLGlossaries
-from transformer.apis.deepl_languages import language_of, source_code, source_languages, target_languages
+from transformer.apis.deepl_languages import (
+    language_of,
+    source_code,
+    source_languages,
+    supports_formality,
+    target_languages,
+)
 from transformer.apis.glossary_store import GlossaryStore
 from transformer.apis.text_service import TextService, request_of
 
@@ -54,24 +60,25 @@ _TAG_LISTS = ("ignore_tags", "splitting_tags", "non_splitting_tags")
 _MAX_TAGS = 256
 """Tags of one list."""
 _WITHOUT_EFFECT = {
-    "context": ("",),
     "split_sentences": ("1",),
-    "formality": ("", "default"),
     "custom_instructions": (),
     "translation_memory_threshold": (),
 }
 """Parameters that are accepted and change nothing, with the values that ask for nothing."""
 _VALUES = {
     "split_sentences": ("1", "0", "nonewlines", "true", "false"),
-    "formality": ("default", "more", "less", "prefer_more", "prefer_less"),
+    "formality": tuple(each.value for each in Formality),
 }
 _KNOWN = frozenset(
     {
         "text", "target_lang", "source_lang", "preserve_formatting", "model_type", "glossary_id", "glossary_ids",
         "tag_handling", "tag_handling_version", "outline_detection", "show_billed_characters", "auth_key",
+        "context", "formality",
         *_TAG_LISTS, *_WITHOUT_EFFECT, *_REFUSED,
     }
 )  # fmt: skip
+_PROMPT_OPTIONS = ("context", "formality")
+"""Parameters that a release may have no place for; flags of the translations then name them."""
 _MODEL_TYPES = {
     "quality_optimized": "quality_optimized",
     "prefer_quality_optimized": "quality_optimized",
@@ -94,6 +101,7 @@ class _Options:
     markup: MarkupOptions
     model_type: str | None
     tag_handling_version: str | None
+    formality: Formality
     ignored: tuple[str, ...]
 
 
@@ -138,8 +146,13 @@ class DeepLApi:
         given = fields.text("source_lang")
         source = language_of(self._languages, "source_lang", given) if given else None
         options = _options(fields)
+        if options.formality.is_required and not supports_formality(self._languages, source, target):
+            raise InvalidRequest("'formality' is not supported for given 'target_lang'.")
+        context = fields.text("context")
         message = replace(
             request_of(texts, source, target),
+            contexts=(context,) * len(texts) if context else (),
+            formality=options.formality,
             text_format=options.text_format,
             markup=options.markup,
             deadline_ms=DEADLINE_MS,
@@ -161,8 +174,11 @@ class DeepLApi:
             if options.tag_handling_version is not None:
                 document["tag_handling_version"] = options.tag_handling_version
             translations.append(document)
-        flags = (flag for each in response.translations for flag in each.flags)
-        headers = listing_header(IGNORED_HEADER, options.ignored) | listing_header(FLAGS_HEADER, flags)
+        flags = [flag for each in response.translations for flag in each.flags]
+        ignored = [*options.ignored, *(flag for flag in flags if flag in _PROMPT_OPTIONS)]
+        headers = listing_header(IGNORED_HEADER, ignored) | listing_header(
+            FLAGS_HEADER, (flag for flag in flags if flag not in _PROMPT_OPTIONS)
+        )
         return json_answer({"translations": translations}, headers=headers)
 
     async def _list_languages(self, request: ApiRequest) -> RestResponse:
@@ -209,6 +225,7 @@ def _options(fields: Fields) -> _Options:
         markup=_markup(fields, handling),
         model_type=None if model_type is None else _MODEL_TYPES[model_type],
         tag_handling_version=version if handling else None,
+        formality=Formality(str(fields.value("formality") or "default").lower()),
         ignored=(*unused, *_header_words(name for name in fields.names if name not in _KNOWN)),
     )
 

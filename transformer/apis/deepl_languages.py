@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from protocol.errors import InvalidRequest
+from protocol.template_sections import FORMAL, INFORMAL
 from transformer.apis.language_table import LanguageTable
 
 _TARGET_VARIANTS = {
@@ -36,7 +37,18 @@ def target_languages(table: LanguageTable) -> Iterator[dict[str, object]]:
     """The list for ``type=target``."""
     for tag in table.targets:
         for code, name in _TARGET_VARIANTS.get(tag, ((tag.upper(), table.names[tag]),)):
-            yield {"language": code, "name": name, "supports_formality": False}
+            yield {"language": code, "name": name, "supports_formality": supports_formality(table, None, tag)}
+
+
+def supports_formality(table: LanguageTable, source: str | None, target: str) -> bool:
+    """Whether translations can be asked for more and for less formal.
+
+    Args:
+        table: of the release.
+        source: the release's tag; None for any.
+        target: the release's tag.
+    """
+    return all(table.has_section(name, source, target) for name in (FORMAL, INFORMAL))
 
 
 def language_of(table: LanguageTable, field: str, code: str | None) -> str:

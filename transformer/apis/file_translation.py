@@ -88,6 +88,9 @@ async def translate_file(
             text_format=batch[0].text_format,
             on_error=OnError.PER_TEXT,
             glossary=languages.glossary,
+            contexts=service.fitting_contexts(
+                [unit.context for unit in batch], languages.source, languages.target
+            ),
         )
         info = replace(request.info, received_at=time.monotonic(), log_fields={})
         response = await service.translate(message, replace(request, info=info))

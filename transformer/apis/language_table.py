@@ -46,6 +46,17 @@ class LanguageTable:
         """All (source, target) pairs."""
         return self._spec.pairs
 
+    def has_section(self, name: str, source: str | None, target: str) -> bool:
+        """Whether the templates of all pairs into ``target`` have an optional section.
+
+        Args:
+            name: of the section (:mod:`protocol.template_sections`).
+            source: the release's tag; None for any.
+            target: the release's tag.
+        """
+        pairs = [pair for pair in self._spec.pairs if pair[1] == target and source in (None, pair[0])]
+        return bool(pairs) and all(name in self._languages.sections.get(pair, ()) for pair in pairs)
+
     def is_right_to_left(self, tag: str) -> bool:
         """Whether a language is written from right to left."""
         return self._spec.languages[tag].script in _RIGHT_TO_LEFT

@@ -20,6 +20,7 @@ from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, NotFound, NotReady, YiwenError
 from protocol.glossary import MAX_GLOSSARY_ENTRIES, normalize_term
 from protocol.messages import FinishReason, Glossary, TranslateRequest
+from protocol.template_sections import CONTEXT
 from protocol.text_stream import TextDelta
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, EventFrames, Fields
@@ -62,7 +63,7 @@ _KNOWN = frozenset(
         "n",
     }
 )  # fmt: skip
-_KNOWN_OPTIONS = frozenset({"source_lang", "target_lang", "terms", "tm_list"})
+_KNOWN_OPTIONS = frozenset({"source_lang", "target_lang", "terms", "tm_list", "domains"})
 _QWEN_MT = "qwen-mt"
 """Clients of Qwen-MT may be unable to name another model."""
 
@@ -232,13 +233,19 @@ class OpenAIApi:
             raise InvalidRequest(hint)
         if options is None:
             options = {}
+        domain = options.get("domains") or ""
+        if not isinstance(domain, str):
+            raise InvalidRequest("translation_options.domains must be a string")
+        has_context = self._languages.has_section(CONTEXT, languages.source, languages.target)
         message = replace(
             request_of([text], languages.source, languages.target),
+            contexts=(domain,) if domain and has_context else (),
             max_new_tokens=fields.integer("max_completion_tokens") or fields.integer("max_tokens"),
             glossary=_terms(options),
         )
         ignored = [name for name in fields.names if name not in _KNOWN and name.isidentifier()]
         ignored += [f"translation_options.{name}" for name in options if name not in _KNOWN_OPTIONS]
+        ignored += ["translation_options.domains"] if domain and not has_context else []
         ignored = [name for name in ignored if name.isascii() and len(name) <= 60]
         return _Chat(message, model, text, dict(_pairs(options, "tm_list")), tuple(ignored))
 

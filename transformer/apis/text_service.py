@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
 from protocol.messages import TranslateRequest, TranslateResponse
+from protocol.template_sections import CONTEXT
 from protocol.text_stream import TextDelta
 from serving.api_request import ApiRequest, Fields
 from transformer.apis.language_table import LanguageTable
@@ -103,6 +104,25 @@ class TextService:
     async def account(self, request: ApiRequest) -> Account:
         """What the caller has used; errors as of :meth:`caller`."""
         return await self._model.callers.account(request.info.headers, _key_field(request))
+
+    def fitting_contexts(self, contexts: Sequence[str], source: str | None, target: str) -> tuple[str, ...]:
+        """Contexts that nobody asked for by name, without those that are too long; empty if there is no use for them.
+
+        Args:
+            contexts: of texts.
+            source: the release's tag of their language; None for any.
+            target: the release's tag.
+        """
+        if not any(contexts) or not self.languages.has_section(CONTEXT, source, target):
+            return ()
+        encoder = self._model.encoder
+        return tuple(
+            context
+            if len(context) <= encoder.max_context_bytes // 4
+            and encoder.count_tokens(context) <= encoder.spec.limits.max_context_tokens
+            else ""
+            for context in contexts
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """The number of tokens of texts in the release's vocabulary."""

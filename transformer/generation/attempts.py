@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.messages import SamplingParams
+from protocol.prompt_encoder import PromptText
 from transformer.texts.placeholders import MaskedText, masked_forms, unmask
 from transformer.texts.scripts import script_evidence
-from transformer.texts.terms import missing_terms
+from transformer.texts.terms import Term, missing_terms
 from transformer.texts.work_item import WorkItem, WorkResult
 
 GREEDY = SamplingParams()
@@ -45,6 +46,17 @@ class Attempt:
         return answer if self.masked is None else unmask(answer, self.masked)
 
     @property
+    def prompt(self) -> PromptText:
+        """What the prompt is made of. Terms that are masked, or asked for, are not told to the model."""
+        item = self.item
+        if self.rendering_of is not None:
+            return PromptText(self.text, item.source, item.target, item.index)
+        terms = () if self.masked is not None else prompt_terms(item.terms)
+        return PromptText(
+            self.text, item.source, item.target, item.index, item.context, item.formality, terms
+        )
+
+    @property
     def prompt_identity(self) -> tuple[WorkItem | str, ...]:
         """Equal for attempts with equal prompts that one answer serves."""
         if self.rendering_of is not None:
@@ -52,9 +64,16 @@ class Attempt:
         return self.item, self.text
 
 
-def first_attempt(item: WorkItem) -> Attempt:
-    """The item's text as it is."""
-    return Attempt(item, item.text)
+def prompt_terms(terms: Sequence[Term]) -> tuple[tuple[str, str], ...]:
+    """The distinct terms of a text with what they must become, in order, without what a caller calls placeholders."""
+    if not terms:
+        return ()
+    return tuple({term.text: term.required_text for term in terms if not term.is_placeholder}.items())
+
+
+def first_attempt(item: WorkItem, params: SamplingParams = GREEDY) -> Attempt:
+    """The item's text as it is, sampled by ``params``."""
+    return Attempt(item, item.text, params)
 
 
 def second_attempts(item: WorkItem, first: WorkResult, *, is_limited: bool) -> list[Attempt]:

@@ -79,6 +79,7 @@ class Generator:
         """
         self._release = release
         self._tokenizer = tokenizer
+        self._sampling = tokenizer.spec.sampling.params
         self._guards = guards
         self._predictor = predictor
         self._admission = admission
@@ -116,8 +117,12 @@ class Generator:
                 if unflagged := [(attempt.item, result) for attempt, result in results if not result.flags]:
                     await report(unflagged)
 
-            attempts = [first_attempt(item) for item in items if item not in solved]
+            attempts = [self.first_attempt(item) for item in items if item not in solved]
             await self._attempt(attempts, context, report_first, refuse)
+
+    def first_attempt(self, item: WorkItem) -> Attempt:
+        """The item's text as it is, sampled as the release advises."""
+        return first_attempt(item, self._sampling)
 
     def early_retries(self, context: RequestContext, report: Report) -> EarlyRetries:
         """Second attempts of one call, whose results are reported."""
@@ -260,9 +265,7 @@ class Generator:
     ) -> tuple[Sequence[Attempt], GenerateRequest]:
         """The attempts that prompts can be made of, and one request for them, without a deadline."""
         started = self._clock()
-        texts = [
-            PromptText(each.text, each.item.source, each.item.target, each.item.index) for each in attempts
-        ]
+        texts = [each.prompt for each in attempts]
         encoded, repeats = await self._workers.run(
             size_of([text.text for text in texts]),
             lambda: (

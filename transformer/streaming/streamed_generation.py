@@ -15,7 +15,7 @@ from protocol.errors import ReleaseMismatch
 from protocol.messages import GenerateRequest, Generation, GenerationEnd, TokenDelta
 from protocol.prompt_encoder import PromptEncoder
 from transformer.errors import PredictorFault, PredictorTooLate
-from transformer.generation.attempts import Attempt, first_attempt, translation_by_glossary
+from transformer.generation.attempts import Attempt, translation_by_glossary
 from transformer.generation.early_retries import EarlyRetries
 from transformer.generation.generator import Generator
 from transformer.predictors.interface import StreamingPredictor
@@ -82,7 +82,9 @@ class StreamedGenerator:
             result = translation_by_glossary(item)
             if result is None:
                 answers.append(
-                    _StreamedAnswer(first_attempt(item), self._detokenizer(item) if live else None)
+                    _StreamedAnswer(
+                        self._generator.first_attempt(item), self._detokenizer(item) if live else None
+                    )
                 )
             else:
                 await observer.finished(item, result)

@@ -31,6 +31,8 @@ class TextBounds:
     """UTF-8 bytes of all texts together."""
     max_segment_bytes: int = sys.maxsize
     """UTF-8 bytes of one segment: no longer one can be translated or cached."""
+    max_context_bytes: int = sys.maxsize
+    """UTF-8 bytes of the context of one text."""
 
     @property
     def max_parts(self) -> int:

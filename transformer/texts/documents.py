@@ -141,6 +141,8 @@ class Document:
     text_format: TextFormat = TextFormat.TEXT
     error: YiwenError | None = None
     """Why the text cannot be translated; such a document has no segments."""
+    ignored: tuple[str, ...] = ()
+    """Request parameters that the release has no place for, for this text's flags."""
 
     @property
     def has_tags(self) -> bool:
@@ -244,7 +246,8 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         if result.error is not None:
             return _failed(source, result.error)
         text, cache = only.plain(result.text), _cache_of(document, only, result)
-        return Translation(text, source, result.confidence, cache, result.finish_reason, result.flags)
+        flags = (*result.flags, *document.ignored) if document.ignored else result.flags
+        return Translation(text, source, result.confidence, cache, result.finish_reason, flags)
     own = [(segment, results[segment.item]) for segment in document.segments]
     for _, result in own:
         if result.error is not None:
@@ -262,7 +265,11 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         reasons[0] if reasons else FinishReason.STOP,
         tuple(
             dict.fromkeys(
-                [*(flag for _, result in own for flag in result.flags), *([] if are_sure else [MARKUP])]
+                [
+                    *(flag for _, result in own for flag in result.flags),
+                    *([] if are_sure else [MARKUP]),
+                    *document.ignored,
+                ]
             )
         ),
     )

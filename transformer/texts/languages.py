@@ -70,6 +70,8 @@ class Languages:
             for _, target in spec.pairs
         }
         """By target: the languages that a text may be in, the target included."""
+        self.sections = {pair: found for pair in spec.pairs if (found := spec.sections(*pair))}
+        """Names of the optional sections that the template of a pair has; no entry for none."""
         # The texts of a request nearly always have the same tags.
         self._resolved = lru_cache(_TAGS_KEPT)(self._tags.resolve)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protocol.error_codes import PER_TEXT_CODES
 from protocol.errors import YiwenError
@@ -34,6 +34,7 @@ from transformer.texts.markup import (
 )
 from transformer.texts.markup_tokens import AttributeRange, MarkupError
 from transformer.texts.patterns import has_words
+from transformer.texts.prompt_options import PromptOptions
 from transformer.texts.run_sentences import RunSentence, placed_in, sentence_in
 from transformer.texts.sentences import split_sentences
 from transformer.texts.terms import Term, overlapping
@@ -55,6 +56,7 @@ class _Splitter:
     bounds: TextBounds
     markup: MarkupOptions
     placeholders: CallerPlaceholders | None
+    prompt_options: PromptOptions | None
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)
     _sentences: int = 0
     """Of all texts that have been split so far."""
@@ -316,7 +318,13 @@ class _Splitter:
         if kept:
             others = [term for term in terms if not overlapping(kept, term.start, term.end)]
             terms = tuple(sorted([*kept, *others], key=lambda term: term.start))
-        item = WorkItem(normal, pair.source, pair.target, terms, self.options, index)
+        if self.prompt_options is None:
+            item = WorkItem(normal, pair.source, pair.target, terms, self.options, index=index)
+        else:
+            tags = (pair.source, pair.target)
+            context = self.prompt_options.context_of(index, tags)
+            formality = self.prompt_options.formality_of(tags)
+            item = WorkItem(normal, *tags, terms, self.options, context, formality, index)
         return self._items.setdefault(item, item)
 
 
@@ -343,6 +351,7 @@ def split_request(
         YiwenError: a language is unknown, wrong, or cannot be detected; see :meth:`Languages.resolve_pair`.
     """
     bounds.check_request(request)
+    options = PromptOptions.of(request, languages.sections, bounds.max_context_bytes)
     rows = zip(request.texts, request.sources, request.targets, strict=True)
     splitter = _Splitter(
         request.text_format,
@@ -353,13 +362,23 @@ def split_request(
         bounds,
         request.markup,
         CallerPlaceholders(request.placeholders) if request.placeholders else None,
+        options,
     )
     split = splitter.document if request.on_error is OnError.FAIL else splitter.document_or_error
     documents = [split(index, *row) for index, row in enumerate(rows)]
     segments = sum(1 for document in documents for _ in document.segments)
     if segments > bounds.max_texts:
         raise TooManySegments(segments, bounds.max_texts)
-    return documents
+    return documents if options is None else [_with_ignored(document, options) for document in documents]
+
+
+def _with_ignored(document: Document, options: PromptOptions) -> Document:
+    """``document`` with what the caller wants for it and the release has no place for."""
+    pair = document.pair
+    if not pair.needs_model:
+        return document
+    ignored = options.ignored(document.index, (pair.source, pair.target))
+    return replace(document, ignored=ignored) if ignored else document
 
 
 def _options_of(request: TranslateRequest) -> tuple[tuple[str, str], ...]:

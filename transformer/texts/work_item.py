@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from protocol.errors import YiwenError
-from protocol.messages import CacheStatus, FinishReason
+from protocol.messages import CacheStatus, FinishReason, Formality
 from transformer.texts.terms import Term
 
 
@@ -23,6 +23,10 @@ class WorkItem:
     """Places in ``text`` that glossary entries apply to."""
     options: tuple[tuple[str, str], ...] = ()
     """What else of the request the translation depends on: (name, value), in the order of the names."""
+    context: str = ""
+    """What stands around the text, for the prompt; empty where the release has no place for it."""
+    formality: Formality = Formality.DEFAULT
+    """More, less or default; default where the release cannot be asked for it."""
     index: int = field(default=0, compare=False)
     """Place of the text in its request, from 0; for error messages."""
 

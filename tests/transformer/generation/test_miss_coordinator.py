@@ -18,7 +18,8 @@ from protocol.messages import (
     Generation,
     TranslateResponse,
 )
-from protocol.prompt_encoder import PromptEncoder, TextTooLong
+from protocol.prompt_encoder import PromptEncoder
+from protocol.prompt_errors import TextTooLong
 from protocol.release import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, echo
 from tests.transformer.redis_server import RedisServer

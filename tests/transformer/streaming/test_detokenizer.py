@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
-from protocol.prompt_encoder import PromptEncoder, PromptText, byte_token_ids
+from protocol.prompt_encoder import PromptEncoder, PromptText
+from protocol.token_bytes import byte_token_ids
 from tests.releases import byte_tokenizer
 from transformer.streaming.detokenizer import Detokenizer
 
