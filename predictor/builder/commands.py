@@ -51,6 +51,9 @@ class BuildOptions:
     recipe: Annotated[
         str | None, Option(metavar="NAME", help="of a published model, in place of --translation")
     ] = None
+    adapter: Annotated[
+        Path | None, Option(metavar="DIR", help="a LoRA adapter to merge into the checkpoint")
+    ] = None
     glossary: Annotated[
         Path | None, Option(metavar="FILE", help="glossary.json (the checkpoint's, if it has one)")
     ] = None
@@ -122,6 +125,7 @@ def _build(options: BuildOptions) -> int:
             name=options.name,
             max_tokens=options.max_tokens,
             force=options.force,
+            adapter=options.adapter,
         )
         release = build_release(request, built_at=datetime.now(timezone.utc), reporter=reporter)
     print(f"{options.output}: {release.name} {release.id}, {release.family}, {release.precision}")

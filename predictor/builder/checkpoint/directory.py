@@ -17,11 +17,12 @@ CONVERT = (
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def check_directory(path: Path) -> None:
+def check_directory(path: Path, *, with_adapter: bool = False) -> None:
     """Refuse what is no checkpoint directory, or one that is known not to be built exactly.
 
     Args:
         path: as the command line has it.
+        with_adapter: whether the command line names the adapter that is merged into it.
 
     Raises:
         BrokenCheckpoint: there is no directory, or a file of it is a Git LFS pointer.
@@ -34,10 +35,10 @@ def check_directory(path: Path) -> None:
         raise _no_directory(path)
     for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
         check_no_pointer(path / name)
-    if (path / ADAPTER_FILE).exists():
+    if (path / ADAPTER_FILE).exists() and not with_adapter:
         raise UnsupportedModel(
-            f"{path / ADAPTER_FILE}: this is a LoRA adapter, which would be ignored: merge it into its base first "
-            "(peft's merge_and_unload, then save_pretrained), and build from the result"
+            f"{path / ADAPTER_FILE}: this is a LoRA adapter, which would be ignored: name it with --adapter {path}, "
+            "and its base as CHECKPOINT (the same directory, if both are in it)"
         )
 
 

@@ -13,9 +13,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy, which safetensors looks for
 import numpy as np
@@ -44,6 +45,13 @@ class CheckpointTensor:
     shape: tuple[int, ...]
 
 
+class MatrixUpdate(Protocol):
+    """What is added to a matrix when it is read."""
+
+    def rows(self, first: int, count: int) -> Float32Array:
+        """The rows ``[first, first + count)`` of what is added."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """An opened checkpoint: the headers of all its files."""
@@ -51,6 +59,8 @@ class Checkpoint:
     directory: Path
     files: tuple[Path, ...]
     tensors: Mapping[str, CheckpointTensor]
+    updates: Mapping[str, MatrixUpdate] = field(default_factory=dict)
+    """What an adapter adds, by name of the tensor."""
 
     def entry(self, name: str, shape: tuple[int, ...]) -> CheckpointTensor:
         """The entry of tensor ``name``.
@@ -105,7 +115,7 @@ class Checkpoint:
         rows_per_read = max(unit, rows_per_read // unit * unit)
         for first in range(0, entry.shape[0], rows_per_read):
             rows = min(rows_per_read, entry.shape[0] - first)
-            yield partial(_read_rows, name, entry, first, rows)
+            yield partial(_read_rows, name, entry, first, rows, self.updates.get(name))
 
     def digest(self, advance: Callable[[int], None]) -> str:
         """sha256 over the names and contents of config.json and all weight files.
@@ -139,6 +149,23 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     if not single.exists():
         raise no_weights(directory)
     return Checkpoint(directory, (single,), _read_header(single))
+
+
+def read_tensors(path: Path) -> dict[str, Float32Array]:
+    """All tensors of a small safetensors file, by name.
+
+    Raises:
+        BrokenCheckpoint: it cannot be read, or holds NaN or infinity.
+        UnsupportedModel: a tensor is not of :data:`DTYPES`.
+    """
+    found = {}
+    for name, entry in _read_header(path).items():
+        if entry.dtype not in DTYPES:
+            raise UnsupportedModel(
+                f"{path}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
+            )
+        found[name] = _read_rows(name, entry, 0, entry.shape[0] if entry.shape else 1)
+    return found
 
 
 def read_blocks(path: Path, size: int = 4 << 20) -> Iterator[memoryview]:
@@ -203,8 +230,10 @@ def _expected_size(path: Path) -> int:
     return 8 + length + max(ends, default=0)
 
 
-def _read_rows(name: str, entry: CheckpointTensor, first: int, rows: int) -> Float32Array:
-    """Rows ``[first, first + rows)`` of a tensor."""
+def _read_rows(
+    name: str, entry: CheckpointTensor, first: int, rows: int, update: MatrixUpdate | None = None
+) -> Float32Array:
+    """Rows ``[first, first + rows)`` of a tensor, with what is added to it."""
     try:
         with safe_open(entry.path, framework="numpy") as file:
             stored = file.get_slice(name)[first : first + rows]
@@ -213,6 +242,8 @@ def _read_rows(name: str, entry: CheckpointTensor, first: int, rows: int) -> Flo
             f"{entry.path} cannot be read: it ends too early, or was replaced ({error}); fetch it again"
         ) from error
     values: Float32Array = stored.astype(np.float32, copy=False)
+    if update is not None:
+        values = values + update.rows(first, rows)
     if not np.isfinite(values).all():
         raise BrokenCheckpoint(f"{entry.path}: tensor {name} holds NaN or infinity")
     return values

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from predictor.builder.checkpoint.directory import check_directory
+from predictor.builder.checkpoint.lora import merge_adapter
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import BrokenText, UnsupportedModel
 from predictor.builder.families.architecture import Architecture, read_architecture
@@ -61,6 +62,8 @@ class BuildRequest:
     name: str | None = None
     max_tokens: int | None = None
     force: bool = False
+    adapter: Path | None = None
+    """A LoRA adapter that is merged into the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,11 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
 
 
 def _prepare(request: BuildRequest) -> _PreparedBuild:
-    check_directory(request.checkpoint)
+    check_directory(request.checkpoint, with_adapter=request.adapter is not None)
     architecture = read_architecture(request.checkpoint)
     checkpoint = open_checkpoint(request.checkpoint)
+    if request.adapter is not None:
+        checkpoint = merge_adapter(checkpoint, request.adapter)
     text = read_text_files(
         request.checkpoint, request.translation, vocab=architecture.shape.vocab, glossary=request.glossary
     )
@@ -182,9 +187,11 @@ def _release(plan: _PreparedBuild, files: dict[str, str], provenance: dict[str, 
 
 
 def _provenance(plan: _PreparedBuild, source: str, built_at: datetime) -> dict[str, Any]:
+    adapter = plan.request.adapter
     return {
         "checkpoint": plan.request.checkpoint.resolve().name,
         "checkpoint_sha256": source,
+        **({} if adapter is None else {"adapter": adapter.resolve().name}),
         "checkpoint_bytes": plan.checkpoint.bytes(),
         "built_at": built_at.isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -102,7 +102,7 @@ GIVEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no index": (without_index, r"model-00001-of-00003\.safetensors: the index of the shards is missing"),
     "pointer for weights": (pointer(WEIGHTS), rf"{WEIGHTS} is a Git LFS pointer.*git lfs pull"),
     "pointer for the tokenizer": (pointer("tokenizer.json"), r"tokenizer\.json is a Git LFS pointer"),
-    "adapter": (with_adapter, r"LoRA adapter, which would be ignored: merge it"),
+    "adapter": (with_adapter, r"LoRA adapter, which would be ignored: name it with --adapter"),
     "GPTQ without its field": (packed, rf"it has {Q_PROJ}\.qweight instead of .*GPTQ or AWQ"),
     "MLX": (quantized_by_mlx, r"quantization is set: the checkpoint is quantized already"),
     "slow tokenizer": (slow_tokenizer, r"tokenizer\.json is missing; tokenizer\.model is there"),
