@@ -105,7 +105,8 @@ def test_fractions_may_come_as_text() -> None:
         (asked(seed=-1), "seed must be"),
         (asked(seed=2**63), "seed must be"),
         (asked(release=""), "release must be a string"),
-        (asked(top_k=5), "did you mean top_p?"),
+        (asked(top_k=-1), "top_k must be a whole number from 0"),
+        (asked(top_pp=5), "did you mean top_p?"),
     ],
 )
 def test_what_is_wrong_is_said(request_: InferRequest, says: str) -> None:
