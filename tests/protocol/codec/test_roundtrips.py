@@ -64,7 +64,7 @@ def rest_request(request: InferRequest, *, binary: bool) -> InferRequest:
 
 def rest_response(response: InferResponse, request: InferRequest) -> InferResponse:
     body, headers = encode_rest_response(response, request)
-    assert b"null" not in body.split(b'"outputs"')[0]
+    assert b":null" not in body.split(b'"outputs"')[0]
     return decode_rest_response(body, lower(headers))
 
 
