@@ -66,7 +66,7 @@ LABEL org.opencontainers.image.vendor="Yiwen" \
 RUN groupadd --gid 10001 yiwen \
     && useradd --uid 10001 --gid yiwen --no-create-home --home-dir /tmp --shell /usr/sbin/nologin yiwen
 # Nothing is written but below /tmp, and Python takes no module from where it happens to be started.
-ENV PATH=/opt/yiwen/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
+ENV PATH=/opt/yiwen/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 YIWEN_REVISION=${REVISION}
 WORKDIR /opt/yiwen
 USER 10001:10001
 

@@ -20,6 +20,7 @@ from protocol.release import ReleaseError, load_release
 from serving.arguments import read_settings
 from serving.server import run_server
 from serving.settings import ServerSettings, SettingsError
+from serving.start_times import StartTimes, process_age_s
 
 CANNOT_START = 2
 """Exit code of a process whose settings, release or machine do not fit; a restart does not help."""
@@ -36,9 +37,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
     sys.setswitchinterval(THREAD_SWITCH_S)
     try:
+        start = StartTimes(process_age_s())
         config, settings = read_settings(PredictorConfig, argv, environ)
         model = create_model(config, settings)
-        run_server(model, settings)
+        run_server(model, settings, start=start)
     except (SettingsError, ReleaseError, StartupError) as error:
         print(f"predictor: {error}", file=sys.stderr)
         return CANNOT_START
@@ -64,7 +66,7 @@ def create_model(config: PredictorConfig, settings: ServerSettings) -> Predictor
         "reason": chosen.reason,
     }
     logger.info("runner chosen", extra={"fields": {"release": release.id, **facts}})
-    metrics = EngineMetrics(release.id)
+    metrics = EngineMetrics()
     metrics.runner_chosen(**facts)
     engine = LLMEngine(
         chosen.runner,

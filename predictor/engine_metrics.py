@@ -36,7 +36,7 @@ class StepObserver:
         """Running mean of tokens processed per second, prompt and generated, while there is work."""
         self._last_end = 0.0
         """Monotonic seconds when the engine was last idle, or done with a step."""
-        metrics.slots_total.set(runner.slots)
+        metrics.slots.set(runner.slots)
         metrics.healthy.set(1)
 
     def idle(self, now: float) -> None:
@@ -44,13 +44,25 @@ class StepObserver:
         self._last_end = now
 
     def scheduled(self, step: Step, now: float) -> None:
-        """Observe how long the prompts of a step have waited."""
+        """Observe the prompts of a step: how long they have waited, and their lengths."""
         for sequence in step.prefills:
+            sequence.started = now
             self._metrics.queue_seconds.observe(now - sequence.arrived)
+            self._metrics.sequence_prompt_tokens.observe(len(sequence.prompt))
 
-    def completed(self, prompt_tokens: int, generated_tokens: int) -> None:
-        """Count the tokens of a collected step and its time since the one before."""
+    def collected(self, step: Step, generated_tokens: int) -> None:
+        """Count the tokens of a collected step and its time since the one before.
+
+        Args:
+            step: whose tokens the sequences have.
+            generated_tokens: by sequences that still ran.
+        """
         now = self._clock()
+        for sequence in step.prefills:
+            if sequence.num_generated:  # it was not dropped while the step was in flight
+                sequence.first_token_at = now
+                self._metrics.time_to_first_token_seconds.observe(now - sequence.arrived)
+        prompt_tokens = step.batch.prompt_tokens
         seconds, self._last_end = now - self._last_end, now
         rate = (prompt_tokens + generated_tokens) / max(seconds, 1e-9)
         self.tokens_per_s += (rate - self.tokens_per_s) * (_RATE_WEIGHT if self.tokens_per_s else 1.0)
@@ -60,9 +72,16 @@ class StepObserver:
 
     def finished(self, sequences: Seq[Sequence]) -> None:
         """Count ended sequences by reason; one without a reason was cancelled."""
+        now = self._clock()
         for sequence in sequences:
             reason = sequence.finish_reason
             self._metrics.sequence_ended(reason.value if reason else "cancelled")
+            if not sequence.num_generated:
+                continue
+            self._metrics.sequence_generated_tokens.observe(sequence.num_generated)
+            if sequence.num_generated > 1:
+                seconds = (now - sequence.first_token_at) / (sequence.num_generated - 1)
+                self._metrics.time_per_output_token_seconds.observe(seconds)
 
     def failed(self, sequences: Seq[Sequence]) -> None:
         """Count sequences that were lost."""
@@ -81,6 +100,7 @@ class StepObserver:
         """Publish the queues, the K/V cache and the runner's launches as they are now."""
         scheduler, runner, metrics = self._scheduler, self._runner, self._metrics
         metrics.slots_used.set(scheduler.kv_cache.num_used)
+        metrics.kv_cache_usage.set(scheduler.kv_cache.num_used / runner.slots)
         metrics.waiting_sequences.set(len(scheduler.waiting))
         metrics.waiting_tokens.set(scheduler.waiting_tokens)
         metrics.kv_bytes.set(runner.kv_bytes)

@@ -195,8 +195,8 @@ class LLMEngine:
         self._thread.step_succeeded()
         for subscriber, sequence, token_id, logprob in subscribed:
             subscriber.publish(sequence.delta(token_id, logprob, self._release.id))
+        self._observer.collected(completed.step, generated)
         self._finish(finished)
-        self._observer.completed(completed.step.batch.prompt_tokens, generated)
 
     def _finish(self, sequences: Seq[Sequence]) -> None:
         """Resolve every request whose sequences have all ended."""

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 class PredictorModel(ServedModel):
     """Token ids in, token ids out, over the v2 protocol."""
 
+    component = "predictor"
     stream_service = TOKEN_SERVICE
     error_codes = ErrorCode.of_predictor()
 

@@ -142,6 +142,10 @@ class Sequence:
     source_row: int = -1
     """Row of the step launched last that generates the newest token in flight, or -1 if there is none."""
     finish_reason: FinishReason | None = None
+    started: float = 0.0
+    """When its first step was scheduled, monotonic seconds; 0 before."""
+    first_token_at: float = 0.0
+    """When its first token was known, monotonic seconds; 0 before."""
 
     @property
     def cost_tokens(self) -> int:

@@ -59,6 +59,10 @@ class Deadline:
         """Seconds until the deadline; negative once it has passed."""
         return self.at - self.clock()
 
+    def elapsed_s(self) -> float:
+        """Seconds since the request's arrival."""
+        return self.timeout_s - self.remaining_s()
+
     def remaining_ms(self) -> int:
         """Whole milliseconds until the deadline, rounded down; what travels on the wire as ``deadline_ms``."""
         return int(self.remaining_s() * 1000)

@@ -23,7 +23,7 @@ Every error has a code beside its words. Clients and alerts rely on the code; th
 | gRPC | the status and its details; the code in the trailing metadata `x-yiwen-error-code` |
 | streams | an event `error` with `error`, `code` and `status`; over gRPC as above |
 | log | the field `code` of the request's line |
-| metrics | `yiwen_requests_rejected_total{model, code}`; each code of a service is there from the start, at 0 |
+| metrics | `yiwen_requests_rejected_total{model, status, code}`; all codes of a service are there from the start |
 
 `Retry-After` (gRPC: `retry-after`) goes with 429 and 503. An answer without `x-yiwen-error-code` is not from
 a service of ours but from something in between. Two errors of gRPC itself have no code: a message larger than

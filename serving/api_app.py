@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +23,7 @@ from serving.disconnect import cancel_on_disconnect
 from serving.error_responses import RestResponse
 from serving.event_stream import EventStream
 from serving.http_protocol import RECEIVED_AT
-from serving.metrics import ApiMetrics
+from serving.metrics import Operation
 from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
 from serving.settings import ServerSettings
 
@@ -82,6 +81,8 @@ class PublicApi(Protocol):
 
 
 _Candidates = list[tuple[PublicApi, ApiRoute]]
+_Methods = dict[str, _Candidates]
+"""The APIs and routes of one path, by method."""
 
 
 class ApiApp:
@@ -108,13 +109,13 @@ class ApiApp:
         self._serving = serving
         self._settings = settings
         self._bodies = bodies
-        self._metrics = ApiMetrics([api.name for api in apis])
-        self._paths: dict[str, dict[str, _Candidates]] = {}
-        patterns: dict[str, dict[str, _Candidates]] = {}
+        self._paths: dict[str, _Methods] = {}
+        patterns: dict[str, _Methods] = {}
         for api in apis:
             for route in api.routes:
                 methods = (patterns if "{" in route.path else self._paths).setdefault(route.path, {})
                 methods.setdefault(route.method, []).append((api, route))
+                serving.metrics.expect(Operation("rest", api.name, route.path))
         for methods in self._paths.values():
             for candidates in methods.values():
                 candidates.sort(key=lambda candidate: candidate[1].claims is None)
@@ -129,15 +130,12 @@ class ApiApp:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         state = scope.get("state", {})
         info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
-        started = time.perf_counter()
-        with self._serving.request(info) as request_scope:
+        with self._serving.request(info, _operation(*next(iter(methods.values()))[0])) as request_scope:
             body = request_scope.body(receive, self._settings, state)
             with self._bodies.counting(body.receive) as counted:
-                exchange = _Exchange(self, request_scope, scope, counted, send, arguments)
-                api = await exchange.run(methods)
-        self._metrics.finished(api.name, request_scope.status, time.perf_counter() - started)
+                await _Exchange(self, request_scope, scope, counted, send, arguments).run(methods)
 
-    def _find(self, scope: Scope) -> tuple[dict[str, _Candidates] | None, Mapping[str, str]]:
+    def _find(self, scope: Scope) -> tuple[_Methods | None, Mapping[str, str]]:
         path = scope["path"]
         methods = self._paths.get(path)
         if methods is None and self._prefixes and path.startswith(self._prefixes):
@@ -168,15 +166,16 @@ class _Exchange:
         self._arguments = arguments
         self._stream: EventStream | None = None
 
-    async def run(self, methods: Mapping[str, _Candidates]) -> PublicApi:
-        """Answer; returns the API that did."""
+    async def run(self, methods: _Methods) -> None:
+        """Answer."""
         api = next(iter(methods.values()))[0][0]
         method = self._scope["method"]
         candidates = methods.get("GET" if method == "HEAD" else method)
         if candidates is None:
             await self._refuse_method(api, methods)
-            return api
+            return
         api = candidates[-1][0]
+        self._request_scope.operation = _operation(*candidates[-1])
         try:
             self._app._serving.admit()
             body = await read_body(self._receive)
@@ -190,15 +189,14 @@ class _Exchange:
                 self._request_scope.info,
             )
             api, route = _choose(candidates, request)
-            self._request_scope.info.log_fields["api"] = api.name
+            self._request_scope.operation = _operation(api, route)
             response = await cancel_on_disconnect(self._receive, self._handle(api, route, request))
         # The outermost handler: whatever an API raises must become a response, or the connection breaks.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             await self._fail(api, error)
-            return api
+            return
         if response is not None:
             await self._respond(api, response)
-        return api
 
     async def _handle(self, api: PublicApi, route: ApiRoute, request: ApiRequest) -> RestResponse | None:
         """The response; None for one that was streamed."""
@@ -223,7 +221,7 @@ class _Exchange:
         headers = {**error_headers(fault), **response.headers}
         await self._respond(api, RestResponse(response.status, response.body, headers))
 
-    async def _refuse_method(self, api: PublicApi, methods: Mapping[str, _Candidates]) -> None:
+    async def _refuse_method(self, api: PublicApi, methods: _Methods) -> None:
         allowed = ", ".join(sorted(methods))
         if self._scope["method"] == "OPTIONS":
             await self._respond(api, RestResponse(204, b"", {"allow": f"{allowed}, OPTIONS"}))
@@ -265,6 +263,10 @@ def _choose(candidates: _Candidates, request: ApiRequest) -> tuple[PublicApi, Ap
         if route.claims is None or route.claims(request):
             return api, route
     return candidates[-1]
+
+
+def _operation(api: PublicApi, route: ApiRoute) -> Operation:
+    return Operation("rest", api.name, route.path)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

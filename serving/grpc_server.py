@@ -25,6 +25,7 @@ from serving.endpoints import LOAD_REFUSED
 from serving.grpc_health import Health
 from serving.grpc_limits import MessageTimeLimit, call_received_at, connection_options
 from serving.health import ModelDataPlane
+from serving.metrics import Operation
 from serving.requests import RequestScope, ServingContext, error_headers, new_request_info
 from serving.sdk import InferenceServicer, add_GRPCInferenceServiceServicer_to_server, pb
 from serving.settings import ServerSettings, SettingsError
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 _REQUEST_ID = "x-request-id"
+_INFER, _STREAM = Operation("grpc", endpoint="infer"), Operation("grpc", endpoint="generate_stream")
 
 
 class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
@@ -45,12 +47,14 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
         self.serving = serving
         """Shared with REST."""
         self._write_timeout_s = settings.write_timeout_s
+        for operation in (_INFER, _STREAM) if settings.grpc_port else ():
+            serving.metrics.expect(operation)
 
     async def ModelInfer(  # noqa: N802  # named by the service definition
         self, request: pb.ModelInferRequest, context: aio.ServicerContext
     ) -> pb.ModelInferResponse:
         """Inference."""
-        return await self._answer(context, lambda request_scope: self._infer(request, request_scope))
+        return await self._answer(context, _INFER, lambda request_scope: self._infer(request, request_scope))
 
     async def GenerateStream(self, message: bytes, context: aio.ServicerContext) -> None:  # noqa: N802
         """One streaming request of the model's own service."""
@@ -63,10 +67,21 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
                     with TaskTimeout(self._write_timeout_s, _caller_does_not_read):
                         await context.write(part)
 
-        await self._answer(context, send)
+        await self._answer(context, _STREAM, send)
 
-    async def _answer(self, context: aio.ServicerContext, work: Callable[[RequestScope], Awaitable[T]]) -> T:
-        """Result of ``work`` within a request scope; an error aborts the call."""
+    async def _answer(
+        self,
+        context: aio.ServicerContext,
+        operation: Operation,
+        work: Callable[[RequestScope], Awaitable[T]],
+    ) -> T:
+        """Result of a request's work within its scope; an error aborts the call.
+
+        Args:
+            context: of the call.
+            operation: for the metrics.
+            work: what answers it.
+        """
         headers = {name.lower(): value for name, value in context.invocation_metadata() or ()}
         info = new_request_info(
             {name: value for name, value in headers.items() if isinstance(value, str)},
@@ -74,7 +89,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # the SDK is untyped
             call_received_at(),
         )
         context.set_trailing_metadata(((_REQUEST_ID, info.request_id),))
-        with self.serving.request(info) as request_scope:
+        with self.serving.request(info, operation) as request_scope:
             try:
                 return await work(request_scope)
             except asyncio.CancelledError as error:

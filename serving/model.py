@@ -52,6 +52,9 @@ class ServedModel(Model):  # type: ignore[misc]  # the SDK is untyped
     :meth:`open` runs before the first request, :meth:`close` after the last one.
     """
 
+    component: ClassVar[str] = "model"
+    """KServe's name for the part of an InferenceService that it is: ``predictor`` or ``transformer``."""
+
     stream_service: ClassVar[str | None] = None
     """Full name of the gRPC service whose method :data:`protocol.codec.STREAM_METHOD` is :meth:`stream_messages`;
     None if the model has none."""

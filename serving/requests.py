@@ -19,9 +19,10 @@ from protocol.errors import InternalFault, NotReady, ReleaseMismatch, Unsupporte
 from serving.body import ENCODINGS, RequestBody
 from serving.drain import RETRY_AFTER_S, DrainGate
 from serving.http_protocol import HAS_ARRIVED
-from serving.metrics import RequestMetrics
+from serving.metrics import Operation, RequestMetrics
 from serving.model import RequestInfo, ServedModel
 from serving.settings import ServerSettings
+from serving.start_times import StartTimes
 
 _log = logging.getLogger("yiwen.request")
 
@@ -61,15 +62,29 @@ def error_headers(error: YiwenError) -> dict[str, str]:
 class ServingContext:
     """Shared objects of request handlers: the model, the drain gate and the metrics."""
 
-    def __init__(self, model: ServedModel, gate: DrainGate, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, model: ServedModel, gate: DrainGate, metrics: RequestMetrics, start: StartTimes | None = None
+    ) -> None:
+        """Share these.
+
+        Args:
+            model: that is served.
+            gate: refuses requests while the server drains.
+            metrics: of requests.
+            start: of the process; the first readiness probe that succeeds ends it.
+        """
         self.model = model
         self.gate = gate
         self.metrics = metrics
+        self._start = start
 
     @property
     def is_ready(self) -> bool:
         """Whether traffic may come; what every readiness probe reports."""
-        return not self.gate.draining and self.model.is_ready()
+        ready = not self.gate.draining and self.model.is_ready()
+        if ready and self._start is not None:
+            self._start.ready()
+        return ready
 
     def admit(self) -> None:
         """Raise NotReady unless requests are admitted."""
@@ -77,18 +92,20 @@ class ServingContext:
         if not self.model.is_healthy():
             raise NotReady("the model is not ready; try again", retry_after_s=RETRY_AFTER_S)
 
-    def request(self, info: RequestInfo) -> RequestScope:
-        """The scope of one request, a context manager around its handling."""
-        return RequestScope(self, info)
+    def request(self, info: RequestInfo, operation: Operation) -> RequestScope:
+        """The scope of one request for ``operation``, a context manager around its handling."""
+        return RequestScope(self, info, operation)
 
 
 class RequestScope:
     """One request from its headers to the end of its response; exit updates the metrics and logs."""
 
-    __slots__ = ("_message", "_serving", "_started", "_task", "code", "info", "status")
+    __slots__ = ("_message", "_serving", "_started", "_task", "code", "info", "operation", "status")
 
-    def __init__(self, serving: ServingContext, info: RequestInfo) -> None:
+    def __init__(self, serving: ServingContext, info: RequestInfo, operation: Operation) -> None:
         self.info = info
+        self.operation = operation
+        """May be set anew once the body says which API it is for."""
         self.status = 200
         self._serving = serving
         self.code: ErrorCode | None = None
@@ -113,7 +130,7 @@ class RequestScope:
         if error is not None and self.code is None:
             self.code = _unmapped_code(error)
             self.status = self.code.http_status
-        self._serving.metrics.finished(self.info.surface, self.status, seconds, self.code)
+        self._serving.metrics.finished(self.operation, self.status, seconds, self.code)
         level = logging.INFO if self.status < ErrorCode.INTERNAL.http_status else logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(level, "request", extra={"fields": self._fields(seconds)})
@@ -166,6 +183,8 @@ class RequestScope:
         fields: dict[str, object] = {
             "request_id": info.request_id,
             "surface": info.surface,
+            "api": self.operation.api,
+            "endpoint": self.operation.endpoint,
             "model": self._serving.model.name,
             "status": self.status,
             "duration_ms": round(seconds * 1000, 3),

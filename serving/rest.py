@@ -24,6 +24,7 @@ from serving.error_responses import REQUEST_SCOPE, RestResponse, error_response
 from serving.event_stream import EventStream
 from serving.http_protocol import RECEIVED_AT
 from serving.memory import MemoryTrimmer
+from serving.metrics import Operation
 from serving.model import RequestInfo
 from serving.requests import RequestScope, ServingContext, new_request_info
 from serving.settings import ServerSettings
@@ -31,6 +32,10 @@ from serving.settings import ServerSettings
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_HEADER = REQUEST_ID.encode()
 _CLOSE = (b"connection", b"close")
+INFER, GENERATE, STREAM = (
+    Operation("rest", endpoint=name) for name in ("infer", "generate", "generate_stream")
+)
+_OTHER = Operation("rest")
 
 
 class InferenceApp:
@@ -44,11 +49,14 @@ class InferenceApp:
         self._memory = MemoryTrimmer()
         model = f"/v2/models/{serving.model.name}"
         paths = [model, *(f"{model}/versions/{version}" for version in serving.model.versions)]
-        self._stream_paths = {f"{path}/generate_stream" for path in paths}
+        self._operations: dict[str, Operation] = {}
         self._unary: dict[str, Callable[[bytes, RequestInfo], Coroutine[Any, Any, RestResponse]]] = {}
         """Handlers that send one complete response, by path."""
         for path in paths:
             self._unary |= {f"{path}/infer": self._infer, f"{path}/generate": self._generate}
+            self._operations |= {f"{path}/{each.endpoint}": each for each in (INFER, GENERATE, STREAM)}
+        for operation in (INFER, GENERATE, STREAM):
+            serving.metrics.expect(operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -57,14 +65,15 @@ class InferenceApp:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         state = scope.get("state", {})
         info = new_request_info(headers, "rest", state.get(RECEIVED_AT))
+        operation = self._operations.get(scope["path"], _OTHER)
         with (
-            self._serving.request(info) as request_scope,
+            self._serving.request(info, operation) as request_scope,
             self._bodies.counting(request_scope.body(receive, self._settings, state).receive) as receive,
         ):
             handler = self._unary.get(scope["path"])
             if handler is not None:
                 await self._handle(handler, request_scope, receive, send)
-            elif scope["path"] in self._stream_paths:
+            elif operation is STREAM:
                 await self._stream(request_scope, receive, send)
             else:
                 await self._delegate(request_scope, scope, receive, send)
@@ -167,9 +176,8 @@ class ErrorMiddleware:
         except (Exception, asyncio.CancelledError) as error:
             request_scope: RequestScope | None = scope.get("state", {}).get(REQUEST_SCOPE)
             if request_scope is None:
-                request_scope = RequestScope(
-                    self._serving, new_request_info({}, "rest")
-                )  # a GET, which has no scope
+                # A GET, which has no scope.
+                request_scope = RequestScope(self._serving, new_request_info({}, "rest"), _OTHER)
             response = error_response(request_scope.fail(error))
             if started:
                 raise  # the response has begun: only closing the connection shows that it is incomplete

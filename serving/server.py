@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from protocol.codec import JSON_LENGTH_HEADER
+from protocol.version import package_version
 from serving.api_app import ApiApp, PublicApi
 from serving.drain import DrainGate
 from serving.endpoints import Endpoints, not_found
@@ -35,14 +36,15 @@ from serving.grpc_server import Servicer, new_grpc_server
 from serving.health import ModelDataPlane
 from serving.http_protocol import ConnectionLimits, LimitedHttpProtocol
 from serving.logs import configure_logging
-from serving.metrics import ConnectionMetrics, RequestMetrics
-from serving.metrics_server import MetricsServer, metrics
+from serving.metrics import ConnectionMetrics, ProcessMetrics, RequestMetrics
+from serving.metrics_server import MetricsEndpoint, MetricsServer
 from serving.model import ServedModel
 from serving.openapi import openapi_document
 from serving.requests import ServingContext
 from serving.rest import REQUEST_ID, ErrorMiddleware, InferenceApp
 from serving.sdk import ModelServer, RESTServer, app
 from serving.settings import ServerSettings, SettingsError
+from serving.start_times import StartTimes
 
 _log = logging.getLogger("yiwen.server")
 
@@ -57,6 +59,7 @@ def run_server(
     *,
     routes: Sequence[APIRouter] = (),
     apis: Sequence[PublicApi] = (),
+    start: StartTimes | None = None,
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT; returns when it is drained and closed.
 
@@ -66,12 +69,15 @@ def run_server(
         routes: further REST routes. POSTs among them have the same admission, size limit, error table and log as
             inference; :func:`serving.error_responses.request_info_of` returns a request's metadata.
         apis: public APIs besides the v2 protocol; their routes come before all others.
+        start: how long the start took so far.
 
     Raises:
         SettingsError: a port is taken.
     """
     configure_logging(settings.log_level, settings.log_format)
-    Server(model, settings, routes, apis).start([model])
+    if start is not None:
+        start.loaded()
+    Server(model, settings, routes, apis, start).start([model])
 
 
 class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
@@ -83,6 +89,7 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         settings: ServerSettings,
         routes: Sequence[APIRouter],
         apis: Sequence[PublicApi] = (),
+        start: StartTimes | None = None,
     ) -> None:
         super().__init__(
             http_port=settings.http_port,
@@ -94,7 +101,10 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._model = model
         self._settings = settings
         self._gate = DrainGate()
-        serving = ServingContext(model, self._gate, RequestMetrics(model.name, codes=model.error_codes))
+        serving = ServingContext(
+            model, self._gate, RequestMetrics(model.name, codes=model.error_codes), start
+        )
+        self._metrics = MetricsEndpoint(_process_labels(model, settings, start))
         self.dataplane = ModelDataPlane(self, serving)
         # Only the SDK's application, which may redirect, looks at the scheme of the client's URL.
         framework: Any = ProxyHeadersMiddleware(app)
@@ -105,7 +115,9 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._servicer = Servicer(self.dataplane, serving, settings)
         app.router.routes.extend(Endpoints(self.dataplane).routes())
         # In place of the SDK's route, which is always there.
-        app.router.routes.append(Route("/metrics", not_found if settings.metrics_port else metrics))
+        app.router.routes.append(
+            Route("/metrics", not_found if settings.metrics_port else self._metrics.__call__)
+        )
         for router in routes:
             app.include_router(router)
         document = openapi_document(
@@ -138,7 +150,9 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         limits = ConnectionLimits(settings.head_timeout_s, settings.write_timeout_s)
         protocol = partial(LimitedHttpProtocol, limits=limits, metrics=ConnectionMetrics())
         rest = _RestServer(self, _with_cors(self._app, settings.cors_origins), listener, protocol)
-        metrics_server = None if metrics_listener is None else MetricsServer(metrics_listener, protocol)
+        metrics_server = None
+        if metrics_listener is not None:
+            metrics_server = MetricsServer(metrics_listener, self._metrics, protocol)
         grpc_server = None
         if self._settings.grpc_port:
             grpc_server = new_grpc_server(self._servicer, self._settings, self._model.stream_service)
@@ -232,6 +246,15 @@ async def _running(server: MetricsServer | None) -> AsyncIterator[None]:
         if server is not None and serving is not None:
             server.stop()
             await serving
+
+
+def _process_labels(model: ServedModel, settings: ServerSettings, start: StartTimes | None) -> dict[str, str]:
+    """Publish what this process is; returns the labels of all its metrics."""
+    release = next(iter(model.versions), "")
+    process = ProcessMetrics(version=package_version(), revision=settings.revision, release=release)
+    if start is not None:
+        start.publish(process)
+    return {"component": model.component, "release": release}
 
 
 def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -85,6 +85,8 @@ class ServerSettings:
     has not arrived get 2 s."""
     heartbeat_s: float = Field(default=10.0, ge=0.01)
     """Seconds of silence after which a stream sends a comment; below the idle timeout of every proxy on the way."""
+    revision: str = ""
+    """Commit that the code is of, for `yiwen_build_info`; the images set it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
     log_format: Literal["json", "text"] = "json"

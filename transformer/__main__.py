@@ -13,6 +13,7 @@ from protocol.release import ReleaseError
 from serving.arguments import read_settings
 from serving.server import run_server
 from serving.settings import SettingsError
+from serving.start_times import StartTimes, process_age_s
 from transformer.apis.surfaces import create_apis
 from transformer.config import TransformerConfig
 from transformer.model import create_model
@@ -24,6 +25,7 @@ CANNOT_START = 2
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
     try:
+        start = StartTimes(process_age_s())
         config, settings = read_settings(TransformerConfig, argv, environ)
         model = create_model(
             config,
@@ -31,7 +33,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             max_deadline_ms=settings.max_deadline_ms,
             default_deadline_ms=settings.default_deadline_ms,
         )
-        run_server(model, settings, apis=create_apis(model, config))
+        run_server(model, settings, apis=create_apis(model, config), start=start)
     except (SettingsError, ReleaseError) as error:
         print(f"transformer: {error}", file=sys.stderr)
         return CANNOT_START

@@ -65,6 +65,7 @@ _log = logging.getLogger("yiwen.transformer")
 class TranslatorModel(ServedModel):
     """Serves one release's languages; healthy between :meth:`open` and :meth:`close`."""
 
+    component = "transformer"
     stream_service = TEXT_SERVICE
 
     def __init__(
@@ -251,7 +252,7 @@ def create_model(
     tokenizer = PromptEncoder.load(config.release)
     spec = tokenizer.spec
     name = name or release.name
-    metrics = metrics or TransformerMetrics(release.id)
+    metrics = metrics or TransformerMetrics()
     router = PredictorRouter(config, config.predictor_model or name, release.id, metrics)
     guards = Guards(spec)
     workers = TextWorkers(config.text_threads)

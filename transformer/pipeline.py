@@ -221,6 +221,10 @@ class Pipeline:
         for (source, target, cache), characters in lengths.items():
             self._metrics.answered(source=source, target=target, cache=cache, characters=characters)
 
+    def count_first_text(self, context: RequestContext) -> None:
+        """The first piece of a streamed answer is about to be sent."""
+        self._metrics.time_to_first_text_seconds.observe(context.deadline.elapsed_s())
+
     def _is_whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""
         return not self._bounds.split_always and self._tokenizer.fits(text)

@@ -189,7 +189,7 @@ def offline_engine(directory: Path, release: Release, threads: int) -> Iterator[
     """The engine in this process, with the predictor's own settings."""
     config = PredictorConfig(release=directory, threads=threads)
     runner = create_runner(config, directory, release).runner
-    metrics = EngineMetrics(release.id, CollectorRegistry())
+    metrics = EngineMetrics(CollectorRegistry())
     engine = LLMEngine(
         runner,
         release,

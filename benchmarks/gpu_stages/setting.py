@@ -67,7 +67,7 @@ def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
         release,
         prefill_tokens=config.prefill_tokens,
         queue_tokens=config.queue_tokens,
-        metrics=EngineMetrics(release.id, CollectorRegistry()),
+        metrics=EngineMetrics(CollectorRegistry()),
     )
     engine.start()
     try:

@@ -177,7 +177,7 @@ class ProfiledPredictor:
             release=str(versions[0]),
             precision=info.get("precision", ""),
             backend=info.get("backend", ""),
-            slots=int(_sum(samples, f"{PREFIX}slots_total")),
+            slots=int(_sum(samples, f"{PREFIX}slots")),
             kv_bytes=int(_sum(samples, f"{PREFIX}kv_bytes")),
             resident_bytes=int(_sum(samples, "process_resident_memory_bytes")),
         )

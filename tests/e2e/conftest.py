@@ -22,6 +22,7 @@ from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.endless_release import build_endless_release
 from tests.forkserver import ForkedProcess, start_module
+from tests.metric_samples import sample_sum
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
 CALLERS = 200
@@ -52,10 +53,9 @@ class Service:
     def _urls(self) -> dict[str, str]:
         return {"transformer": self.url, "predictor": self.predictor_url}
 
-    def metric(self, name: str) -> float:
+    def metric(self, selector: str) -> float:
         """Sum of a metric's samples on the predictor."""
-        lines = httpx.get(f"{self.predictor_url}/metrics").text.splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{"))
+        return sample_sum(httpx.get(f"{self.predictor_url}/metrics").text, selector)
 
 
 def free_ports(count: int) -> list[int]:

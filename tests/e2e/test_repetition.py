@@ -77,25 +77,20 @@ def ask(service: Service, max_repeats: int) -> list[tuple[tuple[int, ...], str]]
     return list(zip(rows, outputs["finish_reason"], strict=True))
 
 
-def metric(service: Service, name: str, label: str) -> float:
-    lines = httpx.get(f"{service.predictor_url}/metrics").text.splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and label in line)
-
-
 def test_a_loop_ends_where_it_is_noticed_and_not_at_its_bound(looping: Service) -> None:
     whole = ask(looping, 0)
     loops = [row for row, _ in whole if len(cut_at_a_loop(row, 4)) < len(row)]
     assert len(loops) >= 5
-    before = metric(looping, "yiwen_predictor_sequences_total", 'end="repetition"')
-    generated = metric(looping, "yiwen_predictor_tokens_total", 'kind="generated"')
+    before = looping.metric('yiwen_predictor_sequences_total{end="repetition"}')
+    generated = looping.metric('yiwen_predictor_tokens_total{kind="generated"}')
     early = ask(looping, 4)
     assert [row for row, _ in early] == [cut_at_a_loop(row, 4) for row, _ in whole]
     stopped = [row for row, reason in early if reason == FinishReason.REPETITION.value]
     assert stopped == [row for row, _ in early if ends_in_a_loop(row, 4)]
-    assert metric(looping, "yiwen_predictor_sequences_total", 'end="repetition"') - before == len(stopped)
-    spent = metric(looping, "yiwen_predictor_tokens_total", 'kind="generated"') - generated
+    assert looping.metric('yiwen_predictor_sequences_total{end="repetition"}') - before == len(stopped)
+    spent = looping.metric('yiwen_predictor_tokens_total{kind="generated"}') - generated
     assert spent < sum(len(row) for row, _ in whole)
-    assert metric(looping, "yiwen_predictor_slots_used", "") == 0
+    assert looping.metric("yiwen_predictor_slots_used") == 0
 
 
 def test_a_stream_says_why_it_ended(looping: Service) -> None:
@@ -119,9 +114,9 @@ def translated(service: Service, texts: Sequence[str]) -> dict[str, list[str]]:
 
 def test_a_translation_that_was_stopped_is_flagged_and_not_cached(looping: Service) -> None:
     texts = [f"a shirt {letter}" for letter in string.ascii_letters]
-    before = metric(looping, "yiwen_predictor_sequences_total", 'end="repetition"')
+    before = looping.metric('yiwen_predictor_sequences_total{end="repetition"}')
     first, second = translated(looping, texts), translated(looping, texts)
-    stopped = metric(looping, "yiwen_predictor_sequences_total", 'end="repetition"') - before
+    stopped = looping.metric('yiwen_predictor_sequences_total{end="repetition"}') - before
     flagged = [bool(flags) for flags in first["flags"]]
     assert set(first["flags"]) <= {"", "repetition"}
     assert stopped >= 2

@@ -18,6 +18,7 @@ import pytest
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.conftest import Service, running_service
+from tests.metric_samples import sample_sum
 from tests.releases import TRANSLATION, write_checkpoint
 from tests.transformer.process import Transformer, running_transformer
 from tests.transformer.redis_server import RedisServer, running_redis
@@ -132,8 +133,7 @@ def paused(service: Service) -> Iterator[None]:
 async def metric(transformer: Transformer, name: str) -> float:
     """Value of a series, by its name and labels as they stand on the page."""
     async with httpx.AsyncClient(timeout=30.0) as client:
-        lines = (await client.get(f"{transformer.url}/metrics")).text.splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} "))
+        return sample_sum((await client.get(f"{transformer.url}/metrics")).text, name)
 
 
 async def single_flight_of(transformer: Transformer) -> dict[str, float]:

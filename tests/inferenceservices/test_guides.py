@@ -67,8 +67,8 @@ def test_node_labels_are_those_of_affinities() -> None:
 @pytest.mark.parametrize("name", sorted(GUIDES))
 def test_metrics_exist(name: str) -> None:
     registry = CollectorRegistry()
-    EngineMetrics("release", registry)
-    TransformerMetrics("release", registry)
+    EngineMetrics(registry)
+    TransformerMetrics(registry)
     known = {
         form
         for metric in registry.collect()

@@ -25,7 +25,7 @@ from protocol.kubernetes.inference_service import KNATIVE, ServiceComponent, inf
 from protocol.kubernetes.kubectl import KustomizeError, build_kustomization
 from protocol.kubernetes.pods import arguments, environment, limits, requests
 from serving.arguments import read_settings
-from serving.metrics import RequestMetrics
+from serving.metrics import Operation, RequestMetrics
 from tests.inferenceservices.builds import (
     OVERLAYS,
     RELEASE_JOBS,
@@ -171,8 +171,8 @@ def test_only_the_predictor_scales_to_zero() -> None:
 
 def test_keda_queries_name_existing_metrics() -> None:
     registry = CollectorRegistry()
-    EngineMetrics("a", registry)
-    RequestMetrics("yiwen", registry).finished("rest", 200, 1.0)
+    EngineMetrics(registry)
+    RequestMetrics("yiwen", registry).finished(Operation("rest"), 200, 1.0)
     known = {sample.name for family in registry.collect() for sample in family.samples}
     (predictor,) = (c for c in _components("overlays/standard") if c.name == "predictor")
     queries = [m["external"]["metric"]["query"] for m in objects(predictor.spec, "autoScaling", "metrics")]

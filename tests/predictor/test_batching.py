@@ -53,7 +53,7 @@ class Simulation:
             dataclasses.replace(RELEASE, stop_token_ids=self.stops),
             prefill_tokens=16,
             queue_tokens=10_000,
-            metrics=EngineMetrics("r", CollectorRegistry()),
+            metrics=EngineMetrics(CollectorRegistry()),
             clock=lambda: float(self.now),
         )
 

@@ -16,11 +16,9 @@ from protocol.deadline import Deadline
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest
 from protocol.release import Release
-from tests.predictor.conftest import RELEASE, HashRunner, answer_alone
+from tests.predictor.conftest import HashRunner, answer_alone
 
 EngineFactory = Callable[..., LLMEngine]
-
-RELEASE_LABEL = {"release": RELEASE.id}
 
 LONG_PROMPT = next(
     p for p in ((i, j) for i in range(50) for j in range(50)) if len(answer_alone(p, 60)) == 60
@@ -33,7 +31,7 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
     engines: list[LLMEngine] = []
 
     def make(runner: HashRunner, *, start: bool = True, queue_tokens: int = 10_000) -> LLMEngine:
-        metrics = EngineMetrics(release.id, registry)
+        metrics = EngineMetrics(registry)
         engine = LLMEngine(runner, release, prefill_tokens=16, queue_tokens=queue_tokens, metrics=metrics)
         engines.append(engine)
         if start:
@@ -83,7 +81,7 @@ def test_a_failing_step_fails_its_batch_with_500_and_the_server_goes_on(
         engine.submit(ask([LONG_PROMPT])).result(timeout=5)
     assert engine.is_healthy
     assert engine.submit(ask([(1,)])).result(timeout=5).generations[0].token_ids == answer_alone((1,), 8)
-    assert registry.get_sample_value("yiwen_predictor_step_failures_total", RELEASE_LABEL) == 1
+    assert registry.get_sample_value("yiwen_predictor_step_failures_total") == 1
 
 
 @pytest.mark.parametrize("where", ["launch", "collect"])
@@ -130,7 +128,7 @@ def test_a_late_request_is_504_and_a_partly_complete_one_says_which_part(
     release: Release, registry: CollectorRegistry
 ) -> None:
     now = 0.0
-    metrics = EngineMetrics(release.id, registry)
+    metrics = EngineMetrics(registry)
     engine = LLMEngine(
         HashRunner(1), release, prefill_tokens=16, queue_tokens=1000, metrics=metrics, clock=lambda: now
     )
@@ -166,12 +164,12 @@ def test_a_cancelled_request_frees_its_slot_and_is_counted(
     future = engine.submit(ask([LONG_PROMPT], max_new_tokens=60))
 
     def used() -> float | None:
-        return registry.get_sample_value("yiwen_predictor_slots_used", RELEASE_LABEL)
+        return registry.get_sample_value("yiwen_predictor_slots_used")
 
     wait_until(lambda: used() == 1)
     future.cancel()
     wait_until(lambda: used() == 0)
-    labels = RELEASE_LABEL | {"end": "cancelled"}
+    labels = {"end": "cancelled"}
     assert registry.get_sample_value("yiwen_predictor_sequences_total", labels) == 1
 
 
@@ -196,7 +194,7 @@ def test_metrics_count_what_callers_get_and_what_the_runner_holds(
     wait_until(lambda: not engine.has_work)
 
     def value(name: str, **labels: str) -> float:
-        found = registry.get_sample_value(f"yiwen_predictor_{name}", RELEASE_LABEL | labels)
+        found = registry.get_sample_value(f"yiwen_predictor_{name}", labels)
         assert found is not None
         return found
 
@@ -220,7 +218,7 @@ def test_the_cache_in_use_is_the_tokens_of_running_sequences(
     engine.submit(ask([LONG_PROMPT, LONG_PROMPT]))
     for _ in range(3):
         engine.step()
-    used = registry.get_sample_value("yiwen_predictor_kv_bytes_used", RELEASE_LABEL)
+    used = registry.get_sample_value("yiwen_predictor_kv_bytes_used")
     assert used == 2 * (len(LONG_PROMPT) + 2)  # the third step's token is not in the cache yet
 
 
@@ -249,3 +247,39 @@ def test_stopping_resolves_requests_whose_last_step_is_in_flight(
     assert last.result(timeout=0).generations[0].token_ids == answer_alone(LONG_PROMPT, tokens)
     assert isinstance(waiting.exception(timeout=0), NotReady)
     assert not runner.in_flight
+
+
+def test_times_to_the_first_token_and_between_tokens_are_those_of_each_sequence(
+    registry: CollectorRegistry, release: Release, runs_ahead: bool
+) -> None:
+    now = 0.0
+    runner = HashRunner(slots=1, runs_ahead=runs_ahead)
+    engine = LLMEngine(
+        runner,
+        release,
+        prefill_tokens=16,
+        queue_tokens=1000,
+        metrics=EngineMetrics(registry),
+        clock=lambda: now,
+    )
+    futures = [engine.submit(ask([LONG_PROMPT], max_new_tokens=3)) for _ in range(2)]
+    usage = []
+    while engine.has_work:
+        now += 1.0
+        engine.step()
+        usage.append(registry.get_sample_value("yiwen_predictor_kv_cache_usage"))
+    assert all(future.done() for future in futures)
+
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(f"yiwen_predictor_{name}")
+
+    # Three tokens a second apart; running ahead, the host knows each a step later.
+    late = 1.0 if runs_ahead else 0.0
+    first, second = 1.0 + late, 4.0 + 2 * late if runs_ahead else 4.0
+    assert value("time_to_first_token_seconds_sum") == pytest.approx(first + second, abs=late)
+    assert value("time_to_first_token_seconds_count") == 2
+    assert value("time_per_output_token_seconds_sum") == 2.0
+    assert value("time_per_output_token_seconds_count") == 2
+    assert value("sequence_prompt_tokens_sum") == 2 * len(LONG_PROMPT)
+    assert value("sequence_generated_tokens_sum") == 6
+    assert (usage[0], usage[-1]) == (1.0, 0.0)

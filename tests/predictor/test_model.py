@@ -39,7 +39,7 @@ def runner() -> ClosingRunner:
 
 @pytest.fixture
 def model(runner: ClosingRunner, release: Release, registry: CollectorRegistry) -> PredictorModel:
-    metrics = EngineMetrics(release.id, registry)
+    metrics = EngineMetrics(registry)
     runner.engine = LLMEngine(runner, release, prefill_tokens=16, queue_tokens=100, metrics=metrics)
     return PredictorModel("demo", release, runner.engine, runner, max_deadline_ms=10_000)
 

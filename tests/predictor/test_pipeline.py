@@ -29,7 +29,7 @@ def runner() -> HashRunner:
 
 @pytest.fixture
 def pipeline(runner: HashRunner, registry: CollectorRegistry, clock: Clock) -> StepPipeline:
-    return StepPipeline(runner, EngineMetrics("r", registry), clock)
+    return StepPipeline(runner, EngineMetrics(registry), clock)
 
 
 def make_steps(count: int) -> list[Step]:
@@ -40,7 +40,7 @@ def make_steps(count: int) -> list[Step]:
 
 
 def busy(registry: CollectorRegistry) -> float | None:
-    return registry.get_sample_value("yiwen_predictor_busy_seconds_total", {"release": "r"})
+    return registry.get_sample_value("yiwen_predictor_busy_seconds_total")
 
 
 def test_steps_are_collected_in_the_order_of_their_launches(pipeline: StepPipeline) -> None:
@@ -73,7 +73,7 @@ def test_time_with_two_steps_in_flight_counts_once_and_idle_time_not_at_all(
     clock.now = 10.5
     pipeline.collect()
     assert busy(registry) == 4.5
-    seconds = registry.get_sample_value("yiwen_predictor_runner_seconds_sum", {"release": "r"})
+    seconds = registry.get_sample_value("yiwen_predictor_runner_seconds_sum")
     assert seconds == 4.5
 
 

@@ -85,7 +85,7 @@ class Stepped:
             RELEASE,
             prefill_tokens=64,
             queue_tokens=10_000,
-            metrics=EngineMetrics(RELEASE.id, self.registry),
+            metrics=EngineMetrics(self.registry),
         )
 
     def run(self) -> None:
@@ -94,7 +94,7 @@ class Stepped:
             self.engine.scheduler.kv_cache.check_integrity()
 
     def sample(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"yiwen_predictor_{name}", {"release": RELEASE.id, **labels})
+        return self.registry.get_sample_value(f"yiwen_predictor_{name}", labels)
 
 
 LOOPING = next(

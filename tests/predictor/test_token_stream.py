@@ -47,7 +47,7 @@ def make_engine(release: Release, registry: CollectorRegistry) -> Iterator[Engin
     engines: list[LLMEngine] = []
 
     def make(runner: HashRunner) -> LLMEngine:
-        metrics = EngineMetrics(release.id, registry)
+        metrics = EngineMetrics(registry)
         engines.append(LLMEngine(runner, release, prefill_tokens=64, queue_tokens=100_000, metrics=metrics))
         engines[-1].start()
         return engines[-1]
@@ -110,7 +110,7 @@ async def test_leaving_frees_the_slot(make_engine: EngineFactory, registry: Coll
         await leaving
     [delta, *_] = merge_deltas(await follow(engine, ask([(1,)])))
     assert delta.token_ids == answer_alone((1,), 30)
-    labels = {"release": RELEASE.id, "end": "cancelled"}
+    labels = {"end": "cancelled"}
     assert registry.get_sample_value("yiwen_predictor_sequences_total", labels) == 1
 
 

@@ -22,6 +22,7 @@ from protocol.codec import encode_grpc_request, infer_from_translate_request
 from protocol.codec.sdk import pb
 from protocol.messages import TranslateRequest
 from tests.forkserver import start_module
+from tests.metric_samples import sample_sum
 
 ROOT = Path(__file__).parents[2]
 MODEL = "echo"
@@ -111,9 +112,8 @@ class Server:
         state: dict[str, float] = httpx.get(f"{self.url}/test/state").json()
         return state
 
-    def metric(self, sample: str) -> float:
-        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
-        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample + " ")), 0.0)
+    def metric(self, selector: str) -> float:
+        return sample_sum(httpx.get(f"{self.url}/metrics").text, selector)
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

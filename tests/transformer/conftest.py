@@ -43,7 +43,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> TransformerMetrics:
-    return TransformerMetrics(RELEASE, registry)
+    return TransformerMetrics(registry)
 
 
 @pytest.fixture

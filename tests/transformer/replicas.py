@@ -80,7 +80,7 @@ def create_replica(
     redis_url: str, spec: TranslationSpec, tokenizer: PromptEncoder, predictor: Predictor
 ) -> Replica:
     registry = CollectorRegistry()
-    metrics = TransformerMetrics(RELEASE, registry)
+    metrics = TransformerMetrics(registry)
     store = RedisStore(StoreSettings(parse_redis_url(redis_url), None, None, 5.0, 5.0, 32))
     cache = TieredCache(LruCache(1_000_000), RedisCache(store, RELEASE, POLICY, metrics), metrics.tiers)
     generator = create_generator(tokenizer, Guards(spec), predictor, metrics)

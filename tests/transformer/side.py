@@ -56,7 +56,7 @@ async def opening(
         cache_bytes=0,
     )
     release_id, registry = load_release(release).id, CollectorRegistry()
-    metrics = TransformerMetrics(release_id, registry)
+    metrics = TransformerMetrics(registry)
     model = create_model(config, name="tiny", max_deadline_ms=60_000, metrics=metrics)
     await model.open()
     try:

@@ -19,6 +19,7 @@ from protocol.codec.sdk import pb
 from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded
 from protocol.messages import GenerateRequest, GenerateResponse
+from tests.metric_samples import sample_sum
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve, serving_only
 from tests.transformer.process import Transformer, running_transformer
 from tests.transformer.routing import OTHER, free_port
@@ -162,8 +163,9 @@ def test_metadata_and_metrics_name_the_release(transformer: Transformer) -> None
     assert metadata["versions"] == [RELEASE]
     assert metadata["platform"] == "yiwen_transformer"
     metrics = httpx.get(f"{transformer.url}/metrics").text
-    assert f'yiwen_transformer_release_info{{release="{RELEASE}"}} 1.0' in metrics
-    assert 'yiwen_transformer_segments_total{cache="miss",source="en",target="zh"}' in metrics
+    assert sample_sum(metrics, f'yiwen_build_info{{release="{RELEASE}",component="transformer"}}') == 1
+    selector = f'yiwen_transformer_segments_total{{cache="miss",source="en",target="zh",release="{RELEASE}"}}'
+    assert sample_sum(metrics, selector) > 0
     assert "count me" not in metrics
 
 

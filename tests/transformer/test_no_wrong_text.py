@@ -108,7 +108,7 @@ async def make(
     tiers: list[TieredCache] = []
 
     def _make(rng: random.Random, cache_bytes: int, redis_url: str | None) -> tuple[Pipeline, Faulty]:
-        metrics = TransformerMetrics(RELEASE, CollectorRegistry())
+        metrics = TransformerMetrics(CollectorRegistry())
         config = TransformerConfig(
             Path("/unused"),
             "localhost",

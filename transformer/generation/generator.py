@@ -253,7 +253,9 @@ class Generator:
 
             async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
                 tokens = request_tokens(group_request)
+                queued = self._clock()
                 async with self._queue.slot(context.share.caller, context.share.weight, tokens):
+                    self._metrics.predictor.queue_seconds[("fair",)].observe(self._clock() - queued)
                     await send(group, _timed(group_request, context))
                 complete(tokens)
 
@@ -278,6 +280,7 @@ class Generator:
         for attempt, prompt, max_repeats in zip(attempts, encoded, repeats, strict=True):
             if not isinstance(prompt, YiwenError):
                 kept.append((attempt, prompt, max_repeats))
+                self._count_tokens(attempt.item, "prompt", len(prompt.token_ids))
             elif refuse is not None:
                 refuse(attempt.item, prompt)
         return [attempt for attempt, _, _ in kept], GenerateRequest(
@@ -311,6 +314,7 @@ class Generator:
 
     def result(self, attempt: Attempt, generation: Generation) -> WorkResult:
         """What the model generated for an attempt, as text, with the flags of the guards."""
+        self._count_tokens(attempt.item, "generated", len(generation.token_ids))
         written = self._tokenizer.decode(generation.token_ids)
         if generation.finish_reason is not FinishReason.STOP:
             written = written.rstrip(
@@ -326,6 +330,9 @@ class Generator:
         if not result.is_complete or attempt.rendering_of is not None:
             return result
         return self._judged(attempt.item, attempt.unmask(written), result)
+
+    def _count_tokens(self, item: WorkItem, kind: str, count: int) -> None:
+        self._metrics.tokens[item.source, item.target, kind].inc(count)
 
     def _judged(self, item: WorkItem, text: str | None, result: WorkResult) -> WorkResult:
         """``result`` with ``text`` and its flags; None as text is an answer that lost what it had to keep."""

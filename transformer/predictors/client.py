@@ -251,6 +251,7 @@ class PredictorClient:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
         """Hold one of ``max_connections``."""
+        started = self._clock()
         if self._free.locked():
             try:
                 await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
@@ -259,6 +260,7 @@ class PredictorClient:
                 raise ConnectionsBusy(self._config.max_connections, retry_after_s=RETRY_AFTER_S) from None
         else:
             await self._free.acquire()
+        self._metrics.predictor.queue_seconds[("connection",)].observe(self._clock() - started)
         try:
             yield
         finally:

@@ -149,6 +149,7 @@ class ReadinessGate:
             raise ColdStartQueueFull(self._max_waiters, retry_after_s=self.retry_after_s())
         turn = asyncio.get_running_loop().create_future()
         self._waiters[turn] = None
+        started = self._clock()
         try:
             while not turn.done():
                 now = self._clock()
@@ -161,6 +162,7 @@ class ReadinessGate:
             self._metrics.waits.labels("released").inc()
         finally:
             self._waiters.pop(turn, None)
+            self._metrics.wait_seconds.observe(self._clock() - started)
 
     def retry_after_s(self) -> float:
         """Estimated seconds until the predictor is up."""

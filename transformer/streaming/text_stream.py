@@ -83,7 +83,7 @@ class TextGeneration:
         tasks = await self._start(document, context, state)
         try:
             writer = DocumentWriter(document)
-            finished = False
+            finished = has_begun = False
             while not finished:
                 state.changed.clear()
                 finished = all(task.done() for task in tasks)
@@ -92,6 +92,9 @@ class TextGeneration:
                     yield status
                 piece = writer.write(state.progress)
                 if piece:
+                    if not has_begun:
+                        self._pipeline.count_first_text(context)
+                        has_begun = True
                     yield TextDelta(piece)
                 for task in tasks:
                     if task.done():

@@ -69,7 +69,7 @@ def _open_engine(release_dir: Path, slots: int, threads: int, spin: bool) -> LLM
         release = dataclasses.replace(load_release(release_dir), stop_token_ids=())
         config = PredictorConfig(release=release_dir, slots=slots, threads=threads, spin=spin)
         runner = create_runner(config, release_dir, release).runner
-        metrics = EngineMetrics(release.id, registry=CollectorRegistry())
+        metrics = EngineMetrics(registry=CollectorRegistry())
         engine = LLMEngine(
             runner, release, prefill_tokens=PREFILL_TOKENS, queue_tokens=QUEUE_TOKENS, metrics=metrics
         )

@@ -43,7 +43,7 @@ def runner(random_release_dir: Path, release: Release) -> Iterator[OnnxRuntimeRu
 
 @pytest.fixture
 def engine(runner: OnnxRuntimeRunner, release: Release) -> Iterator[LLMEngine]:
-    metrics = EngineMetrics(release.id, CollectorRegistry())
+    metrics = EngineMetrics(CollectorRegistry())
     # A vocabulary of 260 random logits would end most answers early; without stop tokens lengths are as asked.
     endless = dataclasses.replace(release, stop_token_ids=())
     engine = LLMEngine(runner, endless, prefill_tokens=64, queue_tokens=10**6, metrics=metrics)

@@ -41,7 +41,7 @@ def onnx_runtime(directory: Path) -> OnnxRuntimeRunner:
 def engine_over(runner: Runner, directory: Path) -> Iterator[LLMEngine]:
     # A vocabulary of 260 random logits would end most answers early; without stop tokens lengths are as asked.
     endless = dataclasses.replace(load_release(directory), stop_token_ids=())
-    metrics = EngineMetrics(endless.id, CollectorRegistry())
+    metrics = EngineMetrics(CollectorRegistry())
     engine = LLMEngine(runner, endless, prefill_tokens=64, queue_tokens=10**6, metrics=metrics)
     engine.start()
     yield engine

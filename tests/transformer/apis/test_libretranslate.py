@@ -10,6 +10,7 @@ import pytest
 from libretranslatepy import LibreTranslateAPI
 
 from tests.e2e.conftest import Service
+from tests.metric_samples import sample_sum
 from tests.transformer.apis.conftest import LAMP_ZH, SHIRT, SHIRT_ZH
 
 
@@ -140,11 +141,10 @@ def test_health_settings_and_spec(http: httpx.Client) -> None:
 
 
 def test_requests_are_counted_by_api(http: httpx.Client) -> None:
-    sample = 'yiwen_api_requests_total{api="libretranslate",status="200"}'
+    selector = 'yiwen_requests_total{api="libretranslate",endpoint="/languages",status="200",code="ok"}'
 
     def count() -> float:
-        lines = http.get("/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(sample))
+        return sample_sum(http.get("/metrics").text, selector)
 
     before = count()
     http.get("/languages")

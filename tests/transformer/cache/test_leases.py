@@ -129,7 +129,7 @@ async def test_a_lease_is_renewed_while_its_holder_lives(replica: Make) -> None:
 async def test_the_lease_of_a_holder_that_is_gone_ends_by_itself(replica: Make, redis: RedisServer) -> None:
     policy = dataclasses.replace(POLICY, lease_s=0.3)
     gone = store_of(redis)
-    holder = RedisCache(gone, RELEASE, policy, TransformerMetrics(RELEASE, CollectorRegistry()))
+    holder = RedisCache(gone, RELEASE, policy, TransformerMetrics(CollectorRegistry()))
     assert await holder.acquire([KEY]) == [HELD]
     await holder.close()
     other = replica(policy=policy)

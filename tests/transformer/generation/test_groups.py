@@ -245,7 +245,7 @@ class EnginePredictor:
             release,
             prefill_tokens=512,
             queue_tokens=1 << 20,
-            metrics=EngineMetrics(release.id, CollectorRegistry()),
+            metrics=EngineMetrics(CollectorRegistry()),
         )
         self.steps = 0
         self.requests: list[GenerateRequest] = []

@@ -33,7 +33,7 @@ class Clock:
 
 def make(budget: int) -> tuple[AdmissionController, Clock, CollectorRegistry]:
     clock, registry = Clock(), CollectorRegistry()
-    return AdmissionController(budget, TransformerMetrics("r", registry), clock), clock, registry
+    return AdmissionController(budget, TransformerMetrics(registry), clock), clock, registry
 
 
 def test_a_request_costs_its_prompts_and_the_longest_answers_allowed() -> None:

@@ -54,7 +54,7 @@ async def model(
 
 async def opened(directory: Path, url: str, **settings: Any) -> AsyncGenerator[TranslatorModel, None]:
     config = TransformerConfig(release=directory, predictor_url=url, **settings)
-    metrics = TransformerMetrics(RELEASE, CollectorRegistry())
+    metrics = TransformerMetrics(CollectorRegistry())
     made = create_model(config, name=None, max_deadline_ms=20_000, metrics=metrics)
     await made.open()
     try:
