@@ -138,16 +138,16 @@ class TransformerConfig:
     """Requests whose texts are split or tokenized at once, in threads; further large ones wait. Two keep a small
     request from waiting for a large one, and bound what both hold in memory."""
 
-    predictor_group_size: int = Field(default=4, ge=1)
+    predictor_group_size: int = Field(default=8, ge=1)
     """Texts (sentences, where texts are split) in one request to the predictor; a caller's request with more misses
     becomes several. 1 where Knative scales by requests, so that each request that it counts fills one slot. Each
-    request costs both services some 3 ms of CPU time together, which 4 share among them; larger groups save little
+    request costs both services some 3 ms of CPU time together, which 8 share among them; larger groups save little
     more, and short requests wait longer behind them."""
 
-    predictor_groups_in_flight: int = Field(default=5, ge=1)
+    predictor_groups_in_flight: int = Field(default=3, ge=1)
     """Requests to the predictor that one caller's request has in flight; the rest of its texts wait here, and short
     requests overtake them. Times `YIWEN_PREDICTOR_GROUP_SIZE` it should be the slots of one predictor and one group
-    more (20 for its default of 16 slots): its slots stay full, and no more than one group waits for them."""
+    more (24 for its default of 16 slots): its slots stay full, and no more than one group waits for them."""
 
     max_connections: int = Field(default=512, ge=1)
     """Connections to the predictor, each carrying one request at a time; more requests wait ``pool_timeout_s``. 512

@@ -99,8 +99,8 @@ def work_units(service: InferenceService) -> Violations:
     if not {"predictor", "transformer"} <= set(parts):
         return
     slots = _setting(parts["predictor"], SLOTS, 16)
-    size = _setting(parts["transformer"], GROUP_SIZE, 4)
-    in_flight = _setting(parts["transformer"], GROUPS_IN_FLIGHT, 5)
+    size = _setting(parts["transformer"], GROUP_SIZE, 8)
+    in_flight = _setting(parts["transformer"], GROUPS_IN_FLIGHT, 3)
     if slots is None or size is None or in_flight is None:
         yield f"{SLOTS}, {GROUP_SIZE} and {GROUPS_IN_FLIGHT} must be whole numbers from 1"
         return

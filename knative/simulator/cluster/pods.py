@@ -18,7 +18,7 @@ from knative.simulator.cluster.decoding import DecodingModel, SimulatedDecoder
 from knative.simulator.engine.events import SERVED, Clock, SimulatedGroup, SimulatedRequest, Status
 from knative.simulator.engine.processors import Processor
 
-GROUP_SIZE, GROUPS_IN_FLIGHT = 4, 5
+GROUP_SIZE, GROUPS_IN_FLIGHT = 8, 3
 """As ``YIWEN_PREDICTOR_GROUP_SIZE`` and ``YIWEN_PREDICTOR_GROUPS_IN_FLIGHT``."""
 
 
@@ -156,10 +156,10 @@ class TransformerModel:
     start_seconds: float = 3.0
     """Seconds from the start of the process to ready."""
     group_size: int = 0
-    """Texts in a request to the predictor, as ``YIWEN_PREDICTOR_GROUP_SIZE``; 0: the manifest's, or 4."""
+    """Texts in a request to the predictor, as ``YIWEN_PREDICTOR_GROUP_SIZE``; 0: the manifest's, or 8."""
     groups_in_flight: int = 0
     """Such requests that a caller's request has in flight, as ``YIWEN_PREDICTOR_GROUPS_IN_FLIGHT``; 0: the
-    manifest's, or 5."""
+    manifest's, or 3."""
 
 
 class TransformerPod(SimulatedPod):
