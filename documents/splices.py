@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
-
-Source = TypeVar("Source", str, bytes)
+from typing import NamedTuple
 
 
 class Splice(NamedTuple):

@@ -131,7 +131,6 @@ TRANSLATION = {
     },
 }
 SHAPE_135M = Shape()
-SHAPE_TINY = Shape(hidden=64, layers=2, heads=4, kv_heads=2, inner=128, vocab=512, positions=256)
 
 
 def make_checkpoint(path: Path, shape: Shape = SHAPE_135M) -> Path:
