@@ -52,7 +52,7 @@ BROKEN = (
     broke("work-units", C0 + "env|3", {"name": "YIWEN_SLOTS", "value": "3"}, also="one group fills"),
     broke("work-units", C0 + "env|3", {"name": "YIWEN_SLOTS", "value": "32"}, also="slots stay empty"),
     broke("work-units", C0 + "env|3", {"name": "YIWEN_SLOTS", "value": "8"}, also="wait longer"),
-    broke("work-units", PRE + "scaleTarget", 100, also="from 4 to 16"),
+    broke("work-units", PRE + "scaleTarget", 100, also="from 2 to 16"),
     broke("work-units", PRE + "containerConcurrency", 4, also="0 or 16"),
     broke("timeout-limit", PRE + "timeout", 401),
     broke("drain-time", C0 + "env|2|value", "380"),
