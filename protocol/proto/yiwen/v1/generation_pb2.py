@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19yiwen/v1/generation.proto\x12\x08yiwen.v1\"\x92\x02\n\x11TextStreamRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\ntext_input\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x10\n\x08glossary\x18\x07 \x01(\t\x12\x1b\n\x0emax_new_tokens\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x05H\x01\x88\x01\x01\x12\x0f\n\x07\x63ontext\x18\x13 \x01(\t\x12\x11\n\tformality\x18\x14 \x01(\tB\x11\n\x0f_max_new_tokensB\x0e\n\x0c_deadline_ms\"m\n\x12TextStreamResponse\x12\x13\n\x0btext_output\x18\x01 \x01(\t\x12\x1e\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x11.yiwen.v1.TextEnd\x12\"\n\x07warming\x18\x03 \x01(\x0b\x32\x11.yiwen.v1.Warming\"\x93\x01\n\x07TextEnd\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\r\n\x05\x63\x61\x63he\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\r\n\x05\x66lags\x18\x05 \x03(\t\x12\x0f\n\x07release\x18\x06 \x01(\t\x12\x1e\n\x05usage\x18\x07 \x01(\x0b\x32\x0f.yiwen.v1.Usage\"3\n\x05Usage\x12\x10\n\x08segments\x18\x01 \x01(\x05\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x05\"\x1b\n\x07Warming\x12\x10\n\x08waited_s\x18\x01 \x01(\x01\"\x9f\x02\n\x12TokenStreamRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12!\n\x07prompts\x18\x03 \x03(\x0b\x32\x10.yiwen.v1.Prompt\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\t \x01(\x05H\x04\x88\x01\x01\x42\x0e\n\x0c_deadline_msB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x08\n\x06_top_k\"H\n\x06Prompt\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\x12\x13\n\x0bmax_repeats\x18\x03 \x01(\x05\"j\n\x13TokenStreamResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x10\n\x08logprobs\x18\x03 \x03(\x01\x12\x1f\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x12.yiwen.v1.TokenEnd\"C\n\x08TokenEnd\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0f\n\x07release\x18\x03 \x01(\t2_\n\x0eTextGeneration\x12M\n\x0eGenerateStream\x12\x1b.yiwen.v1.TextStreamRequest\x1a\x1c.yiwen.v1.TextStreamResponse0\x01\x32\x62\n\x0fTokenGeneration\x12O\n\x0eGenerateStream\x12\x1c.yiwen.v1.TokenStreamRequest\x1a\x1d.yiwen.v1.TokenStreamResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19yiwen/v1/generation.proto\x12\x08yiwen.v1\"\xa4\x04\n\x11TextStreamRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\ntext_input\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x10\n\x08glossary\x18\x07 \x01(\t\x12\x1b\n\x0emax_new_tokens\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x0bignore_tags\x18\n \x03(\t\x12\x16\n\x0esplitting_tags\x18\x0b \x03(\t\x12\x1a\n\x12non_splitting_tags\x18\x0c \x03(\t\x12\x1e\n\x11outline_detection\x18\r \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x14translate_attributes\x18\x0e \x01(\x08\x12\x17\n\x0ftranslate_cdata\x18\x0f \x01(\x08\x12\x14\n\x0cplaceholders\x18\x10 \x03(\t\x12\x12\n\njoin_lines\x18\x11 \x01(\x08\x12\x1c\n\x0fsplit_sentences\x18\x12 \x01(\x08H\x03\x88\x01\x01\x12\x0f\n\x07\x63ontext\x18\x13 \x01(\t\x12\x11\n\tformality\x18\x14 \x01(\tB\x11\n\x0f_max_new_tokensB\x0e\n\x0c_deadline_msB\x14\n\x12_outline_detectionB\x12\n\x10_split_sentences\"m\n\x12TextStreamResponse\x12\x13\n\x0btext_output\x18\x01 \x01(\t\x12\x1e\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x11.yiwen.v1.TextEnd\x12\"\n\x07warming\x18\x03 \x01(\x0b\x32\x11.yiwen.v1.Warming\"\xa3\x01\n\x07TextEnd\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\r\n\x05\x63\x61\x63he\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\r\n\x05\x66lags\x18\x05 \x03(\t\x12\x0f\n\x07release\x18\x06 \x01(\t\x12\x1e\n\x05usage\x18\x07 \x01(\x0b\x32\x0f.yiwen.v1.Usage\x12\x0e\n\x06target\x18\x08 \x01(\t\"3\n\x05Usage\x12\x10\n\x08segments\x18\x01 \x01(\x05\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x05\"\x1b\n\x07Warming\x12\x10\n\x08waited_s\x18\x01 \x01(\x01\"\x9f\x02\n\x12TokenStreamRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12!\n\x07prompts\x18\x03 \x03(\x0b\x32\x10.yiwen.v1.Prompt\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\t \x01(\x05H\x04\x88\x01\x01\x42\x0e\n\x0c_deadline_msB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x08\n\x06_top_k\"H\n\x06Prompt\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\x12\x13\n\x0bmax_repeats\x18\x03 \x01(\x05\"j\n\x13TokenStreamResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x10\n\x08logprobs\x18\x03 \x03(\x01\x12\x1f\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x12.yiwen.v1.TokenEnd\"C\n\x08TokenEnd\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0f\n\x07release\x18\x03 \x01(\t2_\n\x0eTextGeneration\x12M\n\x0eGenerateStream\x12\x1b.yiwen.v1.TextStreamRequest\x1a\x1c.yiwen.v1.TextStreamResponse0\x01\x32\x62\n\x0fTokenGeneration\x12O\n\x0eGenerateStream\x12\x1c.yiwen.v1.TokenStreamRequest\x1a\x1d.yiwen.v1.TokenStreamResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yiwen.v1.generation_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TEXTSTREAMREQUEST']._serialized_start=40
-  _globals['_TEXTSTREAMREQUEST']._serialized_end=314
-  _globals['_TEXTSTREAMRESPONSE']._serialized_start=316
-  _globals['_TEXTSTREAMRESPONSE']._serialized_end=425
-  _globals['_TEXTEND']._serialized_start=428
-  _globals['_TEXTEND']._serialized_end=575
-  _globals['_USAGE']._serialized_start=577
-  _globals['_USAGE']._serialized_end=628
-  _globals['_WARMING']._serialized_start=630
-  _globals['_WARMING']._serialized_end=657
-  _globals['_TOKENSTREAMREQUEST']._serialized_start=660
-  _globals['_TOKENSTREAMREQUEST']._serialized_end=947
-  _globals['_PROMPT']._serialized_start=949
-  _globals['_PROMPT']._serialized_end=1021
-  _globals['_TOKENSTREAMRESPONSE']._serialized_start=1023
-  _globals['_TOKENSTREAMRESPONSE']._serialized_end=1129
-  _globals['_TOKENEND']._serialized_start=1131
-  _globals['_TOKENEND']._serialized_end=1198
-  _globals['_TEXTGENERATION']._serialized_start=1200
-  _globals['_TEXTGENERATION']._serialized_end=1295
-  _globals['_TOKENGENERATION']._serialized_start=1297
-  _globals['_TOKENGENERATION']._serialized_end=1395
+  _globals['_TEXTSTREAMREQUEST']._serialized_end=588
+  _globals['_TEXTSTREAMRESPONSE']._serialized_start=590
+  _globals['_TEXTSTREAMRESPONSE']._serialized_end=699
+  _globals['_TEXTEND']._serialized_start=702
+  _globals['_TEXTEND']._serialized_end=865
+  _globals['_USAGE']._serialized_start=867
+  _globals['_USAGE']._serialized_end=918
+  _globals['_WARMING']._serialized_start=920
+  _globals['_WARMING']._serialized_end=947
+  _globals['_TOKENSTREAMREQUEST']._serialized_start=950
+  _globals['_TOKENSTREAMREQUEST']._serialized_end=1237
+  _globals['_PROMPT']._serialized_start=1239
+  _globals['_PROMPT']._serialized_end=1311
+  _globals['_TOKENSTREAMRESPONSE']._serialized_start=1313
+  _globals['_TOKENSTREAMRESPONSE']._serialized_end=1419
+  _globals['_TOKENEND']._serialized_start=1421
+  _globals['_TOKENEND']._serialized_end=1488
+  _globals['_TEXTGENERATION']._serialized_start=1490
+  _globals['_TEXTGENERATION']._serialized_end=1585
+  _globals['_TOKENGENERATION']._serialized_start=1587
+  _globals['_TOKENGENERATION']._serialized_end=1685
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TextStreamRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "text_input", "source", "target", "format", "glossary", "max_new_tokens", "deadline_ms", "context", "formality")
+    __slots__ = ("model_name", "model_version", "text_input", "source", "target", "format", "glossary", "max_new_tokens", "deadline_ms", "ignore_tags", "splitting_tags", "non_splitting_tags", "outline_detection", "translate_attributes", "translate_cdata", "placeholders", "join_lines", "split_sentences", "context", "formality")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TEXT_INPUT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,15 @@ class TextStreamRequest(_message.Message):
     GLOSSARY_FIELD_NUMBER: _ClassVar[int]
     MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_TAGS_FIELD_NUMBER: _ClassVar[int]
+    SPLITTING_TAGS_FIELD_NUMBER: _ClassVar[int]
+    NON_SPLITTING_TAGS_FIELD_NUMBER: _ClassVar[int]
+    OUTLINE_DETECTION_FIELD_NUMBER: _ClassVar[int]
+    TRANSLATE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    TRANSLATE_CDATA_FIELD_NUMBER: _ClassVar[int]
+    PLACEHOLDERS_FIELD_NUMBER: _ClassVar[int]
+    JOIN_LINES_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_SENTENCES_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     FORMALITY_FIELD_NUMBER: _ClassVar[int]
     model_name: str
@@ -28,9 +37,18 @@ class TextStreamRequest(_message.Message):
     glossary: str
     max_new_tokens: int
     deadline_ms: int
+    ignore_tags: _containers.RepeatedScalarFieldContainer[str]
+    splitting_tags: _containers.RepeatedScalarFieldContainer[str]
+    non_splitting_tags: _containers.RepeatedScalarFieldContainer[str]
+    outline_detection: bool
+    translate_attributes: bool
+    translate_cdata: bool
+    placeholders: _containers.RepeatedScalarFieldContainer[str]
+    join_lines: bool
+    split_sentences: bool
     context: str
     formality: str
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., text_input: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., glossary: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., context: _Optional[str] = ..., formality: _Optional[str] = ...) -> None: ...
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., text_input: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., glossary: _Optional[str] = ..., max_new_tokens: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., ignore_tags: _Optional[_Iterable[str]] = ..., splitting_tags: _Optional[_Iterable[str]] = ..., non_splitting_tags: _Optional[_Iterable[str]] = ..., outline_detection: _Optional[bool] = ..., translate_attributes: _Optional[bool] = ..., translate_cdata: _Optional[bool] = ..., placeholders: _Optional[_Iterable[str]] = ..., join_lines: _Optional[bool] = ..., split_sentences: _Optional[bool] = ..., context: _Optional[str] = ..., formality: _Optional[str] = ...) -> None: ...
 
 class TextStreamResponse(_message.Message):
     __slots__ = ("text_output", "end", "warming")
@@ -43,7 +61,7 @@ class TextStreamResponse(_message.Message):
     def __init__(self, text_output: _Optional[str] = ..., end: _Optional[_Union[TextEnd, _Mapping]] = ..., warming: _Optional[_Union[Warming, _Mapping]] = ...) -> None: ...
 
 class TextEnd(_message.Message):
-    __slots__ = ("source", "confidence", "cache", "finish_reason", "flags", "release", "usage")
+    __slots__ = ("source", "confidence", "cache", "finish_reason", "flags", "release", "usage", "target")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +69,7 @@ class TextEnd(_message.Message):
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
     source: str
     confidence: float
     cache: str
@@ -58,7 +77,8 @@ class TextEnd(_message.Message):
     flags: _containers.RepeatedScalarFieldContainer[str]
     release: str
     usage: Usage
-    def __init__(self, source: _Optional[str] = ..., confidence: _Optional[float] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., release: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+    target: str
+    def __init__(self, source: _Optional[str] = ..., confidence: _Optional[float] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., release: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., target: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("segments", "generated_tokens")
