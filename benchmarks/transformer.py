@@ -19,10 +19,15 @@ from typing import Any
 
 from benchmarks.engine.__main__ import machine
 from benchmarks.engine.processes import ResourceUsage
-from benchmarks.transformer_stages import hits, load_steps, misses, report
+from benchmarks.transformer_stages import hits, load_steps, misses, report, tracing
 from benchmarks.transformer_stages.setting import FULL, QUICK
 
-STAGES = {"hits": hits.measure, "misses": misses.measure, "load_steps": load_steps.measure}
+STAGES = {
+    "hits": hits.measure,
+    "misses": misses.measure,
+    "load_steps": load_steps.measure,
+    "tracing": tracing.measure,
+}
 PACKAGES = ("kserve", "uvicorn", "fastapi", "onnxruntime", "redis", "orjson", "tokenizers")
 
 

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from concurrent.futures import Future
 
 from predictor.engine_metrics import StepObserver
 from predictor.engine_thread import EngineThread
@@ -25,11 +24,11 @@ from predictor.metrics import EngineMetrics
 from predictor.pipeline import CompletedStep, StepFailed, StepPipeline
 from predictor.runners.base import Runner
 from predictor.scheduler import Scheduler, Step
-from predictor.sequence import RequestState, Sequence, Subscriber
+from predictor.sequence import GenerationFuture, RequestState, Sequence, Subscriber
 from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import InternalFault, NotReady, YiwenError
-from protocol.messages import GenerateRequest, GenerateResponse
+from protocol.messages import GenerateRequest
 from protocol.release import Release
 
 logger = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class LLMEngine:
         *,
         deadline: Deadline | None = None,
         subscriber: Subscriber | None = None,
-    ) -> Future[GenerateResponse]:
+    ) -> GenerationFuture:
         """Queue a request; never blocks on a step.
 
         Args:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from predictor.errors import RunnerError
 from predictor.llm_engine import LLMEngine
+from predictor.request_phases import record_phases
 from predictor.runners.base import Runner
 from predictor.token_stream import TokenStream
 from protocol.codec import (
@@ -86,8 +88,11 @@ class PredictorModel(ServedModel):
         message = generate_request_from_infer(request)
         check_request(message, self._release)
         future = self._engine.submit(message, deadline=self._deadline(message, info))
-        # Cancelling this coroutine cancels the engine's future, which frees the slots.
-        response = await asyncio.wrap_future(future)
+        try:
+            # Cancelling this coroutine cancels the engine's future, which frees the slots.
+            response = await asyncio.wrap_future(future)
+        finally:
+            record_phases(future.sequences, time.monotonic())
         return infer_from_generate_response(response, request)
 
     async def stream(self, body: bytes, info: RequestInfo) -> AsyncGenerator[dict[str, object], None]:
@@ -109,9 +114,12 @@ class PredictorModel(ServedModel):
         check_request(message, self._release)
         tokens = TokenStream()
         future = self._engine.submit(message, deadline=self._deadline(message, info), subscriber=tokens)
-        async with aclosing(tokens.follow(future)) as deltas:
-            async for delta in deltas:
-                yield delta
+        try:
+            async with aclosing(tokens.follow(future)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            record_phases(future.sequences, time.monotonic())
 
     def _stop(self) -> None:
         self._engine.stop()

@@ -30,13 +30,19 @@ class Subscriber(Protocol):
         """Take one delta. Called by the engine's thread, so it must neither block nor raise."""
 
 
+class GenerationFuture(Future[GenerateResponse]):
+    """The response to a request, and the sequences that it comes from."""
+
+    sequences: tuple[Sequence, ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class RequestState:
     """A :class:`GenerateRequest` inside the engine: its sequences end one by one, its future when all have."""
 
     request: GenerateRequest
     deadline: Deadline | None
-    future: Future[GenerateResponse]
+    future: GenerationFuture
     """A caller aborts the request by cancelling it: its sequences lose their slots before the next step."""
     sequences: list[Sequence] = field(default_factory=list)
     subscriber: Subscriber | None = None
@@ -61,7 +67,7 @@ class RequestState:
             stop_token_ids: each of them ends a sequence.
             arrived: monotonic seconds.
         """
-        state = cls(message, deadline, future=Future(), subscriber=subscriber)
+        state = cls(message, deadline, future=GenerationFuture(), subscriber=subscriber)
         max_repeats = message.max_repeats or (0,) * len(message.prompts)
         rows = zip(message.prompts, message.max_new_tokens, max_repeats, strict=True)
         state.sequences = [
@@ -71,6 +77,7 @@ class RequestState:
             )
             for index, (prompt, max_new_tokens, repeats) in enumerate(rows)
         ]  # fmt: skip
+        state.future.sequences = tuple(state.sequences)
         return state
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,15 +21,16 @@ _DISABLED = ("kserve.trace", "uvicorn.access")
 _FRAMES = 12
 
 
-def configure_logging(level: str, log_format: str) -> None:
+def configure_logging(level: str, log_format: str, fields: Mapping[str, str] | None = None) -> None:
     """Log to stderr.
 
     Args:
         level: name of the least severe level that is logged.
         log_format: ``json`` or ``text``.
+        fields: members of every JSON line, such as which service it is of.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter())
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -62,6 +64,11 @@ def describe_exception(error: BaseException) -> list[str]:
 class JsonFormatter(logging.Formatter):
     """Formats a record as one JSON object; ``extra={"fields": {...}}`` adds members."""
 
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        """Add ``fields`` to every line."""
+        super().__init__()
+        self._own = dict(fields or {})
+
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, timezone.utc)
         document: dict[str, object] = {
@@ -69,6 +76,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._own,
             **_fields(record),
         }
         if record.exc_info and record.exc_info[1]:

@@ -181,6 +181,7 @@ class RequestMetrics:
         status: int,
         seconds: float,
         code: ErrorCode | None = None,
+        exemplar: dict[str, str] | None = None,
     ) -> None:
         """Count a request that was answered.
 
@@ -189,13 +190,14 @@ class RequestMetrics:
             status: HTTP status.
             seconds: from its headers to the end of its response.
             code: of the error that it was answered with.
+            exemplar: labels that lead to its trace, if it is sampled.
         """
         self._in_flight -= 1
         series = self._series.get((operation, status, code))
         if series is None:
             series = self._new_series(operation, status, code)
         series.requests.inc()
-        series.seconds.observe(seconds)
+        series.seconds.observe(seconds, exemplar)
         if code is not None:
             self._rejected.labels(self._model, str(code.http_status), code.value).inc()
 

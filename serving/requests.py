@@ -21,8 +21,11 @@ from serving.drain import RETRY_AFTER_S, DrainGate
 from serving.http_protocol import HAS_ARRIVED
 from serving.metrics import Operation, RequestMetrics
 from serving.model import RequestInfo, ServedModel
+from serving.sampling import TraceParent
 from serving.settings import ServerSettings
+from serving.stages import RequestStages, begin, end
 from serving.start_times import StartTimes
+from serving.tracing import RequestTrace, RequestTracer
 
 _log = logging.getLogger("yiwen.request")
 
@@ -63,7 +66,12 @@ class ServingContext:
     """Shared objects of request handlers: the model, the drain gate and the metrics."""
 
     def __init__(
-        self, model: ServedModel, gate: DrainGate, metrics: RequestMetrics, start: StartTimes | None = None
+        self,
+        model: ServedModel,
+        gate: DrainGate,
+        metrics: RequestMetrics,
+        start: StartTimes | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         """Share these.
 
@@ -72,10 +80,12 @@ class ServingContext:
             gate: refuses requests while the server drains.
             metrics: of requests.
             start: of the process; the first readiness probe that succeeds ends it.
+            tracer: begins the traces of requests; None for no tracing.
         """
         self.model = model
         self.gate = gate
         self.metrics = metrics
+        self.tracer = tracer
         self._start = start
 
     @property
@@ -100,7 +110,9 @@ class ServingContext:
 class RequestScope:
     """One request from its headers to the end of its response; exit updates the metrics and logs."""
 
-    __slots__ = ("_message", "_serving", "_started", "_task", "code", "info", "operation", "status")
+    __slots__ = (
+        "_message", "_serving", "_stages", "_started", "_task", "_token", "code", "info", "operation", "status"
+    )  # fmt: skip
 
     def __init__(self, serving: ServingContext, info: RequestInfo, operation: Operation) -> None:
         self.info = info
@@ -117,6 +129,10 @@ class RequestScope:
         if task is None:
             raise RuntimeError("requests run in tasks")
         self._task = task
+        tracer, info = self._serving.tracer, self.info
+        trace = None if tracer is None else tracer.begin(self.operation.endpoint, info.headers)
+        self._stages = RequestStages(info.log_fields, trace)
+        self._token = begin(self._stages)
         self._started = time.perf_counter()
         self._serving.gate.enter(task)
         self._serving.metrics.started()
@@ -126,11 +142,16 @@ class RequestScope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         seconds = time.perf_counter() - self._started
+        end(self._token)
         self._serving.gate.leave(self._task)
         if error is not None and self.code is None:
             self.code = _unmapped_code(error)
             self.status = self.code.http_status
-        self._serving.metrics.finished(self.operation, self.status, seconds, self.code)
+        own = self._stages.trace
+        exemplar = None if own is None else own.exemplar
+        self._serving.metrics.finished(self.operation, self.status, seconds, self.code, exemplar)
+        if own is not None and own.is_recording:
+            self._finish_trace(own)
         level = logging.INFO if self.status < ErrorCode.INTERNAL.http_status else logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(level, "request", extra={"fields": self._fields(seconds)})
@@ -178,6 +199,28 @@ class RequestScope:
             self.code = ErrorCode.of_status(status)
         self.status = status
 
+    def _finish_trace(self, trace: RequestTrace) -> None:
+        operation = self.operation
+        attributes: dict[str, str | int | float | bool] = {
+            "yiwen.request_id": self.info.request_id,
+            "yiwen.surface": operation.surface,
+            "http.response.status_code": self.status,
+        }
+        if self.code is not None:
+            attributes["error.type"] = self.code.value
+        for name, value in self.info.log_fields.items():
+            if isinstance(value, str | int | float):
+                attributes[f"yiwen.{name}"] = value
+        failed = self.status >= ErrorCode.INTERNAL.http_status
+        trace.finish(f"{operation.api} {operation.endpoint}", attributes, failed=failed)
+
+    def _trace_id(self) -> str | None:
+        trace = self._stages.trace
+        if trace is not None:
+            return trace.trace_id
+        parent = TraceParent.of(self.info.headers)
+        return None if parent is None else parent.trace_id
+
     def _fields(self, seconds: float) -> dict[str, object]:
         info = self.info
         fields: dict[str, object] = {
@@ -193,7 +236,10 @@ class RequestScope:
             fields["code"] = self.code.value
         if self._message is not None:
             fields["error"] = self._message
+        if (trace_id := self._trace_id()) is not None:
+            fields["trace_id"] = trace_id
         fields.update(info.log_fields)
+        fields.update(self._stages.milliseconds())
         return fields
 
 

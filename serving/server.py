@@ -45,6 +45,7 @@ from serving.rest import REQUEST_ID, ErrorMiddleware, InferenceApp
 from serving.sdk import ModelServer, RESTServer, app
 from serving.settings import ServerSettings, SettingsError
 from serving.start_times import StartTimes
+from serving.tracing import create_tracer
 
 _log = logging.getLogger("yiwen.server")
 
@@ -74,7 +75,7 @@ def run_server(
     Raises:
         SettingsError: a port is taken.
     """
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, _labels(model))
     if start is not None:
         start.loaded()
     Server(model, settings, routes, apis, start).start([model])
@@ -101,10 +102,18 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
         self._model = model
         self._settings = settings
         self._gate = DrainGate()
-        serving = ServingContext(
-            model, self._gate, RequestMetrics(model.name, codes=model.error_codes), start
+        release = next(iter(model.versions), "")
+        process = ProcessMetrics(version=package_version(), revision=settings.revision, release=release)
+        if start is not None:
+            start.publish(process)
+        self._metrics = MetricsEndpoint(_labels(model))
+        self._tracer = create_tracer(
+            os.environ,
+            {"service.version": package_version(), "yiwen.release": release},
+            service_name=f"yiwen-{model.component}",
         )
-        self._metrics = MetricsEndpoint(_process_labels(model, settings, start))
+        metrics = RequestMetrics(model.name, codes=model.error_codes)
+        serving = ServingContext(model, self._gate, metrics, start, self._tracer)
         self.dataplane = ModelDataPlane(self, serving)
         # Only the SDK's application, which may redirect, looks at the scheme of the client's URL.
         framework: Any = ProxyHeadersMiddleware(app)
@@ -166,6 +175,8 @@ class Server(ModelServer):  # type: ignore[misc]  # the SDK is untyped
                 await grpc_server.stop(_CLOSE_S)
         finally:
             await self._model.close()
+            if self._tracer is not None:
+                self._tracer.close()
         _log.info("stopped")
 
     async def _serve_until(self, stop: asyncio.Event, rest: _RestServer) -> None:
@@ -248,13 +259,9 @@ async def _running(server: MetricsServer | None) -> AsyncIterator[None]:
             await serving
 
 
-def _process_labels(model: ServedModel, settings: ServerSettings, start: StartTimes | None) -> dict[str, str]:
-    """Publish what this process is; returns the labels of all its metrics."""
-    release = next(iter(model.versions), "")
-    process = ProcessMetrics(version=package_version(), revision=settings.revision, release=release)
-    if start is not None:
-        start.publish(process)
-    return {"component": model.component, "release": release}
+def _labels(model: ServedModel) -> dict[str, str]:
+    """Labels of all metrics of the process, and fields of all its log lines."""
+    return {"component": model.component, "release": next(iter(model.versions), "")}
 
 
 def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

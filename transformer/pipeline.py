@@ -7,7 +7,7 @@ The pipeline knows nothing of KServe (:mod:`transformer.model`) and waits for it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import YiwenError
 from protocol.messages import CacheStatus, Glossary, OnError, TranslateRequest, TranslateResponse, Translation
+from serving.stages import Stage, annotate, count
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
 from transformer.errors import PredictorTooLate
@@ -30,6 +31,8 @@ from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
 from transformer.texts.work_item import WorkItem, WorkResult
+
+_LOGGED_PAIRS = 4
 
 
 class FitsTokenizer(Protocol):
@@ -148,17 +151,19 @@ class Pipeline:
         """
         # Before it waits for a thread: what is refused anyway should not be held meanwhile.
         self._bounds.texts.check_request(request)
-        return await self._workers.run(
-            size_of(request.texts) + _size_of_glossary(request.glossary),
-            lambda: split_request(
-                request, self._languages, self._bounds.texts, self._is_whole, self._glossaries
-            ),
-        )
+        with Stage("detect"):
+            return await self._workers.run(
+                size_of(request.texts) + _size_of_glossary(request.glossary),
+                lambda: split_request(
+                    request, self._languages, self._bounds.texts, self._is_whole, self._glossaries
+                ),
+            )
 
     async def look_up(self, items: Sequence[WorkItem]) -> list[WorkResult | None]:
         """The cached result of each item, in order; None for a miss. Takes one round trip at most."""
         lookups = [(key_of(item, self._release), item.text) for item in items]
-        entries = await look_up(self._cache, lookups, self._metrics)
+        with Stage("cache"):
+            entries = await look_up(self._cache, lookups, self._metrics)
         return [
             None if entry is None else WorkResult(entry.text, entry.confidence, CacheStatus.HIT)
             for entry in entries
@@ -220,6 +225,9 @@ class Pipeline:
             lengths.setdefault(kind, []).append(len(document.text))
         for (source, target, cache), characters in lengths.items():
             self._metrics.answered(source=source, target=target, cache=cache, characters=characters)
+            count("characters", sum(characters))
+        if lengths:
+            annotate("pair", _pairs(lengths))
 
     def count_first_text(self, context: RequestContext) -> None:
         """The first piece of a streamed answer is about to be sent."""
@@ -228,6 +236,15 @@ class Pipeline:
     def _is_whole(self, text: str) -> bool:
         """Whether a text is translated as one, whatever sentences it has."""
         return not self._bounds.split_always and self._tokenizer.fits(text)
+
+
+def _pairs(kinds: Collection[tuple[str, str, CacheStatus]]) -> str:
+    """The language pairs of a request, for its log line: ``en-zh``, the first :data:`_LOGGED_PAIRS` of several."""
+    if len(kinds) == 1:
+        ((source, target, _),) = kinds
+        return f"{source}-{target}"
+    pairs = list(dict.fromkeys(f"{source}-{target}" for source, target, _ in kinds))
+    return ",".join([*pairs[:_LOGGED_PAIRS], *(["..."] if len(pairs) > _LOGGED_PAIRS else [])])
 
 
 def _placing_size(documents: Sequence[Document]) -> int:

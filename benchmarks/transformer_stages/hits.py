@@ -98,8 +98,10 @@ def _start(stack: ExitStack, release: Path, pairs: list[tuple[str, str]]) -> dic
     processes.warm(url, release, table, len(pairs))
     behind = stack.enter_context(processes.predictor(release, slots=16))
 
-    def transformer(**how: bool) -> ServerProcess:
-        return stack.enter_context(processes.transformer(release, behind, redis_url=url, **how))
+    def transformer(*, grpc: bool = False, quiet: bool = True, memory: bool = True) -> ServerProcess:
+        return stack.enter_context(
+            processes.transformer(release, behind, redis_url=url, grpc=grpc, quiet=quiet, memory=memory)
+        )
 
     plain, bare = transformer(grpc=True), stack.enter_context(processes.echo(quiet=True))
     servers = (

@@ -106,13 +106,24 @@ def transformer(
     memory: bool = True,
     quiet: bool = True,
     grpc: bool = False,
+    further: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
-    """Run a transformer in front of ``behind``; without Redis and memory it has no cache."""
+    """Run a transformer in front of ``behind``; without Redis and memory it has no cache.
+
+    Args:
+        release: its release.
+        behind: its predictor.
+        redis_url: empty for none.
+        memory: whether it has a cache in memory.
+        quiet: whether it logs warnings only.
+        grpc: whether it serves gRPC.
+        further: settings.
+    """
     port, grpc_port = free_port(), free_port() if grpc else 0
     own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
     own |= {"YIWEN_GRPC_PORT": str(grpc_port)}
     own |= {} if memory else {"YIWEN_CACHE_BYTES": "0"}
-    environment = service_settings(release, port, quiet=quiet) | own
+    environment = service_settings(release, port, quiet=quiet) | own | dict(further or {})
     with running_server("transformer", environment, port, grpc_port=grpc_port) as server:
         yield server
 
@@ -203,7 +214,7 @@ def service_settings(release: Path, port: int, *, quiet: bool) -> dict[str, str]
 
 def _environment() -> dict[str, str]:
     """Environment of this process without settings that change the measurement."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("YIWEN_", "OTEL_"))}
 
 
 def _patiently() -> redis.retry.Retry:

@@ -158,7 +158,17 @@ def _load_step_row(row: Mapping[str, Any], deadline_ms: int) -> tuple[str, ...]:
     )
 
 
-_DETAILS = {"hits": _hits, "misses": _misses, "load_steps": _load_steps}
+def _tracing(figures: Mapping[str, Any]) -> str:
+    rows = [
+        (name, f"{cpu_ms:.4f}", f"{figures['ratios'][name]:.3f}")
+        for name, cpu_ms in figures["cpu_ms"].items()
+    ]
+    return "## Tracing\n\nCache hits, one text each; the share of requests that are sampled.\n\n" + _table(
+        ("traced", "CPU ms a request, median", "to off, median of the rounds"), rows
+    )
+
+
+_DETAILS = {"hits": _hits, "misses": _misses, "load_steps": _load_steps, "tracing": _tracing}
 
 
 def _spread(values: Sequence[float], form: str) -> tuple[str, ...]:

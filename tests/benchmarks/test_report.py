@@ -112,6 +112,12 @@ def test_load_steps_name_their_scale_and_count_failures() -> None:
     assert "| 16 | on | 1500 | 480.4 | 470.1 | 34% | 1% | 20 | 1234 | > 3000 | 4 | 2 | 0 |" in text
 
 
+def test_tracing_is_compared_with_none() -> None:
+    figures = {"cpu_ms": {"off": 0.15, "5 %": 0.153}, "ratios": {"off": 1.0, "5 %": 1.02}}
+
+    assert "| 5 % | 0.1530 | 1.020 |" in report.markdown(results(tracing=figures))
+
+
 def test_figures_of_a_busy_machine_are_not_for_publication() -> None:
     assert "Not for publication" in report.markdown(results(busy=0.2, load_steps=load_steps(1.0)))
     assert "Not for publication" not in report.markdown(results(busy=0.1, load_steps=load_steps(1.0)))

@@ -340,7 +340,11 @@ async def test_texts_are_counted_by_pair_and_by_where_they_came_from(
         segments("und", "bypass"),
     ] == [1] * 4
     labels = {"source": "en", "target": "zh"}
-    assert registry.get_sample_value("yiwen_transformer_characters_total", labels) == 6
+    characters = [
+        registry.get_sample_value("yiwen_transformer_characters_total", labels | {"cache": cache})
+        for cache in ("miss", "shared")
+    ]
+    assert characters == [3, 3]
 
 
 def errors(response: TranslateResponse) -> list[str | None]:

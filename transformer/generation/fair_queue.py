@@ -13,6 +13,8 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from serving.stages import Stage
+
 
 class FairQueue:
     """Lets a bounded number of units of work through at once; the others wait, ordered by their callers' shares."""
@@ -63,7 +65,8 @@ class FairQueue:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (start, next(self._order), future))
         try:
-            await future
+            with Stage("queue"):
+                await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._release()  # it was handed the slot at the same moment

@@ -16,6 +16,7 @@ from functools import partial
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
 from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
+from serving.stages import Stage, count
 from transformer.errors import AdmissionRejected, PredictorFault, PredictorTooLate
 from transformer.generation.attempts import (
     Attempt,
@@ -218,10 +219,11 @@ class Generator:
         async def send(group: Sequence[Attempt], request: GenerateRequest) -> None:
             response = await self._call(request, context)
             results = []
-            for row in zip(group, response.generations, strict=True):
-                results.append((row[0], self.result(*row)))
-                if len(results) % RESULTS_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # the checks of a large group would hold up all other requests
+            with Stage("guard"):
+                for row in zip(group, response.generations, strict=True):
+                    results.append((row[0], self.result(*row)))
+                    if len(results) % RESULTS_AT_ONCE == 0:
+                        await asyncio.sleep(0)  # the checks of a large group would hold up all other requests
             await report(results)
 
         if attempts:
@@ -268,13 +270,14 @@ class Generator:
         """The attempts that prompts can be made of, and one request for them, without a deadline."""
         started = self._clock()
         texts = [each.prompt for each in attempts]
-        encoded, repeats = await self._workers.run(
-            size_of([text.text for text in texts]),
-            lambda: (
-                self._encode(texts, context, each=refuse is not None),
-                [self._guards.max_repeats(attempt.item.text) for attempt in attempts],
-            ),
-        )
+        with Stage("tokenize"):
+            encoded, repeats = await self._workers.run(
+                size_of([text.text for text in texts]),
+                lambda: (
+                    self._encode(texts, context, each=refuse is not None),
+                    [self._guards.max_repeats(attempt.item.text) for attempt in attempts],
+                ),
+            )
         self._metrics.tokenize_seconds.observe(self._clock() - started)
         kept: list[tuple[Attempt, EncodedPrompt, int]] = []
         for attempt, prompt, max_repeats in zip(attempts, encoded, repeats, strict=True):
@@ -331,8 +334,9 @@ class Generator:
             return result
         return self._judged(attempt.item, attempt.unmask(written), result)
 
-    def _count_tokens(self, item: WorkItem, kind: str, count: int) -> None:
-        self._metrics.tokens[item.source, item.target, kind].inc(count)
+    def _count_tokens(self, item: WorkItem, kind: str, tokens: int) -> None:
+        self._metrics.tokens[item.source, item.target, kind].inc(tokens)
+        count(f"{kind}_tokens", tokens)
 
     def _judged(self, item: WorkItem, text: str | None, result: WorkResult) -> WorkResult:
         """``result`` with ``text`` and its flags; None as text is an answer that lost what it had to keep."""

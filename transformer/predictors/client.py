@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from serving.stages import Stage
 from serving.task_timeout import TaskTimeout
 from transformer.config import TransformerConfig
 from transformer.errors import ConnectionLost, ConnectionsBusy, GatewayError, PredictorTooLate
@@ -112,17 +113,18 @@ class PredictorClient:
         Raises:
             YiwenError: what the predictor answered, or what stood between; see :mod:`transformer.errors`.
         """
-        body, headers = self._encode(request, headers)
-        started = self._clock()
-        deadline = deadline_of(request, self._clock)
-        late: AbstractContextManager[None] = nullcontext()
-        if deadline is not None:
-            late = TaskTimeout(deadline.wait_s(), lambda: PredictorTooLate(self._clock() - started))
-        try:
-            with late:
-                answer = await self._send(body, headers)
-        finally:
-            self._metrics.predictor_seconds.observe(self._clock() - started)
+        with Stage("predict") as stage:
+            body, headers = self._encode(request, {**headers, **stage.trace_headers()})
+            started = self._clock()
+            deadline = deadline_of(request, self._clock)
+            late: AbstractContextManager[None] = nullcontext()
+            if deadline is not None:
+                late = TaskTimeout(deadline.wait_s(), lambda: PredictorTooLate(self._clock() - started))
+            try:
+                with late:
+                    answer = await self._send(body, headers)
+            finally:
+                self._metrics.predictor_seconds.observe(self._clock() - started, stage.exemplar())
         return self._read(answer)
 
     async def stream(
@@ -137,6 +139,14 @@ class PredictorClient:
         Raises:
             YiwenError: also in mid-stream, where the predictor says so or the connection breaks.
         """
+        with Stage("predict") as stage:
+            async with aclosing(self._deltas(request, {**headers, **stage.trace_headers()})) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def _deltas(
+        self, request: GenerateRequest, headers: Mapping[str, str]
+    ) -> AsyncGenerator[TokenDelta, None]:
         body, headers = self._encode(request, headers)
         started = self._clock()
         deadline = deadline_of(request, self._clock)
@@ -254,7 +264,8 @@ class PredictorClient:
         started = self._clock()
         if self._free.locked():
             try:
-                await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
+                with Stage("queue"):
+                    await asyncio.wait_for(self._free.acquire(), self._config.pool_timeout_s)
             except asyncio.TimeoutError:
                 self._metrics.predictor.connections_refused.inc()
                 raise ConnectionsBusy(self._config.max_connections, retry_after_s=RETRY_AFTER_S) from None

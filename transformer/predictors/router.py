@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from protocol.errors import NotFound, NotReady, ReleaseMismatch, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from serving.stages import Stage
 from transformer.config import TransformerConfig
 from transformer.errors import (
     CONNECTION_LOST,
@@ -214,9 +215,10 @@ class _RoutedRequest:
             if self._deadline is not None:
                 until = min(until, self._deadline.at)
             try:
-                async with aclosing(gate.wait(self._waiting_since, until)) as items:
-                    async for status in items:
-                        yield status
+                with Stage("wait_for_predictor"):
+                    async with aclosing(gate.wait(self._waiting_since, until)) as items:
+                        async for status in items:
+                            yield status
             except ColdStartTimeout as timeout:
                 if self._mismatch is None:
                     raise

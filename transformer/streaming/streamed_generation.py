@@ -14,6 +14,7 @@ from typing import Protocol
 from protocol.errors import ReleaseMismatch
 from protocol.messages import GenerateRequest, Generation, GenerationEnd, TokenDelta
 from protocol.prompt_encoder import PromptEncoder
+from serving.stages import Stage
 from transformer.errors import PredictorFault, PredictorTooLate
 from transformer.generation.attempts import Attempt, translation_by_glossary
 from transformer.generation.early_retries import EarlyRetries
@@ -147,7 +148,8 @@ class StreamedGenerator:
                 serving=end.release,
             )
         generation = Generation(tuple(answer.token_ids), end.logprob, end.finish_reason)
-        result = self._generator.result(answer.attempt, generation)
+        with Stage("guard"):
+            result = self._generator.result(answer.attempt, generation)
         if not result.is_complete:
             raise PredictorTooLate(context.deadline.timeout_s)
         return result
