@@ -249,6 +249,14 @@ class PromptEncoder:
     def _span_ids(self, fillings: Sequence[Filling]) -> list[list[list[int]]]:
         """The ids of the spans of each text, up to the next control tokens."""
         known = self._known_ids(fillings)
+        if self._recognizing is None:  # then every template has one span
+            strings = [
+                each.template.spans[0].around(each.values)
+                for each, ids in zip(fillings, known, strict=True)
+                if ids is None
+            ]
+            new = iter(self._encode_batch(strings))
+            return [[next(new)] if ids is None else [ids] for ids in known]
         spans = [(span, filling) for filling in fillings for span in filling.template.spans]
         strings = [
             span.around(filling.values)
@@ -318,7 +326,7 @@ class PromptEncoder:
             raise TextTooLong(text.index, size, size - excess)
         if not size:
             raise UnencodableText(text.index, "the release's tokenizer knows none of its characters")
-        if not all(self._control_ids.isdisjoint(ids) for ids in span_ids):
+        if not all(map(self._control_ids.isdisjoint, span_ids)):
             what = "it, its context or a term of it" if filling.is_variant else "it"
             raise UnencodableText(
                 text.index,

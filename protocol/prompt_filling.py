@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import TooLong
 from protocol.messages import Formality
@@ -42,9 +42,8 @@ class PromptText:
     """Terms of the text with their translations; those that do not fit are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """What becomes the prompt of one text."""
+class Filling(NamedTuple):
+    """What becomes the prompt of one text. A tuple: it is made for every text that the cache lacks."""
 
     text: PromptText
     template: SplitTemplate
@@ -58,6 +57,8 @@ class Filling:
     @property
     def characters(self) -> int:
         """Number of characters that are encoded for it."""
+        if self.template.is_plain:
+            return len(self.text.text) + self.template.affix_characters
         return sum(map(len, self.values.values())) + self.template.affix_characters
 
 

@@ -99,11 +99,8 @@ class SplitTemplate:
     """Number of characters of the same."""
     tokens: int
     """Number of tokens of the template."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it has a place for the text alone."""
-        return len(self.filled.slots) == 1
+    is_plain: bool
+    """Whether it has a place for the text alone."""
 
     def joined(self, span_ids: Sequence[Sequence[int]]) -> tuple[int, ...]:
         """The ids of a prompt, of the ids of its spans."""
@@ -153,6 +150,7 @@ def split_template(
         filled=filled,
         affix_tokens=affix_tokens,
         affix_characters=sum(len(literal) for span in spans for literal in span.literals),
+        is_plain=len(filled.slots) == 1,
         tokens=sum(len(span.before) for span in spans) + affix_tokens + len(after),
     )
 
