@@ -72,6 +72,9 @@ class VerifyOptions:
     checkpoint: Annotated[
         Path | None, Option(metavar="DIR", help="compare with it in Hugging Face transformers")
     ] = None
+    adapter: Annotated[
+        Path | None, Option(metavar="DIR", help="of --checkpoint: the adapter that was merged into it")
+    ] = None
     texts: Annotated[Path | None, Option(metavar="FILE", help="prompts, one text per line")] = None
     prompts: Annotated[int, Option(min=1, metavar="N", help="random prompts")] = 8
     longest: Annotated[int, Option(min=1, metavar="N", help="tokens of a random prompt")] = 48
@@ -202,6 +205,7 @@ def _compare(options: VerifyOptions, checkpoint: Path) -> int:
             tokens=options.tokens,
             measured_at=datetime.now(timezone.utc),
             reporter=reporter,
+            adapter=options.adapter,
         )
     write_report(report, options.release)
     if options.json:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictor.batch import Batch
+from predictor.builder.checkpoint.lora import load_adapter, merge_adapter
 from predictor.builder.checkpoint.tensors import open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
@@ -94,6 +95,7 @@ def compare(
     tokens: int,
     measured_at: datetime,
     reporter: Reporter,
+    adapter: Path | None = None,
 ) -> ParityReport:
     """Compare a release with its checkpoint on greedy tokens after each prompt.
 
@@ -104,15 +106,16 @@ def compare(
         tokens: number of tokens to generate after each prompt.
         measured_at: for the report.
         reporter: of the progress.
+        adapter: directory of the LoRA adapter that the release was built with.
 
     Raises:
         VerifyFailed: the release is of another checkpoint, the prompts do not fit it, or a library is missing.
         ReleaseError, BrokenCheckpoint: one of the two cannot be read.
     """
     release = load_release(directory)
-    _check_source(release, checkpoint, reporter)
+    _check_source(release, checkpoint, adapter, reporter)
     _check_prompts(release, prompts, tokens)
-    reference = _Reference(checkpoint)
+    reference = _Reference(checkpoint, adapter)
     generated = ReleaseGenerator(directory).generate(prompts, tokens)
     differences, equal, ties, first = [], 0, 0, None
     for number, (prompt, ids, logprobs) in enumerate(
@@ -176,7 +179,7 @@ def _text_prompts(directory: Path, texts: Path) -> Prompts:
 class _Reference:
     """The checkpoint in Hugging Face transformers."""
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, adapter: Path | None) -> None:
         try:
             import torch
             import transformers
@@ -188,6 +191,8 @@ class _Reference:
         self._model = library.AutoModelForCausalLM.from_pretrained(
             str(checkpoint), dtype=torch.float32, local_files_only=True
         ).eval()
+        for name, update in ({} if adapter is None else load_adapter(adapter)).items():
+            self._model.get_parameter(name).data += torch.from_numpy(update.rows(0, update.shape[0]))
 
     def logprobs(
         self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int32]
@@ -201,8 +206,14 @@ class _Reference:
         return logprobs
 
 
-def _check_source(release: Release, checkpoint: Path, reporter: Reporter) -> None:
+def _check_source(release: Release, checkpoint: Path, adapter: Path | None, reporter: Reporter) -> None:
     opened = open_checkpoint(checkpoint)
+    if adapter is not None:
+        opened = merge_adapter(opened, adapter)
+    elif "adapter" in release.provenance:
+        raise VerifyFailed(
+            f"release {release.id} was built with the adapter {release.provenance['adapter']}: name it with --adapter"
+        )
     reporter.begin("read checkpoint", opened.bytes())
     if opened.digest(reporter.advance) != release.provenance.get("checkpoint_sha256"):
         raise VerifyFailed(

@@ -108,6 +108,27 @@ def test_a_release_with_an_adapter_is_that_of_the_merged_checkpoint(
     assert found.provenance["checkpoint_sha256"] != plain.provenance["checkpoint_sha256"]
 
 
+def test_a_release_with_an_adapter_is_verified_with_it(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = write_adapter(checkpoint, tmp_path / "adapter", Q, DOWN)
+    command = ["build", str(checkpoint), "-o", str(tmp_path / "out"), "--adapter", str(adapter)]
+    assert run_app(app, command, prog="release") == 0
+    verify = [
+        "verify",
+        str(tmp_path / "out"),
+        "--checkpoint",
+        str(checkpoint),
+        "--prompts",
+        "2",
+        "--tokens",
+        "8",
+    ]
+    assert run_app(app, verify, prog="release") == 2
+    assert "was built with the adapter adapter: name it with --adapter" in capsys.readouterr().err
+    assert run_app(app, [*verify, "--adapter", str(adapter)], prog="release") == 0
+
+
 def test_an_adapter_may_lie_beside_its_base_and_be_in_bfloat16(checkpoint: Path, tmp_path: Path) -> None:
     write_adapter(checkpoint, checkpoint, Q)
     path = checkpoint / "adapter_model.safetensors"
