@@ -22,7 +22,7 @@ from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
 from protocol.prompt_encoder import PromptEncoder
 from tests.e2e.conftest import Service, running_service
-from tests.e2e.text_callers import MODEL, joined, messages_of, request_of, streamed, whole
+from tests.e2e.text_callers import MODEL, joined, messages_of, request_of, streamed, wait_for, whole
 from tests.releases import write_checkpoint
 
 TEMPLATE = (
@@ -181,6 +181,28 @@ def test_deepls_parameters_are_used(served: Service, release: Path, encoder: Pro
     assert answer.headers["x-yiwen-ignored"] == "context"
     assert "x-yiwen-flags" not in answer.headers
     client.close()  # type: ignore[no-untyped-call]
+
+
+def upload(service: Service, content: str, **fields: str) -> httpx.Response:
+    file = {"file": ("a.po", content.encode())}
+    return httpx.post(f"{service.url}/v2/document", data=fields, files=file, timeout=60)
+
+
+def test_deepls_documents_have_a_formality_and_what_they_say_of_their_texts(
+    served: Service, release: Path, encoder: PromptEncoder
+) -> None:
+    contexts = ("In a shop", "word " * 20)
+    catalog = "\n".join(f'msgctxt "{each}"\nmsgid "{TEXT}"\nmsgstr ""\n' for each in contexts)
+    handle = upload(served, catalog, source_lang="EN", target_lang="ZH", formality="less").json()
+    url, key = f"{served.url}/v2/document/{handle['document_id']}", {"document_key": handle["document_key"]}
+    wait_for(lambda: httpx.post(url, data=key).json()["status"] == "done")
+    result = polib.pofile(httpx.post(f"{url}/result", data=key).text)
+    prompts = [f"<|en|>(In a shop) du: {TEXT}<|zh|>", f"<|en|>du: {TEXT}<|zh|>"]
+    wanted = [expected(served, release, encoder, prompt) for prompt in prompts]
+    assert [entry.msgstr for entry in result] == wanted
+    refused = upload(served, catalog, source_lang="ZH", target_lang="EN-GB", formality="more")
+    assert refused.status_code == 400
+    assert refused.json()["message"] == "'formality' is not supported for given 'target_lang'."
 
 
 def test_a_domain_of_qwen_mt_is_the_context(served: Service, release: Path, encoder: PromptEncoder) -> None:

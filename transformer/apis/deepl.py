@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, YiwenError
-from protocol.messages import DEFAULT_MARKUP, Formality, MarkupOptions, TextFormat
+from protocol.messages import DEFAULT_MARKUP, MarkupOptions, TextFormat
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, Fields
 from serving.error_responses import RestResponse
@@ -28,10 +28,10 @@ from transformer.apis.answers import (
 from transformer.apis.deepl_documents import DeepLDocuments
 from transformer.apis.deepl_glossaries import DeepLGlossaries
 from transformer.apis.deepl_languages import (
+    formality_of,
     language_of,
     source_code,
     source_languages,
-    supports_formality,
     target_languages,
 )
 from transformer.apis.glossary_store import GlossaryStore
@@ -67,7 +67,6 @@ _WITHOUT_EFFECT = {
 """Parameters that are accepted and change nothing, with the values that ask for nothing."""
 _VALUES = {
     "split_sentences": ("1", "0", "nonewlines", "true", "false"),
-    "formality": tuple(each.value for each in Formality),
 }
 _KNOWN = frozenset(
     {
@@ -101,7 +100,6 @@ class _Options:
     markup: MarkupOptions
     model_type: str | None
     tag_handling_version: str | None
-    formality: Formality
     ignored: tuple[str, ...]
 
 
@@ -146,13 +144,11 @@ class DeepLApi:
         given = fields.text("source_lang")
         source = language_of(self._languages, "source_lang", given) if given else None
         options = _options(fields)
-        if options.formality.is_required and not supports_formality(self._languages, source, target):
-            raise InvalidRequest("'formality' is not supported for given 'target_lang'.")
         context = fields.text("context")
         message = replace(
             request_of(texts, source, target),
             contexts=(context,) * len(texts) if context else (),
-            formality=options.formality,
+            formality=formality_of(self._languages, fields.text("formality"), source, target),
             text_format=options.text_format,
             markup=options.markup,
             deadline_ms=DEADLINE_MS,
@@ -225,7 +221,6 @@ def _options(fields: Fields) -> _Options:
         markup=_markup(fields, handling),
         model_type=None if model_type is None else _MODEL_TYPES[model_type],
         tag_handling_version=version if handling else None,
-        formality=Formality(str(fields.value("formality") or "default").lower()),
         ignored=(*unused, *_header_words(name for name in fields.names if name not in _KNOWN)),
     )
 

@@ -23,7 +23,7 @@ from serving.api_request import ApiRequest, UploadedFile
 from serving.error_responses import RestResponse
 from transformer.apis.answers import STRING, json_answer, operation
 from transformer.apis.deepl_glossaries import DeepLGlossaries
-from transformer.apis.deepl_languages import language_of
+from transformer.apis.deepl_languages import formality_of, language_of
 from transformer.apis.file_translation import FileLanguages, parse_file, translate_file
 from transformer.apis.text_service import TextService
 
@@ -97,6 +97,7 @@ class DeepLDocuments:
         wanted = fields.text("output_format")
         if wanted and f".{wanted.lower()}" != Path(file.name).suffix.lower():
             raise InvalidRequest("Value for 'output_format' not supported: a document keeps its format.")
+        formality = formality_of(table, fields.text("formality"), source, target)
         self._make_room(len(file.content))
         ids = [each for each in (fields.text("glossary_id"),) if each]
         parsed = await asyncio.to_thread(parse_file, file, FileLanguages(source, target))
@@ -106,7 +107,7 @@ class DeepLDocuments:
         job_id = secrets.token_hex(16).upper()
         self._jobs[job_id] = job
 
-        languages = FileLanguages(source, target, glossary)
+        languages = FileLanguages(source, target, glossary, formality)
         task = asyncio.create_task(self._translate(job, parsed, languages, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from protocol.errors import InvalidRequest
+from protocol.messages import Formality
 from protocol.template_sections import FORMAL, INFORMAL
 from transformer.apis.language_table import LanguageTable
 
@@ -49,6 +50,27 @@ def supports_formality(table: LanguageTable, source: str | None, target: str) ->
         target: the release's tag.
     """
     return all(table.has_section(name, source, target) for name in (FORMAL, INFORMAL))
+
+
+def formality_of(table: LanguageTable, given: str | None, source: str | None, target: str) -> Formality:
+    """The value of the parameter ``formality``.
+
+    Args:
+        table: of the release.
+        given: as it was sent, in any case; None or empty for the default.
+        source: the release's tag; None for any.
+        target: the release's tag.
+
+    Raises:
+        InvalidRequest: it is unknown, or required and not served for these languages.
+    """
+    try:
+        formality = Formality((given or Formality.DEFAULT.value).lower())
+    except ValueError:
+        raise InvalidRequest("Value for 'formality' not supported.") from None
+    if formality.is_required and not supports_formality(table, source, target):
+        raise InvalidRequest("'formality' is not supported for given 'target_lang'.")
+    return formality
 
 
 def language_of(table: LanguageTable, field: str, code: str | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from documents.formats import FORMATS, format_of, parse_document
 from documents.interface import DocumentLanguages, FileFormatError, ParsedDocument, TextUnit, UnitTranslation
 from protocol.errors import InvalidRequest
-from protocol.messages import Glossary, OnError
+from protocol.messages import Formality, Glossary, OnError
 from serving.api_request import ApiRequest, UploadedFile
 from transformer.apis.text_service import TextService, request_of
 
@@ -45,6 +45,7 @@ class FileLanguages:
     source: str | None
     target: str
     glossary: Glossary | None = None
+    formality: Formality = Formality.DEFAULT
 
 
 def parse_file(file: UploadedFile, languages: FileLanguages) -> ParsedDocument:
@@ -88,6 +89,7 @@ async def translate_file(
             text_format=batch[0].text_format,
             on_error=OnError.PER_TEXT,
             glossary=languages.glossary,
+            formality=languages.formality,
             contexts=service.fitting_contexts(
                 [unit.context for unit in batch], languages.source, languages.target
             ),
