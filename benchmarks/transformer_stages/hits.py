@@ -74,7 +74,7 @@ class Trial:
     def requests(self, titles: list[str]) -> tuple[LoadRequest, ...]:
         """Requests with every title once, ``texts`` titles each."""
         if self.grpc:
-            return tuple(LoadRequest(self.server.grpc_infer, grpc_body(title)) for title in titles)
+            return tuple(LoadRequest(self.server.grpc_infer, grpc_body([title])) for title in titles)
         groups = [titles[start : start + self.texts] for start in range(0, len(titles), self.texts)]
         return tuple(LoadRequest(self.server.infer, infer_body(group)) for group in groups)
 

@@ -89,11 +89,12 @@ def canned() -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def predictor(release: Path, *, slots: int) -> Iterator[ServerProcess]:
-    """Run the predictor on ONNX Runtime."""
+def predictor(release: Path, *, slots: int, root: Path = ROOT) -> Iterator[ServerProcess]:
+    """Run the predictor of the checkout ``root`` on ONNX Runtime."""
     port = free_port()
     own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
-    with running_server("predictor", service_settings(release, port, quiet=True) | own, port) as server:
+    environment = service_settings(release, port, quiet=True) | own
+    with running_server("predictor", environment, port, root=root) as server:
         yield server
 
 
@@ -107,6 +108,7 @@ def transformer(
     quiet: bool = True,
     grpc: bool = False,
     further: Mapping[str, str] | None = None,
+    root: Path = ROOT,
 ) -> Iterator[ServerProcess]:
     """Run a transformer in front of ``behind``; without Redis and memory it has no cache.
 
@@ -118,13 +120,14 @@ def transformer(
         quiet: whether it logs warnings only.
         grpc: whether it serves gRPC.
         further: settings.
+        root: of its checkout.
     """
     port, grpc_port = free_port(), free_port() if grpc else 0
     own = {"YIWEN_PREDICTOR_URL": behind.url, "YIWEN_REDIS_URL": redis_url}
     own |= {"YIWEN_GRPC_PORT": str(grpc_port)}
     own |= {} if memory else {"YIWEN_CACHE_BYTES": "0"}
     environment = service_settings(release, port, quiet=quiet) | own | dict(further or {})
-    with running_server("transformer", environment, port, grpc_port=grpc_port) as server:
+    with running_server("transformer", environment, port, grpc_port=grpc_port, root=root) as server:
         yield server
 
 
@@ -171,13 +174,28 @@ def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
 
 @contextmanager
 def running_server(
-    module: str, environment: Mapping[str, str], port: int, *arguments: str, grpc_port: int = 0
+    module: str,
+    environment: Mapping[str, str],
+    port: int,
+    *arguments: str,
+    grpc_port: int = 0,
+    root: Path = ROOT,
 ) -> Iterator[ServerProcess]:
-    """Run ``python -m module`` with the settings ``environment`` only; gives it when ``port`` reports ready."""
+    """Run ``python -m module``; gives it when ``port`` reports ready.
+
+    Args:
+        module: of the checkout ``root``.
+        environment: its settings; those of this process are left out.
+        port: of its REST.
+        arguments: of its command line.
+        grpc_port: 0 for none.
+        root: of a checkout; another than this one has an environment of its own.
+    """
+    python = PYTHON if root == ROOT else str(root / ".venv" / "bin" / "python")
     process = subprocess.Popen(
-        [PYTHON, "-m", module, *arguments],
+        [python, "-m", module, *arguments],
         env={**_environment(), **environment},
-        cwd=ROOT,
+        cwd=root,
         # Logs are written, as in a cluster, and discarded.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

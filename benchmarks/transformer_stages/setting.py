@@ -63,9 +63,9 @@ def infer_body(texts: Sequence[str], deadline_ms: int | None = None) -> bytes:
     return orjson.dumps({"inputs": [tensor], "parameters": parameters})
 
 
-def grpc_body(text: str) -> bytes:
-    """A gRPC request for one translation."""
-    tensor = InferInput("text", [1], "BYTES", [text.encode()])
+def grpc_body(texts: Sequence[str]) -> bytes:
+    """A gRPC request for translations."""
+    tensor = InferInput("text", [len(texts)], "BYTES", [text.encode() for text in texts])
     request = InferRequest(MODEL, [tensor], parameters={"source": SOURCE, "target": TARGET})
     message: bytes = request.to_grpc().SerializeToString()
     return message
