@@ -1,4 +1,4 @@
-"""Whether a string of an application holds HTML."""
+"""Whether a string of an application holds HTML, or is a message of ICU MessageFormat."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ _HTML_TAG = re.compile(
     r"|table|td|th|tr|u|ul)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
+_ICU_CHOICE = re.compile(r"(?<![{$#%])\{\s*[\w.-]{1,64}\s*,\s*(?:plural|selectordinal|select)\s*,")
 
 
 def format_of_string(text: str) -> TextFormat:
-    """HTML if the text has one of its common tags."""
+    """ICU if the text has a plural or select argument, HTML if it has one of the common tags."""
+    if _ICU_CHOICE.search(text):
+        return TextFormat.ICU
     return TextFormat.HTML if _HTML_TAG.search(text) else TextFormat.TEXT

@@ -51,19 +51,23 @@ def test_a_file_of_escapes_stays_one() -> None:
     assert translated('["café a"]'.encode(), FileFormat.JSON, upper) == '["CAFÉ A"]'.encode()
 
 
-def test_a_units_place_is_its_key_and_tags_make_it_html() -> None:
+def test_a_units_place_is_its_key_and_its_text_says_its_format() -> None:
     document = parse_document(
-        b'{"menu": {"file": ["Open", "a <b>bold</b> one", "1 < 2 > 0"]}}', FileFormat.JSON, LANGUAGES
+        b'{"menu": {"file": ["Open", "a <b>bold</b> one", "1 < 2 > 0", "{n, plural, other {<b>#</b> files}}"]}}',
+        FileFormat.JSON,
+        LANGUAGES,
     )
     assert [unit.place for unit in document.units] == [
         "key menu.file.0",
         "key menu.file.1",
         "key menu.file.2",
+        "key menu.file.3",
     ]
     assert [unit.text_format for unit in document.units] == [
         TextFormat.TEXT,
         TextFormat.HTML,
         TextFormat.TEXT,
+        TextFormat.ICU,
     ]
 
 
@@ -78,3 +82,9 @@ def test_metadata_of_a_bundle_stays_and_its_locale_is_set() -> None:
     assert texts(data, FileFormat.ARB) == ["Hello"]
     out = b'{"@@locale": "zh", "hi": "HELLO", "@hi": {"description": "A greeting"}}'
     assert translated(data, FileFormat.ARB, upper) == out
+
+
+def test_a_bundles_plurals_are_messages_of_icu() -> None:
+    data = b'{"n": "{n, plural, =0{No files} other{{n} files}}", "hi": "Hello {name}, {{n}}"}'
+    units = parse_document(data, FileFormat.ARB, LANGUAGES).units
+    assert [unit.text_format for unit in units] == [TextFormat.ICU, TextFormat.TEXT]

@@ -19,6 +19,8 @@ MIN_PARTS = 4_096
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 """Where :meth:`str.splitlines` splits."""
+_PART_MARKS = {TextFormat.TEXT: "", TextFormat.ICU: "{'"}
+"""What parts of a text begin with; in the other formats tags and entities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class TextBounds:
 
     @property
     def max_parts(self) -> int:
-        """The most lines, sentences, tags and entities of all texts together."""
+        """The most lines, sentences, tags, entities, arguments and branches of all texts together."""
         return max(MIN_PARTS, PARTS_PER_TEXT * self.max_texts)
 
     def check_request(self, request: TranslateRequest) -> None:
@@ -57,7 +59,7 @@ class TextBounds:
                 raise TooManyBytes(size, self.max_bytes)
         # A text has no more parts than characters.
         if characters > MIN_PARTS and characters > self.max_parts:
-            marks = _LINE_ENDS if request.text_format is TextFormat.TEXT else f"{_LINE_ENDS}<&"
+            marks = _LINE_ENDS + _PART_MARKS.get(request.text_format, "<&")
             self.check_parts(sum(text.count(mark) for text in request.texts for mark in marks))
 
     def check_parts(self, parts: int) -> None:

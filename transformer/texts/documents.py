@@ -14,6 +14,7 @@ from enum import Enum
 from protocol.errors import InternalFault, YiwenError
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from protocol.normal_form import inner_range
+from transformer.texts.icu_writing import IcuWriting, split_at_marks
 from transformer.texts.inline_tags import InlineSpan, SpanKind
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import escape_text
@@ -23,6 +24,8 @@ from transformer.texts.work_item import WorkItem, WorkResult
 
 MARKUP = "markup"
 """The flag of a text with tags that were placed by their position."""
+PLACEHOLDER = "placeholder"
+"""The flag of a text with a part that kept its source, since its translation lost an argument."""
 _TEXT_NUMBER = re.compile(r"\Atext \d+: ")
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """The status of a text is the first of these that one of its segments has."""
@@ -53,13 +56,15 @@ class Segment:
     """As it stands in the caller's text."""
     item: WorkItem
     """What is translated; one object for all equal segments of a request."""
-    writing: Writing = Writing.TEXT
+    writing: Writing | IcuWriting = Writing.TEXT
     adjoins: bool = False
     """Whether no white space is between it and the segment before it, and no markup that a sentence ends at."""
     tags: tuple[tuple[str | Segment, ...], ...] = ()
-    """The tags within it; the values of their attributes may be translated, too."""
+    """The tags within it, or arguments of an ICU message. Their attributes and branches may be translated, too."""
     spans: tuple[InlineSpan, ...] = ()
     """What the tags enclose."""
+    marks: tuple[str, ...] = ()
+    """What stands in the item's text for each of the arguments of an ICU message."""
 
     @property
     def items(self) -> Iterator[WorkItem]:
@@ -71,8 +76,15 @@ class Segment:
 
     @property
     def inner_segments(self) -> Iterator[Segment]:
-        """The segments in the attributes of its tags."""
+        """The segments in the attributes of its tags, or in the branches of its arguments."""
         return (part for tag in self.tags for part in tag if isinstance(part, Segment))
+
+    @property
+    def with_inner_segments(self) -> Iterator[Segment]:
+        """It, and the segments within it, at any depth."""
+        yield self
+        for segment in self.inner_segments:
+            yield from segment.with_inner_segments
 
     def missing_items(self, translations: Mapping[WorkItem, str]) -> list[WorkItem]:
         """What else would help to put its tags into their places, once :attr:`items` are translated."""
@@ -81,33 +93,46 @@ class Segment:
             return []
         return uncertain_items(self.item.text, self.spans, _inner(answer), translations)
 
-    def restore(self, translations: Mapping[WorkItem, str]) -> tuple[str, bool]:
-        """The translation as it stands in the place of the segment, and whether its tags are surely right.
+    def restore(self, translations: Mapping[WorkItem, str]) -> tuple[str, tuple[str, ...]]:
+        """The translation as it stands in the place of the segment, and flags that speak against it.
 
         Args:
             translations: of :attr:`item`, and as many of the others as are known.
         """
         answer = translations[self.item]
         if self.writing is Writing.TEXT:
-            return self.plain(answer), True
+            return self.plain(answer), ()
         if answer == self.item.text and not any(self.inner_segments):
-            return self.raw, True
+            return self.raw, ()
+        if isinstance(self.writing, IcuWriting):
+            pieces = split_at_marks(_inner(answer), self.marks)
+            return (self.raw, (PLACEHOLDER,)) if pieces is None else self._joined(pieces, translations)
         if not self.tags:
-            return self._written(with_outer_space_of(self.text, answer)), True
+            return self._written(with_outer_space_of(self.text, answer)), ()
         placed = place_tags(self.item.text, self.spans, _inner(answer), translations)
         _check_tags(placed.parts, len(self.tags))
-        written, is_sure = [], placed.is_sure
-        for part in placed.parts:
-            if isinstance(part, str):
-                written.append(self._written(part))
+        text, flags = self._joined(placed.parts, translations)
+        return text, flags if placed.is_sure else (*flags, MARKUP)
+
+    def _joined(
+        self, pieces: Sequence[str | int], translations: Mapping[WorkItem, str]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Text and tags as they are written, and flags.
+
+        Args:
+            pieces: text, and the numbers of tags, in order.
+            translations: as of :meth:`restore`.
+        """
+        written: list[str] = []
+        flags: list[str] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                written.append(self._written(piece))
                 continue
-            for piece in self.tags[part]:
-                inner, inner_is_sure = (
-                    (piece, True) if isinstance(piece, str) else piece.restore(translations)
-                )
-                written.append(inner)
-                is_sure = is_sure and inner_is_sure
-        return "".join(written), is_sure
+            text, found = restore_parts(self.tags[piece], translations)
+            written.append(text)
+            flags += found
+        return "".join(written), tuple(flags)
 
     def plain(self, answer: str) -> str:
         """``answer`` with the white space around the segment."""
@@ -116,6 +141,8 @@ class Segment:
         return with_outer_space_of(self.text, answer)
 
     def _written(self, text: str) -> str:
+        if isinstance(self.writing, IcuWriting):
+            return self.writing.written(text)
         match self.writing:
             case Writing.QUOTED:
                 return html.escape(text)
@@ -156,8 +183,7 @@ class Document:
         """The parts that are translated, in order; of the tags in a segment what is translated in them."""
         for part in self.parts:
             if isinstance(part, Segment):
-                yield part
-                yield from part.inner_segments
+                yield from part.with_inner_segments
 
     def restore(self, translations: Mapping[WorkItem, str]) -> str:
         """The text with each segment's translation in its place. A segment that did not change keeps its bytes.
@@ -165,22 +191,30 @@ class Document:
         Between sentences stands the white space that was there; where there was none and the translation's words
         have spaces, they get one.
         """
-        return self.restore_and_judge(translations)[0]
+        return restore_parts(self.parts, translations)[0]
 
-    def restore_and_judge(self, translations: Mapping[WorkItem, str]) -> tuple[str, bool]:
-        """As :meth:`restore`, and whether all tags within sentences are surely in the right places."""
-        parts: list[str] = []
-        are_sure = True
-        before: Segment | None = None
-        for part in self.parts:
-            if isinstance(part, str):
-                parts.append(part)
-                continue
-            put, is_sure = part.restore(translations)
-            are_sure = are_sure and is_sure
-            parts += [joint(before, part, translations), put]
-            before = part
-        return "".join(parts), are_sure
+
+def restore_parts(
+    parts: Iterable[str | Segment], translations: Mapping[WorkItem, str]
+) -> tuple[str, tuple[str, ...]]:
+    """Parts of a text with each segment's translation in its place, and flags that speak against it.
+
+    Args:
+        parts: in order.
+        translations: as of :meth:`Segment.restore`.
+    """
+    written: list[str] = []
+    flags: list[str] = []
+    before: Segment | None = None
+    for part in parts:
+        if isinstance(part, str):
+            written.append(part)
+            continue
+        text, found = part.restore(translations)
+        written += [joint(before, part, translations), text]
+        flags += found
+        before = part
+    return "".join(written), tuple(flags)
 
 
 def joint(before: Segment | None, segment: Segment, translations: Mapping[WorkItem, str]) -> str:
@@ -252,7 +286,7 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
     for _, result in own:
         if result.error is not None:
             return _failed(source, result.error)
-    text, are_sure = document.restore_and_judge(_Translations(results))
+    text, restoring_flags = restore_parts(document.parts, _Translations(results))
     if not own:
         return Translation(text, source, 1.0, CacheStatus.BYPASS)
     statuses = {_cache_of(document, segment, result) for segment, result in own}
@@ -267,7 +301,7 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
             dict.fromkeys(
                 [
                     *(flag for _, result in own for flag in result.flags),
-                    *([] if are_sure else [MARKUP]),
+                    *restoring_flags,
                     *document.ignored,
                 ]
             )
