@@ -33,6 +33,8 @@ class TextFormat(str, Enum):
     """A page or a part of one: tags, attributes and comments are kept, the text between them is translated."""
     XML = "xml"
     """The same for a well-formed document or part of one."""
+    MARKDOWN = "markdown"
+    """Marks, code, links' targets and blocks are kept; lines of a paragraph become one."""
     ICU = "icu"
     """A message of ICU MessageFormat: arguments are kept, branches of plural and select are translated."""
 

@@ -59,7 +59,7 @@ def test_texts_are_found_with_their_marks_as_codes() -> None:
         "quote one",
         "quote two",
         'item <g id="0">one</g> goes on',
-        "[ ] a task",
+        '<x id="0"/> a task',
         "nested",
         "a",
         'b <x id="0"/> c',
@@ -98,9 +98,15 @@ def test_translations_stand_in_their_places() -> None:
     assert translated(FILE.encode(), FileFormat.MARKDOWN, nothing) == FILE.encode()
 
 
-@pytest.mark.parametrize("answer", ["# x", "- x", "1. x", "> x", "```", "==="])
+@pytest.mark.parametrize("answer", ["# x", "## x", "- x", "1. x", "> x", ">x", "```", "==="])
 def test_an_answer_does_not_become_another_block(answer: str) -> None:
-    assert translated(b"text\n", FileFormat.MARKDOWN, lambda _: answer) == f"\\{answer}\n".encode()
+    wanted = "1\\. x" if answer == "1. x" else f"\\{answer}"
+    assert translated(b"text\n", FileFormat.MARKDOWN, lambda _: answer) == f"{wanted}\n".encode()
+    assert [token.type for token in MarkdownIt().parse(wanted)] == [
+        "paragraph_open",
+        "inline",
+        "paragraph_close",
+    ]
 
 
 BLOCKS = st.lists(

@@ -17,6 +17,7 @@ from protocol.normal_form import inner_range
 from transformer.texts.icu_writing import IcuWriting, split_at_marks
 from transformer.texts.inline_tags import InlineSpan, SpanKind
 from transformer.texts.languages import LanguagePair
+from transformer.texts.markdown_writing import MarkdownWriting
 from transformer.texts.markup import escape_text
 from transformer.texts.scripts import needs_space
 from transformer.texts.tag_placement import place_tags, uncertain_items
@@ -56,7 +57,7 @@ class Segment:
     """As it stands in the caller's text."""
     item: WorkItem
     """What is translated; one object for all equal segments of a request."""
-    writing: Writing | IcuWriting = Writing.TEXT
+    writing: Writing | IcuWriting | MarkdownWriting = Writing.TEXT
     adjoins: bool = False
     """Whether no white space is between it and the segment before it, and no markup that a sentence ends at."""
     tags: tuple[tuple[str | Segment, ...], ...] = ()
@@ -107,6 +108,11 @@ class Segment:
         if isinstance(self.writing, IcuWriting):
             pieces = split_at_marks(_inner(answer), self.marks)
             return (self.raw, (PLACEHOLDER,)) if pieces is None else self._joined(pieces, translations)
+        text, flags = self._with_tags(answer, translations)
+        return self.writing.whole(text) if isinstance(self.writing, MarkdownWriting) else text, flags
+
+    def _with_tags(self, answer: str, translations: Mapping[WorkItem, str]) -> tuple[str, tuple[str, ...]]:
+        """``answer`` with the tags in their places, and flags."""
         if not self.tags:
             return self._written(with_outer_space_of(self.text, answer)), ()
         placed = place_tags(self.item.text, self.spans, _inner(answer), translations)
@@ -141,7 +147,7 @@ class Segment:
         return with_outer_space_of(self.text, answer)
 
     def _written(self, text: str) -> str:
-        if isinstance(self.writing, IcuWriting):
+        if not isinstance(self.writing, Writing):
             return self.writing.written(text)
         match self.writing:
             case Writing.QUOTED:

@@ -16,6 +16,7 @@ from enum import Enum
 from protocol.messages import DEFAULT_MARKUP, MarkupOptions, TextFormat
 from transformer.texts import elements
 from transformer.texts.html_tokens import HtmlTokenizer
+from transformer.texts.markdown_writing import MarkdownWriting
 from transformer.texts.markup_tokens import AttributeRange, MarkupToken, TokenKind, attributes_of
 from transformer.texts.open_elements import HtmlElements, XmlElements
 from transformer.texts.xml_tokens import xml_tokens
@@ -110,6 +111,10 @@ class TextRun:
     sources: list[tuple[int, int]] = field(default_factory=list)
     """Of each stretch of text its offset, and its range in the source: as long as the text unless it is written
     otherwise, as an entity or with more white space."""
+    writing: MarkdownWriting | None = None
+    """How translations are written into it; None for HTML and XML."""
+    first_writing: MarkdownWriting | None = None
+    """The same for one that stands at its beginning."""
 
     def source_start(self, offset: int) -> int:
         """Where the character at ``offset`` begins in the source."""

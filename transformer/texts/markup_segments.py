@@ -111,8 +111,9 @@ class MarkupSegments:
             if tag.kind is InlineKind.KEPT
         )
         item = self.factory.item(self.index, normal, self.pair, kept)
+        writing = (run.first_writing if sentence.start == run.start else run.writing) or Writing.MARKUP
         if not tags:
-            return Segment(text, raw, item, Writing.MARKUP, adjoins)
+            return Segment(text, raw, item, writing, adjoins)
         numbers = range(sentence.first_tag, sentence.last_tag)
         inner = {
             number - numbers[0]: pairs[number] - numbers[0]
@@ -121,7 +122,7 @@ class MarkupSegments:
         }
         spans = spans_of(normal, tags, inner, self._helping_item)
         written = tuple(merged(self._kept([tag], tag.start, tag.end)) for tag in tags)
-        return Segment(text, raw, item, Writing.MARKUP, adjoins, written, spans)
+        return Segment(text, raw, item, writing, adjoins, written, spans)
 
     def _helping_item(self, words: str) -> WorkItem | None:
         return self.factory.helping_item(self.index, words, self.pair)

@@ -23,6 +23,7 @@ from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.icu_segments import IcuSegments, literal_texts
 from transformer.texts.icu_syntax import IcuMessage, parse_icu
 from transformer.texts.languages import UNDETERMINED, LanguagePair, Languages
+from transformer.texts.markdown import parse_markdown
 from transformer.texts.markup import AttributePart, CdataPart, KeptPart, MarkupPart, parse_markup
 from transformer.texts.markup_segments import MarkupSegments
 from transformer.texts.markup_tokens import MarkupError
@@ -105,6 +106,8 @@ class _Splitter:
         try:
             if self.text_format is TextFormat.ICU:
                 return parse_icu(text)
+            if self.text_format is TextFormat.MARKDOWN:
+                return parse_markdown(text)
             return parse_markup(text, self.text_format, self.markup)
         except MarkupError as error:
             form = self.text_format.value
