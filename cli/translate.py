@@ -19,7 +19,7 @@ from typer import Argument, Option
 from cli.journal import Journal, JournalError
 from cli.service import ServiceUnreachable, TranslateError, TranslateJob
 from cli.service_options import ServiceOptions
-from cli.translate_input import TextSource, open_source, texts_of_arguments
+from cli.translate_input import LineSource, TextSource, open_source, texts_of_arguments
 from cli.translate_output import FileOutput, Output, open_output, renderer_of
 from cli.translate_run import RunSummary, TranslateRun
 from documents.formats import BINARY, FileFormat, format_of
@@ -65,6 +65,9 @@ class TranslateCommandOptions(ServiceOptions):
     ] = None
     json: Annotated[bool, Option("--json", help="print one JSON object per text")] = False
     format: Annotated[FileFormat | None, Option(help="of the texts (by the name of -i, else text)")] = None
+    join_lines: Annotated[
+        bool, Option("--join-lines", help="lines of a paragraph of text, broken for width, are one text")
+    ] = False
     glossary: Annotated[
         Path | None,
         Option(metavar="FILE", help="terms to translate in a given way, or to keep: docs/texts.md"),
@@ -123,6 +126,8 @@ def _usage_fault(arguments: TranslateCommandOptions) -> str | None:
     to_terminal = arguments.output in (None, "-") and sys.stdout.isatty() and not arguments.json
     if kind in BINARY and to_terminal:
         return f"a {kind.value} file is no text for a terminal: give -o FILE"
+    if arguments.join_lines and kind is not FileFormat.TEXT:
+        return f"--join-lines is for plain text; lines of {kind.value} are joined where its rules say so"
     if arguments.resume and (arguments.output in (None, "-") or arguments.text):
         return "--resume needs -i FILE or stdin, and -o FILE"
     return None
@@ -165,9 +170,12 @@ def _source(arguments: TranslateCommandOptions) -> TextSource:
         return texts_of_arguments(arguments.text, _text_format(arguments) or TextFormat.TEXT)
     languages = DocumentLanguages(arguments.to, arguments.source)
     try:
-        return open_source(arguments.input, arguments.format, languages)
+        source = open_source(arguments.input, arguments.format, languages)
     except FileFormatError as error:
         raise FileFormatError(f"{arguments.input or 'stdin'}: {error}") from error
+    if arguments.join_lines and isinstance(source, LineSource):
+        return source.by_paragraphs()
+    return source
 
 
 def _journal(
@@ -191,6 +199,7 @@ def _job(arguments: TranslateCommandOptions) -> TranslateJob:
         "glossary": arguments.glossary.read_text(encoding="utf-8") if arguments.glossary else None,
         "context": arguments.context,
         "formality": None if arguments.formality is Formality.DEFAULT else arguments.formality.value,
+        "join_lines": arguments.join_lines or None,
         "on_error": OnError.PER_TEXT.value if arguments.on_error is OnTextError.SKIP else None,
     }
     return TranslateJob(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from documents.formats import FileFormat, format_of, parse_document
@@ -32,6 +32,13 @@ class LineSource:
         for line in self.lines:
             self.pending.append(line)
             yield TextUnit(line.text, self.text_format)
+
+    def by_paragraphs(self) -> LineSource:
+        """The source with the lines up to an empty one as one text."""
+        if self.total is None:
+            return replace(self, lines=_paragraphs(self.lines))
+        lines = list(_paragraphs(self.lines))
+        return replace(self, lines=lines, total=len(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +104,18 @@ def open_source(name: str | None, kind: FileFormat | None, languages: DocumentLa
 def _terminated(lines: Iterable[TextLine]) -> Iterator[TextLine]:
     """Lines of a stream: the last one too has a line end, for those who read ours by lines."""
     return (TextLine(line.text, line.end or "\n", line.start) for line in lines)
+
+
+def _paragraphs(lines: Iterable[TextLine]) -> Iterator[TextLine]:
+    """Lines, those of a paragraph as one; line ends within it are kept."""
+    paragraph: TextLine | None = None
+    for line in lines:
+        if paragraph is None:
+            paragraph = line
+        elif line.text.strip() and paragraph.text.strip():
+            paragraph = TextLine(f"{paragraph.text}{paragraph.end}{line.text}", line.end, paragraph.start)
+        else:
+            yield paragraph
+            paragraph = line
+    if paragraph is not None:
+        yield paragraph

@@ -171,6 +171,10 @@ class TranslateRequest:
     """What stands around each text and is not translated, one for each; empty for none at all."""
     formality: Formality = Formality.DEFAULT
     """Of all texts."""
+    join_lines: bool = False
+    """Whether the lines of a paragraph of plain text, which were broken for width, are one text."""
+    split_sentences: bool = True
+    """Whether texts are split into sentences as the release has it; if not, only those that are too long are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ MARKUP_PARAMETERS = (
 """Of HTML and XML (:mod:`protocol.codec.markup`)."""
 TRANSLATE_PARAMETERS = (
     "source", "target", "max_new_tokens", "deadline_ms", "format", "glossary", "placeholders", "context",
-    "formality", *MARKUP_PARAMETERS
+    "formality", "join_lines", "split_sentences", *MARKUP_PARAMETERS,
 )  # fmt: skip
 BATCH_PARAMETERS = (*TRANSLATE_PARAMETERS, "on_error")
 """Of a request of several texts."""

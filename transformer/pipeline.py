@@ -151,11 +151,12 @@ class Pipeline:
         """
         # Before it waits for a thread: what is refused anyway should not be held meanwhile.
         self._bounds.texts.check_request(request)
+        is_whole = self._is_whole if request.split_sentences else self._tokenizer.fits
         with Stage("detect"):
             return await self._workers.run(
                 size_of(request.texts) + _size_of_glossary(request.glossary),
                 lambda: split_request(
-                    request, self._languages, self._bounds.texts, self._is_whole, self._glossaries
+                    request, self._languages, self._bounds.texts, is_whole, self._glossaries
                 ),
             )
 

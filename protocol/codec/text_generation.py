@@ -70,6 +70,8 @@ def request_of_text(text: str, values: Mapping[str, object]) -> TranslateRequest
         placeholders=placeholders_of(parameters),
         contexts=(context,) if context else (),
         formality=formality_of(parameters),
+        join_lines=parameters.flag("join_lines", default=False),
+        split_sentences=parameters.flag("split_sentences", default=True),
     )
 
 

@@ -81,6 +81,8 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
         placeholders=placeholders_of(parameters),
         contexts=contexts_of(values, parameters, len(wanted)),
         formality=formality_of(parameters),
+        join_lines=parameters.flag("join_lines", default=False),
+        split_sentences=parameters.flag("split_sentences", default=True),
     )
 
 
@@ -111,6 +113,8 @@ def infer_from_translate_request(
         "on_error": None if request.on_error is OnError.FAIL else request.on_error.value,
         "placeholders": format_placeholders(request.placeholders),
         "formality": None if request.formality is Formality.DEFAULT else request.formality.value,
+        "join_lines": request.join_lines or None,
+        "split_sentences": None if request.split_sentences else False,
         **markup_parameters(request.markup),
     }
     return InferRequest(

@@ -68,6 +68,21 @@ def test_an_old_file_stays_where_there_is_no_service(tmp_path: Path) -> None:
     assert names(tmp_path) == ["in.txt", "out.txt"]
 
 
+@pytest.mark.parametrize("from_stdin", [True, False])
+def test_lines_of_a_paragraph_may_be_one_text(
+    service: Refusing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_stdin: bool
+) -> None:
+    data = b"one\r\ntwo\r\n\r\n  \r\nthree\r\nfour"
+    (tmp_path / "in.txt").write_bytes(data)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    place = () if from_stdin else ("-i", tmp_path / "in.txt")
+    assert translate(service, *place, "-o", tmp_path / "out.txt", "--join-lines") == 0
+    assert service.texts == ["one\r\ntwo", "", "  ", "three\r\nfour"]
+    last = b"\n" if from_stdin else b""
+    assert (tmp_path / "out.txt").read_bytes() == data.upper() + last
+    assert translate(service, "-i", tmp_path / "in.md", "--join-lines") == 2
+
+
 def test_permissions_and_links_stay_as_they_are(service: Refusing, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\n")
     (tmp_path / "real.txt").write_text("old")

@@ -6,7 +6,7 @@ Fields are those of DeepL's OpenAPI file, version 3.11. Bodies are JSON or forms
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.error_codes import ErrorCode
@@ -60,7 +60,6 @@ _TAG_LISTS = ("ignore_tags", "splitting_tags", "non_splitting_tags")
 _MAX_TAGS = 256
 """Tags of one list."""
 _WITHOUT_EFFECT = {
-    "split_sentences": ("1",),
     "custom_instructions": (),
     "translation_memory_threshold": (),
 }
@@ -72,7 +71,7 @@ _KNOWN = frozenset(
     {
         "text", "target_lang", "source_lang", "preserve_formatting", "model_type", "glossary_id", "glossary_ids",
         "tag_handling", "tag_handling_version", "outline_detection", "show_billed_characters", "auth_key",
-        "context", "formality",
+        "context", "formality", "split_sentences",
         *_TAG_LISTS, *_WITHOUT_EFFECT, *_REFUSED,
     }
 )  # fmt: skip
@@ -98,6 +97,7 @@ class _Options:
 
     text_format: TextFormat
     markup: MarkupOptions
+    split_sentences: str
     model_type: str | None
     tag_handling_version: str | None
     ignored: tuple[str, ...]
@@ -151,6 +151,8 @@ class DeepLApi:
             formality=formality_of(self._languages, fields.text("formality"), source, target),
             text_format=options.text_format,
             markup=options.markup,
+            join_lines=options.split_sentences == "nonewlines",
+            split_sentences=options.split_sentences not in ("0", "false"),
             deadline_ms=DEADLINE_MS,
             glossary=await self._glossaries.glossary_for(
                 request, _glossary_ids(fields), texts, (source, target)
@@ -205,9 +207,7 @@ def _options(fields: Fields) -> _Options:
     handling = fields.text("tag_handling") or ""
     if handling not in ("", "xml", "html"):
         raise InvalidRequest("Value for 'tag_handling' not supported.")
-    for name, known in _VALUES.items():
-        if str(fields.value(name) or known[0]).lower() not in known:
-            raise InvalidRequest(f"Value for '{name}' not supported.")
+    words = {name: _word(fields, name, known) for name, known in _VALUES.items()}
     version = fields.text("tag_handling_version")
     if version not in (None, "v1", "v2"):
         raise InvalidRequest("Value for 'tag_handling_version' not supported.")
@@ -219,10 +219,29 @@ def _options(fields: Fields) -> _Options:
     return _Options(
         text_format=TextFormat(handling or "text"),
         markup=_markup(fields, handling),
+        split_sentences=words["split_sentences"],
         model_type=None if model_type is None else _MODEL_TYPES[model_type],
         tag_handling_version=version if handling else None,
         ignored=(*unused, *_header_words(name for name in fields.names if name not in _KNOWN)),
     )
+
+
+def _word(fields: Fields, name: str, known: Sequence[str]) -> str:
+    """The value of a parameter that has one of some words, the first of them if it is missing.
+
+    Args:
+        fields: of the request.
+        name: of the parameter.
+        known: its values, in lower case.
+
+    Raises:
+        InvalidRequest: it has another value.
+    """
+    value = fields.value(name)
+    word = known[0] if value in (None, "") else str(value).lower()
+    if word not in known:
+        raise InvalidRequest(f"Value for '{name}' not supported.")
+    return word
 
 
 def _markup(fields: Fields, handling: str) -> MarkupOptions:

@@ -44,6 +44,7 @@ _FIELDS = {
     "target": STRING,
     "format": {"type": "string", "enum": ["text", "html"]},
     "alternatives": {"type": "integer"},
+    "join_lines": {"type": "boolean"},
     "api_key": STRING,
 }
 
@@ -129,7 +130,9 @@ class LibreTranslateApi:
         if "json" not in request.info.headers.get("content-type", "json"):
             texts = ["\n".join(text.splitlines()) for text in texts]  # forms have CRLF
         message = request_of(texts, source, target)
-        message = replace(message, text_format=_text_format(fields))
+        message = replace(
+            message, text_format=_text_format(fields), join_lines=fields.flag("join_lines") is True
+        )
         alternatives = _alternatives(fields)
         response = await self._service.translate(message, request)
         translated: list[object] = [each.text for each in response.translations]

@@ -8,7 +8,7 @@ Everything else of a text is kept as it is.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.error_codes import PER_TEXT_CODES
@@ -27,8 +27,9 @@ from transformer.texts.markdown import parse_markdown
 from transformer.texts.markup import AttributePart, CdataPart, KeptPart, MarkupPart, parse_markup
 from transformer.texts.markup_segments import MarkupSegments
 from transformer.texts.markup_tokens import MarkupError
+from transformer.texts.paragraphs import joined_paragraphs
 from transformer.texts.prompt_options import PromptOptions
-from transformer.texts.segment_factory import SegmentFactory, joined
+from transformer.texts.segment_factory import SegmentFactory, joined, merged
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class _Splitter:
     text_format: TextFormat
     languages: Languages
     markup: MarkupOptions
+    join_lines: bool
     factory: SegmentFactory
 
     def document(self, index: int, text: str, source: str | None, target: str) -> Document:
@@ -96,11 +98,33 @@ class _Splitter:
         pair = self.languages.resolve_pair(index, normal, source, target)
         if not pair.needs_model:
             return Document(index, text, pair, (text,))
+        if self.join_lines:
+            parts = merged(
+                each for part in joined_paragraphs(text) for each in self._of_paragraph(index, part, pair)
+            )
+            return Document(index, text, pair, parts)
         sentences = self.factory.sentences_of(text, normal, pair)
         if len(sentences) <= 1:  # it has letters, since it needs the model
             return Document(index, text, pair, (Segment(text, text, self.factory.item(index, normal, pair)),))
         parts = tuple(self.factory.segment(index, sentence, pair) for sentence in joined(sentences))
         return Document(index, text, pair, parts)
+
+    def _of_paragraph(
+        self, index: int, part: tuple[str, bool], pair: LanguagePair
+    ) -> Iterator[str | Segment]:
+        """What becomes of a part of a text whose lines are joined.
+
+        Args:
+            index: of the text.
+            part: as :func:`transformer.texts.paragraphs.joined_paragraphs` yields it.
+            pair: of languages.
+        """
+        text, is_paragraph = part
+        if not is_paragraph:
+            yield text
+            return
+        for sentence in joined(self.factory.sentences_of(text, normal_text(text), pair) or [text]):
+            yield self.factory.segment(index, sentence, pair)
 
     def _parsed(self, index: int, text: str) -> list[MarkupPart] | IcuMessage:
         try:
@@ -145,6 +169,7 @@ def split_request(
         request.text_format,
         languages,
         request.markup,
+        request.join_lines,
         SegmentFactory(
             is_whole,
             glossaries.with_request(request.glossary),

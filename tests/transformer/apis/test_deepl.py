@@ -53,6 +53,40 @@ def test_html_is_kept(client: deepl.DeepLClient) -> None:
     assert result.text == f"<p>{SHIRT_ZH}</p>"
 
 
+@pytest.mark.parametrize(
+    ("splitting", "wanted"),
+    [
+        (deepl.SplitSentences.NO_NEWLINES, SHIRT_ZH),
+        (deepl.SplitSentences.ALL, "蓝色\n纯棉\n衬衫"),
+    ],
+)
+def test_lines_that_were_broken_for_width_may_be_joined(
+    client: deepl.DeepLClient, http: httpx.Client, splitting: deepl.SplitSentences, wanted: str
+) -> None:
+    text = SHIRT.replace(" ", "\n")
+    result = one(client.translate_text(text, target_lang="ZH", split_sentences=splitting))
+    lines = len(wanted.splitlines())
+    assert len(result.text.splitlines()) == lines
+    assert lines > 1 or result.text == wanted
+    parameters = {"target": "zh", "join_lines": lines == 1}
+    answer = http.post("/v2/models/demo/generate", json={"text_input": text, "parameters": parameters})
+    assert answer.json()["usage"]["segments"] == lines
+
+
+@pytest.mark.parametrize("off", ["0", 0, False])
+def test_a_text_may_be_left_whole(http: httpx.Client, off: object) -> None:
+    fields = {"text": [f"{SHIRT}. {SHIRT}."], "target_lang": "ZH", "split_sentences": off}
+    answer = http.post("/v2/translate", json=fields)
+    assert answer.status_code == 200
+    assert "x-yiwen-ignored" not in answer.headers
+    parameters = {"target": "zh", "split_sentences": False}
+    whole = http.post(
+        "/v2/models/demo/generate", json={"text_input": fields["text"][0], "parameters": parameters}
+    )
+    assert whole.json()["usage"]["segments"] == 1
+    assert whole.json()["text_output"] == answer.json()["translations"][0]["text"]
+
+
 @pytest.mark.parametrize("handling", ["html", "xml"])
 def test_what_is_in_an_ignored_tag_is_kept(client: deepl.DeepLClient, handling: str) -> None:
     text = f"<p>{SHIRT}</p><raw>{SHIRT}</raw><code>{SHIRT}</code>"

@@ -79,6 +79,11 @@ def test_markup_is_kept_in_html(http: httpx.Client) -> None:
     assert http.post("/translate", json=body).json() == {"translatedText": f"<p>{SHIRT_ZH}</p>"}
 
 
+def test_lines_that_were_broken_for_width_may_be_joined(http: httpx.Client) -> None:
+    fields = {"q": SHIRT.replace(" ", "\n"), "source": "en", "target": "zh", "join_lines": True}
+    assert http.post("/translate", json=fields).json()["translatedText"] == SHIRT_ZH
+
+
 def test_line_ends_of_forms_become_those_of_unix(http: httpx.Client) -> None:
     fields = {"q": f"{SHIRT}\r\n{SHIRT}", "source": "en", "target": "zh"}
     assert http.post("/translate", data=fields).json() == {"translatedText": f"{SHIRT_ZH}\n{SHIRT_ZH}"}
