@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,9 @@ WEIGHTS_FILE = "weights.bin"
 SEGMENTS_DIR = "segments"
 PLANS_DIR = "plans"
 REPORTS_DIR = "reports"
+
+_MIN_BYTES = 16
+"""A shorter text's answer varies as much as that of one of this length."""
 
 T = TypeVar("T")
 
@@ -186,6 +190,27 @@ class TextLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PairLengths:
+    """How long correct answers of one language pair are: one of ``lengths`` of the guards.
+
+    As in W. A. Gale and K. W. Church, "A program for aligning sentences in bilingual corpora" (1993): of a text of n
+    bytes in UTF-8 the answer's length has the mean ``ratio`` * n and the variance ``variance`` * n.
+    """
+
+    source: str
+    """Tag of the source language."""
+    target: str
+    """Tag of the target language."""
+    ratio: float
+    variance: float
+
+    def deviations(self, source_bytes: int, answer_bytes: int) -> float:
+        """By how many standard deviations an answer is longer than the mean; negative for a shorter one."""
+        excess = answer_bytes - self.ratio * source_bytes
+        return excess / math.sqrt(self.variance * max(source_bytes, _MIN_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
 class GuardSpec:
     """Checks of a release's answers: ``guards`` in ``translation.json``, every field optional."""
 
@@ -196,6 +221,8 @@ class GuardSpec:
     """Bytes of the answer per byte of its text, both in UTF-8; beyond these an answer is flagged ``ratio``."""
     retries: int = 1
     """0 or 1: number of times that a flagged answer is generated again."""
+    lengths: tuple[PairLengths, ...] = ()
+    """Of pairs whose answers are flagged ``ratio`` by statistics, which are closer than those bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +381,14 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
             "guards.min_length_ratio must not be negative, and below guards.max_length_ratio",
         ),
         (spec.guards.retries in (0, 1), "guards.retries must be 0 or 1"),
+        (
+            {(each.source, each.target) for each in spec.guards.lengths} <= set(spec.pairs),
+            "guards.lengths may name pairs of the release only",
+        ),
+        (
+            all(each.ratio > 0 and each.variance > 0 for each in spec.guards.lengths),
+            "ratio and variance of guards.lengths must be positive",
+        ),
         (spec.sentences in ("always", "long"), "sentences must be always or long"),
     )
     for holds, rule in rules:

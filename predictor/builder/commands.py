@@ -1,4 +1,4 @@
-"""``yiwen release build | plan | verify | show | template``: options and exit codes.
+"""``yiwen release build | plan | verify | show | template | lengths``: options and exit codes.
 
 A command's modules are imported when it runs, so ``--help`` imports neither onnx nor numpy.
 """
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from typer import Argument, Option
 
 from predictor.builder.errors import BrokenText, BuildError
+from predictor.builder.length_commands import LengthOptions, run_lengths
 from predictor.builder.plan_commands import PlanOptions, run_plan
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
@@ -303,4 +304,8 @@ add_command(
 add_command(
     app, "template", _reported("template", _template), TemplateOptions,
     help="Write translation.json from a checkpoint's chat template, or from a recipe.",
+)  # fmt: skip
+add_command(
+    app, "lengths", _reported("lengths", run_lengths), LengthOptions,
+    help="Measure how long correct translations are, for the guards of translation.json.",
 )  # fmt: skip

@@ -26,6 +26,10 @@ UNITS_TOLERANCE = 8.0
 """Words that an answer may have for each of its text's, and beyond them. Of 1,000 references of the demo's, which are
 short, the longest has 6.2 beyond."""
 
+MAX_DEVIATIONS = 4.0
+"""Standard deviations by which an answer may be longer or shorter than its pair's mean, if the release knows that: of
+8,000 references of the demo's grammar in each direction one is beyond, by 0.08."""
+
 REPLACEMENT = "\ufffd"
 """Stands for bytes that are no character."""
 
@@ -64,6 +68,7 @@ class Guards:
             for tag, language in spec.languages.items()
         }
         self._marks = _prompt_marks(spec)
+        self._lengths = {(each.source, each.target): each for each in spec.guards.lengths}
 
     def flags(
         self,
@@ -90,7 +95,10 @@ class Guards:
             found.add("empty")
         else:
             units = units_of(said), units_of(written)
-            if self._is_out_of_proportion((said, written), units):
+            pair = (source_language, target)
+            if self._is_out_of_proportion((said, written), units) or self._is_unlike_pair(
+                said, written, pair
+            ):
                 found.add("ratio")
             if (
                 finish_reason is FinishReason.REPETITION
@@ -131,6 +139,13 @@ class Guards:
         read, written = (len(text.encode()) for text in texts)
         too_long = written > read * self._bounds.max_length_ratio + LENGTH_TOLERANCE_BYTES
         return too_long or written < read * self._bounds.min_length_ratio - LENGTH_TOLERANCE_BYTES
+
+    def _is_unlike_pair(self, source: str, answer: str, pair: tuple[str, str]) -> bool:
+        """Whether ``answer`` has a length that translations of this language pair do not have."""
+        known = self._lengths.get(pair)
+        if known is None:
+            return False
+        return abs(known.deviations(len(source.encode()), len(answer.encode()))) > MAX_DEVIATIONS
 
     def _leaks(self, source: str, answer: str) -> bool:
         if any(mark in answer and mark not in source for mark in self._marks):

@@ -107,3 +107,25 @@ def test_mounting_the_commands_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_lengths_are_measured_as_the_demo_release_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = ROOT / "examples" / "demo_model"
+    assert run("lengths", demo / "heldout.tsv", "--from", "en", "--to", "zh") == 0
+    measured = json.loads(capsys.readouterr().out)["guards"]["lengths"]
+    stated = json.loads((demo / "checkpoint" / "translation.json").read_text())["guards"]["lengths"]
+    for ours, theirs in zip(measured, stated, strict=True):
+        assert (ours["source"], ours["target"]) == (theirs["source"], theirs["target"])
+        assert ours["ratio"] == pytest.approx(theirs["ratio"], rel=0.05)
+        assert ours["variance"] == pytest.approx(theirs["variance"], rel=0.2)
+
+
+@pytest.mark.parametrize("content", [b"", b"one\ttwo\n" * 99, b"\xff\n", b"no tabs\n" * 200])
+def test_lengths_of_too_few_pairs_are_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "pairs.tsv").write_bytes(content)
+    assert run("lengths", tmp_path / "pairs.tsv", "--from", "en", "--to", "zh") == 2
+    assert "pairs.tsv" in capsys.readouterr().err

@@ -85,8 +85,28 @@ def test_no_reference_translation_of_the_demo_is_flagged() -> None:
     assert len(lines) == 500
     for line in lines:
         en, zh = line.split("\t")[:2]
-        assert guards.flags(en, zh, "zh", STOP) == ()
-        assert guards.flags(zh, en, "en", STOP) == ()
+        assert guards.flags(en, zh, "zh", STOP, source_language="en") == ()
+        assert guards.flags(zh, en, "en", STOP, source_language="zh") == ()
+
+
+def test_a_sentence_that_the_text_does_not_have_is_found_by_the_lengths_of_the_pair() -> None:
+    spec = load_translation_spec(DEMO / "checkpoint" / "translation.json")
+    guards, without = Guards(spec), Guards(dataclasses.replace(spec, guards=GuardSpec()))
+    rows = [line.split("\t") for line in (DEMO / "heldout.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    found = lost = general = 0
+    for (en, zh), (other_en, other_zh) in zip(rows, [*rows[250:], *rows[:250]], strict=True):
+        invented = f"{zh} {other_zh}"
+        found += "ratio" in guards.flags(en, invented, "zh", STOP, source_language="en")
+        lost += "ratio" in guards.flags(f"{en}. {other_en}", zh, "zh", STOP, source_language="en")
+        general += "ratio" in without.flags(en, invented, "zh", STOP, source_language="en")
+    assert found > 0.75 * len(rows) > 10 * general
+    assert lost > 0.5 * len(rows)
+
+
+def test_lengths_of_other_pairs_and_of_single_words_say_nothing() -> None:
+    guards = Guards(load_translation_spec(DEMO / "checkpoint" / "translation.json"))
+    assert guards.flags("cup", "陶瓷杯子", "zh", STOP, source_language="en") == ()
+    assert guards.flags("cup", "这只红色的陶瓷杯子", "zh", STOP, source_language="und") == ()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +114,14 @@ def test_no_reference_translation_of_the_demo_is_flagged() -> None:
     [
         ({"guards": {"checks": ["emptiness"]}}, "guards.checks"),
         ({"guards": {"min_length_ratio": 9.0}}, "min_length_ratio"),
+        (
+            {"guards": {"lengths": [{"source": "en", "target": "fr", "ratio": 1.0, "variance": 1.0}]}},
+            "pairs of the release",
+        ),
+        (
+            {"guards": {"lengths": [{"source": "en", "target": "zh", "ratio": 1.0, "variance": 0.0}]}},
+            "must be positive",
+        ),
         ({"guards": {"retries": 7}}, "retries"),
         ({"guards": {"max_lenght_ratio": 2.0}}, "max_lenght_ratio"),
         ({"sentences": "sometimes"}, "always or long"),
