@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -22,7 +23,18 @@ import httpx
 from documents.interface import TextUnit
 from protocol.error_codes import ErrorCode
 from protocol.messages import CacheStatus, OnError, TextFormat
-from protocol.tensors import CACHE, CONFIDENCE, CONTEXT, ERROR, FLAGS, SOURCE, TEXT, TRANSLATION, TensorSpec
+from protocol.tensors import (
+    CACHE,
+    CONFIDENCE,
+    CONTEXT,
+    ERROR,
+    FLAGS,
+    SOURCE,
+    TARGET,
+    TEXT,
+    TRANSLATION,
+    TensorSpec,
+)
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TOO_MUCH = (httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.GATEWAY_TIMEOUT)
@@ -30,8 +42,14 @@ _TOO_MUCH = (httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.GATEWAY_TIMEOUT)
 BATCH_CHARACTERS = 12_000
 """A batch ends behind the text with which it has so many."""
 TRIES = 6
-"""Attempts of one request while the service answers 429 or 503."""
+"""Attempts of one request while the service answers 429 or 503, or its connections break."""
 LONGEST_PAUSE_S = 30.0
+FIRST_PAUSE_S = 0.2
+"""The longest pause after a first connection that broke; doubled each time: 3 to 6 seconds in all."""
+BROKEN_CONNECTION = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError,
+)  # fmt: skip
+"""Errors of a connection; a translation may be asked for again."""
 ANSWER_TIMEOUT_S = 120.0
 
 
@@ -117,6 +135,8 @@ class TextResult:
     """Faults that the guards found (docs/texts.md)."""
     error: Mapping[str, str] | None = None
     """``code`` and ``error`` (its words) of a text that has no translation."""
+    target: str = ""
+    """Tag of the language variant that was served; empty where it is the one that was asked for."""
 
     @classmethod
     def of_error(cls, text: str, error: TranslateError) -> TextResult:
@@ -135,6 +155,8 @@ class TextResult:
         document = dataclasses.asdict(self) | {"confidence": round(self.confidence, 6)}
         if self.error is None:
             del document["error"]
+        if not self.target:
+            del document["target"]
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -193,7 +215,15 @@ async def _client(job: TranslateJob) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _first_model(http: httpx.AsyncClient) -> str:
-    response = await http.get("/v2/models")
+    """The first model that the service names.
+
+    A connection that breaks is tried once more only: who gave a wrong URL should not wait.
+    """
+    try:
+        response = await http.get("/v2/models")
+    except BROKEN_CONNECTION:
+        await asyncio.sleep(backoff_s(0, random.random()))
+        response = await http.get("/v2/models")
     _refuse_errors(response)
     names = response.json().get("models")
     if not names:
@@ -264,7 +294,8 @@ async def _send(
         for kinds in outputs.get(FLAGS.name, [""] * len(texts))
     ]
     errors = [json.loads(each) if each else None for each in outputs.get(ERROR.name, [""] * len(texts))]
-    return [TextResult(*row) for row in zip(texts, *columns, flags, errors, strict=True)]
+    targets = outputs.get(TARGET.name, [""] * len(texts))
+    return [TextResult(*row) for row in zip(texts, *columns, flags, errors, targets, strict=True)]
 
 
 def _tensor(spec: TensorSpec, data: list[str]) -> dict[str, object]:
@@ -272,13 +303,27 @@ def _tensor(spec: TensorSpec, data: list[str]) -> dict[str, object]:
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: object) -> httpx.Response:
-    """POST, with retries while the service answers 429 or 503."""
-    for _ in range(TRIES - 1):
-        response = await http.post(path, json=body)
+    """POST, with retries while the service answers 429 or 503, or connections to it break."""
+    for attempt in range(TRIES - 1):
+        try:
+            response = await http.post(path, json=body)
+        except BROKEN_CONNECTION:
+            await asyncio.sleep(backoff_s(attempt, random.random()))
+            continue
         if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
             return response
         await asyncio.sleep(_pause_s(response))
     return await http.post(path, json=body)
+
+
+def backoff_s(attempt: int, chance: float) -> float:
+    """The pause after an attempt whose connection broke, seconds.
+
+    Args:
+        attempt: its number, from 0.
+        chance: from 0 to 1; spreads those who wait for the same service.
+    """
+    return FIRST_PAUSE_S * 2.0**attempt * (0.5 + chance / 2)
 
 
 def _pause_s(response: httpx.Response) -> float:

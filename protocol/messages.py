@@ -193,6 +193,8 @@ class Translation:
     release has no place for; an answer with one of the former is never cached."""
     error: TextError | None = None
     """Set for a text without a translation: its ``text`` is empty, its confidence 0, its status NONE."""
+    target: str = ""
+    """Language tag of the variant that was served, as the release writes it: ``zh-Hant`` for ``zh-TW``."""
 
 
 @dataclass(frozen=True, slots=True)

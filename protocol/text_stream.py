@@ -36,6 +36,8 @@ class TextEnd:
     release: str
     """Id of the release that answered."""
     usage: Usage
+    target: str = ""
+    """As :attr:`protocol.messages.Translation.target`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,8 @@ class TranslatorModel(ServedModel):
         Raises:
             YiwenError: as :meth:`transformer.pipeline.Pipeline.translate` says.
         """
-        return infer_from_translate_response(
-            await self.translate(translate_request_from_infer(request), info), request
-        )
+        message = translate_request_from_infer(request)
+        return infer_from_translate_response(await self.translate(message, info), request, message.targets)
 
     async def translate(
         self, message: TranslateRequest, info: RequestInfo, key: str | None = None

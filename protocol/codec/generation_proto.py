@@ -27,6 +27,9 @@ STREAM_METHOD = "GenerateStream"
 
 _OPTIONAL_TEXTS = ("source", "target", "format", "glossary", "context", "formality")
 """Fields of TextStreamRequest that are request parameters; empty for none."""
+_TAG_LISTS = ("ignore_tags", "splitting_tags", "non_splitting_tags")
+_OPTIONS_TO_SET = ("translate_attributes", "translate_cdata", "join_lines")
+"""Parameters that are false unless they are set."""
 
 _Request = TypeVar("_Request")
 
@@ -48,10 +51,12 @@ def decode_text_stream_request(message: bytes) -> Addressed[TranslateRequest]:
         InvalidRequest, TooLong: as :func:`protocol.codec.translate_request_from_generate`.
     """
     asked = _parse(pb.TextStreamRequest, message)
-    values = {name: getattr(asked, name) or None for name in _OPTIONAL_TEXTS}
-    request = request_of_text(
-        asked.text_input, {**values, **_present(asked, "max_new_tokens", "deadline_ms")}
-    )
+    values: dict[str, object] = {name: getattr(asked, name) or None for name in _OPTIONAL_TEXTS}
+    values |= {name: ",".join(getattr(asked, name)) or None for name in _TAG_LISTS}
+    values |= {name: True for name in _OPTIONS_TO_SET if getattr(asked, name)}
+    values |= _present(asked, "max_new_tokens", "deadline_ms", "outline_detection", "split_sentences")
+    values["placeholders"] = list(asked.placeholders) or None
+    request = request_of_text(asked.text_input, values)
     return Addressed(asked.model_name, asked.model_version, request)
 
 
@@ -67,6 +72,7 @@ def encode_text_delta(delta: TextDelta) -> bytes:
         message.end.CopyFrom(
             pb.TextEnd(
                 source=end.source,
+                target=end.target,
                 confidence=checked_confidence(end),
                 cache=end.cache.value,
                 finish_reason=end.finish_reason.value,

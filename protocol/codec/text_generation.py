@@ -4,8 +4,9 @@
 
     {"text_input": "...", "parameters": {"target": "zh", ...}}
 
-    {"text_output": "...", "model_name": "...", "model_version": "<release>", "source": "en", "confidence": 0.9,
-     "cache": "miss", "flags": [], "finish_reason": "stop", "usage": {"segments": 1, "generated_tokens": 7}}
+    {"text_output": "...", "model_name": "...", "model_version": "<release>", "source": "en", "target": "zh",
+     "confidence": 0.9, "cache": "miss", "flags": [], "finish_reason": "stop",
+     "usage": {"segments": 1, "generated_tokens": 7}}
 
 A stream's events are such documents with ``done``; all but the last have the first two fields alone. Field names are
 those of the protocol's generate_rest.yaml. Parameters are those of
@@ -116,6 +117,7 @@ def _end(end: TextEnd) -> dict[str, object]:
     return {
         "model_version": end.release,
         "source": end.source,
+        "target": end.target,
         "confidence": checked_confidence(end),
         "cache": end.cache.value,
         "flags": list(end.flags),

@@ -6,6 +6,7 @@ A source language of None (to be detected) is an empty string in the tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
@@ -125,8 +126,15 @@ def infer_from_translate_request(
     )
 
 
-def infer_from_translate_response(response: TranslateResponse, request: InferRequest) -> InferResponse:
-    """Encode the transformer's response to ``request``.
+def infer_from_translate_response(
+    response: TranslateResponse, request: InferRequest, targets: Sequence[str] = ()
+) -> InferResponse:
+    """Encode the transformer's response.
+
+    Args:
+        response: to ``request``.
+        request: as it was sent.
+        targets: language tags that the texts were wanted in; empty where nobody needs to know what was served.
 
     Raises:
         InternalFault: a confidence is not a number in [0, 1].
@@ -147,6 +155,9 @@ def infer_from_translate_response(response: TranslateResponse, request: InferReq
     per_text = (request.parameters or {}).get("on_error") == OnError.PER_TEXT.value
     if ERROR.name in asked or per_text:
         outputs.append(tensor(InferOutput, ERROR, [_error_document(answer.error) for answer in answers]))
+    served = [answer.target for answer in answers]
+    if TARGET.name in asked or (targets and served != list(targets)):
+        outputs.append(tensor(InferOutput, TARGET, served))
     return answer_to(request, response.release, outputs)
 
 
@@ -160,7 +171,7 @@ def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
         values = values_by_name(response.outputs, TRANSLATE_OUTPUTS, "output")
         columns = [texts(values, spec) or [] for spec in (TRANSLATION, SOURCE, CACHE)]
         confidence = numbers(values, CONFIDENCE).tolist()
-        columns += [texts(values, spec) or [""] * len(confidence) for spec in (FLAGS, ERROR)]
+        columns += [texts(values, spec) or [""] * len(confidence) for spec in (FLAGS, ERROR, TARGET)]
         if {len(column) for column in columns} != {len(confidence)}:
             raise InvalidRequest("the outputs differ in length")
         rows = zip(*columns, confidence, strict=True)
@@ -169,7 +180,7 @@ def translate_response_from_infer(response: InferResponse) -> TranslateResponse:
 
 
 def _translation(
-    text: str, source: str, cache: str, flags: str, error: str, confidence: float
+    text: str, source: str, cache: str, flags: str, error: str, target: str, confidence: float
 ) -> Translation:
     if not (math.isfinite(confidence) and 0 <= confidence <= 1):
         raise InvalidRequest("a confidence is not a number from 0 to 1")
@@ -179,7 +190,13 @@ def _translation(
         raise InvalidRequest("a cache status is unknown") from None
     kinds = tuple(flags.split(",")) if flags else ()
     return Translation(
-        text=text, source=source, confidence=confidence, cache=status, flags=kinds, error=_text_error(error)
+        text=text,
+        source=source,
+        confidence=confidence,
+        cache=status,
+        flags=kinds,
+        error=_text_error(error),
+        target=target,
     )
 
 

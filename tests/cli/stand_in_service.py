@@ -7,13 +7,64 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+
+class _BrokenConnection(BaseHTTPRequestHandler):
+    """Breaks off the first requests of a server, and sends the others on."""
+
+    def do_GET(self) -> None:
+        self._serve(lambda: httpx.get(f"{self.server.behind}{self.path}"))  # type: ignore[attr-defined]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {"content-type": "application/json"}
+        self._serve(
+            lambda: httpx.post(f"{self.server.behind}{self.path}", content=body, headers=headers)  # type: ignore[attr-defined]
+        )
+
+    def _serve(self, ask: Callable[[], httpx.Response]) -> None:
+        left = self.server.breaks_left  # type: ignore[attr-defined]
+        if left.pop() if left else False:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        answer = ask()
+        self.send_response(answer.status_code)
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def breaking(service: Refusing, *breaks: bool) -> Iterator[str]:
+    """The URL of a proxy in front of a service.
+
+    Args:
+        service: behind it.
+        breaks: for each of the first requests, whether its connection is broken off before an answer.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _BrokenConnection)
+    server.behind, server.breaks_left = service.url, list(reversed(breaks))  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Refusing:

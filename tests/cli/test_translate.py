@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main
-from cli.service import TranslateError, TranslateJob, translate_all
+from cli.service import TRIES, TranslateError, TranslateJob, backoff_s, translate_all
 from cli.translate_input import LineSource
 from cli.translate_output import renderer_of
 from cli.translate_run import TranslateRun
 from documents.plain_text import TextLine
-from tests.cli.stand_in_service import Refusing, outputs
+from tests.cli.stand_in_service import Refusing, breaking, outputs
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import ROOT, Transformer, environment, running_transformer
 from tests.transformer.release import write_release
@@ -255,6 +255,27 @@ async def test_a_service_that_never_has_room_is_given_up_with_its_message() -> N
         with pytest.raises(TranslateError, match=r"^come back later$"):
             await translations(job(server.url), ["a"])
         assert len(server.sizes) == 6
+
+
+async def test_connections_that_break_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.service.FIRST_PAUSE_S", 0.01)
+    with Refusing().serving() as server:
+        # The list of models, then the texts: all but one attempt of each fails.
+        with breaking(server, True, False, *[True] * (TRIES - 1)) as url:
+            assert await translations(job(url), ["a", "b"]) == ["A", "B"]
+        with breaking(server, False, *[True] * TRIES) as url:
+            with pytest.raises(TranslateError, match=url):
+                await translations(job(url), ["a"])
+        with breaking(server, True, True) as url:
+            with pytest.raises(TranslateError, match=url):
+                await translations(job(url), ["a"])
+
+
+def test_pauses_grow_up_to_a_few_seconds_in_all() -> None:
+    for chance, least, most in ((0.0, 3, 3.2), (1.0, 6, 6.4)):
+        pauses = [backoff_s(attempt, chance) for attempt in range(TRIES - 1)]
+        assert pauses == sorted(pauses)
+        assert least <= sum(pauses) <= most
 
 
 async def test_requests_run_side_by_side_up_to_the_bound_and_results_keep_their_order() -> None:

@@ -79,6 +79,14 @@ def test_texts_come_back_translated_with_source_confidence_and_cache(
     assert column(ask(transformer, "hello"), "cache") == ["hit"]
 
 
+def test_the_answer_names_the_variant_that_was_served(transformer: Transformer) -> None:
+    assert column(ask(transformer, "hello", "手机", target="zh-CN"), "target") == ["zh", "zh"]
+    assert all(output["name"] != "target" for output in ask(transformer, "hello").json()["outputs"])
+    url = f"{transformer.url}/v2/models/tiny/generate"
+    document = {"text_input": "hello", "parameters": {"target": "zh-Hans-CN"}}
+    assert httpx.post(url, json=document, timeout=20).json()["target"] == "zh"
+
+
 def test_with_on_error_per_text_the_good_texts_are_answered(transformer: Transformer) -> None:
     response = ask(transformer, "green hat", "Привет мир", "grey hat", on_error="per_text")
     assert column(response, "translation") == ["green hat", "", "grey hat"]

@@ -160,6 +160,7 @@ class TextGeneration:
             flags=translation.flags,
             release=self._release,
             usage=Usage(sum(1 for _ in document.segments), generated_tokens),
+            target=translation.target,
         )
         return translation.text, end
 

@@ -274,9 +274,9 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
         document: one text of a request.
         results: of all its segments.
     """
-    source = document.pair.source
+    source, target = document.pair.source, document.pair.target
     if document.error is not None:
-        return _failed(source, document.error)
+        return _failed(document, document.error)
     if (
         len(document.parts) == 1
         and isinstance(only := document.parts[0], Segment)
@@ -284,17 +284,17 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
     ):  # most texts are one segment
         result = results[only.item]
         if result.error is not None:
-            return _failed(source, result.error)
+            return _failed(document, result.error)
         text, cache = only.plain(result.text), _cache_of(document, only, result)
         flags = (*result.flags, *document.ignored) if document.ignored else result.flags
-        return Translation(text, source, result.confidence, cache, result.finish_reason, flags)
+        return Translation(text, source, result.confidence, cache, result.finish_reason, flags, target=target)
     own = [(segment, results[segment.item]) for segment in document.segments]
     for _, result in own:
         if result.error is not None:
-            return _failed(source, result.error)
+            return _failed(document, result.error)
     text, restoring_flags = restore_parts(document.parts, _Translations(results))
     if not own:
-        return Translation(text, source, 1.0, CacheStatus.BYPASS)
+        return Translation(text, source, 1.0, CacheStatus.BYPASS, target=target)
     statuses = {_cache_of(document, segment, result) for segment, result in own}
     reasons = [each.finish_reason for _, each in own if each.finish_reason is not FinishReason.STOP]
     return Translation(
@@ -312,6 +312,7 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
                 ]
             )
         ),
+        target=target,
     )
 
 
@@ -334,9 +335,10 @@ class _Translations(Mapping[WorkItem, str]):
         return sum(1 for _ in self)
 
 
-def _failed(source: str, error: YiwenError) -> Translation:
+def _failed(document: Document, error: YiwenError) -> Translation:
     described = TextError(error.code, _TEXT_NUMBER.sub("", error.message))
-    return Translation("", source, 0.0, CacheStatus.NONE, error=described)
+    pair = document.pair
+    return Translation("", pair.source, 0.0, CacheStatus.NONE, error=described, target=pair.target)
 
 
 def _own_items(spans: Sequence[InlineSpan]) -> Iterator[WorkItem]:

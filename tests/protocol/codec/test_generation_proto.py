@@ -21,12 +21,14 @@ from protocol.messages import (
     Formality,
     GenerateRequest,
     GenerationEnd,
+    MarkupOptions,
     SamplingParams,
     TextFormat,
     TokenDelta,
     TranslateRequest,
 )
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
+from protocol.tensors import TRANSLATE_PARAMETERS
 from protocol.text_stream import TextDelta, TextEnd, Usage
 
 PROMPT = pb.Prompt(token_ids=[3, 4], max_new_tokens=5)
@@ -57,6 +59,48 @@ def test_a_request_for_a_text_is_read_with_its_address() -> None:
         contexts=("On a shelf",),
         formality=Formality.PREFER_LESS,
     )
+
+
+def test_the_parameters_of_a_request_for_a_text_are_those_of_rest() -> None:
+    message = pb.TextStreamRequest(
+        text_input="Mug",
+        target="zh",
+        format="xml",
+        ignore_tags=["x", "y"],
+        splitting_tags=["p"],
+        non_splitting_tags=["b"],
+        outline_detection=False,
+        translate_attributes=True,
+        translate_cdata=True,
+        placeholders=["<<[a-z]+>>"],
+        join_lines=True,
+        split_sentences=False,
+    )
+    assert decode_text_stream_request(message.SerializeToString()).request == TranslateRequest(
+        ("Mug",),
+        (None,),
+        ("zh",),
+        text_format=TextFormat.XML,
+        markup=MarkupOptions(frozenset("xy"), frozenset("p"), frozenset("b"), False, True, True),
+        placeholders=("<<[a-z]+>>",),
+        join_lines=True,
+        split_sentences=False,
+    )
+    fields = {field.name for field in pb.TextStreamRequest.DESCRIPTOR.fields}
+    assert set(TRANSLATE_PARAMETERS) <= fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"ignore_tags": ["x"]}, "needs the parameter format"),
+        ({"placeholders": [""]}, "parameter placeholders"),
+        ({"format": "pdf"}, "parameter format is unknown"),
+    ],
+)
+def test_parameters_of_a_text_that_rest_refuses_are_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        decode_text_stream_request(pb.TextStreamRequest(target="zh", **fields).SerializeToString())
 
 
 def test_what_a_request_for_a_text_leaves_out_is_left_out() -> None:
@@ -113,11 +157,12 @@ def test_what_inference_refuses_is_refused(fields: dict[str, Any], says: str) ->
 
 @given(st.text(), st.sampled_from(CacheStatus), st.lists(st.sampled_from(["ratio", "empty"])))
 def test_a_text_delta_is_written_whole(text: str, cache: CacheStatus, flags: list[str]) -> None:
-    end = TextEnd("en", 0.5, cache, FinishReason.LENGTH, tuple(flags), "0123", Usage(2, 7))
+    end = TextEnd("en", 0.5, cache, FinishReason.LENGTH, tuple(flags), "0123", Usage(2, 7), "zh-Hant")
     message = pb.TextStreamResponse.FromString(encode_text_delta(TextDelta(text, end)))
     assert message.text_output == text
     assert (message.end.source, message.end.cache, message.end.finish_reason) == ("en", cache.value, "length")
     assert (list(message.end.flags), message.end.release, message.end.confidence) == (flags, "0123", 0.5)
+    assert message.end.target == "zh-Hant"
     assert (message.end.usage.segments, message.end.usage.generated_tokens) == (2, 7)
     assert not pb.TextStreamResponse.FromString(encode_text_delta(TextDelta(text))).HasField("end")
 

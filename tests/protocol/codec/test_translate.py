@@ -157,6 +157,22 @@ def test_flags_are_sent_when_there_are_some_or_when_asked_for() -> None:
     assert flags(asking_for_them, good) == [""]
 
 
+def test_the_target_is_sent_when_another_variant_was_served_or_when_it_is_asked_for() -> None:
+    simplified = Translation("a", "en", 0.5, CacheStatus.HIT, target="zh")
+    traditional = Translation("b", "en", 0.5, CacheStatus.HIT, target="zh-Hant")
+
+    def targets(request: InferRequest, *wanted: str) -> list[str] | None:
+        response = TranslateResponse((simplified, traditional), "r")
+        sent = infer_from_translate_response(response, request, wanted)
+        output = sent.get_output_by_name("target")
+        return None if output is None else list(output.data)
+
+    asking_for_it = InferRequest(model_name="m", infer_inputs=[], request_outputs=[RequestedOutput("target")])
+    assert targets(asked(), "zh", "zh-TW") == ["zh", "zh-Hant"]
+    assert targets(asked(), "zh", "zh-Hant") is None
+    assert targets(asking_for_it, "zh", "zh-Hant") == ["zh", "zh-Hant"]
+
+
 def test_errors_never_quote_the_caller() -> None:
     for request in (
         asked(strings("my secret", "a"), target="de"),
