@@ -128,6 +128,8 @@ def translate_requests(draw: st.DrawFn) -> TranslateRequest:
         placeholders=tuple(draw(st.lists(st.text('a(b)[c]"', min_size=1), max_size=3))),
         contexts=tuple(draw(st.just([]) | st.lists(texts, min_size=n, max_size=n).filter(any))),
         formality=draw(st.sampled_from(Formality)),
+        join_lines=draw(st.booleans()),
+        split_sentences=draw(st.booleans()),
     )
 
 

@@ -26,7 +26,7 @@ from protocol.messages import (
 from protocol.tensors import TRANSLATE_PARAMETERS
 from protocol.text_stream import TextDelta, TextEnd, Usage
 
-END = TextEnd("en", 0.5, CacheStatus.MISS, FinishReason.STOP, ("ratio",), "0123", Usage(2, 7))
+END = TextEnd("en", 0.5, CacheStatus.MISS, FinishReason.STOP, ("ratio",), "0123", Usage(2, 7), "zh")
 MARKUP = {
     "ignore_tags": "X, y",
     "splitting_tags": "b,",
@@ -40,6 +40,8 @@ PARAMETERS = {
     "max_new_tokens": 9,
     "deadline_ms": 50,
     "format": "html",
+    "join_lines": True,
+    "split_sentences": "0",
     **MARKUP,
 }
 
@@ -65,6 +67,8 @@ def test_a_request_is_that_of_one_text() -> None:
         placeholders=("<[a-z]+>",),
         contexts=("On a shelf",),
         formality=Formality.LESS,
+        join_lines=True,
+        split_sentences=False,
     )
     assert set(PARAMETERS) | set(own) == set(TRANSLATE_PARAMETERS)
 
@@ -139,6 +143,7 @@ def test_a_document_has_all_that_is_known() -> None:
         "model_name": "demo",
         "model_version": "0123",
         "source": "en",
+        "target": "zh",
         "confidence": 0.5,
         "cache": "miss",
         "flags": ["ratio"],
