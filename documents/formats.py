@@ -22,6 +22,8 @@ class FileFormat(str, Enum):
     JSON = "json"
     ARB = "arb"
     YAML = "yaml"
+    PROPERTIES = "properties"
+    STRINGS = "strings"
     MARKDOWN = "markdown"
     XLIFF = "xliff"
     SRT = "srt"
@@ -48,6 +50,8 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.JSON: FormatEntry((".json",), "documents.json_strings"),
     FileFormat.ARB: FormatEntry((".arb",), "documents.arb"),
     FileFormat.YAML: FormatEntry((".yaml", ".yml"), "documents.yaml_strings"),
+    FileFormat.PROPERTIES: FormatEntry((".properties",), "documents.properties"),
+    FileFormat.STRINGS: FormatEntry((".strings",), "documents.apple_strings"),
     FileFormat.MARKDOWN: FormatEntry((".md", ".markdown"), "documents.markdown"),
     FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),

@@ -47,6 +47,8 @@ SAMPLES = {
     "a.md": f"# {BLUE}\n\n- [ ] `code`\n- {RED}\n",
     "a.json": f'{{"a": ["{BLUE}", 1], "{RED}": "{RED}"}}',
     "a.arb": f'{{"@@locale": "en", "a": "{BLUE}", "@a": {{"description": "a"}}, "b": "{RED}"}}',
+    "a.properties": f"# é\na = {BLUE}\n\nb:{RED}\n",
+    "a.strings": f'/* a */ "a" = "{BLUE}";\n"{RED}" = \'{RED}\';\n',
     "a.srt": f"1\n00:00:01,000 --> 00:00:02,000\n{BLUE}\n\n2\n00:00:03,000 --> 00:00:04,000\n{RED}\n",
     "b.html": "<p>Blue <b>cotton</b> shirt</p>",
     "b.md": "Blue **cotton** shirt `x`\n",
@@ -64,9 +66,20 @@ def test_texts_are_translated_and_all_else_stays(demo: Service, tmp_path: Path, 
     if name == "a.html":  # the second stands in an element that is not to be translated
         assert translated(demo, tmp_path / name).decode() == expected
         return
-    expected = expected.replace(f'"{RED}":', '"key":').replace(RED, RED_ZH).replace('"key":', f'"{RED}":')
+    for key in f'"{RED}":', f'"{RED}" =':
+        expected = expected.replace(key, f"key{key[-1]}")
+    expected = expected.replace(RED, RED_ZH)
+    for key in f'"{RED}":', f'"{RED}" =':
+        expected = expected.replace(f"key{key[-1]}", key)
     expected = expected.replace('"@@locale": "en"', '"@@locale": "zh"')
     assert translated(demo, tmp_path / name).decode() == expected
+
+
+def test_plurals_of_messages(demo: Service, tmp_path: Path) -> None:
+    message = f"{{n, plural, =0 {{{BLUE}}} one {{# shirt}} other {{{RED}}}}}"
+    (tmp_path / "a.json").write_text(f'{{"a": "{message}", "b": "{BLUE}"}}')
+    wanted = f"{{n, plural, =0 {{{BLUE_ZH}}} other {{{RED_ZH}}}}}"
+    assert translated(demo, tmp_path / "a.json").decode() == f'{{"a": "{wanted}", "b": "{BLUE_ZH}"}}'
 
 
 def test_catalogs_and_settings(demo: Service, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from transformer.texts.segment_factory import SegmentFactory, merged
 
 Parts = tuple[str | Segment, ...]
 _READABLE_NAME = re.compile(r"\w{1,64}")
+_NUMBERED = re.compile(r"\{\s*\d+\s*[,}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class IcuSegments:
         self._index = index
         self._source = source
         self._pair = pair
-        self._doubles = "''" in source
+        # java.text.MessageFormat, whose arguments have numbers, needs every apostrophe doubled.
+        self._doubles = "''" in source or _NUMBERED.search(source) is not None
 
     def of_message(self, message: IcuMessage) -> Parts:
         """What is kept and what is translated, in order."""

@@ -167,6 +167,10 @@ def test_braces_that_the_model_invents_are_quoted(polyglot: TranslationSpec) -> 
     assert [part.name for part in parse_icu(answer.text).parts if isinstance(part, IcuArgument)] == ["name"]
 
 
+def test_apostrophes_beside_numbered_arguments_are_doubled_for_java(polyglot: TranslationSpec) -> None:
+    assert translated("Hi {0}", polyglot, "fr", {"Hi {0}": "l'ami {0}"}).text == "l''ami {0}"
+
+
 MALFORMED = [
     ("{", "line 1, column 1"),
     ("a\n b {n", "line 2, column 4"),
