@@ -97,7 +97,9 @@ def open_source(name: str | None, kind: FileFormat | None, languages: DocumentLa
         data = Path(name).read_bytes()
     document = parse_document(data, kind, languages)
     if isinstance(document, PlainTextFile):
-        return LineSource(document.lines, len(document.lines), deque(), encoding=document.encoding)
+        return LineSource(
+            document.lines, len(document.lines), deque(), document.text_format, document.encoding
+        )
     return DocumentSource(document)
 
 

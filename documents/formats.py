@@ -24,6 +24,7 @@ class FileFormat(str, Enum):
     YAML = "yaml"
     PROPERTIES = "properties"
     STRINGS = "strings"
+    ICU = "icu"
     MARKDOWN = "markdown"
     XLIFF = "xliff"
     SRT = "srt"
@@ -52,6 +53,7 @@ FORMATS: Mapping[FileFormat, FormatEntry] = {
     FileFormat.YAML: FormatEntry((".yaml", ".yml"), "documents.yaml_strings"),
     FileFormat.PROPERTIES: FormatEntry((".properties",), "documents.properties"),
     FileFormat.STRINGS: FormatEntry((".strings",), "documents.apple_strings"),
+    FileFormat.ICU: FormatEntry((), "documents.icu_lines"),
     FileFormat.MARKDOWN: FormatEntry((".md", ".markdown"), "documents.markdown"),
     FileFormat.XLIFF: FormatEntry((".xliff", ".xlf"), "documents.xliff"),
     FileFormat.SRT: FormatEntry((".srt",), "documents.subtitles"),

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from documents.encoding import BOM, decode_strictly, decode_text
 from documents.interface import DocumentLanguages, TextUnit, UnitTranslation
+from protocol.messages import TextFormat
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 
@@ -53,9 +54,18 @@ def read_lines(file: BinaryIO) -> Iterator[TextLine]:
 class PlainTextFile:
     """A file of lines."""
 
-    def __init__(self, lines: Sequence[TextLine], encoding: str) -> None:
-        self.lines, self.encoding = lines, encoding
-        self.units = [TextUnit(line.text) for line in lines]
+    def __init__(
+        self, lines: Sequence[TextLine], encoding: str, text_format: TextFormat = TextFormat.TEXT
+    ) -> None:
+        """Take the lines.
+
+        Args:
+            lines: of the file.
+            encoding: Python's name of it.
+            text_format: of each line.
+        """
+        self.lines, self.encoding, self.text_format = lines, encoding, text_format
+        self.units = [TextUnit(line.text, text_format) for line in lines]
 
     def render(self, translations: Sequence[UnitTranslation]) -> bytes:
         """The file with each line's translation in its place; a line without one is empty."""
@@ -69,9 +79,18 @@ def parse(data: bytes, languages: DocumentLanguages) -> PlainTextFile:
     Raises:
         FileFormatError: the bytes are not text.
     """
+    return parse_lines(data, TextFormat.TEXT)
+
+
+def parse_lines(data: bytes, text_format: TextFormat) -> PlainTextFile:
+    """Read a file whose lines are texts of a format.
+
+    Raises:
+        FileFormatError: the bytes are not text.
+    """
     text, encoding = decode_text(data)
     lines = list(split_lines(text))
     if encoding.mark:
         first = lines[0] if lines else TextLine("", end="")
         lines[:1] = [TextLine(first.text, first.end, encoding.mark)]
-    return PlainTextFile(lines, encoding.name)
+    return PlainTextFile(lines, encoding.name, text_format)

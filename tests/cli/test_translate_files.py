@@ -83,6 +83,14 @@ def test_lines_of_a_paragraph_may_be_one_text(
     assert translate(service, "-i", tmp_path / "in.md", "--join-lines") == 2
 
 
+def test_lines_and_arguments_may_be_messages_of_icu(service: Refusing, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("{n} files\n{n} hats\n")
+    assert translate(service, "-i", tmp_path / "in.txt", "-o", tmp_path / "out.txt", "--format", "icu") == 0
+    assert translate(service, "--format", "icu", "{n}") == 0
+    assert service.texts == ["{n} files", "{n} hats", "{n}"]
+    assert service.formats == ["icu", "icu"]
+
+
 def test_permissions_and_links_stay_as_they_are(service: Refusing, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\n")
     (tmp_path / "real.txt").write_text("old")
