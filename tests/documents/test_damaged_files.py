@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from documents.formats import FORMATS, FileFormat
 from documents.interface import FileFormatError
-from tests.documents import test_markdown, test_po, test_subtitles, test_xliff, test_yaml
+from tests.documents import test_markdown, test_po, test_string_files, test_subtitles, test_xliff, test_yaml
 from tests.documents.translators import same, translated, upper
 
 
@@ -43,6 +43,9 @@ SAMPLES = {
     FileFormat.JSON: b'{"a": ["one", 1.5, null, "\\u00e9"], "b": {"c": "two <b>x</b>"}}',
     FileFormat.ARB: b'{"@@locale": "en", "a": "one", "@a": {"description": "x"}}',
     FileFormat.YAML: test_yaml.FILE.encode(),
+    FileFormat.PROPERTIES: test_string_files.PROPERTIES_FILE,
+    FileFormat.STRINGS: test_string_files.STRINGS_FILE.encode(),
+    FileFormat.ICU: b"{n, plural, other {# files}}\none",
     FileFormat.SRT: test_subtitles.SRT.encode(),
     FileFormat.VTT: test_subtitles.VTT.encode(),
     **_office(),

@@ -123,7 +123,8 @@ def test_office_files(demo: Service, tmp_path: Path) -> None:
 
 def test_every_format_is_tried_here() -> None:
     tried = {*(Path(name).suffix for name in SAMPLES), ".po", ".yml", ".xlf", ".docx", ".pptx", ".xlsx"}
-    assert all(tried & set(FORMATS[kind].suffixes) for kind in FileFormat)
+    by_suffix = set(FileFormat) - {FileFormat.ICU}
+    assert all(tried & set(FORMATS[kind].suffixes) for kind in by_suffix)
 
 
 def test_a_page_of_1500_paragraphs_and_long_lines_fit(demo: Service, tmp_path: Path) -> None:
