@@ -29,7 +29,7 @@ _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f"}
 _WRITTEN = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\f": "\\f", "\\": "\\\\"}
 _ARGUMENT = re.compile(r"\{\d{1,3}\s*[,}]")
 _QUOTED = re.compile(r"'[^']*'")
-_PAIR_OF_ESCAPES = re.compile(r"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class PropertiesEntry(NamedTuple):
@@ -146,7 +146,7 @@ def _resolved(raw: str) -> str:
         return _CONTROLS.get(found[2], found[2]) if found[2] else ""
 
     text = _ESCAPE.sub(resolve, raw)
-    if _PAIR_OF_ESCAPES.search(raw):
+    if _SURROGATE.search(text):  # two of them are one character, one alone is none
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
