@@ -68,6 +68,23 @@ def test_what_cannot_be_read_is_refused(demo: Service, text: str, text_format: s
     assert says in answer.json()["error"]
 
 
+@pytest.mark.parametrize("budget", [1, 2, 3, 5])
+def test_an_answer_that_is_cut_ends_without_half_of_a_character(demo: Service, budget: int) -> None:
+    text = "When will the beer mug be back in stock?"
+    parameters = {"target": "zh", "max_new_tokens": budget}
+    answer = outputs(ask(demo, [text], **parameters))
+    assert "length" in answer["flags"][0].split(",")
+    body = {"text_input": text, "parameters": parameters}
+    whole = httpx.post(f"{demo.url}/v2/models/demo/generate", json=body, timeout=60).json()["text_output"]
+    stream = httpx.post(f"{demo.url}/v2/models/demo/generate_stream", json=body, timeout=60).text
+    events = [
+        json.loads(line.removeprefix("data:")) for line in stream.splitlines() if line.startswith("data:")
+    ]
+    written = "".join(event["text_output"] for event in events)
+    assert answer["translation"] == [whole] == [written]
+    assert "\ufffd" not in whole
+
+
 def test_a_placeholder_flood_is_refused_by_its_length(demo: Service) -> None:
     answer = ask(demo, ["Mug " + "{a}" * 5_000], target="zh")
     assert answer.status_code == 413
