@@ -19,7 +19,7 @@ MIN_PARTS = 4_096
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 """Where :meth:`str.splitlines` splits."""
-_PART_MARKS = {TextFormat.TEXT: "", TextFormat.ICU: "{'"}
+_PART_MARKS = {TextFormat.TEXT: "", TextFormat.ICU: "{'", TextFormat.MARKDOWN: "<&*_`[~|\\"}
 """What parts of a text begin with; in the other formats tags and entities."""
 
 

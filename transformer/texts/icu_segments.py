@@ -23,7 +23,7 @@ from transformer.texts.icu_syntax import (
     IcuMessage,
     IcuPart,
 )
-from transformer.texts.icu_writing import IcuWriting
+from transformer.texts.icu_writing import MARK, IcuWriting
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import InlineKind, InlineTag, TextRun
 from transformer.texts.markup_segments import whole_ranges
@@ -32,7 +32,6 @@ from transformer.texts.plural_categories import CATEGORIES, plural_categories
 from transformer.texts.segment_factory import SegmentFactory, merged
 
 Parts = tuple[str | Segment, ...]
-_READABLE_NAME = re.compile(r"\w{1,64}")
 _NUMBERED = re.compile(r"\{\s*\d+\s*[,}]")
 
 
@@ -201,16 +200,16 @@ def literal_texts(message: IcuMessage) -> Iterator[str]:
 def _marks(source: str, parts: Sequence[IcuPart]) -> dict[str, str]:
     """What the model reads for each argument of a message, by its source: ``{name}`` if nothing else is so called."""
     literal = "".join(part.text for part in parts if isinstance(part, IcuLiteral))
+    taken = set(MARK.findall(literal))
     marks: dict[str, str] = {}
-    taken: set[str] = set()
+    number = 0
     for part in parts:
         raw = source[part.start : part.end]
         if isinstance(part, IcuLiteral) or raw in marks:
             continue
-        mark, number = f"{{{part.name}}}", 0
-        is_readable = _READABLE_NAME.fullmatch(part.name) and normal_text(part.name) == part.name
-        while not is_readable or mark in taken or mark in literal:
-            number, is_readable = number + 1, True
+        mark = f"{{{part.name}}}"
+        while not MARK.fullmatch(mark) or mark in taken or normal_text(mark) != mark:
+            number += 1
             mark = f"{{arg{number}}}"
         taken.add(mark)
         marks[raw] = mark

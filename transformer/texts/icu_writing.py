@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformer.texts.icu_syntax import quoted_literal
+
+MARK = re.compile(r"\{\w{1,64}\}")
+"""What stands for an argument in the text that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +34,18 @@ def split_at_marks(text: str, marks: Sequence[str]) -> list[str | int] | None:
         text: a translation.
         marks: what stands for arguments in it. Equal ones mean the same.
     """
-    if not marks:
-        return [text]
     numbers: defaultdict[str, deque[int]] = defaultdict(deque)
     for number, mark in enumerate(marks):
         numbers[mark].append(number)
-    expression = re.compile("(" + "|".join(map(re.escape, numbers)) + ")")
-    pieces = expression.split(text)
-    if Counter(pieces[1::2]) != Counter(marks):
+    pieces: list[str | int] = []
+    at = 0
+    for found in MARK.finditer(text):
+        if found.group() not in numbers:
+            continue
+        if not numbers[found.group()]:
+            return None
+        pieces += [text[at : found.start()], numbers[found.group()].popleft()]
+        at = found.end()
+    if any(numbers.values()):
         return None
-    return [
-        numbers[piece].popleft() if place % 2 else piece
-        for place, piece in enumerate(pieces)
-        if piece or place % 2
-    ]
+    return [piece for piece in [*pieces, text[at:]] if piece != ""]

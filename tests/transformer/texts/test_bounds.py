@@ -73,6 +73,16 @@ REFUSED = {
     ),
     "deep XML": (asking("<b>" * 250_000 + "</b>" * 250_000, text_format=XML), TooManyParts, "32768"),
     "XML lines": (asking(filled("a\n"), text_format=XML), TooManyParts, "32768"),
+    "ICU arguments": (asking(filled("{a}"), text_format=TextFormat.ICU), TooManyParts, "32768"),
+    "ICU branches": (
+        asking("{a, select," + filled("b{c}")[:-100] + " other{d}}", text_format=TextFormat.ICU),
+        TooManyParts,
+        "32768",
+    ),
+    "Markdown marks": (asking(filled("*a* "), text_format=TextFormat.MARKDOWN), TooManyParts, "32768"),
+    "Markdown links": (asking(filled("[a](b) "), text_format=TextFormat.MARKDOWN), TooManyParts, "32768"),
+    "Markdown cells": (asking(filled("|a"), text_format=TextFormat.MARKDOWN), TooManyParts, "32768"),
+    "Markdown lines": (asking(filled("a\n"), text_format=TextFormat.MARKDOWN), TooManyParts, "32768"),
     "too many bytes": (asking(*["啊" * 350] * 2_000), TooManyBytes, "2097152"),
 }
 
