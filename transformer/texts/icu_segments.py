@@ -72,50 +72,30 @@ class IcuSegments:
 
     def _parts(self, message: IcuMessage) -> Iterator[str | Segment]:
         run, tokens = self._run(message)
-        normal = normal_text(run.text)
-        sentences = self._factory.sentences_of(run.text, normal, self._pair) or [run.text]
+        sentences = self._factory.sentences_of(run.text, normal_text(run.text), self._pair) or [run.text]
         kept = [(tag.offset, tag.text_end) for tag in run.tags]
         at, first, end = message.start, 0, -1
         for low, high in whole_ranges(sentences, kept):
             start, stop = inner_range(run.text[low:high])
             text = run.text[low + start : low + stop]
-            if not has_words(normal_text(text)):
+            normal = normal_text(text)
+            if not has_words(normal):
                 continue
             begin = _first_behind(tokens, low + start, first)
             last = _first_behind(tokens, low + stop, begin)
-            source_range = run.source_start(low + start), run.source_end(low + stop)
-            yield from self._kept(tokens[first:begin], at, source_range[0])
-            yield self._segment(text, source_range, tokens[begin:last], message, adjoins=end == low + start)
-            at, first, end = source_range[1], last, low + stop
+            source_start, source_end = run.source_start(low + start), run.source_end(low + stop)
+            yield from self._kept(tokens[first:begin], at, source_start)
+            yield Segment(
+                text,
+                self._source[source_start:source_end],
+                self._factory.item(self._index, normal, self._pair),
+                IcuWriting(message.in_plural, self._doubles),
+                adjoins=end == low + start,
+                tags=tuple(token.parts for token in tokens[begin:last]),
+                marks=tuple(token.mark for token in tokens[begin:last]),
+            )
+            at, first, end = source_end, last, low + stop
         yield from self._kept(tokens[first:], at, message.end)
-
-    def _segment(
-        self,
-        text: str,
-        within: tuple[int, int],
-        tokens: Sequence[_Token],
-        message: IcuMessage,
-        *,
-        adjoins: bool,
-    ) -> Segment:
-        """The segment of a sentence.
-
-        Args:
-            text: that the model reads.
-            within: its range in the source.
-            tokens: within it.
-            message: that it is part of.
-            adjoins: as of :class:`transformer.texts.documents.Segment`.
-        """
-        return Segment(
-            text,
-            self._source[slice(*within)],
-            self._factory.item(self._index, normal_text(text), self._pair),
-            IcuWriting(message.in_plural, self._doubles),
-            adjoins,
-            tags=tuple(token.parts for token in tokens),
-            marks=tuple(token.mark for token in tokens),
-        )
 
     def _kept(self, tokens: Sequence[_Token], start: int, end: int) -> Iterator[str | Segment]:
         """A range of the source without words of its own; its arguments may have some in their branches."""
