@@ -63,6 +63,8 @@ SEGMENTS_DIR = "segments"
 PLANS_DIR = "plans"
 REPORTS_DIR = "reports"
 
+TAG_NUMBER = "{number}"
+"""In a form of tags: the number of the element."""
 _MIN_BYTES = 16
 """A shorter text's answer varies as much as that of one of this length."""
 
@@ -211,6 +213,29 @@ class PairLengths:
 
 
 @dataclass(frozen=True, slots=True)
+class TagForm:
+    """The tags within a sentence that a model was trained on: ``tags`` in ``translation.json``."""
+
+    opening: str
+    """Such as ``<sn>``; ``{number}`` in it becomes the number of the element in its sentence, from 1. Without it a
+    sentence is written so only if its elements are alike."""
+    closing: str
+    """Such as ``</sn>``; it may have the number, too."""
+    before: str = ""
+    after: str = ""
+    """What the model writes around its whole answer, and what is no part of it."""
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether opening tags have numbers."""
+        return TAG_NUMBER in self.opening
+
+    def unwrapped(self, answer: str) -> str:
+        """An answer without what the model writes around it."""
+        return answer.strip().removeprefix(self.before).removesuffix(self.after).strip()
+
+
+@dataclass(frozen=True, slots=True)
 class GuardSpec:
     """Checks of a release's answers: ``guards`` in ``translation.json``, every field optional."""
 
@@ -269,6 +294,8 @@ class TranslationSpec:
     templates: tuple[DirectionTemplate, ...] = ()
     """For some pairs, instead of ``template``; the first one that serves a pair is taken."""
     sampling: SamplingAdvice = SamplingAdvice()
+    tags: TagForm | None = None
+    """The form of tags that the model was trained on; None: it is never shown any."""
 
     def template_of(self, source: str, target: str) -> str:
         """The template of one pair of language tags, with its marks."""
@@ -390,6 +417,11 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
             "ratio and variance of guards.lengths must be positive",
         ),
         (spec.sentences in ("always", "long"), "sentences must be always or long"),
+        (
+            spec.tags is None
+            or (spec.tags.opening != spec.tags.closing and bool(spec.tags.opening and spec.tags.closing)),
+            "tags.opening and tags.closing must be two different tags",
+        ),
     )
     for holds, rule in rules:
         if not holds:

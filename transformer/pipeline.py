@@ -26,7 +26,14 @@ from transformer.metrics import TransformerMetrics
 from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.text_workers import TextWorkers, size_of
 from transformer.texts.bounds import TextBounds
-from transformer.texts.documents import MARKUP, Document, follow_up_items, translation_of, work_items
+from transformer.texts.documents import (
+    MARKUP,
+    MOST_FOLLOW_UPS,
+    Document,
+    follow_up_items,
+    translation_of,
+    work_items,
+)
 from transformer.texts.glossary import NO_GLOSSARY, GlossaryMatcher
 from transformer.texts.languages import Languages
 from transformer.texts.segments import split_request
@@ -108,7 +115,7 @@ class Pipeline:
         context = self.begin(request, headers, received_at, share)
         documents = await self.split(request)
         results = await self.results(work_items(documents), context)
-        results |= await self.follow_up(documents, results, context)
+        results = await self.followed_up(documents, results, context)
         translations = await self._put_together(documents, results)
         if all(each.error and each.error.code is ErrorCode.DEADLINE_EXCEEDED for each in translations):
             raise PredictorTooLate(context.deadline.timeout_s)
@@ -156,7 +163,12 @@ class Pipeline:
             return await self._workers.run(
                 size_of(request.texts) + _size_of_glossary(request.glossary),
                 lambda: split_request(
-                    request, self._languages, self._bounds.texts, is_whole, self._glossaries
+                    request,
+                    self._languages,
+                    self._bounds.texts,
+                    is_whole,
+                    self._glossaries,
+                    self._tokenizer.fits,
                 ),
             )
 
@@ -187,6 +199,17 @@ class Pipeline:
             item: next(generated) if result is None else result
             for item, result in zip(items, found, strict=True)
         }
+
+    async def followed_up(
+        self, documents: Sequence[Document], results: dict[WorkItem, WorkResult], context: RequestContext
+    ) -> dict[WorkItem, WorkResult]:
+        """``results``, and those of all that helps to put the tags of ``documents`` into their places."""
+        for _ in range(MOST_FOLLOW_UPS):
+            more = await self.follow_up(documents, results, context)
+            if not more:
+                break
+            results = results | more
+        return results
 
     async def follow_up(
         self, documents: Sequence[Document], results: Mapping[WorkItem, WorkResult], context: RequestContext

@@ -84,6 +84,8 @@ def second_attempts(item: WorkItem, first: WorkResult, *, is_limited: bool) -> l
         first: the result of the first attempt.
         is_limited: whether the caller limits the answer's length; an answer that this limit cut is not tried again.
     """
+    if item.is_tagged:
+        return []  # its tags are placed without it
     if not MASKED_KINDS.isdisjoint(first.flags):
         lacking = dict.fromkeys(term.text for term in missing_terms(item.terms, first.text))
         may_render = MASKED_KINDS & set(first.flags) == {"glossary"} and len(lacking) <= MAX_RENDERINGS

@@ -81,6 +81,7 @@ class Generator:
         self._release = release
         self._tokenizer = tokenizer
         self._sampling = tokenizer.spec.sampling.params
+        self._tags = tokenizer.spec.tags
         self._guards = guards
         self._predictor = predictor
         self._admission = admission
@@ -324,6 +325,8 @@ class Generator:
                 REPLACEMENT
             )  # the last token may have been the first half of a character
         written = written.strip()
+        if attempt.item.is_tagged and self._tags is not None:
+            written = self._tags.unwrapped(written)
         result = WorkResult(
             written,
             generation.confidence,

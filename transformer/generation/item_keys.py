@@ -23,6 +23,8 @@ def key_of(item: WorkItem, release: str) -> bytes:
         options["context"] = context_digest(item.context)
     if item.formality is not Formality.DEFAULT:
         options["formality"] = item.formality.value
+    if item.is_tagged:
+        options["tags"] = "release"
     if item.terms:
         options["glossary"] = terms_digest(item.terms)
     return cache_key(release=release, source=item.source, target=item.target, options=options, text=item.text)

@@ -17,7 +17,13 @@ from transformer.predictors.readiness import ColdStartStatus
 from transformer.request_context import EVERYBODY, CallerShare, RequestContext
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.streaming.streamed_generation import StreamedGenerator
-from transformer.texts.documents import Document, follow_up_items, translation_of, work_items
+from transformer.texts.documents import (
+    MOST_FOLLOW_UPS,
+    Document,
+    follow_up_items,
+    translation_of,
+    work_items,
+)
 from transformer.texts.work_item import WorkItem, WorkResult
 
 _CANCEL_AGAIN_S = 0.01
@@ -53,7 +59,7 @@ class TextGeneration:
         context = self._pipeline.begin(request, headers, received_at, share)
         (document,) = await self._pipeline.split(request)
         results = await self._pipeline.results(work_items([document]), context)
-        results |= await self._pipeline.follow_up([document], results, context)
+        results = await self._pipeline.followed_up([document], results, context)
         return self._end(document, results)
 
     async def stream(
@@ -99,8 +105,8 @@ class TextGeneration:
                 for task in tasks:
                     if task.done():
                         task.result()
-                if finished and document.has_tags and not state.is_followed_up:
-                    state.is_followed_up, finished = True, False
+                if finished and document.has_tags and state.follow_ups < MOST_FOLLOW_UPS:
+                    state.follow_ups, finished = state.follow_ups + 1, False
                     tasks.append(state.watch(asyncio.create_task(self._follow_up(document, context, state))))
                 if not finished:
                     await state.changed.wait()
@@ -173,7 +179,8 @@ class _StreamState:
         self.unsent_status: ColdStartStatus | None = None
         self.progress: dict[WorkItem, Progress] = {}
         self.results: dict[WorkItem, WorkResult] = {}
-        self.is_followed_up = False
+        self.follow_ups = 0
+        """How often more was asked for that helps to place tags."""
         self._store = store
 
     def watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
@@ -182,9 +189,10 @@ class _StreamState:
         return task
 
     def add(self, item: WorkItem, result: WorkResult) -> None:
-        """Take in a complete translation."""
+        """Take in a complete translation; one with tags that is flagged is not to be used."""
         self.results[item] = result
-        self.progress[item] = Progress(result.text, complete=True)
+        text = "" if item.is_tagged and result.flags else result.text
+        self.progress[item] = Progress(text, complete=True)
         self.changed.set()
 
     def cold_start(self, status: ColdStartStatus) -> None:

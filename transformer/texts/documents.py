@@ -14,12 +14,14 @@ from enum import Enum
 from protocol.errors import InternalFault, YiwenError
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from protocol.normal_form import inner_range
+from protocol.release import TagForm
 from transformer.texts.icu_writing import IcuWriting, split_at_marks
 from transformer.texts.inline_tags import InlineSpan, SpanKind
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markdown_writing import MarkdownWriting
 from transformer.texts.markup import escape_text
 from transformer.texts.scripts import needs_space
+from transformer.texts.tag_form import read_tags
 from transformer.texts.tag_placement import place_tags, uncertain_items
 from transformer.texts.work_item import WorkItem, WorkResult
 
@@ -27,6 +29,8 @@ MARKUP = "markup"
 """The flag of a text with tags that were placed by their position."""
 PLACEHOLDER = "placeholder"
 """The flag of a text with a part that kept its source, since its translation lost an argument."""
+MOST_FOLLOW_UPS = 2
+"""How often :func:`follow_up_items` may name more."""
 _TEXT_NUMBER = re.compile(r"\Atext \d+: ")
 _NEWEST_FIRST = (CacheStatus.MISS, CacheStatus.SHARED, CacheStatus.HIT)
 """The status of a text is the first of these that one of its segments has."""
@@ -48,6 +52,26 @@ class Writing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class TaggedItem:
+    """A sentence with its tags in the form that the release's model was trained on."""
+
+    item: WorkItem
+    form: TagForm
+
+    def parts(
+        self, spans: Sequence[InlineSpan], translations: Mapping[WorkItem, str]
+    ) -> Sequence[str | int] | None:
+        """The text and the numbers of the tags of its translation; None if there is none that has them all.
+
+        Args:
+            spans: what the tags enclose.
+            translations: as of :meth:`Segment.restore`.
+        """
+        answer = translations.get(self.item)
+        return None if answer is None else read_tags(answer, spans, self.form)
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a text that is translated on its own."""
 
@@ -66,12 +90,17 @@ class Segment:
     """What the tags enclose."""
     marks: tuple[str, ...] = ()
     """What stands in the item's text for each of the arguments of an ICU message."""
+    tagged: TaggedItem | None = None
+    """What is tried before its tags are placed; None where the release's model knows no tags."""
 
     @property
     def items(self) -> Iterator[WorkItem]:
         """What is translated for it at first."""
         yield self.item
-        yield from _own_items(self.spans)
+        if self.tagged is None:
+            yield from _own_items(self.spans)
+        else:
+            yield self.tagged.item
         for segment in self.inner_segments:
             yield from segment.items
 
@@ -88,10 +117,18 @@ class Segment:
             yield from segment.with_inner_segments
 
     def missing_items(self, translations: Mapping[WorkItem, str]) -> list[WorkItem]:
-        """What else would help to put its tags into their places, once :attr:`items` are translated."""
+        """What else would help to put its tags into their places, once :attr:`items` are translated.
+
+        Asked again with the translations of these, it may name more (:data:`MOST_FOLLOW_UPS`).
+        """
         answer = translations[self.item]
         if not self.spans or answer == self.item.text:
             return []
+        if self.tagged is not None:
+            if self.tagged.parts(self.spans, translations) is not None:
+                return []
+            if own := [item for item in _own_items(self.spans) if item not in translations]:
+                return own
         return uncertain_items(self.item.text, self.spans, _inner(answer), translations)
 
     def restore(self, translations: Mapping[WorkItem, str]) -> tuple[str, tuple[str, ...]]:
@@ -115,6 +152,10 @@ class Segment:
         """``answer`` with the tags in their places, and flags."""
         if not self.tags:
             return self._written(with_outer_space_of(self.text, answer)), ()
+        known = None if self.tagged is None else self.tagged.parts(self.spans, translations)
+        if known is not None:
+            _check_tags(known, len(self.tags))
+            return self._joined(known, translations)
         placed = place_tags(self.item.text, self.spans, _inner(answer), translations)
         _check_tags(placed.parts, len(self.tags))
         text, flags = self._joined(placed.parts, translations)
@@ -138,6 +179,9 @@ class Segment:
             text, found = restore_parts(self.tags[piece], translations)
             written.append(text)
             flags += found
+        if isinstance(self.writing, MarkdownWriting):
+            marks = [place for place, piece in enumerate(pieces) if isinstance(piece, int)]
+            return self.writing.joined(written, marks), tuple(flags)
         return "".join(written), tuple(flags)
 
     def plain(self, answer: str) -> str:
@@ -317,22 +361,26 @@ def translation_of(document: Document, results: Mapping[WorkItem, WorkResult]) -
 
 
 class _Translations(Mapping[WorkItem, str]):
-    """The texts of results; an item that failed has none."""
+    """The texts of results; an item that failed has none, nor one with tags whose answer is flagged."""
 
     def __init__(self, results: Mapping[WorkItem, WorkResult]) -> None:
         self._results = results
 
     def __getitem__(self, item: WorkItem) -> str:
         result = self._results[item]
-        if result.error is not None:
+        if not _is_usable(item, result):
             raise KeyError(item)
         return result.text
 
     def __iter__(self) -> Iterator[WorkItem]:
-        return (item for item, result in self._results.items() if result.error is None)
+        return (item for item, result in self._results.items() if _is_usable(item, result))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _is_usable(item: WorkItem, result: WorkResult) -> bool:
+    return result.error is None and not (item.is_tagged and result.flags)
 
 
 def _failed(document: Document, error: YiwenError) -> Translation:

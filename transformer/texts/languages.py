@@ -64,6 +64,8 @@ class Languages:
     def __init__(self, spec: TranslationSpec) -> None:
         self._spec = spec
         self._tags = LanguageTags(spec.languages)
+        self.tag_form = spec.tags
+        """The form of tags within sentences that the release's model was trained on."""
         self._pairs = frozenset(spec.pairs)
         self._readable = {
             target: tuple(tag for tag in spec.languages if (tag, target) in self._pairs or tag == target)

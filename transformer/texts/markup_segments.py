@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.normal_form import normal_text
-from transformer.texts.documents import Segment, Writing
-from transformer.texts.inline_tags import partners, spans_of
+from transformer.texts.documents import Segment, TaggedItem, Writing
+from transformer.texts.inline_tags import InlineSpan, partners, spans_of
 from transformer.texts.languages import LanguagePair
 from transformer.texts.markup import (
     AttributePart,
@@ -23,8 +23,11 @@ from transformer.texts.markup_tokens import AttributeRange
 from transformer.texts.patterns import has_words
 from transformer.texts.run_sentences import RunSentence, placed_in, sentence_in
 from transformer.texts.segment_factory import SegmentFactory, joined, merged
+from transformer.texts.tag_form import tagged_text
 from transformer.texts.terms import Term
 from transformer.texts.work_item import WorkItem
+
+Parts = tuple[str | Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,25 @@ class MarkupSegments:
         }
         spans = spans_of(normal, tags, inner, self._helping_item)
         written = tuple(merged(self._kept([tag], tag.start, tag.end)) for tag in tags)
-        return Segment(text, raw, item, writing, adjoins, written, spans)
+        tagged = self._tagged_item(normal, spans, written)
+        return Segment(text, raw, item, writing, adjoins, written, spans, tagged=tagged)
+
+    def _tagged_item(
+        self, normal: str, spans: Sequence[InlineSpan], written: Sequence[Parts]
+    ) -> TaggedItem | None:
+        """The sentence with its tags in the form of the release; None without one that it can be written in.
+
+        Args:
+            normal: text of the sentence, in normal form.
+            spans: what its tags enclose.
+            written: what its tags are written as.
+        """
+        form = self.factory.tag_form
+        text = None if form is None else tagged_text(normal, spans, written, form)
+        if form is None or text is None:
+            return None
+        item = self.factory.helping_item(self.index, text, self.pair, is_tagged=True)
+        return None if item is None else TaggedItem(item, form)
 
     def _helping_item(self, words: str) -> WorkItem | None:
         return self.factory.helping_item(self.index, words, self.pair)

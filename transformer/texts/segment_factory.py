@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from protocol.normal_form import normal_text
+from protocol.release import TagForm
 from transformer.texts.bounds import TextBounds
 from transformer.texts.caller_placeholders import CallerPlaceholders
 from transformer.texts.documents import Segment, Writing
@@ -34,6 +35,10 @@ class SegmentFactory:
     placeholders: CallerPlaceholders | None
     prompt_options: PromptOptions | None = None
     """Context and formality; None for none."""
+    tag_form: TagForm | None = None
+    """Of the release."""
+    fits: Callable[[str], bool] = lambda _: True
+    """Whether the release takes a text as one."""
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)
     _parts: int = 0
     """Of all texts that have been split so far."""
@@ -76,7 +81,15 @@ class SegmentFactory:
             return text
         return Segment(text, text, self.item(index, normal, pair), writing, adjoins)
 
-    def item(self, index: int, normal: str, pair: LanguagePair, kept: Sequence[Term] = ()) -> WorkItem:
+    def item(
+        self,
+        index: int,
+        normal: str,
+        pair: LanguagePair,
+        kept: Sequence[Term] = (),
+        *,
+        is_tagged: bool = False,
+    ) -> WorkItem:
         """The request's one item of a text and a pair.
 
         Args:
@@ -84,6 +97,7 @@ class SegmentFactory:
             normal: what is translated, in normal form.
             pair: of languages.
             kept: what must survive in its translation.
+            is_tagged: whether it has tags in the form of the release.
         """
         self.bounds.check_segment(index, normal)
         terms = self.glossaries.terms(normal, pair.source, pair.target)
@@ -94,21 +108,36 @@ class SegmentFactory:
             others = [term for term in terms if not overlapping(kept, term.start, term.end)]
             terms = tuple(sorted([*kept, *others], key=lambda term: term.start))
         if self.prompt_options is None:
-            item = WorkItem(normal, pair.source, pair.target, terms, self.options, index=index)
+            item = WorkItem(
+                normal, pair.source, pair.target, terms, self.options, index=index, is_tagged=is_tagged
+            )
         else:
             tags = (pair.source, pair.target)
             context = self.prompt_options.context_of(index, tags)
             formality = self.prompt_options.formality_of(tags)
-            item = WorkItem(normal, *tags, terms, self.options, context, formality, index)
+            item = WorkItem(
+                normal, *tags, terms, self.options, context, formality, index, is_tagged=is_tagged
+            )
         return self._items.setdefault(item, item)
 
-    def helping_item(self, index: int, text: str, pair: LanguagePair) -> WorkItem | None:
-        """An item whose translation helps to place tags; None if there are too many, or without words."""
+    def helping_item(
+        self, index: int, text: str, pair: LanguagePair, *, is_tagged: bool = False
+    ) -> WorkItem | None:
+        """An item whose translation helps to place tags; None if there are too many, or without words.
+
+        Args:
+            index: of the text in the request.
+            text: what is translated.
+            pair: of languages.
+            is_tagged: as of :meth:`item`.
+        """
         normal = normal_text(text)
         if self._helping >= self.bounds.max_texts or not has_words(normal):
             return None
+        if is_tagged and not self.fits(normal):  # it is longer than the sentence
+            return None
         self._helping += 1
-        return self.item(index, normal, pair)
+        return self.item(index, normal, pair, is_tagged=is_tagged)
 
 
 def joined(sentences: Iterable[str]) -> Iterator[Sentence]:

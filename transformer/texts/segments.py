@@ -146,6 +146,7 @@ def split_request(
     bounds: TextBounds,
     is_whole: Callable[[str], bool] = lambda _: False,
     glossaries: GlossaryMatcher = NO_GLOSSARY,
+    fits: Callable[[str], bool] = lambda _: True,
 ) -> list[Document]:
     """The request's texts, in order.
 
@@ -155,6 +156,7 @@ def split_request(
         bounds: how much text one request may hold.
         is_whole: whether a text is translated as one; others are split into sentences.
         glossaries: the release's; the request's own glossary precedes them.
+        fits: whether the release takes a text as one.
 
     Raises:
         InvalidRequest: the request's glossary contradicts itself, or one of its placeholders is no expression.
@@ -177,6 +179,8 @@ def split_request(
             bounds,
             CallerPlaceholders(request.placeholders) if request.placeholders else None,
             options,
+            languages.tag_form,
+            fits,
         ),
     )
     split = splitter.document if request.on_error is OnError.FAIL else splitter.document_or_error

@@ -29,6 +29,8 @@ class WorkItem:
     """More, less or default; default where the release cannot be asked for it."""
     index: int = field(default=0, compare=False)
     """Place of the text in its request, from 0; for error messages."""
+    is_tagged: bool = field(default=False, kw_only=True)
+    """Whether ``text`` has tags in the form of the release."""
 
     def __hash__(self) -> int:
         return hash(self.text)  # Python keeps a string's hash; that of all fields takes 0.4 us each time

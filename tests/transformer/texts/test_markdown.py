@@ -43,6 +43,8 @@ PLACED = [
     ("Hello\\\nblue shirt", "你好\\\n蓝色衬衫"),
     ("Blue shirt\r\n==========\r\n\r\nHello", "蓝色衬衫\r\n==========\r\n\r\n你好"),
     ("**Blue shirt**", "**蓝色衬衫**"),
+    ("Blue _cotton_ shirt", "*纯棉*蓝色衬衫"),
+    ("_Blue_ (__cotton__) shirt.", "_蓝色_(__纯棉__)衬衫."),
     ("Hello <https://a.b/c>", "你好 <https://a.b/c>"),
 ]
 
