@@ -314,3 +314,38 @@ async def test_the_log_line_says_what_a_text_took(model: TranslatorModel) -> Non
     asked = call()
     await model.generate(body("One. Two."), asked)
     assert (asked.log_fields["generated_tokens"], asked.log_fields["hit"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        ("<target>红<s1>鞋</s1></target>", ["red shoes", "red <s1>shoes</s1>"]),
+        ("<target>红鞋</target>", ["red shoes", "red <s1>shoes</s1>", "shoes"]),
+        ("<s1></s1>", ["red shoes", "red <s1>shoes</s1>", "shoes"]),
+    ],
+)
+async def test_a_model_that_was_trained_with_tags_is_shown_them(
+    release_directory: Path,
+    tmp_path: Path,
+    predictor: StreamingStandIn,
+    tokenizer: PromptEncoder,
+    answer: str,
+    asked: list[str],
+) -> None:
+    tags = {"opening": "<s{number}>", "closing": "</s{number}>", "before": "<target>", "after": "</target>"}
+    directory = tmp_path / "tagged"
+    shutil.copytree(release_directory, directory)
+    guards = {"checks": ["empty", "length", "placeholder"], "retries": 1}
+    document = json.dumps(TRANSLATION | {"guards": guards, "tags": tags})
+    (directory / "translation.json").write_text(document)
+    answers = {"red shoes": "红鞋", "red <s1>shoes</s1>": answer, "shoes": "鞋"}
+    predictor.answer = continued(tokenizer, answers)
+    page = "<p>red <b>shoes</b></p>"
+    async with aclosing(opened(directory, predictor.url)) as models:
+        async for model in models:
+            events = await streamed(model, page, format="html")
+            assert (joined(events), events[-1]["flags"]) == ("<p>红<b>鞋</b></p>", [])
+            prompts = [prompt for request in predictor.requests for prompt in request.prompts]
+            assert [tokenizer.decode(prompt[1:-1]) for prompt in prompts] == asked
+            whole = await model.generate(body(page, format="html"), call())
+            assert (whole["text_output"], whole["flags"]) == ("<p>红<b>鞋</b></p>", [])
