@@ -16,6 +16,11 @@ _ICU_CHOICE = re.compile(r"(?<![{$#%])\{\s*[\w.-]{1,64}\s*,\s*(?:plural|selector
 
 def format_of_string(text: str) -> TextFormat:
     """ICU if the text has a plural or select argument, HTML if it has one of the common tags."""
-    if _ICU_CHOICE.search(text):
+    if is_icu_message(text):
         return TextFormat.ICU
     return TextFormat.HTML if _HTML_TAG.search(text) else TextFormat.TEXT
+
+
+def is_icu_message(text: str) -> bool:
+    """Whether the text has a plural, selectordinal or select argument."""
+    return _ICU_CHOICE.search(text) is not None

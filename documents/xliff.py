@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from documents.interface import DocumentLanguages, FileFormatError, TextUnit, UnitTranslation
 from documents.splices import Splice
+from documents.string_markup import is_icu_message
 from documents.xml_tree import XmlDocument, XmlElement, escape_xml, parse_xml
 from protocol.messages import TextFormat
 
@@ -84,7 +85,9 @@ class XliffFile:
         if segment.source.children:
             raw = self._document.raw(segment.source).decode()
             return TextUnit(raw, TextFormat.XML, segment.place, segment.context)
-        return TextUnit(self._document.text(segment.source), TextFormat.TEXT, segment.place, segment.context)
+        text = self._document.text(segment.source)
+        text_format = TextFormat.ICU if is_icu_message(text) else TextFormat.TEXT
+        return TextUnit(text, text_format, segment.place, segment.context)
 
     def _target(self, segment: XliffSegment, unit: TextUnit, answer: UnitTranslation) -> Splice:
         text = answer.text or ""

@@ -84,6 +84,14 @@ def test_a_flagged_translation_is_marked_for_review_and_none_leaves_the_file_alo
     assert translated(V1.encode(), FileFormat.XLIFF, nothing) == V1.encode()
 
 
+def test_plurals_are_messages_of_icu() -> None:
+    source = "{VAR_PLURAL, plural, =0 {none} other {many &amp; more}}"
+    data = f"<xliff version='1.2'><trans-unit id='1'><source>{source}</source></trans-unit></xliff>".encode()
+    (unit,) = parse_document(data, FileFormat.XLIFF, LANGUAGES).units
+    assert (unit.text_format, unit.text) == (TextFormat.ICU, source.replace("&amp;", "&"))
+    assert b"<target>x &amp; y</target>" in translated(data, FileFormat.XLIFF, lambda _: "x & y")
+
+
 @pytest.mark.parametrize(
     "data", [b"<a/>", b"<xliff/>", b"<xliff version='1.2'>", b"", b"\xff", b"<xliff version='3'/>"]
 )
