@@ -41,8 +41,8 @@ TRANSLATE_OUTPUTS = (TRANSLATION, SOURCE, CONFIDENCE, CACHE, FLAGS, ERROR, TARGE
 """``flags`` holds comma-separated kinds (:attr:`protocol.messages.Translation.flags`), or the empty string, for each
 text. It is there when a text is flagged, or when it is asked for by name. ``error`` holds JSON with ``code`` and
 ``error`` for a text without a translation, or the empty string; it is there with ``on_error=per_text``, or when it is
-asked for by name. ``target`` holds the release's tag of the language that was served; it is there when the caller wrote
-another one, or when it is asked for by name."""
+asked for by name. ``target`` holds the release's tag of the language that was served; it is there when the caller
+wrote another one, or when it is asked for by name."""
 
 # Internal, on the predictor: token ids in, token ids out.
 INPUT_IDS = TensorSpec("input_ids", "INT32", (-1, -1))
