@@ -15,7 +15,7 @@ from protocol.messages import Formality
 from protocol.prompt_errors import ContextTooLong
 from protocol.prompt_template import SplitTemplate, split_template
 from protocol.release import ReleaseError, TranslationSpec
-from protocol.template_sections import CONTEXT, FORMALITY, TERMS, present_sets
+from protocol.template_sections import CONTEXT, FORMALITY, TAGS, TERMS, present_sets
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +40,8 @@ class PromptText:
     formality: Formality = Formality.DEFAULT
     terms: tuple[tuple[str, str], ...] = ()
     """Terms of the text with their translations; those that do not fit are left out."""
+    is_tagged: bool = False
+    """Whether it has tags in the form of the release."""
 
 
 class Filling(NamedTuple):
@@ -132,6 +134,8 @@ class PromptFiller:
         sections = self._sections.get(pair)
         if sections is None:
             return Filling(text, self._plain[pair], values)
+        if text.is_tagged and TAGS in sections:
+            return Filling(text, self._variant(*pair, frozenset((TAGS,))), values, is_variant=True)
         present: set[str] = set()
         if (section := text.formality.section) in sections:
             present |= {FORMALITY, section}

@@ -217,10 +217,10 @@ class TagForm:
     """The tags within a sentence that a model was trained on: ``tags`` in ``translation.json``."""
 
     opening: str
-    """Such as ``<sn>``; ``{number}`` in it becomes the number of the element in its sentence, from 1. Without it a
-    sentence is written so only if its elements are alike."""
+    """Such as ``<s{number}>``, where ``{number}`` becomes the number of the element in its sentence, from 1. Without
+    it a sentence is written so only if its elements are alike."""
     closing: str
-    """Such as ``</sn>``; it may have the number, too."""
+    """Such as ``</s{number}>``, with or without the number."""
     before: str = ""
     after: str = ""
     """What the model writes around its whole answer, and what is no part of it."""

@@ -17,7 +17,9 @@ from protocol.suggestions import did_you_mean
 
 TERMS, TERM, CONTEXT = "terms", "term", "context"
 FORMALITY, FORMAL, INFORMAL = "formality", "formal", "informal"
-SECTIONS = (TERMS, TERM, CONTEXT, FORMALITY, FORMAL, INFORMAL)
+TAGS = "tags"
+"""Of texts with tags in the form of the release; no other section is there then."""
+SECTIONS = (TERMS, TERM, CONTEXT, FORMALITY, FORMAL, INFORMAL, TAGS)
 TERM_LINES = "{terms}"
 """What :func:`shown` writes where the repeated section stood."""
 
@@ -101,6 +103,8 @@ def present_sets(template: str) -> Iterator[frozenset[str]]:
     ]
     for chosen in product(*choices):
         yield frozenset(name for each in chosen for name in each)
+    if TAGS in names:
+        yield frozenset((TAGS,))
 
 
 def _parse(template: str, at: int, name: str | None) -> tuple[tuple[TemplatePart, ...], int]:

@@ -187,3 +187,17 @@ def test_a_control_token_in_the_line_of_a_term_is_refused(tmp_path: Path) -> Non
     template = f"{USER}{{#terms}}{{#term}}{{term}}{END}{{translation}}{{/term}}{{/terms}}{{text}}{ASSISTANT}"
     with pytest.raises(ReleaseError, match=r"a control token within \{#term\}"):
         encoder("qwen", template, tmp_path)
+
+
+def test_a_text_with_tags_has_its_own_section_in_place_of_the_others(tmp_path: Path) -> None:
+    kind = next(iter(KINDS))
+    others = SECTIONS.partition("{text}")[0]
+    begin, end = f"{START}{USER}\n", f"{END}\n"
+    own = encoder(
+        kind, f"{begin}{{#tags}}Keep tags: {{/tags}}{{^tags}}{others}{{/tags}}{{text}}{end}", tmp_path
+    )
+    plain = encoder(kind, f"{begin}Keep tags: {{text}}{end}", tmp_path)
+    text = "Red <s1>cotton</s1>"
+    (tagged,) = own.encode([asked(text, "a context", terms=TERMS, is_tagged=True)])
+    assert [tagged] == plain.encode([asked(text)])
+    assert [tagged] != own.encode([asked(text, "a context", terms=TERMS)])

@@ -53,7 +53,14 @@ class Attempt:
             return PromptText(self.text, item.source, item.target, item.index)
         terms = () if self.masked is not None else prompt_terms(item.terms)
         return PromptText(
-            self.text, item.source, item.target, item.index, item.context, item.formality, terms
+            self.text,
+            item.source,
+            item.target,
+            item.index,
+            item.context,
+            item.formality,
+            terms,
+            is_tagged=item.is_tagged,
         )
 
     @property

@@ -15,6 +15,7 @@ from functools import lru_cache
 import py3langid
 
 from protocol.release import TranslationSpec
+from protocol.template_sections import TAGS
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.language_tags import LanguageTags, canonical_tag
 from transformer.texts.patterns import detection_sample, has_words
@@ -64,8 +65,10 @@ class Languages:
     def __init__(self, spec: TranslationSpec) -> None:
         self._spec = spec
         self._tags = LanguageTags(spec.languages)
-        self.tag_form = spec.tags
-        """The form of tags within sentences that the release's model was trained on."""
+        with_tags = {pair for pair in spec.pairs if TAGS in spec.sections(*pair)}
+        self.tag_forms = {} if spec.tags is None else dict.fromkeys(with_tags or spec.pairs, spec.tags)
+        """By pair, the form of tags within sentences that the release's model was trained on. If templates have a
+        section for tags, only pairs of such templates have a form."""
         self._pairs = frozenset(spec.pairs)
         self._readable = {
             target: tuple(tag for tag in spec.languages if (tag, target) in self._pairs or tag == target)

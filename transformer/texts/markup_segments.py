@@ -138,7 +138,7 @@ class MarkupSegments:
             spans: what its tags enclose.
             written: what its tags are written as.
         """
-        form = self.factory.tag_form
+        form = self.factory.tag_forms.get((self.pair.source, self.pair.target))
         text = None if form is None else tagged_text(normal, spans, written, form)
         if form is None or text is None:
             return None

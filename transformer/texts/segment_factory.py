@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol.normal_form import normal_text
@@ -35,8 +35,8 @@ class SegmentFactory:
     placeholders: CallerPlaceholders | None
     prompt_options: PromptOptions | None = None
     """Context and formality; None for none."""
-    tag_form: TagForm | None = None
-    """Of the release."""
+    tag_forms: Mapping[tuple[str, str], TagForm] = field(default_factory=dict)
+    """Of the release, by language pair."""
     fits: Callable[[str], bool] = lambda _: True
     """Whether the release takes a text as one."""
     _items: dict[WorkItem, WorkItem] = field(default_factory=dict)

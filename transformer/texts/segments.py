@@ -179,7 +179,7 @@ def split_request(
             bounds,
             CallerPlaceholders(request.placeholders) if request.placeholders else None,
             options,
-            languages.tag_form,
+            languages.tag_forms,
             fits,
         ),
     )

@@ -1,7 +1,7 @@
 """Writes tags within a sentence in the form that a model was trained on, and reads them from its answer. Pure.
 
-``<sn>cotton</sn>`` of HY-MT stands for any element; other models have numbers in their tags. An answer counts only if
-it has each tag once, nested as in the sentence; else :mod:`transformer.texts.tag_placement` puts the tags.
+``<s1>cotton</s1>`` of HY-MT stands for any element; other models have no numbers in their tags. An answer counts only
+if it has each tag once, nested as in the sentence; else :mod:`transformer.texts.tag_placement` puts the tags.
 """
 
 from __future__ import annotations

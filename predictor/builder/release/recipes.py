@@ -44,6 +44,7 @@ class Recipe:
     """English names of languages that are not those of the table, by tag."""
     notes: str = ""
     sampling: Mapping[str, Any] | None = None
+    tags: Mapping[str, Any] | None = None
 
     def translation(self) -> dict[str, Any]:
         """The ``translation.json`` of the recipe."""
@@ -57,6 +58,7 @@ class Recipe:
             "template": self.template,
             "templates": [dict(each) for each in self.templates],
             **({} if self.sampling is None else {"sampling": dict(self.sampling)}),
+            **({} if self.tags is None else {"tags": dict(self.tags)}),
             "languages": described_languages(self.languages, self.names),
             "pairs": pairs,
             "stop_tokens": list(self.stop_tokens),

@@ -319,9 +319,9 @@ async def test_the_log_line_says_what_a_text_took(model: TranslatorModel) -> Non
 @pytest.mark.parametrize(
     ("answer", "asked"),
     [
-        ("<target>红<s1>鞋</s1></target>", ["red shoes", "red <s1>shoes</s1>"]),
-        ("<target>红鞋</target>", ["red shoes", "red <s1>shoes</s1>", "shoes"]),
-        ("<s1></s1>", ["red shoes", "red <s1>shoes</s1>", "shoes"]),
+        ("<target>红<s1>鞋</s1></target>", ["red shoes", "tagged: red <s1>shoes</s1>"]),
+        ("<target>红鞋</target>", ["red shoes", "tagged: red <s1>shoes</s1>", "shoes"]),
+        ("<s1></s1>", ["red shoes", "tagged: red <s1>shoes</s1>", "shoes"]),
     ],
 )
 async def test_a_model_that_was_trained_with_tags_is_shown_them(
@@ -336,9 +336,10 @@ async def test_a_model_that_was_trained_with_tags_is_shown_them(
     directory = tmp_path / "tagged"
     shutil.copytree(release_directory, directory)
     guards = {"checks": ["empty", "length", "placeholder"], "retries": 1}
-    document = json.dumps(TRANSLATION | {"guards": guards, "tags": tags})
+    template = "{source}{#tags}tagged: {/tags}{text}{target}"
+    document = json.dumps(TRANSLATION | {"guards": guards, "tags": tags, "template": template})
     (directory / "translation.json").write_text(document)
-    answers = {"red shoes": "红鞋", "red <s1>shoes</s1>": answer, "shoes": "鞋"}
+    answers = {"red shoes": "红鞋", "tagged: red <s1>shoes</s1>": answer, "shoes": "鞋"}
     predictor.answer = continued(tokenizer, answers)
     page = "<p>red <b>shoes</b></p>"
     async with aclosing(opened(directory, predictor.url)) as models:

@@ -91,6 +91,13 @@ PUBLISHED = [
         ("context",),
     ),
     Published(
+        "hy-mt1.5-1.8b", "en", "zh", OLD,
+        "将以下<source></source>之间的文本翻译为中文，注意只需要输出翻译后的结果，不要额外解释，原文中的<sn></sn>标签表示标签内文本包含"
+        "格式信息，需要在译文中相应的位置尽量保留该标签。输出格式为：<target>str</target>\n\n"
+        f"<source>{TEXT}</source>",
+        ("tags",),
+    ),
+    Published(
         "hy-mt1.5-7b", "fr", "de", NEW,
         f"参考下面的翻译：\nhouse 翻译成 Haus\nbar 翻译成 Theke\n\n将以下文本翻译为德语，{ONLY_ZH}{TEXT}",
         ("terms",),
