@@ -95,7 +95,7 @@ def test_a_placeholder_that_is_lost_is_flagged_and_not_cached(demo: Service) -> 
     text = "{a} and {b} and {c} and {d} {e}"
     for _ in range(2):
         answer = outputs(ask(demo, [text, "Set of 4 Ceramic Bowls"], target="zh"))
-        assert answer["flags"] == ["placeholder,number", ""]
+        assert answer["flags"] == ["ratio,placeholder,number", ""]
         assert answer["cache"][0] == "miss"
 
 

