@@ -75,14 +75,13 @@ def test_lines_that_were_broken_for_width_may_be_joined(
 
 @pytest.mark.parametrize("off", ["0", 0, False])
 def test_a_text_may_be_left_whole(http: httpx.Client, off: object) -> None:
-    fields = {"text": [f"{SHIRT}. {SHIRT}."], "target_lang": "ZH", "split_sentences": off}
+    text = f"{SHIRT}. {SHIRT}."
+    fields = {"text": [text], "target_lang": "ZH", "split_sentences": off}
     answer = http.post("/v2/translate", json=fields)
     assert answer.status_code == 200
     assert "x-yiwen-ignored" not in answer.headers
     parameters = {"target": "zh", "split_sentences": False}
-    whole = http.post(
-        "/v2/models/demo/generate", json={"text_input": fields["text"][0], "parameters": parameters}
-    )
+    whole = http.post("/v2/models/demo/generate", json={"text_input": text, "parameters": parameters})
     assert whole.json()["usage"]["segments"] == 1
     assert whole.json()["text_output"] == answer.json()["translations"][0]["text"]
 
