@@ -16,7 +16,7 @@ COMMANDS = {
     "keys": ("cli.keys:app", "make, list and revoke API keys"),
     "plan": ("cli.plan:app", "plan GPUs, slices and replicas for a load and an objective"),
     "profile": ("cli.profile:app", "measure a running predictor for simulate and plan"),
-    "release": ("predictor.builder.commands:app", "build, check and show releases"),
+    "release": ("predictor.builder.commands:app", "build, check, show, measure and move releases"),
     "rollout": ("cli.rollout:app", "try, promote or take back a release in a cluster"),
     "serve": ("cli.serve:app", "serve a release on this machine, both services in one command"),
     "simulate": ("cli.simulate:app", "simulate a load on a deployment: latency, errors, slices, cost"),

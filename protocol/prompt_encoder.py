@@ -225,7 +225,11 @@ class PromptEncoder:
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a text without its template."""
-        return len(self._encode_batch([text])[0])
+        return len(self.encode_text(text))
+
+    def encode_text(self, text: str) -> list[int]:
+        """The ids of a text without its template; control tokens that it spells out are plain characters."""
+        return self._encode_batch([text])[0]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without control tokens. Bytes that are no character become U+FFFD."""

@@ -1,4 +1,4 @@
-"""``yiwen release build | plan | verify | show | template | lengths``: options and exit codes.
+"""``yiwen release``: its commands, their options and exit codes.
 
 A command's modules are imported when it runs, so ``--help`` imports neither onnx nor numpy.
 """
@@ -17,9 +17,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from typer import Argument, Option
 
 from predictor.builder.errors import BrokenText, BuildError
+from predictor.builder.evaluate_commands import EvaluateOptions, run_evaluate
 from predictor.builder.length_commands import LengthOptions, run_lengths
 from predictor.builder.plan_commands import PlanOptions, run_plan
-from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
+from predictor.builder.verify_commands import VerifyOptions, run_verify
+from protocol.command_line import UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.files import write_atomically
 from protocol.messages import Formality
@@ -29,7 +31,7 @@ PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8"
 """The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan
 (``yiwen release plan``) also computes in int8."""
 
-CPU_PACKAGES = ("jinja2", "onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
+CPU_PACKAGES = ("babel", "jinja2", "onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
 """Packages of the cpu extra that a build needs."""
 
 Options = TypeVar("Options")
@@ -63,25 +65,6 @@ class BuildOptions:
         int | None, Option(min=1, metavar="N", help="longest prompt and answer together, in tokens")
     ] = None
     force: Annotated[bool, Option("--force", help="replace a release that exists")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
-    """Options of ``release verify``."""
-
-    release: Annotated[Path, Argument(metavar="DIR", help="the release")]
-    checkpoint: Annotated[
-        Path | None, Option(metavar="DIR", help="compare with it in Hugging Face transformers")
-    ] = None
-    adapter: Annotated[
-        Path | None, Option(metavar="DIR", help="of --checkpoint: the adapter that was merged into it")
-    ] = None
-    texts: Annotated[Path | None, Option(metavar="FILE", help="prompts, one text per line")] = None
-    prompts: Annotated[int, Option(min=1, metavar="N", help="random prompts")] = 8
-    longest: Annotated[int, Option(min=1, metavar="N", help="tokens of a random prompt")] = 48
-    tokens: Annotated[int, Option(min=1, metavar="N", help="to generate for each prompt")] = 32
-    seed: Annotated[int, Option(help="of the random prompts")] = 0
-    json: Annotated[bool, Option("--json", help="print JSON")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,50 +155,6 @@ def _template(options: TemplateOptions) -> int:
     return 0
 
 
-def _verify(options: VerifyOptions) -> int:
-    from predictor.builder.progress import reporter_for
-    from predictor.builder.release.integrity import find_faults
-
-    with reporter_for(sys.stderr) as reporter:
-        faults = find_faults(options.release, reporter)
-    if not faults and options.checkpoint is not None:
-        return _compare(options, options.checkpoint)
-    if options.json:
-        _print_json({"release": str(options.release), "faults": [str(fault) for fault in faults]})
-    else:
-        for fault in faults or ["every file is as it was built"]:
-            print(f"{options.release}: {fault}")
-    return FAILED if faults else 0
-
-
-def _compare(options: VerifyOptions, checkpoint: Path) -> int:
-    from rich.console import Console
-
-    from predictor.builder.progress import reporter_for
-    from predictor.builder.verify.compare import PromptChoice, choose_prompts, compare
-    from predictor.builder.verify.parity_report import print_report, write_report
-
-    choice = PromptChoice(
-        count=options.prompts, longest=options.longest, seed=options.seed, texts=options.texts
-    )
-    with reporter_for(sys.stderr) as reporter:
-        report = compare(
-            options.release,
-            checkpoint,
-            choose_prompts(options.release, choice),
-            tokens=options.tokens,
-            measured_at=datetime.now(timezone.utc),
-            reporter=reporter,
-            adapter=options.adapter,
-        )
-    write_report(report, options.release)
-    if options.json:
-        _print_json(report.to_json())
-    else:
-        print_report(report, Console())
-    return 0 if report.passed else FAILED
-
-
 def _show(options: ShowOptions) -> int:
     from rich.console import Console
 
@@ -281,7 +220,7 @@ def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], i
     return reported
 
 
-app = new_app("Build, check and show releases.")
+app = new_app("Build, check, show, measure and move releases.")
 add_command(
     app,
     "build",
@@ -294,8 +233,12 @@ add_command(
     help="Build TensorRT engines for this machine's GPU into a release.",
 )  # fmt: skip
 add_command(
-    app, "verify", _reported("verify", _verify), VerifyOptions,
+    app, "verify", _reported("verify", run_verify), VerifyOptions,
     help="Check a release's files, or its answers against a checkpoint.",
+)  # fmt: skip
+add_command(
+    app, "evaluate", _reported("evaluate", run_evaluate), EvaluateOptions,
+    help="Score one or two releases on a test set.",
 )  # fmt: skip
 add_command(
     app, "show", _reported("show", _show), ShowOptions,

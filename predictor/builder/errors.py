@@ -12,7 +12,9 @@
     ├── EngineFailed         TensorRT built no engine
     ├── CalibrationFailed    a quantized plan cannot be fitted to this model
     ├── QualityTooLow        a quantized plan failed its quality gate: exit code 1
-    └── VerifyFailed         a release cannot be compared; a comparison that finds a difference is no error
+    ├── VerifyFailed         a release cannot be compared; a comparison that finds a difference is no error
+    ├── BrokenSet            a test set cannot be read, or has nothing for this release
+    └── EvaluationFailed     a release cannot be evaluated
 
 The command line prints the message as one line and exits with code 2, unless noted. After any of them the target
 holds no release and no part of one.
@@ -63,3 +65,11 @@ class QualityTooLow(BuildError):
 
 class VerifyFailed(BuildError):
     """A release cannot be compared with its checkpoint."""
+
+
+class BrokenSet(BuildError):
+    """A test set cannot be read, or has no text in a language pair of the release."""
+
+
+class EvaluationFailed(BuildError):
+    """A release cannot be evaluated on a test set."""

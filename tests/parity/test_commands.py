@@ -28,6 +28,9 @@ def test_verify_with_a_checkpoint_writes_a_report_and_judges(
     report = json.loads((release / "reports" / "parity.json").read_text())
     assert (report["prompts"], report["tokens"], report["equal_tokens"]) == (5, 25, 25)
     assert report["passed"]
+    assert (report["next_token_agreement"], report["followed"]) == (1.0, "generated tokens")
+    assert 0 <= report["kl_nats"] < 1e-6
+    assert report["nats_per_token"] == pytest.approx(report["reference_nats_per_token"], abs=1e-4)
     assert set(report["versions"]) == {"numpy", "onnxruntime", "torch", "transformers"}
     assert "25 (100.00%)" in capsys.readouterr().out
     assert run("verify", release) == 0
@@ -43,3 +46,27 @@ def test_a_release_with_an_adapter_is_verified_with_it(tmp_path: Path) -> None:
     assert run("build", checkpoint, "--output", release, "--adapter", adapter) == 0
     options = ("--checkpoint", checkpoint, "--adapter", adapter, "--prompts", 2, "--tokens", 5)
     assert run("verify", release, *options) == 0
+
+
+def test_verify_follows_the_references_of_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = Path(__file__).parents[2] / "examples" / "demo_model"
+    options = ("--checkpoint", demo / "checkpoint", "--set", demo / "heldout.tsv", "--limit", 20, "--json")
+    reports = {}
+    for precision in ("float32", "int4-weights"):
+        release = tmp_path / precision
+        assert run("build", demo / "checkpoint", "--output", release, "--precision", precision) == 0
+        capsys.readouterr()
+        assert run("verify", release, *options) == 0
+        reports[precision] = json.loads(capsys.readouterr().out)
+    exact, coarse = reports["float32"], reports["int4-weights"]
+    assert exact["followed"] == coarse["followed"] == "references"
+    assert exact["prompts"] == 20
+    assert (exact["tokens"], exact["reference_nats_per_token"]) == (
+        coarse["tokens"],
+        coarse["reference_nats_per_token"],
+    )
+    assert exact["next_token_agreement"] == 1.0
+    assert 0 <= exact["kl_nats"] < coarse["kl_nats"]
+    assert exact["nats_per_token"] == pytest.approx(exact["reference_nats_per_token"], abs=1e-3)
+    assert run("verify", tmp_path / "float32", "--set", demo / "heldout.tsv") == 2
+    assert "name the checkpoint too" in capsys.readouterr().err

@@ -1,8 +1,9 @@
 """Compares a release with its checkpoint: ONNX Runtime against Hugging Face transformers in float32.
 
 The release generates greedily for prompts of different lengths, in the runner that serves it: padded prefills, then
-decode steps at different positions. The checkpoint then runs each prompt with the generated tokens, which gives its
-own choice and the log-probabilities of the release's candidates at every position.
+decode steps at different positions. Or it is given answers, and says at every position what it would have chosen. The
+checkpoint then runs each prompt with the same tokens, which gives its own choice and the log-probabilities of the
+release's candidates at every position.
 
 onnxruntime, transformers and torch are imported when they are used. The report:
 :mod:`predictor.builder.verify.parity_report`.
@@ -25,13 +26,17 @@ from predictor.builder.checkpoint.lora import load_adapter, merge_adapter
 from predictor.builder.checkpoint.tensors import open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
-from predictor.builder.verify.parity_report import TIE_MARGIN, Disagreement, ParityReport
-from predictor.runners.base import execute
+from predictor.builder.verify.agreement import Continuation, mean_figures, measure_agreement
+from predictor.builder.verify.parity_report import ParityReport
+from predictor.runners.base import Runner, execute
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.release import Release, load_release
 
 Prompts = Sequence[npt.NDArray[np.int64]]
+Answers = Sequence[npt.NDArray[np.int64]]
+FOLLOWED = 16
+"""Given answers that are followed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,27 @@ class ReleaseGenerator:
             np.stack([step.candidate_logprobs for step in steps], axis=1),
         )
 
+    def follow(self, prompts: Prompts, answers: Answers) -> list[Continuation]:
+        """What the release would choose at each position of given answers.
+
+        Args:
+            prompts: int64 [S] each, S >= 1.
+            answers: of each prompt, int64 [T], T >= 1.
+        """
+        found: list[Continuation] = []
+        runner = self._create_runner(
+            self._directory,
+            self._release,
+            slots=min(len(prompts), FOLLOWED),
+            threads=self._threads,
+            spin=False,
+        )
+        for first in range(0, len(prompts), FOLLOWED):
+            rows = slice(first, first + FOLLOWED)
+            found += _follow(runner, prompts[rows], answers[rows])
+        runner.close()
+        return found
+
 
 def compare(
     directory: Path,
@@ -96,8 +122,9 @@ def compare(
     measured_at: datetime,
     reporter: Reporter,
     adapter: Path | None = None,
+    answers: Answers | None = None,
 ) -> ParityReport:
-    """Compare a release with its checkpoint on greedy tokens after each prompt.
+    """Compare a release with its checkpoint on greedy tokens after each prompt, or on given answers.
 
     Args:
         directory: of the release.
@@ -107,6 +134,7 @@ def compare(
         measured_at: for the report.
         reporter: of the progress.
         adapter: directory of the LoRA adapter that the release was built with.
+        answers: int64 [T] of each prompt, to follow and not to generate; ``tokens`` is then unused.
 
     Raises:
         VerifyFailed: the release is of another checkpoint, the prompts do not fit it, or a library is missing.
@@ -114,35 +142,62 @@ def compare(
     """
     release = load_release(directory)
     _check_source(release, checkpoint, adapter, reporter)
-    _check_prompts(release, prompts, tokens)
+    lengths = [tokens] * len(prompts) if answers is None else [len(answer) for answer in answers]
+    _check_prompts(release, prompts, lengths)
     reference = _Reference(checkpoint, adapter)
-    generated = ReleaseGenerator(directory).generate(prompts, tokens)
-    differences, equal, ties, first = [], 0, 0, None
-    for number, (prompt, ids, logprobs) in enumerate(
-        zip(prompts, generated.ids, generated.logprobs, strict=True)
-    ):
-        wanted = reference.logprobs(prompt, ids[:, 0])  # [T, V]
-        differences.append(np.abs(np.take_along_axis(wanted, ids.astype(np.int64), axis=1) - logprobs))
-        margins = wanted.max(axis=1) - np.take_along_axis(wanted, ids[:, :1].astype(np.int64), axis=1)[:, 0]
-        equal += int((margins <= TIE_MARGIN).sum())
-        ties += int(((margins <= TIE_MARGIN) & (wanted.argmax(axis=1) != ids[:, 0])).sum())
-        if first is None and (margins > TIE_MARGIN).any():
-            position = int(np.argmax(margins > TIE_MARGIN))
-            first = Disagreement(number, position, float(margins[position]))
-    all_differences = np.concatenate(differences)
+    generator = ReleaseGenerator(directory)
+    continuations = (
+        _generated(generator.generate(prompts, tokens))
+        if answers is None
+        else generator.follow(prompts, answers)
+    )
+    reporter.begin("compare tokens", sum(lengths))
+    agreements = []
+    for prompt, continuation in zip(prompts, continuations, strict=True):
+        wanted = reference.logprobs(prompt, continuation.token_ids)
+        agreements.append(measure_agreement(wanted, continuation))
+        reporter.advance(len(continuation.token_ids))
     return ParityReport(
         release=release.id,
         precision=release.precision,
         prompts=len(prompts),
-        tokens=len(prompts) * tokens,
-        equal_tokens=equal,
-        ties=ties,
-        max_logprob_difference=float(all_differences.max()),
-        mean_logprob_difference=float(all_differences.mean()),
-        first_disagreement=first,
+        tokens=sum(lengths),
+        **mean_figures(agreements),
+        followed="generated tokens" if answers is None else "references",
         versions={name: version(name) for name in ("numpy", "onnxruntime", "torch", "transformers")},
         measured_at=measured_at.isoformat(timespec="seconds"),
     )
+
+
+def _generated(tokens: GeneratedTokens) -> list[Continuation]:
+    return [
+        Continuation(ids[:, 0].astype(np.int64), ids, logprobs)
+        for ids, logprobs in zip(tokens.ids, tokens.logprobs, strict=True)
+    ]
+
+
+def _follow(runner: Runner, prompts: Prompts, answers: Answers) -> list[Continuation]:
+    """As :meth:`ReleaseGenerator.follow`, for as many prompts as the runner has slots."""
+    ids: list[list[npt.NDArray[np.int32]]] = [[] for _ in prompts]
+    logprobs: list[list[npt.NDArray[np.float32]]] = [[] for _ in prompts]
+    running = list(range(len(prompts)))
+    output = execute(runner, Batch.of_prompts(running, [tuple(prompt.tolist()) for prompt in prompts]))
+    step = 0
+    while True:
+        for row, index in enumerate(running):
+            ids[index].append(output.candidate_ids[row].copy())
+            logprobs[index].append(output.candidate_logprobs[row].copy())
+        step += 1
+        running = [index for index in running if step < len(answers[index])]
+        if not running:
+            break
+        newest = np.array([answers[index][step - 1] for index in running])
+        lengths = np.array([len(prompts[index]) + step - 1 for index in running])
+        output = execute(runner, Batch.of_tokens(np.array(running), newest, lengths))
+    return [
+        Continuation(answer, np.stack(each_ids), np.stack(each_logprobs))
+        for answer, each_ids, each_logprobs in zip(answers, ids, logprobs, strict=True)
+    ]
 
 
 def choose_prompts(directory: Path, choice: PromptChoice) -> Prompts:
@@ -195,11 +250,11 @@ class _Reference:
             self._model.get_parameter(name).data += torch.from_numpy(update.rows(0, update.shape[0]))
 
     def logprobs(
-        self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int32]
+        self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:
-        """float64 [T, V]: before each token of ``answer`` (int32 [T]), given the prompt and the tokens before it."""
+        """float64 [T, V]: before each token of ``answer`` (int64 [T]), given the prompt and the tokens before it."""
         torch = self._torch
-        sequence = torch.from_numpy(np.concatenate((prompt, answer[:-1].astype(np.int64))))[None]
+        sequence = torch.from_numpy(np.concatenate((prompt, answer[:-1])))[None]
         with torch.no_grad():
             logits = self._model(sequence, logits_to_keep=len(answer)).logits[0]
         logprobs: npt.NDArray[np.float64] = torch.log_softmax(logits.double(), dim=-1).numpy()
@@ -221,11 +276,11 @@ def _check_source(release: Release, checkpoint: Path, adapter: Path | None, repo
         )
 
 
-def _check_prompts(release: Release, prompts: Prompts, tokens: int) -> None:
-    longest = max(len(prompt) for prompt in prompts) + tokens
-    if longest > release.limits.max_sequence_tokens:
+def _check_prompts(release: Release, prompts: Prompts, lengths: Sequence[int]) -> None:
+    prompt, answer = max(zip(map(len, prompts), lengths, strict=True), key=sum)
+    if prompt + answer > release.limits.max_sequence_tokens:
         raise VerifyFailed(
-            f"the longest prompt and {tokens} tokens make {longest}, but release {release.id} takes "
+            f"the longest prompt and its {answer} tokens make {prompt + answer}, but release {release.id} takes "
             f"{release.limits.max_sequence_tokens}: use shorter texts or fewer --tokens"
         )
 

@@ -19,11 +19,11 @@ from predictor.builder.reports import write_json_report
 PARITY_FILE = "parity.json"
 PARITY_SCHEMA = 1
 
+TIE_MARGIN = 1e-4
+"""Tokens whose reference log-probabilities differ by less than this count as equal."""
 LOGPROB_TOLERANCES: Mapping[str, float] = {"float32": 1e-3}
 """Largest |log-probability difference| by precision. Rounded or quantized weights have no
 bound: their agreement is reported only."""
-TIE_MARGIN = 1e-4
-"""Tokens whose reference log-probabilities differ by less than this count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,24 @@ class ParityReport:
     precision: str
     prompts: int
     tokens: int
-    """Generated tokens compared, over all prompts."""
+    """Positions compared, over all prompts."""
     equal_tokens: int
-    """Tokens that the reference chooses too, after the same prefix."""
+    """Positions at which the reference chooses the same next token, after the same prefix."""
     ties: int
     """Equal tokens where the reference has a tie."""
     max_logprob_difference: float
     mean_logprob_difference: float
     first_disagreement: Disagreement | None
+    kl_nats: float
+    """Mean Kullback-Leibler divergence of the release from the reference, over the release's candidates and all
+    other tokens taken together, which is a lower bound."""
+    nats_per_token: float
+    """Mean -log-probability of the tokens that were followed, by the release; one that is no candidate counts as the
+    last candidate."""
+    reference_nats_per_token: float
+    """The same by the reference."""
+    followed: str
+    """``generated tokens``: the release's own; or ``references``: those of a test set."""
     versions: Mapping[str, str]
     measured_at: str
 
@@ -68,9 +78,18 @@ class ParityReport:
             return True
         return self.equal_tokens == self.tokens and self.max_logprob_difference <= self.tolerance
 
+    @property
+    def next_token_agreement(self) -> float:
+        """Share of positions at which both choose the same token."""
+        return self.equal_tokens / max(1, self.tokens)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON document."""
-        judged = {"logprob_tolerance": self.tolerance, "passed": self.passed}
+        judged = {
+            "next_token_agreement": self.next_token_agreement,
+            "logprob_tolerance": self.tolerance,
+            "passed": self.passed,
+        }
         return {"schema": PARITY_SCHEMA, **dataclasses.asdict(self), **judged}
 
 
@@ -86,11 +105,19 @@ def write_report(report: ParityReport, directory: Path) -> Path:
 def print_report(report: ParityReport, console: Console) -> None:
     """Print the report as a table."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    share = report.equal_tokens / max(1, report.tokens)
     rows = [
         ("release", f"{report.release} ({report.precision})"),
-        ("compared", f"{report.prompts} prompts, {report.tokens} tokens"),
-        ("equal tokens", f"{report.equal_tokens} ({share:.2%}), {report.ties} of them ties"),
+        ("compared", f"{report.prompts} prompts, {report.tokens} tokens, following {report.followed}"),
+        (
+            "equal next tokens",
+            f"{report.equal_tokens} ({report.next_token_agreement:.2%}), {report.ties} of them ties",
+        ),
+        ("KL divergence", f"{report.kl_nats:.2e} nats"),
+        (
+            "nats per token",
+            f"{report.nats_per_token:.4f}, float32 {report.reference_nats_per_token:.4f} "
+            f"({report.nats_per_token - report.reference_nats_per_token:+.4f})",
+        ),
         ("largest |log-probability difference|", f"{report.max_logprob_difference:.2e}"),
         ("mean |log-probability difference|", f"{report.mean_logprob_difference:.2e}"),
         (

@@ -19,6 +19,10 @@ REPORT = ParityReport(
     max_logprob_difference=1e-5,
     mean_logprob_difference=1e-6,
     first_disagreement=None,
+    kl_nats=2e-7,
+    nats_per_token=1.25,
+    reference_nats_per_token=1.2,
+    followed="references",
     versions={"numpy": "2"},
     measured_at="2026-01-01T00:00:00+00:00",
 )
@@ -52,3 +56,9 @@ def test_table_shows_the_first_disagreement() -> None:
     assert "prompt 1, token 4, margin 2.50e-01" in text
     assert "FAILED" in text
     assert "9 (90.00%)" in text
+    assert "1.2500, float32 1.2000 (+0.0500)" in text
+    assert "following references" in text
+
+
+def test_json_has_the_share_of_equal_tokens() -> None:
+    assert dataclasses.replace(REPORT, equal_tokens=9).to_json()["next_token_agreement"] == 0.9

@@ -1,0 +1,1 @@
+"""A release's translations measured against references."""
