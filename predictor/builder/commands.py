@@ -20,6 +20,14 @@ from predictor.builder.errors import BrokenText, BuildError
 from predictor.builder.evaluate_commands import EvaluateOptions, run_evaluate
 from predictor.builder.length_commands import LengthOptions, run_lengths
 from predictor.builder.plan_commands import PlanOptions, run_plan
+from predictor.builder.transfer_commands import (
+    FetchOptions,
+    PullOptions,
+    PushOptions,
+    run_fetch,
+    run_pull,
+    run_push,
+)
 from predictor.builder.verify_commands import VerifyOptions, run_verify
 from protocol.command_line import UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
@@ -251,4 +259,16 @@ add_command(
 add_command(
     app, "lengths", _reported("lengths", run_lengths), LengthOptions,
     help="Measure how long correct translations are, for the guards of translation.json.",
+)  # fmt: skip
+add_command(
+    app, "push", _reported("push", run_push), PushOptions,
+    help="Push a release to an OCI registry.",
+)  # fmt: skip
+add_command(
+    app, "pull", _reported("pull", run_pull), PullOptions,
+    help="Pull a release from an OCI registry.",
+)  # fmt: skip
+add_command(
+    app, "fetch", _reported("fetch", run_fetch), FetchOptions,
+    help="Fetch a checkpoint or a release from a hub.",
 )  # fmt: skip

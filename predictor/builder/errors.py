@@ -14,10 +14,12 @@
     ├── QualityTooLow        a quantized plan failed its quality gate: exit code 1
     ├── VerifyFailed         a release cannot be compared; a comparison that finds a difference is no error
     ├── BrokenSet            a test set cannot be read, or has nothing for this release
-    └── EvaluationFailed     a release cannot be evaluated
+    ├── EvaluationFailed     a release cannot be evaluated
+    └── TransferFailed       a hub or registry cannot be reached, refuses, or sends what was not asked for
+        └── TransferInterrupted  the connection was lost; what was transferred is kept, and the command goes on there
 
 The command line prints the message as one line and exits with code 2, unless noted. After any of them the target
-holds no release and no part of one.
+holds no release and no part of one; a transfer that fails leaves what it has beside it.
 """
 
 from __future__ import annotations
@@ -73,3 +75,11 @@ class BrokenSet(BuildError):
 
 class EvaluationFailed(BuildError):
     """A release cannot be evaluated on a test set."""
+
+
+class TransferFailed(BuildError):
+    """A file cannot be sent or fetched: no access, no such thing, or a digest that differs."""
+
+
+class TransferInterrupted(TransferFailed):
+    """The connection was lost again and again; the same command continues where this one ended."""

@@ -1,7 +1,7 @@
-"""Atomic publication of a release: it is written beside the target and renamed.
+"""Atomic publication of a directory: it is written beside the target and renamed.
 
-The temporary directory is named after its content, so that a repeated build resumes an interrupted one; leftovers of
-other interrupted builds to the same target are removed. The directory is locked while a build runs.
+The temporary directory is named after its content, so that a repeated command resumes an interrupted one; leftovers
+of other interrupted commands with the same target are removed. The directory is locked while a command runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from predictor.builder.disk import megabytes, target_error
-from predictor.builder.errors import BuildError, DiskFull, TargetUnusable
+from predictor.builder.errors import BuildError, DiskFull, TargetUnusable, TransferFailed
 from protocol.files import sync
 from protocol.release import RELEASE_FILE, ReleaseError
 
@@ -23,12 +23,13 @@ from protocol.release import RELEASE_FILE, ReleaseError
 def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path]:
     """A temporary directory that is renamed to ``target`` at the end of the block.
 
-    After an error it is removed; after a kill or Ctrl-C it stays, and the next build with ``key`` resumes it.
+    After an error it is removed; after a kill, Ctrl-C or a failed transfer it stays, and the next command with
+    ``key`` resumes it.
 
     Args:
-        target: absolute path of the release.
-        key: identifies the content; builds with the same key write the same bytes.
-        needed: size of the release in bytes.
+        target: absolute path of the release, or of a checkpoint that is fetched.
+        key: identifies the content; commands with the same key write the same bytes.
+        needed: its size in bytes.
         force: replace a release that is there.
 
     Raises:
@@ -50,6 +51,8 @@ def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path
         _check_room(target, needed, directory)
         yield directory
         _publish(directory, target)
+    except TransferFailed:
+        raise
     except (BuildError, ReleaseError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -69,7 +72,7 @@ def check_target(target: Path, *, force: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
     if not force:
-        raise TargetUnusable(f"{target} exists: choose another --output, or replace it with --force")
+        raise TargetUnusable(f"{target} exists: choose another directory, or replace it with --force")
     if not (target / RELEASE_FILE).is_file() or target.is_symlink():
         raise TargetUnusable(f"{target} exists and is not a release: --force replaces releases only")
 
@@ -103,7 +106,7 @@ def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise TargetUnusable(f"another build is writing {directory}: wait for it, or stop it") from error
+        raise TargetUnusable(f"another command is writing {directory}: wait for it, or stop it") from error
 
 
 def _publish(directory: Path, target: Path) -> None:
@@ -128,11 +131,11 @@ def _check_room(target: Path, needed: int, directory: Path) -> None:
     free = shutil.disk_usage(target.parent).free
     if needed - present > free:
         raise DiskFull(
-            f"{target.parent} has {megabytes(free)} free, but the release needs {megabytes(needed - present)}: "
-            "make room, or choose another --output"
+            f"{target.parent} has {megabytes(free)} free, but {target.name} needs {megabytes(needed - present)}: "
+            "make room, or choose another directory"
         )
 
 
 def _target_error(target: Path, error: OSError, needed: int) -> TargetUnusable:
-    needs = f"the release needs {megabytes(needed)}"
-    return target_error(target, error, needs=needs, fix="make room, or choose another --output")
+    needs = f"{target.name} needs {megabytes(needed)}"
+    return target_error(target, error, needs=needs, fix="make room, or choose another directory")

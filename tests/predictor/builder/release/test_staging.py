@@ -80,7 +80,7 @@ def test_force_never_replaces_what_is_no_release(target: Path) -> None:
 def test_two_builds_of_one_target_do_not_meet(target: Path) -> None:
     with staged(target, "a", needed=1, force=False):
         for key in ("a", "b"):
-            with pytest.raises(TargetUnusable, match="another build"):
+            with pytest.raises(TargetUnusable, match="another command"):
                 fill(target, key=key)
 
 
@@ -91,7 +91,7 @@ def test_target_below_a_file_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_too_little_disk_space_is_reported_before_anything_is_written(target: Path) -> None:
-    with pytest.raises(DiskFull, match="free, but the release needs"):
+    with pytest.raises(DiskFull, match=r"free, but .* needs"):
         with staged(target, "a", needed=1 << 60, force=False):
             pytest.fail("started without room")
     assert list(target.parent.iterdir()) == []
