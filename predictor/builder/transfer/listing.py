@@ -65,7 +65,7 @@ def needed_names(names: Collection[str], source: str) -> list[str]:
     """
     if RELEASE_FILE in names:
         return [name for name in sorted(names) if not name.startswith((f"{STAMPS_DIR}/", "."))]
-    if ADAPTER_FILES <= set(names) and "config.json" not in names:
+    if set(names) >= ADAPTER_FILES and "config.json" not in names:
         return sorted(ADAPTER_FILES)
     needed = [
         name
