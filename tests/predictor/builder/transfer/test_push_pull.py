@@ -135,7 +135,7 @@ def test_connections_that_break_again_and_again_break_nothing(
     assert tree(tmp_path / "pulled") == tree(release)
 
 
-def test_a_byte_that_flipped_in_the_registry_is_refused_and_the_rest_is_kept(
+def test_a_byte_that_flipped_in_the_registry_is_refused_until_it_is_mended(
     registry: RegistryServer, release: Path, tmp_path: Path
 ) -> None:
     push(registry.host, "flipped", release)
@@ -148,9 +148,7 @@ def test_a_byte_that_flipped_in_the_registry_is_refused_and_the_rest_is_kept(
         pull(registry.host, "flipped", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
     path.write_bytes(good)
-    with cutting_proxy(registry.host) as proxy:
-        pull(proxy.host, "flipped", tmp_path / "pulled")
-        assert proxy.passed < sum(map(len, tree(release).values())) - PART
+    pull(registry.host, "flipped", tmp_path / "pulled")
     assert tree(tmp_path / "pulled") == tree(release)
 
 
