@@ -80,8 +80,8 @@ class DocumentWriter:
         if state.complete:
             whole = self._restore(part, state.text, progress)
         else:
-            # The original's white space ends the part, and the first word decides whether a space precedes the part.
-            text = state.text.rstrip()
+            # The original's white space is around the part, and the first word decides whether a space precedes it.
+            text = state.text.strip()
             if not any(map(str.isalnum, text)):
                 return ""
             whole = self._restore(part, text, progress)

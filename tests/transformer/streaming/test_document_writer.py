@@ -74,6 +74,15 @@ def test_a_plain_sentence_comes_as_it_grows(spec: TranslationSpec) -> None:
     assert not writer.is_complete
 
 
+def test_a_sentence_that_the_model_begins_with_a_space_goes_on_as_it_began(spec: TranslationSpec) -> None:
+    document = document_of(spec, "三。One.", TextFormat.TEXT)
+    first, second = document.segments
+    writer = DocumentWriter(document)
+    known = {first.item: Progress("99", complete=True), second.item: Progress(" 9", complete=False)}
+    assert writer.write(known) == "99 9"
+    assert writer.write(known | {second.item: Progress("98", complete=True)}) == "8"
+
+
 def test_a_later_sentence_waits_for_the_one_before(spec: TranslationSpec) -> None:
     document = document_of(spec, "One. Two.", TextFormat.TEXT)
     first, second = document.segments
