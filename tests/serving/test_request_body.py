@@ -12,7 +12,7 @@ from protocol.errors import RequestTimeout
 from serving.body import read_body
 from serving.drain import DrainGate
 from serving.http_protocol import HAS_ARRIVED
-from serving.metrics import RequestMetrics
+from serving.metrics import Operation, RequestMetrics
 from serving.requests import ServingContext, new_request_info
 from serving.settings import ServerSettings
 from tests.serving.echo_server import EchoModel
@@ -31,13 +31,13 @@ async def receive_late() -> Message:
 
 
 async def test_a_body_that_has_not_arrived_must_come_in_time(serving: ServingContext) -> None:
-    with serving.request(new_request_info({}, "rest")) as request_scope:
+    with serving.request(new_request_info({}, "rest"), Operation("rest")) as request_scope:
         body = request_scope.body(receive_late, SETTINGS, {})
         with pytest.raises(RequestTimeout, match=r"within 0\.01 s"):
             await read_body(body.receive)
 
 
 async def test_a_body_that_has_arrived_needs_no_timer(serving: ServingContext) -> None:
-    with serving.request(new_request_info({}, "rest")) as request_scope:
+    with serving.request(new_request_info({}, "rest"), Operation("rest")) as request_scope:
         body = request_scope.body(receive_late, SETTINGS, {HAS_ARRIVED: True})
         assert await read_body(body.receive) == b"text"
