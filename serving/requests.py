@@ -130,7 +130,7 @@ class RequestScope:
             raise RuntimeError("requests run in tasks")
         self._task = task
         tracer, info = self._serving.tracer, self.info
-        trace = None if tracer is None else tracer.begin(self.operation.endpoint, info.headers)
+        trace = None if tracer is None else tracer.begin(info.headers)
         self._stages = RequestStages(info.log_fields, trace)
         self._token = begin(self._stages)
         self._started = time.perf_counter()

@@ -11,56 +11,80 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from serving.sampling import TRACEPARENT, Sampling, TraceParent
+from serving.sampling import TRACEPARENT, TRACESTATE, Sampling, TraceParent
 from serving.settings import SettingsError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SpanProcessor
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _CLOSE_S = 3.0
-_NO_CONTEXT = Context()
-_PROPAGATOR = TraceContextTextMapPropagator()
+_SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+_FAILED, _NO_STATUS = trace.Status(trace.StatusCode.ERROR), trace.Status()
+
+
+class StageSpan:
+    """The span of one stage, not made before its request ends."""
+
+    __slots__ = ("ended_ns", "name", "span_id", "started_ns")
+
+    def __init__(self, name: str, started_ns: int) -> None:
+        """Begin at ``started_ns``, nanoseconds since 1970."""
+        self.name = name
+        self.span_id = random.getrandbits(64) | 1
+        self.started_ns = started_ns
+        self.ended_ns = 0
+
+    def end(self) -> None:
+        """The stage is over now."""
+        self.ended_ns = time.time_ns()
 
 
 class RequestTrace:
-    """The trace of one request, which may be sampled or not."""
+    """The trace of one request, which may be sampled or not.
 
-    __slots__ = ("_clock_offset_ns", "_context", "_parent", "_span", "_trace_id", "_tracer", "exemplar")
+    The SDK's own spans would cost a request with two stages 50 microseconds. So stages are noted, and what the
+    exporter reads is made of all of them when the request ends.
+    """
 
-    def __init__(self, tracer: trace.Tracer, span: trace.Span | None, parent: TraceParent | None) -> None:
-        """Belong to a span.
+    __slots__ = (
+        "_export",
+        "_parent",
+        "_span_id",
+        "_stages",
+        "_started_ns",
+        "_state",
+        "_trace_id",
+        "is_recording",
+    )
+
+    def __init__(
+        self, export: SpanExport | None, parent: TraceParent | None, headers: Mapping[str, str]
+    ) -> None:
+        """Begin now.
 
         Args:
-            tracer: makes the spans of the stages.
-            span: of the request, not ended; None if it is not sampled.
+            export: takes the spans; None if the request is not sampled.
             parent: of the caller.
+            headers: of the request; ``tracestate`` among them goes with its spans.
         """
-        self._tracer = tracer
-        self._span = span
+        self._export = export
         self._parent = parent
         self._trace_id = None if parent is None else parent.trace_id
-        self.exemplar: dict[str, str] | None = None
-        """Labels of the exemplars of a sampled request."""
-        if span is not None:
-            context = span.get_span_context()
-            self._trace_id = trace.format_trace_id(context.trace_id)
-            self.exemplar = {"trace_id": self._trace_id, "span_id": trace.format_span_id(context.span_id)}
-            self._context = trace.set_span_in_context(span, _NO_CONTEXT)
-            self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
-
-    @property
-    def is_recording(self) -> bool:
+        self.is_recording = export is not None
         """Whether the request is sampled."""
-        return self._span is not None
+        if export is not None:
+            self._span_id = random.getrandbits(64) | 1
+            self._started_ns = time.time_ns()
+            self._state = headers.get(TRACESTATE)
+            self._stages: list[StageSpan] = []
 
     @property
     def trace_id(self) -> str:
@@ -69,9 +93,18 @@ class RequestTrace:
             self._trace_id = f"{random.getrandbits(128) | 1:032x}"
         return self._trace_id
 
-    def start_span(self, name: str) -> trace.Span | None:
+    @property
+    def exemplar(self) -> dict[str, str] | None:
+        """Labels of the exemplars of a sampled request."""
+        return {"trace_id": self.trace_id, "span_id": f"{self._span_id:016x}"} if self.is_recording else None
+
+    def start_span(self, name: str) -> StageSpan | None:
         """A span of one stage, to be ended; None if the request is not sampled."""
-        return None if self._span is None else self._tracer.start_span(name, self._context)
+        if not self.is_recording:
+            return None
+        span = StageSpan(name, time.time_ns())
+        self._stages.append(span)
+        return span
 
     def past_span(self, name: str, started: float, ended: float) -> None:
         """A span of a stage that is over.
@@ -81,76 +114,152 @@ class RequestTrace:
             started: seconds of ``time.monotonic``.
             ended: the same.
         """
-        if self._span is not None:
-            span = self._tracer.start_span(name, self._context, start_time=self._wall_ns(started))
-            span.end(self._wall_ns(ended))
+        if self.is_recording:
+            offset_ns = time.time_ns() - time.monotonic_ns()
+            span = StageSpan(name, int(started * 1e9) + offset_ns)
+            span.ended_ns = int(ended * 1e9) + offset_ns
+            self._stages.append(span)
 
-    def headers(self, span: trace.Span | None) -> dict[str, str]:
-        """Headers of a request to another service, in place of the caller's.
+    def headers(self, span: StageSpan | None) -> dict[str, str]:
+        """Headers of a request to another service, in place of the caller's; ``tracestate`` stays as it is.
 
         Args:
             span: of the stage that sends it.
         """
-        carrier: dict[str, str] = {}
         if span is not None:
-            _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, _NO_CONTEXT))
-        elif self._parent is None or self._parent.is_sampled:  # what is behind decides as we did
-            carrier[TRACEPARENT] = f"00-{self.trace_id}-{random.getrandbits(64) | 1:016x}-00"
-        return carrier
+            return {TRACEPARENT: f"00-{self.trace_id}-{span.span_id:016x}-01"}
+        if self._parent is None or self._parent.is_sampled:  # what is behind decides as we did
+            return {TRACEPARENT: f"00-{self.trace_id}-{random.getrandbits(64) | 1:016x}-00"}
+        return {}
 
     def finish(self, name: str, attributes: Mapping[str, str | int | float | bool], *, failed: bool) -> None:
-        """End the request's span.
+        """End the request's span, and send all of its spans that have ended.
 
         Args:
             name: of the operation.
             attributes: of the span; no text.
             failed: whether it is a fault of the service.
         """
-        if self._span is not None:
-            self._span.update_name(name)
-            self._span.set_attributes(attributes)
-            if failed:
-                self._span.set_status(trace.StatusCode.ERROR)
-            self._span.end()
+        if self._export is None:
+            return
+        trace_id = int(self.trace_id, 16)
+        own = self._export.context(trace_id, self._span_id, self._state)
+        parent = None
+        if self._parent is not None:
+            parent = self._export.context(trace_id, int(self._parent.span_id, 16), self._state)
+        for stage in self._stages:
+            if stage.ended_ns:
+                context = self._export.context(trace_id, stage.span_id, self._state)
+                self._export.send(stage.name, context, own, stage.started_ns, stage.ended_ns)
+        self._export.send_request(
+            name, own, parent, self._started_ns, time.time_ns(), attributes=attributes, failed=failed
+        )
 
-    def _wall_ns(self, monotonic_s: float) -> int:
-        return int(monotonic_s * 1e9) + self._clock_offset_ns
 
+class SpanExport:
+    """Makes finished spans, and gives them to the SDK's processor."""
 
-class RequestTracer:
-    """Begins the traces of a server's requests, and sends their spans."""
-
-    def __init__(self, provider: TracerProvider, sampling: Sampling) -> None:
-        """Trace some requests.
-
-        Args:
-            provider: samples everything that it is asked for; :meth:`close` shuts it down.
-            sampling: which requests it is asked for.
-        """
-        self._provider = provider
-        self._sampling = sampling
-        self._tracer = provider.get_tracer("yiwen")
-
-    def begin(self, name: str, headers: Mapping[str, str]) -> RequestTrace:
-        """The trace of a request, in its caller's if the headers name one.
+    def __init__(self, processor: SpanProcessor, resource: Resource) -> None:
+        """Send nothing yet.
 
         Args:
-            name: of the operation.
-            headers: HTTP headers or gRPC metadata, names in lower case.
+            processor: sends spans, in a thread of its own.
+            resource: what they are of.
         """
-        parent = TraceParent.of(headers)
-        if not self._sampling.samples(parent, random.random()):
-            return RequestTrace(self._tracer, None, parent)
-        context = _NO_CONTEXT if parent is None else _PROPAGATOR.extract(headers, _NO_CONTEXT)
-        return RequestTrace(
-            self._tracer, self._tracer.start_span(name, context, trace.SpanKind.SERVER), parent
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+        self._processor = processor
+        self._new_span = partial(
+            ReadableSpan, resource=resource, instrumentation_scope=InstrumentationScope("yiwen")
+        )
+
+    @staticmethod
+    def context(trace_id: int, span_id: int, state: str | None) -> trace.SpanContext:
+        """The context of a sampled span.
+
+        Args:
+            trace_id: 128 bits.
+            span_id: 64 bits.
+            state: the header ``tracestate``.
+        """
+        states = None if state is None else trace.TraceState.from_header([state])
+        return trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=_SAMPLED, trace_state=states)
+
+    def send(
+        self, name: str, context: trace.SpanContext, parent: trace.SpanContext, started_ns: int, ended_ns: int
+    ) -> None:
+        """Send the span of a stage.
+
+        Args:
+            name: of the stage.
+            context: of the span.
+            parent: of the request's span.
+            started_ns: nanoseconds since 1970.
+            ended_ns: the same.
+        """
+        self._processor.on_end(
+            self._new_span(name, context, parent, start_time=started_ns, end_time=ended_ns)
+        )
+
+    def send_request(
+        self,
+        name: str,
+        context: trace.SpanContext,
+        parent: trace.SpanContext | None,
+        started_ns: int,
+        ended_ns: int,
+        *,
+        attributes: Mapping[str, str | int | float | bool],
+        failed: bool,
+    ) -> None:
+        """Send the span of a request; arguments as of :meth:`send` and :meth:`RequestTrace.finish`."""
+        self._processor.on_end(
+            self._new_span(
+                name,
+                context,
+                parent,
+                start_time=started_ns,
+                end_time=ended_ns,
+                attributes=attributes,
+                kind=trace.SpanKind.SERVER,
+                status=_FAILED if failed else _NO_STATUS,
+            )
         )
 
     def close(self) -> None:
         """Send what is left; blocks for :data:`_CLOSE_S` at most, also where no collector answers."""
-        closing = threading.Thread(target=self._provider.shutdown, name="tracer-shutdown", daemon=True)
+        closing = threading.Thread(target=self._processor.shutdown, name="tracer-shutdown", daemon=True)
         closing.start()
         closing.join(_CLOSE_S)
+
+
+class RequestTracer:
+    """Begins the traces of a server's requests."""
+
+    def __init__(self, export: SpanExport, sampling: Sampling) -> None:
+        """Trace some requests.
+
+        Args:
+            export: takes their spans.
+            sampling: which requests are traced.
+        """
+        self._export = export
+        self._sampling = sampling
+
+    def begin(self, headers: Mapping[str, str]) -> RequestTrace:
+        """The trace of a request, in its caller's if the headers name one.
+
+        Args:
+            headers: HTTP headers or gRPC metadata, names in lower case.
+        """
+        parent = TraceParent.of(headers)
+        is_sampled = self._sampling.samples(parent, random.random())
+        return RequestTrace(self._export if is_sampled else None, parent, headers)
+
+    def close(self) -> None:
+        """As :meth:`SpanExport.close`."""
+        self._export.close()
 
 
 def create_tracer(
@@ -179,21 +288,17 @@ def create_tracer(
             )
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
     except ImportError:
         raise SettingsError(
             f"{endpoint} is set, but the OpenTelemetry SDK is not installed: install Yiwen with the extra `tracing`, "
             "or take the variable away"
         ) from None
-    resource = _resource(environ, attributes, service_name)
     try:
-        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        processor = BatchSpanProcessor(OTLPSpanExporter())
     except ValueError as error:
         raise SettingsError(f"a variable OTEL_* is wrong: {error}") from None
-    return RequestTracer(provider, sampling)
+    return RequestTracer(SpanExport(processor, _resource(environ, attributes, service_name)), sampling)
 
 
 def _resource(environ: Mapping[str, str], attributes: Mapping[str, str], service_name: str) -> Resource:

@@ -15,14 +15,16 @@ from tests.otlp_collector import running_collector
 from tests.serving.conftest import MODEL, Server, ask, free_port
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.mark.parametrize(
     ("header", "found"),
     [
-        (f"00-{TRACE}-00f067aa0ba902b7-01", TraceParent(TRACE, is_sampled=True)),
-        (f"00-{TRACE}-00f067aa0ba902b7-02", TraceParent(TRACE, is_sampled=False)),
+        (f"00-{TRACE}-{SPAN}-01", TraceParent(TRACE, SPAN, is_sampled=True)),
+        (f"00-{TRACE}-{SPAN}-02", TraceParent(TRACE, SPAN, is_sampled=False)),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
         (f"00-{TRACE.upper()}-00f067aa0ba902b7-00", None),
         ("00-the caller's own words-1-00", None),
         ("", None),
@@ -50,8 +52,8 @@ def test_samplers_decide_about_new_traces_and_about_callers(
     environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": share}
     sampling = Sampling.from_environment(environ)
     assert sampling.samples(None, 0.5) == new
-    assert sampling.samples(TraceParent(TRACE, is_sampled=True), 0.5) == of_sampled
-    assert sampling.samples(TraceParent(TRACE, is_sampled=False), 0.5) == of_unsampled
+    assert sampling.samples(TraceParent(TRACE, SPAN, is_sampled=True), 0.5) == of_sampled
+    assert sampling.samples(TraceParent(TRACE, SPAN, is_sampled=False), 0.5) == of_unsampled
 
 
 @pytest.mark.parametrize(
