@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,6 +41,8 @@ class Schemas:
     validators: Mapping[Kind, jsonschema.Draft4Validator]
     settings: Mapping[str, frozenset[str]]
     """Keys that each ConfigMap's ``_example`` documents, by the ConfigMap's name."""
+    checked: dict[str, tuple[Finding, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """Findings in manifests that were validated, by their JSON: builds share most of theirs."""
 
 
 def load_schemas(directory: Path) -> Schemas:
@@ -69,17 +71,23 @@ def validate(documents: Iterable[Document], schemas: Schemas) -> tuple[list[Find
     unknown: set[Kind] = set()
     for document in documents:
         kind = (str(document.get("apiVersion")), str(document.get("kind")))
-        validator = schemas.validators.get(kind)
-        if validator is not None:
-            errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
-            findings += [_finding(document, error) for error in errors]
-            continue
-        builtin = _builtin_validator(kind)
-        if builtin is None:
+        if kind not in schemas.validators and _builtin_validator(kind) is None:
             unknown.add(kind)
-        elif error := best_match(builtin.iter_errors(document)):
-            findings.append(_finding(document, error))
+            continue
+        text = json.dumps(document, default=str)
+        if text not in schemas.checked:
+            schemas.checked[text] = tuple(_findings(document, kind, schemas))
+        findings += schemas.checked[text]
     return findings, unknown
+
+
+def _findings(document: Document, kind: Kind, schemas: Schemas) -> Iterator[Finding]:
+    """Findings in one manifest of a known kind."""
+    if (validator := schemas.validators.get(kind)) is not None:
+        errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
+        yield from (_finding(document, error) for error in errors)
+    elif (builtin := _builtin_validator(kind)) and (error := best_match(builtin.iter_errors(document))):
+        yield _finding(document, error)
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
