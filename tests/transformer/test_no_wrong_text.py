@@ -1,6 +1,6 @@
 """Single flight, leases and caches: whatever fails, is cut or cancelled, no text gets the answer of another.
 
-100,000 requests over texts and options that are made to collide, many at once, against a dictionary. The generator is
+20,000 requests over texts and options that are made to collide, many at once, against a dictionary. The generator is
 a stand-in that is fast and often at fault; all between it and the request is real.
 """
 
@@ -35,7 +35,7 @@ from transformer.texts.bounds import TextBounds
 from transformer.texts.languages import Languages
 from transformer.texts.work_item import WorkItem, WorkResult
 
-REQUESTS = 100_000
+REQUESTS = 20_000
 AT_ONCE = 200
 PARTS = (
     *("red", "Red", "RED", "shoes", "shoe", "s", "|", ":", "\x1f", "\x00", "/", "\\", ",", "{}", "'", '"'),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from cli.__main__ import main
-from knative.planner import options
+from knative.planner import capacity, options
 from knative.planner.candidates import check_profiles, make_candidates, slice_of
 from knative.planner.capacity import alone_seconds, long_text, max_throughput, pod_capacity
 from knative.planner.errors import PlanError
@@ -52,8 +52,10 @@ def plan(
 
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_once() -> Iterator[None]:
-    """Every pod and every service is simulated once: many tests ask for the plans of the same load."""
+    """Every pod and every service is simulated once, briefly: many tests ask for the plans of the same load."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capacity, "REQUESTS", 1_000)
+        patch.setattr(capacity, "SECONDS", 4.0)
         for name in ("pod_capacity", "whole_service"):
             patch.setattr(options, name, remembering(getattr(options, name)))
         yield
