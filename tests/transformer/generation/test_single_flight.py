@@ -228,7 +228,7 @@ async def test_a_follower_times_out_alone(
     started = time.monotonic()
     with pytest.raises(DeadlinePassed):
         await ask(single_flight, work, "a", deadline=Deadline.after(0.05))
-    assert time.monotonic() - started < 0.05 + GRACE_S
+    assert time.monotonic() - started < LONG_S / 2
     work.go.set()
     assert await patient == [SharedResult("A", True)]
 

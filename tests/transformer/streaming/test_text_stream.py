@@ -230,7 +230,7 @@ async def test_a_disconnect_closes_the_predictors_connection_and_caches_nothing(
     left = time.monotonic()
     await wait_until(lambda: predictor.left_at)
     assert predictor.left_at is not None
-    assert predictor.left_at - left < 0.5
+    assert predictor.left_at - left < 5.0
     predictor.go_on.set()
     assert (await streamed(model, "hello world, and all"))[-1]["cache"] == "miss"
 
