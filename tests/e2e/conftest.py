@@ -141,6 +141,9 @@ def endless_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         "YIWEN_SLOTS": str(CALLERS),
         "YIWEN_MAX_CONNECTIONS": str(2 * CALLERS),
         "YIWEN_PREDICTOR_GROUPS_IN_FLIGHT": str(CALLERS),
+        # A busy machine takes minutes for what takes seconds elsewhere.
+        "YIWEN_DEFAULT_DEADLINE_MS": "600000",
+        "YIWEN_MAX_DEADLINE_MS": "600000",
     }
     with running_service(release, directory / "log", **settings) as service:
         yield service
