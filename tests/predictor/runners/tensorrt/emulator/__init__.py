@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import functools
+import hashlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from predictor.runners.tensorrt.kernels.launch import PROGRAMS, Grid, KernelFunction, programs
+from predictor.runners.tensorrt.kernels.nvrtc import Program
 from predictor.runners.tensorrt.kernels.overlap import DEPENDENT_KERNELS
 from predictor.runners.tensorrt.kernels.shape import KernelShape
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
+HEADER = "emulation.h"
+# Threads jump between stacks, which _FORTIFY_SOURCE takes for a fault.
+OPTIONS = ("-std=c++17", "-O1", "-w", "-fPIC", "-U_FORTIFY_SOURCE")
 
 
 Memory = Callable[[], Iterable[tuple[int, int]]]
@@ -33,41 +41,59 @@ class PrecedingLaunch:
 
 
 def emulate(
-    shape: KernelShape,
-    directory: Path,
-    *,
-    seed: int,
-    overlaps: bool = False,
-    preceding: PrecedingLaunch | None = None,
+    shape: KernelShape, *, seed: int, overlaps: bool = False, preceding: PrecedingLaunch | None = None
 ) -> dict[str, KernelFunction]:
-    """Compile the kernels for ``shape`` in ``directory``.
+    """Compile the kernels for ``shape``.
 
     Args:
         shape: what for.
-        directory: empty.
         seed: decides in which order threads and blocks run.
         overlaps: whether they are compiled for launches that overlap.
         preceding: what those that may overlap find under way; without it nothing is.
     """
-    assert COMPILER is not None
     functions: dict[str, KernelFunction] = {}
     for program in programs(shape, overlaps=overlaps):
-        for name, text in program.headers.items():
-            (directory / name).write_text(text)
-        for name in ("emulation.h", "ptx.cuh"):
-            shutil.copy(HERE / name, directory / name)
         kernels = PROGRAMS[program.name]
-        wrappers = "".join(f"EMULATED({kernel})\n" for kernel in kernels)
-        source = directory / f"{program.name}.cpp"
-        source.write_text(f'#include "emulation.h"\n{program.source}\n{wrappers}')
-        library = directory / f"{program.name}.so"
-        command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *program.options]
-        subprocess.run([*command, "-o", library, source], check=True)
-        loaded = ctypes.CDLL(str(library))
+        library = load_emulated(program, "".join(f"EMULATED({kernel})\n" for kernel in kernels))
         for kernel in kernels:
             following = preceding if kernel in DEPENDENT_KERNELS else None
-            functions[kernel] = _function(loaded, kernel, seed, following or PrecedingLaunch())
+            functions[kernel] = _function(library, kernel, seed, following or PrecedingLaunch())
     return functions
+
+
+def load_emulated(program: Program, wrappers: str) -> ctypes.CDLL:
+    """Compile a program for the host, or take what was compiled before in this process.
+
+    Args:
+        program: with any headers but those of :data:`HERE`, which stand in for some.
+        wrappers: functions that start its kernels.
+    """
+    assert COMPILER is not None
+    directory = _directory()
+    for name, text in program.headers.items():
+        if not (HERE / name).exists():
+            (directory / name).write_text(text)
+    text = f"{program.source}\n{wrappers}"
+    key = hashlib.sha256(repr((text, program.options)).encode()).hexdigest()[:16]
+    library = directory / f"{program.name}.{key}.so"
+    if not library.exists():
+        source = library.with_suffix(".cpp")
+        source.write_text(text)
+        # The compiler takes the header that is compiled already if nothing stands before it.
+        options = (*OPTIONS, *program.options, "-include", HEADER, "-shared", "-o", str(library))
+        subprocess.run([COMPILER, *options, str(source)], check=True, cwd=directory)
+    return ctypes.CDLL(str(library))
+
+
+@functools.cache
+def _directory() -> Path:
+    """Where this process compiles kernels: with the emulation's header, compiled once, since it costs most."""
+    directory = Path(tempfile.mkdtemp(prefix="emulator-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    for path in HERE.glob("*.*h"):
+        shutil.copy(path, directory / path.name)
+    subprocess.run([str(COMPILER), *OPTIONS, "-x", "c++-header", HEADER], check=True, cwd=directory)
+    return directory
 
 
 def declare_unwritten(library: ctypes.CDLL, memory: Iterable[tuple[int, int]]) -> None:

@@ -5,14 +5,18 @@
 // A kernel may be told of memory that the kernel in front of it is still writing. It is filled with ones, NaN or -1,
 // until no thread of the block can go on without what is in it; what was written there before that is lost.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <utility>
@@ -54,8 +58,12 @@ constexpr int WARP = 32;
 constexpr int STACK = 256 * 1024;
 enum class Wait { NOTHING, WARP_MATES, BLOCK_MATES, KERNEL_BEFORE, DONE };
 
+// A thread of each block in turn. It keeps its stack, and is entered once: later switches are jumps, which unlike
+// swapcontext make no system calls.
 struct Thread {
-    ucontext_t context;
+    ucontext_t entry;
+    jmp_buf place;
+    bool entered = false;
     std::unique_ptr<char[]> stack{new char[STACK]};
     Wait wait = Wait::NOTHING;
     int parity = 0;
@@ -65,9 +73,9 @@ struct Thread {
 
 struct Lanes { unsigned long long words[2][WARP][6]; };
 
-inline std::vector<Thread> threads;
+inline std::deque<Thread> threads;  // a context must not move
 inline std::vector<Lanes> warps;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline int current;
 inline std::function<void()> body;
 inline dim3 thread_index, block_index, block_size, grid_size;
@@ -94,15 +102,38 @@ inline void reveal() {
 }
 
 inline void wait_for(Wait what) {
-    const int self = current;
-    threads[self].wait = what;
-    swapcontext(&threads[self].context, &scheduler);
+    Thread& self = threads[current];
+    self.wait = what;
+    if (_setjmp(self.place) == 0) _longjmp(scheduler, 1);
 }
 
 inline void enter() {
-    body();
-    threads[current].wait = Wait::DONE;
-    swapcontext(&threads[current].context, &scheduler);
+    for (;;) {
+        body();
+        wait_for(Wait::DONE);  // until the next block
+    }
+}
+
+inline void resume(int thread) {
+    current = thread;
+    thread_index = {thread, 0, 0};
+    if (_setjmp(scheduler) != 0) return;
+    Thread& self = threads[thread];
+    if (self.entered) _longjmp(self.place, 1);
+    self.entered = true;
+    setcontext(&self.entry);
+}
+
+inline void prepare(Thread& thread) {
+    thread.wait = Wait::NOTHING;
+    thread.parity = 0;
+    thread.has_waited = false;
+    thread.copies.clear();
+    if (thread.entered) return;
+    getcontext(&thread.entry);
+    thread.entry.uc_stack.ss_sp = thread.stack.get();
+    thread.entry.uc_stack.ss_size = STACK;
+    makecontext(&thread.entry, enter, 0);
 }
 
 // Gives up to six words to the warp and gets everyone's.
@@ -130,15 +161,12 @@ inline void run_block(std::mt19937& lot) {
     const int count = block_size.x;
     if (__start_emulated_shared != nullptr)
         std::memset(__start_emulated_shared, 0xff, __stop_emulated_shared - __start_emulated_shared);
-    threads = std::vector<Thread>(count);
+    while (static_cast<int>(threads.size()) < count) threads.emplace_back();
     warps.resize(count / WARP);
     std::vector<int> order(count);
     for (int i = 0; i < count; i++) {
         order[i] = i;
-        getcontext(&threads[i].context);
-        threads[i].context.uc_stack.ss_sp = threads[i].stack.get();
-        threads[i].context.uc_stack.ss_size = STACK;
-        makecontext(&threads[i].context, enter, 0);
+        prepare(threads[i]);
     }
     hide();
     for (;;) {
@@ -146,9 +174,7 @@ inline void run_block(std::mt19937& lot) {
         bool ran = false, done = true, released = false;
         for (int i : order) {
             if (threads[i].wait == Wait::NOTHING) {
-                current = i;
-                thread_index = {i, 0, 0};
-                swapcontext(&scheduler, &threads[i].context);
+                resume(i);
                 ran = true;
             }
             done = done && threads[i].wait == Wait::DONE;

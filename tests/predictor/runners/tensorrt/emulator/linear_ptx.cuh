@@ -3,10 +3,6 @@
 #pragma once
 #include "ptx.cuh"
 
-#include <cstdint>
-#include <deque>
-#include <map>
-
 constexpr int MOST_SHARED = 227 * 1024;
 alignas(128) __shared__ unsigned char emulated_dynamic[MOST_SHARED];
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -42,9 +41,9 @@ OVERLAPPING = {f"{name}, overlapping": SHAPES[name] for name in ("seven share", 
 MakeBench = Callable[[int], Bench]
 
 
-def maker(shape: KernelShape, directory: Path, *, overlaps: bool, behind_another: bool) -> MakeBench:
+def maker(shape: KernelShape, *, overlaps: bool, behind_another: bool) -> MakeBench:
     preceding = PrecedingLaunch()
-    functions = emulate(shape, directory, seed=20, overlaps=overlaps, preceding=preceding)
+    functions = emulate(shape, seed=20, overlaps=overlaps, preceding=preceding)
 
     def make(sm_count: int) -> Bench:
         memory = HostMemory()
@@ -56,15 +55,15 @@ def maker(shape: KernelShape, directory: Path, *, overlaps: bool, behind_another
 
 
 @pytest.fixture(scope="module", params=[*SHAPES, *OVERLAPPING])
-def make_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeBench:
+def make_bench(request: pytest.FixtureRequest) -> MakeBench:
     """Benches by number of multiprocessors, which decides how finely a past is split."""
     overlaps = request.param in OVERLAPPING
     shape = {**SHAPES, **OVERLAPPING}[request.param]
-    return maker(shape, tmp_path_factory.mktemp("kernels"), overlaps=overlaps, behind_another=overlaps)
+    return maker(shape, overlaps=overlaps, behind_another=overlaps)
 
 
-def test_a_kernel_that_does_not_wait_for_the_one_in_front_shows(tmp_path: Path) -> None:
-    make = maker(SHAPES["narrow"], tmp_path, overlaps=False, behind_another=True)
+def test_a_kernel_that_does_not_wait_for_the_one_in_front_shows() -> None:
+    make = maker(SHAPES["narrow"], overlaps=False, behind_another=True)
     with pytest.raises(AssertionError):
         fused_cases.check_silu_mul(make(1), 2, 8, bench.PLAIN)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +16,10 @@ from tests.predictor.runners.tensorrt import linear_cases as cases
 from tests.predictor.runners.tensorrt.bench import HostMemory
 from tests.predictor.runners.tensorrt.emulator import (
     COMPILER,
-    HERE,
     Memory,
     PrecedingLaunch,
     declare_unwritten,
+    load_emulated,
 )
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="emulating CUDA needs g++")
@@ -44,22 +41,13 @@ class Emulated:
         self.library.emulate((ctypes.c_int * 3)(*grid), threads, 20, ctypes.c_void_p(arguments))
 
 
-def emulate(tiling: Tiling, dtype: str, directory: Path, *, overlaps: bool) -> Emulated:
-    """Compile the kernel in ``directory``."""
-    assert COMPILER is not None
-    for name in ("emulation.h", "ptx.cuh", "linear_ptx.cuh"):
-        shutil.copy(HERE / name, directory / name)
-    source = program(tiling, dtype)
+def emulate(tiling: Tiling, dtype: str, *, overlaps: bool) -> Emulated:
+    """Compile the kernel."""
     wrapper = (
         'extern "C" void emulate(const int* grid, int threads, unsigned seed, void** arguments) {\n'
         f"    run_emulated_in_order({KERNEL}, grid, threads, seed, arguments);\n}}\n"
     )
-    path = directory / f"{source.name}.cpp"
-    path.write_text(source.source + wrapper)
-    library = directory / "linear.so"
-    command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *source.options]
-    subprocess.run([*command, "-o", library, path], check=True)
-    return Emulated(ctypes.CDLL(str(library)), overlaps)
+    return Emulated(load_emulated(program(tiling, dtype), wrapper), overlaps)
 
 
 def properties(sm_count: int, compute_capability: tuple[int, int]) -> DeviceProperties:
@@ -71,17 +59,13 @@ def properties(sm_count: int, compute_capability: tuple[int, int]) -> DeviceProp
     ("compute_capability", "m", "overlaps"),
     [((9, 0), 5, True), ((9, 0), 16, False), ((9, 0), 64, True), ((8, 6), 32, False), ((8, 6), 57, False)],
 )
-def test_products(
-    tmp_path: Path, compute_capability: tuple[int, int], m: int, overlaps: bool, dtype: str
-) -> None:
+def test_products(compute_capability: tuple[int, int], m: int, overlaps: bool, dtype: str) -> None:
     compiled: dict[Tiling, Emulated] = {}
     for (n, k), sm_count in zip(SHAPES, (2, 7, 3, 132), strict=True):
         gpu = properties(sm_count, compute_capability)
         tiling = tiling_for(n, m, sm_count, compute_capability)
         if tiling not in compiled:
-            directory = tmp_path / str(len(compiled))
-            directory.mkdir()
-            compiled[tiling] = emulate(tiling, dtype, directory, overlaps=overlaps)
+            compiled[tiling] = emulate(tiling, dtype, overlaps=overlaps)
         functions = _for_any_rows(n, gpu, dtype, tiling, compiled[tiling])
         memory = HostMemory()
         if overlaps:
@@ -96,10 +80,10 @@ def all_but_the_weight(memory: HostMemory, weight: tuple[int, int]) -> Memory:
     ]
 
 
-def test_a_row_does_not_depend_on_the_others(tmp_path: Path) -> None:
+def test_a_row_does_not_depend_on_the_others() -> None:
     gpu = properties(2, (9, 0))
     tiling = tiling_for(136, 8, gpu.sm_count, gpu.compute_capability)
-    function = emulate(tiling, "float16", tmp_path, overlaps=False)
+    function = emulate(tiling, "float16", overlaps=False)
     functions = _for_any_rows(136, gpu, "float16", tiling, function)
     cases.check_rows_are_independent(functions, gpu, HostMemory(), (136, 704))
 

@@ -93,7 +93,7 @@ def setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         candidates=limits.candidates,
         capacity=limits.max_sequence_tokens,
     )
-    functions = emulate(kernel_shape, tmp_path_factory.mktemp("kernels"), seed=1)
+    functions = emulate(kernel_shape, seed=1)
     return Setting(directory / "release", release, quantized, plan, directory / "x.plan", functions)
 
 
