@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from tests.e2e.conftest import free_ports
 from tests.forkserver import ForkedProcess, start_module
 
 MODEL = "tiny"
@@ -73,6 +73,8 @@ class Cluster:
     """Routes requests by ``form``: ``canary`` and ``plain`` as Knative does it, ``standard`` as Services do."""
 
     form: str
+    ports: list[int]
+    """Free ones, for the pods to come: clusters that run at the same time must not choose the same."""
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     pods: dict[str, list[Pod]] = field(default_factory=lambda: {"predictor": [], "transformer": []})
     tags: dict[str, Pod] = field(default_factory=dict)
@@ -104,9 +106,7 @@ class Cluster:
 
     async def apply(self, release: Path, *, predictor_delay_s: float | None = 0.0) -> None:
         """Start both components of a release; a predictor that takes ``None`` seconds never starts."""
-        predictor, transformer = (
-            Pod(name, release, port) for name, port in zip(self.pods, free_ports(2), strict=True)
-        )
+        predictor, transformer = (Pod(name, release, self.ports.pop()) for name in self.pods)
         self.pods["predictor"].append(predictor)
         self.pods["transformer"].append(transformer)
         await self._open(f"release-{release.name}", lambda: self._service_of(release))
@@ -172,9 +172,17 @@ class Cluster:
             await asyncio.sleep(PRE_STOP_S[pod.component])
         else:
             await asyncio.sleep(IDLE_S)
+        if pod.component == "predictor":
+            await self._until_its_transformer_has_ended(9 * max(IDLE_S, PRE_STOP_S["predictor"]))
         pod.stop()
         await asyncio.to_thread(pod.process.wait if pod.process else bool)
         pod.ready = False
+
+    async def _until_its_transformer_has_ended(self, timeout_s: float) -> None:
+        """In a cluster a predictor ends so much later than here that the transformer before it has always gone."""
+        first, end = self.pods["transformer"][0], time.monotonic() + timeout_s
+        while first.process is not None and first.process.poll() is None and time.monotonic() < end:
+            await asyncio.sleep(PROBE_S)
 
     async def watch(self) -> None:
         """Probe every pod that comes."""
@@ -227,9 +235,9 @@ def _application(forward: Callable[[web.Request], object]) -> web.Application:
 
 
 @asynccontextmanager
-async def running_cluster(form: str) -> AsyncIterator[Cluster]:
-    """A cluster without pods; whatever happens inside, no process outlives the block."""
-    cluster = Cluster(form)
+async def running_cluster(form: str, ports: list[int]) -> AsyncIterator[Cluster]:
+    """A cluster without pods, ``ports`` for two a release; whatever happens inside, no process outlives the block."""
+    cluster = Cluster(form, ports)
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         cluster.session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
@@ -246,5 +254,6 @@ async def running_cluster(form: str) -> AsyncIterator[Cluster]:
             for pods in cluster.pods.values():
                 for pod in pods:
                     pod.kill()
+            await asyncio.sleep(PROBE_S)  # connections of theirs that were being accepted end
             for runner in cluster.runners:
                 await runner.cleanup()

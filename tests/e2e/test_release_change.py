@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 DELAY_S = float(os.environ.get("YIWEN_TEST_PREDICTOR_DELAY_S", "4"))
 START_S = 150.0
 """Of processes, on a machine that has other things to do."""
+FORMS = ("canary", "plain", "standard")
+CHANGES = [(form, starts) for form in FORMS for starts in (True, False)]
 RATE_PER_S = 10.0
 AFTER_S = 10.0
 """Load goes on after the change, until the pods of the release before are gone."""
@@ -127,13 +129,25 @@ def references(releases: list[Path]) -> Iterator[list[Pod]]:
             pod.kill()
 
 
-@pytest.mark.timeout(600 + 2 * DELAY_S)
-@pytest.mark.parametrize("starts", [True, False], ids=["slow", "never"])
-@pytest.mark.parametrize("form", ["canary", "plain", "standard"])
-async def test_a_release_change_fails_no_request_and_mixes_no_text(
-    releases: list[Path], references: list[Pod], form: str, starts: bool
-) -> None:
-    async with running_cluster(form) as cluster, aiohttp.ClientSession() as session:
+@dataclass(frozen=True)
+class Change:
+    """A change of release, as callers saw it."""
+
+    answers: list[Answer]
+    is_over: bool
+    """Whether the new release had its pods in the end."""
+
+
+async def change_release(releases: list[Path], form: str, ports: list[int], *, starts: bool) -> Change:
+    """Change the release of a cluster under load.
+
+    Args:
+        releases: the old one and the new one.
+        form: of the cluster.
+        ports: free ones for its four pods.
+        starts: whether the new release's predictor comes at all.
+    """
+    async with running_cluster(form, ports) as cluster, aiohttp.ClientSession() as session:
         await cluster.apply(releases[0])
         await until(cluster, "is_up", START_S)
         async with Load(session, cluster.url) as load:
@@ -141,13 +155,53 @@ async def test_a_release_change_fails_no_request_and_mixes_no_text(
             await cluster.apply(releases[1], predictor_delay_s=DELAY_S if starts else None)
             await until(cluster, "is_over" if starts else "is_new_transformer_live", START_S)
             await asyncio.sleep(AFTER_S if starts else AFTER_S + DELAY_S)
-            answers = await load.stop()
-            assert cluster.is_over == starts
+            return Change(await load.stop(), cluster.is_over)
+
+
+@pytest.fixture(scope="module")
+def changes(releases: list[Path]) -> dict[tuple[str, bool], Change | BaseException]:
+    """All changes, made beside each other: most of each is waiting."""
+
+    ports = free_ports(4 * len(CHANGES))
+
+    async def make() -> list[Change | BaseException]:
+        made = (
+            change_release(releases, form, ports[4 * number : 4 * number + 4], starts=starts)
+            for number, (form, starts) in enumerate(CHANGES)
+        )
+        return await asyncio.gather(*made, return_exceptions=True)
+
+    return dict(zip(CHANGES, asyncio.run(make()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def expected(
+    references: list[Pod], changes: dict[tuple[str, bool], Change | BaseException]
+) -> dict[tuple[str, str], str]:
+    """The translation of each text that was sent, by release and text."""
+    made = [change for change in changes.values() if isinstance(change, Change)]
+    texts = {answer.text for change in made for answer in change.answers}
+    return asyncio.run(translations(references, sorted(texts)))
+
+
+@pytest.mark.timeout(600 + 2 * DELAY_S)
+@pytest.mark.parametrize("starts", [True, False], ids=["slow", "never"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_release_change_fails_no_request_and_mixes_no_text(
+    changes: dict[tuple[str, bool], Change | BaseException],
+    expected: dict[tuple[str, str], str],
+    form: str,
+    starts: bool,
+) -> None:
+    change = changes[form, starts]
+    if isinstance(change, BaseException):
+        raise change
+    assert change.is_over == starts
+    answers = change.answers
     failed = [answer for answer in answers if answer.status != 200]
     served = {answer.release for answer in answers}
     print(f"{form}: {len(answers)} requests, {len(failed)} failed, by releases {sorted(served)}")
     assert not failed, (len(failed), len(answers), failed[:3])
     assert len(served) == (2 if starts else 1)
-    expected = await translations(references, [answer.text for answer in answers])
     mixed = [each for each in answers if each.translation != expected[each.release, each.text]]
     assert not mixed, (len(mixed), mixed[:3])
