@@ -306,13 +306,14 @@ async def test_a_text_whose_source_is_its_target_is_its_own_translation(make: Ma
 
 async def test_a_large_request_leaves_the_event_loop_to_others(make: Make) -> None:
     pipeline = make(InProcess(), NullCache())
-    longest_gap, last, running = 0.0, time.monotonic(), True
+    # Processor time of the event loop's thread: that of other processes is no gap.
+    longest_gap, last, running = 0.0, time.thread_time(), True
 
     async def watch() -> None:
         nonlocal longest_gap, last
         while running:
             await asyncio.sleep(0)
-            now = time.monotonic()
+            now = time.thread_time()
             longest_gap, last = max(longest_gap, now - last), now
 
     watching = asyncio.create_task(watch())
@@ -321,7 +322,7 @@ async def test_a_large_request_leaves_the_event_loop_to_others(make: Make) -> No
     running = False
     await watching
     assert translated(response) == texts
-    assert longest_gap < 1.0
+    assert longest_gap < 0.5
 
 
 async def test_texts_are_counted_by_pair_and_by_where_they_came_from(
