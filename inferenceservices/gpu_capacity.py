@@ -197,7 +197,7 @@ def _schedulable_pods(request: GpuRequest, capacity: ClusterCapacity) -> int | N
     used = _used_by_node(capacity.pods)
     fitting = 0
     for node in capacity.nodes:
-        if _is_schedulable(request.component.spec, node):
+        if is_schedulable(request.component.spec, node):
             free = _allocatable(node)
             free.subtract(used.get(str(mapping(node, "metadata").get("name")), {}))
             fitting += max(0, min(free[resource] // each for resource, each in request.gpus.items()))
@@ -218,7 +218,7 @@ def _allocatable(node: Document) -> Counter[str]:
     return Counter({name: int(quantity_or_zero(value)) for name, value in known.items() if is_gpu(name)})
 
 
-def _is_schedulable(pod: Mapping[str, Any], node: Document) -> bool:
+def is_schedulable(pod: Mapping[str, Any], node: Document) -> bool:
     """Whether a node is ready and its labels and taints admit such a pod."""
     ready = any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
