@@ -12,7 +12,7 @@ import httpx
 import pytest
 from httpx._transports import default
 
-MAY_SKIP = ("gpu", "cluster", "browser")
+MAY_SKIP = ("gpu", "cluster")
 """Markers of tests that need what a CI machine need not have; under CI every other skip is a failure."""
 
 # The virtual environment's programs come first: scripts/setup may have put kubectl there.
@@ -62,5 +62,4 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def _refusal(reason: object) -> str:
     words = reason[2] if isinstance(reason, tuple) else reason
-    markers = f"{', '.join(MAY_SKIP[:-1])} or {MAY_SKIP[-1]}"
-    return f"{words}\nUnder CI only tests marked {markers} may be skipped: install what is missing."
+    return f"{words}\nUnder CI only tests marked {' or '.join(MAY_SKIP)} may be skipped: install what is missing."

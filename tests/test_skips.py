@@ -38,7 +38,7 @@ def _run(folder: Path, test: str, **environ: str) -> subprocess.CompletedProcess
 def test_a_skip_under_ci_fails(tmp_path: Path, test: str) -> None:
     done = _run(tmp_path, test, CI="1")
     assert done.returncode != 0
-    assert "Under CI only tests marked gpu, cluster or browser may be skipped" in done.stdout
+    assert "Under CI only tests marked gpu or cluster may be skipped" in done.stdout
 
 
 @pytest.mark.parametrize("test", [MARKED_SKIP, EXPECTED_FAILURE])
