@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 import transformer.errors
-from protocol import errors, prompt_encoder
+from protocol import errors, prompt_errors
 from protocol.error_codes import PER_TEXT_CODES, ErrorCode, Origin
 from protocol.errors import YiwenError, error_from_status
 
@@ -14,7 +14,7 @@ def _classes(cls: type[YiwenError] = YiwenError) -> set[type[YiwenError]]:
 
 
 def test_each_class_keeps_the_status_of_its_base() -> None:
-    assert {transformer.errors.ConnectionsBusy, prompt_encoder.TextTooLong} <= _classes()
+    assert {transformer.errors.ConnectionsBusy, prompt_errors.TextTooLong} <= _classes()
     for cls in _classes() - {YiwenError}:
         base = cls.__mro__[1]
         if base is not YiwenError:
