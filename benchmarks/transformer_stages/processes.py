@@ -89,10 +89,12 @@ def canned() -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def predictor(release: Path, *, slots: int, root: Path = ROOT) -> Iterator[ServerProcess]:
-    """Run the predictor of the checkout ``root`` on ONNX Runtime."""
+def predictor(
+    release: Path, *, slots: int, further: Mapping[str, str] | None = None, root: Path = ROOT
+) -> Iterator[ServerProcess]:
+    """Run the predictor of the checkout ``root`` on ONNX Runtime, with ``further`` settings."""
     port = free_port()
-    own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots)}
+    own = {"YIWEN_BACKEND": "onnxruntime", "YIWEN_SLOTS": str(slots), **(further or {})}
     environment = service_settings(release, port, quiet=True) | own
     with running_server("predictor", environment, port, root=root) as server:
         yield server
