@@ -68,7 +68,11 @@ return redis.call('DEL', KEYS[1])
 CHARGE = _script(
     """
 local used = tonumber(redis.call('GET', KEYS[1]) or '0')
-local characters, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local characters, limit, owed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
+if owed ~= 0 then
+    used = math.max(0, used + owed)
+    redis.call('SET', KEYS[1], string.format('%.0f', used), 'PX', ARGV[6])
+end
 if ARGV[3] == '0' then return {'ok', used, 0} end
 if limit >= 0 and used + characters > limit then return {'quota', used, 0} end
 local interval, burst = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -81,20 +85,21 @@ if interval > 0 then
     local lifetime = math.ceil((free_at + interval - now) / 1000) + 1000
     redis.call('SET', KEYS[2], string.format('%.0f', free_at + interval), 'PX', lifetime)
 end
-used = redis.call('INCRBY', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
+used = used + characters
+redis.call('SET', KEYS[1], string.format('%.0f', used), 'PX', ARGV[6])
 return {'ok', used, 0}
 """
 )
 """Keys: characters used, time of the next free request (microseconds). Arguments: characters, their limit or -1, 0 to
 only look, microseconds between requests or 0, microseconds' worth of requests in a burst, lifetime of the counter in
-milliseconds. Returns ok, quota or rate, the characters used, and the microseconds to wait."""
+milliseconds, characters that were counted elsewhere and are added without a check. Returns ok, quota or rate, the
+characters used, and the microseconds to wait."""
 
 REFUND = _script(
     """
 local used = tonumber(redis.call('GET', KEYS[1]) or '0')
 local back = math.min(used, tonumber(ARGV[1]))
-if back > 0 then redis.call('DECRBY', KEYS[1], string.format('%.0f', back)) end
+if back > 0 then redis.call('SET', KEYS[1], string.format('%.0f', used - back), 'KEEPTTL') end
 return back
 """
 )

@@ -1,12 +1,15 @@
 """What callers have used: characters of a month and requests of a second, in Redis or in this process.
 
 In Redis one script checks and counts both at once, so that replicas together let nobody exceed a limit. Without
-Redis, and while it does not answer, each process counts for itself.
+Redis each process counts for itself. While Redis does not answer each process goes on from the last count that it was
+told, and what it counts meanwhile is added once Redis answers again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -81,28 +84,52 @@ class MemoryUsage:
         month = (key.id, month_of(self._clock()))
         self._used[month] = max(0, self._used.get(month, 0) - characters)
 
+    def go_on_from(self, key: ApiKey, used: int) -> None:
+        """Take over what another counter knows of this month."""
+        self._used[key.id, month_of(self._clock())] = used
+
 
 class RedisUsage:
-    """Counts that replicas share. While Redis does not answer, this process counts for itself."""
+    """Counts that replicas share.
+
+    A command whose answer does not come in time may have been done all the same, and is then counted twice: a quota
+    is rather used up too early than exceeded.
+    """
 
     def __init__(self, store: RedisStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
         self._own = MemoryUsage(clock)
+        self._owed: Counter[tuple[str, str]] = Counter()
+        """Characters by key and month that were counted while Redis did not answer; negative ones are given back."""
 
     async def charge(self, key: ApiKey, characters: int, *, requests: int = 1) -> Charge:
         """As :meth:`UsageCounter.charge`."""
         interval, burst_s = pace(key.requests_per_second) if key.requests_per_second else (0.0, 0.0)
         limit = -1 if key.characters_per_month is None else key.characters_per_month
-        arguments = (characters, limit, requests, round(interval * 1e6), round(burst_s * 1e6), _MONTH_MS)
-        call = ScriptCall(CHARGE, self._keys(key), arguments)
+        month = (key.id, month_of(self._clock()))
+        owed = self._owed.pop(month, 0)
+        arguments = (
+            characters,
+            limit,
+            requests,
+            round(interval * 1e6),
+            round(burst_s * 1e6),
+            _MONTH_MS,
+            owed,
+        )
         try:
-            (answer,) = await self._store.run_many([call])
-        except StoreError:
-            answer = None
+            answer = await self._run(ScriptCall(CHARGE, self._keys(key), arguments))
+        except asyncio.CancelledError:
+            self._owed[month] += owed
+            raise
         if not isinstance(answer, list):
-            return await self._own.charge(key, characters, requests=requests)
+            charge = await self._own.charge(key, characters, requests=requests)
+            is_counted = requests and not charge.quota_exceeded and charge.retry_after_s is None
+            self._owed[month] += owed + (characters if is_counted else 0)
+            return charge
         verdict, used, wait_us = answer
+        self._own.go_on_from(key, int(used) + self._owed[month])
         if verdict == b"ok":
             return Charge(int(used))
         if verdict == b"quota":
@@ -111,10 +138,17 @@ class RedisUsage:
 
     async def refund(self, key: ApiKey, characters: int) -> None:
         """As :meth:`UsageCounter.refund`."""
-        try:
-            await self._store.run_many([ScriptCall(REFUND, self._keys(key)[:1], (characters,))])
-        except StoreError:
+        if await self._run(ScriptCall(REFUND, self._keys(key)[:1], (characters,))) is None:
             await self._own.refund(key, characters)
+            self._owed[key.id, month_of(self._clock())] -= characters
+
+    async def _run(self, call: ScriptCall) -> object:
+        """What a script returns; None if Redis does not answer."""
+        try:
+            (answer,) = await self._store.run_many([call])
+        except StoreError:
+            return None
+        return None if isinstance(answer, StoreError) else answer
 
     def _keys(self, key: ApiKey) -> tuple[str, str]:
         """Counter of the month and time of the next free request, in one cluster slot."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.inferenceservices.redis_of_ours import redis_of_ours
 from tests.transformer.clock import StoppedClock
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.redis_client import RedisStore, StoreSettings
@@ -111,6 +114,46 @@ async def test_two_replicas_over_one_redis_exceed_no_quota(connect: Callable[[],
         used = (await replicas[0].charge(each, 0, requests=0)).used
         assert used == allowed[number] <= 1_000 * (number + 1)
         assert used > 1_000 * (number + 1) - 37
+
+
+async def test_the_user_of_the_component_may_count(tmp_path: Path) -> None:
+    with redis_of_ours(tmp_path) as started:
+        stores = [started.store() for _ in range(2)]
+        limited = key(characters_per_month=100, requests_per_second=10.0)
+        usage = RedisUsage(stores[0])
+        await usage.charge(limited, 60)
+        await usage.refund(limited, 10)
+        assert (await RedisUsage(stores[1]).charge(limited, 0, requests=0)).used == 50
+        assert await stores[0].sizes([f"yiwen:caller:{{a}}:{month_of(time.time())}"]) == [2]
+        for store in stores:
+            await store.close()
+
+
+async def test_while_redis_is_gone_a_process_goes_on_from_what_it_was_told(
+    connect: Callable[[], RedisStore], redis: RedisServer
+) -> None:
+    usage = RedisUsage(connect())
+    limited = key(characters_per_month=100)
+    await usage.charge(limited, 60)
+    redis.stop()
+    assert (await usage.charge(limited, 41)).quota_exceeded
+    assert (await usage.charge(limited, 40)).used == 100
+    await usage.refund(limited, 5)
+    redis.start()
+    # A new Redis knows nothing of the 60; what was counted without it is told to it once.
+    looked = [(await usage.charge(limited, 0, requests=0)).used for _ in range(2)]
+    assert looked == [35, 35]
+
+
+async def test_many_requests_without_redis_exceed_no_quota_of_their_process(
+    connect: Callable[[], RedisStore], redis: RedisServer
+) -> None:
+    usage = RedisUsage(connect())
+    limited = key(characters_per_month=1_000)
+    await usage.charge(limited, 1)
+    redis.stop()
+    charges = await asyncio.gather(*(usage.charge(limited, 37) for _ in range(100)))
+    assert sum(not charge.quota_exceeded for charge in charges) == 999 // 37
 
 
 async def test_while_redis_is_gone_a_process_counts_for_itself(
