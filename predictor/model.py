@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from predictor.errors import RunnerError
 from predictor.llm_engine import LLMEngine
@@ -31,6 +32,7 @@ from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, ReleaseMismatch
 from protocol.messages import GenerateRequest, TokenDelta
+from protocol.priority import urgency_of
 from protocol.release import Release
 from protocol.tensors import GENERATE_INPUTS, GENERATE_OUTPUTS
 from serving.model import RequestInfo, ServedModel
@@ -85,7 +87,7 @@ class PredictorModel(ServedModel):
         return self._engine.is_ready
 
     async def infer(self, request: InferRequest, info: RequestInfo) -> InferResponse:
-        message = generate_request_from_infer(request)
+        message = replace(generate_request_from_infer(request), urgency=urgency_of(info.headers))
         check_request(message, self._release)
         future = self._engine.submit(message, deadline=self._deadline(message, info))
         try:
@@ -111,6 +113,7 @@ class PredictorModel(ServedModel):
                 yield encode_token_delta(delta)
 
     async def _deltas(self, message: GenerateRequest, info: RequestInfo) -> AsyncGenerator[TokenDelta, None]:
+        message = replace(message, urgency=urgency_of(info.headers))
         check_request(message, self._release)
         tokens = TokenStream()
         future = self._engine.submit(message, deadline=self._deadline(message, info), subscriber=tokens)

@@ -1,8 +1,8 @@
 """Decides what the next step does: which prompts are admitted, who decodes, who is aborted.
 
-Pure state without I/O; time is an argument. Each step admits waiting prompts, oldest first, while there are free
-slots and the prefill budget lasts, and decodes every running sequence. A slot that becomes free is refilled in the
-very next step to be scheduled.
+Pure state without I/O; time is an argument. Each step admits waiting prompts, the most urgent first and of these the
+oldest, while there are free slots and the prefill budget lasts, and decodes every running sequence. A slot that
+becomes free is refilled in the very next step to be scheduled.
 
 A step may be scheduled before the one before it is collected. Sequences count the tokens in flight: one that reaches
 its length with those is not decoded again; one that turns out to have stopped, to repeat itself, or to be cancelled,
@@ -101,8 +101,15 @@ class Scheduler:
                 retry_after_s=max(1.0, min(60.0, excess / tokens_per_s)) if tokens_per_s > 0 else 1.0,
                 code=ErrorCode.QUEUE_FULL,
             )
-        self.waiting.extend(request.sequences)
+        self._enqueue(request)
         self.waiting_tokens += request.cost_tokens
+
+    def _enqueue(self, request: RequestState) -> None:
+        """Let a request's sequences wait behind all that are as urgent, in front of those that are less so."""
+        last = self.waiting[-1].request.urgency if self.waiting else request.urgency
+        self.waiting.extend(request.sequences)
+        if request.urgency < last:
+            self.waiting = deque(sorted(self.waiting, key=lambda sequence: sequence.request.urgency))
 
     def schedule(self, now: float) -> Step:
         """The next step, which counts as launched from here on; ``now`` in monotonic seconds."""

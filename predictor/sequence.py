@@ -86,6 +86,11 @@ class RequestState:
         return sum(sequence.cost_tokens for sequence in self.sequences)
 
     @property
+    def urgency(self) -> int:
+        """As of :mod:`protocol.priority`; the smallest is served first."""
+        return self.request.urgency
+
+    @property
     def is_greedy(self) -> bool:
         """Whether every next token is the best candidate, so that a device knows it before the host does."""
         return self.request.params.temperature == 0

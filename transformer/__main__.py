@@ -21,9 +21,15 @@ from transformer.model import create_model
 CANNOT_START = 2
 """Exit code of a process with wrong settings or a wrong release; restarting it does not help."""
 
+THREAD_SWITCH_S = 0.0005
+"""Seconds after which a thread that holds the interpreter lock lets another have it. Large requests are split and
+tokenized in threads; with Python's default of 5 ms each turn of the event loop beside them would wait as long, and a
+small request takes about ten turns."""
+
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve until drained; returns the exit code."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
     try:
         start = StartTimes(process_age_s())
         config, settings = read_settings(TransformerConfig, argv, environ)

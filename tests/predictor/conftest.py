@@ -16,6 +16,7 @@ from predictor.sampler import sample
 from predictor.sequence import RequestState
 from protocol.deadline import Deadline
 from protocol.messages import GenerateRequest, SamplingParams
+from protocol.priority import DEFAULT_URGENCY
 from protocol.release import DecoderShape, Limits, Release
 
 VOCAB = 50
@@ -139,8 +140,9 @@ def make_request(
     max_new_tokens: int = 8,
     deadline: float | None = None,
     params: SamplingParams = GREEDY,
+    urgency: int = DEFAULT_URGENCY,
 ) -> RequestState:
-    message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts), params)
+    message = GenerateRequest(tuple(prompts), (max_new_tokens,) * len(prompts), params, urgency=urgency)
     return RequestState.from_message(
         message,
         deadline=None if deadline is None else Deadline(deadline, timeout_s=deadline),

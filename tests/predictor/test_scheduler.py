@@ -23,6 +23,19 @@ def test_waiting_prompts_are_admitted_oldest_first_while_slots_last() -> None:
     scheduler.kv_cache.check_integrity()
 
 
+def test_urgent_prompts_pass_those_that_may_wait_and_nothing_else_changes() -> None:
+    scheduler = make_scheduler(slots=1, queue_tokens=1_000)
+    for prompt, urgency in ((1, 3), (2, 5), (3, 5), (4, 3), (5, 0), (6, 3)):
+        scheduler.admit(make_request([(prompt,), (10 * prompt,)], urgency=urgency), tokens_per_s=0)
+    order = []
+    while scheduler.has_work:
+        step = scheduler.schedule(now=0.0)
+        order += [s.prompt[0] for s in step.prefills]
+        scheduler.update(step, [STOP], [-0.1])
+    assert order == [5, 50, 1, 10, 4, 40, 6, 60, 2, 20, 3, 30]
+    assert scheduler.waiting_tokens == 0
+
+
 def test_a_finished_sequence_hands_its_slot_over_in_the_next_step() -> None:
     scheduler = make_scheduler(slots=1)
     scheduler.admit(make_request([(1,), (2,)]), tokens_per_s=0)

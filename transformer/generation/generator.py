@@ -15,6 +15,7 @@ from functools import partial
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.priority import BULK_URGENCY, DEFAULT_URGENCY
 from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
 from serving.stages import Stage, count
 from transformer.errors import AdmissionRejected, PredictorFault, PredictorTooLate
@@ -252,14 +253,15 @@ class Generator:
         attempts, request = await self._request(attempts, context, refuse)
         if not attempts:
             return
-        with self._admission.admit(request_tokens(request)) as complete:
+        with self._admission.admit(request_tokens(request), context.share.caller) as complete:
 
             async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
                 tokens = request_tokens(group_request)
-                queued = self._clock()
-                async with self._queue.slot(context.share.caller, context.share.weight, tokens):
+                share, queued = context.share, self._clock()
+                async with self._queue.slot(share.caller, share.weight, tokens) as is_within_share:
                     self._metrics.predictor.queue_seconds[("fair",)].observe(self._clock() - queued)
-                    await send(group, _timed(group_request, context))
+                    urgency = DEFAULT_URGENCY if is_within_share else BULK_URGENCY
+                    await send(group, _timed(group_request, context, urgency))
                 complete(tokens)
 
             groups = zip(grouped(attempts, size), request_groups(request, size), strict=True)
@@ -355,9 +357,9 @@ class Generator:
         return replace(result, text=text or "", flags=flags)
 
 
-def _timed(request: GenerateRequest, context: RequestContext) -> GenerateRequest:
-    """``request`` with the time that is left to send it and read its answer."""
+def _timed(request: GenerateRequest, context: RequestContext, urgency: int) -> GenerateRequest:
+    """``request`` with its urgency, and the time that is left to send it and read its answer."""
     remaining_ms = context.deadline.remaining_ms()
     if remaining_ms < 1:
         raise PredictorTooLate(context.deadline.timeout_s)
-    return replace(request, deadline_ms=remaining_ms)
+    return replace(request, deadline_ms=remaining_ms, urgency=urgency)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from transformer.predictors.http_responses import RETRY_AFTER_S
 
 RATE_TIME_CONSTANT_S = 10.0
 """Time constant of the measured rate, seconds: longer than a few answers and shorter than a scale-up."""
+
+KEPT_SHARE = 0.25
+"""Part of the budget that is kept for callers with little in progress, where callers have keys."""
+LITTLE_SHARE = 1 / 32
+"""Part of the budget that is little for one caller."""
 
 MAX_RETRY_AFTER_S = 60.0
 """Longest Retry-After, seconds: by then replicas have been added, or the measurement is out of date."""
@@ -80,7 +86,11 @@ def request_tokens(request: GenerateRequest) -> int:
 
 
 class AdmissionController:
-    """Admits requests of one process up to a budget of tokens in progress."""
+    """Admits requests of one process up to a budget of tokens in progress.
+
+    Where callers have keys, a part of the budget is kept for those that have little in progress: one caller's flood
+    is refused before it takes all of it.
+    """
 
     def __init__(
         self, budget_tokens: int, metrics: TransformerMetrics, clock: Callable[[], float] = time.monotonic
@@ -90,15 +100,21 @@ class AdmissionController:
         self._budget = budget_tokens
         self._clock = clock
         self._rate = DrainRate()
+        self._held: Counter[str] = Counter()
+        """Tokens in progress of each caller with a key."""
         results = metrics.predictor.admissions
         self._admitted, self._refused = results.labels("admitted"), results.labels("refused")
         metrics.predictor.watch_admission(tokens=lambda: self.tokens, drain_per_s=lambda: self._rate.per_s)
 
     @contextmanager
-    def admit(self, tokens: int) -> Iterator[Callable[[int], None]]:
+    def admit(self, tokens: int, caller: str = "") -> Iterator[Callable[[int], None]]:
         """Count ``tokens`` as in progress while the block runs. Without an exception they count as completed.
 
         A single request is always admitted, however large.
+
+        Args:
+            tokens: of the request.
+            caller: id of the caller's key; empty where keys are not used.
 
         Returns:
             A function that counts some of them as completed before the block ends.
@@ -106,24 +122,26 @@ class AdmissionController:
         Raises:
             AdmissionRejected: the budget does not allow it now.
         """
-        excess = self.tokens + tokens - self._budget
+        budget = self._budget_of(caller, tokens)
+        excess = self.tokens + tokens - budget
         if excess > 0 and self.tokens:
             self._refused.inc()
-            raise AdmissionRejected(self.tokens, self._budget, tokens, retry_after_s=self._wait_s(excess))
+            raise AdmissionRejected(self.tokens, budget, tokens, retry_after_s=self._wait_s(excess))
         self._admitted.inc()
         self._note()
         self.tokens += tokens
+        self._held[caller] += tokens
         rest = tokens
 
         def complete(part: int) -> None:
             nonlocal rest
             rest -= part
-            self._leave(part, done=part)
+            self._leave(part, caller, done=part)
 
         try:
             yield complete
         except BaseException:
-            self._leave(rest, done=0)
+            self._leave(rest, caller, done=0)
             raise
         complete(rest)
 
@@ -135,9 +153,18 @@ class AdmissionController:
         self._note()
         return retry_after_s(excess, self._rate.per_s)
 
-    def _leave(self, tokens: int, *, done: int) -> None:
+    def _budget_of(self, caller: str, tokens: int) -> int:
+        """The budget for a request of ``tokens``: all of it, or what is not kept for other callers."""
+        if not caller or self._held[caller] + tokens <= LITTLE_SHARE * self._budget:
+            return self._budget
+        return self._budget - round(KEPT_SHARE * self._budget)
+
+    def _leave(self, tokens: int, caller: str, *, done: int) -> None:
         self._note(done)
         self.tokens -= tokens
+        self._held[caller] -= tokens
+        if not self._held[caller]:
+            del self._held[caller]
 
     def _note(self, done: int = 0) -> None:
         self._rate = self._rate.updated(self._clock(), busy=self.tokens > 0, done=done)

@@ -33,6 +33,7 @@ from protocol.deadline import Deadline
 from protocol.error_codes import ErrorCode
 from protocol.errors import NotReady, YiwenError
 from protocol.messages import GenerateRequest, GenerateResponse, TokenDelta
+from protocol.priority import priority_headers
 from serving.stages import Stage
 from serving.task_timeout import TaskTimeout
 from transformer.config import TransformerConfig
@@ -215,7 +216,7 @@ class PredictorClient:
         )
         # Binary, measured over both sides: for one text as fast as JSON (0.26 ms), for 256 in half its time (2.8 ms).
         body, content_headers = encode_rest_request(infer, binary=True)
-        return body, {**headers, **content_headers}
+        return body, {**headers, **content_headers, **priority_headers(request.urgency)}
 
     async def _open_stream(
         self,

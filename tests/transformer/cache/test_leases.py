@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,9 +18,9 @@ from tests.transformer.redis_server import RedisServer
 from transformer.cache.breaker_store import BreakerStore
 from transformer.cache.circuit import CircuitPolicy
 from transformer.cache.entries import CacheEntry
-from transformer.cache.leases import REFUSED_S, Leases, LeaseState, lease_key
+from transformer.cache.leases import LEASES_AT_ONCE, REFUSED_S, Leases, LeaseState, lease_key
 from transformer.cache.redis_cache import RedisCache, RedisCachePolicy, store_key
-from transformer.cache.redis_client import RedisStore, StoreSettings
+from transformer.cache.redis_client import RedisStore, ScriptCall, StoreSettings
 from transformer.metrics import TransformerMetrics
 from transformer.redis_url import parse_redis_url
 
@@ -308,3 +309,27 @@ async def test_what_lies_there_but_is_no_entry_is_in_the_way_of_a_lease(
     assert await cache.peek([KEY]) == [UNAVAILABLE]
     await cache.put_many({KEY: entry("鞋")})
     await until_peek(cache, entry("鞋"))
+
+
+class CountingStore(RedisStore):
+    """Counts the scripts of each pipeline."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        super().__init__(settings)
+        self.pipelines: list[int] = []
+
+    async def run_many(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        self.pipelines.append(len(calls))
+        return await super().run_many(calls)
+
+
+async def test_a_thousand_leases_are_taken_and_renewed_a_few_at_a_time(
+    replica: Make, redis: RedisServer
+) -> None:
+    store = CountingStore(StoreSettings(parse_redis_url(redis.url), None, None, 0.2, 0.5, 8))
+    cache = replica(store, dataclasses.replace(POLICY, lease_s=0.6))
+    keys = [number.to_bytes(16, "big") for number in range(1_000)]
+    assert await cache.acquire(keys) == [HELD] * 1_000
+    await until(lambda: sum(store.pipelines) >= 4_000)  # renewed three times
+    assert max(store.pipelines) <= LEASES_AT_ONCE
+    assert await replica().peek(keys) == [BUSY] * 1_000

@@ -65,6 +65,51 @@ async def test_no_more_than_the_slots_run_at_once() -> None:
     assert (most, running, queue.waiting) == (3, 0, 0)
 
 
+async def hold(queue: FairQueue, caller: str, marks: list[bool], weight: int = 1) -> None:
+    """Hold a slot until cancelled; what it was told of its share is added to ``marks``."""
+    async with queue.slot(caller, weight, 10) as is_within_share:
+        marks.append(is_within_share)
+        await asyncio.Event().wait()
+
+
+async def test_a_flood_leaves_slots_to_those_who_have_none() -> None:
+    queue, flood, others = FairQueue(8), list[bool](), list[bool]()
+    tasks = [asyncio.create_task(hold(queue, "flood", flood)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (len(flood), queue.waiting) == (6, 14)
+    tasks += [asyncio.create_task(hold(queue, caller, others)) for caller in ("a", "a", "b", "c")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(others) == 2  # one of a and one of b; their second ones and c's wait for a slot of the flood
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (len(flood), len(others)) == (6, 3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert queue.waiting == 0
+
+
+async def test_what_exceeds_a_callers_share_is_bulk() -> None:
+    queue, flood, small, heavy = FairQueue(16), list[bool](), list[bool](), list[bool]()
+    tasks = [asyncio.create_task(hold(queue, "flood", flood)) for _ in range(9)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(hold(queue, "small", small))]
+    tasks += [asyncio.create_task(hold(queue, "heavy", heavy, weight=100)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert flood == [True] * 4 + [False] * 5
+    assert (small, heavy) == ([True], [True] * 2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_one_that_is_cancelled_while_it_waits_leaves_its_place() -> None:
     queue = FairQueue(1)
     entered = asyncio.Event()

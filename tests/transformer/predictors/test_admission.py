@@ -58,6 +58,18 @@ def test_what_does_not_fit_is_refused_and_room_comes_back() -> None:
     assert registry.get_sample_value(NAME, {"result": "refused"}) == 1
 
 
+def test_one_callers_flood_leaves_room_for_others() -> None:
+    admission, _, _ = make(3_200)
+    with admission.admit(2_000, "flood"), admission.admit(400, "flood"):
+        with pytest.raises(AdmissionRejected, match="2400 of 2400 tokens"), admission.admit(1, "flood"):
+            pass
+        with admission.admit(100, "small"), admission.admit(100, "other"):
+            with pytest.raises(AdmissionRejected), admission.admit(1, "small"):
+                pass  # it has little no longer
+        assert admission.tokens == 2_400
+    assert admission.tokens == 0
+
+
 def test_the_first_request_is_taken_on_however_large_it_is() -> None:
     admission, _, _ = make(10)
     with admission.admit(1_000):
