@@ -12,7 +12,7 @@ from protocol.command_line import lazy_group, new_app, run_app
 from protocol.version import package_version
 
 COMMANDS = {
-    "cache": ("cli.cache:app", "show, fill or empty the shared cache"),
+    "cache": ("cli.suggestions:app", "show, fill or empty the shared cache; review suggestions"),
     "keys": ("cli.keys:app", "make, list and revoke API keys"),
     "plan": ("cli.plan:app", "plan GPUs, slices and replicas for a load and an objective"),
     "profile": ("cli.profile:app", "measure a running predictor for simulate and plan"),

@@ -198,7 +198,7 @@ class FlushOptions:
 def run(work: Work[AnyOptions], options: AnyOptions) -> int:
     """Run one command against the Redis of the settings; returns the exit code."""
     try:
-        asyncio.run(_with_store(work, options, _settings(os.environ)))
+        asyncio.run(_with_store(work, options, transformer_settings(os.environ)))
     except SettingsError as error:
         return fail("cache", error, UNUSABLE)
     except StoreError as error:
@@ -221,9 +221,11 @@ async def show_stats(store: RedisStore, config: TransformerConfig, options: Stat
     """
     entries, sizes = Counter[str](), Counter[str]()
     async with aclosing(store.keys(ALL_KEYS)) as batches:
-        async for keys in batches:
+        async for found in batches:
+            # Glossaries, counters and suggestions are there as well.
+            keys = [key for key in found if _RELEASE_ID.fullmatch(_release_of(key))]
             for key, size in zip(keys, await store.sizes(keys), strict=True):
-                release = key.removeprefix(ALL_KEYS).partition(":")[0]
+                release = _release_of(key)
                 entries[release] += 1
                 sizes[release] += size
     rows = [
@@ -236,6 +238,10 @@ async def show_stats(store: RedisStore, config: TransformerConfig, options: Stat
     print("release           entries  value bytes")
     for row in rows:
         print(f"{row['release']:16}  {row['entries']:7}  {row['value_bytes']:11}")
+
+
+def _release_of(key: str) -> str:
+    return key.removeprefix(ALL_KEYS).partition(":")[0]
 
 
 async def flush_release(store: RedisStore, config: TransformerConfig, options: FlushOptions) -> None:
@@ -338,7 +344,7 @@ def _pairs(options: WarmOptions, unread: Counter[str], known: LanguageTags) -> I
     return read_tmx(options.file, reads_as(options.source), reads_as(options.to), unread)
 
 
-def _settings(environ: Mapping[str, str]) -> TransformerConfig:
+def transformer_settings(environ: Mapping[str, str]) -> TransformerConfig:
     """The transformer's settings; the required ones that are not used here get placeholders."""
     unused = {"YIWEN_RELEASE": ".", "YIWEN_PREDICTOR_URL": "localhost"}
     return settings_from_environment(

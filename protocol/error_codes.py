@@ -72,8 +72,8 @@ class ErrorCode(str, Enum):
     )  # fmt: skip
     KEY_FORBIDDEN = (
         "key_forbidden", 403, "PERMISSION_DENIED", Origin.TRANSFORMER,
-        "The API key may not translate to this language.",
-        "Take a language that the message lists, or another key.",
+        "The API key may not translate to this language, or a setting turns off what was asked for.",
+        "Take a language that the message lists, or another key; or turn the setting on.",
     )  # fmt: skip
     PATH_NOT_FOUND = (
         "path_not_found", 404, "NOT_FOUND", Origin.SERVER,

@@ -176,6 +176,8 @@ class TranslateRequest:
     """Whether the lines of a paragraph of plain text, which were broken for width, are one text."""
     split_sentences: bool = True
     """Whether texts are split into sentences as the release has it; if not, only those that are too long are."""
+    alternatives: int = 0
+    """Other translations of each text that are wanted, if the model has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ class Translation:
     """Set for a text without a translation: its ``text`` is empty, its confidence 0, its status NONE."""
     target: str = ""
     """Language tag of the variant that was served, as the release writes it: ``zh-Hant`` for ``zh-TW``."""
+    alternatives: tuple[str, ...] = ()
+    """Other translations, as many as were asked for or fewer; all differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
 
+from protocol.error_codes import ErrorCode
+from protocol.errors import YiwenError
 from serving.api_app import PublicApi
 from serving.health import ModelDataPlane
 from serving.model import ServedModel
@@ -115,13 +118,35 @@ def openapi_document(
 
 
 def api_paths(apis: Sequence[PublicApi]) -> _Document:
-    """The path items of public APIs; of two that share a path and method the last one is shown."""
+    """The path items of public APIs; of two that share a path and method the statuses of all are listed.
+
+    The statuses of errors are those that the API's own table gives the error codes.
+    """
     paths: _Document = {}
     for api in apis:
+        errors = _error_responses(api)
         for route in api.routes:
-            operation = {"tags": [api.name], **route.operation}
-            paths.setdefault(route.path, {})[route.method.lower()] = operation
+            methods = paths.setdefault(route.path, {})
+            earlier = methods.get(route.method.lower(), {})
+            operation: _Document = {"tags": [api.name], **route.operation}
+            responses = {**earlier.get("responses", {}), **operation.get("responses", {}), **errors}
+            operation["responses"] = dict(sorted(responses.items()))
+            if names := re.findall(r"\{(\w+)\}", route.path):
+                operation["parameters"] = [
+                    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                    for name in names
+                ]
+            methods[route.method.lower()] = operation
     return paths
+
+
+def _error_responses(api: PublicApi) -> _Document:
+    """Each status of the API's errors, with the codes that it stands for."""
+    codes: dict[str, list[str]] = {}
+    for code in ErrorCode:
+        if code is not ErrorCode.CLIENT_CLOSED_REQUEST:
+            codes.setdefault(str(api.error(YiwenError("", code=code)).status), []).append(code.value)
+    return {status: {"description": f"Errors: {', '.join(names)}."} for status, names in codes.items()}
 
 
 def _version_paths(model: ServedModel) -> list[str]:

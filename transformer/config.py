@@ -189,12 +189,21 @@ class TransformerConfig:
 
     fair_requests: int = Field(default=8, ge=0)
     """Requests to the predictor in flight of all callers together where API keys are used; more wait in a queue that
-    is fair to callers by their priority. As many as fill one predictor's slots and a little more: its queue is not
-    fair. 0 for no limit."""
+    is fair to callers by their priority. A quarter is kept for callers that have none in flight; the rest should fill
+    a predictor's slots and a little more (6 of 4 texts for its default of 16 slots). 0 for no limit."""
 
     glossary_dir: Path | None = None
     """Directory in which the DeepL API keeps glossaries, one file each; replicas may share it. None: in Redis if
     `YIWEN_REDIS_URL` is set, else in this process' memory, where a restart loses them."""
+
+    suggestions: bool = False
+    """Whether LibreTranslate's `/suggest` keeps better translations for review (`yiwen cache suggestions`), and those
+    that were accepted are served in place of the model's. Off: as with LibreTranslate, since everybody who may
+    translate may suggest."""
+
+    suggestions_dir: Path | None = None
+    """Directory in which suggestions and accepted translations are kept; replicas may share it. None: in Redis, which
+    `YIWEN_REDIS_URL` names then."""
 
     keepalive_s: float = Field(default=30.0, ge=0.0)
     """Seconds an idle connection is kept. Shorter than the server's 65 s, so that this side closes first;
@@ -212,6 +221,10 @@ class TransformerConfig:
             )
         if unknown := [name for name in self.apis if name not in (*API_NAMES, "none")]:
             raise SettingsError(f"YIWEN_APIS must be of {', '.join(API_NAMES)}, not {unknown[0]!r}")
+        if self.suggestions and self.suggestions_dir is None and self.redis_url is None:
+            raise SettingsError(
+                "YIWEN_SUGGESTIONS needs YIWEN_SUGGESTIONS_DIR or YIWEN_REDIS_URL to keep them in"
+            )
         for url in self.predictor_tagged_urls:
             try:
                 base_url(url)

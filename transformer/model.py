@@ -52,6 +52,7 @@ from transformer.predictors.router import PredictorRouter
 from transformer.request_context import EVERYBODY, CallerShare
 from transformer.streaming.streamed_generation import StreamedGenerator
 from transformer.streaming.text_stream import TextGeneration
+from transformer.suggestions.corrections import CorrectionTable
 from transformer.text_workers import TextWorkers
 from transformer.texts.bounds import TextBounds
 from transformer.texts.glossary import GlossaryMatcher
@@ -79,6 +80,7 @@ class TranslatorModel(ServedModel):
         *,
         encoder: PromptEncoder,
         callers: CallerAdmission,
+        corrections: CorrectionTable,
         ready_without_predictor: bool = False,
     ) -> None:
         has_context = TEMPLATE_CONTEXT in encoder.spec.all_sections
@@ -87,6 +89,8 @@ class TranslatorModel(ServedModel):
         self.encoder = encoder
         """Of the release; its languages are in ``encoder.spec``."""
         self.callers = callers
+        self.corrections = corrections
+        """Served in place of the model's translations."""
         self._pipeline = pipeline
         self._texts = texts
         self._predictor = predictor
@@ -94,9 +98,14 @@ class TranslatorModel(ServedModel):
         self._open = False
         self._ready_without_predictor = ready_without_predictor
         self._first_predictor: asyncio.Task[None] | None = None
+        self._opening: list[Callable[[], Awaitable[None]]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.notices: list[str] = []
         """Logged by :meth:`open`: what the settings mean for who may call, and what is shared."""
+
+    def open_later(self, open_: Callable[[], Awaitable[None]]) -> None:
+        """Have ``open_`` called by :meth:`open`."""
+        self._opening.append(open_)
 
     def close_later(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have ``close`` called by :meth:`close`."""
@@ -207,6 +216,8 @@ class TranslatorModel(ServedModel):
         """Create the connection pools, and begin to look for a predictor of this release."""
         for notice in self.notices:
             _log.info(notice)
+        for open_ in self._opening:
+            await open_()
         await self._predictor.open()
         self._first_predictor = asyncio.create_task(self._predictor.wait_for_predictor())
         self._open = True
@@ -267,6 +278,7 @@ def create_model(
         queue=FairQueue(0 if config.api_keys_file is None else config.fair_requests),
     )
     cache = create_tiers(config, release.id, metrics)
+    corrections = CorrectionTable()
     pipeline = Pipeline(
         release=release.id,
         bounds=Bounds(
@@ -291,6 +303,7 @@ def create_model(
         glossaries=GlossaryMatcher.of_release(
             load_release_glossary(config.release / GLOSSARY_FILE, spec.pairs)
         ),
+        corrections=corrections,
     )
     streamed = StreamedGenerator(
         release=release.id, tokenizer=tokenizer, generator=generator, predictor=router
@@ -308,6 +321,7 @@ def create_model(
         cache,
         encoder=tokenizer,
         callers=_create_callers(config, store, metrics),
+        corrections=corrections,
         ready_without_predictor=config.ready_without_predictor,
     )
     if store is not None:

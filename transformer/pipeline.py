@@ -7,8 +7,13 @@ The pipeline knows nothing of KServe (:mod:`transformer.model`) and waits for it
 from __future__ import annotations
 
 import time
+<<<<<<< HEAD
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+=======
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+>>>>>>> 4e7ffb3 (Share files over Redis; alternatives and reviewed suggestions)
 from typing import Protocol
 
 from protocol.deadline import Deadline
@@ -19,11 +24,13 @@ from serving.stages import Stage, annotate, count
 from transformer.cache.entries import Cache, look_up
 from transformer.cache.leases import NO_LEASES, SharedLeases
 from transformer.errors import PredictorTooLate
+from transformer.generation.alternatives import AlternativeTranslations
 from transformer.generation.generator import Generator
 from transformer.generation.item_keys import key_of
 from transformer.generation.miss_coordinator import MissCoordinator
 from transformer.metrics import TransformerMetrics
 from transformer.request_context import EVERYBODY, CallerShare, RequestContext
+from transformer.suggestions.corrections import CorrectionTable
 from transformer.text_workers import TextWorkers, size_of
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import (
@@ -77,6 +84,7 @@ class Pipeline:
         generator: Generator,
         metrics: TransformerMetrics,
         glossaries: GlossaryMatcher = NO_GLOSSARY,
+        corrections: CorrectionTable | None = None,
         sharing: SharedLeases = NO_LEASES,
         workers: TextWorkers | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -89,6 +97,8 @@ class Pipeline:
         self._misses = MissCoordinator(
             release=release, cache=cache, generator=generator, metrics=metrics, sharing=sharing
         )
+        self._alternatives = AlternativeTranslations(generator)
+        self._corrections = corrections or CorrectionTable()
         self._metrics = metrics
         self._glossaries = glossaries
         self._workers = workers or TextWorkers()
@@ -117,6 +127,10 @@ class Pipeline:
         results = await self.results(work_items(documents), context)
         results = await self.followed_up(documents, results, context)
         translations = await self._put_together(documents, results)
+        if request.alternatives:
+            others = await self._alternatives.find(documents, results, request.alternatives, context)
+            pairs = zip(translations, others, strict=True)
+            translations = tuple(replace(each, alternatives=texts) for each, texts in pairs)
         if all(each.error and each.error.code is ErrorCode.DEADLINE_EXCEEDED for each in translations):
             raise PredictorTooLate(context.deadline.timeout_s)
         self.count(documents, translations)
@@ -173,14 +187,27 @@ class Pipeline:
             )
 
     async def look_up(self, items: Sequence[WorkItem]) -> list[WorkResult | None]:
+<<<<<<< HEAD
         """The cached result of each item, in order; None for a miss. Takes one round trip at most."""
         lookups = [(key_of(item, self._release), item.text) for item in items]
         with Stage("cache"):
             entries = await look_up(self._cache, lookups, self._metrics)
         return [
+=======
+        """The corrected or cached result of each item, in order; None for a miss. Takes one round trip at most."""
+        corrected = self._corrections.find(items)
+        asked = [item for item in items if item not in corrected] if corrected else items
+        lookups = [(key_of(item, self._release), item.text) for item in asked]
+        entries = await look_up(self._cache, lookups, self._metrics)
+        found = [
+>>>>>>> 4e7ffb3 (Share files over Redis; alternatives and reviewed suggestions)
             None if entry is None else WorkResult(entry.text, entry.confidence, CacheStatus.HIT)
             for entry in entries
         ]
+        if not corrected:
+            return found
+        rest = iter(found)
+        return [corrected[item] if item in corrected else next(rest) for item in items]
 
     def in_progress(self, item: WorkItem) -> bool:
         """Whether ``item`` is being generated, so that :meth:`results` would wait for that generation."""

@@ -447,3 +447,47 @@ async def test_requests_that_share_a_bad_text_each_get_their_own_error(make: Mak
         else:
             assert isinstance(result, TranslateResponse)
             assert errors(result) == [None, "text_too_long"]
+
+
+def shorter_by_seed(request: GenerateRequest) -> GenerateResponse:
+    """Greedily each prompt's own text; sampled, without the last ``seed`` % 3 tokens."""
+    cut = request.params.seed % 3 if request.params.temperature else 0
+    return answer_with(
+        request, lambda prompt: Generation(prompt[1 : len(prompt) - 1 - cut], -0.5, FinishReason.STOP)
+    )
+
+
+async def test_alternatives_are_other_texts_and_none_twice(make: Make) -> None:
+    predictor = InProcess(shorter_by_seed)
+    pipeline = make(predictor)
+    response = await pipeline.translate(asking("red shoes and hats", "12", alternatives=3), {})
+    (first, number) = response.translations
+    assert first.text == "red shoes and hats"
+    assert len(first.alternatives) == 2  # a third one does not come in six samples
+    assert len({first.text, *first.alternatives}) == 3
+    assert number.alternatives == ()
+    sampled = [request.params for request in predictor.requests if request.params.temperature]
+    assert [params.seed for params in sampled] == [1, 2, 3, 4, 5, 6]
+    again = await pipeline.translate(asking("red shoes and hats", alternatives=1), {})
+    assert statuses(again) == [HIT]  # an alternative is not cached in its place
+    assert len(again.translations[0].alternatives) == 1
+
+
+async def test_alternatives_of_several_sentences_are_put_together_as_the_first_is(make: Make) -> None:
+    pipeline = make(InProcess(shorter_by_seed))
+    response = await pipeline.translate(
+        asking("Red shoes. <b>A hat</b>.", text_format=TextFormat.HTML, alternatives=2), {}
+    )
+    (found,) = response.translations
+    assert found.alternatives
+    assert all(each.count("<b>") == each.count("</b>") == 1 for each in found.alternatives)
+
+
+async def test_a_predictor_that_does_not_answer_leaves_alternatives_out(make: Make) -> None:
+    def answer(request: GenerateRequest) -> GenerateResponse:
+        if request.params.temperature:
+            raise Overloaded("busy", retry_after_s=1.0)
+        return echo(request)
+
+    response = await make(InProcess(answer)).translate(asking("red shoes", alternatives=2), {})
+    assert (translated(response), response.translations[0].alternatives) == (["red shoes"], ())

@@ -40,20 +40,19 @@ def operation(
     fields: Mapping[str, Mapping[str, object]] | None = None,
     *,
     required: Iterable[str] = (),
-    errors: Iterable[int] = (400, 403, 413, 429, 500, 503, 504),
+    answers: Iterable[int] = (200,),
     media_types: Iterable[str] = ("application/json",),
 ) -> dict[str, object]:
-    """An operation of the OpenAPI document.
+    """An operation of the OpenAPI document. The statuses of errors are added to it, as the API's table has them.
 
     Args:
         summary: what it does.
         fields: JSON schemas of the request's fields by name; None for an operation without a body.
         required: names of the fields that must be sent.
-        errors: HTTP statuses that it may answer with besides 200.
+        answers: HTTP statuses that it answers with unless there is an error.
         media_types: of the request's body.
     """
-    responses = {"200": {"description": "The answer."}}
-    responses |= {str(status): {"description": "An error."} for status in (*errors, 405, 408, 415)}
+    responses = {str(status): {"description": "The answer."} for status in answers}
     document: dict[str, object] = {"summary": summary, "responses": responses}
     if fields is not None:
         schema = {"type": "object", "properties": dict(fields), "required": list(required)}

@@ -34,6 +34,7 @@ from transformer.apis.deepl_languages import (
     source_languages,
     target_languages,
 )
+from transformer.apis.file_store import FileStore
 from transformer.apis.glossary_store import GlossaryStore
 from transformer.apis.text_service import TextService, request_of
 
@@ -109,7 +110,7 @@ class DeepLApi:
     name = "deepl"
     open_to_pages = False
 
-    def __init__(self, service: TextService, glossaries: GlossaryStore) -> None:
+    def __init__(self, service: TextService, glossaries: GlossaryStore, files: FileStore) -> None:
         self._service = service
         self._languages = service.languages
         self._glossaries = DeepLGlossaries(service, glossaries)
@@ -124,7 +125,7 @@ class DeepLApi:
             ApiRoute("GET", "/v2/usage", self._usage, operation("Characters used and allowed")),
             ApiRoute("POST", "/v2/usage", self._usage, operation("The same")),
             *self._glossaries.routes,
-            *DeepLDocuments(service, self._glossaries).routes,
+            *DeepLDocuments(service, self._glossaries, files).routes,
         ]
 
     def error(self, error: YiwenError) -> RestResponse:

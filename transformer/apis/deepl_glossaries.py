@@ -36,23 +36,39 @@ class DeepLGlossaries:
         created = {"name": STRING, "source_lang": STRING, "target_lang": STRING, "entries": STRING}
         self.routes = [
             ApiRoute("GET", "/v2/glossary-language-pairs", self._pairs, operation("Pairs of languages")),
-            ApiRoute("POST", v2, self._create_v2, operation("Create a glossary", created)),
+            ApiRoute(
+                "POST", v2, self._create_v2, operation("Create a glossary", created, answers=(_CREATED,))
+            ),
             ApiRoute("GET", v2, self._list_v2, operation("List glossaries")),
             ApiRoute("GET", v2 + "/{id}", self._get_v2, operation("Look a glossary up")),
-            ApiRoute("DELETE", v2 + "/{id}", self._delete, operation("Delete a glossary")),
+            ApiRoute(
+                "DELETE", v2 + "/{id}", self._delete, operation("Delete a glossary", answers=(_NO_CONTENT,))
+            ),
             ApiRoute("GET", v2 + "/{id}/entries", self._entries_v2, operation("Entries of a glossary")),
-            ApiRoute("POST", v3, self._create_v3, operation("Create a glossary", {"name": STRING})),
+            ApiRoute(
+                "POST",
+                v3,
+                self._create_v3,
+                operation("Create a glossary", {"name": STRING}, answers=(_CREATED,)),
+            ),
             ApiRoute("GET", v3, self._list_v3, operation("List glossaries")),
             ApiRoute("GET", v3 + "/{id}", self._get_v3, operation("Look a glossary up")),
             ApiRoute(
                 "PATCH", v3 + "/{id}", self._change_v3, operation("Change a glossary", {"name": STRING})
             ),
-            ApiRoute("DELETE", v3 + "/{id}", self._delete, operation("Delete a glossary")),
+            ApiRoute(
+                "DELETE", v3 + "/{id}", self._delete, operation("Delete a glossary", answers=(_NO_CONTENT,))
+            ),
             ApiRoute("GET", v3 + "/{id}/entries", self._entries_v3, operation("Entries of a dictionary")),
             ApiRoute(
                 "PUT", v3 + "/{id}/dictionaries", self._replace_v3, operation("Replace a dictionary", created)
             ),
-            ApiRoute("DELETE", v3 + "/{id}/dictionaries", self._drop_v3, operation("Delete a dictionary")),
+            ApiRoute(
+                "DELETE",
+                v3 + "/{id}/dictionaries",
+                self._drop_v3,
+                operation("Delete a dictionary", answers=(_NO_CONTENT,)),
+            ),
         ]
 
     async def glossary_for(

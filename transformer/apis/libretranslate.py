@@ -1,4 +1,4 @@
-"""LibreTranslate's API: /translate, /translate_file, /detect, /languages, /frontend/settings, /health and /spec.
+"""LibreTranslate's API: texts, files, detection, languages, suggestions, settings and its OpenAPI document.
 
 Fields, words of errors and their statuses are those of LibreTranslate's app.py; /translate takes JSON, a form or a
 query.
@@ -7,8 +7,10 @@ query.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from protocol.error_codes import ErrorCode
@@ -17,6 +19,7 @@ from protocol.messages import TextFormat, Translation
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, Fields
 from serving.error_responses import RestResponse
+from serving.openapi import api_paths
 from transformer.apis.answers import (
     FLAGS_HEADER,
     FORM_OR_JSON,
@@ -26,6 +29,7 @@ from transformer.apis.answers import (
     listing_header,
     operation,
 )
+from transformer.apis.file_store import FileStore
 from transformer.apis.file_translation import (
     SUFFIXES,
     FileLanguages,
@@ -34,6 +38,9 @@ from transformer.apis.file_translation import (
     translate_file,
 )
 from transformer.apis.text_service import TextService, request_of
+from transformer.generation.alternatives import MAX_ALTERNATIVES
+from transformer.suggestions.store import SuggestionStore
+from transformer.suggestions.suggestion import Suggestion
 
 _FRONTEND_TIMEOUT_MS = 500
 _STATUSES = {401: 403, 404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
@@ -54,7 +61,11 @@ _FILE_FIELDS = {
     "target": STRING,
     "api_key": STRING,
 }
+_SUGGEST_FIELDS = {"q": STRING, "s": STRING, "source": STRING, "target": STRING, "api_key": STRING}
+MAX_SUGGESTED_CHARACTERS = 10_000
+"""Of a suggestion's text, and of its translation."""
 _MULTIPART = ("multipart/form-data",)
+_FILE_NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]+")
 MAX_KEPT_BYTES = 16 * 2**20
 """Bytes of translated files that are kept for their download; the oldest go first."""
 
@@ -65,11 +76,22 @@ class LibreTranslateApi:
     name = "libretranslate"
     open_to_pages = True
 
-    def __init__(self, service: TextService) -> None:
+    def __init__(
+        self, service: TextService, files: FileStore, suggestions: SuggestionStore | None = None
+    ) -> None:
+        """Make the routes.
+
+        Args:
+            service: translates.
+            files: keeps translated files for their download.
+            suggestions: where better translations are kept; None refuses them.
+        """
         self._service = service
+        self._suggestions = suggestions
         self._languages = service.languages
-        self._translated: dict[str, bytes] = {}
-        """Translated files by their name in the URL, oldest first."""
+        self._files = files
+        self._kept: dict[str, int] = {}
+        """Bytes of the translated files of this process by their name in the URL, oldest first."""
         self.routes = [
             ApiRoute(
                 "POST",
@@ -101,7 +123,23 @@ class LibreTranslateApi:
                     media_types=_MULTIPART,
                 ),
             ),
-            ApiRoute("GET", "/download_file/{name}", self._download, operation("A translated file")),
+            ApiRoute(
+                "POST",
+                "/suggest",
+                self._suggest,
+                operation(
+                    "Suggest a better translation",
+                    _SUGGEST_FIELDS,
+                    required=("q", "s", "source", "target"),
+                    media_types=FORM_OR_JSON,
+                ),
+            ),
+            ApiRoute(
+                "GET",
+                "/download_file/{name}",
+                self._download,
+                operation("A translated file", answers=(200, 404)),
+            ),
             ApiRoute("GET", "/languages", self._list_languages, operation("Languages and their targets")),
             ApiRoute("GET", "/frontend/settings", self._settings, operation("Settings of the service")),
             ApiRoute("GET", "/health", self._health, operation("Health")),
@@ -130,10 +168,13 @@ class LibreTranslateApi:
         if "json" not in request.info.headers.get("content-type", "json"):
             texts = ["\n".join(text.splitlines()) for text in texts]  # forms have CRLF
         message = request_of(texts, source, target)
+        alternatives = self._alternatives(fields, len(texts))
         message = replace(
-            message, text_format=_text_format(fields), join_lines=fields.flag("join_lines") is True
+            message,
+            text_format=_text_format(fields),
+            join_lines=fields.flag("join_lines") is True,
+            alternatives=alternatives,
         )
-        alternatives = _alternatives(fields)
         response = await self._service.translate(message, request)
         translated: list[object] = [each.text for each in response.translations]
         detected: list[object] = []
@@ -144,7 +185,8 @@ class LibreTranslateApi:
         if detected:
             document["detectedLanguage"] = detected if is_batch else detected[0]
         if alternatives:
-            document["alternatives"] = [[] for _ in texts] if is_batch else []
+            others: list[object] = [list(each.alternatives) for each in response.translations]
+            document["alternatives"] = others if is_batch else others[0]
         flags = (flag for each in response.translations for flag in each.flags)
         return json_answer(document, headers=listing_header(FLAGS_HEADER, flags))
 
@@ -161,23 +203,27 @@ class LibreTranslateApi:
             raise InvalidRequest("Invalid request: file format not supported") from None
         translated = await translate_file(self._service, document, languages, request)
         name = f"{uuid.uuid4().hex}{Path(file.name).suffix.lower()}"
-        self._translated[name] = translated.content
-        while sum(map(len, self._translated.values())) > MAX_KEPT_BYTES and len(self._translated) > 1:
-            del self._translated[next(iter(self._translated))]
+        await self._files.put(name, translated.content)
+        self._kept[name] = len(translated.content)
+        while sum(self._kept.values()) > MAX_KEPT_BYTES and len(self._kept) > 1:
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+            await self._files.delete(oldest)
         scheme = request.info.headers.get("x-forwarded-proto", "http").partition(",")[0]
         host = request.info.headers.get("x-forwarded-host") or request.info.headers.get("host", "")
         return json_answer({"translatedFileUrl": f"{scheme}://{host}/download_file/{name}"})
 
     async def _download(self, request: ApiRequest) -> RestResponse:
         name = request.arguments["name"]
-        if name not in self._translated:
+        content = await self._files.get(name) if _FILE_NAME.fullmatch(name) else None
+        if content is None:
             return json_answer({"error": "Not found"}, ErrorCode.PATH_NOT_FOUND.http_status)
         headers = {
             "content-type": "application/octet-stream",
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
         }
-        return RestResponse(200, self._translated[name], headers)
+        return RestResponse(200, content, headers)
 
     def _pair(self, fields: Fields, *, has_texts: bool) -> tuple[str | None, str]:
         """The release's tags of source (None to detect it) and target."""
@@ -195,6 +241,19 @@ class LibreTranslateApi:
                 f"{names[from_tag]} ({from_tag})"
             )
         return from_tag, to_tag
+
+    def _alternatives(self, fields: Fields, texts: int) -> int:
+        """Other translations that are wanted of each text, at most :data:`MAX_ALTERNATIVES`."""
+        try:
+            count = min(max(0, fields.integer("alternatives") or 0), MAX_ALTERNATIVES)
+        except InvalidRequest:
+            raise InvalidRequest("Invalid request: alternatives parameter is not a number") from None
+        if count * texts > self._service.max_texts:
+            raise InvalidRequest(
+                f"Invalid request: {texts} texts with {count} alternatives each are more than "
+                f"{self._service.max_texts} translations"
+            )
+        return count
 
     def _known(self, tag: str) -> str:
         found = self._languages.resolve(tag)
@@ -221,6 +280,24 @@ class LibreTranslateApi:
         tag = found.tag or self._languages.sources[0]
         return json_answer([{"confidence": round(100 * found.confidence, 1), "language": tag}])
 
+    async def _suggest(self, request: ApiRequest) -> RestResponse:
+        if self._suggestions is None:
+            raise YiwenError("Suggestions are disabled on this server.", code=ErrorCode.KEY_FORBIDDEN)
+        fields = request.fields
+        caller = self._service.caller(request)
+        text, better = fields.text("q"), fields.text("s")
+        source, target = self._pair(fields, has_texts=bool(text))
+        if not text or not better:
+            raise InvalidRequest("Invalid request: missing s parameter")
+        if max(len(text), len(better)) > MAX_SUGGESTED_CHARACTERS:
+            raise InvalidRequest(
+                f"Invalid request: suggestions have at most {MAX_SUGGESTED_CHARACTERS} characters"
+            )
+        source = source or self._languages.detect(text).tag or self._languages.sources[0]
+        now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        await self._suggestions.add(Suggestion(text, better, source, target, caller, now))
+        return json_answer({"success": True})
+
     async def _list_languages(self, request: ApiRequest) -> RestResponse:
         names = self._languages.names
         return json_answer(
@@ -239,7 +316,7 @@ class LibreTranslateApi:
                 "frontendTimeout": _FRONTEND_TIMEOUT_MS,
                 "apiKeys": self._service.needs_keys,
                 "keyRequired": self._service.needs_keys,
-                "suggestions": False,
+                "suggestions": self._suggestions is not None,
                 "filesTranslation": True,
                 "supportedFilesFormat": list(SUFFIXES),
                 "language": {
@@ -253,12 +330,8 @@ class LibreTranslateApi:
         return json_answer({"status": "ok"})
 
     async def _spec(self, request: ApiRequest) -> RestResponse:
-        paths: dict[str, dict[str, object]] = {}
-        for route in self.routes:
-            paths.setdefault(route.path, {})[route.method.lower()] = route.operation
-        return json_answer(
-            {"openapi": "3.1.0", "info": {"title": "LibreTranslate", "version": "1.6"}, "paths": paths}
-        )
+        info = {"title": "LibreTranslate", "version": "1.6"}
+        return json_answer({"openapi": "3.1.0", "info": info, "paths": api_paths([self])})
 
 
 def _text_format(fields: Fields) -> TextFormat:
@@ -267,11 +340,3 @@ def _text_format(fields: Fields) -> TextFormat:
         shown = given if given.isalnum() and len(given) <= 12 else "this"
         raise InvalidRequest(f"{shown} format is not supported")
     return TextFormat(given)
-
-
-def _alternatives(fields: Fields) -> int:
-    try:
-        count = max(0, fields.integer("alternatives") or 0)
-    except InvalidRequest:
-        raise InvalidRequest("Invalid request: alternatives parameter is not a number") from None
-    return count

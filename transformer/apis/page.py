@@ -42,10 +42,12 @@ class WebPage:
         self._service = service
         self._files = {name: _static_file(name, media_type) for name, media_type in _TYPES.items()}
         self.routes = [
-            ApiRoute("GET", "/", self._index, operation("The page, or liveness as JSON")),
+            ApiRoute("GET", "/", self._index, operation("The page, or liveness as JSON", answers=(200, 304))),
             ApiRoute("GET", "/web/config.json", self._config, operation("What the page needs to know")),
             *(
-                ApiRoute("GET", f"/web/{name}", self._file, operation("A file of the page"))
+                ApiRoute(
+                    "GET", f"/web/{name}", self._file, operation("A file of the page", answers=(200, 304))
+                )
                 for name in _TYPES
                 if name != "index.html"
             ),

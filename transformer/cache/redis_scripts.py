@@ -104,3 +104,22 @@ return back
 """
 )
 """Keys: characters used. Arguments: characters. Takes them back; the counter keeps its lifetime."""
+
+NEXT_NUMBER = _script(
+    """
+local number = tonumber(redis.call('GET', KEYS[1]) or '0') + 1
+redis.call('SET', KEYS[1], string.format('%.0f', number))
+return number
+"""
+)
+"""Keys: a counter. The next number; the first is 1."""
+
+REPLACE = _script(
+    """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+)
+"""Keys: a value. Arguments: the value that it must have, empty for none, and the one that replaces it. 0 if it has
+another."""

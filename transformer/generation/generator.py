@@ -7,6 +7,7 @@ Prompts go to the predictor in groups (:mod:`transformer.generation.groups`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from protocol.errors import ReleaseMismatch, YiwenError
-from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation, SamplingParams
 from protocol.priority import BULK_URGENCY, DEFAULT_URGENCY
 from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
 from serving.stages import Stage, count
@@ -126,6 +127,27 @@ class Generator:
     def first_attempt(self, item: WorkItem) -> Attempt:
         """The item's text as it is, sampled as the release advises."""
         return first_attempt(item, self._sampling)
+
+    async def sample(
+        self, items: Sequence[WorkItem], params: SamplingParams, context: RequestContext
+    ) -> dict[WorkItem, WorkResult]:
+        """A sampled translation of each item; one that is flagged, incomplete or failed is missing.
+
+        Args:
+            items: distinct.
+            params: how tokens are drawn.
+            context: of the request.
+        """
+        results: dict[WorkItem, WorkResult] = {}
+
+        async def report(group: Sequence[tuple[Attempt, WorkResult]]) -> None:
+            results.update(
+                (attempt.item, result) for attempt, result in group if result.is_complete and not result.flags
+            )
+
+        with contextlib.suppress(YiwenError):
+            await self._attempt([Attempt(item, item.text, params) for item in items], context, report)
+        return results
 
     def early_retries(self, context: RequestContext, report: Report) -> EarlyRetries:
         """Second attempts of one call, whose results are reported."""

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import deepl
+import grpc
 import httpx
 import openai
 import pytest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from protocol.codec import infer_from_translate_request
+from protocol.codec.protobuf import encode_grpc_request
+from protocol.messages import TranslateRequest
+from tests.e2e.text_callers import request_of, text_stream
 from tests.metric_samples import sample_sum
-from tests.transformer.predictor_stand_in import StandIn, serve
+from tests.transformer.predictor_stand_in import serve
 from tests.transformer.process import Transformer, running_transformer
+from tests.transformer.redis_server import free_port
+from tests.transformer.streaming_stand_in import StreamingStandIn
 from transformer.callers.key_file import ApiKey, KeyFile, format_keys, hash_key
 
 QUOTA = 100
@@ -38,12 +46,24 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def transformer(release_directory: Path, keys_file: Path) -> Iterator[Transformer]:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def transformer(release_directory: Path, keys_file: Path, grpc_port: int) -> Iterator[Transformer]:
     settings = {"YIWEN_API_KEYS_FILE": str(keys_file)}
-    with serve(StandIn()) as predictor:
+    with serve(StreamingStandIn()) as predictor:
         url = predictor.url.removeprefix("http://")
-        with running_transformer(release_directory, url, settings=settings) as served:
+        arguments = ("--grpc_port", str(grpc_port))
+        with running_transformer(release_directory, url, *arguments, settings=settings) as served:
             yield served
+
+
+@pytest.fixture(scope="module")
+def channel(transformer: Transformer, grpc_port: int) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +196,56 @@ def test_a_glossary_is_its_makers_alone(transformer: Transformer) -> None:
     first.delete_glossary(glossary)
     for client in (first, second):
         client.close()  # type: ignore[no-untyped-call]
+
+
+def infer_over_grpc(channel: grpc.Channel, text: str, *metadata: tuple[str, str]) -> None:
+    message = infer_from_translate_request(TranslateRequest((text,), ("en",), ("zh",)), model_name="tiny")
+    GRPCInferenceServiceStub(channel).ModelInfer(
+        encode_grpc_request(message, raw=False), metadata=metadata, timeout=20
+    )
+
+
+def stream_over_grpc(channel: grpc.Channel, text: str, *metadata: tuple[str, str]) -> None:
+    message = request_of(text, model_name="tiny")
+    list(text_stream(channel)(message, metadata=metadata, timeout=20))
+
+
+BOTH_CALLS = pytest.mark.parametrize("call", [infer_over_grpc, stream_over_grpc])
+
+
+@BOTH_CALLS
+@pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer yw-other"),)])
+def test_grpc_needs_a_key(channel: grpc.Channel, call: Any, metadata: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, "hello", *metadata)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert ("x-yiwen-error-code", "unauthenticated") in error.trailing_metadata()
+    assert "yw-other" not in error.details()
+
+
+@pytest.mark.parametrize("metadata", [("authorization", f"Bearer {GOOD}"), ("x-api-key", GOOD)])
+def test_grpc_takes_a_key_in_its_metadata(channel: grpc.Channel, http: httpx.Client, metadata: Any) -> None:
+    def used() -> int:
+        count: int = http.get("/v2/usage", headers={"x-api-key": GOOD}).json()["character_count"]
+        return count
+
+    before = used()
+    infer_over_grpc(channel, "1234567", metadata)
+    assert used() == before + 7
+
+
+@BOTH_CALLS
+def test_grpc_keeps_to_quotas_and_languages(channel: grpc.Channel, call: Any) -> None:
+    for text, key, code in (("b" * (QUOTA + 1), POOR, "quota_exceeded"), ("hello", CHINESE, None)):
+        try:
+            call(channel, text, ("authorization", f"Bearer {key}"))
+        except grpc.RpcError as error:
+            caught: Any = error
+            assert ("x-yiwen-error-code", code) in caught.trailing_metadata()
+            assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        else:
+            assert code is None
 
 
 def test_callers_are_counted_by_the_id_of_their_key(http: httpx.Client) -> None:

@@ -13,6 +13,8 @@ from tests.e2e.conftest import Service
 from tests.metric_samples import sample_sum
 from tests.transformer.apis.conftest import LAMP_ZH, SHIRT, SHIRT_ZH
 
+LONG = "Set of 3 Multicolor Cute Playing Cards for Beginners, Ages 2-8"
+
 
 @pytest.fixture
 def client(demo: Service) -> LibreTranslateAPI:
@@ -72,6 +74,32 @@ def test_an_array_has_one_detected_language_for_each_text(http: httpx.Client) ->
 def test_an_array_of_one_is_answered_with_an_array(http: httpx.Client) -> None:
     body = {"q": [SHIRT], "source": "en", "target": "zh"}
     assert http.post("/translate", json=body).json() == {"translatedText": [SHIRT_ZH]}
+
+
+def test_alternatives_are_other_translations(http: httpx.Client) -> None:
+    body = {"q": LONG, "source": "en", "target": "zh", "alternatives": 9}
+    answer = http.post("/translate", json=body).json()
+    others = answer["alternatives"]
+    assert 1 <= len(others) <= 3
+    assert len({answer["translatedText"], *others}) == 1 + len(others)
+    batch = http.post("/translate", json={**body, "q": [LONG, "12"], "alternatives": 1}).json()
+    assert batch["alternatives"] == [others[:1], []]
+    assert "alternatives" not in http.post("/translate", json={**body, "alternatives": 0}).json()
+
+
+def test_more_alternatives_than_a_request_may_have_texts_are_refused(http: httpx.Client) -> None:
+    body = {"q": ["a"] * 400, "source": "en", "target": "zh", "alternatives": 3}
+    response = http.post("/translate", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("Invalid request: 400 texts with 3 alternatives each")
+
+
+def test_suggestions_are_off_unless_they_are_turned_on(http: httpx.Client) -> None:
+    body = {"q": SHIRT, "s": SHIRT_ZH, "source": "en", "target": "zh"}
+    response = http.post("/suggest", json=body)
+    assert response.status_code == 403
+    assert response.json() == {"error": "Suggestions are disabled on this server."}
+    assert http.get("/frontend/settings").json()["suggestions"] is False
 
 
 def test_markup_is_kept_in_html(http: httpx.Client) -> None:

@@ -113,3 +113,18 @@ def test_the_openapi_page_has_the_paths_of_all_apis(http: httpx.Client) -> None:
         "/v2/glossaries/{id}",
     )
     assert set(wanted) <= set(paths)
+
+
+def test_the_openapi_page_has_the_statuses_of_each_apis_errors(http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+
+    def statuses(path: str, method: str = "post") -> set[str]:
+        return set(paths[path][method]["responses"])
+
+    assert {"200", "403", "456", "503"} <= statuses("/v2/translate")
+    assert "401" not in statuses("/v2/translate")
+    assert {"200", "401", "404", "504"} <= statuses("/v1/chat/completions")
+    assert {"201", "204"} <= statuses("/v2/glossaries") | statuses("/v2/glossaries/{id}", "delete")
+    assert {"200", "401", "403", "500"} <= statuses("/translate")  # of three APIs
+    (parameter,) = paths["/v2/glossaries/{id}"]["get"]["parameters"]
+    assert (parameter["name"], parameter["in"], parameter["required"]) == ("id", "path", True)

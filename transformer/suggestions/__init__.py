@@ -1,0 +1,1 @@
+"""Better translations that callers suggest, and those that a person has accepted (docs/apis.md)."""
