@@ -224,11 +224,11 @@ class GenerateRequest:
     release: str | None = None
     """Id of the release whose tokenizer made these ids; None skips the check (curl by hand)."""
     deadline_ms: int | None = None
-    urgency: int = DEFAULT_URGENCY
-    """As of :mod:`protocol.priority`: a prompt waits behind those that are more urgent. Not part of the body."""
     max_repeats: tuple[int, ...] = ()
     """How often the end of each prompt's tokens may repeat itself before it ends with
     :attr:`FinishReason.REPETITION`: 0 for as often as it likes, else >= 2; empty for 0 in every row."""
+    urgency: int = DEFAULT_URGENCY
+    """As of :mod:`protocol.priority`: a prompt waits behind those that are more urgent. Not part of the body."""
 
 
 @dataclass(frozen=True, slots=True)
