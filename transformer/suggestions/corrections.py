@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from protocol.errors import YiwenError
-from protocol.messages import CacheStatus
+from protocol.messages import CacheStatus, Formality
 from transformer.suggestions.store import SuggestionStore
 from transformer.suggestions.suggestion import Correction, corrections_from_json
 from transformer.texts.terms import missing_terms
@@ -31,14 +31,17 @@ class CorrectionTable:
     def find(self, items: Sequence[WorkItem]) -> dict[WorkItem, WorkResult]:
         """The corrections of some items; mostly none.
 
-        A text whose answer is limited in length has none, nor one with a glossary term that the correction lacks.
+        A text whose answer is limited in length or wanted in a formality has none, nor one with a glossary term that
+        the correction lacks.
         """
         if not self._translations:
             return {}
         found = {}
         for item in items:
             translation = self._translations.get((item.text, item.source, item.target))
-            if translation is None or item.options or missing_terms(item.terms, translation):
+            if translation is None or item.options or item.formality is not Formality.DEFAULT:
+                continue
+            if missing_terms(item.terms, translation):
                 continue
             found[item] = WorkResult(translation, 1.0, CacheStatus.HIT)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from protocol.messages import Formality
 from transformer.suggestions.corrections import CorrectionRefresh, CorrectionTable
 from transformer.suggestions.store import DirectorySuggestions
 from transformer.suggestions.suggestion import Correction
@@ -25,9 +26,10 @@ def test_a_correction_is_for_its_text_and_languages() -> None:
     assert {item: found.text for item, found in table().find([PLAIN, *others]).items()} == {PLAIN: "红鞋"}
 
 
-def test_a_limited_answer_is_not_corrected() -> None:
+def test_an_answer_that_is_asked_for_in_another_way_is_not_corrected() -> None:
     limited = WorkItem("red shoes", "en", "zh", options=(("max_new_tokens", "2"),))
-    assert table().find([limited]) == {}
+    formal = WorkItem("red shoes", "en", "zh", formality=Formality.MORE)
+    assert table().find([limited, formal]) == {}
 
 
 def test_a_glossary_wins_over_a_correction_that_does_not_keep_to_it() -> None:
