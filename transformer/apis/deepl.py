@@ -85,8 +85,6 @@ _MODEL_TYPES = {
 }
 _FIELDS = {
     "text": STRINGS,
-    "target_lang": STRING,
-    "source_lang": STRING,
     "glossary_id": STRING,
     "tag_handling": {"type": "string", "enum": ["xml", "html"]},
 }
@@ -114,8 +112,10 @@ class DeepLApi:
         self._service = service
         self._languages = service.languages
         self._glossaries = DeepLGlossaries(service, glossaries)
+        language = self._languages.schema
+        fields = {**_FIELDS, "target_lang": language, "source_lang": language}
         translate = operation(
-            "Translate texts", _FIELDS, required=("text", "target_lang"), media_types=FORM_OR_JSON
+            "Translate texts", fields, required=("text", "target_lang"), media_types=FORM_OR_JSON
         )
         self.routes = [
             ApiRoute("POST", "/v2/translate", self._translate, translate),

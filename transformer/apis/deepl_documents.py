@@ -25,7 +25,7 @@ from protocol.errors import InvalidRequest, NotFound, NotReady, Overloaded, TooL
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest, UploadedFile
 from serving.error_responses import RestResponse
-from transformer.apis.answers import STRING, json_answer, operation
+from transformer.apis.answers import json_answer, operation
 from transformer.apis.deepl_glossaries import DeepLGlossaries
 from transformer.apis.deepl_languages import formality_of, language_of
 from transformer.apis.file_store import FileStore
@@ -93,8 +93,8 @@ class DeepLDocuments:
         self._turn = asyncio.Lock()
         service.close_later(self._close)
         upload = {
-            "target_lang": STRING,
-            "source_lang": STRING,
+            "target_lang": service.languages.schema,
+            "source_lang": service.languages.schema,
             "file": {"type": "string", "format": "binary"},
         }
         forms = ("multipart/form-data",)

@@ -33,7 +33,14 @@ class DeepLGlossaries:
         self._languages = service.languages
         self._store = store
         v2, v3 = "/v2/glossaries", "/v3/glossaries"
-        created = {"name": STRING, "source_lang": STRING, "target_lang": STRING, "entries": STRING}
+        language = self._languages.schema
+        created = {
+            "name": STRING,
+            "source_lang": language,
+            "target_lang": language,
+            "entries": STRING,
+            "entries_format": {"type": "string", "enum": ["tsv", "csv"]},
+        }
         self.routes = [
             ApiRoute("GET", "/v2/glossary-language-pairs", self._pairs, operation("Pairs of languages")),
             ApiRoute(

@@ -21,7 +21,8 @@ class DeepLXApi:
 
     def __init__(self, service: TextService) -> None:
         self._service = service
-        fields = {"text": STRING, "source_lang": STRING, "target_lang": STRING}
+        language = service.languages.schema
+        fields = {"text": STRING, "source_lang": language, "target_lang": language}
         translate = operation("Translate a text", fields, required=("text", "target_lang"))
         self.routes = [
             ApiRoute("POST", "/translate", self._translate, translate, claims=_claims),

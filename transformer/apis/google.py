@@ -27,7 +27,8 @@ class GoogleApi:
     def __init__(self, service: TextService) -> None:
         self._service = service
         self._languages = service.languages
-        fields = {"q": STRINGS, "target": STRING, "source": STRING, "format": STRING}
+        language = self._languages.schema
+        fields = {"q": STRINGS, "target": language, "source": language, "format": STRING}
         self.routes = [
             ApiRoute(
                 "POST", _PATH, self._translate, operation("Translate texts", fields, required=("q", "target"))

@@ -14,7 +14,7 @@ from protocol.messages import TextFormat, TranslateRequest
 from serving.api_app import ApiRoute
 from serving.api_request import ApiRequest
 from serving.error_responses import RestResponse
-from transformer.apis.answers import FLAGS_HEADER, STRING, STRINGS, json_answer, listing_header, operation
+from transformer.apis.answers import FLAGS_HEADER, STRINGS, json_answer, listing_header, operation
 from transformer.apis.text_service import TextService, request_of, status_of
 
 _TAG = re.compile(r"</?[a-z]{1,2}\d+ ?/?>")
@@ -28,7 +28,8 @@ class ImmersiveApi:
 
     def __init__(self, service: TextService) -> None:
         self._service = service
-        fields = {"source_lang": STRING, "target_lang": STRING, "text_list": STRINGS}
+        language = service.languages.schema
+        fields = {"source_lang": language, "target_lang": language, "text_list": STRINGS}
         translate = operation("Translate texts", fields, required=("target_lang", "text_list"))
         self.routes = [
             ApiRoute("POST", "/translate", self._translate, translate, claims=_claims),

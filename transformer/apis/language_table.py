@@ -57,6 +57,11 @@ class LanguageTable:
         pairs = [pair for pair in self._spec.pairs if pair[1] == target and source in (None, pair[0])]
         return bool(pairs) and all(name in self._languages.sections.get(pair, ()) for pair in pairs)
 
+    @property
+    def schema(self) -> dict[str, object]:
+        """The JSON schema of a language: one of the release's tags, or another string that resolves to one."""
+        return {"anyOf": [{"enum": list(self.names)}, {"type": "string"}]}
+
     def is_right_to_left(self, tag: str) -> bool:
         """Whether a language is written from right to left."""
         return self._spec.languages[tag].script in _RIGHT_TO_LEFT

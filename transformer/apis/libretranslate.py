@@ -47,8 +47,6 @@ _STATUSES = {401: 403, 404: 400, 409: 503, 413: 400, 415: 400, 504: 500}
 """LibreTranslate's statuses, where they are not the error table's own."""
 _FIELDS = {
     "q": STRINGS,
-    "source": STRING,
-    "target": STRING,
     "format": {"type": "string", "enum": ["text", "html"]},
     "alternatives": {"type": "integer"},
     "join_lines": {"type": "boolean"},
@@ -57,11 +55,9 @@ _FIELDS = {
 
 _FILE_FIELDS = {
     "file": {"type": "string", "format": "binary"},
-    "source": STRING,
-    "target": STRING,
     "api_key": STRING,
 }
-_SUGGEST_FIELDS = {"q": STRING, "s": STRING, "source": STRING, "target": STRING, "api_key": STRING}
+_SUGGEST_FIELDS = {"q": STRING, "s": STRING, "api_key": STRING}
 MAX_SUGGESTED_CHARACTERS = 10_000
 """Of a suggestion's text, and of its translation."""
 _MULTIPART = ("multipart/form-data",)
@@ -92,13 +88,17 @@ class LibreTranslateApi:
         self._files = files
         self._kept: dict[str, int] = {}
         """Bytes of the translated files of this process by their name in the URL, oldest first."""
+        pair = {"source": self._languages.schema, "target": self._languages.schema}
         self.routes = [
             ApiRoute(
                 "POST",
                 "/translate",
                 self._translate,
                 operation(
-                    "Translate texts", _FIELDS, required=("q", "source", "target"), media_types=FORM_OR_JSON
+                    "Translate texts",
+                    {**_FIELDS, **pair},
+                    required=("q", "source", "target"),
+                    media_types=FORM_OR_JSON,
                 ),
             ),
             ApiRoute(
@@ -118,7 +118,7 @@ class LibreTranslateApi:
                 self._translate_file,
                 operation(
                     "Translate a file",
-                    _FILE_FIELDS,
+                    {**_FILE_FIELDS, **pair},
                     required=("file", "source", "target"),
                     media_types=_MULTIPART,
                 ),
@@ -129,7 +129,7 @@ class LibreTranslateApi:
                 self._suggest,
                 operation(
                     "Suggest a better translation",
-                    _SUGGEST_FIELDS,
+                    {**_SUGGEST_FIELDS, **pair},
                     required=("q", "s", "source", "target"),
                     media_types=FORM_OR_JSON,
                 ),

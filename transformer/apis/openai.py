@@ -98,7 +98,13 @@ class OpenAIApi:
         self._service = service
         self._languages = service.languages
         self._started = int(time.time())
-        fields = {"model": STRING, "messages": {"type": "array", "items": {"type": "object"}}}
+        pairs = [f"{service.model_name}@{source}-{target}" for source, target in self._languages.pairs]
+        message = {"role": {"type": "string", "enum": ["user"]}, "content": STRING}
+        fields: dict[str, dict[str, object]] = {
+            "model": {"anyOf": [{"enum": pairs}, {"type": "string"}]},
+            "messages": {"type": "array", "items": {"type": "object", "properties": message}},
+            "stream": {"type": "boolean"},
+        }
         chat = operation("Translate the user's message", fields, required=("model", "messages"))
         self.routes = []
         for prefix in ("/v1", "/openai/v1"):
