@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stage in options.only or STAGES:
         print(f"{stage} ...", file=sys.stderr, flush=True)
         if stage == "fairness":
-            load = FairnessLoad(options.rounds, options.seconds, threads=options.threads)
+            load = FairnessLoad(options.rounds, options.seconds, threads=options.threads, slots=options.slots)
             found[stage] = fairness.measure(release, load)
             print(fairness.markdown(found[stage]), flush=True)
         else:
@@ -50,6 +50,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of fairness")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each half of a round of fairness")
     parser.add_argument("--threads", type=int, default=1, help="of the predictor, in fairness")
+    parser.add_argument("--slots", type=int, default=16, help="of the predictor, in fairness")
     parser.add_argument("--requests", type=int, default=10_000, help="of quotas")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     return parser.parse_args(arguments)

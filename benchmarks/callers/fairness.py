@@ -47,6 +47,8 @@ class FairnessLoad:
     """Texts of each of them."""
     threads: int = 1
     """Of the predictor."""
+    slots: int = 16
+    """Of the predictor."""
 
 
 def measure(release: Path, load: FairnessLoad) -> dict[str, Any]:
@@ -57,7 +59,10 @@ def measure(release: Path, load: FairnessLoad) -> dict[str, Any]:
     beside: list[RequestSample] = []
     floods: list[float] = []
     keys = [ApiKey(id=secret, sha256=hash_key(secret)) for secret in (SMALL, FLOOD)]
-    with running(release, keys, threads=load.threads) as (target,), ThreadPoolExecutor(1) as background:
+    with (
+        running(release, keys, threads=load.threads, slots=load.slots) as (target,),
+        ThreadPoolExecutor(1) as background,
+    ):
         processes.run_load(_small(target, texts, load, rng))  # warm-up
         for _ in range(load.rounds):
             alone += processes.run_load(_small(target, texts, load, rng)).samples

@@ -14,7 +14,7 @@ from transformer.callers.key_file import ApiKey, KeyFile, format_keys
 
 @contextmanager
 def running(
-    release: Path, keys: Sequence[ApiKey], *, transformers: int = 1, threads: int = 1
+    release: Path, keys: Sequence[ApiKey], *, transformers: int = 1, threads: int = 1, slots: int = 16
 ) -> Iterator[list[Target]]:
     """Run the service; gives the address of inference of each transformer.
 
@@ -23,13 +23,14 @@ def running(
         keys: of the callers.
         transformers: processes.
         threads: of the predictor.
+        slots: of the predictor.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "keys.json").write_text(format_keys(KeyFile(keys=tuple(keys))), encoding="utf-8")
         url = stack.enter_context(processes.redis_server())
         own = {"YIWEN_THREADS": str(threads)}
-        behind = stack.enter_context(processes.predictor(release, slots=16, further=own))
+        behind = stack.enter_context(processes.predictor(release, slots=slots, further=own))
         own = {"YIWEN_API_KEYS_FILE": str(folder / "keys.json")}
         fronts = [
             processes.transformer(release, behind, redis_url=url, further=own) for _ in range(transformers)
