@@ -187,10 +187,10 @@ class TransformerConfig:
     """File of API keys (`yiwen keys`), read again when it changes, such as a Secret's. None: everybody may call. With
     keys every translation needs one, over the v2 protocol and gRPC too."""
 
-    fair_requests: int = Field(default=8, ge=0)
-    """Requests to the predictor in flight of all callers together where API keys are used; more wait in a queue that
-    is fair to callers by their priority. A quarter is kept for callers that have none in flight; the rest should fill
-    a predictor's slots and a little more (6 of 4 texts for its default of 16 slots). 0 for no limit."""
+    fair_texts: int = Field(default=32, ge=0)
+    """Texts in flight to the predictor of all callers together where API keys are used; more wait in a queue that is
+    fair to callers by their priority. A quarter is kept for callers that have none in flight; the rest should fill a
+    predictor's slots and one group more (24 for its default of 16 slots). 0 for no limit."""
 
     glossary_dir: Path | None = None
     """Directory in which the DeepL API keeps glossaries, one file each; replicas may share it. None: in Redis if

@@ -275,7 +275,7 @@ def create_model(
         grouping=Grouping(config.predictor_group_size, config.predictor_groups_in_flight),
         metrics=metrics,
         workers=workers,
-        queue=FairQueue(0 if config.api_keys_file is None else config.fair_requests),
+        queue=FairQueue(0 if config.api_keys_file is None else config.fair_texts),
     )
     cache = create_tiers(config, release.id, metrics)
     corrections = CorrectionTable()

@@ -28,7 +28,7 @@ from transformer.generation.attempts import (
     translation_by_glossary,
 )
 from transformer.generation.early_retries import EarlyRetries, FlaggedResults
-from transformer.generation.fair_queue import FairQueue
+from transformer.generation.fair_queue import FairQueue, Work
 from transformer.generation.groups import Grouping, grouped, request_groups, run_groups
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.admission import AdmissionController, request_tokens
@@ -279,8 +279,9 @@ class Generator:
 
             async def run(group: Sequence[Attempt], group_request: GenerateRequest) -> None:
                 tokens = request_tokens(group_request)
-                share, queued = context.share, self._clock()
-                async with self._queue.slot(share.caller, share.weight, tokens) as is_within_share:
+                queued = self._clock()
+                work = Work(context.share.caller, context.share.weight, tokens, slots=len(group))
+                async with self._queue.slot(work) as is_within_share:
                     self._metrics.predictor.queue_seconds[("fair",)].observe(self._clock() - queued)
                     urgency = DEFAULT_URGENCY if is_within_share else BULK_URGENCY
                     await send(group, _timed(group_request, context, urgency))

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from transformer.generation.fair_queue import FairQueue
+from transformer.generation.fair_queue import FairQueue, Work
 
 
 async def serve(queue: FairQueue, *arrivals: tuple[str, int, int]) -> list[str]:
@@ -15,7 +15,7 @@ async def serve(queue: FairQueue, *arrivals: tuple[str, int, int]) -> list[str]:
     order: list[str] = []
 
     async def work(caller: str, weight: int, cost: int) -> None:
-        async with queue.slot(caller, weight, cost):
+        async with queue.slot(Work(caller, weight, cost)):
             order.append(caller)
             await asyncio.sleep(0)
 
@@ -55,7 +55,7 @@ async def test_no_more_than_the_slots_run_at_once() -> None:
 
     async def work(number: int) -> None:
         nonlocal running, most
-        async with queue.slot(str(number % 4), 1, 1):
+        async with queue.slot(Work(str(number % 4), 1, 1)):
             running += 1
             most = max(most, running)
             await asyncio.sleep(0)
@@ -65,9 +65,15 @@ async def test_no_more_than_the_slots_run_at_once() -> None:
     assert (most, running, queue.waiting) == (3, 0, 0)
 
 
-async def hold(queue: FairQueue, caller: str, marks: list[bool], weight: int = 1) -> None:
+async def settled() -> None:
+    """Give every task its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def hold(queue: FairQueue, caller: str, marks: list[bool], weight: int = 1, slots: int = 1) -> None:
     """Hold a slot until cancelled; what it was told of its share is added to ``marks``."""
-    async with queue.slot(caller, weight, 10) as is_within_share:
+    async with queue.slot(Work(caller, weight, 10, slots)) as is_within_share:
         marks.append(is_within_share)
         await asyncio.Event().wait()
 
@@ -75,18 +81,14 @@ async def hold(queue: FairQueue, caller: str, marks: list[bool], weight: int = 1
 async def test_a_flood_leaves_slots_to_those_who_have_none() -> None:
     queue, flood, others = FairQueue(8), list[bool](), list[bool]()
     tasks = [asyncio.create_task(hold(queue, "flood", flood)) for _ in range(20)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settled()
     assert (len(flood), queue.waiting) == (6, 14)
     tasks += [asyncio.create_task(hold(queue, caller, others)) for caller in ("a", "a", "b", "c")]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settled()
     assert len(others) == 2  # one of a and one of b; their second ones and c's wait for a slot of the flood
     for task in tasks[:2]:
         task.cancel()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settled()
     assert (len(flood), len(others)) == (6, 3)
     for task in tasks:
         task.cancel()
@@ -97,12 +99,10 @@ async def test_a_flood_leaves_slots_to_those_who_have_none() -> None:
 async def test_what_exceeds_a_callers_share_is_bulk() -> None:
     queue, flood, small, heavy = FairQueue(16), list[bool](), list[bool](), list[bool]()
     tasks = [asyncio.create_task(hold(queue, "flood", flood)) for _ in range(9)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settled()
     tasks += [asyncio.create_task(hold(queue, "small", small))]
     tasks += [asyncio.create_task(hold(queue, "heavy", heavy, weight=100)) for _ in range(2)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settled()
     assert flood == [True] * 4 + [False] * 5
     assert (small, heavy) == ([True], [True] * 2)
     for task in tasks:
@@ -110,12 +110,61 @@ async def test_what_exceeds_a_callers_share_is_bulk() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_groups_take_a_slot_for_each_text() -> None:
+    queue, flood, small = FairQueue(32), list[bool](), list[bool]()
+    tasks = [asyncio.create_task(hold(queue, "flood", flood, slots=8)) for _ in range(9)]
+    await settled()
+    assert flood == [True, False, False]  # 24 of 32: a quarter is kept
+    tasks += [asyncio.create_task(hold(queue, f"small {number}", small)) for number in range(20)]
+    await settled()
+    assert small == [True] * 8
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert queue.waiting == 0
+
+
+async def test_work_that_is_larger_than_all_slots_is_let_through_alone() -> None:
+    queue, marks = FairQueue(4), list[bool]()
+    tasks = [asyncio.create_task(hold(queue, caller, marks, slots=8)) for caller in "ab"]
+    await settled()
+    assert marks == [True]
+    tasks[0].cancel()
+    await settled()
+    assert marks == [True, True]
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_large_work_is_passed_by_small_work_but_not_for_ever() -> None:
+    queue, order = FairQueue(8), list[str]()
+
+    async def work(caller: str, slots: int) -> None:
+        async with queue.slot(Work(caller, 1, slots, slots)):
+            order.append(caller)
+            await asyncio.sleep(0)
+
+    marks = list[bool]()
+    holder = asyncio.create_task(hold(queue, "holder", marks, slots=4))
+    await settled()
+    tasks = [asyncio.create_task(work("large", 6))]
+    await settled()
+    for number in range(30):
+        tasks.append(asyncio.create_task(work(f"small {number}", 1)))
+        await settled()
+    assert (len(order), "large" in order) == (8, False)
+    holder.cancel()
+    await asyncio.gather(holder, *tasks, return_exceptions=True)
+    assert order[8] == "large"
+    assert len(order) == 31
+
+
 async def test_one_that_is_cancelled_while_it_waits_leaves_its_place() -> None:
     queue = FairQueue(1)
     entered = asyncio.Event()
 
     async def hold() -> None:
-        async with queue.slot("a", 1, 1):
+        async with queue.slot(Work("a", 1, 1)):
             entered.set()
             await asyncio.Event().wait()
 
@@ -136,7 +185,7 @@ async def test_a_slot_handed_to_one_that_is_cancelled_goes_on_to_the_next() -> N
     release = asyncio.Event()
 
     async def hold() -> None:
-        async with queue.slot("a", 1, 1):
+        async with queue.slot(Work("a", 1, 1)):
             entered.set()
             await release.wait()
 
