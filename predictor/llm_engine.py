@@ -44,6 +44,7 @@ class LLMEngine:
         *,
         prefill_tokens: int,
         queue_tokens: int,
+        bulk_share: float = 1.0,
         metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +55,7 @@ class LLMEngine:
             release: of the runner's decoder.
             prefill_tokens: prompt tokens that one step may read.
             queue_tokens: tokens that may wait for a slot.
+            bulk_share: as of :class:`predictor.scheduler.Scheduler`.
             metrics: of the process.
             clock: monotonic, seconds.
         """
@@ -62,6 +64,7 @@ class LLMEngine:
             max_sequence_tokens=release.limits.max_sequence_tokens,
             prefill_tokens=prefill_tokens,
             queue_tokens=queue_tokens,
+            bulk_share=bulk_share,
         )
         """Guarded by the engine's lock; public for tests, which step the engine by hand."""
         self._runner = runner

@@ -2,7 +2,8 @@
 
 Pure state without I/O; time is an argument. Each step admits waiting prompts, the most urgent first and of these the
 oldest, while there are free slots and the prefill budget lasts, and decodes every running sequence. A slot that
-becomes free is refilled in the very next step to be scheduled.
+becomes free is refilled in the very next step to be scheduled. Bulk, which is less urgent than the default, takes
+less of a step while other sequences run.
 
 A step may be scheduled before the one before it is collected. Sequences count the tokens in flight: one that reaches
 its length with those is not decoded again; one that turns out to have stopped, to repeat itself, or to be cancelled,
@@ -23,6 +24,10 @@ from predictor.sequence import RequestState, Sequence
 from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
+from protocol.priority import DEFAULT_URGENCY
+
+MAX_PASSES = 16
+"""So many sequences may pass bulk that waits; then one of bulk has its turn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +58,13 @@ class Scheduler:
     """Two queues: ``waiting`` is bounded in tokens, ``running`` in slots."""
 
     def __init__(
-        self, *, slots: int, max_sequence_tokens: int, prefill_tokens: int, queue_tokens: int
+        self,
+        *,
+        slots: int,
+        max_sequence_tokens: int,
+        prefill_tokens: int,
+        queue_tokens: int,
+        bulk_share: float = 1.0,
     ) -> None:
         """Nothing waits and nothing runs.
 
@@ -62,6 +73,7 @@ class Scheduler:
             max_sequence_tokens: most tokens of a sequence, prompt and answer.
             prefill_tokens: prompt tokens that one step may read; one prompt is always admitted.
             queue_tokens: most tokens of the waiting sequences, prompts and answers.
+            bulk_share: part of the slots that bulk may take while other sequences run, in (0, 1].
         """
         self.kv_cache = KVCacheManager(slots)
         self.waiting: deque[Sequence] = deque()
@@ -70,6 +82,9 @@ class Scheduler:
         """Sum of the waiting sequences' ``cost_tokens``."""
         self._max_sequence_tokens = max_sequence_tokens
         self._prefill_tokens = prefill_tokens
+        self._bulk_slots = max(1, round(bulk_share * slots))
+        self._passes = 0
+        """Urgent sequences that were admitted while bulk waited, since bulk was."""
         self._queue_tokens = queue_tokens
 
     @property
@@ -189,19 +204,50 @@ class Scheduler:
         return aborted
 
     def _admit_prefills(self) -> list[Sequence]:
-        """Give slots to waiting sequences in order: short prompts never overtake a long one."""
+        """Give slots to waiting sequences in order: of equal urgency, short prompts never overtake a long one."""
         admitted: list[Sequence] = []
         budget = self._prefill_tokens
         while self.waiting and self.kv_cache.num_free:
-            sequence = self.waiting[0]
-            if admitted and len(sequence.prompt) > budget:
+            sequence = self._next_waiting(admitted)
+            if sequence is None or (admitted and len(sequence.prompt) > budget):
                 break
-            self.waiting.popleft()
+            if sequence is self.waiting[0]:
+                self.waiting.popleft()
+            else:
+                self.waiting.remove(sequence)
+            self._count_pass(sequence)
             self.waiting_tokens -= sequence.cost_tokens
             budget -= len(sequence.prompt)
             self.kv_cache.allocate(sequence)
             admitted.append(sequence)
         return admitted
+
+    def _next_waiting(self, admitted: list[Sequence]) -> Sequence | None:
+        """The sequence that gets the next slot; None if it is bulk that has to wait.
+
+        While other sequences run, bulk has a part of the slots, and one prompt a step: each of its rows and prompt
+        tokens makes their steps longer. It is not passed for ever.
+
+        Args:
+            admitted: in this step so far.
+        """
+        first = self.waiting[0]
+        if not _is_bulk(self.waiting[-1]):
+            return first
+        if not _is_bulk(first) and self._passes < MAX_PASSES:
+            return first
+        in_slots = self.running + admitted
+        bulk = sum(map(_is_bulk, in_slots))
+        if bulk < len(in_slots) and (bulk >= self._bulk_slots or any(map(_is_bulk, admitted))):
+            return None if _is_bulk(first) else first
+        return next(filter(_is_bulk, self.waiting))
+
+    def _count_pass(self, admitted: Sequence) -> None:
+        """Note a sequence that was admitted: bulk, or another that passed bulk."""
+        if _is_bulk(admitted):
+            self._passes = 0
+        elif self.waiting and _is_bulk(self.waiting[-1]):
+            self._passes += 1
 
     def _remove_running(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
@@ -211,3 +257,7 @@ class Scheduler:
 
 def _has_expired(request: RequestState, now: float) -> bool:
     return request.deadline is not None and now >= request.deadline.at
+
+
+def _is_bulk(sequence: Sequence) -> bool:
+    return sequence.request.urgency > DEFAULT_URGENCY

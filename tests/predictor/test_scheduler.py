@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from predictor.scheduler import Scheduler
+from predictor.scheduler import MAX_PASSES, Scheduler
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason, SamplingParams
 from tests.predictor.conftest import GREEDY, STOP, make_request
 
 
-def make_scheduler(**changes: int) -> Scheduler:
-    settings = {"slots": 2, "max_sequence_tokens": 32, "prefill_tokens": 8, "queue_tokens": 64} | changes
+def make_scheduler(**changes: Any) -> Scheduler:
+    settings: dict[str, Any] = {
+        "slots": 2,
+        "max_sequence_tokens": 32,
+        "prefill_tokens": 8,
+        "queue_tokens": 64,
+    } | changes
     return Scheduler(**settings)
 
 
@@ -34,6 +41,39 @@ def test_urgent_prompts_pass_those_that_may_wait_and_nothing_else_changes() -> N
         scheduler.update(step, [STOP], [-0.1])
     assert order == [5, 50, 1, 10, 4, 40, 6, 60, 2, 20, 3, 30]
     assert scheduler.waiting_tokens == 0
+
+
+def test_bulk_leaves_slots_and_prompts_of_a_step_to_others_that_run() -> None:
+    scheduler = make_scheduler(slots=8, prefill_tokens=100, queue_tokens=10_000, bulk_share=0.5)
+    scheduler.admit(make_request([(1,)] * 20, urgency=5), tokens_per_s=0)
+    step = scheduler.schedule(now=0.0)
+    assert len(step.prefills) == 8  # alone it may have all
+    scheduler.update(step, [STOP] * 6 + [1, 1], [-0.1] * 8)
+    scheduler.admit(make_request([(2,)]), tokens_per_s=0)
+    sizes = []
+    for _ in range(5):
+        step = scheduler.schedule(now=0.0)
+        sizes.append([s.prompt[0] for s in step.prefills])
+        scheduler.update(step, [1] * len(step.sequences), [-0.1] * len(step.sequences))
+    assert sizes == [[2, 1], [1], [], [], []]  # one prompt a step, up to half of the slots
+    (urgent,) = (s for s in scheduler.running if s.prompt == (2,))
+    urgent.request.future.cancel()
+    assert len(scheduler.schedule(now=0.0).prefills) == 4
+
+
+def test_bulk_is_not_passed_for_ever() -> None:
+    scheduler = make_scheduler(slots=2, queue_tokens=10_000)
+    scheduler.admit(make_request([(9,)] * 3, urgency=5), tokens_per_s=0)
+    order = []
+    for number in range(30):
+        scheduler.admit(make_request([(number + 10,)]), tokens_per_s=0)
+        scheduler.admit(make_request([(number + 10,)]), tokens_per_s=0)
+        step = scheduler.schedule(now=0.0)
+        order += [s.prompt[0] for s in step.prefills]
+        scheduler.update(step, [STOP] * len(step.sequences), [-0.1] * len(step.sequences))
+    assert order.count(9) == 3
+    assert order.index(9) == MAX_PASSES
+    scheduler.kv_cache.check_integrity()
 
 
 def test_a_finished_sequence_hands_its_slot_over_in_the_next_step() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 KEPT_SHARE = 4
 """One slot of so many is kept for callers without any."""
-URGENT_SHARE = 4
+URGENT_SHARE = 8
 """Of so many slots a caller's one is urgent, however few callers there are: others may come before it is served."""
 
 
@@ -96,9 +96,9 @@ class FairQueue:
             self._release(work)
 
     def _share(self, caller: str) -> int:
-        """The slots of a caller that are urgent."""
+        """The slots of a caller that are urgent; a large group never is."""
         by_weight = self._slots * self._weights[caller] // sum(self._weights.values())
-        return min(by_weight, self._slots // URGENT_SHARE)
+        return max(1, min(by_weight, self._slots // URGENT_SHARE))
 
     async def _acquire(self, work: Work) -> bool:
         start = max(self._virtual_time, self._last.get(work.caller, 0.0))
@@ -130,10 +130,9 @@ class FairQueue:
         while (waiter := self._next()) is not None:
             work = waiter.work
             self._virtual_time = max(self._virtual_time, waiter.start)
-            is_first = not self._held[work.caller]
             self._held[work.caller] += work.slots
             self._weights[work.caller] = work.weight
-            waiter.is_within_share = is_first or self._held[work.caller] <= self._share(work.caller)
+            waiter.is_within_share = self._held[work.caller] <= self._share(work.caller)
             waiter.future.set_result(None)
 
     def _next(self) -> _Waiter | None:
