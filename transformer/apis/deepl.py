@@ -30,6 +30,7 @@ from transformer.apis.deepl_glossaries import DeepLGlossaries
 from transformer.apis.deepl_languages import (
     formality_of,
     language_of,
+    languages_of,
     source_code,
     source_languages,
     target_languages,
@@ -122,6 +123,7 @@ class DeepLApi:
             ApiRoute("GET", "/v2/translate", self._translate, operation("Translate texts, from a query")),
             ApiRoute("GET", "/v2/languages", self._list_languages, operation("Source or target languages")),
             ApiRoute("POST", "/v2/languages", self._list_languages, operation("The same")),
+            ApiRoute("GET", "/v3/languages", self._list_languages_v3, operation("Languages of a resource")),
             ApiRoute("GET", "/v2/usage", self._usage, operation("Characters used and allowed")),
             ApiRoute("POST", "/v2/usage", self._usage, operation("The same")),
             *self._glossaries.routes,
@@ -186,6 +188,12 @@ class DeepLApi:
             raise InvalidRequest("Value for 'type' not supported. It must be 'source' or 'target'.")
         listed = source_languages if kind == "source" else target_languages
         return json_answer(list(listed(self._languages)))
+
+    async def _list_languages_v3(self, request: ApiRequest) -> RestResponse:
+        resource = request.fields.text("resource")
+        if not resource:
+            raise InvalidRequest("Parameter 'resource' not specified.")
+        return json_answer(languages_of(self._languages, resource))
 
     async def _usage(self, request: ApiRequest) -> RestResponse:
         account = await self._service.account(request)

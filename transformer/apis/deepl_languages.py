@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from protocol.errors import InvalidRequest
 from protocol.messages import Formality
 from protocol.template_sections import FORMAL, INFORMAL
 from transformer.apis.language_table import LanguageTable
+from transformer.texts.language_tags import canonical_tag
 
 _TARGET_VARIANTS = {
     "en": (("EN-GB", "English (British)"), ("EN-US", "English (American)")),
@@ -17,6 +19,33 @@ _TARGET_VARIANTS = {
     "zh-Hant": (("ZH-HANT", "Chinese (traditional)"),),
 }
 """DeepL's target codes and names of languages that it only knows by variant, by the release's tag."""
+
+SERVED_RESOURCES = ("translate_text", "translate_document", "glossary")
+"""Of version 3's list of languages."""
+_OTHER_RESOURCES = ("voice", "write", "style_rules")
+_FEATURES = ("glossary", "tag_handling")
+
+
+@dataclass(slots=True)
+class ListedLanguage:
+    """A language in version 3's list."""
+
+    code: str
+    """In BCP 47's case."""
+    name: str
+    uses: set[str] = field(default_factory=set)
+    features: dict[str, None] = field(default_factory=dict)
+
+    def add(self, use: str, *features: str) -> None:
+        """Add a use, ``usable_as_source`` or ``usable_as_target``, and the features that it has."""
+        self.uses.add(use)
+        self.features.update(dict.fromkeys(features))
+
+    def to_json(self) -> dict[str, object]:
+        """As DeepL answers it."""
+        uses = {use: use in self.uses for use in ("usable_as_source", "usable_as_target")}
+        features = {name: {"status": "stable"} for name in self.features}
+        return {"lang": self.code, "name": self.name, **uses, "status": "stable", "features": features}
 
 
 def source_code(tag: str) -> str:
@@ -39,6 +68,31 @@ def target_languages(table: LanguageTable) -> Iterator[dict[str, object]]:
     for tag in table.targets:
         for code, name in _TARGET_VARIANTS.get(tag, ((tag.upper(), table.names[tag]),)):
             yield {"language": code, "name": name, "supports_formality": supports_formality(table, None, tag)}
+
+
+def languages_of(table: LanguageTable, resource: str) -> list[dict[str, object]]:
+    """The list of version 3 for a resource; empty for one that is not served.
+
+    Raises:
+        InvalidRequest: DeepL has no such resource.
+    """
+    if resource not in (*SERVED_RESOURCES, *_OTHER_RESOURCES):
+        raise InvalidRequest("Value for 'resource' not supported.")
+    if resource not in SERVED_RESOURCES:
+        return []
+    found: dict[str, ListedLanguage] = {}
+    for each in source_languages(table):
+        _listed(found, each).add("usable_as_source", *_FEATURES, "auto_detection")
+    for each in target_languages(table):
+        formality = ("formality",) if each["supports_formality"] else ()
+        _listed(found, each).add("usable_as_target", *_FEATURES, *formality)
+    return [each.to_json() for each in found.values()]
+
+
+def _listed(found: dict[str, ListedLanguage], listed: Mapping[str, object]) -> ListedLanguage:
+    """The entry of version 3 for a language of version 2's list; a new one if there is none yet."""
+    code = canonical_tag(str(listed["language"]))
+    return found.setdefault(code, ListedLanguage(code, str(listed["name"])))
 
 
 def supports_formality(table: LanguageTable, source: str | None, target: str) -> bool:

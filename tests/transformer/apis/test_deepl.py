@@ -113,6 +113,26 @@ def test_a_language_that_is_not_served_is_refused(client: deepl.DeepLClient) -> 
     assert caught.value.http_status_code == 400
 
 
+def test_languages_of_a_resource_are_listed_with_their_features(http: httpx.Client) -> None:
+    def listed(resource: str) -> dict[str, Any]:
+        answer = http.get("/v3/languages", params={"resource": resource})
+        assert answer.status_code == 200
+        return {each.pop("lang"): each for each in answer.json()}
+
+    found = listed("translate_text")
+    assert list(found) == ["en", "zh", "en-GB", "en-US", "zh-Hans"]
+    stable = {"status": "stable"}
+    both = {"glossary": stable, "tag_handling": stable, "auto_detection": stable}
+    assert found["zh"] == {
+        "name": "Chinese", "usable_as_source": True, "usable_as_target": True, "status": "stable", "features": both,
+    }  # fmt: skip
+    assert [found["en"]["usable_as_target"], found["en-GB"]["usable_as_source"]] == [False, False]
+    assert listed("glossary") == found
+    assert listed("write") == {}
+    for params in ({}, {"resource": "coffee"}):
+        assert http.get("/v3/languages", params=params).status_code == 400
+
+
 def test_languages_are_listed(client: deepl.DeepLClient) -> None:
     assert [(each.code, each.name) for each in client.get_source_languages()] == [
         ("EN", "English"),
