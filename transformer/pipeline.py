@@ -7,13 +7,8 @@ The pipeline knows nothing of KServe (:mod:`transformer.model`) and waits for it
 from __future__ import annotations
 
 import time
-<<<<<<< HEAD
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-=======
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
->>>>>>> 4e7ffb3 (Share files over Redis; alternatives and reviewed suggestions)
 from typing import Protocol
 
 from protocol.deadline import Deadline
@@ -187,20 +182,13 @@ class Pipeline:
             )
 
     async def look_up(self, items: Sequence[WorkItem]) -> list[WorkResult | None]:
-<<<<<<< HEAD
-        """The cached result of each item, in order; None for a miss. Takes one round trip at most."""
-        lookups = [(key_of(item, self._release), item.text) for item in items]
-        with Stage("cache"):
-            entries = await look_up(self._cache, lookups, self._metrics)
-        return [
-=======
         """The corrected or cached result of each item, in order; None for a miss. Takes one round trip at most."""
         corrected = self._corrections.find(items)
         asked = [item for item in items if item not in corrected] if corrected else items
         lookups = [(key_of(item, self._release), item.text) for item in asked]
-        entries = await look_up(self._cache, lookups, self._metrics)
+        with Stage("cache"):
+            entries = await look_up(self._cache, lookups, self._metrics)
         found = [
->>>>>>> 4e7ffb3 (Share files over Redis; alternatives and reviewed suggestions)
             None if entry is None else WorkResult(entry.text, entry.confidence, CacheStatus.HIT)
             for entry in entries
         ]

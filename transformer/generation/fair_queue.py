@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from serving.stages import Stage
+
 KEPT_SHARE = 4
 """One slot of so many is kept for callers without any."""
 URGENT_SHARE = 8
@@ -107,7 +109,9 @@ class FairQueue:
         self._waiting.setdefault(work.caller, deque()).append(waiter)
         self._serve()
         try:
-            await waiter.future
+            if not waiter.future.done():
+                with Stage("queue"):
+                    await waiter.future
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled():
                 self._release(work)  # it was handed its slots at the same moment
