@@ -15,7 +15,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class DeepLDocuments:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         service.close_later(self._close)
-        upload = {
+        upload: dict[str, Mapping[str, object]] = {
             "target_lang": service.languages.schema,
             "source_lang": service.languages.schema,
             "file": {"type": "string", "format": "binary"},
