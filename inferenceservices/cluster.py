@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from kubernetes import client, config
@@ -35,6 +35,7 @@ REVISIONS = ("serving.knative.dev", "v1", "revisions")
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 FIELD_MANAGER = "yiwen-rollout"
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE_SIZE = 500
 """Objects per page of a list."""
 MAX_ATTEMPTS = 5
@@ -57,6 +58,9 @@ class PermissionDenied(ClusterError):
 
 class ObjectNotFound(ClusterError):
     """There is no such object or kind (HTTP 404)."""
+
+
+AnyClient = TypeVar("AnyClient", bound="ClusterClient")
 
 
 class ClusterClient:
@@ -82,10 +86,15 @@ class ClusterClient:
         self._api.set_default_header("Content-Type", MERGE_PATCH)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
+        self._groups = client.ApisApi(self._api)
+        # Of a Secret its name is enough: the API server is asked to leave out what is in it.
+        self._metadata_api = client.ApiClient(self._api.configuration)
+        self._metadata_api.set_default_header("Accept", METADATA_ONLY)
+        self._metadata = client.CoreV1Api(self._metadata_api)
         self._creating_api = client.ApiClient(self._api.configuration)
         self._creating_api.set_default_header("Content-Type", "application/json")
 
-    def __enter__(self) -> ClusterClient:
+    def __enter__(self: AnyClient) -> AnyClient:
         return self
 
     def __exit__(
@@ -93,6 +102,7 @@ class ClusterClient:
     ) -> None:
         self._api.close()
         self._creating_api.close()
+        self._metadata_api.close()
 
     def inference_service(self, name: str) -> Document:
         """The InferenceService of that name.
@@ -207,21 +217,33 @@ class ClusterClient:
         return found
 
     def _list(self, what: str, method: Callable[..., Any], *arguments: str) -> tuple[Document, ...] | None:
-        """All objects of a kind, page by page; None without the permission to list them."""
-        found: list[Document] = []
-        following: dict[str, str] = {}
+        """All objects of a kind; None without the permission to list them."""
         try:
-            while True:
-                with self._translate_errors(f"list {what}"):
-                    page = method(*arguments, limit=PAGE_SIZE, _request_timeout=self._timeouts, **following)
-                plain = self._api.sanitize_for_serialization(page)
-                found += plain["items"]
-                token = mapping(plain, "metadata").get("continue")
-                if not token:
-                    return tuple(found)
-                following = {"_continue": token}
+            return self._pages(what, method, *arguments)
         except PermissionDenied:
             return None
+
+    def _pages(
+        self, what: str, method: Callable[..., Any], *arguments: str, **selectors: str
+    ) -> tuple[Document, ...]:
+        """All objects of a kind, page by page."""
+        found: list[Document] = []
+        following: dict[str, str] = {}
+        while True:
+            plain = json.loads(
+                self._raw(f"list {what}", method, *arguments, limit=PAGE_SIZE, **selectors, **following)
+            )
+            found += plain["items"]
+            token = mapping(plain, "metadata").get("continue")
+            if not token:
+                return tuple(found)
+            following = {"_continue": token}
+
+    def _raw(self, what: str, method: Callable[..., Any], *arguments: str, **options: object) -> bytes:
+        """The body of an answer as it came: the package's models refuse objects with fields they do not know."""
+        with self._translate_errors(what):
+            answer = method(*arguments, _request_timeout=self._timeouts, _preload_content=False, **options)
+            return bytes(answer.data)
 
     @contextmanager
     def _translate_errors(self, what: str) -> Iterator[None]:

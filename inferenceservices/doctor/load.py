@@ -213,6 +213,30 @@ def at_largest_scale(snapshot: Snapshot) -> Diagnoses:
             )
 
 
+def not_ready(snapshot: Snapshot) -> Diagnoses:
+    """A server that says it is not ready."""
+    for server in snapshot.of("servers"):
+        if server.get("ready") != 200:
+            yield Diagnosis(
+                str(server["process"]),
+                "it is not ready",
+                f"{server['url']}/v2/health/ready answers {server['ready']}: {server['message']}",
+                "its last log lines say why; a transformer waits for a predictor of its release",
+            )
+
+
+def not_ours(snapshot: Snapshot) -> Diagnoses:
+    """A server of another kind at the address."""
+    for server in snapshot.of("servers"):
+        if server.get("name") != "yiwen":
+            yield Diagnosis(
+                str(server["process"]),
+                "what answers there is not Yiwen",
+                f"GET {server['url']}/v2 names {server.get('name') or 'no server'}",
+                "give the address of the transformer with --url, and of the predictor with --predictor-url",
+            )
+
+
 def _predictors(snapshot: Snapshot) -> tuple[ProcessMetrics, ...]:
     return read_metrics(snapshot.metrics, PREDICTOR)
 
@@ -260,3 +284,8 @@ def _checks() -> Iterator[Check]:
 
 
 CHECKS = tuple(_checks())
+SERVER_CHECKS = (
+    Check("not-yiwen", "another server answers at the address", (), not_ours),
+    Check("not-ready", "a server says that it is not ready", (), not_ready),
+)
+"""Of what is reached by its URL alone."""

@@ -20,6 +20,7 @@ KEDA_WITHOUT_NAN: Version = (2, 20)
 ISTIO_RESTRICTED: Version = (1, 28)
 """The first Istio whose sidecars a restricted namespace admits."""
 KSERVE_DEPLOYMENT, KEDA_DEPLOYMENT, ISTIO_DEPLOYMENT = "kserve-controller-manager", "keda-operator", "istiod"
+KNATIVE_GROUP = "serving.knative.dev"
 TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 INSTALL = {
     "serving.kserve.io": "helm install kserve oci://ghcr.io/kserve/charts/kserve -n kserve --create-namespace",
@@ -93,9 +94,24 @@ def missing_keda(snapshot: Snapshot) -> Diagnoses:
             )
 
 
+def missing_knative(snapshot: Snapshot) -> Diagnoses:
+    """Knative mode on a cluster without Knative Serving."""
+    for component in _knative(snapshot):
+        if not _versions(snapshot, KNATIVE_GROUP):
+            yield Diagnosis(
+                component.pod.location,
+                "it is in Knative mode, and the cluster has no Knative Serving",
+                f"no API group {KNATIVE_GROUP} is served",
+                "install Knative Serving (https://knative.dev/docs/install) and run scripts/configure-knative, "
+                "or use an overlay with the component standard",
+            )
+
+
 def features_off(snapshot: Snapshot) -> Diagnoses:
     """Fields of pods that Knative refuses, since a feature is off."""
     features = snapshot.data("config-features")
+    if not _versions(snapshot, KNATIVE_GROUP):
+        return
     for component in _knative(snapshot):
         for flag, fields in missing_features(component.pod, features).items():
             yield Diagnosis(
@@ -111,7 +127,8 @@ def long_timeout(snapshot: Snapshot) -> Diagnoses:
     longest = snapshot.data("config-defaults").get("max-revision-timeout-seconds", "600")
     for component in _knative(snapshot):
         timeout = component.declared.get("timeout")
-        if isinstance(timeout, int) and longest.isdecimal() and timeout > int(longest):
+        is_long = isinstance(timeout, int) and longest.isdecimal() and timeout > int(longest)
+        if is_long and _versions(snapshot, KNATIVE_GROUP):
             yield Diagnosis(
                 component.pod.location,
                 f"Knative refuses a timeout of {timeout} s",
@@ -240,8 +257,11 @@ CHECKS = (
     Check("kserve-old", "KServe before 0.16, which does not know the modes", ("deployments",), old_kserve),
     Check("keda-missing", "Standard mode without KEDA", ("deployments",), missing_keda),
     Check("keda-nan", "a query that is NaN under a KEDA before 2.20", ("deployments",), keda_nan),
-    Check("knative-feature", "a feature of Knative that pods need is off", ("configmaps",), features_off),
-    Check("knative-timeout", "a timeout above Knative's longest", ("configmaps",), long_timeout),
+    Check("knative-missing", "Knative mode without Knative Serving", ("kinds",), missing_knative),
+    Check(
+        "knative-feature", "a feature of Knative that pods need is off", ("configmaps", "kinds"), features_off
+    ),
+    Check("knative-timeout", "a timeout above Knative's longest", ("configmaps", "kinds"), long_timeout),
     Check("knative-zero", "scale to zero is off in the cluster", ("configmaps",), no_scale_to_zero),
     Check("tag-routing", "tag routing is off, and predictors are found by tag", (), no_tag_routing),
     Check(

@@ -8,5 +8,5 @@ BEFORE = platform.CHECKS + namespace.CHECKS + gpus.CHECKS
 """Before an overlay is applied."""
 AFTER = service.CHECKS + pods.CHECKS + load.CHECKS
 """Of an InferenceService on a cluster."""
-URL = tuple(check for check in load.CHECKS if "podautoscalers" not in check.needs)
+URL = load.SERVER_CHECKS + tuple(check for check in load.CHECKS if "podautoscalers" not in check.needs)
 """Of a service that is reached by its URL alone."""

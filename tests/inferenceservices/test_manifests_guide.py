@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.__main__ import main
 from inferenceservices.check import ROOT
 from inferenceservices.rules import rule_set
 from protocol.kubernetes.documents import kind_and_name, mapping
@@ -82,6 +83,8 @@ def test_other_commands_exist(command: str, tmp_path: Path) -> None:
             ["make", "--dry-run", *arguments], cwd=PROJECT, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr
+    elif program == "yiwen":
+        assert main([arguments[0], "--help"]) == 0
     else:
         assert (PROJECT / program).is_file()
         assert all((ROOT / argument).is_dir() for argument in arguments)

@@ -262,7 +262,7 @@ def _replace_images(value: object) -> None:
 
 
 def _kinds(manifests: list[Json]) -> list[Json]:
-    kinds: dict[tuple[str, str], list[str]] = {}
+    kinds: dict[tuple[str, str], list[str]] = {("serving.knative.dev", "v1"): ["Service"]}
     for document in manifests:
         group, _, version = document["apiVersion"].rpartition("/")
         kinds.setdefault((group, version), []).append(document["kind"])

@@ -122,6 +122,7 @@ BEFORE_FAULTS: dict[str, tuple[str, str, Change]] = {
     "kserve-0.15": ("laptop", "kserve-old", lambda s: _deployed(s, "kserve-controller-manager", "k/c:v0.15.2")),
     "no-keda": ("standard", "keda-missing", lambda s: _deployed(s, "keda-operator", "")),
     "keda-that-takes-nan": ("standard", "keda-nan", _unguarded_query),
+    "no-knative": ("production", "knative-missing", lambda s: _without_kind(s, "serving.knative.dev")),
     "affinity-off": (
         "production", "knative-feature",
         lambda s: _setting(s, "config-features", "kubernetes.podspec-affinity", None),
