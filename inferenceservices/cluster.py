@@ -25,7 +25,7 @@ from inferenceservices.gpu_capacity import ClusterCapacity
 from inferenceservices.release_change import release_of
 from inferenceservices.rollout import RolloutStep
 from inferenceservices.rollout_state import revision_names
-from protocol.kubernetes.documents import Document, mapping
+from protocol.kubernetes.documents import Document, mapping, objects
 
 KSERVE = "serving.kserve.io"
 SERVICES = (KSERVE, "v1beta1", "inferenceservices")
@@ -86,13 +86,15 @@ class ClusterClient:
         self._api.set_default_header("Content-Type", MERGE_PATCH)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
-        self._groups = client.ApisApi(self._api)
         # Of a Secret its name is enough: the API server is asked to leave out what is in it.
         self._metadata_api = client.ApiClient(self._api.configuration)
         self._metadata_api.set_default_header("Accept", METADATA_ONLY)
         self._metadata = client.CoreV1Api(self._metadata_api)
         self._creating_api = client.ApiClient(self._api.configuration)
         self._creating_api.set_default_header("Content-Type", "application/json")
+        # The lists of groups and kinds are refused (415) where a request names another type, even without a body.
+        self._groups = client.ApisApi(self._creating_api)
+        self._kinds_of_groups = client.CustomObjectsApi(self._creating_api)
 
     def __enter__(self: AnyClient) -> AnyClient:
         return self
@@ -230,14 +232,26 @@ class ClusterClient:
         found: list[Document] = []
         following: dict[str, str] = {}
         while True:
-            plain = json.loads(
-                self._raw(f"list {what}", method, *arguments, limit=PAGE_SIZE, **selectors, **following)
+            plain = self._document(
+                f"list {what}", method, *arguments, limit=PAGE_SIZE, **selectors, **following
             )
-            found += plain["items"]
+            found += objects(plain, "items")
             token = mapping(plain, "metadata").get("continue")
             if not token:
                 return tuple(found)
             following = {"_continue": token}
+
+    def _document(
+        self, what: str, method: Callable[..., Any], *arguments: str, **options: object
+    ) -> Document:
+        """The JSON object of an answer."""
+        try:
+            found: Document = json.loads(self._raw(what, method, *arguments, **options))
+        except ValueError:
+            raise ClusterError(
+                f"cannot {what}: the answer is not JSON: check the server of the kubeconfig"
+            ) from None
+        return found
 
     def _raw(self, what: str, method: Callable[..., Any], *arguments: str, **options: object) -> bytes:
         """The body of an answer as it came: the package's models refuse objects with fields they do not know."""

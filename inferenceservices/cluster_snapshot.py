@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -92,7 +91,7 @@ class ClusterReader(ClusterClient):
         Raises:
             ClusterError: it cannot be read.
         """
-        return (json.loads(self._raw(f"read {what}", getattr(self._core, method), *arguments)),)
+        return (self._document(f"read {what}", getattr(self._core, method), *arguments),)
 
     def served_kinds(self, groups: Iterable[str]) -> Documents:
         """Kinds of API groups, one entry for each version that is served.
@@ -102,7 +101,7 @@ class ClusterReader(ClusterClient):
         """
         wanted = frozenset(groups)
         found: list[Document] = []
-        served = json.loads(self._raw("list API groups", self._groups.get_api_versions))
+        served = self._document("list API groups", self._groups.get_api_versions)
         for group in objects(served, "groups"):
             name = str(group.get("name"))
             if name in wanted:
@@ -132,8 +131,8 @@ class ClusterReader(ClusterClient):
         return self._raw(f"read the metrics of {pod}", method, *where).decode("utf-8", "replace")
 
     def _kinds(self, group: str, version: str) -> Document:
-        method = self._objects.get_api_resources
-        plain = json.loads(self._raw(f"list the kinds of {group}/{version}", method, group, version))
+        method = self._kinds_of_groups.get_api_resources
+        plain = self._document(f"list the kinds of {group}/{version}", method, group, version)
         kinds = sorted({str(each.get("kind")) for each in objects(plain, "resources")})
         return {"group": group, "version": version, "kinds": kinds}
 
@@ -177,6 +176,7 @@ def cluster_before(reader: ClusterReader, manifests: Documents) -> Snapshot:
     seen.see("dns-pods", lambda: reader.core_objects(
         "DNS pods", "list_namespaced_pod", DNS_NAMESPACE, label_selector=DNS_PODS))  # fmt: skip
     seen.see("secrets", reader.secret_names)
+    seen.see("persistentvolumes", lambda: reader.core_objects("volumes", "list_persistent_volume"))
     seen.see("nodes", lambda: reader.core_objects("nodes", "list_node"))
     seen.see("all-pods", lambda: reader.core_objects("pods", "list_pod_for_all_namespaces"))
     _see_namespace(

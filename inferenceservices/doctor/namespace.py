@@ -26,7 +26,11 @@ PLACEHOLDER = "registry.example.com/"
 def missing_class(snapshot: Snapshot) -> Diagnoses:
     """A claim whose storage class is not there, or that names none where there is no default."""
     for claim in _claims(snapshot):
-        if _class_of(snapshot, claim) is None and not _existing(snapshot, claim):
+        if (
+            _class_of(snapshot, claim) is None
+            and not _existing(snapshot, claim)
+            and not _volume(snapshot, claim)
+        ):
             named = mapping(claim, "spec").get("storageClassName")
             names = ", ".join(map(name_of, snapshot.of("storageclasses"))) or "none"
             yield Diagnosis(
@@ -204,6 +208,18 @@ def _class_of(snapshot: Snapshot, claim: Document) -> Document | None:
     )
 
 
+def _volume(snapshot: Snapshot, claim: Document) -> Document | None:
+    """A volume that somebody made by hand and the claim can have."""
+    wanted = mapping(claim, "spec")
+    for volume in snapshot.of("persistentvolumes"):
+        spec = mapping(volume, "spec")
+        modes = set(strings(wanted.get("accessModes"))) <= set(strings(spec.get("accessModes")))
+        same_class = (spec.get("storageClassName") or "") == (wanted.get("storageClassName") or "")
+        if mapping(volume, "status").get("phase") == "Available" and modes and same_class:
+            return volume
+    return None
+
+
 def _is_shared(claim: Document) -> bool:
     return "ReadWriteMany" in strings(mapping(claim, "spec").get("accessModes"))
 
@@ -233,7 +249,7 @@ def _is_dns_policy(document: Document) -> bool:
 
 CHECKS = (
     Check("storage-class", "the claim's storage class is missing, or there is no default",
-          ("storageclasses", "persistentvolumeclaims"), missing_class),
+          ("storageclasses", "persistentvolumes", "persistentvolumeclaims"), missing_class),
     Check("storage-one-node", "a claim for all nodes, of a class of disks", ("storageclasses",), one_node_storage),
     Check("claim-unbound", "the claim has no volume", ("persistentvolumeclaims", "storageclasses"), unbound_claim),
     Check("claim-changed", "the claim exists with another class or access mode", ("persistentvolumeclaims",),

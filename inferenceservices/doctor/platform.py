@@ -26,6 +26,8 @@ INSTALL = {
     "serving.kserve.io": "helm install kserve oci://ghcr.io/kserve/charts/kserve -n kserve --create-namespace",
     "security.istio.io": "istioctl install --set components.cni.enabled=true",
     "networking.istio.io": "istioctl install --set components.cni.enabled=true",
+    "gateway.networking.k8s.io": "kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/"
+    "releases/latest/download/standard-install.yaml",
     "monitoring.coreos.com": "helm install monitoring kube-prometheus-stack -n monitoring --create-namespace "
     "--repo https://prometheus-community.github.io/helm-charts",
 }
@@ -213,12 +215,12 @@ def _reads(server: Document, monitor: Document) -> bool:
 
 
 def _custom(snapshot: Snapshot) -> Iterator[tuple[str, str, str, Document]]:
-    """Group, version and kind of the first manifest of each kind of a custom resource."""
+    """Group, version and kind of the first manifest of each kind outside of the core API."""
     seen = set()
     for document in snapshot.manifests:
         group, _, version = str(document.get("apiVersion")).rpartition("/")
         key = group, version, str(document.get("kind"))
-        if "." in group and not group.endswith(".k8s.io") and key not in seen:
+        if group and key not in seen:
             seen.add(key)
             yield *key, document
 

@@ -19,6 +19,7 @@ Routes = dict[str, object]
 _CORE = f"/api/v1/namespaces/{NAMESPACE}"
 _PATHS = {
     "nodes": "/api/v1/nodes",
+    "persistentvolumes": "/api/v1/persistentvolumes",
     "all-pods": "/api/v1/pods",
     "dns-pods": "/api/v1/namespaces/kube-system/pods",
     "pods": f"{_CORE}/pods",
@@ -88,7 +89,7 @@ class RecordedServer:
         wanted = query.get("fieldSelector", [""])[0].removeprefix("metadata.name=")
         if isinstance(found, list):
             items = [item for item in found if not wanted or item["metadata"]["name"] == wanted]
-            found = {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}
+            found = {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items or None}
         return 200, json.dumps(found)
 
 
@@ -140,6 +141,9 @@ def _handler(server: RecordedServer) -> type[BaseHTTPRequestHandler]:
             path = _path(self.path)
             server.requests.append((self.command, path, str(self.headers.get("Accept"))))
             status, text = server.answer(self.path)
+            is_discovery = path.startswith("/apis") and path.count("/") < 4
+            if is_discovery and self.headers.get("Content-Type") not in (None, "application/json"):
+                status, text = 415, "415: Unsupported Media Type"
             body = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/plain")

@@ -103,6 +103,7 @@ def before(overlay: str = "production") -> Json:
                     "volumeBindingMode": "Immediate",
                 }
             ],
+            "persistentvolumes": [],
             "persistentvolumeclaims": [],
             "secrets": [{"metadata": {"name": name}} for name in ("yiwen-redis", "yiwen-redis-tls")],
             "dns-pods": [{"metadata": {"name": "coredns-1", "labels": {"k8s-app": "kube-dns"}}}],

@@ -117,6 +117,7 @@ def _both(*changes: Change) -> Change:
 
 BEFORE_FAULTS: dict[str, tuple[str, str, Change]] = {
     "no-istio-kinds": ("production", "kind-missing", lambda s: _without_kind(s, "security.istio.io")),
+    "no-gateway-api": ("standard", "kind-missing", lambda s: _without_kind(s, "gateway.networking.k8s.io")),
     "no-kserve": ("production", "kind-missing", lambda s: _without_kind(s, "serving.kserve.io")),
     "kserve-in-another-version": ("laptop", "kind-version", lambda s: _other_version(s, "serving.kserve.io")),
     "kserve-0.15": ("laptop", "kserve-old", lambda s: _deployed(s, "kserve-controller-manager", "k/c:v0.15.2")),
@@ -433,6 +434,17 @@ def _named(checks: Any, state: Json) -> set[str]:
 @pytest.mark.parametrize("overlay", ["laptop", "production", "standard", "staging", "runtime"])
 def test_nothing_is_found_before_applying_to_a_healthy_cluster(overlay: str) -> None:
     assert _named(BEFORE, before(overlay)) == set()
+
+
+def test_a_volume_made_by_hand_needs_no_storage_class() -> None:
+    state = before()
+    _replace(state, "storageclasses")
+    spec = {"accessModes": ["ReadWriteMany"], "capacity": {"storage": "50Gi"}}
+    volume = {"metadata": {"name": "models"}, "spec": spec, "status": {"phase": "Available"}}
+    _replace(state, "persistentvolumes", volume)
+    assert _named(BEFORE, state) == set()
+    volume["status"] = {"phase": "Bound"}
+    assert _named(BEFORE, state) == {"storage-class"}
 
 
 @pytest.mark.parametrize("fault", BEFORE_FAULTS)
