@@ -2,7 +2,7 @@
 
 Weblate has a hundred dependencies, so it needs an environment of its own (Python 3.12 or later):
 
-    pip install weblate
+    pip install "weblate[postgres]"
     DJANGO_SETTINGS_MODULE=weblate.settings_example python machinery.py http://127.0.0.1:8080
 """
 
