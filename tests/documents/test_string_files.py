@@ -136,6 +136,7 @@ THREE中";
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=4))
 def test_any_strings_are_read_again_as_they_were_written(pairs: list[tuple[str, str]]) -> None:
     def quoted(text: str) -> str:
