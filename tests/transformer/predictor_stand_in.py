@@ -119,7 +119,14 @@ def serve(stand_in: StandIn, port: int = 0) -> Iterator[StandIn]:
     listener = socket.create_server(("127.0.0.1", port))
     stand_in.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = uvicorn.Server(
-        uvicorn.Config(stand_in, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            stand_in,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # longer than the transformer's, as the predictor's is
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

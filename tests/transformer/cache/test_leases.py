@@ -103,7 +103,7 @@ async def test_a_lease_without_a_value_is_free_at_once(replica: Make) -> None:
 async def test_claims_of_many_keys_are_one_round_trip_and_so_is_giving_them_back(
     replica: Make, redis: RedisServer
 ) -> None:
-    cache = replica()
+    cache = replica(policy=dataclasses.replace(POLICY, lease_s=600.0))  # no lease is renewed meanwhile
     keys = [bytes([number]) * 16 for number in range(10)]
     await cache.acquire(keys)  # the server learns the script
     cache.release(keys)
