@@ -71,7 +71,8 @@ to the pods. Without these two rights, Secrets and metrics are among what it cou
 """
 
 TAIL = """
-The checks look at one moment. A pod that has waited for a minute may be on its way; look again. `queue-slow`,
+The checks look at one moment. A pod that has waited for a minute may be on its way; look again. Where an
+autoscaler adds nodes, `gpu-node`, `gpu-taken` and `node-small` see only the nodes that are there now. `queue-slow`,
 `cache-cold`, `cold-start`, `steps-fail` and `refusals` count since the process started.
 
 This page is written by `python scripts/document_doctor.py` from `inferenceservices/doctor/table.py`.

@@ -237,6 +237,19 @@ def not_ours(snapshot: Snapshot) -> Diagnoses:
             )
 
 
+def wrong_service(snapshot: Snapshot) -> Diagnoses:
+    """The predictor where the transformer should be, or the other way round."""
+    for component in (PREDICTOR, TRANSFORMER):
+        for process in read_metrics(snapshot.metrics, component):
+            if not any(sample.name.startswith(f"yiwen_{component}_") for sample in process.samples):
+                yield Diagnosis(
+                    component,
+                    f"what answers there is not the {component}",
+                    f"/metrics has no metric yiwen_{component}_...",
+                    "give the address of the transformer with --url, and of the predictor with --predictor-url",
+                )
+
+
 def _predictors(snapshot: Snapshot) -> tuple[ProcessMetrics, ...]:
     return read_metrics(snapshot.metrics, PREDICTOR)
 
@@ -286,6 +299,7 @@ def _checks() -> Iterator[Check]:
 CHECKS = tuple(_checks())
 SERVER_CHECKS = (
     Check("not-yiwen", "another server answers at the address", (), not_ours),
+    Check("wrong-service", "transformer and predictor are exchanged", (), wrong_service),
     Check("not-ready", "a server says that it is not ready", (), not_ready),
 )
 """Of what is reached by its URL alone."""

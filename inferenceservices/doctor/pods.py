@@ -209,6 +209,8 @@ def probe_failed(snapshot: Snapshot) -> Diagnoses:
         pod = snapshot.named("pods", _object_name(event))
         if pod is None or condition(pod, "Ready").get("status") == "True":
             continue
+        if mapping(pod, "metadata").get("deletionTimestamp"):
+            continue  # a pod that ends turns its readiness off
         if kind == "Startup" and _is_first_minute(event):
             continue
         restarts = "; the kubelet restarts it" if kind in ("Liveness", "Startup") else ""

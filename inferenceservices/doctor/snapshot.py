@@ -62,9 +62,7 @@ class Snapshot:
     @property
     def pods(self) -> tuple[Document, ...]:
         """The InferenceService's pods."""
-        return tuple(
-            pod for pod in self.of("pods") if labels_of(pod).get(INFERENCE_SERVICE) in (self.name, None)
-        )
+        return tuple(pod for pod in self.of("pods") if labels_of(pod).get(INFERENCE_SERVICE) == self.name)
 
     def events(self, *reasons: str) -> Iterator[Document]:
         """Warnings of the namespace with one of these reasons."""

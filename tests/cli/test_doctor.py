@@ -185,6 +185,14 @@ def test_without_the_predictor_its_checks_are_not_made(
     assert "slots-full" in {entry["check"] for entry in answer["unchecked"]}
 
 
+def test_exchanged_services_are_named(server: RecordedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.routes = {**READY, "/metrics": PREDICTOR_METRICS}
+    code, answer = _doctor(capsys, "--url", server.url)
+    assert code == 1
+    assert [found["subject"] for found in answer["found"]] == ["transformer"]
+    assert _names(answer) == {"wrong-service"}
+
+
 def test_nobody_at_the_url_is_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
     with RecordedServer().running() as gone:
         url = gone.url
