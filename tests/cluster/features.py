@@ -11,6 +11,7 @@ from tests.cluster.kubectl import KubectlError, document, documents, kubectl
 INGRESS_VARIABLE = "CLUSTER_INGRESS"
 GATEWAY_VARIABLE = "CLUSTER_GATEWAY"
 HOST_PATH_VARIABLE = "CLUSTER_HOST_PATH"
+PROMETHEUS_VARIABLE = "CLUSTER_PROMETHEUS"
 INGRESSES = (("kourier-system", "kourier"), ("istio-system", "istio-ingressgateway"))
 """Services of Knative's usual ingress gateways: namespace and name."""
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -39,6 +40,8 @@ class Features:
     """The same of KServe's Gateway, for Standard mode."""
     host_path: str = ""
     """Directory of the node that volumes are made on; empty: the default StorageClass makes them."""
+    prometheus: str = ""
+    """Image of Prometheus, whose entry point takes its options."""
 
     def has(self, *names: str) -> bool:
         return not any(name in self.missing for name in names)
@@ -73,12 +76,17 @@ def read_features() -> Features:
         missing["Knative ingress"] = f"no LoadBalancer address: set {INGRESS_VARIABLE} to http://HOST:PORT"
     if not gateway:
         missing["Gateway"] = f"KServe's Gateway has no address: set {GATEWAY_VARIABLE} to http://HOST:PORT"
+    prometheus = os.environ.get(PROMETHEUS_VARIABLE, "")
+    if not prometheus:
+        missing["Prometheus"] = (
+            f"set {PROMETHEUS_VARIABLE} to an image of it that the nodes have, or may pull"
+        )
     host_path = os.environ.get(HOST_PATH_VARIABLE, "")
     if not host_path and not _default_storage_class():
         missing["volumes"] = (
             f"no default StorageClass: set {HOST_PATH_VARIABLE} to a directory of the node that belongs to user 10001"
         )
-    return Features(versions, missing, ingress, gateway, host_path)
+    return Features(versions, missing, ingress, gateway, host_path, prometheus)
 
 
 def _default_storage_class() -> bool:

@@ -238,6 +238,12 @@ def run_pod(namespace: str, name: str, *command: str, mounts_models: bool = Fals
     return document("pod", name, "-n", namespace)
 
 
+def unschedulable(installation: Installation) -> int:
+    """Number of predictors that the scheduler found no node for."""
+    conditions = [c for each in installation.pods("predictor") for c in each["status"].get("conditions", [])]
+    return sum(c["type"] == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions)
+
+
 def volume_of(namespace: str, path: str) -> dict[str, Any]:
     """A volume of the node for the claim in a namespace."""
     return {

@@ -42,6 +42,10 @@ class Overlay:
     """Merged into the InferenceService, after everything else."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Of the InferenceService."""
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further additions of the containers, by component."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Further resources of a predictor, which it gets for itself alone: requests and limits."""
     start_delay_s: int = 0
     """Seconds that a predictor sleeps before it starts."""
     small: Sequence[str] = ("predictor", "transformer")
@@ -135,6 +139,23 @@ class Overlay:
                 "metadata": metadata,
             }
             patches.append({"patch": json.dumps({**head, "spec": dict(self.spec)})})
+        additions = [
+            {
+                "op": "add",
+                "path": f"/spec/{component}/containers/0/env/-",
+                "value": {"name": name, "value": value},
+            }
+            for component, settings in self.environment.items()
+            for name, value in settings.items()
+        ]
+        place = "/spec/predictor/containers/0/resources"
+        additions += [
+            {"op": "add", "path": f"{place}/{kind}/{name.replace('/', '~1')}", "value": count}
+            for name, count in self.devices.items()
+            for kind in ("requests", "limits")
+        ]
+        if additions:
+            patches.append({"target": {"kind": "InferenceService"}, "patch": json.dumps(additions)})
         if self.start_delay_s:
             command = [*SLOW_START, str(self.start_delay_s)]
             late = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import OWN_LABEL, Installation, own_namespace
+from tests.cluster.installation import OWN_LABEL, Installation, own_namespace, unschedulable
 from tests.cluster.kubectl import document, eventually, kubectl
 from tests.cluster.overlays import Overlay
 
@@ -69,15 +69,9 @@ def _bound(installation: Installation) -> list[str]:
     return [name for each in installation.pods("predictor") if (name := each["spec"].get("nodeName"))]
 
 
-def _waits_for_node(installation: Installation) -> bool:
-    """Whether a predictor's pod was refused by the scheduler."""
-    conditions = [c for each in installation.pods("predictor") for c in each["status"].get("conditions", [])]
-    return any(c["type"] == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions)
-
-
 @pytest.mark.slow
 def test_predictors_go_to_slices_alone(production: Installation, figures: dict[str, Any]) -> None:
-    eventually("a predictor that finds no node", lambda: _waits_for_node(production), 120.0)
+    eventually("a predictor that finds no node", lambda: unschedulable(production), 120.0)
     assert not _bound(production)
     other = {**LABELS, "nvidia.com/gpu.product": "NVIDIA-H200"}
     with played_node("yiwen-test-other", "zone-c", other):

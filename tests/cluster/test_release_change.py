@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.installation import Site
+from tests.cluster.installation import Site, unschedulable
 from tests.cluster.kubectl import eventually
 from tests.cluster.load import Load
 from tests.cluster.node import NodeShell
@@ -20,7 +20,11 @@ NEVER_S = 3600
 WARM_UP_S = 5.0
 AFTER_S = 25.0
 """Load goes on after a change, while the pods of the release before end."""
-CHANGES = {"ordinary": 0, "slow": SLOW_S, "never": NEVER_S}
+STUCK_S = 30
+"""For which a release is watched whose predictor does not start."""
+CHANGES = {"ordinary": 0, "slow": SLOW_S, "never": NEVER_S, "no room": 0}
+STUCK = ("never", "no room")
+MORE_THAN_A_NODE_HAS = {"cpu": "512"}
 
 
 def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict[str, Any]) -> None:
@@ -38,7 +42,7 @@ def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict
 
 
 @pytest.mark.parametrize(
-    "change", ["ordinary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slow", "never"))]
+    "change", ["ordinary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slow", *STUCK))]
 )
 def test_a_release_change_fails_no_request(site: Site, change: str, figures: dict[str, Any]) -> None:
     site.installation.wait_ready()
@@ -46,9 +50,9 @@ def test_a_release_change_fails_no_request(site: Site, change: str, figures: dic
     with Load(site.service, titles(f"{change}-{time.time()}")) as load:
         time.sleep(WARM_UP_S)
         began = time.monotonic()
-        site.serve(site.next_release, start_delay_s=CHANGES[change])
-        if change == "never":
-            time.sleep(SLOW_S)
+        _apply(site, change)
+        if change in STUCK:
+            time.sleep(STUCK_S)
         else:
             eventually("answers of the new release alone", lambda: _changed(load), 420.0)
             figures["changed_after_s"] = round(time.monotonic() - began)
@@ -56,10 +60,19 @@ def test_a_release_change_fails_no_request(site: Site, change: str, figures: dic
     summary = load.summary()
     figures |= summary.figures()
     summary.assert_whole()
-    assert len(summary.releases) == (1 if change == "never" else 2)
-    if change == "never":
+    assert len(summary.releases) == (1 if change in STUCK else 2)
+    if change in STUCK:
         site.serve(before)
         site.installation.wait_ready()
+
+
+def _apply(site: Site, change: str) -> None:
+    """Apply the next release, whose predictor starts as ``change`` says."""
+    if change == "no room":
+        site.with_overlay(devices=MORE_THAN_A_NODE_HAS).serve(site.next_release)
+        eventually("a predictor that finds no node", lambda: unschedulable(site.installation), 60.0)
+    else:
+        site.serve(site.next_release, start_delay_s=CHANGES[change])
 
 
 def _changed(load: Load) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import Site, own_namespace, run_pod
+from tests.cluster.installation import Site, own_namespace, run_pod, unschedulable
 from tests.cluster.kubectl import KubectlError, documents, eventually, kubectl
 from tests.cluster.releases import titles
 
@@ -84,7 +84,7 @@ def test_an_edge_node_serves_one_replica(knative: Site, features: Features, figu
     site = knative.with_overlay(swap={"knative": "edge"}, extra=())
     site.serve("a")
     try:
-        eventually("a pod that finds no node", lambda: _unschedulable(site), 120.0)
+        eventually("a pod that finds no node", lambda: unschedulable(site.installation), 120.0)
         kubectl("label", "node", node, f"{EDGE_LABEL}=")
         figures["ready_after_s"] = round(site.installation.wait_ready())
         (pod,) = eventually("a transformer", lambda: site.installation.ready_pods("transformer"), 120.0)
@@ -146,10 +146,3 @@ def _can_connect(namespace: str, address: str, port: int) -> bool:
     except KubectlError:
         return False
     return True
-
-
-def _unschedulable(site: Site) -> bool:
-    conditions = [
-        each for pod in site.installation.pods("predictor") for each in pod["status"].get("conditions", [])
-    ]
-    return any(each["type"] == "PodScheduled" and each["status"] == "False" for each in conditions)
