@@ -7,7 +7,7 @@ XDIST := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
-	bench-serving bench-transformer bench-prediction soak clean
+	bench-serving bench-transformer bench-prediction bench-cluster soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ bench-prediction: ## Compare the simulator with the real service on this machine
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.prediction --release var/demo-release $(ARGS)
+
+bench-cluster: ## Compare the simulator with the cluster of your KUBECONFIG under changing load: twelve minutes, as root
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
+	@$(VENV)/bin/python -m benchmarks.cluster --release var/demo-release --out docs/benchmarks/cluster $(ARGS)
 
 soak: ## Serve for half an hour at 70 % of the capacity with a fault every minute, and nothing beside it
 	@scripts/setup dev

@@ -1,0 +1,1 @@
+"""Compares the simulator's prediction with a real cluster under changing load."""
