@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inferenceservices.check import ROOT
+from inferenceservices.doctor import load
 from inferenceservices.doctor.diagnosis import examine
 from inferenceservices.doctor.table import AFTER, BEFORE, URL
 from tests.inferenceservices.doctor.states import (
@@ -481,6 +485,16 @@ def test_every_check_has_a_fault_that_it_names() -> None:
     named = {check for _, check, _ in BEFORE_FAULTS.values()} | {check for check, _ in AFTER_FAULTS.values()}
     assert named | {"largest-scale"} == {check.name for check in (*BEFORE, *AFTER)}
     assert len(BEFORE_FAULTS) + len(AFTER_FAULTS) >= 25
+
+
+def test_every_metric_that_is_read_is_a_documented_one() -> None:
+    """A metric that was renamed would silence its check."""
+    documented = set(
+        re.findall(r"yiwen_\w+", (ROOT.parent / "docs" / "metrics.md").read_text(encoding="utf-8"))
+    )
+    read = set(re.findall(r'"(yiwen_\w*[a-z])"', Path(load.__file__).read_text(encoding="utf-8")))
+    assert len(read) > 15
+    assert {re.sub(r"_(count|sum)$", "", name) for name in read} <= documented
 
 
 def test_a_check_that_cannot_see_says_why_and_finds_nothing() -> None:
