@@ -120,6 +120,7 @@ def test_metadata_names_the_release_and_the_tensors(service: Service, random_rel
         "cache",
         "flags",
         "error",
+        "target",
     ]
     assert document["versions"][0] in (random_release_dir / "release.json").read_text()
 
