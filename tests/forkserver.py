@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -93,12 +94,17 @@ class ForkedProcess:
         return self.returncode
 
 
-Output: TypeAlias = "IO[str] | int"
+Output: TypeAlias = "IO[str] | IO[bytes] | int"
 """A file, a file descriptor, or :data:`subprocess.DEVNULL`."""
 
 
 def start_module(
-    module: str, *arguments: str, env: Mapping[str, str], stdout: Output = 1, stderr: Output = 2
+    module: str,
+    *arguments: str,
+    env: Mapping[str, str],
+    stdin: Output = subprocess.DEVNULL,
+    stdout: Output = 1,
+    stderr: Output = 2,
 ) -> ForkedProcess:
     """Run ``python -m MODULE`` in a process of its own, in the directory of the repository.
 
@@ -106,16 +112,29 @@ def start_module(
         module: whose ``__main__`` or top level runs.
         arguments: of the program.
         env: its whole environment.
+        stdin: of the program.
         stdout: of the program.
         stderr: of the program.
     """
-    return _server().start([module, *arguments], env, stdout, stderr)
+    return _server().start([module, *arguments], env, (stdin, stdout, stderr))
 
 
-def run_module(module: str, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m MODULE`` in a process of its own to its end, with its output captured as text."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        process = start_module(module, *arguments, env=env, stdout=stdout, stderr=stderr)
+def run_module(
+    module: str, *arguments: str, env: Mapping[str, str], text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m MODULE`` in a process of its own to its end, with its output captured as text.
+
+    Args:
+        module: whose ``__main__`` or top level runs.
+        arguments: of the program.
+        env: its whole environment.
+        text: what it reads from stdin.
+    """
+    with ExitStack() as stack:
+        stdin, stdout, stderr = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
+        stdin.write(text)
+        stdin.seek(0)
+        process = start_module(module, *arguments, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
         try:
             code = process.wait(RUN_TIMEOUT_S)
         finally:
@@ -143,12 +162,12 @@ class _ForkServer:
         atexit.register(self.close)
 
     def start(
-        self, command: list[str], env: Mapping[str, str], stdout: Output, stderr: Output
+        self, command: list[str], env: Mapping[str, str], streams: tuple[Output, Output, Output]
     ) -> ForkedProcess:
         status, theirs = os.pipe()
         null = os.open(os.devnull, os.O_RDWR)
-        outputs = [file if isinstance(file, int) else file.fileno() for file in (stdout, stderr)]
-        files = [null, *(null if file == subprocess.DEVNULL else file for file in outputs), theirs]
+        numbers = [file if isinstance(file, int) else file.fileno() for file in streams]
+        files = [*(null if number == subprocess.DEVNULL else number for number in numbers), theirs]
         request = json.dumps({"command": command, "env": dict(env)}).encode()
         try:
             with self._lock:

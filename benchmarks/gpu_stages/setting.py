@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -77,6 +77,13 @@ def open_engine(config: PredictorConfig) -> Iterator[LLMEngine]:
         runner.close()
 
 
+def start_module(
+    module: str, *, env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module``."""
+    return subprocess.Popen([sys.executable, "-m", module], env=env, stdout=stdout, stderr=stderr)
+
+
 def predictor_log(release: Path, precision: str, slots: int) -> Path:
     """Log of the process that :func:`predictor` started last."""
     return release.parent / f"predictor-{precision}-{slots}.log"
@@ -103,9 +110,7 @@ def predictor(
     }
     started = time.perf_counter()
     with predictor_log(release, precision, slots).open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "predictor"], env=environment, stderr=file, stdout=file
-        )
+        process = start_module("predictor", env=environment, stdout=file, stderr=file)
         try:
             wait_until_ready(process, port)
             yield f"http://127.0.0.1:{port}", time.perf_counter() - started

@@ -41,7 +41,12 @@ if __name__ == "__main__":
     arguments, _ = parser.parse_known_args()
     model = Echo(arguments.model_name)
     model.load()
-    server = ModelServer(enable_latency_logging=not arguments.quiet)
+    # The SDK's own defaults are of the command line that it was imported with.
+    server = ModelServer(
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port,
+        enable_latency_logging=not arguments.quiet,
+    )
     if arguments.quiet:
         for name in ("kserve", "kserve.trace", "uvicorn", "uvicorn.access", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)

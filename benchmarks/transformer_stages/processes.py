@@ -52,17 +52,35 @@ class ServerProcess:
         return float(times.user + times.system)
 
 
-def run_load(job: LoadJob, generator: str = "generator") -> Outcome:
-    """Run a load in a separate process, over HTTP, or over gRPC with ``grpc_load``."""
-    done = subprocess.run(
-        [PYTHON, "-m", f"benchmarks.transformer_stages.{generator}"],
-        input=job.to_json(),
+def start_module(
+    module: str, *arguments: str, env: Mapping[str, str], root: Path = ROOT
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module`` of the checkout ``root``; its logs are written, as in a cluster, and discarded."""
+    python = PYTHON if root == ROOT else str(root / ".venv" / "bin" / "python")
+    null = subprocess.DEVNULL
+    return subprocess.Popen([python, "-m", module, *arguments], env=env, cwd=root, stdout=null, stderr=null)
+
+
+def run_module(
+    module: str, *arguments: str, env: Mapping[str, str], text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` to its end, with ``text`` as its input."""
+    return subprocess.run(
+        [PYTHON, "-m", module, *arguments],
+        input=text,
+        env=env,
         capture_output=True,
         text=True,
         cwd=ROOT,
         timeout=LOAD_TIMEOUT_S,
         check=False,
     )
+
+
+def run_load(job: LoadJob, generator: str = "generator") -> Outcome:
+    """Run a load in a separate process, over HTTP, or over gRPC with ``grpc_load``."""
+    module = f"benchmarks.transformer_stages.{generator}"
+    done = run_module(module, env=os.environ, text=job.to_json())
     if done.returncode:
         raise SystemExit(f"the load generator failed: {done.stderr.strip()[-2000:]}")
     return outcome_from_json(done.stdout)
@@ -159,15 +177,8 @@ def empty(redis_url: str) -> None:
 
 def warm(redis_url: str, release: Path, table: Path, titles: int) -> None:
     """Put the pairs of ``table`` into Redis with `yiwen cache warm`, and check that all are stored."""
-    command = [PYTHON, "-m", "cli", "cache", "warm", str(table), "--release", str(release)]
-    done = subprocess.run(
-        [*command, "--from", "en", "--to", "zh"],
-        env={**_environment(), "YIWEN_REDIS_URL": redis_url},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["cache", "warm", str(table), "--release", str(release), "--from", "en", "--to", "zh"]
+    done = run_module("cli", *command, env={**_environment(), "YIWEN_REDIS_URL": redis_url})
     with redis.Redis.from_url(redis_url) as client:
         stored = client.dbsize()
     if done.returncode or stored < titles:
@@ -193,15 +204,7 @@ def running_server(
         grpc_port: 0 for none.
         root: of a checkout; another than this one has an environment of its own.
     """
-    python = PYTHON if root == ROOT else str(root / ".venv" / "bin" / "python")
-    process = subprocess.Popen(
-        [python, "-m", module, *arguments],
-        env={**_environment(), **environment},
-        cwd=root,
-        # Logs are written, as in a cluster, and discarded.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_module(module, *arguments, env={**_environment(), **environment}, root=root)
     try:
         _wait_until_ready(module, process, port)
         yield ServerProcess(port, psutil.Process(process.pid), grpc_port)

@@ -63,7 +63,9 @@ def draw(popularity: Floats, count: int, rng: np.random.Generator) -> list[int]:
 
 
 def poisson(rate: float, seconds: float, rng: np.random.Generator) -> tuple[float, ...]:
-    """Start times of a Poisson process of ``rate`` requests per second, in seconds."""
+    """Start times of a Poisson process of ``rate`` requests per second, in seconds; none where it is 0."""
+    if rate == 0:
+        return ()
     gaps = rng.exponential(1 / rate, size=int(rate * seconds + 10 * (rate * seconds) ** 0.5 + 10))
     starts = np.cumsum(gaps)
     return tuple(starts[starts < seconds].tolist())
