@@ -1,4 +1,4 @@
-"""A client of the Kubernetes API for rollouts: the only module that imports the package kubernetes.
+"""A client of the Kubernetes API for rollouts and doctor: the only module that imports the package kubernetes.
 
 The cluster is that of the kubeconfig (``KUBECONFIG`` or ``~/.kube/config``), or the pod's own inside a cluster. Every
 call has a timeout, and every error says what to do.
