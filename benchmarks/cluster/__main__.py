@@ -26,7 +26,7 @@ from benchmarks.cluster.deployment import (
     GROUPS_IN_FLIGHT,
     MOST_PODS,
     START_S,
-    Deployment,
+    ServedOverlay,
     autoscaler_settings,
     deployed,
 )
@@ -135,7 +135,7 @@ def measure(features: Features, texts: Texts, options: argparse.Namespace) -> di
 
 
 def run(
-    deployment: Deployment,
+    deployment: ServedOverlay,
     load: ClusterLoad,
     seed: int,
     known: Known,
@@ -182,7 +182,7 @@ def compare(document: dict[str, Any], texts: Texts) -> list[Compared]:
     return rows
 
 
-def _setting(deployment: Deployment, learned: Known, start_s: float) -> ClusterSetting:
+def _setting(deployment: ServedOverlay, learned: Known, start_s: float) -> ClusterSetting:
     data = autoscaler_settings()
     found = read_components(deployment.manifest(), AutoscalerConfig.from_data(data))
     components = {each.role: (dict(each.annotations), each.container_concurrency) for each in found}

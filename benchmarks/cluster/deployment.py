@@ -82,7 +82,7 @@ class ClusterService:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class ServedOverlay:
     """The InferenceService in its namespace."""
 
     site: Site
@@ -93,7 +93,7 @@ class Deployment:
     def namespace(self) -> str:
         return self.site.installation.namespace
 
-    def scale_up_to(self, pods: int) -> Deployment:
+    def scale_up_to(self, pods: int) -> ServedOverlay:
         """The same with up to ``pods`` predictors, applied anew, since a change of revisions takes a minute."""
         spec = {**self.site.overlay.spec["predictor"], "maxReplicas": pods}
         site = self.site.with_overlay(spec={**self.site.overlay.spec, "predictor": spec})
@@ -166,7 +166,7 @@ def predictor_at(pod: Mapping[str, Any]) -> PodPredictor:
 
 
 @contextmanager
-def deployed(features: Features, directory: Path) -> Iterator[Deployment]:
+def deployed(features: Features, directory: Path) -> Iterator[ServedOverlay]:
     """Serve release a with one predictor at most, and take all of it away at the end."""
     with own_namespace(features, "bench", directory) as installation:
         spec = {
@@ -177,7 +177,7 @@ def deployed(features: Features, directory: Path) -> Iterator[Deployment]:
         overlay = Overlay("laptop", installation.namespace, values, spec=spec, environment=ENVIRONMENT)
         site = Site(installation, overlay)
         installation.create_claim(overlay)
-        yield Deployment(site, directory).scale_up_to(1)
+        yield ServedOverlay(site, directory).scale_up_to(1)
 
 
 def autoscaler_settings() -> dict[str, str]:

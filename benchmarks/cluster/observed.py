@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from benchmarks.cluster.deployment import Deployment, predictor_at
+from benchmarks.cluster.deployment import ServedOverlay, predictor_at
 from benchmarks.cluster.processor_times import PREDICTOR, SERVING, YIELDING, ProcessorTimes
 from benchmarks.cluster.series import StepSeries, desired_pods, ready_pods
 from benchmarks.cluster.watch import Watch
@@ -65,7 +65,7 @@ class Observation:
 
 
 @contextmanager
-def observing(deployment: Deployment) -> Iterator[Observation]:
+def observing(deployment: ServedOverlay) -> Iterator[Observation]:
     """Observe the predictors until the block ends."""
     revision = deployment.revision(PREDICTOR)
     selector = f"--selector=serving.knative.dev/revision={revision}"

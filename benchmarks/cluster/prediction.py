@@ -64,7 +64,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class ReplicaAgreement:
     """How many decisions of the simulated autoscaler agree with the real one's, but for those just after a step."""
 
     decisions: int
@@ -126,10 +126,10 @@ def scenario(setting: ClusterSetting, measured: MeasuredLoad) -> Scenario:
     )
 
 
-def agreement(load: ClusterLoad, real: Course, simulated: Course) -> Agreement:
+def agreement(load: ClusterLoad, real: Course, simulated: Course) -> ReplicaAgreement:
     """Compare replicas at every decision, but the first two after a step."""
     ticks = [tick for tick in np.arange(TICK_S, load.seconds, TICK_S).tolist() if not load.is_edge(tick)]
-    return Agreement(len(ticks), *(
+    return ReplicaAgreement(len(ticks), *(
         sum(abs(one.at(tick) - other.at(tick)) <= 1 for tick in ticks)
         for one, other in ((real.desired, simulated.desired), (real.ready, simulated.ready))
     ))  # fmt: skip

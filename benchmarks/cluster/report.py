@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.cluster.loads import ClusterLoad
-from benchmarks.cluster.prediction import Agreement, Course
+from benchmarks.cluster.prediction import Course, ReplicaAgreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, GRID, REAL, SIMULATED = "#1f2933", "#e4e7eb", "#175cd3", "#b42318"
-Compared = tuple[ClusterLoad, Course, Course, Agreement]
+Compared = tuple[ClusterLoad, Course, Course, ReplicaAgreement]
 """A load, its measured and its simulated course, and how their replicas agree."""
 
 
