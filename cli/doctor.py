@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferenceservices.doctor.diagnosis import Check, Examination
-    from inferenceservices.doctor.snapshot import Snapshot
+    from inferenceservices.doctor.snapshot import ClusterSnapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def run(options: DoctorOptions) -> int:
     return FAILED if examination.found else 0
 
 
-def _look(options: DoctorOptions) -> tuple[Sequence[Check], Snapshot]:
+def _look(options: DoctorOptions) -> tuple[Sequence[Check], ClusterSnapshot]:
     from cli.doctor_url import predictor_url_of, read_service
     from inferenceservices.cluster_snapshot import ClusterReader, cluster_after, cluster_before
     from inferenceservices.doctor.table import AFTER, BEFORE, URL

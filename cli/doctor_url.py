@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from inferenceservices.doctor.load import PREDICTOR_METRICS, TRANSFORMER_METRICS
-from inferenceservices.doctor.snapshot import Snapshot
+from inferenceservices.doctor.snapshot import ClusterSnapshot
 from protocol.kubernetes.documents import mapping
 
 TRANSFORMER_PORT, PREDICTOR_PORT = 8080, 8082
@@ -25,7 +25,9 @@ def predictor_url_of(url: str) -> str:
     return str(found.copy_with(port=PREDICTOR_PORT)).rstrip("/") if found.port == TRANSFORMER_PORT else ""
 
 
-def read_service(url: str, predictor_url: str, headers: Mapping[str, str], timeout_s: float) -> Snapshot:
+def read_service(
+    url: str, predictor_url: str, headers: Mapping[str, str], timeout_s: float
+) -> ClusterSnapshot:
     """What the two servers say of themselves.
 
     Args:
@@ -64,7 +66,7 @@ def read_service(url: str, predictor_url: str, headers: Mapping[str, str], timeo
             unseen[what] = (
                 f"{address}/metrics answers {answer.status_code} (with YIWEN_METRICS_PORT they are there)"
             )
-    return Snapshot("default", objects={"servers": tuple(servers)}, unseen=unseen, metrics=metrics)
+    return ClusterSnapshot("default", objects={"servers": tuple(servers)}, unseen=unseen, metrics=metrics)
 
 
 def _server(client: httpx.Client, process: str, address: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from inferenceservices.doctor.platform import (
 from inferenceservices.doctor.snapshot import (
     COMPONENT,
     INFERENCE_SERVICE,
-    Snapshot,
+    ClusterSnapshot,
     condition,
     container_statuses,
     labels_of,
@@ -154,7 +154,7 @@ class _Seen:
             self.unseen[resource] = str(error)
 
 
-def cluster_before(reader: ClusterReader, manifests: Documents) -> Snapshot:
+def cluster_before(reader: ClusterReader, manifests: Documents) -> ClusterSnapshot:
     """The cluster that ``manifests`` are to be applied to.
 
     Raises:
@@ -183,10 +183,10 @@ def cluster_before(reader: ClusterReader, manifests: Documents) -> Snapshot:
         seen, reader, persistent_volume_claim="persistentvolumeclaims", resource_quota="resourcequotas"
     )
     seen.see("inferenceservices", partial(_services, reader))
-    return Snapshot(namespace, manifests=manifests, objects=seen.objects, unseen=seen.unseen)
+    return ClusterSnapshot(namespace, manifests=manifests, objects=seen.objects, unseen=seen.unseen)
 
 
-def cluster_after(reader: ClusterReader, name: str) -> Snapshot:
+def cluster_after(reader: ClusterReader, name: str) -> ClusterSnapshot:
     """An InferenceService with its pods, their logs and their metrics.
 
     Raises:
@@ -206,7 +206,7 @@ def cluster_after(reader: ClusterReader, name: str) -> Snapshot:
     pods = seen.objects.get("pods", ())
     logs = _logs(seen, reader, pods)
     metrics = _metrics(seen, reader, pods)
-    return Snapshot(reader.namespace, name, (), seen.objects, seen.unseen, logs, metrics)
+    return ClusterSnapshot(reader.namespace, name, (), seen.objects, seen.unseen, logs, metrics)
 
 
 def _services(reader: ClusterReader) -> Documents:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from inferenceservices.doctor.snapshot import Snapshot
+from inferenceservices.doctor.snapshot import ClusterSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Check:
     """What it finds, for the table in the guide."""
     needs: tuple[str, ...]
     """Resources without which it cannot say anything."""
-    find: Callable[[Snapshot], Diagnoses]
+    find: Callable[[ClusterSnapshot], Diagnoses]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Examination:
     """Names of checks that could not see what they need, each with the reason."""
 
 
-def examine(checks: Iterable[Check], snapshot: Snapshot) -> Examination:
+def examine(checks: Iterable[Check], snapshot: ClusterSnapshot) -> Examination:
     """Apply every check whose resources were read."""
     found: list[tuple[str, Diagnosis]] = []
     unchecked = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
-from inferenceservices.doctor.snapshot import Snapshot, labels_of, name_of
+from inferenceservices.doctor.snapshot import ClusterSnapshot, labels_of, name_of
 from inferenceservices.gpu_capacity import ClusterCapacity, gpu_availability, is_schedulable, pod_gpus
 from inferenceservices.rules.hardware import STATE, STRATEGY
 from protocol.kubernetes.documents import Document, mapping, objects
@@ -18,7 +18,7 @@ GPU_LABELS = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", STRATEGY, ST
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def no_gpu_node(snapshot: Snapshot) -> Diagnoses:
+def no_gpu_node(snapshot: ClusterSnapshot) -> Diagnoses:
     """No node has the labels that the predictor's pods require, whatever the state of its partitioning."""
     for component in _gpu_components(snapshot):
         relaxed = _without(component.spec, STATE)
@@ -32,7 +32,7 @@ def no_gpu_node(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def mig_not_ready(snapshot: Snapshot) -> Diagnoses:
+def mig_not_ready(snapshot: ClusterSnapshot) -> Diagnoses:
     """Nodes that would fit, but whose partitioning is under way or failed."""
     for component in _gpu_components(snapshot):
         relaxed = [n for n in snapshot.of("nodes") if is_schedulable(_without(component.spec, STATE), n)]
@@ -46,7 +46,7 @@ def mig_not_ready(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def no_slices(snapshot: Snapshot) -> Diagnoses:
+def no_slices(snapshot: ClusterSnapshot) -> Diagnoses:
     """Nodes with the right labels that offer none of the resource."""
     for component in _gpu_components(snapshot):
         nodes = [node for node in snapshot.of("nodes") if is_schedulable(component.spec, node)]
@@ -64,7 +64,7 @@ def no_slices(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def gpus_taken(snapshot: Snapshot) -> Diagnoses:
+def gpus_taken(snapshot: ClusterSnapshot) -> Diagnoses:
     """Fewer free GPUs than the first pods need."""
     for location, gpus in _availability(snapshot):
         offered = any(_allocatable(node, gpus.resource) for node in snapshot.of("nodes"))
@@ -77,7 +77,7 @@ def gpus_taken(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def small_gpu_quota(snapshot: Snapshot) -> Diagnoses:
+def small_gpu_quota(snapshot: ClusterSnapshot) -> Diagnoses:
     """A quota that leaves fewer GPUs than the first pods need."""
     for location, gpus in _availability(snapshot):
         if gpus.quota_error:
@@ -89,7 +89,7 @@ def small_gpu_quota(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def small_nodes(snapshot: Snapshot) -> Diagnoses:
+def small_nodes(snapshot: ClusterSnapshot) -> Diagnoses:
     """No node is large enough for one pod's CPU or memory."""
     for component in snapshot.components:
         nodes = [
@@ -108,7 +108,7 @@ def small_nodes(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def _availability(snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
+def _availability(snapshot: ClusterSnapshot) -> Iterator[tuple[str, Any]]:
     quotas = None if "resourcequotas" in snapshot.unseen else snapshot.of("resourcequotas")
     hidden = "nodes" in snapshot.unseen or "all-pods" in snapshot.unseen
     nodes, pods = (None, None) if hidden else (snapshot.of("nodes"), snapshot.of("all-pods"))
@@ -120,13 +120,13 @@ def _availability(snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
             yield (component.pod.location if component else gpus.component), gpus
 
 
-def _any_fits(snapshot: Snapshot) -> bool:
+def _any_fits(snapshot: ClusterSnapshot) -> bool:
     return any(
         is_schedulable(c.spec, node) for c in _gpu_components(snapshot) for node in snapshot.of("nodes")
     )
 
 
-def _gpu_components(snapshot: Snapshot) -> Iterator[ServiceComponent]:
+def _gpu_components(snapshot: ClusterSnapshot) -> Iterator[ServiceComponent]:
     return (component for component in snapshot.components if pod_gpus(component.spec))
 
 
@@ -134,7 +134,7 @@ def _allocatable(node: Document, resource: str) -> int:
     return int(quantity_or_zero(mapping(node, "status", "allocatable").get(resource, 0)))
 
 
-def _labels(snapshot: Snapshot) -> str:
+def _labels(snapshot: ClusterSnapshot) -> str:
     nodes = []
     for node in snapshot.of("nodes"):
         labels = {key: value for key, value in labels_of(node).items() if key in GPU_LABELS}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
-from inferenceservices.doctor.metrics import ProcessMetrics, read_metrics
-from inferenceservices.doctor.snapshot import Snapshot, name_of
+from inferenceservices.doctor.metrics import ScrapedMetrics, read_metrics
+from inferenceservices.doctor.snapshot import ClusterSnapshot, name_of
 from inferenceservices.rollout_state import PREDICTOR, TRANSFORMER
 from protocol.kubernetes.documents import mapping
 
@@ -23,7 +23,7 @@ TRANSFORMER_METRICS, PREDICTOR_METRICS = "metrics of the transformer", "metrics 
 """Names of what is unseen where no process of a component could be asked."""
 
 
-def queue_waits(snapshot: Snapshot) -> Diagnoses:
+def queue_waits(snapshot: ClusterSnapshot) -> Diagnoses:
     """Sequences wait for a slot while all are taken."""
     for process in _predictors(snapshot):
         waiting, slots = (
@@ -41,7 +41,7 @@ def queue_waits(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def queue_was_slow(snapshot: Snapshot) -> Diagnoses:
+def queue_was_slow(snapshot: ClusterSnapshot) -> Diagnoses:
     """Sequences waited long for a slot, on average since the start."""
     for process in _predictors(snapshot):
         mean_s = process.mean("yiwen_predictor_queue_seconds")
@@ -55,7 +55,7 @@ def queue_was_slow(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def prefill_bound(snapshot: Snapshot) -> Diagnoses:
+def prefill_bound(snapshot: ClusterSnapshot) -> Diagnoses:
     """Sequences wait although slots are free: the batch is limited by its prompts."""
     for process in _predictors(snapshot):
         waiting, slots = (
@@ -72,7 +72,7 @@ def prefill_bound(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def cache_cold(snapshot: Snapshot) -> Diagnoses:
+def cache_cold(snapshot: ClusterSnapshot) -> Diagnoses:
     """Nearly nothing is found in the cache."""
     for process in _transformers(snapshot):
         name = "yiwen_transformer_cache_lookups_total"
@@ -86,7 +86,7 @@ def cache_cold(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def redis_open(snapshot: Snapshot) -> Diagnoses:
+def redis_open(snapshot: ClusterSnapshot) -> Diagnoses:
     """Redis is left alone, since it fails."""
     for process in _transformers(snapshot):
         if process.total("yiwen_transformer_redis_circuit"):
@@ -104,7 +104,7 @@ def redis_open(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def cold_starts(snapshot: Snapshot) -> Diagnoses:
+def cold_starts(snapshot: ClusterSnapshot) -> Diagnoses:
     """Requests wait, or often waited, for a predictor to come up."""
     for process in _transformers(snapshot):
         waiters = process.total("yiwen_transformer_cold_start_waiters")
@@ -120,7 +120,7 @@ def cold_starts(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def predictor_not_found(snapshot: Snapshot) -> Diagnoses:
+def predictor_not_found(snapshot: ClusterSnapshot) -> Diagnoses:
     """A transformer that never found a predictor of its release."""
     for process in _transformers(snapshot):
         name = "yiwen_transformer_predictor_found"
@@ -133,7 +133,7 @@ def predictor_not_found(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def releases_differ(snapshot: Snapshot) -> Diagnoses:
+def releases_differ(snapshot: ClusterSnapshot) -> Diagnoses:
     """Transformers and predictors of different releases."""
     served = {p.label("yiwen_build_info", "release") for p in _predictors(snapshot)} - {""}
     for process in _transformers(snapshot):
@@ -147,7 +147,7 @@ def releases_differ(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def steps_fail(snapshot: Snapshot) -> Diagnoses:
+def steps_fail(snapshot: ClusterSnapshot) -> Diagnoses:
     """Steps of the decoder fail."""
     for process in _predictors(snapshot):
         failures = process.total("yiwen_predictor_step_failures_total")
@@ -162,7 +162,7 @@ def steps_fail(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def slow_backend(snapshot: Snapshot) -> Diagnoses:
+def slow_backend(snapshot: ClusterSnapshot) -> Diagnoses:
     """A predictor that fell back to the CPU, since its TensorRT plan cannot run."""
     for process in _predictors(snapshot):
         info = "yiwen_predictor_runner_info"
@@ -176,7 +176,7 @@ def slow_backend(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def refused(snapshot: Snapshot) -> Diagnoses:
+def refused(snapshot: ClusterSnapshot) -> Diagnoses:
     """Requests that are refused for want of room."""
     for process in (*_transformers(snapshot), *_predictors(snapshot)):
         requests = process.total("yiwen_requests_total")
@@ -195,7 +195,7 @@ def refused(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def at_largest_scale(snapshot: Snapshot) -> Diagnoses:
+def at_largest_scale(snapshot: ClusterSnapshot) -> Diagnoses:
     """Sequences wait, and the autoscaler may add no pod."""
     waiting = sum(p.total("yiwen_predictor_waiting_sequences") for p in _predictors(snapshot))
     for autoscaler in snapshot.of("podautoscalers"):
@@ -213,7 +213,7 @@ def at_largest_scale(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def not_ready(snapshot: Snapshot) -> Diagnoses:
+def not_ready(snapshot: ClusterSnapshot) -> Diagnoses:
     """A server that says it is not ready."""
     for server in snapshot.of("servers"):
         if server.get("ready") != 200:
@@ -225,7 +225,7 @@ def not_ready(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def not_ours(snapshot: Snapshot) -> Diagnoses:
+def not_ours(snapshot: ClusterSnapshot) -> Diagnoses:
     """A server of another kind at the address."""
     for server in snapshot.of("servers"):
         if server.get("name") != "yiwen":
@@ -237,7 +237,7 @@ def not_ours(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def wrong_service(snapshot: Snapshot) -> Diagnoses:
+def wrong_service(snapshot: ClusterSnapshot) -> Diagnoses:
     """The predictor where the transformer should be, or the other way round."""
     for component in (PREDICTOR, TRANSFORMER):
         for process in read_metrics(snapshot.metrics, component):
@@ -250,20 +250,20 @@ def wrong_service(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def _predictors(snapshot: Snapshot) -> tuple[ProcessMetrics, ...]:
+def _predictors(snapshot: ClusterSnapshot) -> tuple[ScrapedMetrics, ...]:
     return read_metrics(snapshot.metrics, PREDICTOR)
 
 
-def _transformers(snapshot: Snapshot) -> tuple[ProcessMetrics, ...]:
+def _transformers(snapshot: ClusterSnapshot) -> tuple[ScrapedMetrics, ...]:
     return read_metrics(snapshot.metrics, TRANSFORMER)
 
 
-def _slow(process: ProcessMetrics, problem: str, evidence: str, fix: str) -> Diagnosis:
+def _slow(process: ScrapedMetrics, problem: str, evidence: str, fix: str) -> Diagnosis:
     return Diagnosis(process.process, problem, evidence, fix)
 
 
 def _checks() -> Iterator[Check]:
-    def check(name: str, fault: str, needs: str, find: Callable[[Snapshot], Diagnoses]) -> Check:
+    def check(name: str, fault: str, needs: str, find: Callable[[ClusterSnapshot], Diagnoses]) -> Check:
         return Check(name, fault, (needs,), find)
 
     predictor, transformer = PREDICTOR_METRICS, TRANSFORMER_METRICS

@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessMetrics:
+class ScrapedMetrics:
     """The metrics of one process."""
 
     process: str
@@ -40,7 +40,7 @@ class ProcessMetrics:
         return next((sample.labels.get(label, "") for sample in self.matching(name, {})), "")
 
 
-def read_metrics(texts: Mapping[str, str], component: str) -> tuple[ProcessMetrics, ...]:
+def read_metrics(texts: Mapping[str, str], component: str) -> tuple[ScrapedMetrics, ...]:
     """The metrics of each process of a component.
 
     Args:
@@ -49,7 +49,7 @@ def read_metrics(texts: Mapping[str, str], component: str) -> tuple[ProcessMetri
     """
     chosen = {key: text for key, text in texts.items() if key.partition("/")[0] == component}
     return tuple(
-        ProcessMetrics(key.partition("/")[2] or key, tuple(_samples(text))) for key, text in chosen.items()
+        ScrapedMetrics(key.partition("/")[2] or key, tuple(_samples(text))) for key, text in chosen.items()
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
-from inferenceservices.doctor.snapshot import Snapshot, labels_of, name_of
+from inferenceservices.doctor.snapshot import ClusterSnapshot, labels_of, name_of
 from inferenceservices.selectors import selects
 from protocol.kubernetes.documents import Document, kind_and_name, mapping, objects, strings
 from protocol.kubernetes.inference_service import ServiceComponent, pod_templates
@@ -23,7 +23,7 @@ ONE_NODE_PROVISIONERS = (
 PLACEHOLDER = "registry.example.com/"
 
 
-def missing_class(snapshot: Snapshot) -> Diagnoses:
+def missing_class(snapshot: ClusterSnapshot) -> Diagnoses:
     """A claim whose storage class is not there, or that names none where there is no default."""
     for claim in _claims(snapshot):
         if (
@@ -43,7 +43,7 @@ def missing_class(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def one_node_storage(snapshot: Snapshot) -> Diagnoses:
+def one_node_storage(snapshot: ClusterSnapshot) -> Diagnoses:
     """A claim for all nodes, of a class that makes disks for one."""
     for claim in _claims(snapshot):
         found = _class_of(snapshot, claim)
@@ -58,7 +58,7 @@ def one_node_storage(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def unbound_claim(snapshot: Snapshot) -> Diagnoses:
+def unbound_claim(snapshot: ClusterSnapshot) -> Diagnoses:
     """A claim that is there, and has no volume although nothing is waited for."""
     for claim in _claims(snapshot):
         existing = _existing(snapshot, claim) or {}
@@ -73,7 +73,7 @@ def unbound_claim(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def changed_claim(snapshot: Snapshot) -> Diagnoses:
+def changed_claim(snapshot: ClusterSnapshot) -> Diagnoses:
     """A claim whose class or access modes cannot be changed any more."""
     for claim in _claims(snapshot):
         existing = _existing(snapshot, claim)
@@ -91,7 +91,7 @@ def changed_claim(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def missing_pull_secret(snapshot: Snapshot) -> Diagnoses:
+def missing_pull_secret(snapshot: ClusterSnapshot) -> Diagnoses:
     """A Secret for pulling images that is not there."""
     holders = [d for d in snapshot.manifests if d.get("kind") == "ServiceAccount"]
     wanted = [
@@ -110,7 +110,7 @@ def missing_pull_secret(snapshot: Snapshot) -> Diagnoses:
             )  # fmt: skip
 
 
-def missing_secret(snapshot: Snapshot) -> Diagnoses:
+def missing_secret(snapshot: ClusterSnapshot) -> Diagnoses:
     """A Secret that a pod cannot start without."""
     for pod in pod_templates(snapshot.manifests):
         for name in sorted(set(_secrets(pod.spec))):
@@ -124,7 +124,7 @@ def missing_secret(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def placeholder_image(snapshot: Snapshot) -> Diagnoses:
+def placeholder_image(snapshot: ClusterSnapshot) -> Diagnoses:
     """An image of the registry that stands in the base as an example."""
     for pod in pod_templates(snapshot.manifests):
         for container in pod.all_containers:
@@ -138,7 +138,7 @@ def placeholder_image(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def blocked_dns(snapshot: Snapshot) -> Diagnoses:
+def blocked_dns(snapshot: ClusterSnapshot) -> Diagnoses:
     """A network policy that lets pods ask DNS servers that are not the cluster's."""
     policy = next((d for d in snapshot.manifests if _is_dns_policy(d)), None)
     servers = snapshot.of("dns-pods")
@@ -165,7 +165,7 @@ def blocked_dns(snapshot: Snapshot) -> Diagnoses:
         )
 
 
-def small_quota(snapshot: Snapshot) -> Diagnoses:
+def small_quota(snapshot: ClusterSnapshot) -> Diagnoses:
     """A quota on CPU or memory that leaves less than the first pods request."""
     for resource in ("cpu", "memory"):
         needed = sum((_needed(component, resource) for component in snapshot.components), Decimal())
@@ -190,15 +190,15 @@ def _needed(component: ServiceComponent, resource: str) -> Decimal:
     return each * (pods if isinstance(pods, int) else 1)
 
 
-def _claims(snapshot: Snapshot) -> Iterator[Document]:
+def _claims(snapshot: ClusterSnapshot) -> Iterator[Document]:
     return (d for d in snapshot.manifests if d.get("kind") == "PersistentVolumeClaim")
 
 
-def _existing(snapshot: Snapshot, claim: Document) -> Document | None:
+def _existing(snapshot: ClusterSnapshot, claim: Document) -> Document | None:
     return snapshot.named("persistentvolumeclaims", name_of(claim))
 
 
-def _class_of(snapshot: Snapshot, claim: Document) -> Document | None:
+def _class_of(snapshot: ClusterSnapshot, claim: Document) -> Document | None:
     named = mapping(claim, "spec").get("storageClassName")
     if named is not None:
         return snapshot.named("storageclasses", str(named)) if named else {}
@@ -208,7 +208,7 @@ def _class_of(snapshot: Snapshot, claim: Document) -> Document | None:
     )
 
 
-def _volume(snapshot: Snapshot, claim: Document) -> Document | None:
+def _volume(snapshot: ClusterSnapshot, claim: Document) -> Document | None:
     """A volume that somebody made by hand and the claim can have."""
     wanted = mapping(claim, "spec")
     for volume in snapshot.of("persistentvolumes"):
@@ -224,7 +224,7 @@ def _is_shared(claim: Document) -> bool:
     return "ReadWriteMany" in strings(mapping(claim, "spec").get("accessModes"))
 
 
-def _has_secret(snapshot: Snapshot, name: str) -> bool:
+def _has_secret(snapshot: ClusterSnapshot, name: str) -> bool:
     ours = [d for d in snapshot.manifests if d.get("kind") == "Secret"]
     return any(name_of(secret) == name for secret in (*snapshot.of("secrets"), *ours))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
-from inferenceservices.doctor.snapshot import Snapshot, labels_of, name_of
+from inferenceservices.doctor.snapshot import ClusterSnapshot, labels_of, name_of
 from inferenceservices.doctor.versions import Version, installed_version, is_installed
 from inferenceservices.rules.features import missing_features
 from inferenceservices.selectors import selects
@@ -34,7 +34,7 @@ INSTALL = {
 """The command that installs an API group."""
 
 
-def missing_kinds(snapshot: Snapshot) -> Diagnoses:
+def missing_kinds(snapshot: ClusterSnapshot) -> Diagnoses:
     """Kinds of the overlay whose API group is not served at all."""
     for group, _, kind, document in _custom(snapshot):
         if not _versions(snapshot, group):
@@ -44,7 +44,7 @@ def missing_kinds(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def missing_versions(snapshot: Snapshot) -> Diagnoses:
+def missing_versions(snapshot: ClusterSnapshot) -> Diagnoses:
     """Kinds of the overlay that are served in other versions only, or not in this one."""
     for group, version, kind, document in _custom(snapshot):
         served = _versions(snapshot, group)
@@ -57,14 +57,14 @@ def missing_versions(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def old_kserve(snapshot: Snapshot) -> Diagnoses:
+def old_kserve(snapshot: ClusterSnapshot) -> Diagnoses:
     """A KServe that does not know the present names of deployment modes."""
     version = installed_version(snapshot, KSERVE_DEPLOYMENT)
     if version and version < KSERVE_WITH_MODES and any(s.mode for s in snapshot.services):
         yield _too_old("KServe", KSERVE_DEPLOYMENT, version, KSERVE_WITH_MODES, INSTALL["serving.kserve.io"])
 
 
-def keda_nan(snapshot: Snapshot) -> Diagnoses:
+def keda_nan(snapshot: ClusterSnapshot) -> Diagnoses:
     """A query that may be NaN, under a KEDA that takes NaN for a number."""
     version = installed_version(snapshot, KEDA_DEPLOYMENT)
     if not version or version >= KEDA_WITHOUT_NAN:
@@ -80,7 +80,7 @@ def keda_nan(snapshot: Snapshot) -> Diagnoses:
                 )
 
 
-def missing_keda(snapshot: Snapshot) -> Diagnoses:
+def missing_keda(snapshot: ClusterSnapshot) -> Diagnoses:
     """Standard mode scaled by KEDA on a cluster that has none."""
     for component in snapshot.components:
         if (
@@ -96,7 +96,7 @@ def missing_keda(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def missing_knative(snapshot: Snapshot) -> Diagnoses:
+def missing_knative(snapshot: ClusterSnapshot) -> Diagnoses:
     """Knative mode on a cluster without Knative Serving."""
     for component in _knative(snapshot):
         if not _versions(snapshot, KNATIVE_GROUP):
@@ -109,7 +109,7 @@ def missing_knative(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def features_off(snapshot: Snapshot) -> Diagnoses:
+def features_off(snapshot: ClusterSnapshot) -> Diagnoses:
     """Fields of pods that Knative refuses, since a feature is off."""
     features = snapshot.data("config-features")
     if not _versions(snapshot, KNATIVE_GROUP):
@@ -124,7 +124,7 @@ def features_off(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def long_timeout(snapshot: Snapshot) -> Diagnoses:
+def long_timeout(snapshot: ClusterSnapshot) -> Diagnoses:
     """A timeout above the longest one that Knative admits."""
     longest = snapshot.data("config-defaults").get("max-revision-timeout-seconds", "600")
     for component in _knative(snapshot):
@@ -139,7 +139,7 @@ def long_timeout(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def no_scale_to_zero(snapshot: Snapshot) -> Diagnoses:
+def no_scale_to_zero(snapshot: ClusterSnapshot) -> Diagnoses:
     """A component that may go to zero, on a cluster where nothing may."""
     value = snapshot.data("config-autoscaler").get("enable-scale-to-zero", "true")
     for component in _knative(snapshot):
@@ -152,7 +152,7 @@ def no_scale_to_zero(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def no_tag_routing(snapshot: Snapshot) -> Diagnoses:
+def no_tag_routing(snapshot: ClusterSnapshot) -> Diagnoses:
     """A transformer that looks for predictors by tags, which KServe does not make."""
     for component in _knative(snapshot):
         modes = [environment(c).get("YIWEN_PREDICTOR_DISCOVERY", "") for c in component.pod.containers]
@@ -165,7 +165,7 @@ def no_tag_routing(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def missing_mesh(snapshot: Snapshot) -> Diagnoses:
+def missing_mesh(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that ask for a sidecar on a cluster without Istio, or with one that is too old."""
     asks = [c for c in snapshot.components if c.pod.labels.get("sidecar.istio.io/inject") == "true"]
     version = installed_version(snapshot, ISTIO_DEPLOYMENT)
@@ -179,7 +179,7 @@ def missing_mesh(snapshot: Snapshot) -> Diagnoses:
         yield _too_old("Istio", ISTIO_DEPLOYMENT, version, ISTIO_RESTRICTED, fix)
 
 
-def unwanted_mesh(snapshot: Snapshot) -> Diagnoses:
+def unwanted_mesh(snapshot: ClusterSnapshot) -> Diagnoses:
     """A namespace that gets sidecars although the overlay's policies are not made for them."""
     labels = labels_of(snapshot.named("namespaces", snapshot.namespace) or {})
     if labels.get("istio-injection") == "enabled" and not any(
@@ -193,7 +193,7 @@ def unwanted_mesh(snapshot: Snapshot) -> Diagnoses:
         )
 
 
-def unread_monitors(snapshot: Snapshot) -> Diagnoses:
+def unread_monitors(snapshot: ClusterSnapshot) -> Diagnoses:
     """A PodMonitor that no Prometheus of the cluster selects."""
     monitors = [d for d in snapshot.manifests if d.get("kind") == "PodMonitor"]
     for monitor in monitors:
@@ -214,7 +214,7 @@ def _reads(server: Document, monitor: Document) -> bool:
     return isinstance(selector, Mapping) and selects(selector, labels_of(monitor))
 
 
-def _custom(snapshot: Snapshot) -> Iterator[tuple[str, str, str, Document]]:
+def _custom(snapshot: ClusterSnapshot) -> Iterator[tuple[str, str, str, Document]]:
     """Group, version and kind of the first manifest of each kind outside of the core API."""
     seen = set()
     for document in snapshot.manifests:
@@ -225,13 +225,13 @@ def _custom(snapshot: Snapshot) -> Iterator[tuple[str, str, str, Document]]:
             yield *key, document
 
 
-def _versions(snapshot: Snapshot, group: str) -> dict[str, list[str]]:
+def _versions(snapshot: ClusterSnapshot, group: str) -> dict[str, list[str]]:
     """Kinds of an API group by version."""
     found = [d for d in snapshot.of("kinds") if d.get("group") == group]
     return {str(d["version"]): [str(kind) for kind in d["kinds"]] for d in found}
 
 
-def _knative(snapshot: Snapshot) -> Iterator[ServiceComponent]:
+def _knative(snapshot: ClusterSnapshot) -> Iterator[ServiceComponent]:
     return (component for component in snapshot.components if component.service.mode == KNATIVE)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
 from inferenceservices.doctor.snapshot import (
     COMPONENT,
-    Snapshot,
+    ClusterSnapshot,
     condition,
     container_statuses,
     labels_of,
@@ -32,7 +32,7 @@ _DAMAGED = re.compile(r"has changed: sha256|differ(s)? from (its|their) digest")
 _GPU_FAULT = re.compile(r"no GPU is visible|NVIDIA driver supports CUDA|GPU ran out of memory|cuda[A-Z]\w+")
 
 
-def no_resources(snapshot: Snapshot) -> Diagnoses:
+def no_resources(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that no node has the resources for."""
     for pod, message in _pending(snapshot):
         for resource in sorted(set(re.findall(r"Insufficient ([\w./-]+\w)", message))):
@@ -48,7 +48,7 @@ def no_resources(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def no_node(snapshot: Snapshot) -> Diagnoses:
+def no_node(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods whose labels or tolerations no node satisfies."""
     for pod, message in _pending(snapshot):
         if (
@@ -65,7 +65,7 @@ def no_node(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def no_volume(snapshot: Snapshot) -> Diagnoses:
+def no_volume(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that wait for a claim without a volume, or for one that is not there."""
     for pod, message in _pending(snapshot):
         if "PersistentVolumeClaim" in message or re.search(
@@ -80,7 +80,7 @@ def no_volume(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def mount_failed(snapshot: Snapshot) -> Diagnoses:
+def mount_failed(snapshot: ClusterSnapshot) -> Diagnoses:
     """Volumes that cannot be attached or mounted."""
     for event in _events(snapshot, "FailedMount", "FailedAttachVolume"):
         message = str(event.get("message"))
@@ -95,7 +95,7 @@ def mount_failed(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def image_missing(snapshot: Snapshot) -> Diagnoses:
+def image_missing(snapshot: ClusterSnapshot) -> Diagnoses:
     """Images that cannot be pulled."""
     for pod, status, waiting in _waiting(snapshot, IMAGE_REASONS):
         message = str(waiting.get("message", ""))
@@ -110,7 +110,7 @@ def image_missing(snapshot: Snapshot) -> Diagnoses:
         yield Diagnosis(_pod(pod), problem, f"{status.get('image')}: {waiting.get('reason')}: {message}", fix)
 
 
-def config_missing(snapshot: Snapshot) -> Diagnoses:
+def config_missing(snapshot: ClusterSnapshot) -> Diagnoses:
     """Secrets or ConfigMaps without which a container cannot be made."""
     for pod, _, waiting in _waiting(snapshot, CONFIG_REASONS):
         yield _missing_config(snapshot, _pod(pod), str(waiting.get("message", waiting.get("reason"))))
@@ -120,7 +120,7 @@ def config_missing(snapshot: Snapshot) -> Diagnoses:
             yield _missing_config(snapshot, _object(event), message)
 
 
-def plan_missing(snapshot: Snapshot) -> Diagnoses:
+def plan_missing(snapshot: ClusterSnapshot) -> Diagnoses:
     """Predictors whose release has no plan for their GPU and TensorRT."""
     for pod, line in _failed_starts(snapshot):
         if (
@@ -136,7 +136,7 @@ def plan_missing(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def release_damaged(snapshot: Snapshot) -> Diagnoses:
+def release_damaged(snapshot: ClusterSnapshot) -> Diagnoses:
     """Files of a release that differ from their digests."""
     for pod, line in _failed_starts(snapshot):
         if _DAMAGED.search(line):
@@ -148,7 +148,7 @@ def release_damaged(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def gpu_failed(snapshot: Snapshot) -> Diagnoses:
+def gpu_failed(snapshot: ClusterSnapshot) -> Diagnoses:
     """Predictors that cannot use the GPU: none is visible, an old driver, too little memory."""
     for pod, line in _failed_starts(snapshot):
         if _GPU_FAULT.search(line):
@@ -156,7 +156,7 @@ def gpu_failed(snapshot: Snapshot) -> Diagnoses:
             yield Diagnosis(_pod(pod), "it cannot use the GPU", line, fix)
 
 
-def start_refused(snapshot: Snapshot) -> Diagnoses:
+def start_refused(snapshot: ClusterSnapshot) -> Diagnoses:
     """Processes that end at their start for another reason, which they state."""
     named = ("no plan in", "no TensorRT plan")
     for pod, line in _failed_starts(snapshot):
@@ -171,7 +171,7 @@ def start_refused(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def out_of_memory(snapshot: Snapshot) -> Diagnoses:
+def out_of_memory(snapshot: ClusterSnapshot) -> Diagnoses:
     """Containers that were killed at their memory limit."""
     for pod, status, ended in _terminated(snapshot):
         if ended.get("reason") == "OOMKilled":
@@ -184,7 +184,7 @@ def out_of_memory(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def crashed(snapshot: Snapshot) -> Diagnoses:
+def crashed(snapshot: ClusterSnapshot) -> Diagnoses:
     """Containers that end with an exit code which is not that of a refused start."""
     for pod, status, ended in _terminated(snapshot):
         code = ended.get("exitCode")
@@ -202,7 +202,7 @@ def crashed(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def probe_failed(snapshot: Snapshot) -> Diagnoses:
+def probe_failed(snapshot: ClusterSnapshot) -> Diagnoses:
     """Containers that are not ready, or are restarted, since a probe fails."""
     for event in _events(snapshot, "Unhealthy", "ProbeWarning"):
         kind, _, rest = str(event.get("message")).partition(" probe ")
@@ -222,7 +222,7 @@ def probe_failed(snapshot: Snapshot) -> Diagnoses:
         )
 
 
-def evicted(snapshot: Snapshot) -> Diagnoses:
+def evicted(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that their node evicted."""
     for pod in snapshot.pods:
         if mapping(pod, "status").get("reason") == "Evicted":
@@ -235,7 +235,7 @@ def evicted(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def node_lost(snapshot: Snapshot) -> Diagnoses:
+def node_lost(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods on a node that does not answer."""
     for pod in snapshot.pods:
         name = str(mapping(pod, "spec").get("nodeName", ""))
@@ -250,14 +250,16 @@ def node_lost(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def _pending(snapshot: Snapshot) -> Iterator[tuple[Document, str]]:
+def _pending(snapshot: ClusterSnapshot) -> Iterator[tuple[Document, str]]:
     for pod in snapshot.pods:
         scheduled = condition(pod, "PodScheduled")
         if mapping(pod, "status").get("phase") == "Pending" and scheduled.get("status") == "False":
             yield pod, str(scheduled.get("message", ""))
 
 
-def _waiting(snapshot: Snapshot, reasons: tuple[str, ...]) -> Iterator[tuple[Document, Document, Document]]:
+def _waiting(
+    snapshot: ClusterSnapshot, reasons: tuple[str, ...]
+) -> Iterator[tuple[Document, Document, Document]]:
     for pod in snapshot.pods:
         for status in container_statuses(pod):
             waiting = mapping(status, "state", "waiting")
@@ -265,7 +267,7 @@ def _waiting(snapshot: Snapshot, reasons: tuple[str, ...]) -> Iterator[tuple[Doc
                 yield pod, status, waiting
 
 
-def _terminated(snapshot: Snapshot) -> Iterator[tuple[Document, Document, Document]]:
+def _terminated(snapshot: ClusterSnapshot) -> Iterator[tuple[Document, Document, Document]]:
     """Containers that ended, now or before, and are not well since."""
     for pod in snapshot.pods:
         for status in container_statuses(pod):
@@ -277,26 +279,26 @@ def _terminated(snapshot: Snapshot) -> Iterator[tuple[Document, Document, Docume
                     break
 
 
-def _failed_starts(snapshot: Snapshot) -> Iterator[tuple[Document, str]]:
+def _failed_starts(snapshot: ClusterSnapshot) -> Iterator[tuple[Document, str]]:
     for pod, status, ended in _terminated(snapshot):
         if line := _start_line(snapshot, pod, status, ended):
             yield pod, line
 
 
-def _start_line(snapshot: Snapshot, pod: Document, status: Document, ended: Document) -> str:
+def _start_line(snapshot: ClusterSnapshot, pod: Document, status: Document, ended: Document) -> str:
     """The line in which a process said why it cannot start; empty if it said none."""
     log = snapshot.logs.get((name_of(pod), str(status.get("name"))), "")
     found: list[str] = _START_LINE.findall(str(ended.get("message", "")) + "\n" + log)
     return found[-1] if found else ""
 
 
-def _events(snapshot: Snapshot, *reasons: str) -> Iterator[Document]:
+def _events(snapshot: ClusterSnapshot, *reasons: str) -> Iterator[Document]:
     """Events about pods of the service."""
     ours = {name_of(pod) for pod in snapshot.pods}
     return (event for event in snapshot.events(*reasons) if _object_name(event) in ours)
 
 
-def _is_starting(snapshot: Snapshot, event: Document) -> bool:
+def _is_starting(snapshot: ClusterSnapshot, event: Document) -> bool:
     pod = snapshot.named("pods", _object_name(event))
     return pod is not None and condition(pod, "ContainersReady").get("status") != "True"
 
@@ -306,7 +308,7 @@ def _is_first_minute(event: Document) -> bool:
     return int(event.get("count") or 1) < 60
 
 
-def _missing_config(snapshot: Snapshot, subject: str, message: str) -> Diagnosis:
+def _missing_config(snapshot: ClusterSnapshot, subject: str, message: str) -> Diagnosis:
     found = re.search(r'(secret|configmap) "([^"]+)" not found', message)
     key = re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message)
     what = f"the {found[1]} {found[2]}" if found else f"a key of {key[3]}" if key else "something"
@@ -332,7 +334,7 @@ def _pod(pod: Document) -> str:
     return f"Pod/{name_of(pod)}"
 
 
-def _check(name: str, fault: str, find: Callable[[Snapshot], Diagnoses], *more: str) -> Check:
+def _check(name: str, fault: str, find: Callable[[ClusterSnapshot], Diagnoses], *more: str) -> Check:
     return Check(name, fault, ("pods", *more), find)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
-from inferenceservices.doctor.snapshot import COMPONENT, Snapshot, condition, labels_of, name_of
+from inferenceservices.doctor.snapshot import COMPONENT, ClusterSnapshot, condition, labels_of, name_of
 from inferenceservices.release_change import release_of
 from inferenceservices.rollout_state import PREDICTOR, TRANSFORMER
 from protocol.kubernetes.documents import mapping, objects
@@ -12,7 +12,7 @@ REVISION = "serving.knative.dev/revision"
 _REFUSALS = ("violates PodSecurity", "admission webhook", "is forbidden: violates")
 
 
-def not_observed(snapshot: Snapshot) -> Diagnoses:
+def not_observed(snapshot: ClusterSnapshot) -> Diagnoses:
     """An InferenceService that KServe's controller has not looked at."""
     generation = mapping(snapshot.service, "metadata").get("generation")
     observed = mapping(snapshot.service, "status").get("observedGeneration")
@@ -28,7 +28,7 @@ def not_observed(snapshot: Snapshot) -> Diagnoses:
         )
 
 
-def progress_deadline(snapshot: Snapshot) -> Diagnoses:
+def progress_deadline(snapshot: ClusterSnapshot) -> Diagnoses:
     """A revision that was not ready in time."""
     for status in objects(snapshot.service, "status", "conditions"):
         text = f"{status.get('reason')}: {status.get('message')}"
@@ -42,7 +42,7 @@ def progress_deadline(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def not_routed(snapshot: Snapshot) -> Diagnoses:
+def not_routed(snapshot: ClusterSnapshot) -> Diagnoses:
     """A component whose pods are ready, but which has no route."""
     for component in (PREDICTOR, TRANSFORMER):
         title = component.capitalize()
@@ -59,7 +59,7 @@ def not_routed(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def quota_exceeded(snapshot: Snapshot) -> Diagnoses:
+def quota_exceeded(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that are not made, since a quota has no room."""
     for subject, message in _not_created(snapshot):
         if "exceeded quota" in message:
@@ -72,7 +72,7 @@ def quota_exceeded(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def pod_refused(snapshot: Snapshot) -> Diagnoses:
+def pod_refused(snapshot: ClusterSnapshot) -> Diagnoses:
     """Pods that are not made, since admission refuses them."""
     for subject, message in _not_created(snapshot):
         if any(text in message for text in _REFUSALS):
@@ -85,7 +85,7 @@ def pod_refused(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def release_mismatch(snapshot: Snapshot) -> Diagnoses:
+def release_mismatch(snapshot: ClusterSnapshot) -> Diagnoses:
     """Transformers without a predictor of their own release."""
     releases: dict[str, dict[str, bool]] = {PREDICTOR: {}, TRANSFORMER: {}}
     if mapping(snapshot.service, "spec", PREDICTOR).get("minReplicas") == 0:
@@ -110,7 +110,7 @@ def release_mismatch(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def scaler_failed(snapshot: Snapshot) -> Diagnoses:
+def scaler_failed(snapshot: ClusterSnapshot) -> Diagnoses:
     """A ScaledObject that cannot read its metrics."""
     for scaled in snapshot.of("scaledobjects"):
         ready = condition(scaled, "Ready")
@@ -124,7 +124,7 @@ def scaler_failed(snapshot: Snapshot) -> Diagnoses:
             )
 
 
-def _not_created(snapshot: Snapshot) -> list[tuple[str, str]]:
+def _not_created(snapshot: ClusterSnapshot) -> list[tuple[str, str]]:
     """Object and message of pods that were not made: events of ReplicaSets, and conditions of the service."""
     found = []
     for event in snapshot.events("FailedCreate"):
@@ -139,7 +139,7 @@ def _not_created(snapshot: Snapshot) -> list[tuple[str, str]]:
     return found
 
 
-def _service(snapshot: Snapshot) -> str:
+def _service(snapshot: ClusterSnapshot) -> str:
     return f"InferenceService/{snapshot.name}"
 
 

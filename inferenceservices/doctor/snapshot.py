@@ -15,7 +15,7 @@ COMPONENT = "component"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ClusterSnapshot:
     """Objects of a cluster, logs and metrics at one moment."""
 
     namespace: str

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from inferenceservices.doctor.snapshot import Snapshot, labels_of, name_of
+from inferenceservices.doctor.snapshot import ClusterSnapshot, labels_of, name_of
 from protocol.kubernetes.documents import mapping, objects
 
 Version = tuple[int, int]
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
-def installed_version(snapshot: Snapshot, deployment: str) -> Version | None:
+def installed_version(snapshot: ClusterSnapshot, deployment: str) -> Version | None:
     """Major and minor version of a Deployment; None if it is not there or says no version."""
     for document in snapshot.of("deployments"):
         if name_of(document) != deployment:
@@ -25,6 +25,6 @@ def installed_version(snapshot: Snapshot, deployment: str) -> Version | None:
     return None
 
 
-def is_installed(snapshot: Snapshot, deployment: str) -> bool:
+def is_installed(snapshot: ClusterSnapshot, deployment: str) -> bool:
     """Whether there is such a Deployment in any namespace."""
     return any(name_of(document) == deployment for document in snapshot.of("deployments"))

@@ -88,7 +88,7 @@ def parse_icu(source: str) -> IcuMessage:
     Raises:
         MarkupError: it is not well-formed; the message says where.
     """
-    parser = _Parser(source)
+    parser = _MessageParser(source)
     message = parser.message("", 0)
     if message.end < len(source):
         raise parser.fault(message.end, "a closing brace has no opening one; write '}' for the character")
@@ -116,7 +116,7 @@ def quoted_literal(text: str, *, in_plural: bool, doubles: bool) -> str:
     return re.sub(rf"[{special}][{special}']*|'+", quoted, text)
 
 
-class _Parser:
+class _MessageParser:
     """Reads one source."""
 
     def __init__(self, source: str) -> None:

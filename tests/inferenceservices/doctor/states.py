@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from inferenceservices.doctor.snapshot import Snapshot
+from inferenceservices.doctor.snapshot import ClusterSnapshot
 from tests.inferenceservices.builds import documents_of
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def deployment(name: str, namespace: str, image: str) -> Json:
 
 
 def before(overlay: str = "production") -> Json:
-    """A cluster that is ready for an overlay: fields of a Snapshot, for the caller to change."""
+    """A cluster that is ready for an overlay: fields of a ClusterSnapshot, for the caller to change."""
     manifests = documents_of(f"overlays/{overlay}")
     for document in manifests:  # as the guide says: the registry is the site's own
         _replace_images(document)
@@ -206,7 +206,7 @@ yiwen_transformer_predictor_found 1.0
 
 
 def after() -> Json:
-    """A service that is ready and quick: fields of a Snapshot, for the caller to change."""
+    """A service that is ready and quick: fields of a ClusterSnapshot, for the caller to change."""
     (service,) = (d for d in documents_of("overlays/production") if d["kind"] == "InferenceService")
     service["metadata"] |= {"generation": 3}
     service["status"] = {
@@ -243,12 +243,12 @@ def after() -> Json:
     }
 
 
-def snapshot(state: Json) -> Snapshot:
-    """The Snapshot of a state."""
+def snapshot(state: Json) -> ClusterSnapshot:
+    """The ClusterSnapshot of a state."""
     fields = copy.deepcopy(state)
     fields["objects"] = {resource: tuple(found) for resource, found in fields["objects"].items()}
     fields["manifests"] = tuple(fields.get("manifests", ()))
-    return Snapshot(**fields)
+    return ClusterSnapshot(**fields)
 
 
 def _replace_images(value: object) -> None:
