@@ -169,7 +169,9 @@ class _LoadJob:
             except OSError as error:
                 raise StartupError(f"{self._path} cannot be read: {error}; copy the plan again") from error
             if count == 0:
-                raise StartupError(f"{self._path} ends at byte {offset + filled:,}; copy the plan again")
+                # Not where this reader is: it may have begun behind the end.
+                end = os.fstat(file).st_size
+                raise StartupError(f"{self._path} ends at byte {end:,}; copy the plan again")
             filled += count
 
 
