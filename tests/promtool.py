@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +26,55 @@ def check_queries(queries: Sequence[str], directory: Path) -> None:
         queries: in PromQL.
         directory: for a file of rules.
     """
-    file = directory / "rules.json"  # which is YAML, too
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
-    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")
-    done = _run(["check", "rules", str(file)])
+    check_rules([{"name": "queries", "rules": rules}], directory)
+
+
+def check_rules(groups: Sequence[Mapping[str, Any]], directory: Path) -> None:
+    """Fail unless Prometheus would take these groups of rules; ``directory`` is for a file."""
+    file = _written(directory / "rules.json", {"groups": groups})
+    done = _run(["check", "rules", "--lint-fatal", str(file)])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def complaints_about_alerts(
+    groups: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]], directory: Path
+) -> str:
+    """What ``promtool test rules`` says about groups of rules; empty where all tests hold.
+
+    Args:
+        groups: of rules.
+        tests: the list ``tests`` of a file of unit tests.
+        directory: for both files.
+    """
+    _written(directory / "rules.json", {"groups": groups})
+    unit_tests = {"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": tests}
+    done = _run(["test", "rules", str(_written(directory / "tests.json", unit_tests))])
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def queries_without_result(queries: Sequence[str], series: Iterable[str], directory: Path) -> list[str]:
+    """Those of the queries that fail or have no result over some series.
+
+    Args:
+        queries: in PromQL.
+        series: each has a value a minute, and it grows.
+        directory: for a file.
+    """
+    inputs = [{"series": each, "values": "0+1x60"} for each in series]
+    # promtool prints the result of a query where it is not the expected one.
+    tests = [{"expr": query, "eval_time": "60m", "exp_samples": []} for query in queries]
+    unit_tests = {"tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": tests}]}
+    done = _run(["test", "rules", str(_written(directory / "tests.json", unit_tests))])
+    found = re.split(r"^ *expr: ", done.stdout + done.stderr, flags=re.MULTILINE)[1:]
+    with_result = {json.loads(each[: each.index(", time:")]) for each in found if "got:" in each}
+    return [query for query in queries if query not in with_result]
+
+
+def _written(file: Path, content: Mapping[str, Any]) -> Path:
+    """The file, with JSON in it, which is YAML, too."""
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
 
 
 def _run(arguments: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
