@@ -1,4 +1,4 @@
-"""`yiwen rollout`: starts, moves, promotes and rolls back a canary of a release, and shows its state.
+"""`yiwen rollout`: starts, moves, judges, promotes and rolls back a canary of a release, and shows its state.
 
 For InferenceServices in KServe's Knative mode.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,9 @@ from typer import Argument, Option
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
+    from inferenceservices.canary.run_state import RunPlan
     from inferenceservices.cluster import ClusterClient
+    from inferenceservices.cluster_snapshot import ClusterReader
     from inferenceservices.gpu_capacity import GpuAvailability
     from inferenceservices.rollout import RolloutStep
     from inferenceservices.rollout_state import ComponentState, RolloutState
@@ -76,19 +79,111 @@ class SetOptions(ChangeOptions):
     ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(RolloutOptions):
+    """Options of `yiwen rollout run`."""
+
+    to: Annotated[
+        str, Option(metavar="N,N,...", help="percentages that the canary gets one after another")
+    ] = "10,50,100"
+    every: Annotated[str, Option(metavar="DURATION", help="between two looks, such as 5m")] = "5m"
+    start: Annotated[
+        str, Option(metavar="DURATION", help="in which the canary must become ready, or it is rolled back")
+    ] = "20m"
+    looks: Annotated[int, Option(metavar="N", min=1, help="at one percentage, without a decision")] = 12
+    samples: Annotated[
+        int, Option(metavar="N", min=1, help="requests of each release that a promotion needs")
+    ] = 200
+    prometheus: Annotated[
+        str, Option(metavar="URL", help="read the metrics there (from the pods)", show_default=False)
+    ] = ""
+
+
 COLUMNS = ("component", "revision", "release", "traffic", "ready", "tag", "URL")
 
 AnyOptions = TypeVar("AnyOptions", bound=RolloutOptions)
+AnyCluster = TypeVar("AnyCluster", bound="ClusterClient")
 
 
 def run(work: Callable[[ClusterClient, AnyOptions], int], options: AnyOptions) -> int:
     """Run one command against the cluster; returns the exit code."""
-    from inferenceservices.cluster import ClusterClient, ClusterError
+    from inferenceservices.cluster import ClusterClient
+
+    return _reporting(
+        lambda: ClusterClient(options.namespace, context=options.context, timeout_s=options.timeout),
+        lambda cluster: work(cluster, options),
+    )
+
+
+def run_canary(options: RunOptions) -> int:
+    """Bring the canary to all traffic by its metrics."""
+    from inferenceservices.cluster_snapshot import ClusterReader
+
+    try:
+        plan = _run_plan(options)
+    except ValueError as error:
+        return fail("rollout run", error, UNUSABLE)
+    return _reporting(
+        lambda: ClusterReader(options.namespace, context=options.context, timeout_s=options.timeout),
+        lambda reader: _run_canary(reader, options, plan),
+    )
+
+
+def _run_canary(reader: ClusterReader, options: RunOptions, plan: RunPlan) -> int:
+    from cli.prometheus import PrometheusClient
+    from cli.rollout_run import CanaryRunner
+    from inferenceservices.canary.judgement import Thresholds
+    from inferenceservices.revision_metrics import scrape_revision
+
+    if options.prometheus:
+        source = PrometheusClient(options.prometheus, namespace=reader.namespace, timeout_s=options.timeout)
+    runner = CanaryRunner(
+        cluster=reader,
+        name=options.name,
+        plan=plan,
+        thresholds=Thresholds(samples=options.samples),
+        counters=source.counters if options.prometheus else partial(scrape_revision, reader),
+        releases=partial(_releases, reader),
+        now=time.time,
+        sleep=time.sleep,
+        say=partial(print, flush=True),
+    )
+    try:
+        return runner.run()
+    except KeyboardInterrupt:
+        print("yiwen rollout run: stopped; the same command goes on from here", file=sys.stderr)
+        raise
+
+
+def _run_plan(options: RunOptions) -> RunPlan:
+    """The options as a plan.
+
+    Raises:
+        ValueError: one of them is not valid.
+    """
+    from inferenceservices.canary.run_state import RunPlan
+    from protocol.kubernetes.durations import parse_duration
+
+    try:
+        percents = tuple(int(word) for word in options.to.split(","))
+    except ValueError:
+        percents = ()
+    if not percents or list(percents) != sorted(set(percents)) or not 1 <= percents[0] <= percents[-1] <= 100:
+        raise ValueError(f"--to {options.to}: give ascending percentages from 1 to 100, such as 10,50,100")
+    every, start = parse_duration(options.every), parse_duration(options.start)
+    if every <= 0 or start <= 0:
+        raise ValueError("--every and --start: give durations above 0, such as 5m")
+    return RunPlan(percents=percents, every_s=every, start_s=start, looks=options.looks)
+
+
+def _reporting(connect: Callable[[], AnyCluster], work: Callable[[AnyCluster], int]) -> int:
+    """Work on a cluster; errors become a line and an exit code."""
+    from inferenceservices.cluster import ClusterError
     from inferenceservices.rollout_state import RolloutRefused
 
     try:
-        with ClusterClient(options.namespace, context=options.context, timeout_s=options.timeout) as cluster:
-            return work(cluster, options)
+        with connect() as cluster:
+            return work(cluster)
     except RolloutRefused as error:
         return fail("rollout", error, FAILED)
     except ClusterError as error:
@@ -276,6 +371,10 @@ add_command(
 add_command(
     app, "set", partial(run, set_percent), SetOptions, help="Start a canary, or change its percentage."
 )
+add_command(
+    app, "run", run_canary, RunOptions,
+    help="Compare a canary with the stable release, and promote it step by step or roll it back.",
+)  # fmt: skip
 add_command(app, "promote", partial(run, promote), ChangeOptions, help="Give the newest release all traffic.")
 add_command(
     app, "rollback", partial(run, roll_back), ChangeOptions, help="Give the previous release all traffic."

@@ -25,7 +25,7 @@ from inferenceservices.gpu_capacity import ClusterCapacity
 from inferenceservices.release_change import release_of
 from inferenceservices.rollout import RolloutStep
 from inferenceservices.rollout_state import revision_names
-from protocol.kubernetes.documents import Document, mapping, objects
+from protocol.kubernetes.documents import Document, mapping, objects, string_map
 
 KSERVE = "serving.kserve.io"
 SERVICES = (KSERVE, "v1beta1", "inferenceservices")
@@ -144,6 +144,39 @@ class ClusterClient:
                 found[name] = release
         return found
 
+    def config_map(self, name: str) -> Mapping[str, str]:
+        """The data of a ConfigMap; empty if it is not there.
+
+        Raises:
+            ClusterError: it cannot be read.
+        """
+        what = f"read ConfigMap {self._namespace}/{name}"
+        try:
+            found = self._document(what, self._core.read_namespaced_config_map, name, self._namespace)
+        except ObjectNotFound:
+            return {}
+        return string_map(found, "data")
+
+    def write_config_map(self, name: str, data: Mapping[str, str], owner: Document) -> None:
+        """Change the data of a ConfigMap, or create it.
+
+        Args:
+            name: of the ConfigMap.
+            data: its other keys stay.
+            owner: the InferenceService with which it is deleted.
+
+        Raises:
+            ClusterError: the API server refused it, or does not answer.
+        """
+        what = f"write ConfigMap {self._namespace}/{name}"
+        try:
+            patch = self._core.patch_namespaced_config_map
+            self._raw(what, patch, name, self._namespace, {"data": dict(data)}, field_manager=FIELD_MANAGER)
+        except ObjectNotFound:
+            body = {"metadata": {"name": name, **_owned_by(owner)}, "data": dict(data)}
+            create = client.CoreV1Api(self._creating_api).create_namespaced_config_map
+            self._raw(what, create, self._namespace, body, field_manager=FIELD_MANAGER)
+
     def update(self, name: str, plan: Callable[[Document], RolloutStep]) -> RolloutStep:
         """Read the InferenceService, plan a step and patch it, again from the start after a conflict.
 
@@ -253,7 +286,7 @@ class ClusterClient:
             ) from None
         return found
 
-    def _raw(self, what: str, method: Callable[..., Any], *arguments: str, **options: object) -> bytes:
+    def _raw(self, what: str, method: Callable[..., Any], *arguments: object, **options: object) -> bytes:
         """The body of an answer as it came: the package's models refuse objects with fields they do not know."""
         with self._translate_errors(what):
             answer = method(*arguments, _request_timeout=self._timeouts, _preload_content=False, **options)
@@ -272,6 +305,14 @@ class ClusterClient:
                 f"cannot {what}: the API server at {host} does not answer within {self._timeout_s:g} s "
                 f"({type(error).__name__}): check the context of the kubeconfig and the way there"
             ) from None
+
+
+def _owned_by(owner: Document) -> dict[str, Any]:
+    metadata = mapping(owner, "metadata")
+    if not metadata.get("uid"):
+        return {}
+    named = {key: metadata[key] for key in ("name", "uid")}
+    return {"ownerReferences": [{"apiVersion": f"{KSERVE}/v1beta1", "kind": "InferenceService", **named}]}
 
 
 def _configuration(context: str | None) -> client.Configuration:

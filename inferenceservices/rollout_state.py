@@ -91,6 +91,8 @@ class RolloutState:
     components: tuple[ComponentState, ...]
     is_observed: bool
     """Whether KServe has observed the present generation; if not, the revisions are those of an older one."""
+    generation: int
+    """Number of the specification, which grows with each change of it; 0 if it is not known."""
 
     @property
     def is_canary(self) -> bool:
@@ -121,7 +123,10 @@ def read_state(document: Document) -> RolloutState:
     observed, newest = status.get("observedGeneration"), mapping(document, "metadata").get("generation")
     is_observed = not isinstance(observed, int) or not isinstance(newest, int) or observed >= newest
     return RolloutState(
-        service.name, tuple(_component(document, name) for name in ROLLOUT_COMPONENTS), is_observed
+        name=service.name,
+        components=tuple(_component(document, name) for name in ROLLOUT_COMPONENTS),
+        is_observed=is_observed,
+        generation=newest if isinstance(newest, int) else 0,
     )
 
 

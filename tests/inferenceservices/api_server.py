@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.error import URLError
+from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import urlopen
 
 import yaml
 
@@ -129,6 +131,10 @@ class ApiServer:
         """HTTP status and message by the last part of the path."""
         self.before_patch: list[Callable[[], None]] = []
         """Called just before the next patches: concurrent changes."""
+        self.config_maps: dict[str, Json] = {}
+        """ConfigMaps by name."""
+        self.pod_addresses: dict[str, str] = {}
+        """Where a pod's port 8080 is reached, by its name."""
         self.services: dict[str, Json] = {}
         """Services by name."""
         self.patches: list[Json] = []
@@ -193,8 +199,11 @@ class ApiServer:
                 return _failure(*self.refusals[last])
             if method == "POST" and last == "services":
                 return self._create_service(content_type, body)
+            if "configmaps" in (parent, last):
+                return self._config_map(method, last, body)
             if last in self.lists:
-                return 200, _page(self.lists[last], parse_qs(urlsplit(target).query))
+                query = parse_qs(urlsplit(target).query)
+                return 200, _page(_selected(self.lists[last], query), query)
             if parent == "revisions" and last in self.controller.templates:
                 return 200, self.controller.templates[last]
             if parent == "servingruntimes" and last in self.runtimes:
@@ -207,6 +216,21 @@ class ApiServer:
     def _path(self) -> str:
         metadata = self.document["metadata"]
         return f"/serving.kserve.io/v1beta1/namespaces/{metadata['namespace']}/inferenceservices/{metadata['name']}"
+
+    def proxied(self, target: str) -> str:
+        """The address behind a pod's subresource ``proxy``; empty for another path."""
+        pod, _, rest = unquote(urlsplit(target).path).partition("/pods/")[2].partition(":8080/proxy/")
+        return f"{self.pod_addresses[pod]}/{rest}" if pod in self.pod_addresses and rest else ""
+
+    def _config_map(self, method: str, name: str, body: Json) -> tuple[int, Json]:
+        """A ConfigMap that is read, changed, or (by POST to the list of them) created."""
+        if method == "POST":
+            self.config_maps[body["metadata"]["name"]] = body
+            return 201, body
+        if name not in self.config_maps:
+            return _failure(404, f'configmaps "{name}" not found')
+        _merge(self.config_maps[name], body)
+        return 200, self.config_maps[name]
 
     def _create_service(self, content_type: str, body: Json) -> tuple[int, Json]:
         if content_type != "application/json":
@@ -233,13 +257,27 @@ class ApiServer:
 def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._do("GET")
+            if address := server.proxied(self.path):
+                self._forward(address)
+            else:
+                self._do("GET")
 
         def do_PATCH(self) -> None:
             self._do("PATCH")
 
         def do_POST(self) -> None:
             self._do("POST")
+
+        def _forward(self, address: str) -> None:
+            try:
+                with urlopen(address, timeout=5) as answer:
+                    status, content = answer.status, answer.read()
+            except URLError as error:
+                status, content = 503, json.dumps(_failure(503, str(error))[1]).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -268,6 +306,14 @@ def _failure(status: int, message: str) -> tuple[int, Json]:
         "message": message,
         "code": status,
     }
+
+
+def _selected(items: list[Json], query: dict[str, list[str]]) -> list[Json]:
+    """Those with the labels of the selector ``name=value``, if there is one."""
+    wanted = dict(
+        pair.split("=") for selector in query.get("labelSelector", []) for pair in selector.split(",")
+    )
+    return [item for item in items if wanted.items() <= mapping(item, "metadata", "labels").items()]
 
 
 def _page(items: list[Json], query: dict[str, list[str]]) -> Json:

@@ -26,7 +26,11 @@ ROLLOUTS = [shlex.split(command)[1:] for command in COMMANDS if command.startswi
 
 
 def _parsed(words: list[str]) -> cli.rollout.RolloutOptions:
-    kinds = {"status": cli.rollout.StatusOptions, "set": cli.rollout.SetOptions}
+    kinds = {
+        "status": cli.rollout.StatusOptions,
+        "set": cli.rollout.SetOptions,
+        "run": cli.rollout.RunOptions,
+    }
     return parse_options(cli.rollout.app, kinds.get(words[1], cli.rollout.ChangeOptions), *words[1:])
 
 
@@ -39,7 +43,7 @@ def test_commands_parse(words: list[str]) -> None:
 
 
 def test_all_kinds_of_commands_are_shown() -> None:
-    assert {words[1] for words in ROLLOUTS} == {"status", "set", "promote", "rollback"}
+    assert {words[1] for words in ROLLOUTS} == {"status", "set", "run", "promote", "rollback"}
     assert len(PATCHES) == 3
     verbs = {command.split()[1] for command in COMMANDS if command.startswith("kubectl")}
     assert verbs == {"get", "describe", "annotate", "apply", "patch", "wait"}
