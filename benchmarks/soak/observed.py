@@ -6,7 +6,6 @@ SIGUSR1 makes the process write the number to the file of the environment variab
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import runpy
 import signal
@@ -17,9 +16,22 @@ from pathlib import Path
 TASKS_FILE = "SOAK_TASKS_FILE"
 
 
+_REGISTRIES = ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
+"""asyncio's own sets of all tasks, whatever their event loop; Python 3.12 renamed them."""
+
+
 def _count_tasks() -> int:
     # A task that nothing refers to but a reference cycle is found too: that is what a leak looks like.
-    return sum(isinstance(each, asyncio.Task) and not each.done() for each in gc.get_objects())
+    # gc.get_objects() would refer to tuples that another thread is filling: resizing one raises SystemError there.
+    tasks: set[asyncio.Task[object]] = set()
+    for name in _REGISTRIES:
+        while True:
+            try:
+                tasks.update(list(getattr(asyncio.tasks, name, ())))
+                break
+            except RuntimeError:  # one was added meanwhile
+                continue
+    return sum(not each.done() for each in tasks)
 
 
 def _report() -> None:
