@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,7 @@ from typing import IO, TypeAlias
 ROOT = Path(__file__).parents[1]
 MAX_REQUEST_BYTES = 2**17
 RUN_TIMEOUT_S = 60.0
+POLL_S = 0.01
 PRELOADED = (
     "cli.__main__",
     "cli.serve",
@@ -52,6 +54,7 @@ class ForkedProcess:
         self.pid = pid
         self.args = args
         self.returncode: int | None = None
+        self._lock = threading.Lock()
         self._status: int | None = status
         """Read end of the pipe that the exit code comes through."""
 
@@ -84,14 +87,23 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def _read(self, timeout: float | None) -> int | None:
-        if self._status is not None and select.select([self._status], [], [], timeout)[0]:
-            data = os.read(self._status, 16)
-            os.close(self._status)
-            self._status = None
-            if not data:
-                raise RuntimeError("the fork server has ended")
-            self.returncode = int(data)
-        return self.returncode
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # One thread may wait while another one polls: only one of them may read and close, and none may look at a
+            # number that has become another file's.
+            with self._lock:
+                if self._status is not None and select.select([self._status], [], [], 0.0)[0]:
+                    data = os.read(self._status, 16)
+                    os.close(self._status)
+                    self._status = None
+                    if not data:
+                        raise RuntimeError("the fork server has ended")
+                    self.returncode = int(data)
+                if self._status is None:
+                    return self.returncode
+            if end is not None and time.monotonic() >= end:
+                return None
+            time.sleep(POLL_S)
 
 
 Output: TypeAlias = "IO[str] | IO[bytes] | int"

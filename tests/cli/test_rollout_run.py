@@ -375,9 +375,11 @@ def test_ctrl_c_ends_a_run_that_another_goes_on_with(
     server: ApiServer, metrics: MetricsServer, tmp_path: Path
 ) -> None:
     start_canary(server, metrics)
-    command = [sys.executable, "-m", "cli", "rollout", "run", "yiwen", "-n", "demo", "--every", "1h"]
+    # Who is started in the background ignores Ctrl-C, and so would what it starts.
+    heeding = ["env", "--default-signal=INT", sys.executable]
+    command = ["-m", "cli", "rollout", "run", "yiwen", "-n", "demo", "--every", "1h"]
     with subprocess.Popen(
-        command,
+        [*heeding, *command],
         env={**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -387,7 +389,10 @@ def test_ctrl_c_ends_a_run_that_another_goes_on_with(
         assert process.stderr is not None
         assert process.stdout.readline() == "10 %: measured from now on, 3600 s between looks\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        try:
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
         assert "the same command goes on from here" in process.stderr.read()
     noted = json.loads(server.config_maps[KEPT]["data"][RUN_KEY])
     assert (noted["generation"], noted["looks"]) == (2, 0)
