@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from httpx._transports import default
+from hypothesis import HealthCheck, settings
 
 MAY_SKIP = ("gpu", "cluster")
 """Markers of tests that need what a CI machine need not have; under CI every other skip is a failure."""
@@ -21,6 +22,10 @@ os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.envir
 # httpx.get() reads all certificates of authorities for each call, 40 times what the rest of it takes; tests call it
 # in loops that wait for servers.
 setattr(default, "create_ssl_context", functools.cache(httpx.create_ssl_context))  # noqa: B010  # it is private
+
+# How long examples take is the machine's load, which no test is about.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_every_overlay_and_every_combination_of_components_passes_all_checks(
     code = check.main([], os.environ)
     out = capsys.readouterr().out
     assert code == 0, out
-    assert "ok     32 overlays/production" in out
+    assert "ok     34 overlays/production" in out
     assert out.count("\nok ") == 1 + len(OVERLAYS) + len(RELEASE_JOBS) + len(list(combinations()))
     assert "no schema of PodMonitor" in out
 
