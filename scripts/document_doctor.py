@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from textwrap import fill
+
+from generated_page import ROOT, write_or_check
 
 from inferenceservices.doctor.diagnosis import Check
 from inferenceservices.doctor.load import SERVER_CHECKS
 from inferenceservices.doctor.table import AFTER, BEFORE, URL
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "guides" / "doctor.md"
+PAGE = ROOT / "docs" / "guides" / "doctor.md"
 
 HEAD = """# What is wrong: `yiwen doctor`
 
@@ -96,19 +97,5 @@ def _table(title: str, checks: Iterable[Check]) -> str:
     return f"## {title}\n\n| check | finds | needs to see |\n|---|---|---|\n{rows}"
 
 
-def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
-        print(
-            "docs/guides/doctor.md is not up to date: run python scripts/document_doctor.py", file=sys.stderr
-        )
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page(), __file__))

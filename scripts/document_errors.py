@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from textwrap import fill
+
+from generated_page import ROOT, write_or_check
 
 from protocol.error_codes import PER_TEXT_CODES, ErrorCode, Origin
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
+PAGE = ROOT / "docs" / "errors.md"
 
 HEAD = """# Errors
 
@@ -74,17 +75,5 @@ def _row(code: ErrorCode) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
-        print("docs/errors.md is not up to date: run python scripts/document_errors.py", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page(), __file__))

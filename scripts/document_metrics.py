@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from generated_page import ROOT, write_or_check
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
@@ -18,7 +18,7 @@ from predictor.metrics import EngineMetrics
 from serving.metrics import ConnectionMetrics, ProcessMetrics, RequestMetrics
 from transformer.metrics import TransformerMetrics
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "metrics.md"
 
 HEAD = """# Metrics
 
@@ -234,17 +234,5 @@ def unit_of(name: str) -> str:
     return last if last in UNITS else OTHER_UNITS[last]
 
 
-def main() -> int:
-    """Write the page; with --check, only check that it is up to date."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
-        print("docs/metrics.md is not up to date: run python scripts/document_metrics.py", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page(), __file__))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from pathlib import Path
 from typing import Any
 
+from generated_page import ROOT, write_or_check
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -18,7 +18,7 @@ from predictor.config import PredictorConfig
 from serving.settings import ServerSettings, environment_names
 from transformer.config import TransformerConfig
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 
 HEAD = """# Configuration
 
@@ -77,20 +77,5 @@ def _field_docs(cls: type[Any]) -> dict[str, str]:
     return docs
 
 
-def main() -> int:
-    """Write the page; with --check, only check that it is up to date."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
-        print(
-            "docs/configuration.md is not up to date: run python scripts/document_settings.py",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page(), __file__))

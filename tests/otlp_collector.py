@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tests.http_servers import open_server, serving, url_of
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,11 @@ def running_collector() -> Iterator[Collector]:
         def log_message(self, format: str, *args: object) -> None:  # named by http.server
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = open_server(Handler)
     server.daemon_threads = True
-    collector = Collector(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    collector = Collector(url_of(server))
+    with serving(server):
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -21,6 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from protocol.error_codes import ErrorCode
 from protocol.messages import CacheStatus
 from serving.metrics import LabelledRegistry, Operation, RequestMetrics
+from tests.http_servers import open_server, serving, url_of
 from transformer.metrics.transformer_metrics import TransformerMetrics
 
 
@@ -66,22 +66,16 @@ class MetricsServer:
     def __init__(self) -> None:
         self.pods: dict[str, TransformerPod] = {}
         self.queries: list[str] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = open_server(_handler(self))
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+        return url_of(self._http)
 
     @contextmanager
     def running(self) -> Iterator[MetricsServer]:
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        with serving(self._http):
             yield self
-        finally:
-            self._http.shutdown()
-            thread.join()
-            self._http.server_close()
 
     def metrics(self, pod: str) -> bytes | None:
         """A pod's metrics in Prometheus' text format; None if there is no such pod."""

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -16,6 +16,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.http_servers import open_server, serving
 
 
 class _BrokenConnection(BaseHTTPRequestHandler):
@@ -55,16 +57,10 @@ def breaking(service: Refusing, *breaks: bool) -> Iterator[str]:
         service: behind it.
         breaks: for each of the first requests, whether its connection is broken off before an answer.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _BrokenConnection)
+    server = open_server(_BrokenConnection)
     server.behind, server.breaks_left = service.url, list(reversed(breaks))  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server) as url:
+        yield url
 
 
 class Refusing:

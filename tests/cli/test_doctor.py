@@ -11,6 +11,7 @@ import pytest
 
 from cli.__main__ import main
 from inferenceservices.check import ROOT
+from tests.http_servers import write_kubeconfig
 from tests.inferenceservices.builds import require_kubectl
 from tests.inferenceservices.doctor.http_states import RecordedServer, cluster_routes
 from tests.inferenceservices.doctor.states import PREDICTOR_METRICS, TRANSFORMER_METRICS, Json, after, before
@@ -23,7 +24,7 @@ READY: Json = {"/v2": {"name": "yiwen", "version": "0.1.0"}, "/v2/health/ready":
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedServer]:
     """An API server without any objects; the kubeconfig names it."""
     server = RecordedServer()
-    server.write_kubeconfig(tmp_path / "kubeconfig")
+    write_kubeconfig(tmp_path / "kubeconfig", server.url)
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
     )

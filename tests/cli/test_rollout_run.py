@@ -21,6 +21,7 @@ from inferenceservices import cluster as cluster_module
 from inferenceservices.canary.run_state import RUN_KEY
 from inferenceservices.cluster import ClusterClient, ClusterError
 from tests.cli.rollout_metrics import MetricsServer, TransformerPod
+from tests.http_servers import write_kubeconfig
 from tests.inferenceservices.api_server import ApiServer
 from tests.inferenceservices.rollouts import service_document, traffic
 from tests.inferenceservices.test_gpu_capacity import node, quota
@@ -47,7 +48,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: MetricsServ
     server = ApiServer(service_document())
     server.lists["resourcequotas"] = [quota("gpu", 4, 1)]
     server.lists["nodes"] = [node()]
-    server.write_kubeconfig(tmp_path / "kubeconfig")
+    write_kubeconfig(tmp_path / "kubeconfig", server.address)
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
     )

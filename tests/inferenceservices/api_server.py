@@ -15,20 +15,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import urlopen
 
-import yaml
-
 from inferenceservices.knative_service import knative_services
 from protocol.kubernetes.documents import mapping
 from protocol.kubernetes.inference_service import InferenceService
+from tests.http_servers import open_server, serving, url_of
 
 Json = dict[str, Any]
+
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -143,7 +142,7 @@ class ApiServer:
         self.released = threading.Event()
         self.silent = False
         """Whether answers wait until ``released``."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = open_server(_handler(self))
         self._lock = threading.Lock()
 
     @property
@@ -152,31 +151,16 @@ class ApiServer:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
-
-    def write_kubeconfig(self, path: Path) -> None:
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.address}}],
-            "users": [{"name": "test", "user": {}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        }
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return url_of(self._http)
 
     @contextmanager
     def running(self) -> Iterator[ApiServer]:
         self.controller.reconcile()
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.released.set()
-            self._http.shutdown()
-            thread.join()
-            self._http.server_close()
+        with serving(self._http):
+            try:
+                yield self
+            finally:
+                self.released.set()
 
     def apply(self, patch: Json) -> None:
         """Merge a patch, as anybody may, and let the controller act."""

@@ -12,6 +12,7 @@ import pytest
 from cli.__main__ import main
 from inferenceservices import cluster as cluster_module
 from inferenceservices.cluster import MAX_ATTEMPTS, ClusterClient, ClusterError
+from tests.http_servers import write_kubeconfig
 from tests.inferenceservices.api_server import ApiServer
 from tests.inferenceservices.rollouts import RESOURCE, service_document, traffic
 from tests.inferenceservices.test_gpu_capacity import node, pod, quota
@@ -24,7 +25,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     server.lists["resourcequotas"] = [quota("gpu", 4, 1)]
     server.lists["nodes"] = [node()]
     server.lists["pods"] = [pod("n1", 1)]
-    server.write_kubeconfig(tmp_path / "kubeconfig")
+    write_kubeconfig(tmp_path / "kubeconfig", server.address)
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
     )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
-
+from tests.http_servers import open_server, serving, url_of
 from tests.inferenceservices.doctor.states import NAMESPACE, Json
 
 Routes = dict[str, object]
@@ -44,37 +41,18 @@ class RecordedServer:
         """Paths that are answered with 403."""
         self.requests: list[tuple[str, str, str]] = []
         """Method, path and header Accept of every request."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = open_server(_handler(self))
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._http.server_port}"
-
-    def write_kubeconfig(self, path: Path) -> None:
-        """Write a kubeconfig whose only cluster this is."""
-        names = {"cluster": "test", "user": "test"}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.url}}],
-            "users": [{"name": "test", "user": {}}],
-            "contexts": [{"name": "test", "context": names}],
-        }
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return url_of(self._http)
 
     @contextmanager
     def running(self) -> Iterator[RecordedServer]:
         """Serve until the end of the block."""
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        with serving(self._http):
             yield self
-        finally:
-            self._http.shutdown()
-            thread.join()
-            self._http.server_close()
 
     def answer(self, target: str) -> tuple[int, str]:
         """Status and body."""

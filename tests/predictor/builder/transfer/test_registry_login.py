@@ -7,9 +7,8 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +17,7 @@ import pytest
 from cli.__main__ import main
 from predictor.builder.errors import TransferFailed
 from predictor.builder.transfer.docker_credentials import RegistryLogin, find_login
+from tests.http_servers import open_server, serving
 from tests.predictor.builder.transfer.docker_registry import RegistryServer, running_registry
 
 PASSWORD = "correct horse"
@@ -104,11 +104,8 @@ def token_server(tmp_path: Path) -> Iterator[str]:
     lines = certificate.read_text().splitlines()
     TokenServer.key, TokenServer.certificate = key, "".join(lines[1:-1])
     TokenServer.asked, TokenServer.life_s = [], 60
-    server = ThreadingHTTPServer(("127.0.0.1", 0), TokenServer)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/token"
-    server.shutdown()
-    server.server_close()
+    with serving(open_server(TokenServer)) as url:
+        yield f"{url}/token"
 
 
 def test_tokens_are_asked_for_with_the_password_and_again_when_they_end(
