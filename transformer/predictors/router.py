@@ -237,10 +237,12 @@ class _RoutedRequest:
         if not _may_have_begun(error):
             return self._router.retries.allow(RetryKind.COLD_START)
         since = self._router.clock() if self._waiting_since is None else self._waiting_since
+        return await self._router.retries.wait(RetryKind.COLD_START, self._end_of_wait(since))
+
+    def _end_of_wait(self, since: float) -> float:
+        """When a wait that began at ``since`` ends: by the time allowed for a cold start, or by the deadline."""
         until = since + self._cold_start_timeout_s
-        if self._deadline is not None:
-            until = min(until, self._deadline.at)
-        return await self._router.retries.wait(RetryKind.COLD_START, until)
+        return until if self._deadline is None else min(until, self._deadline.at)
 
     def request(self) -> GenerateRequest:
         """The request to send now, with the remaining time as its ``deadline_ms``.
