@@ -9,7 +9,7 @@ import docx
 import openpyxl
 import pptx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from documents.formats import FORMATS, FileFormat
@@ -68,7 +68,7 @@ def damaged(data: bytes, changes: list[tuple[float, str, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("kind", list(SAMPLES))
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 @given(changes=CHANGES)
 def test_a_damaged_file_is_read_or_refused(kind: FileFormat, changes: list[tuple[float, str, bytes]]) -> None:
     data = damaged(SAMPLES[kind], changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -142,7 +142,7 @@ def shape(text: str) -> list[str]:
     return kinds
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(BLOCKS, st.sampled_from(["\n\n", "\r\n\r\n"]))
 def test_the_structure_of_any_document_stays(blocks: list[str], between: str) -> None:
     data = between.join(blocks).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from documents.formats import FileFormat, parse_document
@@ -81,7 +81,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.lists(PIECES, max_size=30), st.sampled_from([1, 700]))
 def test_the_parts_of_any_page_are_the_page(pieces: list[str], times: int) -> None:
     page = "".join(pieces) * times
@@ -131,7 +131,7 @@ RECORD = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.lists(RECORD.map(lambda record: f"<r>{record}</r>\r\n"), max_size=8), st.sampled_from([1, 100]))
 def test_the_structure_of_any_document_stays(records: list[str], times: int) -> None:
     data = f"<root>{''.join(records) * times}</root>".encode()

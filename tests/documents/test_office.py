@@ -15,7 +15,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 from docx.enum.text import WD_BREAK
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.worksheet.table import Table
 
@@ -156,7 +156,7 @@ def letters(data: bytes) -> list[list[tuple[str, bool, bool]]]:
     ]
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(PARAGRAPHS)
 def test_every_character_keeps_its_format(paragraphs: list[list[tuple[str, bool, bool]]]) -> None:
     data = saved(word(paragraphs))

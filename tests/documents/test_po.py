@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polib
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from documents.formats import FileFormat, parse_document
@@ -101,7 +101,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(MESSAGES)
 def test_any_catalog_keeps_its_entries(messages: list[tuple[str, str, bool]]) -> None:
     source = polib.POFile()

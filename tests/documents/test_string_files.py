@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from documents.formats import FileFormat, format_of, parse_document
@@ -85,7 +85,6 @@ def test_messages_with_arguments_are_read_as_java_reads_them() -> None:
 PIECES = st.text("ab \\=:#!\n\r\t\fé好u0'\"/*;", max_size=8)
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=6).map("".join))
 def test_any_properties_keep_their_bytes(text: str) -> None:
     data = text.encode()
@@ -136,7 +135,6 @@ THREE中";
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=4))
 def test_any_strings_are_read_again_as_they_were_written(pairs: list[tuple[str, str]]) -> None:
     def quoted(text: str) -> str:

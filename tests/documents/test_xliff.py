@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from documents.formats import FileFormat, parse_document
@@ -124,7 +124,7 @@ CONTENT = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(st.tuples(CONTENT, st.sampled_from(["", "<target/>", "<target>t</target>"])), max_size=6))
 def test_the_structure_of_any_document_stays(units: list[tuple[list[str], str]]) -> None:
     body = "".join(

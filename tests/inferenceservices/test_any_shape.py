@@ -47,7 +47,7 @@ PLACES = [
 
 
 @given(st.sampled_from(PLACES), ANYTHING)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_rules_accept_fields_of_any_type(place: tuple[int, tuple[Any, ...]], value: object) -> None:
     number, path = place
     documents = copy.deepcopy(BASES[number])

@@ -253,7 +253,7 @@ _STEPS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(_STEPS, max_size=8),
     broken=st.sets(st.tuples(st.sampled_from(ROLLOUT_COMPONENTS), st.integers(2, 6))),

@@ -221,7 +221,7 @@ def stepped(loads: list[float]) -> Callable[[int], float]:
     return lambda now: loads[min(now // 10, len(loads) - 1)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LOADS, st.integers(0, 4), st.integers(0, 6), st.integers(0, 20))
 def test_reachable_it_stays_between_min_and_max_scale(
     loads: list[float], low: int, more: int, start_s: int
@@ -232,7 +232,7 @@ def test_reachable_it_stays_between_min_and_max_scale(
     assert all(low <= decision.replicas <= high for _, _, decision in entries)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LOADS, st.integers(0, 20))
 def test_replicas_never_fall_while_it_panics(loads: list[float], start_s: int) -> None:
     entries = drive(revision(), stepped(loads), start_s=start_s, ready=1).run(0, 10 * len(loads) + 100)
@@ -245,7 +245,7 @@ def constant(load: float) -> Callable[[int], float]:
     return lambda _: load
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0, 200), st.floats(0, 200), st.integers(0, 10))
 def test_a_larger_steady_load_never_ends_with_fewer_pods(load: float, more: float, start_s: int) -> None:
     ends = [
@@ -255,7 +255,7 @@ def test_a_larger_steady_load_never_ends_with_fewer_pods(load: float, more: floa
     assert ends[0] <= ends[1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(LOADS, st.integers(0, 20))
 def test_the_same_load_gives_the_same_decisions(loads: list[float], start_s: int) -> None:
     first, second = (

@@ -136,7 +136,7 @@ failures = st.dictionaries(st.integers(0, 25), st.sampled_from(["launch", "colle
     stops=stop_tokens,
     failures=st.just({}) | failures,
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_batching_changes_no_answer_and_loses_no_slot(
     runs_ahead: bool, slots: int, arrivals: list[Arrival], stops: tuple[int, ...], failures: dict[int, str]
 ) -> None:
@@ -162,7 +162,7 @@ def test_batching_changes_no_answer_and_loses_no_slot(
     ),
     stops=stop_tokens,
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_running_ahead_changes_no_generation(
     slots: int, arrivals: list[Arrival], stops: tuple[int, ...]
 ) -> None:

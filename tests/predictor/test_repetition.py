@@ -38,7 +38,7 @@ texts = st.lists(st.tuples(parts, st.integers(1, 12)), max_size=5).map(
 
 
 @given(tokens=texts, max_repeats=st.integers(2, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_loop_is_noticed_with_the_very_token_that_completes_it(tokens: list[int], max_repeats: int) -> None:
     detector = RepetitionDetector(max_repeats)
     for end in range(1, len(tokens) + 1):
@@ -156,7 +156,7 @@ rows = st.tuples(
     requests=st.lists(st.lists(rows, min_size=1, max_size=4), min_size=1, max_size=5),
     temperature=st.sampled_from([0.0, 1.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_answer_is_the_one_it_has_alone_up_to_its_loop(
     runs_ahead: bool, slots: int, requests: list[list[tuple[tuple[int, ...], int, int]]], temperature: float
 ) -> None:

@@ -100,7 +100,7 @@ def stepping(model: DecodingModel, given: list[Arrival]) -> Ends:
     return ends
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrivals)
 def test_jumps_end_every_request_when_single_steps_would(given: list[Arrival]) -> None:
     model = DecodingModel.of(profile(), slots=4, queue_tokens=10**9)

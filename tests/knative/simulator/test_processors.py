@@ -126,7 +126,7 @@ works = st.lists(
 )  # arrival, seconds of work
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(works, st.integers(1, 4))
 def test_cores_lose_no_time_and_make_none(given: list[tuple[float, float]], count: int) -> None:
     clock, cores, ends = shared(count)

@@ -107,7 +107,7 @@ def test_a_short_request_waits_for_the_groups_of_a_long_one_alone() -> None:
     assert short_s(200, 1) > 5 * short_s(4, 2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     texts=st.sampled_from([2, {1: 0.5, 7: 0.5}, {3: 1.0, 40: 0.2}]),
     size=st.integers(1, 9),
@@ -348,7 +348,7 @@ def test_equal_inputs_give_equal_outcomes_and_another_seed_others() -> None:
     assert run(1) != run(2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rate=st.integers(1, 150),
     concurrency=st.integers(0, 6),
@@ -441,7 +441,7 @@ def test_other_processes_of_the_node_make_a_request_take_longer() -> None:
     assert simulate(busy, at(0.5, 2.5)).latencies == pytest.approx([2 * ALONE_S, ALONE_S], abs=0.02)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rate=st.floats(1.0, 60.0),
     pods=st.integers(1, 3),

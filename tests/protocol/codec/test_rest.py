@@ -219,7 +219,7 @@ loose_requests = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(document=loose_requests, tail=st.none() | st.binary(max_size=12))
 def test_whatever_comes_is_read_or_refused(document: object, tail: bytes | None) -> None:
     try:
@@ -233,7 +233,7 @@ def test_whatever_comes_is_read_or_refused(document: object, tail: bytes | None)
             read(decode_rest_request(head + (tail or b""), headers, "m"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.binary(max_size=60), length=st.none() | st.integers(0, 60))
 def test_noise_is_refused(body: bytes, length: int | None) -> None:
     headers = {} if length is None else {"inference-header-content-length": str(length)}

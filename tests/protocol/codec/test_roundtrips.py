@@ -86,7 +86,7 @@ WIRES: dict[str, tuple[SendRequest, SendResponse]] = {
 }
 
 wires = pytest.mark.parametrize("wire", WIRES)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
     ["", " ", "\0", "𝄞\0"]

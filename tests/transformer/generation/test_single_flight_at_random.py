@@ -139,5 +139,5 @@ class SingleFlightMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-SingleFlightMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+SingleFlightMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 test_single_flight_under_random_use = SingleFlightMachine.TestCase

@@ -71,7 +71,7 @@ def ids_of(tokenizer: Tokenizer) -> st.SearchStrategy[list[int]]:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["byte level", "byte fallback", "metaspace"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), cuts=st.lists(st.integers(0, 4), max_size=40))
 def test_pieces_add_up_to_the_text_of_all_tokens(
     tokenizer: Tokenizer, data: st.DataObject, cuts: list[int]
@@ -80,7 +80,7 @@ def test_pieces_add_up_to_the_text_of_all_tokens(
     assert "".join(pieces_of(tokenizer, ids, cuts)) == decoder_of(tokenizer)(ids)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), cuts=st.lists(st.integers(0, 4), max_size=40))
 def test_pieces_of_a_releases_tokenizer_add_up_with_control_tokens_among_them(
     tokenizer: PromptEncoder, data: st.DataObject, cuts: list[int]

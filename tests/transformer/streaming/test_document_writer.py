@@ -32,7 +32,7 @@ def document_of(spec: TranslationSpec, text: str, text_format: TextFormat, sourc
     return document
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), source=st.sampled_from(["en", "zh"]), markup=st.booleans())
 def test_pieces_add_up_to_the_restored_document(
     spec: TranslationSpec, data: st.DataObject, source: str, markup: bool

@@ -11,7 +11,7 @@ import html5lib
 import pytest
 from html5lib._tokenizer import HTMLTokenizer
 from html5lib.constants import tokenTypes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.texts.html_tokens import HtmlTokenizer
@@ -175,7 +175,6 @@ PARTS += [
 SOURCES = st.lists(st.sampled_from(PARTS), max_size=16).map("".join)
 
 
-@settings(deadline=None)
 @given(SOURCES)
 def test_tokens_are_those_of_the_standard(source: str) -> None:
     assert found(source) == expected(source)
@@ -197,7 +196,6 @@ SCRIPTS = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(SCRIPTS), max_size=12).map("".join))
 def test_a_script_ends_where_the_standard_says(source: str) -> None:
     assert found(f"<script>{source}") == expected(f"<script>{source}")

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import CacheStatus, OnError, TextFormat, TranslateRequest, Translation
@@ -271,7 +271,6 @@ def selectors(message: IcuMessage) -> set[tuple[str, ...]]:
     }
 
 
-@settings(deadline=None)
 @given(messages(), st.sampled_from(["zh", "ru", "de"]))
 def test_any_message_keeps_its_arguments(polyglot: TranslationSpec, source: str, target: str) -> None:
     answer = translated(source, polyglot, target)
@@ -285,7 +284,6 @@ def test_any_message_keeps_its_arguments(polyglot: TranslationSpec, source: str,
         assert set(each) - {"=0"} == set(plural_categories(target) or ())
 
 
-@settings(deadline=None)
 @given(st.text("a'{}# é", max_size=8), st.booleans(), st.booleans())
 def test_quoted_text_is_read_as_it_was(text: str, in_plural: bool, doubles: bool) -> None:
     written = quoted_literal(text, in_plural=in_plural, doubles=doubles)
@@ -299,7 +297,6 @@ def test_quoted_text_is_read_as_it_was(text: str, in_plural: bool, doubles: bool
     assert "".join(each.text for each in literals if isinstance(each, IcuLiteral)) == text
 
 
-@settings(deadline=None)
 @given(st.text("{}'#, plural=0other", max_size=40))
 def test_any_text_is_a_message_or_refused(text: str) -> None:
     try:

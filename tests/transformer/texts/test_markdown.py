@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -115,14 +115,13 @@ def structure(text: str) -> list[str]:
     ]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(BLOCKS, max_size=5), st.sampled_from(["\n\n", "\n\n\n", "\r\n\r\n"]))
 def test_the_structure_of_any_document_stays(spec: TranslationSpec, blocks: list[str], between: str) -> None:
     source = between.join(blocks)
     assert structure(translated(source, spec, MARKDOWN).text) == structure(source)
 
 
-@settings(deadline=None)
 @given(st.text("ab*_[]()`<>|#-\\&;!\n \r", max_size=60))
 def test_the_parts_of_any_text_are_the_text(text: str) -> None:
     at = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import TranslateRequest
@@ -63,7 +63,6 @@ def test_without_the_option_each_line_is_a_text(spec: TranslationSpec) -> None:
     assert [item.text for item in work_items(documents)] == ["Blue", "cotton", "shirt"]
 
 
-@settings(deadline=None)
 @given(st.text("aB -.\n\r\u00ad1字\u2028", max_size=40))
 def test_nothing_but_line_breaks_is_lost(text: str) -> None:
     parts = list(joined_paragraphs(text))

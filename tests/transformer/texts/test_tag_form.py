@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import TextFormat, TranslateRequest, Translation
@@ -124,7 +124,6 @@ def test_what_the_form_cannot_say_is_placed(spec: TranslationSpec, form: TagForm
     assert re.findall("<[^>]*>", answer.text) == re.findall("<[^>]*>", source)
 
 
-@settings(deadline=None)
 @given(st.text("红<sn>/t12 ", max_size=20))
 def test_any_answer_leaves_each_tag_once(spec: TranslationSpec, answer: str) -> None:
     for form, asked in ((PLAIN, "Red <sn>cotton</sn> shirt"), (NUMBERED, "Red <t1>cotton</t1> shirt")):

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import MarkupOptions, TextFormat, TranslateRequest, Translation
@@ -244,7 +244,6 @@ def is_nested(tags: list[str]) -> bool:
     return not names
 
 
-@settings(deadline=None)
 @given(data=st.data(), page=PAGES)
 def test_the_tags_of_any_page_come_back_once_and_nested(
     spec: TranslationSpec, data: st.DataObject, page: str
@@ -262,7 +261,6 @@ def test_the_tags_of_any_page_come_back_once_and_nested(
     assert is_nested(tags_of(answer))
 
 
-@settings(deadline=None)
 @given(page=PAGES, changes=st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=2)), max_size=4))
 def test_a_page_with_changed_bytes_keeps_its_tags(
     spec: TranslationSpec, page: str, changes: list[tuple[int, bytes]]
