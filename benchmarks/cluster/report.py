@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.cluster.loads import ClusterLoad
 from benchmarks.cluster.prediction import Course, ReplicaAgreement
+from knative.simulator.plot import INK, style_panel
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-INK, GRID, REAL, SIMULATED = "#1f2933", "#e4e7eb", "#175cd3", "#b42318"
+REAL, SIMULATED = "#175cd3", "#b42318"
 Compared = tuple[ClusterLoad, Course, Course, ReplicaAgreement]
 """A load, its measured and its simulated course, and how their replicas agree."""
 
@@ -61,7 +58,7 @@ def draw(row: Compared, path: Path) -> None:
     figure, panels = pyplot.subplots(3, 1, figsize=(8, 7), sharex=True)
     titles = ("Ready predictors", "Sequences in flight, mean of five seconds", "P99 of five seconds, ms")
     for panel, title in zip(panels, titles, strict=True):
-        _style(panel, title)
+        style_panel(panel, title)
     for course, color, name in ((real, REAL, "cluster"), (simulated, SIMULATED, "simulation")):
         times = np.arange(0.0, load.seconds, 0.25)
         middles, flight, slow = course.windows(load.seconds)
@@ -78,15 +75,6 @@ def draw(row: Compared, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-
-
-def _style(panel: Axes, title: str) -> None:
-    panel.set_title(title, color=INK, fontsize=10, loc="left")
-    panel.set_axisbelow(True)
-    panel.grid(color=GRID)
-    panel.tick_params(which="both", colors=INK, length=0, labelsize=8)
-    for side in panel.spines.values():
-        side.set_visible(False)
 
 
 def _off(told: float, real: float) -> str:

@@ -60,7 +60,7 @@ def draw(results: Sequence[SimulationResult], path: Path) -> None:
         "Waiting requests",
     )
     for panel, title in zip(panels, titles, strict=True):
-        _style(panel, title)
+        style_panel(panel, title)
     _in_decades(panels[1])
     for panel in (panels[0], *panels[2:]):
         panel.set_ylim(bottom=0)
@@ -113,7 +113,8 @@ def _in_whole_numbers(panel: Axes) -> None:
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _style(panel: Axes, title: str) -> None:
+def style_panel(panel: Axes, title: str) -> None:
+    """Give a panel its title, a grid, and no frame."""
     panel.set_title(title, color=INK, fontsize=10, loc="left")
     panel.set_axisbelow(True)
     panel.grid(color=GRID)
