@@ -28,13 +28,9 @@ from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.messages import FinishReason, TranslateRequest
-from protocol.release import (
-    TRANSLATION_FILE,
-    ReleaseError,
-    TranslationSpec,
-    load_release,
-    load_translation_spec,
-)
+from protocol.release import TRANSLATION_FILE, load_release
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
 from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import encode_entry

@@ -54,7 +54,7 @@ def run(options: ProfileOptions) -> int:
         from knative.profiling.measurement import ProfiledPredictorUnreachable, ProfilingError
     except ImportError:
         return fail("profile", "needs aiohttp: pip install '.[transformer]' in a checkout of Yiwen", FAILED)
-    from protocol.release import ReleaseError
+    from protocol.release_documents import ReleaseError
 
     try:
         profile = asyncio.run(_measure(options))

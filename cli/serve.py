@@ -23,7 +23,8 @@ from typer import Option
 from cli.service_options import TOKEN_FILE_VARIABLE
 from predictor.config import PredictorConfig
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from serving.settings import ServerSettings, SettingsError, environment_names, settings_from_environment
 from transformer.config import TransformerConfig
 

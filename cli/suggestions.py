@@ -25,7 +25,7 @@ from cli.cache import app as app
 from cli.tables import print_table
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail
 from protocol.errors import YiwenError
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 from serving.settings import SettingsError
 from transformer.cache.redis_client import RedisStore, StoreError
 from transformer.cache.tiers import store_settings

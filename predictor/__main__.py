@@ -16,7 +16,8 @@ from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
 from predictor.model import PredictorModel
 from predictor.runners.select import create_runner
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from serving.arguments import read_settings
 from serving.server import run_server
 from serving.settings import ServerSettings, SettingsError

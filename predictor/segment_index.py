@@ -47,7 +47,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protocol.release import SEGMENTS_DIR, WEIGHTS_FILE, DecoderShape, ReleaseError
+from protocol.release import SEGMENTS_DIR, WEIGHTS_FILE, DecoderShape
+from protocol.release_documents import ReleaseError
 
 INDEX_FILE = "segments.json"
 INDEX_FORMAT = 1

@@ -25,7 +25,7 @@ from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, TooLong
 from protocol.messages import Glossary
 from protocol.normal_form import normal_text
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 
 GLOSSARY_SCHEMA = 1
 GLOSSARY_FILE = "glossary.json"

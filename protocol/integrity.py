@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.files import write_atomically
-from protocol.release import REPORTS_DIR, Release, ReleaseError, release_id
+from protocol.release import REPORTS_DIR, Release, release_id
+from protocol.release_documents import ReleaseError
 
 BLOCK_BYTES = 4 << 20
 """Bytes of one read; hashing it takes some 3 ms, in which other threads run."""

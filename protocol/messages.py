@@ -192,8 +192,8 @@ class Translation:
     cache: CacheStatus
     finish_reason: FinishReason = FinishReason.STOP
     flags: tuple[str, ...] = ()
-    """Kinds of fault that the guards found (:data:`protocol.release.GUARDS`), and of request parameters that the
-    release has no place for; an answer with one of the former is never cached."""
+    """Kinds of fault that the guards found (:data:`protocol.translation_spec.GUARDS`), and of request parameters that
+    the release has no place for; an answer with one of the former is never cached."""
     error: TextError | None = None
     """Set for a text without a translation: its ``text`` is empty, its confidence 0, its status NONE."""
     target: str = ""

@@ -29,16 +29,10 @@ from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.prompt_filling import Filling, PromptFiller
 from protocol.prompt_filling import PromptText as PromptText
 from protocol.prompt_template import TemplateSpan, depends_on_place
-from protocol.release import (
-    TOKENIZER_DIR,
-    TOKENIZER_FILE,
-    TRANSLATION_FILE,
-    ReleaseError,
-    TranslationSpec,
-    load_release,
-    load_translation_spec,
-)
+from protocol.release import TOKENIZER_DIR, TOKENIZER_FILE, TRANSLATION_FILE, load_release
+from protocol.release_documents import ReleaseError
 from protocol.token_bytes import byte_token_ids, bytes_per_token
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from protocol.vocabulary_ids import REPLACEMENT as REPLACEMENT
 from protocol.vocabulary_ids import control_ids, undecodable_ids
 

@@ -14,8 +14,9 @@ from protocol.errors import TooLong
 from protocol.messages import Formality
 from protocol.prompt_errors import ContextTooLong
 from protocol.prompt_template import SplitTemplate, split_template
-from protocol.release import ReleaseError, TranslationSpec
+from protocol.release_documents import ReleaseError
 from protocol.template_sections import CONTEXT, FORMALITY, TAGS, TERMS, present_sets
+from protocol.translation_spec import TranslationSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -41,7 +41,7 @@ _OF_TERM = re.compile(r"\{(term|translation)\}")
 
 
 class NamedLanguage(Protocol):
-    """What marks need of :class:`protocol.release.Language`."""
+    """What marks need of :class:`protocol.translation_spec.Language`."""
 
     @property
     def prompt(self) -> str:

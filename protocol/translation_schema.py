@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from protocol.release import TRANSLATION_SCHEMA, TranslationSpec
+from protocol.translation_spec import TRANSLATION_SCHEMA, TranslationSpec
 
 
 def translation_schema() -> dict[str, Any]:

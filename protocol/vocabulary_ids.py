@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from protocol.release import ReleaseError, TranslationSpec
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import TranslationSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

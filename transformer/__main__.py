@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 from serving.arguments import read_settings
 from serving.server import run_server
 from serving.settings import SettingsError

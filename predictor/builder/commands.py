@@ -33,7 +33,7 @@ from protocol.command_line import UNUSABLE, add_command, fail, new_app
 from protocol.errors import YiwenError
 from protocol.files import write_atomically
 from protocol.messages import Formality
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
 """The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan

@@ -13,7 +13,8 @@ from typer import Argument, Option
 from predictor.builder.errors import EvaluationFailed
 from predictor.errors import PredictorError
 from protocol.files import write_atomically
-from protocol.release import TRANSLATION_FILE, load_translation_spec
+from protocol.release import TRANSLATION_FILE
+from protocol.translation_spec import load_translation_spec
 
 SET_HELP = "FILE (.tsv, .jsonl, plain), flores:DIR, or a set of sacrebleu's"
 References = Annotated[Path | None, Option(metavar="FILE", help="translations of a plain file's lines")]

@@ -46,7 +46,7 @@ def run_lengths(options: LengthOptions) -> int:
 
 
 def length_statistics(sizes: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """``ratio`` and ``variance`` as :class:`protocol.release.PairLengths` defines them, rounded to three digits.
+    """``ratio`` and ``variance`` of :class:`protocol.translation_spec.PairLengths`, rounded to three digits.
 
     Args:
         sizes: UTF-8 bytes of texts, and of their translations; none is 0.

@@ -14,7 +14,8 @@ from typer import Argument, Option
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.evaluate_commands import SET_HELP, Limit, Pairs, References
 from protocol.command_line import FAILED
-from protocol.release import TRANSLATION_FILE, load_translation_spec
+from protocol.release import TRANSLATION_FILE
+from protocol.translation_spec import load_translation_spec
 
 if TYPE_CHECKING:
     from predictor.builder.verify.compare import Answers, Prompts

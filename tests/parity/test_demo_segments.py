@@ -15,13 +15,8 @@ from predictor.builder.release.build import BuildRequest, build_release
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from predictor.runners.reference import open_reference_runner
-from protocol.release import (
-    TOKENIZER_DIR,
-    TRANSLATION_FILE,
-    TranslationSpec,
-    load_release,
-    load_translation_spec,
-)
+from protocol.release import TOKENIZER_DIR, TRANSLATION_FILE, load_release
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.predictor.runners.steps import assert_close, run_behind, run_forced, script
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_model"

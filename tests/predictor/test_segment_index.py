@@ -20,7 +20,8 @@ from predictor.segment_index import (
     map_tensor,
     read_segment_index,
 )
-from protocol.release import DecoderShape, ReleaseError
+from protocol.release import DecoderShape
+from protocol.release_documents import ReleaseError
 
 LAYER = {
     "attention.norm": (3,), "attention.qkv": (8, 3), "attention.qkv.bias": (8,), "attention.q_norm": (2,),

@@ -18,7 +18,7 @@ from protocol.glossary import (
     parse_glossary,
 )
 from protocol.messages import Glossary
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 
 PAIRS = (("en", "zh"), ("zh", "en"))
 SECRET = "Mandrake"

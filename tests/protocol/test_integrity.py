@@ -12,7 +12,8 @@ import pytest
 
 from protocol import integrity
 from protocol.integrity import CheckedFile, check_file, checked_beside, file_digest, release_files
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from tests.releases import build_random_release
 
 

@@ -21,7 +21,8 @@ from protocol.prompt_encoder import (
     PromptText,
 )
 from protocol.prompt_errors import TextTooLong, UnencodableText
-from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.transformer.release import (
     EN,
     END,

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from protocol.messages import Formality
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import ContextTooLong, TextTooLong
-from protocol.release import ReleaseError, TranslationSpec, load_translation_spec
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.protocol.tokenizer_kinds import ASSISTANT, CONTROL, END, KINDS, MARKUP, START, TEXTS, USER
 from tests.transformer.release import TRANSLATION
 

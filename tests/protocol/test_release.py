@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 
-from protocol.release import (
-    RELEASE_FILE,
-    DecoderShape,
-    Limits,
-    Release,
-    ReleaseError,
-    load_release,
-    load_translation_spec,
-)
+from protocol.release import RELEASE_FILE, DecoderShape, Limits, Release, load_release
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import load_translation_spec
 from tests.releases import TRANSLATION
 
 RELEASE = Release(

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import UnencodableText
-from protocol.release import TranslationSpec, load_translation_spec
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.protocol.tokenizer_kinds import CONTROL, END, KINDS, MARKUP, PROMPTS, TEXTS, WRAPPERS, templates
 from tests.transformer.release import TRANSLATION
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import TranslationSpec, load_translation_spec
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve, serving_only
 from tests.transformer.redis_server import RedisServer, running_redis
 from tests.transformer.release import write_release

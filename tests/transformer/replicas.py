@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.messages import GenerateRequest, GenerateResponse, TranslateRequest, TranslateResponse
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, echo
 from transformer.cache.circuit import CircuitPolicy

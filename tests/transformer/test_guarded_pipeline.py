@@ -20,7 +20,7 @@ from protocol.messages import (
     TranslateRequest,
 )
 from protocol.prompt_encoder import PromptEncoder, PromptText
-from protocol.release import GuardSpec, TranslationSpec
+from protocol.translation_spec import GuardSpec, TranslationSpec
 from tests.transformer.generators import ONE_GROUP, create_generator
 from tests.transformer.predictor_stand_in import RELEASE, answer_with
 from transformer.cache.memory import LruCache

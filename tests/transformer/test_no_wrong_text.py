@@ -21,7 +21,7 @@ from protocol.errors import InvalidRequest, NotReady, YiwenError
 from protocol.messages import CacheStatus, FinishReason
 from protocol.normal_form import normal_text
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE
 from tests.transformer.redis_server import RedisServer
 from transformer.cache.tiers import TieredCache, create_tiers

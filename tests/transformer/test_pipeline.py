@@ -25,7 +25,7 @@ from protocol.messages import (
 )
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import TextTooLong
-from protocol.release import SamplingAdvice, TranslationSpec
+from protocol.translation_spec import SamplingAdvice, TranslationSpec
 from tests.transformer.clock import SlowCache, StoppedClock
 from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, answer_with, echo, length_limited

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.texts.language_tags import LanguageTags
 from transformer.texts.languages import UNDETERMINED, Languages
 

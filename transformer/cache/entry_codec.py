@@ -11,7 +11,7 @@ import struct
 import zlib
 from enum import Enum
 
-from protocol.release import GUARD_VERSION
+from protocol.translation_spec import GUARD_VERSION
 from transformer.cache.entries import CacheEntry
 from transformer.metrics import CacheTier
 

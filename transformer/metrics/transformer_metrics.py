@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from protocol.error_codes import PER_TEXT_CODES
 from protocol.messages import CacheStatus
-from protocol.release import GUARDS
+from protocol.translation_spec import GUARDS
 from transformer.metrics.cache_metrics import SingleFlightMetrics, TierMetrics
 from transformer.metrics.routing_metrics import RoutingMetrics
 from transformer.metrics.series import SECONDS, Series, start_at_zero

@@ -14,7 +14,7 @@ from enum import Enum
 from protocol.errors import InternalFault, YiwenError
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from protocol.normal_form import inner_range
-from protocol.release import TagForm
+from protocol.translation_spec import TagForm
 from transformer.texts.icu_writing import IcuWriting, split_at_marks
 from transformer.texts.inline_tags import InlineSpan, SpanKind
 from transformer.texts.languages import LanguagePair

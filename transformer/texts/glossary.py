@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary
 from protocol.messages import Glossary
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 from transformer.texts.placeholders import drop_conflicting_terms
 from transformer.texts.terms import SearchBudget, Term, TermIndex
 

@@ -1,7 +1,8 @@
 """Checks finished translations for faults (``flags``). Pure.
 
 A flagged answer is generated once more, and is never cached. The release's ``translation.json`` names the checks and
-their bounds (:class:`protocol.release.GuardSpec`). :mod:`transformer.texts.preservation` checks what must survive.
+their bounds (:class:`protocol.translation_spec.GuardSpec`). :mod:`transformer.texts.preservation` checks what must
+survive.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Sequence
 
 from protocol.messages import FinishReason
-from protocol.release import GUARDS, TranslationSpec
 from protocol.template_marks import literal_parts
+from protocol.translation_spec import GUARDS, TranslationSpec
 from transformer.texts.patterns import without_wordless
 from transformer.texts.preservation import changed_kinds
 from transformer.texts.repetition import count_words, repeated_share, units_of
@@ -79,7 +80,7 @@ class Guards:
         terms: Sequence[Term] = (),
         source_language: str = "und",
     ) -> tuple[str, ...]:
-        """Kinds of fault in ``answer``, in the order of :data:`protocol.release.GUARDS`; empty if none is found.
+        """Kinds of fault in ``answer``, in the order of :data:`protocol.translation_spec.GUARDS`; may be empty.
 
         Args:
             source: the text that was translated; it contains words.

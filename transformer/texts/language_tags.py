@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from babel.core import get_global
 
-from protocol.release import Language
+from protocol.translation_spec import Language
 
 _OLD_TAGS = {"zh-cht": "zh-Hant", "zh-chs": "zh-Hans", "no": "nb"}
 _MODIFIERS = {"latin": "Latn", "cyrillic": "Cyrl", "arabic": "Arab", "devanagari": "Deva"}

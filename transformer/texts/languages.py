@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import py3langid
 
-from protocol.release import TranslationSpec
 from protocol.template_sections import TAGS
+from protocol.translation_spec import TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.language_tags import LanguageTags, canonical_tag
 from transformer.texts.patterns import detection_sample, has_words

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol.normal_form import normal_text
-from protocol.release import TagForm
+from protocol.translation_spec import TagForm
 from transformer.texts.bounds import TextBounds
 from transformer.texts.caller_placeholders import CallerPlaceholders
 from transformer.texts.documents import Segment, Writing

@@ -1,7 +1,7 @@
 """Splitting the texts of a request into documents of segments: what is translated on its own. Pure.
 
-A segment is a sentence, or the whole text where :class:`protocol.release.TranslationSpec` says so, without outer
-white space; in HTML and XML of the text between two tags that a sentence ends at, in ICU messages of a branch.
+A segment is a sentence, or the whole text where :class:`protocol.translation_spec.TranslationSpec` says so, without
+outer white space; in HTML and XML of the text between two tags that a sentence ends at, in ICU messages of a branch.
 Everything else of a text is kept as it is.
 """
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from protocol.release import TAG_NUMBER, TagForm
+from protocol.translation_spec import TAG_NUMBER, TagForm
 from transformer.texts.inline_tags import InlineSpan, SpanKind
 
 

@@ -47,7 +47,7 @@ class WorkResult:
     cache: CacheStatus = CacheStatus.MISS
     finish_reason: FinishReason = FinishReason.STOP
     flags: tuple[str, ...] = ()
-    """What the guards object to (:data:`protocol.release.GUARDS`)."""
+    """What the guards object to (:data:`protocol.translation_spec.GUARDS`)."""
     generated_tokens: int = 0
     """Generated for this request, second attempts included; 0 if another request generated it."""
     error: YiwenError | None = None

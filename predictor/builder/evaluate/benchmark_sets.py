@@ -12,7 +12,7 @@ from typing import Any
 from predictor.builder.errors import BrokenSet
 from predictor.builder.evaluate.language_match import match_language
 from predictor.builder.evaluate.parallel_texts import Pair, ParallelText, parallel, read_lines
-from protocol.release import Language
+from protocol.translation_spec import Language
 
 _SPLITS = ("devtest", "dev")
 

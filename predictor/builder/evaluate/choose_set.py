@@ -10,7 +10,7 @@ from predictor.builder.errors import BrokenSet
 from predictor.builder.evaluate.benchmark_sets import flores_texts, sacrebleu_texts
 from predictor.builder.evaluate.language_match import match_language
 from predictor.builder.evaluate.parallel_texts import Pair, ParallelText, read_parallel_texts
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 
 
 @dataclass(frozen=True, slots=True)

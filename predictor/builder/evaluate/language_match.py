@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from babel.core import get_global
 
-from protocol.release import Language
+from protocol.translation_spec import Language
 
 _SCRIPTS = {"Hang": "Kore", "Hira": "Jpan", "Kana": "Jpan"}
 """Scripts that FLORES names, by the one that ISO 15924 has for all scripts of the language."""

@@ -16,7 +16,7 @@ from predictor.builder.errors import BrokenText
 from predictor.builder.int8.sample_texts import sample_texts
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import TextTooLong, UnencodableText
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 
 Pair = tuple[str, str]
 

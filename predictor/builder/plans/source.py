@@ -27,7 +27,8 @@ from predictor.segment_index import (
     graph_file,
     read_segment_index,
 )
-from protocol.release import WEIGHTS_FILE, ReleaseError
+from protocol.release import WEIGHTS_FILE
+from protocol.release_documents import ReleaseError
 
 BLOCK_VALUES = 1 << 22
 """Values that one task reads and converts: 16 MiB of float32."""

@@ -14,7 +14,7 @@ from itertools import permutations
 from typing import Any
 
 from predictor.builder.errors import BrokenText
-from protocol.release import STRICT
+from protocol.release_documents import STRICT
 from protocol.suggestions import did_you_mean
 
 _PACKAGE = "recipes"

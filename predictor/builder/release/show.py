@@ -14,16 +14,10 @@ from rich.table import Table
 from predictor.plan import TensorRTPlan, find_plans
 from protocol.messages import Formality
 from protocol.prompt_encoder import PromptEncoder, PromptText
-from protocol.release import (
-    REPORTS_DIR,
-    TRANSLATION_FILE,
-    Release,
-    ReleaseError,
-    SamplingAdvice,
-    load_release,
-    load_translation_spec,
-)
+from protocol.release import REPORTS_DIR, TRANSLATION_FILE, Release, load_release
+from protocol.release_documents import ReleaseError
 from protocol.template_sections import CONTEXT, TERM, TERMS
+from protocol.translation_spec import SamplingAdvice, load_translation_spec
 
 KV_VALUE_BYTES = 4  # decoder.onnx keeps K/V in float32
 

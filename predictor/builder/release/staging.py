@@ -16,7 +16,8 @@ from pathlib import Path
 from predictor.builder.disk import megabytes, target_error
 from predictor.builder.errors import BuildError, DiskFull, TargetUnusable, TransferFailed
 from protocol.files import sync
-from protocol.release import RELEASE_FILE, ReleaseError
+from protocol.release import RELEASE_FILE
+from protocol.release_documents import ReleaseError
 
 
 @contextmanager

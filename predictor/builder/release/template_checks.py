@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predictor.builder.errors import BrokenText
-from protocol.release import TranslationSpec
 from protocol.suggestions import did_you_mean
 from protocol.template_sections import present_sets, shown
+from protocol.translation_spec import TranslationSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -15,7 +15,8 @@ from predictor.builder.errors import BrokenText
 from predictor.builder.release.template_checks import check_round_trip, check_stop_tokens, check_templates
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE, TranslationSpec, load_translation_spec
+from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 
 OPTIONAL_FILES = (
     "tokenizer_config.json",

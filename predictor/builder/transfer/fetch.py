@@ -20,7 +20,8 @@ from predictor.builder.transfer.listing import SourceListing
 from predictor.builder.transfer.modelscope import modelscope_listing
 from predictor.builder.transfer.s3 import s3_listing
 from predictor.builder.transfer.web import web_listing
-from protocol.release import RELEASE_FILE, ReleaseError
+from protocol.release import RELEASE_FILE
+from protocol.release_documents import ReleaseError
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@(.+))?")
 FORMS = (

@@ -12,7 +12,8 @@ from predictor.builder.transfer.download import download_all
 from predictor.builder.transfer.http import TransferHttp
 from predictor.builder.transfer.manifests import file_regions
 from predictor.builder.transfer.registry import Registry
-from protocol.release import RELEASE_FILE, Release, ReleaseError, load_release
+from protocol.release import RELEASE_FILE, Release, load_release
+from protocol.release_documents import ReleaseError
 
 
 def pull_release(

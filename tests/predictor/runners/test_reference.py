@@ -24,7 +24,8 @@ from predictor.segment_index import (
     map_tensor,
     read_segment_index,
 )
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from tests.predictor.builder.checkpoints import VARIANTS, Variant, build, variant_checkpoint
 from tests.predictor.runners.steps import assert_close, run_ahead, run_behind, run_forced, script
 from tests.releases import write_checkpoint

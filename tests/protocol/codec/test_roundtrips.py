@@ -47,7 +47,7 @@ from protocol.messages import (
     TranslateResponse,
     Translation,
 )
-from protocol.release import GUARDS
+from protocol.translation_spec import GUARDS
 
 SendRequest = Callable[[InferRequest], InferRequest]
 SendResponse = Callable[[InferResponse, InferRequest], InferResponse]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.release import GUARD_VERSION
+from protocol.translation_spec import GUARD_VERSION
 from transformer.cache.entries import CacheEntry
 from transformer.cache.entry_codec import (
     SCHEMA,

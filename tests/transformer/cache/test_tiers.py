@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from protocol.messages import CacheStatus, GenerateRequest, GenerateResponse, TranslateRequest
 from protocol.normal_form import normal_text
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from serving.settings import SettingsError
 from tests.transformer.generators import create_generator
 from tests.transformer.predictor_stand_in import RELEASE, echo

@@ -15,7 +15,8 @@ from predictor.metrics import EngineMetrics
 from protocol.errors import InternalFault
 from protocol.messages import CacheStatus, GenerateRequest, GenerateResponse, TranslateRequest
 from protocol.prompt_encoder import PromptEncoder
-from protocol.release import Limits, TranslationSpec
+from protocol.release import Limits
+from protocol.translation_spec import TranslationSpec
 from tests.predictor.conftest import RELEASE as ENGINE_RELEASE
 from tests.predictor.conftest import HashRunner
 from tests.transformer.generators import create_generator

@@ -20,7 +20,7 @@ from protocol.messages import (
 )
 from protocol.prompt_encoder import PromptEncoder
 from protocol.prompt_errors import TextTooLong
-from protocol.release import GuardSpec, TranslationSpec
+from protocol.translation_spec import GuardSpec, TranslationSpec
 from tests.transformer.predictor_stand_in import RELEASE, answer_with, echo
 from tests.transformer.redis_server import RedisServer
 from tests.transformer.replicas import Predictor, Replica, create_replica

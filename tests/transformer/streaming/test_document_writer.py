@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import InternalFault
 from protocol.messages import TextFormat, TranslateRequest
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.streaming.document_writer import DocumentWriter, Progress
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import Document, follow_up_items, work_items

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.normal_form import normal_text
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.errors import (
     GlossaryTooCostly,
     SegmentTooLong,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from protocol.errors import InvalidRequest
 from protocol.glossary import ReleaseGlossary, normalize_term
 from protocol.messages import FinishReason, Glossary
-from protocol.release import ReleaseError
+from protocol.release_documents import ReleaseError
 from transformer.generation.attempts import (
     MAX_RENDERINGS,
     second_attempts,

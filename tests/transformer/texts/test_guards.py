@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import FinishReason
-from protocol.release import GUARDS, GuardSpec, ReleaseError, TranslationSpec, load_translation_spec
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import GUARDS, GuardSpec, TranslationSpec, load_translation_spec
 from tests.transformer.release import TRANSLATION
 from transformer.texts.guards import (
     MAX_REPEATS,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import CacheStatus, OnError, TextFormat, TranslateRequest, Translation
-from protocol.release import Language, TranslationSpec
+from protocol.translation_spec import Language, TranslationSpec
 from transformer.errors import TooManyParts, UnusableMarkup
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import translation_of, work_items

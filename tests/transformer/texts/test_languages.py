@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.release import Language, TextLimits, TranslationSpec
+from protocol.translation_spec import Language, TextLimits, TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
 from transformer.texts.language_tags import canonical_tag
 from transformer.texts.languages import LanguagePair, Languages

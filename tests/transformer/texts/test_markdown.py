@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from protocol.messages import CacheStatus, TextFormat, TranslateRequest
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from tests.transformer.texts.test_tag_placement import translated
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import work_items

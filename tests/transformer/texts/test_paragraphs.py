@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.messages import TranslateRequest
 from protocol.normal_form import inner_range
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import translation_of, work_items
 from transformer.texts.languages import Languages

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
 from protocol.messages import FinishReason, TranslateRequest
-from protocol.release import GuardSpec, TranslationSpec
+from protocol.translation_spec import GuardSpec, TranslationSpec
 from transformer.texts.bounds import TextBounds
 from transformer.texts.caller_placeholders import CallerPlaceholders
 from transformer.texts.guards import Guards

@@ -10,7 +10,7 @@ import pytest
 from protocol.errors import InvalidRequest
 from protocol.messages import CacheStatus, Formality, Glossary, OnError, TranslateRequest
 from protocol.prompt_errors import ContextTooLong
-from protocol.release import TranslationSpec, load_translation_spec
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from tests.transformer.release import TRANSLATION
 from transformer.generation.attempts import first_attempt, second_attempts
 from transformer.generation.item_keys import key_of

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protocol.errors import InvalidRequest
 from protocol.messages import Glossary, TextFormat, TranslateRequest
 from protocol.normal_form import inner_range
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.errors import TooManySegments, TooManyTexts, UnusableText
 from transformer.generation.item_keys import key_of
 from transformer.texts.bounds import TextBounds

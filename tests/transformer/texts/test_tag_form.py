@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import TextFormat, TranslateRequest, Translation
-from protocol.release import TagForm, TranslationSpec
+from protocol.translation_spec import TagForm, TranslationSpec
 from tests.transformer.texts.test_tag_placement import chinese
 from transformer.generation.item_keys import key_of
 from transformer.texts.bounds import TextBounds

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import MarkupOptions, TextFormat, TranslateRequest, Translation
-from protocol.release import TranslationSpec
+from protocol.translation_spec import TranslationSpec
 from transformer.errors import UnusableText
 from transformer.texts.bounds import TextBounds
 from transformer.texts.documents import follow_up_items, translation_of, work_items

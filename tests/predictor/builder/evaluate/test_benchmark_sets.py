@@ -12,7 +12,7 @@ from predictor.builder.errors import BrokenSet
 from predictor.builder.evaluate.benchmark_sets import flores_texts
 from predictor.builder.evaluate.language_match import match_language
 from predictor.builder.evaluate.parallel_texts import ParallelText
-from protocol.release import Language
+from protocol.translation_spec import Language
 
 ROOT = Path(__file__).parents[4]
 LANGUAGES = {

@@ -18,7 +18,8 @@ from predictor.builder.release.build import BuildRequest, build_release
 from predictor.builder.release.integrity import find_faults
 from predictor.plan import ALIGNMENT, find_plans, plan_path
 from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from tests.predictor.builder.plans.graphs_as_engines import (
     AT,
     GraphsAsEngines,

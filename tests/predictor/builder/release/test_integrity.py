@@ -7,7 +7,8 @@ import pytest
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.integrity import find_faults
 from protocol import integrity
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from tests.predictor.builder.checkpoints import build, edit_json
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from predictor.builder.release.recipes import load_recipe, recipe_names
-from protocol.release import SamplingAdvice, TranslationSpec, load_translation_spec
 from protocol.template_sections import present_sets
+from protocol.translation_spec import SamplingAdvice, TranslationSpec, load_translation_spec
 
 TEXT = "It’s on the house."
 NEW, OLD = (

@@ -8,7 +8,7 @@ import pytest
 
 from predictor.builder.errors import BrokenText
 from predictor.builder.release.recipes import described_languages, load_recipe, recipe_names
-from protocol.release import TranslationSpec, load_translation_spec
+from protocol.translation_spec import TranslationSpec, load_translation_spec
 from transformer.texts.scripts import COMPATIBLE_SCRIPTS
 
 TEXT = "It’s on the house."

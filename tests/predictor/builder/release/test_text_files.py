@@ -7,7 +7,8 @@ import pytest
 
 from predictor.builder.errors import BrokenText
 from predictor.builder.release.text_files import TRANSLATION_TEMPLATE, read_text_files
-from protocol.release import ReleaseError, load_translation_spec
+from protocol.release_documents import ReleaseError
+from protocol.translation_spec import load_translation_spec
 from tests.predictor.builder.checkpoints import edit_json
 from tests.releases import SPECIAL_TOKENS, STOP_TOKENS, TRANSLATION
 

@@ -14,7 +14,8 @@ from predictor.plan import plan_path
 from predictor.runners.tensorrt import cuda_api
 from predictor.runners.tensorrt.cuda_api import DeviceProperties
 from predictor.runners.tensorrt.start import create
-from protocol.release import ReleaseError, load_release
+from protocol.release import load_release
+from protocol.release_documents import ReleaseError
 from tests.predictor.test_plan import make_plan, store
 from tests.releases import build_random_release
 
