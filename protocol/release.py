@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protocol.release_documents import RELEASE_FILE as RELEASE_FILE
 from protocol.release_documents import STRICT, load_document
 
 RELEASE_SCHEMA = 1
 
-RELEASE_FILE = "release.json"
 TRANSLATION_FILE = "translation.json"
 TOKENIZER_DIR = "tokenizer"
 TOKENIZER_FILE = "tokenizer.json"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from protocol.version import package_version
+
 T = TypeVar("T")
 
 STRICT: Final = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
@@ -18,6 +20,9 @@ class ReleaseError(Exception):
     """A release, or a file of one, cannot be used. The message names the file, the fault and the fix."""
 
 
+RELEASE_FILE = "release.json"
+
+
 def load_document(kind: type[T], path: Path, *, schema: int, if_missing: str, fix: str) -> T:
     """A JSON document as a dataclass.
 
@@ -26,7 +31,7 @@ def load_document(kind: type[T], path: Path, *, schema: int, if_missing: str, fi
         path: of the document.
         schema: version that its field ``schema`` must have.
         if_missing: the message where there is no such file.
-        fix: ends the messages about its fields.
+        fix: ends the messages about its fields, unless another version of Yiwen built the release: then that does.
 
     Raises:
         ReleaseError: it cannot be read, has another schema, or a field is missing, unknown or of another type.
@@ -36,7 +41,25 @@ def load_document(kind: type[T], path: Path, *, schema: int, if_missing: str, fi
     document = _read_json(path, if_missing)
     _check_schema(path, document, schema)
     fields = {name: value for name, value in document.items() if name != "schema"}
-    return validate(kind, fields, error=lambda message: ReleaseError(f"{path}: {message}; {fix}"))
+
+    def fault(message: str) -> ReleaseError:
+        return ReleaseError(f"{path}: {message}; {of_another_version(path.parent) or fix}")
+
+    return validate(kind, fields, error=fault)
+
+
+def of_another_version(directory: Path) -> str:
+    """What to do with a release that another version built; empty if none did, or if that cannot be told."""
+    try:
+        builder = json.loads((directory / RELEASE_FILE).read_text("utf-8"))["provenance"]["versions"]["yiwen"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if builder == package_version():
+        return ""
+    return (
+        f"yiwen {builder} built the release, and this is {package_version()}: use that version, "
+        "or build the release again with this one"
+    )
 
 
 def _read_json(path: Path, if_missing: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from protocol.messages import SamplingParams
-from protocol.release_documents import STRICT, ReleaseError, load_document
+from protocol.release_documents import STRICT, ReleaseError, load_document, of_another_version
 from protocol.suggestions import did_you_mean
 from protocol.template_marks import (
     KNOWN_MARKS,
@@ -297,7 +297,8 @@ def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:
     )
     for holds, rule in rules:
         if not holds:
-            raise ReleaseError(f"{path}: {rule}")
+            fix = of_another_version(path.parent)
+            raise ReleaseError(f"{path}: {rule}; {fix}" if fix else f"{path}: {rule}")
 
 
 def _template_rules(spec: TranslationSpec) -> list[tuple[bool, str]]:

@@ -22,6 +22,11 @@ from protocol.validation import STRICT, field_names, validate_strings
 T = TypeVar("T")
 
 PREFIX = "YIWEN_"
+FORMER_NAMES = {
+    "YIWEN_WARMING_HOLD_S": "YIWEN_COLD_START_TIMEOUT_S",
+    "YIWEN_WARMING_WAITERS": "YIWEN_COLD_START_WAITERS",
+}
+"""Variables of earlier versions and their names today: whoever upgrades is told the new one."""
 
 SETTINGS: ConfigDict = {
     **STRICT,
@@ -125,10 +130,16 @@ def settings_from_environment(cls: type[T], environ: Mapping[str, str], *, known
 def _unknown(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     links = _service_links(environ)
     return [
-        f"{name} is not a setting{did_you_mean(name, known, cutoff=0.0)}"
+        _unknown_message(name, known)
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known and not name.startswith(links)
     ]
+
+
+def _unknown_message(name: str, known: Collection[str]) -> str:
+    if FORMER_NAMES.get(name) in known:
+        return f"{name} is now {FORMER_NAMES[name]}: rename it"
+    return f"{name} is not a setting{did_you_mean(name, known, cutoff=0.0)}"
 
 
 def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 from protocol.release import RELEASE_FILE, DecoderShape, Limits, Release, load_release
 from protocol.release_documents import ReleaseError
 from protocol.translation_spec import load_translation_spec
+from protocol.version import package_version
 from tests.releases import TRANSLATION
 
 RELEASE = Release(
@@ -37,6 +38,29 @@ def write(path: Path, document: object) -> Path:
 def test_a_release_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path / RELEASE_FILE, RELEASE.to_json())
     assert load_release(tmp_path) == RELEASE
+
+
+@pytest.mark.parametrize(
+    ("builder", "fix"),
+    [
+        ("99.0.0", f"yiwen 99.0.0 built the release, and this is {package_version()}: use that version"),
+        (package_version(), "docs/releases.md shows a whole one"),
+        (None, "docs/releases.md shows a whole one"),
+    ],
+)
+def test_a_field_that_another_version_knows_is_refused_with_that_version(
+    tmp_path: Path, builder: str | None, fix: str
+) -> None:
+    versions = {} if builder is None else {"yiwen": builder}
+    write(tmp_path / RELEASE_FILE, {**RELEASE.to_json(), "provenance": {"versions": versions}})
+    path = write(tmp_path / "translation.json", {**TRANSLATION, "voices": []})
+    with pytest.raises(ReleaseError, match="unknown field voices") as raised:
+        load_translation_spec(path)
+    assert fix in str(raised.value)
+    write(path, {**TRANSLATION, "guards": {"checks": ["politeness"]}})
+    with pytest.raises(ReleaseError, match=r"guards\.checks may name") as raised:
+        load_translation_spec(path)
+    assert ("use that version" in str(raised.value)) == ("use that version" in fix)
 
 
 @pytest.mark.parametrize(

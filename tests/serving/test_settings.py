@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from serving.arguments import ignored_arguments, parse_kserve_arguments
 from serving.settings import (
+    FORMER_NAMES,
     SETTINGS,
     CommaSeparated,
     ServerSettings,
@@ -16,6 +17,7 @@ from serving.settings import (
     environment_names,
     settings_from_environment,
 )
+from transformer.config import TransformerConfig
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -76,6 +78,15 @@ def test_reports_all_faults_at_once() -> None:
         "YIWEN_SLOT is not a setting, did you mean YIWEN_SLOTS?",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(("former", "name"), FORMER_NAMES.items())
+def test_a_renamed_setting_is_named(former: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{former} is now {name}: rename it$"):
+        settings_from_environment(
+            TransformerConfig, {"YIWEN_RELEASE": "/r", "YIWEN_PREDICTOR_URL": "http://p", former: "1"}
+        )
+    assert former not in environment_names(TransformerConfig)
 
 
 def test_names_that_others_know_are_no_mistake() -> None:
