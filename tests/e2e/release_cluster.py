@@ -10,8 +10,9 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +42,9 @@ class Pod:
     component: str
     release: Path
     port: int
-    process: ForkedProcess | None = None
+    checkout: Path | None = None
+    """Of another version, with an environment in its .venv, whose code runs; None: this one."""
+    process: ForkedProcess | subprocess.Popen[bytes] | None = None
     live: bool = False
     ready: bool = False
     terminating: bool = False
@@ -54,8 +57,14 @@ class Pod:
         arguments = ["--release", str(self.release), "--model_name", MODEL]
         arguments += ["--http_port", str(self.port), "--grpc_port", "0"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("YIWEN_")}
-        common = {"YIWEN_HOST": "127.0.0.1", "YIWEN_LOG_LEVEL": "error", **settings}
-        self.process = start_module(self.component, *arguments, env={**kept, **common})
+        environ = {**kept, "YIWEN_HOST": "127.0.0.1", "YIWEN_LOG_LEVEL": "error", **settings}
+        if self.checkout is None:
+            self.process = start_module(self.component, *arguments, env=environ)
+        else:
+            command = [str(self.checkout / ".venv" / "bin" / "python"), "-m", self.component, *arguments]
+            self.process = subprocess.Popen(
+                command, env=environ, cwd=self.checkout, stdout=subprocess.DEVNULL
+            )
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -76,6 +85,8 @@ class Cluster:
     ports: list[int]
     """Free ones, for the pods to come: clusters that run at the same time must not choose the same."""
     rng: random.Random = field(default_factory=lambda: random.Random(7))
+    settings: Mapping[str, str] = field(default_factory=lambda: {"YIWEN_CACHE_BYTES": "0"})
+    """Of all transformers."""
     pods: dict[str, list[Pod]] = field(default_factory=lambda: {"predictor": [], "transformer": []})
     tags: dict[str, Pod] = field(default_factory=dict)
     """Of predictors, as the gateway knows them at this time."""
@@ -104,18 +115,32 @@ class Cluster:
         """Whether the newest release has what this form gives it."""
         return len(self.pods["transformer"]) == 2 and all(pods[-1].ready for pods in self.pods.values())
 
-    async def apply(self, release: Path, *, predictor_delay_s: float | None = 0.0) -> None:
-        """Start both components of a release; a predictor that takes ``None`` seconds never starts."""
-        predictor, transformer = (Pod(name, release, self.ports.pop()) for name in self.pods)
+    async def apply(
+        self,
+        release: Path,
+        *,
+        predictor_delay_s: float | None = 0.0,
+        checkout: Path | None = None,
+        services: bool = True,
+    ) -> None:
+        """Start both components of a release.
+
+        Args:
+            release: its directory.
+            predictor_delay_s: until the predictor's process is started; None: it never is.
+            checkout: of another version, whose code runs.
+            services: whether that version's manifests have a Service for each release.
+        """
+        predictor, transformer = (Pod(name, release, self.ports.pop(), checkout) for name in self.pods)
         self.pods["predictor"].append(predictor)
         self.pods["transformer"].append(transformer)
         await self._open(f"release-{release.name}", lambda: self._service_of(release))
-        others = ["latest", "prev", f"release-{release.name}"] if self.form != "standard" else []
-        others = others or [f"release-{release.name}"]
+        others = [] if self.form == "standard" else ["latest", "prev"]
+        others += [f"release-{release.name}"] if services else []
         transformer.start(
             YIWEN_PREDICTOR_URL=self.urls["predictor"],
             YIWEN_PREDICTOR_TAGGED_URLS=",".join(self.urls[name] for name in others),
-            YIWEN_CACHE_BYTES="0",
+            **self.settings,
         )
         if predictor_delay_s is not None:
             await asyncio.sleep(predictor_delay_s)
@@ -235,9 +260,17 @@ def _application(forward: Callable[[web.Request], object]) -> web.Application:
 
 
 @asynccontextmanager
-async def running_cluster(form: str, ports: list[int]) -> AsyncIterator[Cluster]:
-    """A cluster without pods, ``ports`` for two a release; whatever happens inside, no process outlives the block."""
-    cluster = Cluster(form, ports)
+async def running_cluster(
+    form: str, ports: list[int], settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Cluster]:
+    """A cluster without pods; whatever happens inside, no process outlives the block.
+
+    Args:
+        form: as :class:`Cluster` says.
+        ports: free ones, two for a release.
+        settings: of transformers; None: they have no cache.
+    """
+    cluster = Cluster(form, ports) if settings is None else Cluster(form, ports, settings=settings)
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         cluster.session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))

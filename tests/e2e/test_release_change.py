@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.e2e.conftest import free_ports
-from tests.e2e.release_cluster import MODEL, Cluster, Pod, running_cluster
+from tests.e2e.release_cluster import Pod, running_cluster
+from tests.e2e.release_load import START_S, Answer, Load, until
 from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.release import renumber
 from tests.transformer.side import opening
@@ -24,75 +25,10 @@ from tests.transformer.side import opening
 pytestmark = pytest.mark.slow
 
 DELAY_S = float(os.environ.get("YIWEN_TEST_PREDICTOR_DELAY_S", "4"))
-START_S = 150.0
-"""Of processes, on a machine that has other things to do."""
 FORMS = ("canary", "plain", "standard")
 CHANGES = [(form, starts) for form in FORMS for starts in (True, False)]
-RATE_PER_S = 10.0
 AFTER_S = 10.0
 """Load goes on after the change, until the pods of the release before are gone."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a caller got."""
-
-    text: str
-    status: int
-    release: str = ""
-    translation: str = ""
-    error: str = ""
-
-
-async def ask(session: aiohttp.ClientSession, url: str, text: str) -> Answer:
-    body = {
-        "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}],
-        "parameters": {"source": "en", "target": "zh"},
-    }
-    try:
-        async with session.post(f"{url}/v2/models/{MODEL}/infer", json=body) as response:
-            document = await response.json(content_type=None) if response.status == 200 else {}
-            if not document:
-                return Answer(text, response.status, error=await response.text())
-    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-        return Answer(text, 0, error=repr(error))
-    outputs = {output["name"]: output["data"] for output in document["outputs"]}
-    return Answer(text, 200, document["parameters"]["release"], outputs["translation"][0])
-
-
-class Load:
-    """Requests at a constant rate, each with a text never seen before."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._url = session, url
-        self._requests: list[asyncio.Task[Answer]] = []
-        self._sending = asyncio.create_task(self._send())
-
-    async def __aenter__(self) -> Load:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in (self._sending, *self._requests):
-            task.cancel()
-
-    async def _send(self) -> None:
-        started = time.monotonic()
-        while True:
-            text = f"item {len(self._requests)}"
-            self._requests.append(asyncio.create_task(ask(self._session, self._url, text)))
-            await asyncio.sleep(max(0.0, started + len(self._requests) / RATE_PER_S - time.monotonic()))
-
-    async def stop(self) -> list[Answer]:
-        """All answers, the last ones waited for."""
-        self._sending.cancel()
-        return await asyncio.gather(*self._requests)
-
-
-async def until(cluster: Cluster, condition: str, timeout_s: float) -> None:
-    end = time.monotonic() + timeout_s
-    while not getattr(cluster, condition):
-        assert time.monotonic() < end, (condition, cluster.pods)
-        await asyncio.sleep(0.1)
 
 
 async def translations(references: list[Pod], texts: list[str]) -> dict[tuple[str, str], str]:
@@ -150,7 +86,7 @@ async def change_release(releases: list[Path], form: str, ports: list[int], *, s
     async with running_cluster(form, ports) as cluster, aiohttp.ClientSession() as session:
         await cluster.apply(releases[0])
         await until(cluster, "is_up", START_S)
-        async with Load(session, cluster.url) as load:
+        async with Load(session, cluster.url, (f"item {number}" for number in count())) as load:
             await asyncio.sleep(1.0)
             await cluster.apply(releases[1], predictor_delay_s=DELAY_S if starts else None)
             await until(cluster, "is_over" if starts else "is_new_transformer_live", START_S)
