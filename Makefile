@@ -6,7 +6,7 @@ XDIST := -n auto --dist loadfile --no-loadscope-reorder
 # Where it is set, each of the hundred services that tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images image-test cluster-test bench-engine \
+.PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images bundle image-test cluster-test bench-engine \
 	bench-serving bench-transformer bench-prediction bench-cluster soak clean
 
 help: ## Show this list
@@ -50,6 +50,10 @@ check-pythons: ## Run the tests on the oldest and the newest Python (3.10, 3.13)
 
 images: ## Build the images with docker, podman or buildah (ARGS="transformer predictor-cpu" builds these)
 	@scripts/images $(ARGS)
+
+bundle: ## Write one file for an installation without a network (RELEASE=DIR OVERLAY=NAME)
+	@scripts/setup dev
+	@scripts/bundle
 
 image-test: ## Build images on a Debian made for it, and translate with them (needs root, buildah, debootstrap)
 	@scripts/image-test

@@ -176,10 +176,22 @@ class Registry:
         Raises:
             TransferFailed: the registry refuses.
         """
-        body = manifest_bytes(document)
+        return self.put_manifest_bytes(name, str(document["mediaType"]), manifest_bytes(document))
+
+    def put_manifest_bytes(self, name: str, media_type: str, body: bytes) -> ContentDigest:
+        """Store a manifest as somebody else wrote it, so that it keeps its digest; returns the digest.
+
+        Args:
+            name: a tag, or empty for the digest.
+            media_type: of the manifest.
+            body: the manifest.
+
+        Raises:
+            TransferFailed: the registry refuses.
+        """
         digest = sha256(body)
         url = self._url(f"manifests/{name or digest}")
-        answer = self._send("PUT", url, headers={"Content-Type": str(document["mediaType"])}, body=body)
+        answer = self._send("PUT", url, headers={"Content-Type": media_type}, body=body)
         if answer.status not in (200, 201):
             raise _refused(answer)
         return digest
