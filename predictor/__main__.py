@@ -74,7 +74,7 @@ def create_model(config: PredictorConfig, settings: ServerSettings) -> Predictor
         release,
         prefill_tokens=config.prefill_tokens,
         queue_tokens=config.queue_tokens,
-        bulk_share=config.bulk_share,
+        bulk_slowdown=config.bulk_slowdown,
         metrics=metrics,
     )
     return PredictorModel(

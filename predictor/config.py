@@ -44,10 +44,11 @@ class PredictorConfig:
     """Tokens (prompt plus the longest answer allowed) that may wait for a slot. Beyond it requests get 429: a queue
     longer than the callers' patience only burns work. 131072 lets one request bring 1024 short titles."""
 
-    bulk_share: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Part of the slots that bulk may take while other sequences run: requests with `Priority: u=4` to `u=7`, which
-    the transformer sends for what a caller has in flight beyond its share. Each row makes a step on a CPU longer. 1
-    for all slots, on a GPU whose steps take as long with few rows."""
+    bulk_slowdown: float = Field(default=2.0, ge=1.1)
+    """How many times as long bulk may make the steps of others, together. Bulk are requests with `Priority: u=4` to
+    `u=7`: the transformer marks so what a caller has in flight beyond its share. Bulk sits steps out to keep to it.
+    Larger gives bulk more of the time, smaller answers others sooner. On a GPU, whose steps take as long with few
+    rows, bulk hardly ever waits."""
 
     threads: int = Field(default=0, ge=0)
     """CPU threads of ONNX Runtime. 0 takes what the container may use (affinity and cgroup quota)."""

@@ -44,7 +44,7 @@ class LLMEngine:
         *,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_share: float = 1.0,
+        bulk_slowdown: float = 2.0,
         metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,7 +55,7 @@ class LLMEngine:
             release: of the runner's decoder.
             prefill_tokens: prompt tokens that one step may read.
             queue_tokens: tokens that may wait for a slot.
-            bulk_share: as of :class:`predictor.scheduler.Scheduler`.
+            bulk_slowdown: as of :class:`predictor.scheduler.Scheduler`.
             metrics: of the process.
             clock: monotonic, seconds.
         """
@@ -64,7 +64,7 @@ class LLMEngine:
             max_sequence_tokens=release.limits.max_sequence_tokens,
             prefill_tokens=prefill_tokens,
             queue_tokens=queue_tokens,
-            bulk_share=bulk_share,
+            bulk_slowdown=bulk_slowdown,
         )
         """Guarded by the engine's lock; public for tests, which step the engine by hand."""
         self._runner = runner
@@ -193,7 +193,9 @@ class LLMEngine:
         with self._lock:
             generated = sum(sequence.is_running for sequence in completed.step.sequences)
             subscribed = completed.subscribed_tokens()
-            finished = self.scheduler.update(completed.step, completed.token_ids, completed.logprobs)
+            finished = self.scheduler.update(
+                completed.step, completed.token_ids, completed.logprobs, seconds=completed.seconds
+            )
         self._thread.step_succeeded()
         for subscriber, sequence, token_id, logprob in subscribed:
             subscriber.publish(sequence.delta(token_id, logprob, self._release.id))

@@ -31,6 +31,8 @@ class CompletedStep:
     step: Step
     token_ids: list[int]
     logprobs: list[float]
+    seconds: float
+    """That the runner was busy with it alone."""
 
     def subscribed_tokens(self) -> list[tuple[Subscriber, Sequence, int, float]]:
         """Subscriber, sequence, token and its log-probability, for each running sequence with a subscriber."""
@@ -91,9 +93,10 @@ class StepPipeline:
             self._discard_all()
             raise StepFailed from error
         step = self._in_flight.popleft()
-        self._metrics.runner_seconds.observe(self._count_busy())
+        seconds = self._count_busy()
+        self._metrics.runner_seconds.observe(seconds)
         try:
-            return _sample_step(step, output)
+            return _sample_step(step, output, seconds)
         except Exception as error:  # an output that does not fit the step
             self._drain()
             raise StepFailed from error
@@ -117,11 +120,11 @@ class StepPipeline:
         return seconds
 
 
-def _sample_step(step: Step, output: StepOutput) -> CompletedStep:
+def _sample_step(step: Step, output: StepOutput, seconds: float) -> CompletedStep:
     """Sample every row, also of sequences that ended meanwhile: the scheduler drops those."""
     params = [sequence.request.request.params for sequence in step.sequences]
     positions = [sequence.num_generated for sequence in step.sequences]
     rows = len(output.candidate_ids)
     if rows != len(step.sequences):
         raise RunnerError(f"the runner returned {rows} rows for a step over {len(step.sequences)}")
-    return CompletedStep(step, *sample(output, params, positions))
+    return CompletedStep(step, *sample(output, params, positions), seconds)

@@ -2,8 +2,8 @@
 
 Pure state without I/O; time is an argument. Each step admits waiting prompts, the most urgent first and of these the
 oldest, while there are free slots and the prefill budget lasts, and decodes every running sequence. A slot that
-becomes free is refilled in the very next step to be scheduled. Bulk, which is less urgent than the default, takes
-less of a step while other sequences run.
+becomes free is refilled in the very next step to be scheduled. Bulk, which is less urgent than the default, leaves
+slots to others, and sits steps out while others run (:mod:`predictor.bulk_pacing`).
 
 A step may be scheduled before the one before it is collected. Sequences count the tokens in flight: one that reaches
 its length with those is not decoded again; one that turns out to have stopped, to repeat itself, or to be cancelled,
@@ -19,15 +19,19 @@ from dataclasses import dataclass
 from itertools import chain
 
 from predictor.batch import Batch
+from predictor.bulk_pacing import BulkPacer
 from predictor.kv_cache import KVCacheManager
 from predictor.sequence import RequestState, Sequence
 from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason
-from protocol.priority import DEFAULT_URGENCY
 
 MAX_PASSES = 16
 """So many sequences may pass bulk that waits; then one of bulk has its turn."""
+SPARE_SHARE = 16
+"""One slot of so many is not given to bulk, so that others need not wait for one."""
+SPARE_S = 10.0
+"""Seconds for which that holds after others ran; bulk that is alone may have all slots."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +68,7 @@ class Scheduler:
         max_sequence_tokens: int,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_share: float = 1.0,
+        bulk_slowdown: float = 2.0,
     ) -> None:
         """Nothing waits and nothing runs.
 
@@ -73,7 +77,7 @@ class Scheduler:
             max_sequence_tokens: most tokens of a sequence, prompt and answer.
             prefill_tokens: prompt tokens that one step may read; one prompt is always admitted.
             queue_tokens: most tokens of the waiting sequences, prompts and answers.
-            bulk_share: part of the slots that bulk may take while other sequences run, in (0, 1].
+            bulk_slowdown: how many times as long bulk may make the steps of others, together; more than 1.
         """
         self.kv_cache = KVCacheManager(slots)
         self.waiting: deque[Sequence] = deque()
@@ -82,7 +86,10 @@ class Scheduler:
         """Sum of the waiting sequences' ``cost_tokens``."""
         self._max_sequence_tokens = max_sequence_tokens
         self._prefill_tokens = prefill_tokens
-        self._bulk_slots = max(1, round(bulk_share * slots))
+        self._pacer = BulkPacer(bulk_slowdown)
+        self._spare_slots = -(-slots // SPARE_SHARE)
+        self._others_until = float("-inf")
+        """Monotonic seconds until which bulk leaves slots to others."""
         self._passes = 0
         """Urgent sequences that were admitted while bulk waited, since bulk was."""
         self._queue_tokens = queue_tokens
@@ -129,25 +136,37 @@ class Scheduler:
     def schedule(self, now: float) -> Step:
         """The next step, which counts as launched from here on; ``now`` in monotonic seconds."""
         aborted = self._abort_cancelled_and_expired(now)
-        decodes = tuple(sequence for sequence in self.running if sequence.has_budget)
-        prefills = tuple(self._admit_prefills())
+        with_others = self._has_others()
+        if with_others:
+            self._others_until = now + SPARE_S
+        takes_bulk = not with_others or self._pacer.may_join
+        decodes = [sequence for sequence in self.running if sequence.has_budget]
+        held = [] if takes_bulk else [sequence for sequence in decodes if sequence.is_bulk]
+        if held:
+            decodes = [sequence for sequence in decodes if not sequence.is_bulk]
+        prefills = tuple(self._admit_prefills(self._bulk_slots(now) if takes_bulk else 0))
         self.running.extend(prefills)
-        step = Step(Batch.from_sequences(prefills, decodes), prefills, decodes, tuple(aborted))
+        batch = Batch.from_sequences(prefills, decodes, held)
+        step = Step(batch, prefills, tuple(decodes), tuple(aborted))
         for row, sequence in enumerate(step.sequences):
             sequence.launch(row)
         return step
 
-    def update(self, step: Step, token_ids: list[int], logprobs: list[float]) -> list[Sequence]:
+    def update(
+        self, step: Step, token_ids: list[int], logprobs: list[float], *, seconds: float = 0.0
+    ) -> list[Sequence]:
         """Append the tokens of the oldest step in flight to the sequences that still run.
 
         Args:
             step: the oldest step in flight.
             token_ids: one per sequence of the step, in its order.
             logprobs: of these tokens.
+            seconds: that the step took.
 
         Returns:
             The sequences that ended with it; their slots are free.
         """
+        self._observe_pace(step, seconds)
         finished = []
         for sequence, token_id, logprob in zip(step.sequences, token_ids, logprobs, strict=True):
             if not sequence.is_running:
@@ -203,12 +222,29 @@ class Scheduler:
         self.waiting_tokens = sum(s.cost_tokens for s in self.waiting)
         return aborted
 
-    def _admit_prefills(self) -> list[Sequence]:
-        """Give slots to waiting sequences in order: of equal urgency, short prompts never overtake a long one."""
+    def _has_others(self) -> bool:
+        """Whether sequences other than bulk take part in the next step."""
+        if self.waiting and self.kv_cache.num_free and not self.waiting[0].is_bulk:
+            return True
+        return any(not sequence.is_bulk and sequence.has_budget for sequence in self.running)
+
+    def _bulk_slots(self, now: float) -> int:
+        """The slots that bulk may have: all, or what leaves some to others that ran lately, but always one."""
+        if now > self._others_until:
+            return self.kv_cache.num_slots
+        others = sum(not sequence.is_bulk for sequence in self.running)
+        return max(1, self.kv_cache.num_slots - self._spare_slots - others)
+
+    def _admit_prefills(self, bulk_slots: int) -> list[Sequence]:
+        """Give slots to waiting sequences in order: of equal urgency, short prompts never overtake a long one.
+
+        Args:
+            bulk_slots: that bulk may have; 0 if it takes no part in the step.
+        """
         admitted: list[Sequence] = []
         budget = self._prefill_tokens
         while self.waiting and self.kv_cache.num_free:
-            sequence = self._next_waiting(admitted)
+            sequence = self._next_waiting(admitted, bulk_slots)
             if sequence is None or (admitted and len(sequence.prompt) > budget):
                 break
             if sequence is self.waiting[0]:
@@ -222,32 +258,37 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def _next_waiting(self, admitted: list[Sequence]) -> Sequence | None:
+    def _next_waiting(self, admitted: list[Sequence], bulk_slots: int) -> Sequence | None:
         """The sequence that gets the next slot; None if it is bulk that has to wait.
 
-        While other sequences run, bulk has a part of the slots, and one prompt a step: each of its rows and prompt
-        tokens makes their steps longer. It is not passed for ever.
+        While others run, bulk has one prompt a step, since each makes the step longer. It is not passed for ever.
 
         Args:
             admitted: in this step so far.
+            bulk_slots: as of :meth:`_admit_prefills`.
         """
         first = self.waiting[0]
-        if not _is_bulk(self.waiting[-1]):
-            return first
-        if not _is_bulk(first) and self._passes < MAX_PASSES:
+        if not self.waiting[-1].is_bulk or (not first.is_bulk and self._passes < MAX_PASSES):
             return first
         in_slots = self.running + admitted
-        bulk = sum(map(_is_bulk, in_slots))
-        if bulk < len(in_slots) and (bulk >= self._bulk_slots or any(map(_is_bulk, admitted))):
-            return None if _is_bulk(first) else first
-        return next(filter(_is_bulk, self.waiting))
+        bulk = sum(sequence.is_bulk for sequence in in_slots)
+        if bulk >= bulk_slots or (bulk < len(in_slots) and any(sequence.is_bulk for sequence in admitted)):
+            return None if first.is_bulk else first
+        return next(sequence for sequence in self.waiting if sequence.is_bulk)
 
     def _count_pass(self, admitted: Sequence) -> None:
         """Note a sequence that was admitted: bulk, or another that passed bulk."""
-        if _is_bulk(admitted):
+        if admitted.is_bulk:
             self._passes = 0
-        elif self.waiting and _is_bulk(self.waiting[-1]):
+        elif self.waiting and self.waiting[-1].is_bulk:
             self._passes += 1
+
+    def _observe_pace(self, step: Step, seconds: float) -> None:
+        """Tell the pacer of a step in which others took part."""
+        others = [not sequence.is_bulk for sequence in step.sequences]
+        if any(others):
+            reads_prompts = any(others[: len(step.prefills)])
+            self._pacer.observe(seconds, joined=not all(others), reads_prompts=reads_prompts)
 
     def _remove_running(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
@@ -257,7 +298,3 @@ class Scheduler:
 
 def _has_expired(request: RequestState, now: float) -> bool:
     return request.deadline is not None and now >= request.deadline.at
-
-
-def _is_bulk(sequence: Sequence) -> bool:
-    return sequence.request.urgency > DEFAULT_URGENCY

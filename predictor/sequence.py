@@ -21,6 +21,7 @@ from protocol.messages import (
     GenerationEnd,
     TokenDelta,
 )
+from protocol.priority import DEFAULT_URGENCY
 
 
 class Subscriber(Protocol):
@@ -74,6 +75,7 @@ class RequestState:
             Sequence(
                 prompt, max_new_tokens, state, stop_token_ids, arrived=arrived, index=index,
                 repetition=RepetitionDetector(repeats) if repeats else None,
+                is_bulk=message.urgency > DEFAULT_URGENCY,
             )
             for index, (prompt, max_new_tokens, repeats) in enumerate(rows)
         ]  # fmt: skip
@@ -142,6 +144,8 @@ class Sequence:
     """Of the prompt in its request."""
     repetition: RepetitionDetector | None = None
     """Ends it when its tokens repeat themselves too often; None never does."""
+    is_bulk: bool = False
+    """Whether it may wait for others, being less urgent than the default."""
     slot: int | None = None
     """Set while it runs."""
     output_ids: list[int] = field(default_factory=list)

@@ -55,7 +55,8 @@ class Runner(Protocol):
     def launch(self, batch: Batch) -> None:
         """Start one step: read ``batch.prompts`` into their slots and decode one token for ``batch.decode_slots``.
 
-        Steps take effect in the order of their launches. The batch's arrays are not changed afterwards.
+        ``batch.held_slots`` keep their K/V. Steps take effect in the order of their launches. The batch's arrays are
+        not changed afterwards.
 
         Raises:
             RunnerError: see the class.

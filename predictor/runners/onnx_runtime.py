@@ -1,8 +1,9 @@
 """The runner on ONNX Runtime, which executes ``decoder.onnx`` on any of its execution providers.
 
 The K/V cache is one array whose rows the graph reads and writes in place, so a step copies nothing. Rows in use are
-kept contiguous at the front: a decode step over n sequences binds the first n rows. Rows are as long as the longest
-running sequence needs, in powers of two, and shrink when it has ended.
+kept contiguous at the front: a decode step over n sequences binds the first n rows, and those of sequences that sit
+the step out follow. Rows are as long as the longest running sequence needs, in powers of two, and shrink when it has
+ended.
 
 The array is in the CPU's memory: a provider with its own memory copies it in and out, which is correct but slow.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from predictor.batch import Batch, Ints, StepOutput
+from predictor.batch import Batch, StepOutput
 from predictor.errors import RunnerError, StartupError
 from predictor.runners.providers import CPU_PROVIDER, check_providers, choose_providers
 from protocol.release import DECODER_FILE, Release
@@ -139,9 +140,10 @@ class OnnxRuntimeRunner:
 
     def _execute(self, batch: Batch) -> StepOutput:
         prefills, decodes = len(batch.prompts), len(batch.decode_slots)
-        order = self._compact_rows(batch.decode_slots, batch.decode_lengths)
+        order = self._arrange_rows(batch)
         longest = max((len(prompt) for prompt in batch.prompts), default=0)
-        self._resize(max(longest, int(batch.decode_lengths.max(initial=-1)) + 1), batch.decode_lengths)
+        held = int(max(batch.decode_lengths.max(initial=0), batch.held_lengths.max(initial=0)))
+        self._resize(max(longest, int(batch.decode_lengths.max(initial=-1)) + 1, held), held)
         ids = np.empty((prefills + decodes, self._release.limits.candidates), np.int32)
         logprobs = np.empty(ids.shape, np.float32)
         if decodes:
@@ -178,30 +180,56 @@ class OnnxRuntimeRunner:
         self._rows.extend(slots)
         return call
 
-    def _compact_rows(self, slots: Ints, lengths: Ints) -> npt.NDArray[np.int64]:
-        """Move rows so that no free row lies among them; returns, for each row, its index in ``slots``."""
-        index_of = {slot: index for index, slot in enumerate(slots.tolist())}
+    def _arrange_rows(self, batch: Batch) -> npt.NDArray[np.int64]:
+        """Move rows: those of the decodes to the front, then those held; returns, for each decoded row, its index."""
+        index_of = {slot: index for index, slot in enumerate(batch.decode_slots.tolist())}
+        lengths = dict(
+            zip(
+                [*index_of, *batch.held_slots.tolist()],
+                [*batch.decode_lengths.tolist(), *batch.held_lengths.tolist()],
+                strict=True,
+            )
+        )
+        self._drop_rows(lengths)
+        rows, decodes = self._rows, len(index_of)
+        if len(rows) != len(lengths):
+            raise RunnerError(f"the batch names {len(lengths)} running slots, the cache holds {len(rows)}")
+        behind = (row for row in range(decodes, len(rows)) if rows[row] in index_of)
+        for row in range(decodes):
+            if rows[row] not in index_of:
+                self._swap_rows(row, next(behind), lengths)
+        return np.array([index_of[slot] for slot in rows[:decodes]], dtype=np.int64)
+
+    def _drop_rows(self, lengths: Mapping[int, int]) -> None:
+        """Move rows so that none of a slot without a length lies among the others."""
         rows = self._rows
         row = 0
         while row < len(rows):
-            if rows[row] in index_of:
+            if rows[row] in lengths:
                 row += 1
                 continue
             last = rows.pop()
-            if row < len(rows) and last in index_of:
-                tokens = int(lengths[index_of[last]])
+            if row < len(rows) and last in lengths:
+                tokens = lengths[last]
                 self._kv[:, row, :, :tokens] = self._kv[:, len(rows), :, :tokens]
                 rows[row] = last
-        if len(rows) != len(slots):
-            raise RunnerError(f"the batch names {len(slots)} running slots, the cache holds {len(rows)}")
-        return np.array([index_of[slot] for slot in rows], dtype=np.int64)
 
-    def _resize(self, tokens: int, lengths: Ints) -> None:
-        """Make rows long enough for ``tokens``, or shorter where a quarter of their length is enough."""
+    def _swap_rows(self, row: int, other: int, lengths: Mapping[int, int]) -> None:
+        rows, kv = self._rows, self._kv
+        tokens = max(lengths[rows[row]], lengths[rows[other]])
+        kv[:, [row, other], :, :tokens] = kv[:, [other, row], :, :tokens]
+        rows[row], rows[other] = rows[other], rows[row]
+
+    def _resize(self, tokens: int, held: int) -> None:
+        """Make rows long enough for ``tokens``, or shorter where a quarter of their length is enough.
+
+        Args:
+            tokens: of the longest row after the step.
+            held: of the longest row before it.
+        """
         wanted = bucket_capacity(tokens, self._release.limits.max_sequence_tokens)
         if wanted <= self.capacity < 4 * wanted:
             return
-        held = int(lengths.max(initial=0))
         old, rows = self._kv, len(self._rows)
         self._kv = self._allocate(wanted)
         self._kv[:, :rows, :, :held] = old[:, :rows, :, :held]

@@ -79,7 +79,7 @@ class HashRunner:
         batch = self.in_flight.pop(0)
         if self.failures.get(number) == "collect":
             self._fail()
-        live = set(batch.decode_slots.tolist())
+        live = {*batch.decode_slots.tolist(), *batch.held_slots.tolist()}
         self.cache = {slot: tokens for slot, tokens in self.cache.items() if slot in live}
         rows = []
         for slot, prompt in zip(batch.prefill_slots, batch.prompts, strict=True):
@@ -96,6 +96,8 @@ class HashRunner:
             assert len(self.cache[slot]) == length
             self.cache[slot].append(token if source < 0 else int(self.previous[source, 0]))
             rows.append(self.model(tuple(self.cache[slot])))
+        for slot, length in zip(batch.held_slots.tolist(), batch.held_lengths.tolist(), strict=True):
+            assert len(self.cache[slot]) == length
         output = StepOutput(*candidates(rows))
         self.previous = output.candidate_ids
         return StepOutput(*candidates([])) if self.failures.get(number) == "output" else output

@@ -16,6 +16,7 @@ from predictor.metrics import EngineMetrics
 from protocol.deadline import Deadline
 from protocol.errors import DeadlineExceeded, InternalFault, NotReady
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, SamplingParams
+from protocol.priority import BULK_URGENCY, DEFAULT_URGENCY
 from tests.predictor.conftest import GREEDY, RELEASE, STOP, VOCAB, HashRunner, answer_alone
 
 MOST_STEPS = 600
@@ -32,15 +33,17 @@ class Arrival:
     """Steps after which its caller cancels."""
     deadline: int | None = None
     """Steps from its arrival."""
+    urgency: int = DEFAULT_URGENCY
 
     @property
     def message(self) -> GenerateRequest:
-        return GenerateRequest(tuple(self.prompts), (self.max_new_tokens,) * len(self.prompts), self.params)
+        limits = (self.max_new_tokens,) * len(self.prompts)
+        return GenerateRequest(tuple(self.prompts), limits, self.params, urgency=self.urgency)
 
 
 @dataclass
 class Simulation:
-    """An engine stepped by the test, with a clock that counts steps."""
+    """An engine stepped by the test, with a clock that counts steps, and in which a row takes a hundredth of one."""
 
     runner: HashRunner
     stops: tuple[int, ...]
@@ -54,8 +57,12 @@ class Simulation:
             prefill_tokens=16,
             queue_tokens=10_000,
             metrics=EngineMetrics(CollectorRegistry()),
-            clock=lambda: float(self.now),
+            clock=self.clock,
         )
+
+    def clock(self) -> float:
+        collected = self.runner.batches[: len(self.runner.batches) - len(self.runner.in_flight)]
+        return self.now + 0.01 * sum(batch.rows for batch in collected)
 
     def run(self, arrivals: list[Arrival]) -> None:
         """Step until there is no work left, or the engine is unhealthy."""
@@ -78,7 +85,7 @@ class Simulation:
     def _submit(self, arrival: Arrival) -> None:
         deadline = None
         if arrival.deadline is not None:
-            deadline = Deadline.after(arrival.deadline, lambda: float(self.now))
+            deadline = Deadline.after(arrival.deadline, self.clock)
         self.answers.append((arrival, self.engine.submit(arrival.message, deadline=deadline)))
 
     def _recount(self) -> None:
@@ -124,6 +131,7 @@ arrivals = st.builds(
     params=params,
     cancel_after=st.none() | st.integers(0, 8),
     deadline=st.none() | st.integers(0, 12),
+    urgency=st.sampled_from([DEFAULT_URGENCY, BULK_URGENCY]),
 )
 stop_tokens = st.lists(st.integers(0, VOCAB - 1), max_size=12, unique=True).map(tuple)
 failures = st.dictionaries(st.integers(0, 25), st.sampled_from(["launch", "collect", "output"]), max_size=4)

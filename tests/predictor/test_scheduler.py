@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from predictor.scheduler import MAX_PASSES, Scheduler
+from predictor.bulk_pacing import MOST_SAT_OUT
+from predictor.scheduler import MAX_PASSES, Scheduler, Step
 from protocol.errors import Overloaded, TooLong
 from protocol.messages import FinishReason, SamplingParams
 from tests.predictor.conftest import GREEDY, STOP, make_request
@@ -44,35 +45,75 @@ def test_urgent_prompts_pass_those_that_may_wait_and_nothing_else_changes() -> N
 
 
 def test_bulk_leaves_slots_and_prompts_of_a_step_to_others_that_run() -> None:
-    scheduler = make_scheduler(slots=8, prefill_tokens=100, queue_tokens=10_000, bulk_share=0.5)
-    scheduler.admit(make_request([(1,)] * 20, urgency=5), tokens_per_s=0)
+    scheduler = make_scheduler(slots=16, prefill_tokens=100, queue_tokens=10_000)
+    scheduler.admit(make_request([(1,)] * 40, max_new_tokens=20, urgency=5), tokens_per_s=0)
     step = scheduler.schedule(now=0.0)
-    assert len(step.prefills) == 8  # alone it may have all
-    scheduler.update(step, [STOP] * 6 + [1, 1], [-0.1] * 8)
-    scheduler.admit(make_request([(2,)]), tokens_per_s=0)
-    sizes = []
-    for _ in range(5):
+    assert len(step.prefills) == 16  # alone it may have all
+    scheduler.update(step, [STOP] * 6 + [1] * 10, [-0.1] * 16)
+    scheduler.admit(make_request([(2,)], max_new_tokens=20), tokens_per_s=0)
+    admitted = []
+    for _ in range(12):
         step = scheduler.schedule(now=0.0)
-        sizes.append([s.prompt[0] for s in step.prefills])
-        scheduler.update(step, [1] * len(step.sequences), [-0.1] * len(step.sequences))
-    assert sizes == [[2, 1], [1], [], [], []]  # one prompt a step, up to half of the slots
-    (urgent,) = (s for s in scheduler.running if s.prompt == (2,))
-    urgent.request.future.cancel()
-    assert len(scheduler.schedule(now=0.0).prefills) == 4
+        admitted.append([s.prompt[0] for s in step.prefills])
+        scheduler.update(step, [1] * len(step.sequences), [-0.1] * len(step.sequences), seconds=0.1)
+    # The other one's prompt and its first token without bulk; then one prompt a step, until one slot is left.
+    assert admitted == [[2], [], [1], [1], [1], [1], [], [], [], [], [], []]
+    (other,) = (s for s in scheduler.running if s.prompt == (2,))
+    other.request.future.cancel()
+    assert len(scheduler.schedule(now=9.0).prefills) == 1  # a slot is still left to others
+    assert len(scheduler.schedule(now=19.1).prefills) == 1
+
+
+def test_bulk_sits_steps_out_that_others_would_wait_for_and_keeps_its_slots() -> None:
+    scheduler = make_scheduler(slots=8, max_sequence_tokens=200, prefill_tokens=100, queue_tokens=10_000)
+    scheduler.admit(make_request([(1,)] * 6, max_new_tokens=100, urgency=5), tokens_per_s=0)
+    run_step(scheduler)
+    scheduler.admit(make_request([(2,)], max_new_tokens=81), tokens_per_s=0)
+    total = joined = 0.0
+    for number in range(81):
+        step = run_step(scheduler)
+        total += duration(step)
+        joined += len(step.sequences) > 1
+        if number and len(step.sequences) == 1:
+            assert [s.prompt for s in step.decodes] == [(2,)]
+            assert len(step.batch.held_slots) == 6
+            assert set(step.batch.held_lengths.tolist()) == {step_tokens(scheduler)}
+    assert 1.8 < total / 81 <= 2.0  # twice the time that it takes alone
+    assert joined == pytest.approx(81 * (2 - 1) / 3, abs=2)
+    step = run_step(scheduler)
+    assert len(step.decodes) == 6  # nothing else runs
+    scheduler.kv_cache.check_integrity()
+
+
+def run_step(scheduler: Scheduler) -> Step:
+    step = scheduler.schedule(now=0.0)
+    scheduler.update(step, [1] * len(step.sequences), [-0.1] * len(step.sequences), seconds=duration(step))
+    return step
+
+
+def duration(step: Step) -> float:
+    """Of a step on a CPU: 1 for a single row, 4 for seven."""
+    return 0.5 + 0.5 * len(step.sequences)
+
+
+def step_tokens(scheduler: Scheduler) -> int:
+    """Tokens that each sequence of bulk holds."""
+    (held,) = {s.cached_tokens for s in scheduler.running if s.request.urgency == 5}
+    return held
 
 
 def test_bulk_is_not_passed_for_ever() -> None:
     scheduler = make_scheduler(slots=2, queue_tokens=10_000)
     scheduler.admit(make_request([(9,)] * 3, urgency=5), tokens_per_s=0)
     order = []
-    for number in range(30):
+    for number in range(4 * MOST_SAT_OUT):
         scheduler.admit(make_request([(number + 10,)]), tokens_per_s=0)
         scheduler.admit(make_request([(number + 10,)]), tokens_per_s=0)
         step = scheduler.schedule(now=0.0)
         order += [s.prompt[0] for s in step.prefills]
         scheduler.update(step, [STOP] * len(step.sequences), [-0.1] * len(step.sequences))
     assert order.count(9) == 3
-    assert order.index(9) == MAX_PASSES
+    assert order.index(9) == 2 * MOST_SAT_OUT > MAX_PASSES
     scheduler.kv_cache.check_integrity()
 
 

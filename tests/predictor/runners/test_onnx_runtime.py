@@ -24,6 +24,7 @@ from predictor.runners.onnx_runtime import (
     group_prompts,
 )
 from protocol.messages import GenerateRequest, Generation
+from protocol.priority import BULK_URGENCY, DEFAULT_URGENCY
 from protocol.release import Release, load_release
 
 Prompt = tuple[int, ...]
@@ -63,10 +64,14 @@ def random_prompt(rng: np.random.Generator) -> Prompt:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_each_request_gets_the_tokens_it_gets_alone(engine: LLMEngine, seed: int) -> None:
-    """Random lengths and cancellations: rows move, capacity grows and shrinks, no answer changes."""
+    """Random lengths, cancellations and bulk: rows move, capacity grows and shrinks, no answer changes."""
     rng = np.random.default_rng(seed)
     asks = [(random_prompt(rng), int(rng.integers(1, 90))) for _ in range(16)]
-    futures = [engine.submit(GenerateRequest((p,), (n,))) for p, n in asks]
+    urgencies = rng.choice([DEFAULT_URGENCY, BULK_URGENCY], len(asks)).tolist()
+    futures = [
+        engine.submit(GenerateRequest((p,), (n,), urgency=urgency))
+        for (p, n), urgency in zip(asks, urgencies, strict=True)
+    ]
     for index in rng.choice(len(futures), 4, replace=False):
         futures[index].cancel()
     together = [None if f.cancelled() else f.result(timeout=60).generations[0] for f in futures]
@@ -75,6 +80,27 @@ def test_each_request_gets_the_tokens_it_gets_alone(engine: LLMEngine, seed: int
             alone = generate(engine, prompt, max_new_tokens)
             assert answer.token_ids == alone.token_ids
             assert answer.logprob == pytest.approx(alone.logprob, abs=1e-4)
+
+
+def test_rows_that_sit_a_step_out_keep_their_keys_and_values(runner: OnnxRuntimeRunner) -> None:
+    prompts = [(5, 6, 7), (8, 9), (10, 11, 12, 13)]
+    execute(runner, Batch.of_prompts([0, 1, 2], prompts))
+    held, lengths = np.array([0, 1]), np.array([3, 2])
+    only_last = Batch.of_tokens(np.array([2]), np.array([20]), np.array([4]))
+    execute(runner, dataclasses.replace(only_last, held_slots=held, held_lengths=lengths))
+    # Behind the rows that are held a prompt is read that needs longer ones.
+    long = (tuple(range(3, 203)),)
+    both = Batch((3,), long, np.array([2]), np.array([21]), np.array([5]), np.array([-1]), held, lengths)
+    execute(runner, both)
+    found = execute(
+        runner, Batch.of_tokens(np.arange(4), np.array([30, 31, 32, 33]), np.array([3, 2, 6, 200]))
+    )
+    rows = [(*prompts[0], 30), (*prompts[1], 31), (*prompts[2], 20, 21, 32), (*long[0], 33)]
+    best = found.candidate_ids[:, 0].tolist(), found.candidate_logprobs[:, 0].copy()
+    for row, tokens in enumerate(rows):
+        alone = execute(runner, Batch.of_prompts([0], [tokens]))
+        assert best[0][row] == alone.candidate_ids[0, 0]
+        assert best[1][row] == pytest.approx(alone.candidate_logprobs[0, 0], abs=1e-4)
 
 
 def test_rows_grow_with_the_longest_sequence_and_shrink_when_it_is_gone(

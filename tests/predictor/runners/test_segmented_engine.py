@@ -19,6 +19,7 @@ from predictor.runners.onnx_runtime import OnnxRuntimeRunner
 from predictor.runners.reference import open_reference_runner
 from predictor.runners.segmented import SegmentedRunner
 from protocol.messages import GenerateRequest, Generation
+from protocol.priority import BULK_URGENCY
 from protocol.release import load_release
 from tests.predictor.builder.checkpoints import Variant, build, variant_checkpoint
 from tests.predictor.runners.steps import TIE_MARGIN
@@ -58,7 +59,10 @@ def random_asks(seed: int, count: int) -> list[Ask]:
 
 def answers(runner: Runner, directory: Path, asks: list[Ask]) -> list[Generation]:
     with engine_over(runner, directory) as engine:
-        futures = [engine.submit(GenerateRequest((prompt,), (tokens,))) for prompt, tokens in asks]
+        futures = [
+            engine.submit(GenerateRequest((prompt,), (tokens,), urgency=BULK_URGENCY - 2 * (index % 2)))
+            for index, (prompt, tokens) in enumerate(asks)
+        ]
         return [future.result(timeout=60).generations[0] for future in futures]
 
 
