@@ -13,7 +13,19 @@ DEFAULT_URGENCY = 3
 """Of a request without the header; 0 is the most urgent, 7 the least."""
 BULK_URGENCY = 5
 """Of work beyond its caller's share."""
+SECOND_ATTEMPT_GAIN = 1
+"""A second attempt is so much more urgent than the first: it has waited once, and a stream may wait for it."""
 _URGENCY = re.compile(r"(?:\A|,)\s*u=([0-7])\s*(?:\Z|[,;])")
+
+
+def urgency_for(*, is_bulk: bool, is_second_attempt: bool) -> int:
+    """How urgent prompts are; a second attempt of bulk is bulk still.
+
+    Args:
+        is_bulk: whether they are beyond their caller's share.
+        is_second_attempt: whether they follow an answer that was flagged.
+    """
+    return (BULK_URGENCY if is_bulk else DEFAULT_URGENCY) - SECOND_ATTEMPT_GAIN * is_second_attempt
 
 
 def priority_headers(urgency: int) -> dict[str, str]:

@@ -19,6 +19,7 @@ from protocol.messages import (
     Glossary,
     TranslateRequest,
 )
+from protocol.priority import DEFAULT_URGENCY
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.translation_spec import GuardSpec, TranslationSpec
 from tests.transformer.generators import ONE_GROUP, create_generator
@@ -103,6 +104,8 @@ async def test_a_second_attempt_with_a_little_chance_replaces_a_loop(
     (answer,) = (await pipeline.translate(asking("red shoes"), {})).translations
     assert (answer.text, answer.flags, answer.cache) == ("红色的鞋", (), MISS)
     assert [request.params.temperature > 0 for request in predictor.requests] == [False, True]
+    first, second = predictor.requests
+    assert second.urgency < first.urgency == DEFAULT_URGENCY
     (again,) = (await pipeline.translate(asking("red shoes"), {})).translations
     assert (again.text, again.cache) == ("红色的鞋", HIT)
     labels = {"kind": "repetition"}

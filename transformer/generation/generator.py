@@ -16,7 +16,7 @@ from functools import partial
 
 from protocol.errors import ReleaseMismatch, YiwenError
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation, SamplingParams
-from protocol.priority import BULK_URGENCY, DEFAULT_URGENCY
+from protocol.priority import urgency_for
 from protocol.prompt_encoder import REPLACEMENT, EncodedPrompt, PromptEncoder, PromptText
 from serving.stages import Stage, count
 from transformer.errors import AdmissionRejected, PredictorFault, PredictorTooLate
@@ -224,7 +224,7 @@ class Generator:
             results.update((attempt.prompt_identity, result) for attempt, result in group)
 
         try:
-            await self._attempt(attempts, context, report)
+            await self._attempt(attempts, context, report, is_second=True)
         except YiwenError as error:
             if needs_admission and isinstance(error, AdmissionRejected):
                 raise
@@ -237,6 +237,8 @@ class Generator:
         context: RequestContext,
         report: AttemptReport,
         refuse: Refuse | None = None,
+        *,
+        is_second: bool = False,
     ) -> None:
         """Report the results of attempts with the same sampling parameters, group by group."""
 
@@ -251,7 +253,7 @@ class Generator:
             await report(results)
 
         if attempts:
-            await self.send_groups(attempts, context, send, refuse)
+            await self.send_groups(attempts, context, send, refuse, is_second=is_second)
 
     async def send_groups(
         self,
@@ -259,6 +261,8 @@ class Generator:
         context: RequestContext,
         send: Callable[[Sequence[Attempt], GenerateRequest], Awaitable[None]],
         refuse: Refuse | None = None,
+        *,
+        is_second: bool = False,
     ) -> None:
         """Call ``send`` for each group of attempts, a bounded number at a time, once all of them are admitted.
 
@@ -267,6 +271,7 @@ class Generator:
             context: of the request; no group is sent once its deadline has passed.
             send: sends the request of one group and reads its answer.
             refuse: as in :meth:`generate`.
+            is_second: whether they are second attempts, which the predictor serves before first ones.
 
         Raises:
             YiwenError: no prompt can be made of a text, the attempts are not admitted, or what ``send`` raised.
@@ -283,7 +288,7 @@ class Generator:
                 work = Work(context.share.caller, context.share.weight, tokens, slots=len(group))
                 async with self._queue.slot(work) as is_within_share:
                     self._metrics.predictor.queue_seconds[("fair",)].observe(self._clock() - queued)
-                    urgency = DEFAULT_URGENCY if is_within_share else BULK_URGENCY
+                    urgency = urgency_for(is_bulk=not is_within_share, is_second_attempt=is_second)
                     await send(group, _timed(group_request, context, urgency))
                 complete(tokens)
 
