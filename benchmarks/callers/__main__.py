@@ -1,7 +1,8 @@
 """`python -m benchmarks.callers`: what API keys promise, measured with processes of their own on this machine.
 
-`fairness`: a small caller's latency alone and beside a flooding caller. `quotas`: five keys over two transformers and
-one Redis, none of which may exceed its quota by more than one request's text.
+`fairness`: a small caller's latency alone and beside a flooding caller. `trade`: what the small caller gains and the
+flood loses by YIWEN_BULK_SLOWDOWN, in simulated time with measured steps. `quotas`: five keys over two transformers
+and one Redis, none of which may exceed its quota by more than one request's text.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.callers import fairness, quotas
+from benchmarks.callers import fairness, quotas, trade
 from benchmarks.callers.fairness import FairnessLoad
 from benchmarks.callers.quotas import QuotaLoad
+from benchmarks.callers.trade import TradeLoad
 
-STAGES = ("fairness", "quotas")
+STAGES = ("fairness", "trade", "quotas")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,9 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stage in options.only or STAGES:
         print(f"{stage} ...", file=sys.stderr, flush=True)
         if stage == "fairness":
-            load = FairnessLoad(options.rounds, options.seconds, threads=options.threads, slots=options.slots)
+            load = FairnessLoad(
+                options.rounds,
+                options.seconds,
+                rate=options.rate,
+                threads=options.threads,
+                slots=options.slots,
+                slowdowns=tuple(options.slowdowns),
+            )
             found[stage] = fairness.measure(release, load)
             print(fairness.markdown(found[stage]), flush=True)
+        elif stage == "trade":
+            trade_load = TradeLoad(options.rate, threads=options.threads, slots=options.slots)
+            found[stage] = trade.measure(release, trade_load)
+            print(trade.markdown(found[stage]), flush=True)
         else:
             found[stage] = quotas.measure(release, QuotaLoad(options.requests))
             print(quotas.markdown(found[stage]), flush=True)
@@ -51,6 +64,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each half of a round of fairness")
     parser.add_argument("--threads", type=int, default=1, help="of the predictor, in fairness")
     parser.add_argument("--slots", type=int, default=16, help="of the predictor, in fairness")
+    parser.add_argument(
+        "--rate", type=float, default=20.0, help="texts of the small caller a second, in fairness"
+    )
+    parser.add_argument(
+        "--slowdowns", nargs="+", default=[""], help="values of YIWEN_BULK_SLOWDOWN to measure, in fairness"
+    )
     parser.add_argument("--requests", type=int, default=10_000, help="of quotas")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     return parser.parse_args(arguments)

@@ -2,7 +2,8 @@
 
 The small caller sends single titles at Poisson times; the flooding one keeps a few requests of a thousand titles in
 flight, each caller from a process of its own. All titles are distinct, so that nothing is cached. Rounds alternate:
-the small caller alone, and beside the flood.
+the small caller alone, the flood alone, and both. That is done for each ``YIWEN_BULK_SLOWDOWN``, since what the small
+caller gains by it the flood loses.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.callers.service import running, with_key
+from benchmarks.callers.service import Service, running, with_key
 from benchmarks.transformer_stages import processes
-from benchmarks.transformer_stages.figures import fates, rate, spread_ms
-from benchmarks.transformer_stages.job import LoadJob, LoadRequest, Outcome, RequestSample, Target
+from benchmarks.transformer_stages.figures import fates, spread_ms
+from benchmarks.transformer_stages.job import LoadJob, LoadRequest, RequestSample, Target
 from benchmarks.transformer_stages.setting import infer_body, titles
 from benchmarks.transformer_stages.titles import poisson
 from transformer.callers.key_file import ApiKey, hash_key
 
 SMALL, FLOOD = "small-caller", "flooding-caller"
-LEAD_S = 1.0
+LEAD_S = 1.5
 """The flood begins so much before the small caller."""
 BODIES = 40
 """Distinct requests of the flood in a round; more than it gets answered."""
@@ -49,48 +50,70 @@ class FairnessLoad:
     """Of the predictor."""
     slots: int = 16
     """Of the predictor."""
+    slowdowns: tuple[str, ...] = ("",)
+    """Values of ``YIWEN_BULK_SLOWDOWN``, each measured by itself; empty for the default."""
 
 
-def measure(release: Path, load: FairnessLoad) -> dict[str, Any]:
-    """The small caller's latencies alone and beside the flood, and the flood's texts a second."""
+def measure(release: Path, load: FairnessLoad) -> list[dict[str, Any]]:
+    """For each slowdown the small caller's latencies alone and beside the flood, and the flood's texts a second."""
     texts = (text for text, _ in titles())
+    return [_measure(release, load, slowdown, texts) for slowdown in load.slowdowns]
+
+
+def _measure(release: Path, load: FairnessLoad, slowdown: str, texts: Iterator[str]) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     alone: list[RequestSample] = []
     beside: list[RequestSample] = []
-    floods: list[float] = []
+    floods: list[tuple[float, float]] = []
     keys = [ApiKey(id=secret, sha256=hash_key(secret)) for secret in (SMALL, FLOOD)]
+    settings = {"YIWEN_THREADS": str(load.threads)} | ({"YIWEN_BULK_SLOWDOWN": slowdown} if slowdown else {})
     with (
-        running(release, keys, threads=load.threads, slots=load.slots) as (target,),
-        ThreadPoolExecutor(1) as background,
+        running(release, keys, slots=load.slots, settings=settings) as service,
+        ThreadPoolExecutor(2) as background,
     ):
+        (target,) = service.targets
         processes.run_load(_small(target, texts, load, rng))  # warm-up
         for _ in range(load.rounds):
             alone += processes.run_load(_small(target, texts, load, rng)).samples
             flood = background.submit(processes.run_load, _flood(target, texts, load))
             time.sleep(LEAD_S)
-            beside += processes.run_load(_small(target, texts, load, rng)).samples
-            floods.append(_texts_per_s(flood.result(), load))
+            flood_alone = _texts_per_s(service, load.seconds / 3)
+            counting = background.submit(_texts_per_s, service, load.seconds)
+            small = processes.run_load(_small(target, texts, load, rng)).samples
+            beside += small
+            floods.append((flood_alone, counting.result() - len(small) / load.seconds))
+            flood.result()
     first, second = spread_ms(alone), spread_ms(beside)
     return {
+        "slowdown": slowdown or "default",
         "alone": {**first, **fates(alone)},
         "beside": {**second, **fates(beside)},
         "p50_ratio": _ratio(second["p50_ms"], first["p50_ms"]),
         "p99_ratio": _ratio(second["p99_ms"], first["p99_ms"]),
-        "flood_texts_per_s": [round(each, 1) for each in floods],
+        "flood_alone_texts_per_s": [round(each, 1) for each, _ in floods],
+        "flood_texts_per_s": [round(each, 1) for _, each in floods],
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(found: list[dict[str, Any]]) -> str:
     """The figures as a table."""
-    lines = ["| the small caller | P50 ms | P95 ms | P99 ms | answered | not |", "|---|---|---|---|---|---|"]
-    for name in ("alone", "beside"):
-        row = found[name]
-        figures = " | ".join(_shown(row[f"p{share}_ms"]) for share in (50, 95, 99))
-        failed = sum(row[kind] for kind in ("refused", "too_late", "unanswered", "other"))
-        lines.append(f"| {name} | {figures} | {row['ok']} | {failed} |")
-    speeds = ", ".join(map(str, found["flood_texts_per_s"]))
-    ratios = f"P99 beside / alone {_shown(found['p99_ratio'], 2)}, P50 {_shown(found['p50_ratio'], 2)}"
-    return "\n".join([*lines, "", f"{ratios}; texts/s of the flood in each round: {speeds}"])
+    lines = [
+        "| slowdown | small caller | P50 ms | P95 ms | P99 ms | answered | not | to alone | flood, texts/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        for name, ratio, flood in (
+            ("alone", "", each["flood_alone_texts_per_s"]),
+            ("beside", _shown(each["p99_ratio"], 2), each["flood_texts_per_s"]),
+        ):
+            row = each[name]
+            figures = " | ".join(_shown(row[f"p{share}_ms"]) for share in (50, 95, 99))
+            failed = sum(row[kind] for kind in ("refused", "too_late", "unanswered", "other"))
+            speeds = ", ".join(map(str, flood))
+            lines.append(
+                f"| {each['slowdown']} | {name} | {figures} | {row['ok']} | {failed} | {ratio} | {speeds} |"
+            )
+    return "\n".join(lines)
 
 
 def _small(target: Target, texts: Iterator[str], load: FairnessLoad, rng: np.random.Generator) -> LoadJob:
@@ -106,14 +129,17 @@ def _flood(target: Target, texts: Iterator[str], load: FairnessLoad) -> LoadJob:
     return LoadJob(
         tuple(LoadRequest(caller, body) for body in bodies),
         callers=load.flood_requests,
-        seconds=load.seconds + LEAD_S,
+        seconds=load.seconds * 4 / 3 + LEAD_S,
         patience_s=90.0,
     )
 
 
-def _texts_per_s(outcome: Outcome, load: FairnessLoad) -> float:
-    """Texts a second until the last request's end."""
-    return load.flood_texts * rate(outcome, outcome.wall_s + 1.0, 1.0) if outcome.wall_s else 0.0
+def _texts_per_s(service: Service, seconds: float) -> float:
+    """Texts that the predictor finishes a second, over the next seconds."""
+    before, began = service.generated(), time.monotonic()
+    time.sleep(seconds)
+    after, ended = service.generated(), time.monotonic()
+    return (after - before) / (ended - began)
 
 
 def _ratio(over: float | None, under: float | None) -> float | None:

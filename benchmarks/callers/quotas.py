@@ -46,7 +46,8 @@ def measure(release: Path, load: QuotaLoad) -> dict[str, Any]:
         ApiKey(id=secret, sha256=hash_key(secret), characters_per_month=quota)
         for secret, quota in zip(secrets, quotas, strict=True)
     ]
-    with running(release, keys, transformers=2, threads=1) as targets:
+    with running(release, keys, transformers=2) as service:
+        targets = service.targets
         answered = [0] * KEYS
         statuses: dict[int, int] = {}
         with ThreadPoolExecutor(len(targets)) as pool:

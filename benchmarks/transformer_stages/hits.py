@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +22,7 @@ from benchmarks.transformer_stages.setting import (
     HIT,
     SHARED,
     BenchmarkSize,
+    deepl_body,
     grpc_body,
     infer_body,
     require_all,
@@ -44,6 +45,7 @@ TRIALS = (
     "echo, gRPC",
     "one, gRPC",
     "one, from Redis",
+    "one, DeepL's API",
     "generator",
 )
 RATIOS = {
@@ -51,6 +53,7 @@ RATIOS = {
     "one_to_echo_logging": ("one, logging", "echo, logging", 1),
     "grpc_to_echo": ("one, gRPC", "echo, gRPC", 1),
     "redis_to_echo": ("one, from Redis", "echo", 1),
+    "deepl_to_one": ("one, DeepL's API", "one", 1),
     "texts_many_to_one": ("many", "one", TEXTS),
     "texts_many_to_echo": ("many", "echo", TEXTS),
 }
@@ -65,6 +68,8 @@ class Trial:
     texts: int = 1
     hits: bool = True
     grpc: bool = False
+    deepl: bool = False
+    """Whether it is asked over DeepL's API, whose answers do not say whether they are hits."""
 
     @property
     def generator(self) -> str:
@@ -75,6 +80,9 @@ class Trial:
         """Requests with every title once, ``texts`` titles each."""
         if self.grpc:
             return tuple(LoadRequest(self.server.grpc_infer, grpc_body([title])) for title in titles)
+        if self.deepl:
+            target = replace(self.server.infer, path="/v2/translate")
+            return tuple(LoadRequest(target, deepl_body([title])) for title in titles)
         groups = [titles[start : start + self.texts] for start in range(0, len(titles), self.texts)]
         return tuple(LoadRequest(self.server.infer, infer_body(group)) for group in groups)
 
@@ -113,6 +121,7 @@ def _start(stack: ExitStack, release: Path, pairs: list[tuple[str, str]]) -> dic
         Trial(bare, hits=False, grpc=True),
         Trial(plain, grpc=True),
         Trial(transformer(memory=False)),
+        Trial(plain, hits=False, deepl=True),
         Trial(stack.enter_context(processes.canned()), hits=False),
     )
     return dict(zip(TRIALS, servers, strict=True))

@@ -63,6 +63,12 @@ def infer_body(texts: Sequence[str], deadline_ms: int | None = None) -> bytes:
     return orjson.dumps({"inputs": [tensor], "parameters": parameters})
 
 
+def deepl_body(texts: Sequence[str]) -> bytes:
+    """A request for translations over DeepL's API, as deepl-python sends it."""
+    languages = {"source_lang": SOURCE.upper(), "target_lang": TARGET.upper()}
+    return orjson.dumps({"text": list(texts), **languages, "show_billed_characters": True})
+
+
 def grpc_body(texts: Sequence[str]) -> bytes:
     """A gRPC request for translations."""
     tensor = InferInput("text", [len(texts)], "BYTES", [text.encode() for text in texts])

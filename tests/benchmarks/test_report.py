@@ -15,8 +15,18 @@ def hits(ratio: float = 1.5) -> dict[str, Any]:
         "requests_per_s": {name: [100.0, 120.0, 110.0] for name in TRIALS},
         "server_cpu_ms": {name: [0.2, 0.3, 0.1] for name in TRIALS},
         "generator_cpu_share": 0.2,
-        "ratios": {"one_to_echo": ratio, "grpc_to_echo": 0.9, "texts_many_to_one": 21.0},
-        "ratios_by_cpu": {"one_to_echo": 1.4, "grpc_to_echo": 0.7, "texts_many_to_one": 19.0},
+        "ratios": {
+            "one_to_echo": ratio,
+            "grpc_to_echo": 0.9,
+            "deepl_to_one": 0.85,
+            "texts_many_to_one": 21.0,
+        },
+        "ratios_by_cpu": {
+            "one_to_echo": 1.4,
+            "grpc_to_echo": 0.7,
+            "deepl_to_one": 0.84,
+            "texts_many_to_one": 19.0,
+        },
         "latency": {
             "requests_per_s": 1800.0,
             "rounds": {name: [SPREAD, SPREAD] for name in ("echo", "one", "generator")},
