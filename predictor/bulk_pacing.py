@@ -32,7 +32,7 @@ class BulkPacer:
         self._allowance_s = 0.0
         """What bulk may add now; never more than two steps need, so that little is saved up."""
         self._sat_out = 0
-        """Steps of others since bulk took part in one."""
+        """Steps of others in a row without bulk."""
 
     @property
     def may_join(self) -> bool:
@@ -40,6 +40,14 @@ class BulkPacer:
         if self._sat_out >= MOST_SAT_OUT:
             return True
         return self._alone_s is not None and self._allowance_s >= self._added_s
+
+    def others_came(self, waited_s: float) -> None:
+        """Take in that others, of which none ran, waited for a step of bulk: that is time that bulk added."""
+        self._allowance_s -= waited_s
+
+    def bulk_ran_alone(self) -> None:
+        """Take in a step of bulk that no others took part in."""
+        self._sat_out = 0
 
     def observe(self, seconds: float, *, joined: bool, reads_prompts: bool) -> None:
         """Take in a step that sequences other than bulk took part in.

@@ -139,6 +139,7 @@ class Scheduler:
         with_others = self._has_others()
         if with_others:
             self._others_until = now + SPARE_S
+            self._note_arrival(now)
         takes_bulk = not with_others or self._pacer.may_join
         decodes = [sequence for sequence in self.running if sequence.has_budget]
         held = [] if takes_bulk else [sequence for sequence in decodes if sequence.is_bulk]
@@ -283,12 +284,19 @@ class Scheduler:
         elif self.waiting and self.waiting[-1].is_bulk:
             self._passes += 1
 
+    def _note_arrival(self, now: float) -> None:
+        """Tell the pacer how long another sequence has waited that finds nothing but bulk running."""
+        if self.running and all(sequence.is_bulk for sequence in self.running):
+            self._pacer.others_came(now - self.waiting[0].arrived)
+
     def _observe_pace(self, step: Step, seconds: float) -> None:
         """Tell the pacer of a step in which others took part."""
         others = [not sequence.is_bulk for sequence in step.sequences]
         if any(others):
             reads_prompts = any(others[: len(step.prefills)])
             self._pacer.observe(seconds, joined=not all(others), reads_prompts=reads_prompts)
+        else:
+            self._pacer.bulk_ran_alone()
 
     def _remove_running(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:

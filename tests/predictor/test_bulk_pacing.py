@@ -74,3 +74,14 @@ def test_bulk_has_its_turn_where_steps_of_others_only_read_prompts() -> None:
     assert pacer.may_join
     pacer.observe(0.02, joined=True, reads_prompts=True)
     assert not pacer.may_join
+
+
+def test_what_others_waited_for_bulk_is_taken_off_its_time() -> None:
+    pacer = BulkPacer(2.0)
+    run(pacer, 100, lambda: 0.001, lambda: 0.004)
+    pacer.bulk_ran_alone()
+    pacer.others_came(0.008)
+    _, joined = run(pacer, 8, lambda: 0.001, lambda: 0.004)
+    assert joined == 0
+    _, joined = run(pacer, 100, lambda: 0.001, lambda: 0.004)
+    assert joined >= 20
