@@ -6,6 +6,7 @@ It loads nothing from other hosts. What asks for ``/`` without accepting HTML ge
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 
 from protocol.errors import YiwenError
@@ -38,8 +39,15 @@ class WebPage:
     name = "page"
     open_to_pages = False
 
-    def __init__(self, service: TextService) -> None:
+    def __init__(self, service: TextService, file_suffixes: Sequence[str]) -> None:
+        """Read the page's files.
+
+        Args:
+            service: translates.
+            file_suffixes: of the documents that ``/translate_file`` takes; none where it is not served.
+        """
         self._service = service
+        self._file_suffixes = file_suffixes
         self._files = {name: _static_file(name, media_type) for name, media_type in _TYPES.items()}
         self.routes = [
             ApiRoute("GET", "/", self._index, operation("The page, or liveness as JSON", answers=(200, 304))),
@@ -82,6 +90,7 @@ class WebPage:
                 "targets": languages.targets,
                 "pairs": languages.pairs,
                 "needs_key": self._service.needs_keys,
+                "files": self._file_suffixes,
             },
             headers={"cache-control": "no-store"},
         )

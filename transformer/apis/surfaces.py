@@ -9,6 +9,7 @@ from serving.api_app import PublicApi
 from transformer.apis.deepl import DeepLApi
 from transformer.apis.deeplx import DeepLXApi
 from transformer.apis.file_store import FileStore, MemoryFiles, RedisFiles
+from transformer.apis.file_translation import SUFFIXES
 from transformer.apis.glossary_store import (
     DirectoryGlossaries,
     GlossaryStore,
@@ -44,7 +45,7 @@ def create_apis(model: TranslatorModel, config: TransformerConfig) -> list[Publi
         "deepl": lambda: DeepLApi(service, _glossaries(model, config), files),
         "openai": lambda: OpenAIApi(service),
         "google": lambda: GoogleApi(service),
-        "page": lambda: WebPage(service),
+        "page": lambda: WebPage(service, SUFFIXES if LibreTranslateApi.name in config.apis else ()),
     }
     apis = [create() for name, create in known.items() if name in config.apis]
     model.close_later(close_files)  # once the APIs have kept what they still had to

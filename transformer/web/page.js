@@ -5,9 +5,11 @@ const MAX_FILE_BYTES = 256 * 1024;
 const FLAGS = {
   empty: "empty", ratio: "unusual length", repetition: "repeats itself", script: "wrong script", leak: "prompt text",
   length: "cut off", placeholder: "placeholder lost", glossary: "glossary not kept", markup: "tag placed by position",
+  number: "number changed", emoji: "emoji lost", replacement: "broken character",
 };
+const PANE_FORMATS = { txt: "text", md: "markdown", html: "html", htm: "html", xml: "xml" };
 
-const state = { config: null, timer: 0, running: null, format: "text", fileName: "translation.txt" };
+const state = { config: null, timer: 0, running: null, format: "text", fileName: "translation.txt", file: null, document: null };
 
 async function start() {
   setTheme(localStorage.getItem("theme"));
@@ -60,16 +62,27 @@ function schedule(delay = DEBOUNCE_MS) {
 }
 
 async function translate() {
-  state.running?.abort();
-  show("");
+  if (state.file) return translateDocument(state.file);
   const text = element("input").value;
+  const running = begin();
   element("count").textContent = text ? `${[...text].length} characters` : "";
   if (!text.trim()) return clearResult();
-  const running = new AbortController();
-  state.running = running;
+  await run(running, () => stream(text, running.signal));
+}
+
+// What runs is aborted by what is begun after it.
+function begin() {
+  clearTimeout(state.timer);
+  state.running?.abort();
+  state.document = null;
+  show("");
+  return state.running = new AbortController();
+}
+
+async function run(running, work) {
   element("output").classList.add("busy");
   try {
-    await stream(text, running.signal);
+    await work();
   } catch (error) {
     if (running.signal.aborted) return;
     clearResult();
@@ -79,18 +92,24 @@ async function translate() {
   }
 }
 
+const authorization = () => (element("key").value ? { authorization: `Bearer ${element("key").value}` } : {});
+
+async function failure(response) {
+  const { error } = await response.json().catch(() => ({})); // a proxy's answer may be no JSON
+  return new Error(error ?? `The service answers with ${response.status}.`);
+}
+
 async function stream(text, signal) {
   const parameters = { target: element("target").value };
   if (element("source").value) parameters.source = element("source").value;
   if (state.format !== "text") parameters.format = state.format;
   const glossary = readGlossary();
   if (glossary) parameters.glossary = JSON.stringify(glossary);
-  const headers = { "content-type": "application/json" };
-  if (element("key").value) headers.authorization = `Bearer ${element("key").value}`;
+  const headers = { "content-type": "application/json", ...authorization() };
   const response = await fetch(`/v2/models/${state.config.model}/generate_stream`, {
     method: "POST", headers, signal, body: JSON.stringify({ text_input: text, parameters }),
   });
-  if (!response.ok) throw new Error((await response.json()).error);
+  if (!response.ok) throw await failure(response);
   let written = "";
   for await (const [name, document] of events(response.body)) {
     if (name === "error") throw new Error(document.error);
@@ -162,22 +181,49 @@ function readGlossary() {
 
 async function open(file) {
   if (!file) return;
+  const suffix = file.name.toLowerCase().split(".").pop();
+  state.file = null;
+  state.fileName = translatedName(file);
+  if (!PANE_FORMATS[suffix] && state.config.files.includes(`.${suffix}`)) return translateDocument(file);
   if (file.size > MAX_FILE_BYTES) return show(`The file is larger than ${MAX_FILE_BYTES / 1024} KiB: use “yiwen translate”.`);
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch {
-    return show("The file is not UTF-8 text: use “yiwen translate” for documents.");
+    return show("The file is not UTF-8 text, and no document that is known: use “yiwen translate”.");
   }
-  const suffix = file.name.toLowerCase().split(".").pop();
-  state.format = { html: "html", htm: "html", xml: "xml" }[suffix] ?? "text";
-  state.fileName = file.name.replace(/(\.[^.]*)?$/, (end) => `.${element("target").value}${end}`);
+  state.format = PANE_FORMATS[suffix] ?? "text";
   element("input").value = text;
   schedule(0);
 }
 
+const translatedName = (file) => file.name.replace(/(\.[^.]*)?$/, (end) => `.${element("target").value}${end}`);
+
+// A document keeps its format: the service translates the file, and it is saved instead of the output's text.
+async function translateDocument(file) {
+  element("input").value = element("count").textContent = "";
+  Object.assign(state, { file, fileName: translatedName(file) });
+  const running = begin();
+  clearResult();
+  show(`${file.name} is being translated …`);
+  await run(running, async () => {
+    const form = new FormData();
+    form.append("file", file);
+    form.append("source", element("source").value || "auto");
+    form.append("target", element("target").value);
+    const options = { signal: running.signal, headers: authorization() };
+    const response = await fetch("/translate_file", { method: "POST", body: form, ...options });
+    if (!response.ok) throw await failure(response);
+    const translated = await fetch(new URL((await response.json()).translatedFileUrl).pathname, options);
+    if (!translated.ok) throw new Error("The translated file is gone: try again.");
+    state.document = await translated.blob();
+    element("output").textContent = state.fileName;
+    show(`${state.fileName} is ready: save it.`);
+  });
+}
+
 function save() {
-  const blob = new Blob([element("output").textContent], { type: "text/plain;charset=utf-8" });
+  const blob = state.document ?? new Blob([element("output").textContent], { type: "text/plain;charset=utf-8" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = state.fileName;
@@ -193,13 +239,13 @@ function swap() {
   choose("source", target);
   languagesChanged();
   choose("target", back);
-  if (text) element("input").value = text;
+  if (text && !state.file) element("input").value = text;
   languagesChanged();
 }
 
 function clear() {
   element("input").value = "";
-  Object.assign(state, { format: "text", fileName: "translation.txt" });
+  Object.assign(state, { format: "text", fileName: "translation.txt", file: null });
   element("input").focus();
   translate();
 }
@@ -208,7 +254,7 @@ function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
 }
 
-element("input").addEventListener("input", () => schedule());
+element("input").addEventListener("input", () => { state.file = null; schedule(); });
 element("glossary").addEventListener("input", () => schedule());
 element("source").addEventListener("change", languagesChanged);
 element("target").addEventListener("change", languagesChanged);
@@ -217,7 +263,10 @@ element("clear").addEventListener("click", clear);
 element("save").addEventListener("click", save);
 element("save").addEventListener("keydown", (event) => { if (event.key === "Enter") save(); });
 element("copy").addEventListener("click", () => navigator.clipboard?.writeText(element("output").textContent));
-element("file").addEventListener("change", () => open(element("file").files[0]));
+element("file").addEventListener("change", () => {
+  open(element("file").files[0]);
+  element("file").value = ""; // the same file may be chosen again
+});
 element("key").addEventListener("change", () => { sessionStorage.setItem("key", element("key").value); schedule(0); });
 element("theme").addEventListener("click", () => {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -229,8 +278,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) schedule(0);
   if (event.key === "Escape") clear();
 });
+// A file may be dropped anywhere: a browser would leave the page for one that is dropped elsewhere.
 for (const name of ["dragover", "dragleave", "drop"]) {
-  element("from").addEventListener(name, (event) => {
+  document.addEventListener(name, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     element("from").classList.toggle("over", name === "dragover");
     if (name === "drop") open(event.dataTransfer.files[0]);

@@ -18,6 +18,15 @@ from websockets.sync.client import ClientConnection, connect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _WAIT_S = 30.0
 
+OUTPUT = "document.querySelector('#output').textContent"
+"""Scripts of what the page shows."""
+MESSAGE = "document.querySelector('#message').hidden ? '' : document.querySelector('#message').textContent"
+
+
+def value(selector: str) -> str:
+    """The script of a field's value."""
+    return f"document.querySelector('{selector}').value"
+
 
 class Page:
     """One tab."""
@@ -82,6 +91,25 @@ class Page:
                 windowsVirtualKeyCode=key_code,
                 modifiers=modifiers,
             )
+
+    def drop(self, file: Path, selector: str) -> None:
+        """Drag a file from the desktop, and let it go over the middle of an element."""
+        middle = "(({left, top, width, height}) => [left + width / 2, top + height / 2])"
+        box = f"document.querySelector('{selector}').getBoundingClientRect()"
+        x, y = self.evaluate(f"{middle}({box})")
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def choose(self, file: Path, selector: str) -> None:
+        """Choose a file in a field for files."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
+
+    def downloads(self, directory: Path) -> None:
+        """Save what is downloaded from now on into ``directory``."""
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(directory))
 
     def screenshot(self, path: Path) -> None:
         """Write a PNG of what is visible."""

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.e2e.conftest import Service
 from tests.transformer.apis.conftest import SHIRT, SHIRT_ZH
-from tests.transformer.web.browser import CHROMIUM, Page, chromium
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as page:
-        yield page
-
-
-@pytest.fixture
-def page(browser: Page, demo: Service) -> Page:
-    browser.call("Emulation.clearDeviceMetricsOverride")
-    browser.open(f"{demo.url}/?{id(object())}")
-    browser.evaluate(
-        "document.querySelector('#target').value = 'zh'; document.querySelector('#input').focus()"
-    )
-    browser.events.clear()
-    return browser
-
-
-OUTPUT = "document.querySelector('#output').textContent"
-MESSAGE = "document.querySelector('#message').hidden ? '' : document.querySelector('#message').textContent"
-
-
-def value(selector: str) -> str:
-    return f"document.querySelector('{selector}').value"
+from tests.transformer.web.browser import MESSAGE, OUTPUT, Page, value
 
 
 def shown(page: Page, text: str) -> None:
     page.wait(f"{OUTPUT} === {text!r}")
 
 
-@needs_browser
 def test_a_text_is_translated_while_one_types(page: Page) -> None:
     page.type(SHIRT)
     shown(page, SHIRT_ZH)
@@ -54,7 +24,6 @@ def test_a_text_is_translated_while_one_types(page: Page) -> None:
     assert page.faults() == []
 
 
-@needs_browser
 def test_a_translation_comes_in_pieces(page: Page) -> None:
     page.evaluate(
         "window.seen = new Set(); new MutationObserver(() => window.seen.add("
@@ -67,7 +36,6 @@ def test_a_translation_comes_in_pieces(page: Page) -> None:
     assert page.evaluate("window.seen.size") > 2
 
 
-@needs_browser
 def test_only_the_last_of_quick_changes_is_asked_for(page: Page) -> None:
     page.evaluate(
         f"for (const letter of {SHIRT!r}) {{ document.querySelector('#input').value += letter;"
@@ -77,7 +45,6 @@ def test_only_the_last_of_quick_changes_is_asked_for(page: Page) -> None:
     assert sum("generate_stream" in url for url in page.requests()) == 1
 
 
-@needs_browser
 def test_the_languages_are_swapped_with_their_texts(page: Page) -> None:
     page.evaluate("document.querySelector('#source').value = 'en'")
     page.type(SHIRT)
@@ -89,36 +56,12 @@ def test_the_languages_are_swapped_with_their_texts(page: Page) -> None:
     page.wait(f"{OUTPUT}.includes('Shirt')")
 
 
-@needs_browser
-def test_a_dropped_file_is_translated_and_html_keeps_its_tags(page: Page) -> None:
-    page.evaluate(
-        "(() => { const files = new DataTransfer();"
-        f"files.items.add(new File(['<p>{SHIRT}</p>'], 'a.html', {{type: 'text/html'}}));"
-        "document.querySelector('#from').dispatchEvent("
-        "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})) })()"
-    )
-    shown(page, f"<p>{SHIRT_ZH}</p>")
-
-
-@needs_browser
-def test_a_file_that_is_no_text_is_refused_in_words(page: Page) -> None:
-    page.evaluate(
-        "(() => { const files = new DataTransfer();"
-        "files.items.add(new File([new Uint8Array([255, 254, 0, 1])], 'a.docx'));"
-        "document.querySelector('#from').dispatchEvent("
-        "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})) })()"
-    )
-    assert "not UTF-8 text" in page.wait(MESSAGE)
-
-
-@needs_browser
 def test_a_language_that_is_not_served_is_said(page: Page) -> None:
     page.type("Это текст на русском языке")
     assert "its language is none of" in page.wait(MESSAGE)
     assert page.evaluate(OUTPUT) == ""
 
 
-@needs_browser
 def test_an_error_is_shown_and_goes_away(page: Page, demo: Service) -> None:
     page.call(
         "Network.emulateNetworkConditions",
@@ -141,7 +84,6 @@ def test_an_error_is_shown_and_goes_away(page: Page, demo: Service) -> None:
     page.wait(f"({MESSAGE}) === ''")
 
 
-@needs_browser
 def test_the_glossary_is_kept_to(page: Page) -> None:
     page.evaluate(
         "document.querySelector('#glossary').value = 'shirt = T恤';"
@@ -152,7 +94,6 @@ def test_the_glossary_is_kept_to(page: Page) -> None:
     page.evaluate("document.querySelector('#glossary').value = ''")
 
 
-@needs_browser
 def test_escape_clears(page: Page) -> None:
     page.type(SHIRT)
     shown(page, SHIRT_ZH)
@@ -161,13 +102,11 @@ def test_escape_clears(page: Page) -> None:
     assert page.evaluate(value("#input")) == ""
 
 
-@needs_browser
 def test_a_text_from_right_to_left_is_shown_so(page: Page) -> None:
     page.type("שלום")
     assert page.evaluate("getComputedStyle(document.querySelector('#input')).direction") == "rtl"
 
 
-@needs_browser
 def test_dark_and_light_are_chosen_and_remembered(page: Page, demo: Service) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
@@ -180,7 +119,6 @@ def test_dark_and_light_are_chosen_and_remembered(page: Page, demo: Service) -> 
     assert page.evaluate(ground) == before
 
 
-@needs_browser
 def test_a_narrow_screen_has_one_column_and_no_scroll_bar(page: Page) -> None:
     page.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
     panes = "[...document.querySelectorAll('.pane')].map((pane) => pane.getBoundingClientRect())"
@@ -188,7 +126,6 @@ def test_a_narrow_screen_has_one_column_and_no_scroll_bar(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@needs_browser
 def test_nothing_is_asked_of_another_host(page: Page, demo: Service) -> None:
     page.open(f"{demo.url}/?hosts")
     page.type(SHIRT)
