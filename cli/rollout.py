@@ -94,6 +94,10 @@ class RunOptions(RolloutOptions):
     samples: Annotated[
         int, Option(metavar="N", min=1, help="requests of each release that a promotion needs")
     ] = 200
+    confidence: Annotated[
+        float,
+        Option(metavar="D", min=0, max=1, help="tolerated decrease of the mean confidence; 1 leaves it out"),
+    ] = 0.05
     prometheus: Annotated[
         str, Option(metavar="URL", help="read the metrics there (from the pods)", show_default=False)
     ] = ""
@@ -141,7 +145,7 @@ def _run_canary(reader: ClusterReader, options: RunOptions, plan: RunPlan) -> in
         cluster=reader,
         name=options.name,
         plan=plan,
-        thresholds=Thresholds(samples=options.samples),
+        thresholds=Thresholds(samples=options.samples, confidence=options.confidence),
         counters=source.counters if options.prometheus else partial(scrape_revision, reader),
         releases=partial(_releases, reader),
         now=time.time,

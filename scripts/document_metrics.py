@@ -126,6 +126,7 @@ UNITS = ("seconds", "bytes", "tokens", "characters", "sequences", "requests", "c
 OTHER_UNITS = {
     "info": "always 1",
     "usage": "0 to 1",
+    "confidence": "0 to 1",
     "healthy": "0 or 1",
     "found": "0 or 1",
     "circuit": "state",

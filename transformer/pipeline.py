@@ -260,6 +260,8 @@ class Pipeline:
                 continue
             if MARKUP in translation.flags:
                 self._metrics.guard_failures.labels(MARKUP).inc()
+            if translation.cache is CacheStatus.MISS:
+                self._metrics.confidence.observe(translation.confidence)
             kind = (translation.source, document.pair.target, translation.cache)
             lengths.setdefault(kind, []).append(len(document.text))
         for (source, target, cache), characters in lengths.items():

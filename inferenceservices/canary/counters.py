@@ -18,9 +18,10 @@ from inferenceservices.canary.rank_tests import Counts
 REQUESTS, SEGMENTS = "yiwen_requests_total", "yiwen_transformer_segments_total"
 FLAGS = "yiwen_transformer_guard_failures_total"
 REQUEST_SECONDS, PREDICTOR_SECONDS = "yiwen_request_seconds", "yiwen_transformer_predictor_seconds"
+CONFIDENCE = "yiwen_transformer_confidence"
+_HISTOGRAMS = (REQUEST_SECONDS, PREDICTOR_SECONDS, CONFIDENCE)
 METRIC_NAMES = (
-    REQUESTS, SEGMENTS, FLAGS,
-    *(f"{name}_{part}" for name in (REQUEST_SECONDS, PREDICTOR_SECONDS) for part in ("bucket", "sum")),
+    REQUESTS, SEGMENTS, FLAGS, *(f"{name}_{part}" for name in _HISTOGRAMS for part in ("bucket", "sum")),
 )  # fmt: skip
 """Names of the samples that are read."""
 
@@ -54,6 +55,9 @@ class BucketCounts:
         return counts
 
 
+NO_OBSERVATIONS = BucketCounts({}, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseCounts:
     """What one release's transformers did in a span of time."""
@@ -64,13 +68,15 @@ class ReleaseCounts:
     """Answered with 5xx."""
     texts: int
     generated: int
-    """Texts that the cache did not answer, without those that waited for another request's generation."""
+    """Texts that the model translated for the request that asked: neither cached nor shared, nor without a need."""
     flags: int
     """Objections of guards; an answer may have several, and a second attempt is counted again."""
     request_seconds: BucketCounts
     """Of requests that succeeded, without streams."""
     predictor_seconds: BucketCounts
     """Of requests to the predictor: only texts that the cache did not answer need one."""
+    confidence: BucketCounts = NO_OBSERVATIONS
+    """Of the generated texts, 0 to 1; without observations where a release's version of Yiwen does not count it."""
 
     @property
     def generated_share(self) -> float:
@@ -122,6 +128,7 @@ def release_counts(counters: Counters) -> ReleaseCounts:
         flags=round(counters.get("flags", 0)),
         request_seconds=_histogram(counters, REQUEST_SECONDS),
         predictor_seconds=_histogram(counters, PREDICTOR_SECONDS),
+        confidence=_histogram(counters, CONFIDENCE),
     )
 
 
@@ -131,7 +138,7 @@ def _names(name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         status = labels.get("status", "")
         return {"2": ("requests",), "5": ("requests", "errors")}.get(status[:1], ())
     if name == SEGMENTS:
-        return ("texts", "generated") if labels.get("cache") in ("miss", "bypass") else ("texts",)
+        return ("texts", "generated") if labels.get("cache") == "miss" else ("texts",)
     if name == FLAGS:
         return ("flags",)
     if name not in METRIC_NAMES or not _is_compared(name, labels):

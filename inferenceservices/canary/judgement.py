@@ -15,10 +15,10 @@ from enum import Enum
 import numpy as np
 
 from inferenceservices.canary.counters import BucketCounts, ReleaseCounts
-from inferenceservices.canary.rank_tests import larger_share, larger_values
+from inferenceservices.canary.rank_tests import Counts, larger_share, larger_values
 
-SIGNALS = 6
-"""Tests in a look: errors, flags, and the middle and the tail of two durations."""
+SIGNALS = 7
+"""Tests in a look: errors, flags, confidence, and the middle and the tail of two durations."""
 FLAG_DISPERSION = 2
 """Variance of the count of flags in that of independent ones: an answer and its second attempt are flagged alike."""
 LEAST_FOR_RANKS = 20
@@ -51,6 +51,8 @@ class Thresholds:
     """Tolerated difference of the shares of failed requests."""
     flags: float = 0.01
     """Tolerated difference of flags per generated text."""
+    confidence: float = 0.05
+    """Tolerated decrease of the mean confidence of generated texts; 1 leaves it out."""
     slower: float = 0.1
     """Tolerated increase of the mean duration, relative."""
     tail: float = 0.02
@@ -128,6 +130,7 @@ def _missing_samples(stable: ReleaseCounts, canary: ReleaseCounts, limits: Thres
 def _signals(stable: ReleaseCounts, canary: ReleaseCounts, limits: Thresholds) -> Iterator[Signal]:
     yield _share("errors", canary.errors, canary.requests, stable.errors, stable.requests, limits.errors)
     yield _flags(stable, canary, limits.flags)
+    yield from _confidence(stable.confidence, canary.confidence, limits.confidence)
     yield from _durations("predictor", stable.predictor_seconds, canary.predictor_seconds, limits)
     if canary.generated_share <= COMPARABLE_CACHE * stable.generated_share:
         yield from _durations("request", stable.request_seconds, canary.request_seconds, limits)
@@ -150,12 +153,26 @@ def _flags(stable: ReleaseCounts, canary: ReleaseCounts, tolerance: float) -> Si
     return Signal(f"flags per text {mine:.3f} against {other:.3f}", p, mine - other > tolerance)
 
 
+def _confidence(stable: BucketCounts, canary: BucketCounts, tolerance: float) -> Iterator[Signal]:
+    """The middle of the confidence of generated texts by ranks."""
+    _, mine, other = _in_common(stable, canary)
+    if min(mine.sum(), other.sum()) < LEAST_FOR_RANKS or tolerance >= 1:
+        return
+    text = f"mean confidence {canary.mean:.3f} against {stable.mean:.3f}"
+    yield Signal(text, larger_values(other, mine), stable.mean - canary.mean > tolerance)
+
+
+def _in_common(stable: BucketCounts, canary: BucketCounts) -> tuple[list[float], Counts, Counts]:
+    """Bounds that both histograms have, and the observations of canary and stable release in these buckets."""
+    bounds = sorted(set(stable.cumulative) & set(canary.cumulative))
+    return bounds, canary.within(bounds), stable.within(bounds)
+
+
 def _durations(what: str, stable: BucketCounts, canary: BucketCounts, limits: Thresholds) -> Iterator[Signal]:
     """The middle of a duration by ranks, and its tail by the share beyond a bound of both releases together."""
-    bounds = sorted(set(stable.cumulative) & set(canary.cumulative))
-    mine, other = canary.within(bounds), stable.within(bounds)
+    bounds, mine, other = _in_common(stable, canary)
     n, m = round(mine.sum()), round(other.sum())
-    if min(n, m) < LEAST_FOR_RANKS or not other.any():
+    if min(n, m) < LEAST_FOR_RANKS:
         return
     ratio = canary.mean / stable.mean if stable.mean else 1.0
     yield Signal(

@@ -34,6 +34,7 @@ class TransformerPod:
     seconds: float = 0.2
     errors: float = 0.0
     flags: float = 0.0
+    confidence: float = 0.95
     readings: int = 0
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -57,6 +58,8 @@ class TransformerPod:
             self._requests.finished(operation, 503, 0.01, ErrorCode.PREDICTOR_UNREACHABLE)
         answered = self.requests - failed
         self._metrics.guard_failures.labels("length").inc(round(answered * self.flags))
+        for _ in range(answered):
+            self._metrics.confidence.observe(self.confidence)
         self._metrics.answered(source="en", target="zh", cache=CacheStatus.MISS, characters=[9] * answered)
 
 

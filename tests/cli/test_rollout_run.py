@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -21,6 +20,7 @@ from inferenceservices import cluster as cluster_module
 from inferenceservices.canary.run_state import RUN_KEY
 from inferenceservices.cluster import ClusterClient, ClusterError
 from tests.cli.rollout_metrics import MetricsServer, TransformerPod
+from tests.forkserver import ForkedProcess, start_module
 from tests.http_servers import write_kubeconfig
 from tests.inferenceservices.api_server import ApiServer
 from tests.inferenceservices.rollouts import service_document, traffic
@@ -30,6 +30,13 @@ STABLE, CANARY = "yiwen-transformer-00001", "yiwen-transformer-00002"
 KEPT = "yiwen-rollout-run"
 OTHER_CANARY = "yiwen-predictor-00002"
 Lines = Callable[[], list[str]]
+
+
+class Once(dict[str, tuple[int, str]]):
+    """Refusals, each of which is given once."""
+
+    def __getitem__(self, name: str) -> tuple[int, str]:
+        return self.pop(name)
 
 
 class Killed(BaseException):
@@ -115,10 +122,11 @@ def test_an_equal_canary_gets_all_traffic_step_by_step(
     [
         ({"seconds": 0.3}, "mean of predictor"),
         ({"flags": 0.1}, "flags per text 0.100 against 0.000"),
+        ({"confidence": 0.7}, "mean confidence 0.700 against 0.950"),
         ({"errors": 0.1}, "errors 10.00% against 0.00%"),
         ({"errors": 1.0}, "errors 100.00% against 0.00%"),
     ],
-    ids=["slow", "wrong", "failing", "dead"],
+    ids=["slow", "wrong", "unsure", "failing", "dead"],
 )
 def test_a_worse_canary_is_rolled_back_and_why(
     fault: dict[str, float], figure: str, server: ApiServer, metrics: MetricsServer, lines: Lines
@@ -130,6 +138,12 @@ def test_a_worse_canary_is_rolled_back_and_why(
     assert figure in line
     assert run() == 1  # a canary that was taken back is not tried again by itself
     assert shares(server) == [{"a": 100}] * 2
+
+
+def test_a_canary_may_be_expected_to_be_less_sure(server: ApiServer, metrics: MetricsServer) -> None:
+    start_canary(server, metrics, confidence=0.7)
+    assert run("--confidence", "0.3") == 0
+    assert shares(server) == [{"b": 100}] * 2
 
 
 def test_a_canary_that_is_set_again_is_measured_from_then_on(
@@ -220,6 +234,34 @@ def test_a_run_that_is_killed_again_and_again_is_resumed(
     assert (code, predictor) == ((1, {"a": 100}) if fault else (0, {"b": 100}))
 
 
+def test_a_process_that_is_killed_at_each_of_its_changes_is_gone_on_with(
+    server: ApiServer, metrics: MetricsServer, tmp_path: Path
+) -> None:
+    """By SIGKILL, when a change is done and its answer has not come."""
+    start_canary(server, metrics)
+    running: list[ForkedProcess] = []
+    killed: list[str] = []
+
+    def kill(request: str) -> None:
+        kind = f"{request.partition('?')[0]} {server.document['metadata']['generation']}"
+        if kind not in killed:
+            killed.append(kind)
+            running[-1].kill()
+
+    server.after_write = kill
+    command = ["rollout", "run", "yiwen", "-n", "demo", "--every", "10ms", "--to", "10,100"]
+    codes = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        environ = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+        running.append(start_module("cli", *command, env=environ, stdout=subprocess.DEVNULL))
+        codes.append(running[-1].wait(60))
+        predictor, transformer = shares(server)
+        assert predictor == transformer
+    assert [kind.split()[0] for kind in killed] == ["POST", "PATCH", "PATCH"]  # begun, looked, promoted
+    assert codes == [-signal.SIGKILL] * 3 + [0]
+    assert predictor == {"b": 100}
+
+
 def test_a_rollback_by_somebody_else_ends_the_run(
     server: ApiServer, metrics: MetricsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,7 +282,7 @@ def test_metrics_that_cannot_be_read_hold_the_canary_until_they_can(
     pod = start_canary(server, metrics)
     server.pod_addresses[pod.name] = "http://127.0.0.1:1"
     metrics.pods["stable-1"].read = lambda: _back(server, metrics, pod)  # type: ignore[method-assign]
-    assert run("--to", "10") == 0
+    assert run("--to", "10", "--looks", "10000") == 0
     assert any("hold: cannot read the metrics of canary-1" in line for line in lines())
 
 
@@ -261,6 +303,7 @@ def _back(server: ApiServer, metrics: MetricsServer, pod: TransformerPod) -> Non
         (["--every", "5"], "is not a duration"),
         (["--start", "0s"], "above 0"),
         (["--looks", "0"], "--looks"),
+        (["--confidence", "2"], "--confidence"),
     ],
     ids=str,
 )
@@ -325,14 +368,13 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(
     def read_and_fail() -> None:
         read()
         if pod.readings == 2:
-            server.refusals["yiwen"] = (503, "the leader changes")
-            threading.Timer(0.05, server.refusals.clear).start()
+            server.refusals = Once({"yiwen": (503, "the leader changes")})
 
     pod.read = read_and_fail  # type: ignore[method-assign]
     assert run("--looks", "10000") == 0
     assert sum("hold: " in line and "503: the leader changes" in line for line in lines()) == 1
     assert shares(server) == [{"b": 100}] * 2
-    server.refusals["yiwen"] = (503, "the leader changes")
+    server.refusals = {"yiwen": (503, "the leader changes")}
     assert run() == 2
 
 

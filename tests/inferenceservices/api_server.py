@@ -130,6 +130,8 @@ class ApiServer:
         """HTTP status and message by the last part of the path."""
         self.before_patch: list[Callable[[], None]] = []
         """Called just before the next patches: concurrent changes."""
+        self.after_write: Callable[[str], None] = lambda request: None
+        """Called with method and path when a change is done and not answered yet."""
         self.config_maps: dict[str, Json] = {}
         """ConfigMaps by name."""
         self.pod_addresses: dict[str, str] = {}
@@ -172,7 +174,21 @@ class ApiServer:
         metadata["generation"] = generation + (self.document["spec"] != before)
         self.controller.reconcile()
 
+    def became_ready(self, name: str) -> None:
+        """The pods of a revision have become ready."""
+        with self._lock:
+            for revisions in self.controller.revisions.values():
+                for revision in revisions:
+                    revision.ready = revision.ready or revision.name == name
+            self.controller.reconcile()
+
     def answer(self, method: str, target: str, content_type: str, body: Json) -> tuple[int, Json]:
+        found = self._answer(method, target, content_type, body)
+        if method != "GET":
+            self.after_write(f"{method} {target}")
+        return found
+
+    def _answer(self, method: str, target: str, content_type: str, body: Json) -> tuple[int, Json]:
         if self.silent:
             self.released.wait()
         path = urlsplit(target).path

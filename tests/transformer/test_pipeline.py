@@ -128,7 +128,9 @@ async def test_the_release_says_how_first_attempts_are_sampled(
     assert statuses(first) + statuses(second) == [MISS, HIT]
 
 
-async def test_what_was_translated_once_is_a_hit_with_the_same_answer(make: Make) -> None:
+async def test_what_was_translated_once_is_a_hit_with_the_same_answer(
+    make: Make, registry: CollectorRegistry
+) -> None:
     predictor = InProcess()
     pipeline = make(predictor)
     first = await pipeline.translate(asking("red shoes", "hello"), {})
@@ -136,6 +138,9 @@ async def test_what_was_translated_once_is_a_hit_with_the_same_answer(make: Make
     assert statuses(again) == [HIT, HIT, HIT]
     assert translated(again) == ["hello", "red shoes", " hello"]
     assert again.translations[0].confidence == first.translations[1].confidence == math.exp(-0.5)
+    # Only what was generated says how sure the model is.
+    assert registry.get_sample_value("yiwen_transformer_confidence_count") == 2
+    assert registry.get_sample_value("yiwen_transformer_confidence_sum") == pytest.approx(2 * math.exp(-0.5))
     assert len(predictor.requests) == 1
 
 

@@ -13,6 +13,8 @@ SECONDS = (
 """Buckets from the overhead of a cache miss to the longest deadline; the default buckets cover less."""
 
 _Metric = TypeVar("_Metric", Counter, Histogram)
+PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)
+"""Buckets of a probability; narrower near 1, where translations of a good model are."""
 
 
 class Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):

@@ -15,7 +15,7 @@ from protocol.messages import CacheStatus
 from protocol.translation_spec import GUARDS
 from transformer.metrics.cache_metrics import SingleFlightMetrics, TierMetrics
 from transformer.metrics.routing_metrics import RoutingMetrics
-from transformer.metrics.series import SECONDS, Series, start_at_zero
+from transformer.metrics.series import PROBABILITIES, SECONDS, Series, start_at_zero
 
 FLAGS = (*GUARDS, "markup")
 """Everything that an answer may be flagged with."""
@@ -114,6 +114,13 @@ class TransformerMetrics:
             registry=registry,
         )
         start_at_zero(self.guard_failures, FLAGS)
+        self.confidence = Histogram(
+            "yiwen_transformer_confidence",
+            "Confidence of the texts that were generated, 0 to 1: the geometric mean of its tokens' probabilities, "
+            "of the least certain segment of a text. Texts from the cache are not counted again.",
+            registry=registry,
+            buckets=PROBABILITIES,
+        )
         self._cache_bytes = Gauge(
             "yiwen_transformer_cache_bytes", "Bytes that the in-process cache holds.", registry=registry
         )

@@ -16,7 +16,7 @@ from inferenceservices.canary.counters import (
     read_counters,
     release_counts,
 )
-from inferenceservices.canary.judgement import Judgement, Verdict, judge
+from inferenceservices.canary.judgement import Judgement, Thresholds, Verdict, judge
 from protocol.error_codes import ErrorCode
 from protocol.messages import CacheStatus
 from serving.metrics import Operation, RequestMetrics
@@ -30,6 +30,13 @@ def durations(*counts: int) -> BucketCounts:
     middles = (0.03, 0.3, 3.0, 30.0)
     total = sum(count * middle for count, middle in zip(counts, middles, strict=True))
     return BucketCounts(dict(zip(BOUNDS, np.cumsum(counts).astype(float), strict=True)), total)
+
+
+
+def confidences(*counts: int) -> BucketCounts:
+    """A histogram of confidences with ``counts`` below 0.5, 0.9 and 1."""
+    total = sum(count * middle for count, middle in zip(counts, (0.4, 0.8, 0.97), strict=True))
+    return BucketCounts(dict(zip((0.5, 0.9, float("inf")), np.cumsum(counts).astype(float), strict=True)), total)
 
 
 STABLE = ReleaseCounts(9000, 9, 9000, 3600, 72, durations(5400, 3000, 591, 0), durations(0, 3000, 600, 0))
@@ -69,8 +76,33 @@ def test_an_equal_canary_is_promoted_with_all_figures_in_one_line() -> None:
 def test_a_worse_canary_is_rolled_back_with_what_is_worse(changes: dict[str, Any], figure: str) -> None:
     found = verdict(**changes)
     assert found.verdict is Verdict.ROLL_BACK
-    assert found.explanation.startswith("roll back: worse at level 0.0008: ")
+    assert found.explanation.startswith("roll back: worse at level 0.0007: ")
     assert figure in found.explanation
+
+
+def unsure(*counts: int, tolerance: float = 0.05) -> Judgement:
+    """The judgement of a canary with these confidences, where 3,600 of the stable release are mostly near 1."""
+    stable = replace(STABLE, confidence=confidences(100, 500, 3000))
+    canary = replace(CANARY, confidence=confidences(*counts))
+    return judge(stable, canary, 1, Thresholds(confidence=tolerance))
+
+
+def test_a_canary_that_is_less_sure_is_rolled_back_unless_that_is_expected() -> None:
+    found = unsure(150, 400, 150)
+    assert found.verdict is Verdict.ROLL_BACK
+    assert "mean confidence 0.751 against 0.931 (p " in found.explanation
+    assert unsure(150, 400, 150, tolerance=1.0).verdict is Verdict.PROMOTE
+
+
+@pytest.mark.parametrize("counts", [(20, 97, 583), (0, 50, 650), (30, 120, 550)], ids=str)
+def test_a_canary_that_is_as_sure_or_surer_or_little_less_is_promoted(counts: tuple[int, ...]) -> None:
+    assert unsure(*counts).verdict is Verdict.PROMOTE
+
+
+def test_a_release_that_does_not_count_its_confidence_is_compared_without() -> None:
+    found = judge(STABLE, replace(CANARY, confidence=confidences(700, 0, 0)), 1)
+    assert found.verdict is Verdict.PROMOTE
+    assert "confidence" not in found.explanation
 
 
 def test_each_look_asks_for_more_certainty() -> None:
@@ -122,11 +154,13 @@ def test_counters_are_those_of_the_transformers_own_metrics() -> None:
         requests.finished(operation, status, seconds, None if status == 200 else next(iter(ErrorCode)))
     metrics.predictor_seconds.observe(0.3)
     metrics.guard_failures.labels("length").inc(2)
+    metrics.confidence.observe(0.75)
     found = release_counts(read_counters(generate_latest(registry).decode()))
     assert (found.requests, found.errors, found.flags) == (4, 1, 2)
     assert found.request_seconds.count == 2
     assert found.request_seconds.mean == pytest.approx(0.3)
     assert (found.predictor_seconds.count, found.predictor_seconds.cumulative[0.25]) == (1, 0)
+    assert (found.confidence.count, found.confidence.mean, found.confidence.cumulative[0.7]) == (1, 0.75, 0)
 
 
 def test_texts_of_the_cache_are_told_from_generated_ones() -> None:
@@ -135,7 +169,7 @@ def test_texts_of_the_cache_are_told_from_generated_ones() -> None:
     for name, count in {"hit": 5, "miss": 3, "shared": 2, "bypass": 1}.items():
         metrics.answered(source="en", target="zh", cache=CacheStatus(name), characters=[7] * count)
     found = release_counts(read_counters(generate_latest(registry).decode()))
-    assert (found.texts, found.generated) == (11, 4)
+    assert (found.texts, found.generated) == (11, 3)
 
 
 def test_what_is_no_metrics_is_refused() -> None:

@@ -1,13 +1,12 @@
-"""`python -m benchmarks.canary`: how often `yiwen rollout run` is right, over simulated traffic.
+"""How often `yiwen rollout run` is right, over simulated traffic.
 
 Each run draws the requests of one step of 10 % (nine of the stable release for each of the canary) for up to five
-looks and judges as the command does. Durations are log-normal, put into the metrics' own buckets. The stable release
-answers 60 % of the texts from its cache, the canary 30 %, since its cache begins empty. Prints Markdown.
+looks and judges as the command does. Durations are log-normal and confidences logit-normal, put into the metrics' own
+buckets. The stable release answers 60 % of the texts from its cache, the canary 30 %, since its cache begins empty.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,13 +14,14 @@ from typing import Final
 import numpy as np
 
 from inferenceservices.canary.counters import (
+    CONFIDENCE,
     PREDICTOR_SECONDS,
     REQUEST_SECONDS,
     release_counts,
 )
 from inferenceservices.canary.judgement import Verdict, judge
 from serving.metrics import LATENCY_BUCKETS
-from transformer.metrics.series import SECONDS
+from transformer.metrics.series import PROBABILITIES, SECONDS
 
 LOOKS: Final = 5
 SIZES: Final = (200, 1000, 5000)
@@ -42,6 +42,8 @@ class SimulatedRelease:
     errors: float = 0.002
     flags: float = 0.02
     """Share of the generated answers that are flagged; half of them are flagged in the second attempt too."""
+    certainty: float = 2.5
+    """Mean of the logit of the confidence of a generated text, whose standard deviation is 1.2."""
 
 
 STABLE: Final = SimulatedRelease(hits=0.6)
@@ -50,6 +52,7 @@ CANARIES: Final[Mapping[str, SimulatedRelease]] = {
     "slow: +30 %": SimulatedRelease(slowdown=1.3),
     "stalling: 5 % take ten times as long": SimulatedRelease(stalls=0.05),
     "wrong: 6 % flagged in place of 2 %": SimulatedRelease(flags=0.06),
+    "unsure: mean confidence 0.77 in place of 0.88": SimulatedRelease(certainty=1.5),
     "failing: 3 % in place of 0.2 %": SimulatedRelease(errors=0.03),
     "dead: all requests fail": SimulatedRelease(errors=1.0),
 }
@@ -64,10 +67,12 @@ def draw(release: SimulatedRelease, requests: int, rng: np.random.Generator) -> 
     seconds[rng.random(generated) < release.stalls] *= 10
     flagged = int(rng.binomial(generated, release.flags))
     flags = flagged + int(rng.binomial(flagged, 0.5))
+    confidence = 1 / (1 + np.exp(-rng.normal(release.certainty, 1.2, generated)))
     whole = np.concatenate((seconds, np.zeros(answered - generated))) + OVERHEAD_S
     counters = {
         "requests": requests, "errors": errors, "texts": answered, "generated": generated, "flags": flags,
         **_buckets(PREDICTOR_SECONDS, SECONDS, seconds), **_buckets(REQUEST_SECONDS, LATENCY_BUCKETS, whole),
+        **_buckets(CONFIDENCE, PROBABILITIES, confidence),
     }  # fmt: skip
     return {name: float(value) for name, value in counters.items()}
 
@@ -124,28 +129,15 @@ def table(runs: int, seed: int) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Simulate and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.canary", description="Prints a table.")
-    parser.add_argument("--runs", type=int, default=200, help="of each row (200)")
-    parser.add_argument("--seed", type=int, default=1, help="(1)")
-    options = parser.parse_args(arguments)
-    print(table(options.runs, options.seed))
-
-
-def _buckets(name: str, bounds: Sequence[float], seconds: np.ndarray) -> dict[str, float]:
+def _buckets(name: str, bounds: Sequence[float], values: np.ndarray) -> dict[str, float]:
     edges = np.array([*bounds, np.inf])
-    counts = np.bincount(np.searchsorted(edges, seconds), minlength=len(edges))
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges))
     cumulative = zip(edges, np.cumsum(counts), strict=True)
     return {f"{name}_bucket {float(le)}": float(count) for le, count in cumulative} | {
-        f"{name}_sum": float(seconds.sum())
+        f"{name}_sum": float(values.sum())
     }
 
 
 def _add(total: dict[str, float], more: Mapping[str, float]) -> None:
     for name, value in more.items():
         total[name] = total.get(name, 0.0) + value
-
-
-if __name__ == "__main__":
-    main()
