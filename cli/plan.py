@@ -20,7 +20,7 @@ from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
     from knative.planner.hardware.gpus import GpuModel
-    from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate
+    from knative.planner.request import CapacityPlan, CapacityRequest, HostLimits, PlanCandidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,19 @@ class CapacityPlanOptions:
 
     checkpoint: Annotated[Path, Option(metavar="PATH", help="config.json, or its directory")]
     gpu: Annotated[str, Option(metavar="KEYS", help="separated by commas, or all")] = "h200"
+    gpu_file: Annotated[
+        Path | None, Option(metavar="FILE", help="YAML or JSON with GPUs of your own, for --gpu")
+    ] = None
+    node: Annotated[
+        str,
+        Option(metavar="CPUS,GIB,GPUS", help="what pods can use of a node (not checked)", show_default=False),
+    ] = ""
+    pod_cpu: Annotated[
+        float | None, Option(metavar="N", help="CPUs that a predictor's pod asks for (8, on a slice 4)")
+    ] = None
+    pod_memory: Annotated[
+        float | None, Option(metavar="GIB", help="memory that it asks for (its weights and 6 GiB)")
+    ] = None
     qps: Annotated[float, Option(metavar="N", help="requests per second, cache hits included")]
     p99_ms: Annotated[float, Option(metavar="MS", help="latency that 99 % of the requests must keep")]
     chars: Annotated[float, Option(metavar="N", help="mean characters of a text")] = 60.0
@@ -84,7 +97,9 @@ def run(options: CapacityPlanOptions) -> int:
         request = _request(options)
         measured = [load_profile(path) for path in options.profile or ()]
         model = read_model(options.checkpoint)
-        candidates = make_candidates(model, _gpus(options), request.max_sequence_tokens, measured)
+        candidates = make_candidates(
+            model, _gpus(options), request.max_sequence_tokens, measured, _host(options)
+        )
         candidates = tuple(candidate for candidate in candidates if _wanted(candidate, options))
         check_profiles(measured, candidates, model)
         with Console(stderr=True).status("planning") as status:
@@ -150,15 +165,41 @@ def _write(plan: CapacityPlan, directory: Path, overlay: Path | None) -> None:
         (directory / name).write_text(text, encoding="utf-8")
 
 
+def _host(options: CapacityPlanOptions) -> HostLimits:
+    from knative.planner.errors import PlanError
+    from knative.planner.hardware.gpus import GIB
+    from knative.planner.hardware.host import HostNode
+    from knative.planner.request import HostLimits
+
+    node = None
+    if options.node:
+        try:
+            cpus, gib, gpus = (float(word) for word in options.node.split(","))
+        except ValueError:
+            raise PlanError(f"--node {options.node}: give CPUS,GIB,GPUS, such as 96,1152,8") from None
+        if gpus != int(gpus):
+            raise PlanError(f"--node {options.node}: the number of GPUs must be whole")
+        node = HostNode(cpus, gib * GIB, int(gpus))
+    memory = None if options.pod_memory is None else options.pod_memory * GIB
+    for value in (options.pod_cpu, memory):
+        if value is not None and not 0 < value < math.inf:
+            raise PlanError("--pod-cpu and --pod-memory must be above 0")
+    return HostLimits(node, options.pod_cpu, memory)
+
+
 def _gpus(options: CapacityPlanOptions) -> list[GpuModel]:
     from knative.planner.errors import PlanError
-    from knative.planner.hardware.gpus import GPUS
+    from knative.planner.hardware.catalogue import GPUS
+    from knative.planner.hardware.gpu_file import read_gpu_file
 
-    keys = list(GPUS) if options.gpu == "all" else [key.strip() for key in options.gpu.split(",")]
-    unknown = [key for key in keys if key not in GPUS]
+    known = GPUS | (read_gpu_file(options.gpu_file) if options.gpu_file else {})
+    keys = list(known) if options.gpu == "all" else [key.strip() for key in options.gpu.split(",")]
+    unknown = [key for key in keys if key not in known]
     if unknown:
-        raise PlanError(f"{unknown[0]!r} is no GPU of the catalogue: {', '.join(GPUS)}, or all")
-    gpus = [GPUS[key] for key in dict.fromkeys(keys)]
+        raise PlanError(
+            f"{unknown[0]!r} is no GPU of the catalogue: {', '.join(known)}, or all; describe others in a --gpu-file"
+        )
+    gpus = [known[key] for key in dict.fromkeys(keys)]
     if options.price is None:
         return gpus
     if not 0 <= options.price < math.inf:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.gpu_stages import load, setting
-from knative.planner.hardware.gpus import GPUS
+from knative.planner.hardware.catalogue import GPUS
 from knative.profiling.fitting import ProfileMetadata, fit_profile
 from knative.profiling.measurement import (
     GridPoint,
@@ -198,7 +199,8 @@ def _runs(rows: Iterable[Mapping[str, Any]]) -> tuple[MeasurementRun, ...]:
 
 def hardware_of(gpu: str) -> tuple[str, str]:
     """The planner's key and name of a GPU by its CUDA name; the CUDA name if the planner does not know the GPU."""
-    known = [entry for entry in GPUS.values() if gpu.startswith(entry.name)]
+    # An A100 is no A10.
+    known = [entry for entry in GPUS.values() if re.match(rf"{re.escape(entry.name)}(?!\w)", gpu)]
     if not known:
         return "-".join(gpu.lower().split()), gpu
     best = max(known, key=lambda entry: len(entry.name))

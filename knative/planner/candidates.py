@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from knative.planner.errors import PlanError
+from knative.planner.hardware.catalogue import GPUS, MEASURED
 from knative.planner.hardware.derive import DerivationTarget, derive_profile, slots_that_fit
-from knative.planner.hardware.gpus import GPUS, GpuModel, GpuSlice
-from knative.planner.request import PlanCandidate
+from knative.planner.hardware.gpus import GpuModel, GpuSlice
+from knative.planner.hardware.host import pod_request, pods_per_gpu
+from knative.planner.request import HostLimits, PlanCandidate
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import PredictorProfile, load_profile
 
 PRECISIONS = ("float16", "int8")
 """Precisions that a plan can have."""
-MEASURED_GPUS = ("h200", "h100")
-"""GPUs on which a 7B model was measured, whole and in every precision. Profiles of their slices are derived from
-them, all others from the first."""
+NO_LIMITS = HostLimits()
 
 
 def make_candidates(
@@ -24,6 +24,7 @@ def make_candidates(
     gpus: Iterable[GpuModel],
     max_sequence_tokens: int,
     measured: Sequence[PredictorProfile],
+    host: HostLimits = NO_LIMITS,
 ) -> tuple[PlanCandidate, ...]:
     """All slices of some GPUs, in every precision.
 
@@ -33,12 +34,13 @@ def make_candidates(
         max_sequence_tokens: tokens of a slot.
         measured: profiles of the caller's own; they take the place of a derived one where hardware, slice, precision
             and model are theirs.
+        host: CPUs and memory of nodes and pods.
 
     Raises:
         PlanError: the slots of one of these are shorter than ``max_sequence_tokens``.
     """
     return tuple(
-        _candidate(DerivationTarget(gpu, gpu_slice, model), precision, max_sequence_tokens, measured)
+        _candidate(DerivationTarget(gpu, gpu_slice, model), precision, max_sequence_tokens, measured, host)
         for gpu in gpus
         for gpu_slice in gpu.slices
         for precision in PRECISIONS
@@ -46,9 +48,14 @@ def make_candidates(
 
 
 def _candidate(
-    target: DerivationTarget, precision: str, max_sequence_tokens: int, measured: Sequence[PredictorProfile]
+    target: DerivationTarget,
+    precision: str,
+    max_sequence_tokens: int,
+    measured: Sequence[PredictorProfile],
+    host: HostLimits,
 ) -> PlanCandidate:
-    measured_on = GPUS[target.gpu.key if target.gpu.key in MEASURED_GPUS else MEASURED_GPUS[0]]
+    # A 7B model was measured on these, whole and in every precision; slices are derived from the same GPU's profile.
+    measured_on = GPUS[target.gpu.key if target.gpu.key in MEASURED else MEASURED[0]]
     reference = load_profile(f"7b-{measured_on.key}-full-{precision}")
     own = next((profile for profile in measured if _is_of(profile, target, precision)), None)
     if own is not None:
@@ -65,6 +72,8 @@ def _candidate(
             slots=slots,
             max_sequence_tokens=max_sequence_tokens,
         )
+    weights = target.model.weight_bytes(precision)
+    pod = pod_request(target.gpu_slice, weights, host.pod_cpus, host.pod_memory_bytes)
     return PlanCandidate(
         gpu=target.gpu,
         gpu_slice=target.gpu_slice,
@@ -72,10 +81,12 @@ def _candidate(
         profile=replace(profile, slots=slots, max_sequence_tokens=max_sequence_tokens)
         if profile and slots
         else None,
-        weight_bytes=target.model.weight_bytes(precision),
+        weight_bytes=weights,
         kv_bytes_per_token=target.model.kv_bytes_per_token,
         slice_bytes=target.gpu.slice_bytes(target.gpu_slice),
         slots=slots,
+        host=pod,
+        pods_per_gpu=pods_per_gpu(target.gpu_slice, pod, host.node),
     )
 
 
@@ -101,11 +112,12 @@ def check_profiles(
 
 
 def _why_unused(profile: PredictorProfile, candidates: Sequence[PlanCandidate], model: ModelShape) -> str:
-    gpu = next((gpu for gpu in GPUS.values() if gpu.name == profile.hardware), None)
+    known = {gpu.name: gpu for gpu in (*GPUS.values(), *(candidate.gpu for candidate in candidates))}
+    gpu = known.get(profile.hardware)
     if gpu is None:
-        names = ", ".join(gpu.name for gpu in GPUS.values())
         return (
-            f"the catalogue has no {profile.hardware!r}; measure it with one of these as --hardware: {names}"
+            f"the catalogue has no {profile.hardware!r}; measure it with one of these as --hardware: "
+            f"{', '.join(known)}; or describe it in a --gpu-file"
         )
     if profile.release.shape is None:
         return "it does not say what model it is of; measure it again with --release"

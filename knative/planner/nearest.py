@@ -88,11 +88,15 @@ def _shortest(
 def _meets(candidate: PlanCandidate, request: CapacityRequest) -> bool:
     """Whether a pod meets the SLO at its share of the load, or at any load. Runs at most one simulation."""
     profile = candidate.profile
-    if profile is None or alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
+    if profile is None or not candidate.pods_per_gpu:
+        return False
+    if alone_seconds(profile, request.workload.traffic) > request.slo.p99_s:
         return False
     rate = min_search_rate(profile, request.workload)
     if request.max_gpus is not None:
-        pods = request.max_gpus * candidate.gpu_slice.max_per_gpu
+        pods = int(request.max_gpus * candidate.pods_per_gpu)
+        if not pods:
+            return False
         rate = max(rate, request.workload.misses_per_s / (pods * request.target_utilization))
     return rate <= max_search_rate(profile, request.workload) and meets_slo(profile, request, rate)
 
@@ -109,7 +113,7 @@ def _fewer(
 ) -> Nearest:
     """The request with the highest load that the GPUs serve within the SLO."""
     rates = [
-        option.candidate.gpu_slice.max_per_gpu * option.capacity.rate
+        option.candidate.pods_per_gpu * option.capacity.rate
         for option in options
         if option.capacity is not None
     ]

@@ -82,6 +82,8 @@ def _bounded(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
     profile = candidate.profile
     if profile is None:
         return PlanOption(candidate, _does_not_fit(candidate, request))
+    if not candidate.pods_per_gpu:
+        return PlanOption(candidate, f"does not fit the node: a pod asks for {candidate.host}")
     alone = alone_seconds(profile, request.workload.traffic) + overhead_seconds(profile)
     if alone > request.slo.p99_s:
         return PlanOption(
@@ -91,7 +93,7 @@ def _bounded(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
             PodCapacity(0.0, 0.0, 0.0, alone),
         )
     pods = _pods(max_search_rate(profile, request.workload), request)
-    gpus = math.ceil(pods / candidate.gpu_slice.max_per_gpu)
+    gpus = candidate.gpus_for(pods)
     return PlanOption(candidate, "", gpus=gpus, cost=gpus * candidate.gpu.price, judged=False)
 
 
@@ -108,7 +110,7 @@ def judge(candidate: PlanCandidate, request: CapacityRequest) -> PlanOption:
 
 def _sized(option: PlanOption, pods: int, request: CapacityRequest) -> PlanOption:
     """The same with ``pods`` pods, or infeasible if they need too many GPUs."""
-    gpus = math.ceil(pods / option.candidate.gpu_slice.max_per_gpu)
+    gpus = option.candidate.gpus_for(pods)
     over = request.max_gpus is not None and gpus > request.max_gpus
     return dataclasses.replace(
         option,

@@ -83,7 +83,7 @@ def _most_pods(best: PlanOption, request: CapacityRequest) -> int:
     wanted = math.ceil(best.replicas * BURST)
     if request.max_gpus is None:
         return wanted
-    return min(wanted, request.max_gpus * best.candidate.gpu_slice.max_per_gpu)
+    return min(wanted, int(request.max_gpus * best.candidate.pods_per_gpu))
 
 
 def _release_bytes(candidate: PlanCandidate) -> int:
@@ -94,6 +94,12 @@ def _release_bytes(candidate: PlanCandidate) -> int:
 def _binding(options: Sequence[PlanOption], request: CapacityRequest) -> str:
     """The binding constraint of the candidate that comes closest."""
     if all(option.capacity is None for option in options):
+        if pods := [option.candidate.host for option in options if option.candidate.profile is not None]:
+            least = min(pods, key=lambda pod: (pod.cpus, pod.memory_bytes))
+            return (
+                f"nodes: a pod asks for {least} at the least, and none fits on the node of --node; take larger "
+                "nodes, or give what a pod needs as --pod-cpu and --pod-memory"
+            )
         smallest = min(options, key=lambda option: option.candidate.weight_bytes)
         largest = max(option.candidate.slice_bytes for option in options)
         return (

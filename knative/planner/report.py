@@ -46,6 +46,7 @@ def details(plan: CapacityPlan) -> Iterator[str]:
     best = plan.options[0]
     yield from _memory(best)
     yield from _load(best, plan.request)
+    yield from _host(best)
     yield from _sizes(plan.sizes, best)
     yield from _certainty(best)
 
@@ -64,7 +65,7 @@ def to_json(plan: CapacityPlan) -> dict[str, Any]:
 
 def _row(option: PlanOption) -> tuple[str, ...]:
     candidate = option.candidate
-    kind = candidate.profile.kind if candidate.profile else "-"
+    kind = candidate.kind
     if not option.feasible:
         return candidate.label, kind, str(candidate.slots), "-", "-", "-", "-", "-", option.reason
     band = option.replicas_band
@@ -97,7 +98,8 @@ def _memory(best: PlanOption) -> Iterator[str]:
     if candidate.gpu_slice.idle_compute:
         yield (
             f"{candidate.gpu_slice.max_per_gpu} x {candidate.gpu_slice.name} leave "
-            f"{candidate.gpu_slice.idle_compute} of 7 compute slices of each GPU idle."
+            f"{candidate.gpu_slice.idle_compute} of {candidate.gpu_slice.compute_slices} compute slices of each GPU "
+            "idle."
         )
 
 
@@ -111,6 +113,21 @@ def _load(best: PlanOption, request: CapacityRequest) -> Iterator[str]:
         f"pod does {best.capacity.rate:,.0f} within the objective, planned with {request.target_utilization:.0%} "
         "of that."
     )
+
+
+def _host(best: PlanOption) -> Iterator[str]:
+    """What a pod asks of its node, and what stays idle where that is scarce."""
+    candidate = best.candidate
+    most, usable = candidate.gpu_slice.max_per_gpu, candidate.pods_per_gpu
+    asked = f"Host: a pod asks for {candidate.host}"
+    if usable == most:
+        yield f"{asked}, {counted(most, 'pod')} for each GPU. Whether nodes have as much is checked with --node."
+    else:
+        yield (
+            f"{asked}; the nodes of --node have room for {usable:.3g} for each GPU, which could hold {most}: the "
+            "rest of the GPUs is paid for and idle. Take nodes with more, or check what a pod needs (--pod-cpu, "
+            "--pod-memory)."
+        )
 
 
 def _sizes(sizes: Sizing, best: PlanOption) -> Iterator[str]:
@@ -142,6 +159,12 @@ def _certainty(best: PlanOption) -> Iterator[str]:
     if profile is None:
         return
     low, high = band_of(profile)
+    if best.candidate.kind == "estimated":
+        yield (
+            f"An estimate: Yiwen never ran on {best.candidate.gpu.name}. Its times are those of another GPU, "
+            f"converted by published figures ({best.candidate.gpu.source}). Measure one with yiwen profile before "
+            "you buy more."
+        )
     yield f"How sure: profile {profile.name} is {profile.kind}" + (
         f" ({profile.derivation})." if profile.derivation else "."
     )
@@ -183,6 +206,10 @@ def _option_json(option: PlanOption) -> dict[str, Any]:
         "slice_bytes": candidate.slice_bytes,
         "profile": candidate.profile.name if candidate.profile else None,
         "kind": candidate.profile.kind if candidate.profile else None,
+        "estimated": candidate.kind == "estimated",
+        "gpu_source": candidate.gpu.source,
+        "host": dataclasses.asdict(candidate.host),
+        "pods_per_gpu": candidate.pods_per_gpu,
         "capacity": dataclasses.asdict(option.capacity) if option.capacity else None,
         "replicas": option.replicas,
         "replicas_band": option.replicas_band,

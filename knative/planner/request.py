@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 
 from knative.planner.errors import PlanError
+from knative.planner.hardware.catalogue import MEASURED
 from knative.planner.hardware.gpus import GpuModel, GpuSlice
+from knative.planner.hardware.host import HostNode, PodRequest
 from knative.profiling.profile import PredictorProfile
 from knative.simulator.load.workload import Traffic
 
@@ -95,6 +97,18 @@ class CapacityRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLimits:
+    """What is known of nodes, and what pods are to ask for."""
+
+    node: HostNode | None = None
+    """None: not checked."""
+    pod_cpus: float | None = None
+    """None: as the manifests have it."""
+    pod_memory_bytes: float | None = None
+    """None: weights and process."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanCandidate:
     """One way to serve: a slice and a precision, with the profile it has or would have."""
 
@@ -107,6 +121,28 @@ class PlanCandidate:
     kv_bytes_per_token: int
     slice_bytes: int
     slots: int
+    host: PodRequest
+    """What a pod asks of its node."""
+    pods_per_gpu: float
+    """Pods for each GPU of a node; less than its slices where CPUs or memory run out first; 0: no pod fits."""
+
+    def gpus_for(self, pods: int) -> int:
+        """GPUs that so many pods need, on nodes where they find CPUs and memory too."""
+        return math.ceil(pods / self.pods_per_gpu)
+
+    @property
+    def kind(self) -> str:
+        """Where the profile is from: measured, derived from one of the same GPU, or estimated for another GPU."""
+        if self.profile is None:
+            return "-"
+        return (
+            "estimated" if self.profile.kind == "derived" and not self.is_measured_gpu else self.profile.kind
+        )
+
+    @property
+    def is_measured_gpu(self) -> bool:
+        """Whether Yiwen ever ran on this GPU."""
+        return self.gpu.key in MEASURED
 
     @property
     def label(self) -> str:

@@ -80,7 +80,9 @@ def test_a_profile_is_measured_and_can_be_fitted_again(random_release_dir: Path,
         ("NVIDIA H200", "h200", "NVIDIA H200"),
         ("NVIDIA H100 80GB HBM3", "h100", "NVIDIA H100 80GB"),
         ("NVIDIA H100 NVL", "nvidia-h100-nvl", "NVIDIA H100 NVL"),
-        ("NVIDIA L4", "nvidia-l4", "NVIDIA L4"),
+        ("NVIDIA L4", "l4", "NVIDIA L4"),
+        ("NVIDIA L40", "nvidia-l40", "NVIDIA L40"),
+        ("NVIDIA A100-SXM4-80GB", "nvidia-a100-sxm4-80gb", "NVIDIA A100-SXM4-80GB"),
     ],
 )
 def test_a_gpu_has_the_planners_name_if_that_has_one(device: str, key: str, name: str) -> None:

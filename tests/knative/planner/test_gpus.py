@@ -10,6 +10,7 @@ import pytest
 
 from knative.planner.candidates import make_candidates
 from knative.planner.errors import PlanError
+from knative.planner.hardware.catalogue import GPUS, MEASURED
 from knative.planner.hardware.checkpoint import read_model
 from knative.planner.hardware.derive import (
     BAND,
@@ -19,7 +20,9 @@ from knative.planner.hardware.derive import (
     derive_profile,
     slots_that_fit,
 )
-from knative.planner.hardware.gpus import COMPUTE_SLICES, GIB, GPUS, MEMORY_SLICES
+from knative.planner.hardware.gpu_file import read_gpu_file
+from knative.planner.hardware.gpus import GIB
+from knative.planner.hardware.host import HostNode, pod_request, pods_per_gpu
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import load_profile, shipped_profiles
 from predictor.config import PredictorConfig
@@ -41,25 +44,43 @@ b200      23gb*7 45gb*4 45gb*3 90gb*2 90gb*1 180gb*1
 gb200     23gb*7 47gb*4 47gb*3 93gb*2 93gb*1 186gb*1
 """
 """As mig-parted and the GPU operator have them: 1g, 1g with double memory, 2g, 3g, 4g, 7g."""
+QUARTERS = """
+a30          6gb*4  12gb*2 24gb*1
+rtx-pro-6000 24gb*4 48gb*2 96gb*1
+"""
+"""1g, 2g, 4g of NVIDIA's MIG user guide."""
+UNCUT = {"a10", "l4", "l40s", "rtx-6000-ada"}
 
 
-@pytest.mark.parametrize("line", PROFILES.strip().splitlines())
+@pytest.mark.parametrize("line", [*PROFILES.strip().splitlines(), *QUARTERS.strip().splitlines()])
 def test_every_gpu_has_nvidias_profiles(line: str) -> None:
     key, *sizes = line.split()
-    units = ("1g", "1g", "2g", "3g", "4g", "7g")
+    units = ("1g", "1g", "2g", "3g", "4g", "7g") if len(sizes) == 6 else ("1g", "2g", "4g")
     wanted = [f"{unit}.{size}" for unit, size in zip(units, sizes, strict=True)]
     assert [f"{gpu_slice.name}*{gpu_slice.max_per_gpu}" for gpu_slice in GPUS[key].slices[:-1]] == wanted
     assert GPUS[key].slices[-1].name == "full"
+
+
+def test_every_gpu_is_in_one_of_the_tables_and_says_where_its_figures_are_from() -> None:
+    cut = {line.split()[0] for line in f"{PROFILES}{QUARTERS}".strip().splitlines() if line}
+    assert cut | UNCUT == set(GPUS)
+    assert all(gpu.source.startswith(f"data sheet of the {gpu.name.split()[0]}") for gpu in GPUS.values())
+    assert set(MEASURED) < set(GPUS)
+    for key in UNCUT:
+        (whole,) = GPUS[key].slices
+        assert (whole.name, whole.compute_share, whole.memory_share, whole.idle_compute) == ("full", 1, 1, 0)
 
 
 def test_a_count_never_exceeds_the_units_and_one_more_never_fits() -> None:
     for gpu in GPUS.values():
         for gpu_slice in gpu.slices:
             most = gpu_slice.max_per_gpu
-            assert most * gpu_slice.compute <= COMPUTE_SLICES
-            assert most * gpu_slice.memory <= MEMORY_SLICES
+            units = (gpu_slice.compute_slices, gpu_slice.memory_slices)
+            assert most * gpu_slice.compute <= units[0]
+            assert most * gpu_slice.memory <= units[1]
+            assert gpu_slice.most_units <= 1
             more_compute, more_memory = (most + 1) * gpu_slice.compute, (most + 1) * gpu_slice.memory
-            assert more_compute > COMPUTE_SLICES or more_memory > MEMORY_SLICES
+            assert more_compute > units[0] or more_memory > units[1]
 
 
 def test_memory_slices_bind_where_compute_slices_would_not() -> None:
@@ -99,7 +120,16 @@ def test_a_slice_is_asked_for_by_its_resource() -> None:
         ("NVIDIA-H200-NVL", {"h200"}),
         ("NVIDIA-B200", {"b200"}),
         ("NVIDIA-GB200", {"gb200"}),
-        ("NVIDIA-L40S", set()),
+        ("NVIDIA-L40S", {"l40s"}),
+        ("NVIDIA-L4", {"l4"}),
+        ("NVIDIA-L40", set()),
+        ("NVIDIA-A10", {"a10"}),
+        ("NVIDIA-A10G", set()),  # less arithmetic
+        ("NVIDIA-A30", {"a30"}),
+        ("NVIDIA-A30-MIG-1g.6gb", {"a30"}),
+        ("NVIDIA-RTX-6000-Ada-Generation", {"rtx-6000-ada"}),
+        ("NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", {"rtx-pro-6000"}),
+        ("NVIDIA-RTX-PRO-6000-Blackwell-Workstation-Edition", set()),  # more bandwidth
         ("NVIDIA-H100-PCIe", set()),  # HBM2e: other bandwidth than the H100 of the catalogue
     ],
 )
@@ -299,3 +329,73 @@ def test_a_gpu_that_was_measured_is_planned_with_what_was_measured() -> None:
     assert half is not None
     assert half.kind == "derived"
     assert "from 7b-h100-full-int8" in half.derivation
+
+
+OWN = """
+- key: l20
+  name: NVIDIA L20
+  memory_gib: 44.3
+  bandwidth_gb_per_s: 864
+  fp16_tflops: 119.5
+  price: 1
+- key: half
+  name: NVIDIA A30X
+  memory_gib: 23.5
+  bandwidth_gb_per_s: 1223
+  fp16_tflops: 165
+  compute_slices: 4
+  memory_slices: 4
+  slices:
+    1g.6gb: {compute: 1, memory: 1, most: 4}
+"""
+
+
+def own_gpus(tmp_path: Path, text: str = OWN) -> Path:
+    (tmp_path / "gpus.yaml").write_text(text, encoding="utf-8")
+    return tmp_path / "gpus.yaml"
+
+
+def test_gpus_of_ones_own_are_read_from_a_file(tmp_path: Path) -> None:
+    gpus = read_gpu_file(own_gpus(tmp_path))
+    assert [(key, [each.name for each in gpu.slices]) for key, gpu in gpus.items()] == [
+        ("l20", ["full"]), ("half", ["1g.6gb", "full"]),
+    ]  # fmt: skip
+    assert gpus["l20"].is_product("NVIDIA-L20")
+    assert (gpus["l20"].bandwidth, gpus["l20"].flops) == (864e9, 119.5e12)
+    assert gpus["half"].slices[0].memory_share == 0.25
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("key: half", "key: l20", "two GPUs with the key l20"),
+        ("key: half", "key: Half A", r"gpus.yaml\[1\].key must be text that matches"),
+        ("  fp16_tflops: 119.5\n", "", r"gpus.yaml\[0\].fp16_tflops is missing: add it"),
+        ("fp16_tflops: 119.5", "tflops: 119.5", "unknown field tflops"),
+        ("memory_gib: 44.3", "memory_gib: 0", r"memory_gib is 0, it must be above 0"),
+        ("most: 4", "most: 5", "half: 5 of 1g.6gb do not fit on a GPU with 4 compute slices and 4"),
+        ("1g.6gb:", "small:", "'small', which is no name of a MIG profile"),
+        ("price: 1", "product: '('", "is no regular expression"),
+        (OWN, "[]", "has no GPU: give a list of them"),
+        (OWN, "- [", "cannot be read"),
+    ],
+    ids=str,
+)
+def test_a_gpu_file_that_is_wrong_says_what(tmp_path: Path, before: str, after: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        read_gpu_file(own_gpus(tmp_path, OWN.replace(before, after)))
+
+
+def test_pods_for_each_gpu_are_what_slices_cpus_and_memory_leave() -> None:
+    small = GPUS["a100-80"].slices[0]
+    pod = pod_request(small, weight_bytes=2 * GIB)
+    assert (pod.cpus, pod.memory_bytes) == (4.0, 8 * GIB)
+    assert pods_per_gpu(small, pod, None) == 7
+    assert pods_per_gpu(small, pod, HostNode(256, 2048 * GIB, 8)) == 7
+    assert pods_per_gpu(small, pod, HostNode(96, 1152 * GIB, 8)) == 3  # the usual 12 CPUs for each A100
+    assert pods_per_gpu(small, pod, HostNode(96, 64 * GIB, 8)) == 1
+    assert pods_per_gpu(small, pod, HostNode(3, 1152 * GIB, 8)) == 0
+    whole = GPUS["a100-80"].slices[-1]
+    assert pods_per_gpu(whole, pod_request(whole, 0), HostNode(32, 512 * GIB, 8)) == 0.5
+    with pytest.raises(PlanError, match="give --node CPUS,GIB,GPUS"):
+        HostNode(0, GIB, 1)

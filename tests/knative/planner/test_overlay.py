@@ -14,7 +14,7 @@ from knative.autoscaler.config import AutoscalerConfig
 from knative.autoscaler.manifests import read_components
 from knative.planner.candidates import make_candidates
 from knative.planner.errors import PlanError
-from knative.planner.hardware.gpus import GPUS
+from knative.planner.hardware.catalogue import GPUS
 from knative.planner.overlay import PATCH_FILE, overlay_files
 from knative.planner.plan import make_plan
 from knative.planner.request import CapacityPlan

@@ -16,11 +16,19 @@ from knative.planner import capacity, options
 from knative.planner.candidates import check_profiles, make_candidates, slice_of
 from knative.planner.capacity import alone_seconds, long_text, max_throughput, pod_capacity
 from knative.planner.errors import PlanError
-from knative.planner.hardware.gpus import GPUS
+from knative.planner.hardware.catalogue import GPUS
+from knative.planner.hardware.gpus import GIB
+from knative.planner.hardware.host import HostNode
 from knative.planner.nearest import NEAR
 from knative.planner.options import VERIFIED, band_of, find_options, judge
 from knative.planner.plan import make_plan
-from knative.planner.request import CapacityPlan, CapacityRequest, PlanCandidate, ServiceWorkload
+from knative.planner.request import (
+    CapacityPlan,
+    CapacityRequest,
+    HostLimits,
+    PlanCandidate,
+    ServiceWorkload,
+)
 from knative.profiling.model_shape import ModelShape
 from knative.profiling.profile import PredictorProfile, ProfiledRelease, load_profile
 from knative.simulator.load.arrivals import generate_arrivals
@@ -154,7 +162,7 @@ def own_candidates(own: PredictorProfile) -> tuple[PlanCandidate, ...]:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"hardware": "NVIDIA L40S"}, "the catalogue has no 'NVIDIA L40S'; measure it with one of these"),
+        ({"hardware": "NVIDIA T4"}, "the catalogue has no 'NVIDIA T4'; measure it with one of these"),
         ({"release": ProfiledRelease("", "7b", None)}, "measure it again with --release"),
         (
             {"release": ProfiledRelease("", "67b", LARGE.decoder)},
@@ -295,6 +303,62 @@ def test_too_few_gpus_bind_and_the_nearest_load_is_named() -> None:
     assert impossible.nearest is not None
     assert 500 < impossible.nearest.workload.qps < 3000
     assert impossible.nearest_options[0].gpus <= 2
+
+
+def test_slices_that_the_nodes_have_no_cpus_for_are_paid_for_and_said(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["plan", "--checkpoint", str(checkpoint), "--slice", "3g.71gb", "--precision", "int8"]
+    command += ["--qps", "300", "--p99-ms", "800"]
+    documents = []
+    for node in ([], ["--node", "32,2000,8"]):
+        assert main([*command, *node, "--json"]) == 0
+        documents.append(json.loads(capsys.readouterr().out)["options"][0])
+    free, scarce = documents
+    assert (free["pods_per_gpu"], scarce["pods_per_gpu"]) == (2, 1)
+    assert free["replicas"] == scarce["replicas"]
+    assert scarce["gpus"] == scarce["replicas"]
+    assert scarce["host"] == {"cpus": 4.0, "memory_bytes": 13 * 2**30}
+    assert main([*command, "--node", "32,2000,8"]) == 0
+    assert "the nodes of --node have room for 1 for each GPU, which could hold 2" in capsys.readouterr().out
+
+
+def test_a_pod_that_no_node_holds_binds_by_the_nodes() -> None:
+    small = HostLimits(HostNode(2, 64 * GIB, 1))
+    candidates = make_candidates(SEVEN_B, [GPUS["h200"]], 512, (), small)
+    impossible = make_plan(candidates, plan_request(qps=1, p99_s=10))
+    assert impossible.binding.startswith("nodes: a pod asks for 4 CPUs and ")
+    assert impossible.nearest is None
+    reasons = {option.candidate.label: option.reason for option in impossible.options}
+    assert reasons["h200 full int8"] == "does not fit the node: a pod asks for 8 CPUs and 13 GiB"
+
+
+def test_a_gpu_that_was_never_measured_is_called_an_estimate(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "[{key: mine, name: NVIDIA Mine, memory_gib: 44, bandwidth_gb_per_s: 900, fp16_tflops: 360, price: 0.5}]",
+        encoding="utf-8",
+    )
+    command = [
+        "plan",
+        "--checkpoint",
+        str(checkpoint),
+        "--precision",
+        "int8",
+        "--qps",
+        "20",
+        "--p99-ms",
+        "2000",
+    ]
+    assert main([*command, "--gpu", "l40s,mine", "--gpu-file", str(own)]) == 0
+    shown = capsys.readouterr().out
+    assert "An estimate: Yiwen never ran on NVIDIA Mine." in shown
+    assert "published figures (--gpu-file)" in shown
+    assert main([*command, "--gpu", "l40s,h200", "--slice", "full", "--json"]) == 0
+    kinds = {each["gpu"]: each["estimated"] for each in json.loads(capsys.readouterr().out)["options"]}
+    assert kinds == {"l40s": True, "h200": False}
 
 
 def test_a_model_that_fits_nowhere_binds_by_memory() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from knative.planner.candidates import make_candidates
+from knative.planner.hardware.catalogue import GPUS
 from knative.planner.hardware.checkpoint import read_model
-from knative.planner.hardware.gpus import GPUS
 from knative.simulator.load.arrivals import generate_arrivals
 from knative.simulator.result import Summary
 from knative.simulator.scenarios.scenario_file import load_scenario
