@@ -13,6 +13,7 @@ from protocol.version import package_version
 
 COMMANDS = {
     "cache": ("cli.suggestions:app", "show, fill or empty the shared cache; review suggestions"),
+    "cost": ("cli.cost:app", "show what a service used and what that cost, by pair and caller"),
     "doctor": ("cli.doctor:app", "say what is wrong with a cluster or a service, and how to mend it"),
     "keys": ("cli.keys:app", "make, list and revoke API keys"),
     "plan": ("cli.plan:app", "plan GPUs, slices and replicas for a load and an objective"),

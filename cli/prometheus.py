@@ -1,4 +1,4 @@
-"""Reads the counters of a revision's pods from a Prometheus server."""
+"""A client of a Prometheus server: queries, and the counters of a revision's pods."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class PrometheusError(Exception):
 class PrometheusClient:
     """A client of Prometheus' HTTP API."""
 
-    def __init__(self, url: str, *, namespace: str, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, namespace: str = "") -> None:
         """Connect at the first query.
 
         Args:
             url: of the server, without ``/api/v1``.
-            namespace: of the pods.
             timeout_s: of one query, seconds.
+            namespace: of the pods whose counters are read.
         """
         self._url = url.rstrip("/")
         self._namespace = namespace
@@ -41,13 +41,20 @@ class PrometheusClient:
         names = "|".join(METRIC_NAMES)
         labels = f'__name__=~"{names}",component="transformer",{REVISION_LABEL}="{revision}"'
         by_pod: dict[str, list[Sample]] = {}
-        for series in self._query(f'{{{labels},namespace="{self._namespace}"}}'):
-            found = series["metric"]
+        for found, value in self.query(f'{{{labels},namespace="{self._namespace}"}}'):
             pod = found.get("pod") or found.get("instance", "")
-            by_pod.setdefault(pod, []).append(Sample(found["__name__"], found, float(series["value"][1])))
+            by_pod.setdefault(pod, []).append(Sample(found["__name__"], found, value))
         return {pod: sum_samples(samples) for pod, samples in by_pod.items()}
 
-    def _query(self, expression: str) -> list[dict[str, Any]]:
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and present value of each series of a query.
+
+        Raises:
+            PrometheusError: there is no usable answer.
+        """
+        return [(series["metric"], float(series["value"][1])) for series in self._vector(expression)]
+
+    def _vector(self, expression: str) -> list[dict[str, Any]]:
         try:
             answer = httpx.post(
                 f"{self._url}/api/v1/query",
@@ -59,8 +66,11 @@ class PrometheusClient:
                 f"no answer from Prometheus at {self._url} ({type(error).__name__}: {error}): check --prometheus"
             ) from None
         try:
-            result: list[dict[str, Any]] = answer.json()["data"]["result"]
-        except (ValueError, KeyError, TypeError):
+            document = answer.json()
+            if document.get("status") == "error":
+                raise PrometheusError(f"Prometheus at {self._url} refuses a query: {document.get('error')}")
+            result: list[dict[str, Any]] = document["data"]["result"]
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise PrometheusError(
                 f"{self._url}/api/v1/query answers {answer.status_code}, and no result: check that --prometheus is "
                 "the URL of a Prometheus server"

@@ -52,10 +52,12 @@ def details(plan: CapacityPlan) -> Iterator[str]:
 
 
 def to_json(plan: CapacityPlan) -> dict[str, Any]:
-    """The plan as a JSON document; profiles by name."""
+    """The plan as a JSON document; profiles by name, that of the best option whole."""
+    best = plan.options[0].candidate.profile
     return {
         "request": dataclasses.asdict(plan.request),
         "options": [_option_json(option) for option in plan.options],
+        "best_profile": best.to_json() if plan.sizes and best else None,
         "sizes": dataclasses.asdict(plan.sizes) if plan.sizes else None,
         "binding": plan.binding,
         "nearest": dataclasses.asdict(plan.nearest) if plan.nearest else None,
