@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import signal
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.canary import simulated
@@ -33,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--interrupt", action="store_true", help="with --real: interrupt the command in each phase"
     )
     parser.add_argument("--canary", help="with --real: only those whose row begins with this word")
-    parser.add_argument("--rate", type=float, default=50.0, help="with --real: requests per second (50)")
-    parser.add_argument("--out", type=Path, help="with --real: JSON file of all rollouts")
+    parser.add_argument("--rate", type=float, default=30.0, help="with --real: requests per second (30)")
+    parser.add_argument("--out", type=Path, help="with --real: JSON file of all rollouts; those in it count")
     options = parser.parse_args(arguments)
     if options.real:
         _roll_out(options)
@@ -48,15 +47,18 @@ def _roll_out(options: argparse.Namespace) -> None:
     kinds = [kind for kind in real.CANARIES if kind.startswith(options.canary or "")]
     if not kinds:
         raise SystemExit(f"--canary {options.canary}: there are {', '.join(real.CANARIES)}")
-    with tempfile.TemporaryDirectory(prefix="yiwen-canary-") as folder:
-        measuring = real.measure(
-            Path(folder), kinds, options.runs or 20, options.rate, options.seed, options.interrupt
-        )
-        found = asyncio.run(measuring)
-    print(rollouts.interruption_table(found) if options.interrupt else rollouts.detection_table(found))
-    if options.out:
-        documents = {kind: [asdict(each) for each in runs] for kind, runs in found.items()}
-        options.out.write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
+    found = rollouts.read(options.out, kinds) if options.out else {kind: [] for kind in kinds}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process outlives this one
+    try:
+        with tempfile.TemporaryDirectory(prefix="yiwen-canary-") as folder:
+            runs, interrupt = options.runs or 20, options.interrupt
+            asyncio.run(real.measure(Path(folder), found, runs, options.rate, options.seed, interrupt))
+    except KeyboardInterrupt:
+        print("ended early")
+    finally:
+        if options.out:
+            rollouts.write(options.out, found)
+        print(rollouts.interruption_table(found) if options.interrupt else rollouts.detection_table(found))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ POPULAR = 200
 TITLES = 20_000
 """Others, in turns: more than a rollout has requests."""
 PATIENCE_S = 30.0
+IN_FLIGHT = 64
+"""Requests at a time, at most: a machine that is busy otherwise is not buried in them."""
 
 
 class TitleLoad:
-    """Sends one title a request, whatever the answers do, and counts the statuses."""
+    """Sends one title a request, whatever the answers do as long as they come, and counts the statuses."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, rng: Random) -> None:
         """Send nothing yet.
@@ -58,9 +60,10 @@ class TitleLoad:
         try:
             while True:
                 await asyncio.sleep(max(0.0, next_at - time.monotonic()))
-                task = asyncio.create_task(self._send())
-                pending.add(task)
-                task.add_done_callback(pending.discard)
+                if len(pending) < IN_FLIGHT:
+                    task = asyncio.create_task(self._send())
+                    pending.add(task)
+                    task.add_done_callback(pending.discard)
                 next_at += self._rng.expovariate(per_s)
         finally:
             await asyncio.gather(*pending)

@@ -24,21 +24,10 @@ from benchmarks.canary.releases import build_broken, build_equal, build_stable, 
 from benchmarks.canary.rollouts import BACK, PROMOTED, Rollout, outcome_of, phase_of
 
 PERCENT = 30
-RUN_OPTIONS = (
-    "--to",
-    f"{PERCENT},100",
-    "--every",
-    "4s",
-    "--samples",
-    "100",
-    "--start",
-    "8s",
-    "--looks",
-    "10",
-)
+RUN_OPTIONS = f"--to {PERCENT},100 --every 4s --samples 100 --start 8s --looks 20".split()
 STOPPED_S, RUNNING_S = 0.03, 0.02
 """A throttled process is stopped and runs for so long in turns."""
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ class Bench:
                     number = interrupt[len(phases) % len(interrupt)]
                     phases.add(phase)
                     command.process.send_signal(number)
-                    rollout.interruptions[f"{number.name} {phase}"] += 1
+                    rollout.interruptions[f"{number.name} {phase}"] = 1
                     is_over = False
             await command.ended()
             predictor, transformer = self.cluster.shares()
@@ -155,34 +144,31 @@ async def _throttle(pod: Pod) -> None:
 
 
 async def measure(
-    folder: Path, kinds: Sequence[str], runs: int, rate: float, seed: int, interrupt: bool
-) -> dict[str, list[Rollout]]:
-    """Roll each kind of canary out so many times; prints a line for each.
+    folder: Path, found: dict[str, list[Rollout]], runs: int, rate: float, seed: int, interrupt: bool
+) -> None:
+    """Roll each kind of canary out until there are so many rollouts of it; prints a line for each.
 
     Args:
         folder: for releases, logs and the kubeconfig.
-        kinds: of :data:`CANARIES`.
+        found: rollouts that there are by kind of :data:`CANARIES`; new ones are appended.
         runs: of each kind.
         rate: requests per second.
         seed: of the load and the routes.
         interrupt: whether the command is interrupted in each phase.
     """
     rng = Random(seed)
-    built = {
-        build: build(folder / build.__name__.partition("_")[2])
-        for build in {CANARIES[k].build for k in kinds}
-    }
-    releases = {kind: built[CANARIES[kind].build] for kind in kinds}
-    found: dict[str, list[Rollout]] = {kind: [] for kind in kinds}
+    builders = {CANARIES[kind].build for kind in found}
+    built = {build: build(folder / build.__name__.partition("_")[2]) for build in builders}
+    releases = {kind: built[CANARIES[kind].build] for kind in found}
     async with running_cluster(build_stable(folder / "stable"), folder, rng) as cluster:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             bench = Bench(cluster, TitleLoad(cluster.url, session, rng), releases, rate)
             for number in range(runs):
                 signals = (signal.SIGINT, signal.SIGKILL) if number % 2 else (signal.SIGKILL, signal.SIGINT)
-                for kind in kinds:  # in turns: what slows the machine for minutes slows all kinds
+                for kind in found:  # in turns: what slows the machine for minutes slows all kinds
+                    if len(found[kind]) > number:
+                        continue
                     rollout = await bench.rollout(kind, interrupt=signals if interrupt else ())
                     found[kind].append(rollout)
                     last = rollout.lines[-1] if rollout.lines else ""
                     print(f"{kind}: {rollout.outcome} after {rollout.seconds:.1f} s: {last}", flush=True)
-    return found

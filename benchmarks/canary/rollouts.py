@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 BACK, PROMOTED, HELD = "rolled back", "promoted", "held"
 
@@ -21,7 +23,7 @@ class Rollout:
     requests: int
     failed: int
     lines: list[str]
-    interruptions: Counter[str] = field(default_factory=Counter)
+    interruptions: dict[str, int] = field(default_factory=dict)
     """By signal and the phase in which it came."""
     is_right: bool = False
     """Whether the outcome is the one that the canary deserves."""
@@ -58,6 +60,8 @@ def detection_table(rollouts: Mapping[str, Sequence[Rollout]]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for kind, runs in rollouts.items():
+        if not runs:
+            continue
         found = Counter(each.outcome for each in runs)
         seconds = [each.seconds for each in runs]
         looks = statistics.fmean(each.looks for each in runs)
@@ -72,7 +76,7 @@ def detection_table(rollouts: Mapping[str, Sequence[Rollout]]) -> str:
 def interruption_table(rollouts: Mapping[str, Sequence[Rollout]]) -> str:
     """Interruptions by signal and phase, half states, and outcomes, as Markdown."""
     runs = [each for of_kind in rollouts.values() for each in of_kind]
-    counts: Counter[str] = sum((each.interruptions for each in runs), Counter())
+    counts: Counter[str] = sum((Counter(each.interruptions) for each in runs), Counter())
     right = sum(each.is_right for each in runs)
     phases = sorted({name.partition(" ")[2] for name in counts})
     lines = ["| interrupted while | SIGINT | SIGKILL |", "|---|---:|---:|"]
@@ -83,3 +87,15 @@ def interruption_table(rollouts: Mapping[str, Sequence[Rollout]]) -> str:
         f"{len(runs)} rollouts, {counts.total()} interruptions, {half} half states, {right} right outcomes.",
     ]
     return "\n".join(lines)
+
+
+def read(path: Path, kinds: Sequence[str]) -> dict[str, list[Rollout]]:
+    """The rollouts of some kinds in a file that :func:`write` wrote; none where there is no file."""
+    documents = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {kind: [Rollout(**each) for each in documents.get(kind, [])] for kind in kinds}
+
+
+def write(path: Path, rollouts: Mapping[str, Sequence[Rollout]]) -> None:
+    """Write rollouts by kind as JSON."""
+    documents = {kind: [asdict(each) for each in runs] for kind, runs in rollouts.items()}
+    path.write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")

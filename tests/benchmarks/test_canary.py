@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
-from benchmarks.canary.rollouts import Rollout, detection_table, interruption_table, phase_of
+from benchmarks.canary.rollouts import Rollout, detection_table, interruption_table, phase_of, read, write
 from benchmarks.canary.routes import WeightedRoute
 from benchmarks.canary.simulated import CANARIES, STABLE, SimulatedRelease, outcomes, table
 from inferenceservices.canary.judgement import Verdict
@@ -88,13 +89,20 @@ def rollout(outcome: str, **more: Any) -> Rollout:
     return Rollout(outcome, 10.0, 2, 500, 1, [], **more)
 
 
+def test_rollouts_of_an_earlier_run_count(tmp_path: Path) -> None:
+    found = {"slow": [rollout("rolled back", interruptions={"SIGINT holding": 1})], "equal": []}
+    write(tmp_path / "out.json", found)
+    assert read(tmp_path / "out.json", ["slow", "equal"]) == found
+    assert read(tmp_path / "none.json", ["slow"]) == {"slow": []}
+
+
 def test_rollouts_are_counted_by_their_outcome_and_interruptions_by_their_phase() -> None:
     kind = "slow"
     runs = {kind: [rollout("promoted"), rollout("promoted"), rollout("rolled back")]}
     assert f"| {kind} | 3 | 1 | 2 | 0 | 2.0 | 10.0 | 10.0 | 1,500 | 3 |" in detection_table(runs)
     ended = rollout(
         "promoted",
-        interruptions=Counter({"SIGKILL measuring": 1, "SIGINT holding": 2}),
+        interruptions={"SIGKILL measuring": 1, "SIGINT holding": 2},
         half_states=1,
         is_right=True,
     )
