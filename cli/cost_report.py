@@ -28,7 +28,9 @@ def print_bill(bill: Bill, use: ServiceUse) -> None:
     print_table(_pods_table(bill), console)
     for title, parts in (("pair", bill.pairs), ("caller", bill.callers)):
         if parts:
-            print_table(_traffic_table(title, parts), console)
+            console.print()
+            print_table(_traffic_table(title, parts, bill.currency), console)
+    console.print()
     for line in _totals(bill, use):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -55,6 +57,7 @@ def bill_json(bill: Bill, use: ServiceUse, rows: Sequence[Row] = ()) -> dict[str
 
 def print_comparison(rows: Sequence[Row]) -> None:
     """Print a plan beside what happened."""
+    print()
     table = Table(title="The plan, what happened, and what the planner says now")
     for name in COMPARED:
         table.add_column(name, justify="left" if not name else "right")
@@ -183,16 +186,16 @@ def _pods_table(bill: Bill) -> Table:
     return table
 
 
-def _traffic_table(title: str, parts: Sequence[TrafficCost]) -> Table:
+def _traffic_table(title: str, parts: Sequence[TrafficCost], currency: str) -> Table:
     table = Table()
-    for name in (title, "characters", "texts", "cached", "tokens in", "tokens out", "cost", "per million"):
+    for name in (title, "characters", "texts", "cached", "tokens in", "tokens out", currency, "per million"):
         table.add_column(name, justify="left" if name == title else "right")
     for each in parts:
         use = each.use
         table.add_row(
             each.name,
             f"{use.characters:,.0f}",
-            *(f"{value:,.0f}" if use.texts else UNKNOWN for value in (use.texts,)),
+            f"{use.texts:,.0f}" if use.texts else UNKNOWN,
             f"{use.hit_share:.1%}" if use.texts else UNKNOWN,
             *(f"{n:,.0f}" if n else UNKNOWN for n in (use.prompt_tokens, use.generated_tokens)),
             f"{each.cost:,.4g}",

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -205,10 +206,10 @@ async def running_cluster(stable: Path, folder: Path, rng: Random) -> AsyncItera
         session = await stack.enter_async_context(aiohttp.ClientSession())
         cluster = LocalCluster(stable, folder, session, rng)
         for component in COMPONENTS:
-            route = WeightedRoute(lambda component=component: cluster.weights(component), rng)
+            route = WeightedRoute(partial(cluster.weights, component), rng)
             cluster.routes[component] = await stack.enter_async_context(route)
         for tag in ("latest", "prev"):
-            route = WeightedRoute(lambda tag=tag: cluster.tagged(tag), rng)
+            route = WeightedRoute(partial(cluster.tagged, tag), rng)
             cluster.routes[tag] = await stack.enter_async_context(route)
         cluster.api.controller.reconcile()
         try:

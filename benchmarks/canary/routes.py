@@ -42,7 +42,7 @@ class WeightedRoute:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         if self._server is not None:
             self._server.close()
         for connections in self._idle.values():

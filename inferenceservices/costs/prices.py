@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from inferenceservices.costs.usage import PREDICTOR, TRANSFORMER, CostError, PodUse
+from inferenceservices.costs.usage import TRANSFORMER, CostError, PodUse
 from protocol.validation import StrictModel, validate
 
 
@@ -61,7 +61,7 @@ POD_HOURS = PriceFile(prices=(PriceEntry(per_hour=1.0),), currency="pod-hours")
 
 def one_price(per_hour: float) -> PriceFile:
     """The same price for every predictor."""
-    return PriceFile(prices=(PriceEntry(per_hour=per_hour, component=PREDICTOR),))
+    return PriceFile(prices=(PriceEntry(per_hour=per_hour),))
 
 
 def parse_prices(text: str, place: str) -> PriceFile:

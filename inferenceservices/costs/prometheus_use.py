@@ -1,7 +1,8 @@
 """A service's use from Prometheus: the queries, and what their answers add up to.
 
-Slices and node types come from kube-state-metrics, where it is scraped. A counter whose first sample is within the
-span counts from zero: `increase()` alone would leave out what it had then.
+Slices and node types come from kube-state-metrics, where it is scraped. A counter's increase is its last value less
+the one at the beginning of the span, or less nothing if it began later: `increase()` would leave out what it had at
+its first sample, and extrapolate. Only for a container that started again within the span `increase()` is taken.
 """
 
 from __future__ import annotations
@@ -154,12 +155,15 @@ class UseQueries:
     ) -> dict[tuple[str, ...], float]:
         """Increases of a counter by the values of some labels."""
         selector, labels = self._selector(metric, conditions), ", ".join(by)
-        born = f"min_over_time({selector}[{self.seconds}s]) unless {selector} offset {self.seconds}s"
+        span = f"{selector}[{self.seconds}s]"
+        restarted = f"(resets({span}) > 0)"
+        last = f"max_over_time({span}) unless {restarted}"
+        before = f"{selector} offset {self.seconds}s and {last}"
         found: dict[tuple[str, ...], float] = {}
-        for part in (f"increase({selector}[{self.seconds}s])", born):
+        for sign, part in ((1, last), (-1, before), (1, f"increase({span}) and {restarted}")):
             for each, value in self.query(f"sum by ({labels}) ({part})"):
                 key = tuple(each.get(label, "") for label in by)
-                found[key] = found.get(key, 0.0) + value
+                found[key] = found.get(key, 0.0) + sign * value
         return found
 
     def _selector(self, metric: str, conditions: str = "") -> str:

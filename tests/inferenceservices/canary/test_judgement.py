@@ -32,11 +32,12 @@ def durations(*counts: int) -> BucketCounts:
     return BucketCounts(dict(zip(BOUNDS, np.cumsum(counts).astype(float), strict=True)), total)
 
 
-
 def confidences(*counts: int) -> BucketCounts:
     """A histogram of confidences with ``counts`` below 0.5, 0.9 and 1."""
     total = sum(count * middle for count, middle in zip(counts, (0.4, 0.8, 0.97), strict=True))
-    return BucketCounts(dict(zip((0.5, 0.9, float("inf")), np.cumsum(counts).astype(float), strict=True)), total)
+    return BucketCounts(
+        dict(zip((0.5, 0.9, float("inf")), np.cumsum(counts).astype(float), strict=True)), total
+    )
 
 
 STABLE = ReleaseCounts(9000, 9, 9000, 3600, 72, durations(5400, 3000, 591, 0), durations(0, 3000, 600, 0))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from knative.planner import capacity
 from knative.planner.candidates import make_candidates
 from knative.planner.errors import PlanError
 from knative.planner.hardware.catalogue import GPUS
@@ -17,6 +19,14 @@ from knative.planner.request import ServiceWorkload
 from knative.simulator.load.workload import Traffic
 from tests.knative.planner.requests import plan_request
 from tests.knative.planner.test_gpus import SEVEN_B
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_briefly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capacity, "REQUESTS", 200)
+        patch.setattr(capacity, "SECONDS", 1.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def test_a_written_plan_is_read_back_and_made_again_for_what_came(written: dict[
     assert planned.request.workload.traffic.mean_texts == pytest.approx(1.3)
     same = planned.for_load(planned.request.workload)
     assert (same.replicas, same.cost, same.p99_s) == (planned.replicas, planned.cost, planned.p99_s)
-    more = planned.for_load(ServiceWorkload(2000.0))
+    more = planned.for_load(ServiceWorkload(600.0))
     assert more.replicas > 1
     assert more.cost == pytest.approx(3.6 * more.gpus)
 
