@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from predictor.builder.release.build import BuildRequest, build_release
 from tests.e2e.endless_release import build_endless_release
 from tests.forkserver import ForkedProcess, start_module
 from tests.metric_samples import sample_sum
+from tests.ports import free_ports
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
 CALLERS = 200
@@ -56,14 +56,6 @@ class Service:
     def metric(self, selector: str) -> float:
         """Sum of a metric's samples on the predictor."""
         return sample_sum(httpx.get(f"{self.predictor_url}/metrics").text, selector)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.conftest import free_ports
 from tests.e2e.test_overload import ask, running_predictor, wait_until_ready
 from tests.forkserver import start_module
 from tests.metric_samples import sample_sum
+from tests.ports import free_ports
 from tests.transformer.process import running_transformer
 
 REQUESTS = 120

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import free_ports
 from tests.forkserver import ForkedProcess, start_module
+from tests.ports import free_ports
 from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, serve
 from tests.transformer.process import Transformer, environment, running_transformer

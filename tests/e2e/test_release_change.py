@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.conftest import free_ports
 from tests.e2e.release_cluster import Pod, running_cluster
 from tests.e2e.release_load import START_S, Answer, Load, until
+from tests.ports import free_ports
 from tests.releases import SPECIAL_TOKENS, build_random_release, byte_tokenizer
 from tests.transformer.release import renumber
 from tests.transformer.side import opening

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from protocol.kubernetes.inference_service import pod_templates
 from tests.inferenceservices.builds import documents_of
-from tests.transformer.redis_server import START_S, free_port, running_redis
+from tests.ports import free_port
+from tests.transformer.redis_server import START_S, running_redis
 from transformer.cache.redis_client import RedisStore, StoreError, StoreSettings
 from transformer.redis_url import parse_redis_url
 

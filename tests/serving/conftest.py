@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,17 +22,11 @@ from protocol.codec.sdk import pb
 from protocol.messages import TranslateRequest
 from tests.forkserver import start_module
 from tests.metric_samples import sample_sum
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODEL = "echo"
 METHOD = "/inference.GRPCInferenceService/"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from grpc import StatusCode
 from protocol.codec.sdk import pb
 from serving.server import _bind
 from tests.forkserver import run_module
-from tests.serving.conftest import MODEL, ROOT, Server, ask, free_port, grpc_ask, wait_until
+from tests.ports import free_port
+from tests.serving.conftest import MODEL, ROOT, Server, ask, grpc_ask, wait_until
 
 StartServer = Callable[..., Server]
 

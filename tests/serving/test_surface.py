@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.serving.conftest import MODEL, Server, ask, free_port
+from tests.ports import free_port
+from tests.serving.conftest import MODEL, Server, ask
 from tests.serving.echo_server import RELEASE
 
 ORIGIN = "https://shop.example"

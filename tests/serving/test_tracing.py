@@ -12,7 +12,8 @@ from serving.sampling import Sampling, TraceParent
 from serving.settings import SettingsError
 from serving.tracing import create_tracer
 from tests.otlp_collector import running_collector
-from tests.serving.conftest import MODEL, Server, ask, free_port
+from tests.ports import free_port
+from tests.serving.conftest import MODEL, Server, ask
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

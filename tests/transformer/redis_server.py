@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 START_S = 20.0
 
 
@@ -70,12 +72,6 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(sent)
             return connection.recv(1 << 20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

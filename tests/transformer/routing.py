@@ -1,8 +1,7 @@
-"""What tests of the router share: names, a free port, metrics."""
+"""What tests of the router share: names, metrics."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry
@@ -13,12 +12,6 @@ from transformer.predictors.router import PredictorRouter
 OTHER = "fedcba9876543210"
 Route = Callable[..., Awaitable[PredictorRouter]]
 Predictors = Callable[..., StandIn]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def count(registry: CollectorRegistry, name: str, **labels: str) -> float:

@@ -20,9 +20,10 @@ from protocol.error_codes import ErrorCode
 from protocol.errors import Overloaded
 from protocol.messages import GenerateRequest, GenerateResponse
 from tests.metric_samples import sample_sum
+from tests.ports import free_port
 from tests.transformer.predictor_stand_in import RELEASE, StandIn, echo, serve, serving_only
 from tests.transformer.process import Transformer, running_transformer
-from tests.transformer.routing import OTHER, free_port
+from tests.transformer.routing import OTHER
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from protocol.codec.protobuf import encode_grpc_request
 from protocol.messages import TranslateRequest
 from tests.e2e.text_callers import request_of, text_stream
 from tests.metric_samples import sample_sum
+from tests.ports import free_port
 from tests.transformer.predictor_stand_in import serve
 from tests.transformer.process import Transformer, running_transformer
-from tests.transformer.redis_server import free_port
 from tests.transformer.streaming_stand_in import StreamingStandIn
 from transformer.callers.key_file import ApiKey, KeyFile, format_keys, hash_key
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.transformer.redis_server import RedisServer, free_port, running_redis
+from tests.ports import free_port
+from tests.transformer.redis_server import RedisServer, running_redis
 from transformer.cache.leases import lease_key
 from transformer.cache.redis_client import RedisStore, ScriptCall, StoreError, StoreSettings
 from transformer.cache.redis_scripts import ACQUIRE, RELEASE, RENEW, STORE_AND_RELEASE

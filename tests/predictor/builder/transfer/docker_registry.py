@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 PROGRAM = "docker-registry"
 
@@ -45,9 +46,7 @@ def running_registry(directory: Path, auth: dict[str, Any] | None = None) -> Ite
     if shutil.which(PROGRAM) is None:
         missing = "docker-registry is not installed: apt-get install docker-registry"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     root = directory / "registry"
     config = {
         "version": 0.1,
