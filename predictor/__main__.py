@@ -19,6 +19,7 @@ from predictor.runners.select import create_runner
 from protocol.release import load_release
 from protocol.release_documents import ReleaseError
 from serving.arguments import read_settings
+from serving.model_init import wait_for_model
 from serving.server import run_server
 from serving.settings import ServerSettings, SettingsError
 from serving.start_times import StartTimes, process_age_s
@@ -40,6 +41,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         start = StartTimes(process_age_s())
         config, settings = read_settings(PredictorConfig, argv, environ)
+        wait_for_model(config.release, environ)
         model = create_model(config, settings)
         run_server(model, settings, start=start)
     except (SettingsError, ReleaseError, StartupError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from protocol.release_documents import ReleaseError
 from serving.arguments import read_settings
+from serving.model_init import wait_for_model
 from serving.server import run_server
 from serving.settings import SettingsError
 from serving.start_times import StartTimes, process_age_s
@@ -33,6 +34,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         start = StartTimes(process_age_s())
         config, settings = read_settings(TransformerConfig, argv, environ)
+        wait_for_model(config.release, environ)
         model = create_model(
             config,
             name=settings.model_name,
