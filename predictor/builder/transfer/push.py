@@ -12,7 +12,7 @@ from predictor.builder.errors import TransferFailed
 from predictor.builder.progress import Reporter
 from predictor.builder.release.integrity import find_faults
 from predictor.builder.transfer.blobs import BlobContent
-from predictor.builder.transfer.digests import sha256
+from predictor.builder.transfer.digests import ContentDigest, sha256
 from predictor.builder.transfer.manifests import (
     ARCHITECTURES,
     CONFIG_TYPE,
@@ -63,9 +63,9 @@ def push_release(
         ReleaseError: the release cannot be read.
         TransferFailed: a file has changed, or the registry refuses.
     """
-    release = check_release(directory, reporter)
-    layers = artifact_layers(directory, release_names(directory), part_bytes)
-    descriptors = _push_layers(registry, layers, reporter)
+    layers = artifact_layers(directory, _names(directory), part_bytes)
+    release, digests = _check_and_digest(directory, layers, reporter)
+    descriptors = _push_layers(registry, layers, digests, reporter)
     config = _push_bytes(registry, EMPTY_TYPE, EMPTY_CONTENT)
     return str(registry.put_manifest(tag, artifact_manifest(release, config, descriptors)))
 
@@ -90,8 +90,9 @@ def push_image(
         ReleaseError: the release cannot be read.
         TransferFailed: a file has changed, or the registry refuses.
     """
-    release = check_release(directory, reporter)
-    layers = _push_layers(registry, image_layers(directory, release_names(directory)), reporter)
+    contents = image_layers(directory, _names(directory))
+    release, digests = _check_and_digest(directory, contents, reporter)
+    layers = _push_layers(registry, contents, digests, reporter)
     manifests = []
     for base in bases:
         content = image_config(base.config, [layer.digest for layer in layers], release)
@@ -103,21 +104,54 @@ def push_image(
     return str(registry.put_manifest(tag, image_index(manifests, release)))
 
 
-def check_release(directory: Path, reporter: Reporter) -> Release:
-    """Check every file of a release.
+def _names(directory: Path) -> list[str]:
+    """Files of a release, which is there."""
+    load_release(directory)
+    return release_names(directory)
+
+
+def _check_and_digest(
+    directory: Path, layers: Sequence[ReleaseLayer], reporter: Reporter
+) -> tuple[Release, list[ContentDigest]]:
+    """Check every file of a release, and beside it compute the digest of every layer: each takes a core.
 
     Raises:
         ReleaseError: it is none.
         TransferFailed: a file is missing or has changed.
     """
-    if faults := find_faults(directory, reporter):
-        raise TransferFailed(f"{directory}: {'; '.join(faults)}: build the release again")
-    return load_release(directory)
+    release = load_release(directory)
+    files = sum((directory / name).stat().st_size for name in release_names(directory))
+    read = SharedProgress(reporter, "check files", files + sum(layer.content.size for layer in layers))
+
+    def check() -> None:
+        if faults := find_faults(directory, _SharedReporter(read)):
+            raise TransferFailed(f"{directory}: {'; '.join(faults)}: build the release again")
+
+    tasks: list[Callable[[], ContentDigest | None]] = [check]
+    tasks += [partial(layer.content.digest, read.advance) for layer in layers]
+    _, *digests = run_all(tasks, read)
+    return release, [digest for digest in digests if digest is not None]
 
 
-def _push_layers(registry: Registry, layers: Sequence[ReleaseLayer], reporter: Reporter) -> list[Descriptor]:
-    read = SharedProgress(reporter, "read layers", sum(layer.content.size for layer in layers))
-    digests = run_all([partial(layer.content.digest, read.advance) for layer in layers], read)
+class _SharedReporter:
+    """A reporter of a part of a stage that several threads count."""
+
+    def __init__(self, progress: SharedProgress) -> None:
+        self._progress = progress
+
+    def begin(self, stage: str, total_bytes: int) -> None:
+        """The stage has begun already."""
+
+    def advance(self, count: int, item: str = "") -> None:
+        self._progress.advance(count)
+
+    def info(self, text: str) -> None:
+        """Nothing is said beside the progress."""
+
+
+def _push_layers(
+    registry: Registry, layers: Sequence[ReleaseLayer], digests: Sequence[ContentDigest], reporter: Reporter
+) -> list[Descriptor]:
     descriptors = [
         Descriptor(layer.media_type, str(digest), layer.content.size, layer.annotations)
         for layer, digest in zip(layers, digests, strict=True)
