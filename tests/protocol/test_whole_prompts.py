@@ -100,6 +100,8 @@ def test_texts_come_back(kind: str, tmp_path: Path) -> None:
         back = one.decode(ids)
         if kind == "qwen":
             assert back == trained(kind).normalizer.normalize_str(text)
+        elif kind == "unigram" and text == "<0x0A>":  # which this model takes for the byte
+            assert back.lstrip(" ") == "\n"
         elif sentencepiece:  # it writes the same character for a space and for itself
             assert back.lstrip() == text.replace("\u2581", " ").lstrip(), text
         else:

@@ -119,6 +119,29 @@ def gemma() -> Tokenizer:
     return tokenizer
 
 
+def unigram() -> Tokenizer:
+    """As T5, NLLB and Jurassic have it, with bytes for unknown characters."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator([*SENTENCES, *PROMPTS.values()] * 3, trainer)
+    document = json.loads(tokenizer.to_str())
+    document["model"]["vocab"] += [[token, -50.0] for token in _bytes()]
+    document["model"]["byte_fallback"] = True
+    trained = Tokenizer.from_str(json.dumps(document))
+    trained.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return _with_added(trained)
+
+
 def stripping() -> Tokenizer:
     """As Phi 3 has it: control tokens take in the white space behind them."""
     document = json.loads(sentencepiece(None).to_str())
@@ -144,6 +167,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
     "mistral": lambda: sentencepiece("first"),
     "llama2": lambda: sentencepiece(None),
     "metaspace": lambda: sentencepiece("never"),
+    "unigram": unigram,
     "phi3": stripping,
 }
 
@@ -162,6 +186,10 @@ def _trained(
         show_progress=False,
     )
     tokenizer.train_from_iterator([*SENTENCES, *PROMPTS.values()] * 3, trainer)
+    return _with_added(tokenizer)
+
+
+def _with_added(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in CONTROL])
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in MARKUP])
     return tokenizer

@@ -1,0 +1,1 @@
+"""Checks that served prompts have the ids of the whole string, for every recipe and every tokenizer at hand."""
