@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from typer import Argument, Option
 
@@ -35,6 +35,11 @@ from protocol.files import write_atomically
 from protocol.messages import Formality
 from protocol.release_documents import ReleaseError
 
+if TYPE_CHECKING:
+    from predictor.builder.progress import Reporter
+    from predictor.builder.release.build import BuildRequest
+    from protocol.release import Release
+
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8", "int4-weights": "int4"}
 """The release's precision by the value of ``--precision``. int8 and int4 concern the weights only; an int8 plan
 (``yiwen release plan``) also computes in int8."""
@@ -56,6 +61,30 @@ class BuildOptions:
     precision: Annotated[
         Literal["float32", "float16", "int8-weights", "int4-weights"], Option(help="of the weights")
     ] = "float32"
+    block_size: Annotated[
+        int | None, Option(metavar="N", help="int8, int4: neighbours that share a scale, 16 to 256")
+    ] = None
+    activations: Annotated[
+        Literal["int8", "float32"], Option(help="int8, int4: what weights are multiplied with")
+    ] = "int8"
+    compensate: Annotated[
+        bool, Option("--compensate", help="int4: make up for rounding errors, calibrated on texts (GPTQ)")
+    ] = False
+    calibration: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="of --compensate and --measure: texts, one per line: source TAB target TAB text, or the text alone "
+            "(built-in ones)",
+        ),
+    ] = None
+    calibration_tokens: Annotated[
+        int, Option(min=1, metavar="N", help="of --compensate: most tokens to calibrate with")
+    ] = 4096
+    measure: Annotated[
+        bool,
+        Option("--measure", help="int8, int4: report what the precision costs, on texts of the calibration"),
+    ] = False
     translation: Annotated[
         Path | None, Option(metavar="FILE", help="translation.json (the checkpoint's)")
     ] = None
@@ -115,6 +144,8 @@ def _build(options: BuildOptions) -> int:
             checkpoint=options.checkpoint,
             out=options.output,
             precision=PRECISIONS[options.precision],
+            block_size=options.block_size,
+            float_activations=options.activations == "float32",
             translation=_translation(options, Path(directory)),
             glossary=options.glossary,
             name=options.name,
@@ -122,9 +153,26 @@ def _build(options: BuildOptions) -> int:
             force=options.force,
             adapter=options.adapter,
         )
-        release = build_release(request, built_at=datetime.now(timezone.utc), reporter=reporter)
+        built_at = datetime.now(timezone.utc)
+        if options.compensate or options.measure:
+            release = _build_measured(options, request, built_at, reporter)
+        else:
+            release = build_release(request, built_at=built_at, reporter=reporter)
     print(f"{options.output}: {release.name} {release.id}, {release.family}, {release.precision}")
     return 0
+
+
+def _build_measured(
+    options: BuildOptions, request: BuildRequest, built_at: datetime, reporter: Reporter
+) -> Release:
+    from predictor.builder.int8.quantize import CalibrationConfig
+    from predictor.builder.quantized.build import MeasuredRequest, build_measured
+    from predictor.config import usable_cores
+
+    calibration = CalibrationConfig(tokens=options.calibration_tokens, threads=usable_cores())
+    measured = MeasuredRequest(request, options.compensate, options.calibration, calibration)
+    release, _ = build_measured(measured, built_at=built_at, reporter=reporter)
+    return release
 
 
 def _translation(options: BuildOptions, directory: Path) -> Path | None:

@@ -8,7 +8,7 @@
     ├── BrokenText           tokenizer or translation.json: missing, or they disagree with each other
     ├── TargetUnusable       the release cannot be written there
     │   └── DiskFull         too little room, found before or while writing
-    ├── PrecisionUnavailable  no plan of that precision for this GPU, with this TensorRT, or of this release
+    ├── PrecisionUnavailable  no such precision, or no plan of it for this GPU, with this TensorRT, or of this release
     ├── EngineFailed         TensorRT built no engine
     ├── CalibrationFailed    a quantized plan cannot be fitted to this model
     ├── QualityTooLow        a quantized plan failed its quality gate: exit code 1
@@ -50,7 +50,7 @@ class DiskFull(TargetUnusable):
 
 
 class PrecisionUnavailable(BuildError):
-    """The GPU, TensorRT or the release does not allow a plan's precision."""
+    """The options of a precision do not fit it, or the GPU, TensorRT or the release does not allow a plan's."""
 
 
 class EngineFailed(BuildError):

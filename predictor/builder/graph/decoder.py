@@ -27,6 +27,11 @@ from predictor.builder.weights.file_layout import WeightTensor
 from predictor.segment_index import GLOBAL, LOCAL
 from protocol.release import WEIGHTS_FILE
 
+INT8_PRODUCTS = 4
+"""``accuracy_level`` of com.microsoft MatMulNBits: activations are rounded to int8, each block by its own scale."""
+FLOAT_PRODUCTS = 1
+"""The same: activations stay float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
@@ -36,8 +41,8 @@ class StepOptions:
     """Rows of the rotary tables: the longest sequence, and the largest capacity C."""
     candidates: int
     """K."""
-    accuracy_level: int = 4
-    """Of quantized products: 4 multiplies in int8, 1 in float32 (com.microsoft MatMulNBits)."""
+    accuracy_level: int = INT8_PRODUCTS
+    """Of quantized products: :data:`INT8_PRODUCTS` or :data:`FLOAT_PRODUCTS`."""
 
 
 def emit_decoder(architecture: Architecture, weights: DecoderMatrices, options: StepOptions) -> GraphBuilder:

@@ -17,7 +17,7 @@ from predictor.batch import Batch
 from predictor.builder.errors import CalibrationFailed
 from predictor.builder.int8.smooth import Float32s
 from predictor.runners.numpy_kernels import SlotCache
-from predictor.runners.reference_decoder import DecoderLoader, ReferenceDecoder, load_tensors
+from predictor.runners.reference_decoder import ActivationHook, DecoderLoader, ReferenceDecoder, load_tensors
 from predictor.runners.segmented import StepPass, pack_step
 from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
 from protocol.release import load_release
@@ -94,19 +94,36 @@ def collect_input_statistics(
     tokens = sum(map(len, sequences))
     kept = np.random.default_rng(seed).permutation(tokens)[:KEPT_ROWS]
     recorder = InputRecorder(frozenset(kept.tolist()))
-    decoder, cache = _open(directory, sequences, recorder, threads)
-    for one in _passes(sequences):
-        decoder.run(one, one.token_ids, cache)
+    observe_inputs(directory, sequences, recorder, threads=threads)
     return recorder.observed()
 
 
+def observe_inputs(
+    directory: Path, sequences: Sequence[Tokens], hook: ActivationHook, *, threads: int
+) -> None:
+    """Run sequences through the release's segments.
+
+    Args:
+        directory: of the release.
+        sequences: token ids, each at most as long as the release allows.
+        hook: called with the inputs of every matrix.
+        threads: of ONNX Runtime.
+
+    Raises:
+        ReleaseError, StartupError: the release cannot be run.
+    """
+    decoder, cache = _open(directory, sequences, hook, threads)
+    for one in _passes(sequences):
+        decoder.run(one, one.token_ids, cache)
+
+
 def _open(
-    directory: Path, sequences: Sequence[Tokens], recorder: InputRecorder, threads: int
+    directory: Path, sequences: Sequence[Tokens], hook: ActivationHook, threads: int
 ) -> tuple[ReferenceDecoder, SlotCache]:
     release, index = load_release(directory), read_segment_index(directory)
     graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}
     tensors = load_tensors(directory, index, {})
-    loader = DecoderLoader(tensors, graphs, threads=threads, hook=recorder)
+    loader = DecoderLoader(tensors, graphs, threads=threads, hook=hook)
     capacity = max(map(len, sequences))
     rules = loader.rules(release.decoder, index.traits)
     cache = SlotCache(release.decoder, slots=len(sequences), capacity=capacity, rules=rules)

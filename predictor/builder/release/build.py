@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,16 +23,16 @@ from typing import Any
 from predictor.builder.checkpoint.directory import check_directory
 from predictor.builder.checkpoint.lora import merge_adapter
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
-from predictor.builder.errors import BrokenText, UnsupportedModel
+from predictor.builder.errors import BrokenText, PrecisionUnavailable, UnsupportedModel
 from predictor.builder.families.architecture import Architecture, read_architecture
-from predictor.builder.graph.decoder import StepOptions, emit_decoder
+from predictor.builder.graph.decoder import FLOAT_PRODUCTS, INT8_PRODUCTS, StepOptions, emit_decoder
 from predictor.builder.graph.segments import segment_files
 from predictor.builder.progress import Reporter
 from predictor.builder.release.staging import check_target, staged
 from predictor.builder.release.text_files import TextFiles, read_text_files
-from predictor.builder.weights.decoder_matrices import PRECISIONS, DecoderMatrices
+from predictor.builder.weights.decoder_matrices import DecoderMatrices, Precision, choose_precision
 from predictor.builder.weights.file_layout import WeightFileLayout
-from predictor.builder.weights.writer import JOURNAL_FILE, write_weights
+from predictor.builder.weights.writer import JOURNAL_FILE, MatrixQuantizer, round_to_nearest, write_weights
 from protocol.glossary import GLOSSARY_FILE
 from protocol.integrity import file_digest
 from protocol.release import (
@@ -46,6 +48,9 @@ from protocol.release import (
 
 DEFAULT_MAX_TOKENS = 4096
 """Default sequence length. The K/V cache of a slot grows with it, and few sentences need more."""
+SMALL_FOR_INT4 = 3_000_000_000
+"""Parameters below which a build in int4 warns: of a model with 135 million it changed nearly every second choice of
+a token, and larger ones have not been measured."""
 CANDIDATES = 32
 """Candidates per step: enough for common values of top-k; more costs time in every step."""
 
@@ -57,6 +62,10 @@ class BuildRequest:
     checkpoint: Path
     out: Path
     precision: str = "float32"
+    block_size: int | None = None
+    """Neighbours that share a scale in ``int8`` and ``int4``; None: the precision's own."""
+    float_activations: bool = False
+    """Whether quantized weights are multiplied with float32 activations, not with int8 ones."""
     translation: Path | None = None
     glossary: Path | None = None
     name: str | None = None
@@ -64,6 +73,15 @@ class BuildRequest:
     force: bool = False
     adapter: Path | None = None
     """A LoRA adapter that is merged into the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a build chooses codes of quantized matrices."""
+
+    quantizer: MatrixQuantizer = round_to_nearest
+    calibration: Mapping[str, str | int] = field(default_factory=dict)
+    """For the provenance: all that determines the codes besides the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +93,27 @@ class _PreparedBuild:
     architecture: Architecture
     text: TextFiles
     limits: Limits
+    precision: Precision
+    quantization: Quantization
     weights: WeightFileLayout
     graphs: dict[str, bytes]
     """``decoder.onnx`` and, unless matrices are quantized in blocks, ``segments/``: content by path."""
 
 
-def build_release(request: BuildRequest, *, built_at: datetime, reporter: Reporter) -> Release:
+def build_release(
+    request: BuildRequest,
+    *,
+    built_at: datetime,
+    reporter: Reporter,
+    quantization: Quantization | None = None,
+) -> Release:
     """Build a release and publish it at ``request.out`` atomically; after an error nothing of it is there.
 
     Args:
         request: parameters of the release.
         built_at: for the provenance.
         reporter: of the progress.
+        quantization: of int8 and int4 weights; None rounds to the nearest code.
 
     Raises:
         BuildError: see :mod:`predictor.builder.errors`.
@@ -94,18 +121,20 @@ def build_release(request: BuildRequest, *, built_at: datetime, reporter: Report
     """
     target = request.out.absolute()
     check_target(target, force=request.force)
-    plan = _prepare(request)
+    plan = _prepare(request, quantization or Quantization())
+    _warn(plan, reporter)
     reporter.begin("read checkpoint", plan.checkpoint.bytes())
     source = plan.checkpoint.digest(reporter.advance)
-    # The graph names all tensors, their offsets and types; with the source it determines every byte of weights.bin.
-    key = f"{source[:12]}-{hashlib.sha256(plan.graphs[DECODER_FILE]).hexdigest()[:12]}"
+    # The graph names all tensors, their offsets and types; with source and calibration it determines weights.bin.
+    content = plan.graphs[DECODER_FILE] + json.dumps(dict(plan.quantization.calibration)).encode()
+    key = f"{source[:12]}-{hashlib.sha256(content).hexdigest()[:12]}"
     graph_bytes = sum(len(content) for content in plan.graphs.values())
     needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
     with staged(target, key, needed=needed, force=request.force) as directory:
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
 
-def _prepare(request: BuildRequest) -> _PreparedBuild:
+def _prepare(request: BuildRequest, quantization: Quantization) -> _PreparedBuild:
     check_directory(request.checkpoint, with_adapter=request.adapter is not None)
     architecture = read_architecture(request.checkpoint)
     checkpoint = open_checkpoint(request.checkpoint)
@@ -119,14 +148,29 @@ def _prepare(request: BuildRequest) -> _PreparedBuild:
         candidates=min(CANDIDATES, architecture.shape.vocab),
     )
     weights = WeightFileLayout(checkpoint)
-    precision = PRECISIONS[request.precision]
+    precision = _precision(request)
     tensors = DecoderMatrices(weights, checkpoint, architecture, precision)
-    options = StepOptions(positions=limits.max_sequence_tokens, candidates=limits.candidates)
+    options = StepOptions(
+        positions=limits.max_sequence_tokens,
+        candidates=limits.candidates,
+        accuracy_level=FLOAT_PRODUCTS if request.float_activations else INT8_PRODUCTS,
+    )
     graphs = {DECODER_FILE: emit_decoder(architecture, tensors, options).serialized()}
     tensors.check_all_used()
     if precision.linear is None:
         graphs |= segment_files(architecture, weights)
-    return _PreparedBuild(request, checkpoint, architecture, text, limits, weights, graphs)
+    return _PreparedBuild(
+        request, checkpoint, architecture, text, limits, precision, quantization, weights, graphs
+    )
+
+
+def _precision(request: BuildRequest) -> Precision:
+    precision = choose_precision(request.precision, request.block_size)
+    if request.float_activations and precision.linear is None:
+        raise PrecisionUnavailable(
+            f"{precision.name} is multiplied in float32 as it is: --activations is for int8 and int4 weights"
+        )
+    return precision
 
 
 def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) -> int:
@@ -145,12 +189,23 @@ def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) 
     return chosen
 
 
+def _warn(plan: _PreparedBuild, reporter: Reporter) -> None:
+    used = plan.weights.used_sources()
+    parameters = sum(math.prod(plan.checkpoint.tensors[name].shape) for name in used)
+    if plan.precision.name == "int4" and parameters < SMALL_FOR_INT4:
+        reporter.info(
+            f"int4 changes many answers of a model with {parameters / 1e6:,.0f} million parameters: --compensate "
+            "helps, --measure says how many; int8-weights changes few"
+        )
+
+
 def _fill(
     directory: Path, plan: _PreparedBuild, source: str, *, built_at: datetime, reporter: Reporter
 ) -> Release:
     """Write all files of the release into ``directory``."""
     _clear_but_weights(directory)
-    files = {WEIGHTS_FILE: write_weights(plan.weights, plan.checkpoint, directory / WEIGHTS_FILE, reporter)}
+    weights_file, quantizer = directory / WEIGHTS_FILE, plan.quantization.quantizer
+    files = {WEIGHTS_FILE: write_weights(plan.weights, plan.checkpoint, weights_file, reporter, quantizer)}
     for name, content in plan.graphs.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
@@ -193,10 +248,20 @@ def _provenance(plan: _PreparedBuild, source: str, built_at: datetime) -> dict[s
         "checkpoint_sha256": source,
         **({} if adapter is None else {"adapter": adapter.resolve().name}),
         "checkpoint_bytes": plan.checkpoint.bytes(),
+        **_quantization(plan),
         "built_at": built_at.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in ("yiwen", "numpy", "onnx", "tokenizers")},
     }
+
+
+def _quantization(plan: _PreparedBuild) -> dict[str, Any]:
+    """How quantized weights are stored and multiplied; empty for others."""
+    if plan.precision.block is None:
+        return {}
+    activations = "float32" if plan.request.float_activations else "int8"
+    chosen = {"block_size": plan.precision.block, "activations": activations}
+    return {"quantization": {**chosen, **plan.quantization.calibration}}
 
 
 def _version(package: str) -> str:

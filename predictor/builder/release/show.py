@@ -133,7 +133,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("id", document["id"]),
         ("name", document["name"]),
         ("family", document["family"]),
-        ("precision", document["precision"]),
+        ("precision", _precision_line(document["precision"], provenance.get("quantization"))),
         (
             "decoder",
             f"{decoder['layers']} layers, {decoder['hidden']} wide, {decoder['heads']} heads "
@@ -174,6 +174,12 @@ def _plan(plan: TensorRTPlan, release: Release) -> dict[str, Any]:
         "built_at": plan.built_at,
         "of_this_release": plan.release_id == release.id,
     }
+
+
+def _precision_line(precision: str, quantization: dict[str, Any] | None) -> str:
+    if not quantization:
+        return precision
+    return f"{precision}, blocks of {quantization['block_size']}, times activations in {quantization['activations']}"
 
 
 def _sampling_line(sampling: dict[str, Any]) -> str:

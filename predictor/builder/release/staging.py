@@ -64,6 +64,34 @@ def staged(target: Path, key: str, *, needed: int, force: bool) -> Iterator[Path
         os.close(lock)
 
 
+@contextmanager
+def scratch_directory(target: Path) -> Iterator[Path]:
+    """A directory beside the target for what a build needs on its way; a later build removes what a killed one left.
+
+    Args:
+        target: absolute path of the release.
+
+    Raises:
+        TargetUnusable: another command uses it, or it cannot be made.
+    """
+    directory = target.with_name(f".{target.name}.calibration")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise _target_error(target, error, 0) from error
+    try:
+        _lock(lock, directory)
+        for leftover in directory.iterdir():
+            shutil.rmtree(leftover)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
 def check_target(target: Path, *, force: bool) -> None:
     """Check that a release may be written to ``target``.
 

@@ -26,6 +26,16 @@ class Continuation:
     candidate_logprobs: npt.NDArray[np.float32]
     """[T, K]."""
 
+    @property
+    def nats(self) -> npt.NDArray[np.float64]:
+        """-log-probability of each token that was followed, [T]; of the last candidate where it is none."""
+        is_followed = self.candidate_ids == self.token_ids[:, None]
+        last = self.candidate_ids.shape[1] - 1
+        place = np.where(is_followed.any(axis=1), is_followed.argmax(axis=1), last)
+        found = np.take_along_axis(self.candidate_logprobs, place[:, None], axis=1)[:, 0]
+        nats: npt.NDArray[np.float64] = -found.astype(np.float64)
+        return nats
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -67,14 +77,12 @@ def measure_agreement(reference: npt.NDArray[np.float64], continuation: Continua
     wanted = np.take_along_axis(reference, candidates, axis=1)  # [T, K]
     found = continuation.candidate_logprobs.astype(np.float64)
     followed = continuation.token_ids[:, None]
-    is_followed = candidates == followed
-    place = np.where(is_followed.any(axis=1), is_followed.argmax(axis=1), candidates.shape[1] - 1)
     return Agreement(
         margins=reference.max(axis=1) - wanted[:, 0],
         same=reference.argmax(axis=1) == candidates[:, 0],
         differences=np.abs(wanted - found),
         kl=kl_divergence(wanted, found),
-        nats=-np.take_along_axis(found, place[:, None], axis=1)[:, 0],
+        nats=continuation.nats,
         reference_nats=-np.take_along_axis(reference, followed, axis=1)[:, 0],
     )
 
@@ -87,14 +95,32 @@ def kl_divergence(
     All tokens outside the candidates count as one, which makes it a lower bound (Cover and Thomas, 2.7.1).
 
     Args:
-        reference: log-probabilities of the release's candidates in the reference, [T, K].
+        reference: log-probabilities of the release's candidates in the reference, [T, K]; -inf leaves one out.
         release: the same in the release.
     """
     rest = np.maximum(1 - np.exp(reference).sum(axis=1), _LEAST_PROBABILITY)
     release_rest = np.maximum(1 - np.exp(release).sum(axis=1), _LEAST_PROBABILITY)
-    inside = (np.exp(reference) * (reference - release)).sum(axis=1)
+    ratios = np.subtract(reference, release, out=np.zeros_like(reference), where=np.isfinite(reference))
+    inside = (np.exp(reference) * ratios).sum(axis=1)
     divergence: npt.NDArray[np.float64] = inside + rest * np.log(rest / release_rest)
     return np.maximum(divergence, 0.0)
+
+
+def divergence_of_candidates(reference: Continuation, release: Continuation) -> npt.NDArray[np.float64]:
+    """As :func:`kl_divergence`, where only the candidates of the reference are known, too.
+
+    Args:
+        reference: what another release would choose, [T, K].
+        release: that follows the same tokens.
+    """
+    matches = reference.candidate_ids[:, :, None] == release.candidate_ids[:, None, :]  # [T, K, K]
+    # Candidates that only one of them has join the other tokens; each pair of one token is a cell of its own.
+    position, first, second = np.nonzero(matches)
+    shape = reference.candidate_logprobs.shape
+    wanted, found = np.full(shape, -np.inf), np.full(shape, -np.inf)
+    wanted[position, first] = reference.candidate_logprobs[position, first]
+    found[position, first] = release.candidate_logprobs[position, second]
+    return kl_divergence(wanted, found)
 
 
 def mean_figures(agreements: Sequence[Agreement]) -> Figures:

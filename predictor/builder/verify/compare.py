@@ -27,14 +27,15 @@ from predictor.builder.checkpoint.tensors import open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
 from predictor.builder.verify.agreement import Continuation, mean_figures, measure_agreement
+from predictor.builder.verify.following import Answers as Answers
+from predictor.builder.verify.following import Prompts as Prompts
+from predictor.builder.verify.following import follow_answers
 from predictor.builder.verify.parity_report import ParityReport
-from predictor.runners.base import Runner, execute
+from predictor.runners.base import execute
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.release import Release, load_release
 
-Prompts = Sequence[npt.NDArray[np.int64]]
-Answers = Sequence[npt.NDArray[np.int64]]
 FOLLOWED = 16
 """Given answers that are followed at a time."""
 
@@ -98,17 +99,11 @@ class ReleaseGenerator:
             prompts: int64 [S] each, S >= 1.
             answers: of each prompt, int64 [T], T >= 1.
         """
-        found: list[Continuation] = []
+        slots = min(len(prompts), FOLLOWED)
         runner = self._create_runner(
-            self._directory,
-            self._release,
-            slots=min(len(prompts), FOLLOWED),
-            threads=self._threads,
-            spin=False,
+            self._directory, self._release, slots=slots, threads=self._threads, spin=False
         )
-        for first in range(0, len(prompts), FOLLOWED):
-            rows = slice(first, first + FOLLOWED)
-            found += _follow(runner, prompts[rows], answers[rows])
+        found = follow_answers(runner, prompts, answers)
         runner.close()
         return found
 
@@ -173,30 +168,6 @@ def _generated(tokens: GeneratedTokens) -> list[Continuation]:
     return [
         Continuation(ids[:, 0].astype(np.int64), ids, logprobs)
         for ids, logprobs in zip(tokens.ids, tokens.logprobs, strict=True)
-    ]
-
-
-def _follow(runner: Runner, prompts: Prompts, answers: Answers) -> list[Continuation]:
-    """As :meth:`ReleaseGenerator.follow`, for as many prompts as the runner has slots."""
-    ids: list[list[npt.NDArray[np.int32]]] = [[] for _ in prompts]
-    logprobs: list[list[npt.NDArray[np.float32]]] = [[] for _ in prompts]
-    running = list(range(len(prompts)))
-    output = execute(runner, Batch.of_prompts(running, [tuple(prompt.tolist()) for prompt in prompts]))
-    step = 0
-    while True:
-        for row, index in enumerate(running):
-            ids[index].append(output.candidate_ids[row].copy())
-            logprobs[index].append(output.candidate_logprobs[row].copy())
-        step += 1
-        running = [index for index in running if step < len(answers[index])]
-        if not running:
-            break
-        newest = np.array([answers[index][step - 1] for index in running])
-        lengths = np.array([len(prompts[index]) + step - 1 for index in running])
-        output = execute(runner, Batch.of_tokens(np.array(running), newest, lengths))
-    return [
-        Continuation(answer, np.stack(each_ids), np.stack(each_logprobs))
-        for answer, each_ids, each_logprobs in zip(answers, ids, logprobs, strict=True)
     ]
 
 

@@ -54,13 +54,27 @@ def quantize_rows(rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32
     if blocks * form.block != width:
         rows = np.pad(rows, ((0, 0), (0, blocks * form.block - width)))
     values = rows.reshape(count, blocks, form.block)
-    scales = _scales(values, form)
+    scales = block_scales(values, form)
+    return packed_codes(rounded_codes(values, scales[..., None], form), form), scales
+
+
+def rounded_codes(values: Float32Array, scales: Float32Array, form: QuantFormat) -> Codes:
+    """The codes nearest to values with given scales, unpacked: uint8, of the shape of ``values``.
+
+    Args:
+        values: float32.
+        scales: float32, of a shape that broadcasts to that of ``values``; with scale 0 a value becomes 0.
+        form: of the quantization.
+    """
     inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales != 0)
-    steps = np.rint(values * inverse[..., None]) + np.float32(form.zero_point)
-    codes = np.clip(steps, 0, 2**form.bits - 1).astype(np.uint8)
-    if form.bits == 4:
-        codes = codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
-    return codes, scales
+    steps = np.rint(values * inverse) + np.float32(form.zero_point)
+    codes: Codes = np.clip(steps, 0, 2**form.bits - 1).astype(np.uint8)
+    return codes
+
+
+def packed_codes(codes: Codes, form: QuantFormat) -> Codes:
+    """Codes of whole blocks, [..., block], as they are stored: [..., block_bytes]."""
+    return codes if form.bits == 8 else codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
 
 
 def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width: int) -> Float32Array:
@@ -82,8 +96,8 @@ def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width
     return rows
 
 
-def _scales(values: Float32Array, form: QuantFormat) -> Float32Array:
-    """One scale per block, which maps the largest magnitude to the outermost code.
+def block_scales(values: Float32Array, form: QuantFormat) -> Float32Array:
+    """One scale per block of values [..., block], which maps the largest magnitude to the outermost code.
 
     With 4 bits the codes -8..7 are asymmetric: the scale's sign is chosen so that the largest magnitude gets -8.
     """

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from predictor.builder.checkpoint.rope import Rope, rotary_tables
 from predictor.builder.checkpoint.tensors import Checkpoint
-from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
+from predictor.builder.errors import BrokenCheckpoint, PrecisionUnavailable, UnsupportedModel
 from predictor.builder.families.architecture import Architecture
 from predictor.builder.weights.block_quantize import QuantFormat
 from predictor.builder.weights.file_layout import UNCHANGED, Adjustment, WeightFileLayout, WeightTensor
@@ -43,6 +43,11 @@ class Precision:
     dense: str = "float32"
     """Type, as numpy names it, of matrices that are not quantized."""
 
+    @property
+    def block(self) -> int | None:
+        """Neighbours of a layer's matrix that share a scale; None where nothing is quantized."""
+        return None if self.linear is None else self.linear.block
+
 
 PRECISIONS = {
     precision.name: precision
@@ -57,7 +62,32 @@ PRECISIONS = {
 their error is close to that of smaller ones; with 4 bits, blocks of 32 have a fifth less error than blocks of 128, at
 some cost in speed. The vocabulary, on which every token depends directly, keeps 8 bits."""
 
-_SMALLEST_BLOCK = 32
+BLOCKS = (16, 32, 64, 128, 256)
+"""Block sizes that ``MatMulNBits`` takes."""
+_SMALLEST_BLOCK = BLOCKS[0]
+
+
+def choose_precision(name: str, block: int | None = None) -> Precision:
+    """A precision, with another block size if one is given.
+
+    Args:
+        name: of :data:`PRECISIONS`.
+        block: of all quantized matrices, one of :data:`BLOCKS`.
+
+    Raises:
+        PrecisionUnavailable: the precision has no blocks, or there are none of that size.
+    """
+    precision = PRECISIONS[name]
+    if block is None:
+        return precision
+    if precision.linear is None or precision.vocabulary is None:
+        raise PrecisionUnavailable(
+            f"{name} is stored without blocks: --block-size is for int8 and int4 weights"
+        )
+    if block not in BLOCKS:
+        raise PrecisionUnavailable(f"--block-size {block} is none of {', '.join(map(str, BLOCKS))}")
+    linear, vocabulary = (replace(form, block=block) for form in (precision.linear, precision.vocabulary))
+    return replace(precision, linear=linear, vocabulary=vocabulary)
 
 
 @dataclass(frozen=True, slots=True)

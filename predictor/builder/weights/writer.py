@@ -23,7 +23,7 @@ from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.errors import UnsupportedModel
 from predictor.builder.parallel import BackgroundDigest, run_ordered
 from predictor.builder.progress import Reporter
-from predictor.builder.weights.block_quantize import quantize_rows
+from predictor.builder.weights.block_quantize import Codes, Float32Array, QuantFormat, quantize_rows
 from predictor.builder.weights.file_layout import (
     UNCHANGED,
     Adjustment,
@@ -37,11 +37,24 @@ THREADS = 6
 """Each converts about 0.5 GB of float16 per second; hashing, in one thread, is slower than six of them."""
 
 Array = npt.NDArray[np.generic]
+MatrixQuantizer = Callable[[str, Float32Array, QuantFormat], tuple[Codes, Float32Array]]
+"""Codes and scales of rows, float32 [N, K], of the matrix with a name in the file. Called from several threads."""
 Slice = tuple[Array, npt.NDArray[np.float32] | None]
 """Values to write, and the scales where they are quantized."""
 
 
-def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, reporter: Reporter) -> str:
+def round_to_nearest(name: str, rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32Array]:
+    """The :data:`MatrixQuantizer` of builds without calibration."""
+    return quantize_rows(rows, form)
+
+
+def write_weights(
+    plan: WeightFileLayout,
+    checkpoint: Checkpoint,
+    path: Path,
+    reporter: Reporter,
+    quantizer: MatrixQuantizer = round_to_nearest,
+) -> str:
     """Write ``weights.bin``, or finish one that an interrupted build began.
 
     Args:
@@ -49,6 +62,7 @@ def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, re
         checkpoint: that the layout's sources are in.
         path: of the file.
         reporter: of the progress.
+        quantizer: chooses the codes of quantized matrices.
 
     Returns:
         The file's sha256.
@@ -63,7 +77,7 @@ def write_weights(plan: WeightFileLayout, checkpoint: Checkpoint, path: Path, re
     with path.open("r+b" if path.exists() else "w+b") as file, journal.open("a+b") as log:
         writer = _Writer(file, log, reporter)
         begun, kept = writer.keep_finished(plan)
-        work = [(entry, tuple(_tasks(entry, checkpoint))) for entry in plan.entries[kept:]]
+        work = [(entry, tuple(_tasks(entry, checkpoint, quantizer))) for entry in plan.entries[kept:]]
         slices = run_ordered((task for _, tasks in work for task in tasks), threads=THREADS)
         with closing(slices), BackgroundDigest(begun) as whole:
             for entry, tasks in work:
@@ -154,14 +168,16 @@ def _line(line: dict[str, object]) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], Slice]]:
+def _tasks(
+    entry: WeightEntry, checkpoint: Checkpoint, quantizer: MatrixQuantizer
+) -> Iterator[Callable[[], Slice]]:
     """Functions that compute the content of an entry, one per slice."""
     if entry.table is not None:
         yield partial(_unchanged, entry.table)
     adjustments = entry.adjustments or (UNCHANGED,) * len(entry.sources)
     for source, adjustment in zip(entry.sources, adjustments, strict=True):
         for read in checkpoint.reads(source, unit=max(1, adjustment.interleaved)):
-            yield partial(_converted, read, entry, adjustment)
+            yield partial(_converted, read, entry, adjustment, quantizer)
 
 
 def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
@@ -180,12 +196,12 @@ def _unchanged(values: Array) -> Slice:
 
 
 def _converted(
-    read: Callable[[], npt.NDArray[np.float32]], entry: WeightEntry, adjustment: Adjustment
+    read: Callable[[], Float32Array], entry: WeightEntry, adjustment: Adjustment, quantizer: MatrixQuantizer
 ) -> Slice:
     """A slice in the form in which the entry is stored; a number that would become infinite is refused."""
     values, stored = adjustment.applied(read()), entry.tensors[0]
     if entry.quantized is not None:
-        return quantize_rows(values, entry.quantized)
+        return quantizer(stored.name, values, entry.quantized)
     if stored.dtype == "float32":
         return values, None
     largest, limit = float(max(values.max(), -values.min())), float(np.finfo(stored.dtype).max)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictor.builder.verify.agreement import Continuation, kl_divergence, mean_figures, measure_agreement
+from predictor.builder.verify.agreement import (
+    Continuation,
+    divergence_of_candidates,
+    kl_divergence,
+    mean_figures,
+    measure_agreement,
+)
 
 
 def distributions(rows: int, tokens: int, seed: int) -> np.ndarray:
@@ -55,3 +61,17 @@ def test_a_disagreement_in_a_later_prompt_is_found() -> None:
     assert figures["first_disagreement"].prompt == 1
     assert mean_figures([same])["first_disagreement"] is None
     assert mean_figures([same])["kl_nats"] == pytest.approx(0, abs=1e-7)
+
+
+def test_two_releases_are_compared_over_the_candidates_of_both() -> None:
+    reference = distributions(50, 40, 1)
+    logits = reference + np.random.default_rng(2).normal(0, 0.3, reference.shape)
+    release = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    exact = (np.exp(reference) * (reference - release)).sum(axis=1)
+    followed = [0] * 50
+    whole = [continuation(each, followed, 40) for each in (reference, release)]
+    some = [continuation(each, followed, 10) for each in (reference, release)]
+    assert divergence_of_candidates(*whole) == pytest.approx(exact, abs=1e-5)
+    bound = divergence_of_candidates(*some)
+    assert (bound <= exact + 1e-6).all()
+    assert bound.mean() > 0.5 * exact.mean()
