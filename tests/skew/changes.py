@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from protocol.release import load_release
-from tests.e2e.conftest import free_ports
 from tests.e2e.release_cluster import Cluster, running_cluster
 from tests.e2e.release_load import START_S, Answer, Load, until
+from tests.ports import free_ports
 from tests.skew.versions import Version
 
 FORMS = ("canary", "plain", "standard")

@@ -25,8 +25,8 @@ from protocol.codec import (
 )
 from protocol.messages import GenerateRequest, GenerateResponse
 from protocol.release import load_release
-from tests.e2e.conftest import free_ports
 from tests.e2e.release_cluster import MODEL, Pod
+from tests.ports import free_ports
 from tests.skew.exchanges import RECORDED, Exchange, Recording, read_recording
 from tests.skew.requests import Answer, ask_all, requests_of
 from tests.transformer.redis_server import running_redis

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.serve import is_ready
-from tests.e2e.conftest import free_ports
 from tests.e2e.release_cluster import MODEL
 from tests.e2e.release_load import START_S
 from tests.forkserver import ROOT
+from tests.ports import free_ports
 
 DEMO_CHECKPOINT = Path("examples", "demo_model", "checkpoint")
 
