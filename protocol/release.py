@@ -108,7 +108,7 @@ def load_release(directory: Path) -> Release:
     return load_document(
         Release,
         directory / RELEASE_FILE,
-        schema=RELEASE_SCHEMA,
+        schemas=(RELEASE_SCHEMA,),
         if_missing=f"{directory} is not a release: build one with `yiwen release build`",
         fix="rebuild the release",
     )

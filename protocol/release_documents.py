@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,13 +23,13 @@ class ReleaseError(Exception):
 RELEASE_FILE = "release.json"
 
 
-def load_document(kind: type[T], path: Path, *, schema: int, if_missing: str, fix: str) -> T:
+def load_document(kind: type[T], path: Path, *, schemas: Sequence[int], if_missing: str, fix: str) -> T:
     """A JSON document as a dataclass.
 
     Args:
         kind: with pydantic's configuration.
         path: of the document.
-        schema: version that its field ``schema`` must have.
+        schemas: numbers that its field ``schema`` may have.
         if_missing: the message where there is no such file.
         fix: ends the messages about its fields, unless another version of Yiwen built the release: then that does.
 
@@ -39,7 +39,7 @@ def load_document(kind: type[T], path: Path, *, schema: int, if_missing: str, fi
     from protocol.validation import validate
 
     document = _read_json(path, if_missing)
-    _check_schema(path, document, schema)
+    _check_schema(path, document, schemas)
     fields = {name: value for name, value in document.items() if name != "schema"}
 
     def fault(message: str) -> ReleaseError:
@@ -74,9 +74,10 @@ def _read_json(path: Path, if_missing: str) -> dict[str, Any]:
     return document
 
 
-def _check_schema(path: Path, document: Mapping[str, Any], wanted: int) -> None:
-    if document.get("schema") != wanted:
+def _check_schema(path: Path, document: Mapping[str, Any], wanted: Sequence[int]) -> None:
+    if document.get("schema") not in wanted:
         raise ReleaseError(
-            f"{path} has schema {document.get('schema')!r}, this version reads {wanted}: "
+            f"{path} has schema {document.get('schema')!r}, this version reads "
+            f"{' and '.join(map(str, wanted))}: "
             "rebuild it, or use the version of yiwen that wrote it"
         )

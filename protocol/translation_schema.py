@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from protocol.translation_spec import TRANSLATION_SCHEMA, TranslationSpec
+from protocol.translation_spec import TRANSLATION_SCHEMAS, TranslationSpec
 
 
 def translation_schema() -> dict[str, Any]:
@@ -16,7 +16,7 @@ def translation_schema() -> dict[str, Any]:
     It has no defaults, which a version of Yiwen may change without another form of document.
     """
     schema: dict[str, Any] = _without_defaults(TypeAdapter(TranslationSpec).json_schema())
-    schema["properties"]["schema"] = {"const": TRANSLATION_SCHEMA}
+    schema["properties"]["schema"] = {"enum": list(TRANSLATION_SCHEMAS)}
     schema["required"] = ["schema", *schema["required"]]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "translation.json"}
 

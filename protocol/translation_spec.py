@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from protocol.messages import SamplingParams
 from protocol.release_documents import STRICT, ReleaseError, load_document, of_another_version
@@ -20,7 +22,8 @@ from protocol.template_marks import (
 )
 from protocol.template_sections import CONTEXT, TERMS, section_names
 
-TRANSLATION_SCHEMA = 1
+TRANSLATION_SCHEMAS = (1, 2)
+"""Both have the same fields. 2 keeps version 0.1.0 off, which reads 1 alone and leaves out what it does not know."""
 
 GUARDS = (
     "empty", "ratio", "repetition", "script", "leak", "replacement", "length", "placeholder", "number", "emoji",
@@ -29,6 +32,10 @@ GUARDS = (
 """Kinds of fault that a finished translation is checked for; ``flags`` of an answer are of these."""
 GUARD_VERSION = 2
 """Raised whenever the guards find more: what older ones let into the cache is a miss. Up to 255."""
+
+_FIRST_MARKS = frozenset({"text", "source", "target"})
+"""Of a template in version 0.1.0."""
+_ANY_MARK = re.compile(r"\{([#^/]?[A-Za-z_][A-Za-z0-9_:-]*)\}")
 
 TAG_NUMBER = "{number}"
 """In a form of tags: the number of the element."""
@@ -244,12 +251,23 @@ def load_translation_spec(path: Path) -> TranslationSpec:
     spec = load_document(
         TranslationSpec,
         path,
-        schema=TRANSLATION_SCHEMA,
+        schemas=TRANSLATION_SCHEMAS,
         if_missing=f"{path} is missing: it says how text becomes a prompt (docs/releases.md)",
         fix="docs/releases.md shows a whole one",
     )
     _check_translation_spec(path, spec)
     return spec
+
+
+def translation_schema_of(document: Mapping[str, Any]) -> int:
+    """The number to write into a ``translation.json``: 2 if version 0.1.0 would answer with it, and otherwise.
+
+    Args:
+        document: its other fields.
+    """
+    marks = set(_ANY_MARK.findall(document["template"]))
+    is_newer = any(document.get(name) for name in ("templates", "sampling", "tags"))
+    return 2 if is_newer or not marks <= _FIRST_MARKS else 1
 
 
 def _check_translation_spec(path: Path, spec: TranslationSpec) -> None:

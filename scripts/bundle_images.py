@@ -138,7 +138,7 @@ def _save_with_docker(names: Sequence[str], layout: Path) -> None:
         archive = Path(directory) / "images.tar"
         _run(["docker", "save", "--output", str(archive), *names])
         with tarfile.open(archive) as file:
-            file.extractall(layout)
+            file.extractall(layout, filter="data")
     if not (layout / "index.json").exists():
         raise BundleError("this docker saves no OCI layout: version 25 or later does")
 

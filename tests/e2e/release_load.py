@@ -11,7 +11,7 @@ import aiohttp
 
 from tests.e2e.release_cluster import MODEL, Cluster
 
-START_S = 150.0
+START_S = 300.0
 """Of processes, on a machine that has other things to do."""
 RATE_PER_S = 10.0
 

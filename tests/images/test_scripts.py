@@ -50,7 +50,9 @@ def _add_tool(tools: Path, name: str) -> None:
     (tools / name).chmod(0o755)
 
 
-@pytest.mark.parametrize("script", ["images", "image-test", "prune-environment"])
+@pytest.mark.parametrize(
+    "script", ["bundle", "bundle_install", "images", "image-test", "prune-environment", "skew-test"]
+)
 def test_scripts_can_be_run(script: str) -> None:
     assert os.access(SCRIPTS / script, os.X_OK)
     assert subprocess.run(["bash", "-n", str(SCRIPTS / script)], check=False).returncode == 0

@@ -12,7 +12,7 @@ import pytest
 
 from protocol.release import RELEASE_FILE, DecoderShape, Limits, Release, load_release
 from protocol.release_documents import ReleaseError
-from protocol.translation_spec import load_translation_spec
+from protocol.translation_spec import load_translation_spec, translation_schema_of
 from protocol.version import package_version
 from tests.releases import TRANSLATION
 
@@ -38,6 +38,29 @@ def write(path: Path, document: object) -> Path:
 def test_a_release_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path / RELEASE_FILE, RELEASE.to_json())
     assert load_release(tmp_path) == RELEASE
+
+
+@pytest.mark.parametrize(
+    ("edit", "schema"),
+    [
+        ({}, 1),
+        ({"templates": []}, 1),
+        ({"template": "{source_name}: {text}"}, 2),
+        ({"template": "{#context}{context} {/context}{text}"}, 2),
+        ({"templates": [{"template": "{text}", "sources": ["en"]}]}, 2),
+        ({"sampling": {"temperature": 0.5}}, 2),
+        ({"tags": {"opening": "<s>", "closing": "</s>"}}, 2),
+    ],
+)
+def test_what_the_first_version_would_leave_out_has_a_schema_that_it_refuses(
+    tmp_path: Path, edit: dict[str, Any], schema: int
+) -> None:
+    document = {**TRANSLATION, **edit}
+    assert translation_schema_of(document) == schema
+    for number in (1, 2):
+        load_translation_spec(write(tmp_path / "translation.json", {**document, "schema": number}))
+    with pytest.raises(ReleaseError, match="has schema 3, this version reads 1 and 2"):
+        load_translation_spec(write(tmp_path / "translation.json", {**document, "schema": 3}))
 
 
 @pytest.mark.parametrize(

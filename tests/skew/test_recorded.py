@@ -44,7 +44,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release that 0.1.0 built."""
     directory = tmp_path_factory.mktemp("recorded")
     with tarfile.open(RECORDED / "0.1.0.tar.gz") as archive:
-        archive.extractall(directory)
+        archive.extractall(directory, filter="data")
     return directory / "release"
 
 

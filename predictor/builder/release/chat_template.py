@@ -18,6 +18,7 @@ from predictor.builder.release.template_checks import end_tokens, start_of_promp
 from predictor.builder.release.text_files import load_tokenizer
 from protocol.release import TOKENIZER_FILE
 from protocol.template_marks import TEXT
+from protocol.translation_spec import translation_schema_of
 
 DEFAULT_PROMPT = (
     "{#context}Context, which is not to be translated:\n{context}\n\n{/context}"
@@ -55,8 +56,7 @@ def translation_from_chat_template(checkpoint: Path, tags: Sequence[str], prompt
     if not stop:
         raise BrokenText(f"{checkpoint}: neither config.json nor generation_config.json has an eos_token_id")
     template = _rendered(checkpoint, prompt)
-    return {
-        "schema": 1,
+    document = {
         "template": template if template.startswith(start) else start + template,
         "languages": described_languages(tuple(dict.fromkeys(tags))),
         "pairs": list(permutations(dict.fromkeys(tags), 2)),
@@ -64,6 +64,7 @@ def translation_from_chat_template(checkpoint: Path, tags: Sequence[str], prompt
         "sentences": "long",
         "limits": LIMITS,
     }
+    return {"schema": translation_schema_of(document), **document}
 
 
 def _rendered(checkpoint: Path, prompt: str) -> str:

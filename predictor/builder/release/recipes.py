@@ -16,6 +16,7 @@ from typing import Any
 from predictor.builder.errors import BrokenText
 from protocol.release_documents import STRICT
 from protocol.suggestions import did_you_mean
+from protocol.translation_spec import translation_schema_of
 
 _PACKAGE = "recipes"
 _LANGUAGES = "languages"
@@ -53,8 +54,7 @@ class Recipe:
             for pair in permutations(self.languages, 2)
             if not self.hubs or not set(self.hubs).isdisjoint(pair)
         ]
-        return {
-            "schema": 1,
+        document = {
             "template": self.template,
             "templates": [dict(each) for each in self.templates],
             **({} if self.sampling is None else {"sampling": dict(self.sampling)}),
@@ -65,6 +65,7 @@ class Recipe:
             "sentences": self.sentences,
             "limits": dict(self.limits),
         }
+        return {"schema": translation_schema_of(document), **document}
 
 
 def recipe_names() -> list[str]:
