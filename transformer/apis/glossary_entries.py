@@ -14,21 +14,16 @@ MAX_ENTRIES = 20_000
 
 
 def parse_entries(text: str, entries_format: str) -> dict[str, str]:
-    """Each term's translation; of a term that stands twice the last one.
+    """Each term's translation.
 
     Args:
         text: the entries.
         entries_format: ``tsv`` or ``csv``; columns of a CSV after the second (language codes) are not read.
 
     Raises:
-        InvalidRequest: a line is no entry, or there are none or too many.
+        InvalidRequest: a line is no entry, a term has two translations, or there are none or too many.
     """
-    if entries_format == "tsv":
-        rows = [line.split("\t") for line in text.splitlines()]
-    elif entries_format == "csv":
-        rows = list(csv.reader(io.StringIO(text)))
-    else:
-        raise InvalidRequest("Value for 'entries_format' not supported.")
+    rows = _rows(text, entries_format)
     entries: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         if not any(cell.strip() for cell in row):
@@ -40,12 +35,27 @@ def parse_entries(text: str, entries_format: str) -> dict[str, str]:
             raise InvalidRequest(
                 f"Invalid glossary entries provided: line {number} has an empty or too long term."
             )
-        entries[term] = translation
+        if entries.setdefault(term, translation) != translation:
+            raise InvalidRequest(
+                f"Invalid glossary entries provided: line {number} has another translation of an earlier term."
+            )
     if not entries:
         raise InvalidRequest("Invalid glossary entries provided: there are none.")
     if len(entries) > MAX_ENTRIES:
         raise InvalidRequest(f"Invalid glossary entries provided: more than {MAX_ENTRIES}.")
     return entries
+
+
+def _rows(text: str, entries_format: str) -> list[list[str]]:
+    """The cells of each line."""
+    if entries_format == "tsv":
+        return [line.split("\t") for line in text.splitlines()]
+    if entries_format != "csv":
+        raise InvalidRequest("Value for 'entries_format' not supported.")
+    try:
+        return list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InvalidRequest(f"Invalid glossary entries provided: they are no CSV: {error}.") from None
 
 
 def entries_tsv(entries: Mapping[str, str]) -> str:
