@@ -44,7 +44,7 @@ class LLMEngine:
         *,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_slowdown: float = 2.0,
+        bulk_slowdown: float = 1.5,
         metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -68,7 +68,7 @@ class Scheduler:
         max_sequence_tokens: int,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_slowdown: float = 2.0,
+        bulk_slowdown: float = 1.5,
     ) -> None:
         """Nothing waits and nothing runs.
 

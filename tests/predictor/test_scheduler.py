@@ -17,6 +17,7 @@ def make_scheduler(**changes: Any) -> Scheduler:
         "max_sequence_tokens": 32,
         "prefill_tokens": 8,
         "queue_tokens": 64,
+        "bulk_slowdown": 2.0,
     } | changes
     return Scheduler(**settings)
 
