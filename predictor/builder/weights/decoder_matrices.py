@@ -58,9 +58,9 @@ PRECISIONS = {
         Precision("int4", QuantFormat(4, 32), QuantFormat(8, 128)),
     )
 }
-"""Measured with ONNX Runtime 1.32 on two cores: with 8 bits, blocks of 128 are fastest, and
-their error is close to that of smaller ones; with 4 bits, blocks of 32 have a fifth less error than blocks of 128, at
-some cost in speed. The vocabulary, on which every token depends directly, keeps 8 bits."""
+"""Measured with ONNX Runtime 1.32 on two cores: with 8 bits, blocks of 128 are fastest, and blocks of 32
+a fifth slower and half as far from float32 (docs/releases.md); with 4 bits, blocks of 32 have a fifth less error
+than those of 128, at some cost in speed. The vocabulary, on which every token depends directly, keeps 8 bits."""
 
 BLOCKS = (16, 32, 64, 128, 256)
 """Block sizes that ``MatMulNBits`` takes."""
