@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded, ReleaseMismatch
 from protocol.messages import FinishReason, GenerateRequest, GenerateResponse, Generation
+from protocol.priority import urgency_for, urgency_of
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.proto.yiwen.v1 import generation_pb2 as pb
 from serving.model import NamedEvent, RequestInfo
@@ -157,6 +158,25 @@ async def test_a_placeholder_is_verified_before_it_is_sent_and_tried_again(
     assert last["flags"] == []
     assert predictor.paths == [STREAM, INFER]
     assert (await streamed(model, "Hi {name} there. Bye."))[-1]["cache"] == "hit"
+
+
+async def test_a_second_attempt_is_sent_while_the_rest_is_generated(
+    model: TranslatorModel, predictor: StreamingStandIn, tokenizer: PromptEncoder
+) -> None:
+    predictor.answer = continued(tokenizer, {"Hi {name} there.": "lost"})
+    predictor.hold_at = 12  # behind the end of the first answer, before that of the second
+    rest = "A line that is so long that it is not yet done."
+    async with aclosing(model.stream(body(f"Hi {{name}} there.\n{rest}"), call())) as events:
+        first = await asyncio.wait_for(anext(events), 10)
+        begun = str(first["text_output"])  # type: ignore[index]
+        assert begun.startswith("Hi {name} there.\n")
+        assert rest not in begun
+        predictor.go_on.set()
+        others = [event async for event in events]
+    assert joined([first, *others]) == f"Hi {{name}} there.\n{rest}"  # type: ignore[list-item]
+    assert predictor.paths == [STREAM, INFER]
+    (again,) = predictor.headers  # of what was no stream
+    assert urgency_of(again) == urgency_for(is_bulk=False, is_second_attempt=True)
 
 
 async def test_a_text_that_is_out_when_a_guard_objects_is_flagged_and_not_cached(
