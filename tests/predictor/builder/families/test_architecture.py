@@ -92,7 +92,7 @@ def test_both_spellings_of_rope_are_read(fields: dict[str, Any], rope: Rope) -> 
             {"rope_parameters": {"rope_theta": 1.0, "partial_rotary_factor": 0.5}},
             "partial_rotary_factor",
         ),
-        (CONFIG, {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+        (CONFIG, {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, "longrope"),
         (CONFIG, {"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
         (CONFIG, {"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "rope_parameters"),
         (CONFIG, {"rope_theta": 5.0, "rope_parameters": {"rope_theta": 6.0}}, "rope_theta"),
