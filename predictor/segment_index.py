@@ -16,9 +16,19 @@ values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.Decode
     layers.i.attention.q_norm, .k_norm  [D]                  if traits.qk_norm; [heads * D], [KV heads * D] if wide
     layers.i.attention.post_norm        [H]                  if traits.post_norms; also of the MLP
     layers.i.attention.output           [H, heads * D]
+    layers.i.attention.query            [heads * query, query_rank], of latent attention (traits.latent), whose QKV is
+                                                             queries or their latent, latent, rotated key
+    layers.i.attention.latent_kv        [heads * (plain + value), rank]   keys above values of each head
+    layers.i.attention.query_norm       [query_rank]         if traits.latent.query_rank, as the query matrix
+    layers.i.attention.latent_norm      [rank]
     layers.i.mlp.norm                   [H]
     layers.i.mlp.gate_up                [2 I, H]             gate above up
     layers.i.mlp.down                   [H, I]
+    layers.i.mlp.router                 [E, H]               float32, of a mixture of E experts
+    layers.i.mlp.router.bias            [E]                  if traits.mixture.biased
+    layers.i.mlp.experts.gate_up        [E 2 X, H]           X intermediate; an expert's gate and up alternate
+    layers.i.mlp.experts.down           [E H, X]
+    layers.i.mlp.shared.gate_up, .down  as an MLP's          if traits.mixture.shared_intermediate
     norm                                [H]
     vocabulary                          [V, H]               absent where it is tied to the embedding
     rotary.cos, rotary.sin              [positions, D / 2]   float32
@@ -36,7 +46,6 @@ Shared by those who run the graphs (:mod:`predictor.runners`), who emit them
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -47,6 +56,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from predictor.segment_traits import LOCAL, LatentTraits, SegmentTraits
 from protocol.release import SEGMENTS_DIR, WEIGHTS_FILE, DecoderShape
 from protocol.release_documents import ReleaseError
 
@@ -57,6 +67,11 @@ LAYER_ROLES = ("qkv", "attention_output", "gate_up", "down")
 """Roles of the matrices that each layer has one of, in the order of a step."""
 LINEAR_ROLES = (*LAYER_ROLES, "vocabulary")
 """Roles of all matrices of products; the embedding is a lookup table."""
+EXPERT_ROLES, SHARED_ROLES = ("expert_gate_up", "expert_down"), ("shared_gate_up", "shared_down")
+"""In layers that are mixtures these, and shared ones if there are any, stand in place of ``gate_up`` and ``down``. A
+graph of an expert's role multiplies with the matrix of one expert."""
+ROUTER, ROUTER_BIAS = "mlp.router", "mlp.router.bias"
+LATENT_KV, LATENT_NORM, QUERY_NORM = "attention.latent_kv", "attention.latent_norm", "attention.query_norm"
 
 INT8_STEP = 2.0**-12
 """Factor of the integer sum of an int8 product, which the output scale is relative to. It is constant, since weights
@@ -69,14 +84,16 @@ ROTARY = ("rotary.cos", "rotary.sin")
 """Cosines and sines."""
 LOCAL_ROTARY = ("rotary.local.cos", "rotary.local.sin")
 """The same for local layers."""
-GLOBAL, LOCAL, UNROTATED = "global", "local", "unrotated"
-"""Kinds of attention layers: over all tokens; over a window, with its own rotary table; over all, not rotated."""
-
 _PARTS = {
     "qkv": "attention.qkv",
+    "query": "attention.query",
     "attention_output": "attention.output",
     "gate_up": "mlp.gate_up",
     "down": "mlp.down",
+    "expert_gate_up": "mlp.experts.gate_up",
+    "expert_down": "mlp.experts.down",
+    "shared_gate_up": "mlp.shared.gate_up",
+    "shared_down": "mlp.shared.down",
 }
 
 Tensor = npt.NDArray[np.generic]
@@ -88,7 +105,7 @@ def layer_tensor(layer: int, part: str) -> str:
 
 
 def linear(layer: int, role: str) -> str:
-    """Name of a layer's matrix, one of :data:`LAYER_ROLES`. The vocabulary's: :attr:`SegmentIndex.vocabulary`."""
+    """Name of a layer's matrix, one of :func:`layer_roles`. The vocabulary's: :attr:`SegmentIndex.vocabulary`."""
     return layer_tensor(layer, _PARTS[role])
 
 
@@ -107,15 +124,55 @@ def output_scale(matrix: str) -> str:
     return f"{matrix}.output_scale"
 
 
-def linear_shape(shape: DecoderShape, role: str) -> tuple[int, int]:
-    """(N, K) of a matrix: N results from K inputs. ``role`` is one of :data:`LINEAR_ROLES`."""
+def layer_roles(traits: SegmentTraits, layer: int) -> tuple[str, ...]:
+    """Roles of a layer's matrices, in the order of a step; an expert's stand for those of all experts."""
+    query = ("query",) if traits.latent is not None and traits.latent.query_rank else ()
+    mixture = traits.mixture_of(layer)
+    if mixture is None:
+        return ("qkv", *query, *LAYER_ROLES[1:])
+    shared = SHARED_ROLES if mixture.shared_intermediate else ()
+    return ("qkv", *query, "attention_output", *EXPERT_ROLES, *shared)
+
+
+def linear_roles(traits: SegmentTraits, layers: int) -> tuple[str, ...]:
+    """Roles of all matrices of a decoder of so many layers, each once."""
+    roles = [role for layer in range(layers) for role in layer_roles(traits, layer)]
+    return (*dict.fromkeys(roles), "vocabulary")
+
+
+def linear_shape(shape: DecoderShape, role: str, traits: SegmentTraits | None = None) -> tuple[int, int]:
+    """(N, K) of a matrix: N results from K inputs.
+
+    Args:
+        shape: of the decoder.
+        role: one of :func:`linear_roles`.
+        traits: of the decoder, for roles that not every decoder has.
+    """
     heads = shape.heads * shape.head_dim
+    mixture = None if traits is None else traits.mixture
+    expert, shared = (0, 0) if mixture is None else (mixture.intermediate, mixture.shared_intermediate)
+    latent = None if traits is None else traits.latent
+    if latent is not None and role in ("qkv", "query", "attention_output"):
+        return _latent_shape(shape, role, latent)
     shapes = {
         "qkv": (heads + 2 * shape.kv_heads * shape.head_dim, shape.hidden),
         "attention_output": (shape.hidden, heads),
         "gate_up": (2 * shape.intermediate, shape.hidden),
         "down": (shape.hidden, shape.intermediate),
+        "expert_gate_up": (2 * expert, shape.hidden),
+        "expert_down": (shape.hidden, expert),
+        "shared_gate_up": (2 * shared, shape.hidden),
+        "shared_down": (shape.hidden, shared),
         "vocabulary": (shape.vocab, shape.hidden),
+    }
+    return shapes[role]
+
+
+def _latent_shape(shape: DecoderShape, role: str, latent: LatentTraits) -> tuple[int, int]:
+    shapes = {
+        "qkv": (sum(latent.projected(shape.heads)), shape.hidden),
+        "query": (shape.heads * latent.query, latent.query_rank),
+        "attention_output": (shape.hidden, shape.heads * latent.value),
     }
     return shapes[role]
 
@@ -139,48 +196,6 @@ class StoredTensor:
     def nbytes(self) -> int:
         """Bytes without padding."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentTraits:
-    """The decoder's details beyond ``release.json``: the norms' epsilon, and which tensors exist."""
-
-    norm_eps: float
-    qkv_bias: bool
-    output_bias: bool
-    """Of the projection after attention."""
-    mlp_bias: bool
-    qk_norm: bool
-    """Queries and keys are normed per head."""
-    norm_after_rotary: bool = False
-    """That is done after the rotary embedding."""
-    wide_qk_norm: bool = False
-    """All heads are normed together."""
-    pre_norms: bool = True
-    """The inputs of attention and MLP are normed."""
-    post_norms: bool = False
-    """What attention and MLP add to the residual is normed."""
-    gelu: bool = False
-    """The MLP's gate is GELU in its tanh form, not SiLU."""
-    attention_softcap: float = 0.0
-    """Scores become cap * tanh(score / cap); 0: none."""
-    logits_softcap: float = 0.0
-    window: int = 0
-    """Tokens that a local layer attends to, the token itself included."""
-    layers: tuple[str, ...] = ()
-    """Kind of each layer; empty: all global."""
-
-    def kind(self, layer: int) -> str:
-        """Kind of a layer."""
-        return self.layers[layer] if self.layers else GLOBAL
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields, without those that have their default."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +223,8 @@ class SegmentIndex:
 
     def step_dtype(self, name: str) -> str:
         """The type, by numpy's name, in which a step uses a tensor that is not quantized."""
-        is_matrix = len(self.tensors[name].shape) == 2 and name not in (*ROTARY, *LOCAL_ROTARY)
+        is_table = name in (*ROTARY, *LOCAL_ROTARY) or name.endswith(ROUTER)
+        is_matrix = len(self.tensors[name].shape) == 2 and not is_table
         return "float16" if is_matrix else "float32"
 
     def to_json(self) -> dict[str, Any]:
@@ -261,7 +277,7 @@ def map_tensor(release: Path, tensor: StoredTensor) -> Tensor:
 
 def _index(document: Mapping[str, Any]) -> SegmentIndex:
     index = SegmentIndex(
-        traits=SegmentTraits(**{**document["traits"], "layers": tuple(document["traits"].get("layers", ()))}),
+        traits=SegmentTraits.from_json(document["traits"]),
         tensors={
             name: StoredTensor(
                 int(entry["offset"]), str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
@@ -276,18 +292,29 @@ def _index(document: Mapping[str, Any]) -> SegmentIndex:
 
 def _needed(index: SegmentIndex) -> set[str]:
     """Names of the tensors that the traits require."""
-    traits = index.traits
+    layers = range(index.layers)
+    of_layers = {layer_tensor(layer, part) for layer in layers for part in _needed_parts(index.traits, layer)}
+    rotary = (*ROTARY, *LOCAL_ROTARY) if LOCAL in index.traits.layers else ROTARY
+    return {EMBEDDING, FINAL_NORM, *rotary} | of_layers
+
+
+def _needed_parts(traits: SegmentTraits, layer: int) -> list[str]:
+    """Names of the tensors of a layer, within the layer."""
     biased = {
         "qkv": traits.qkv_bias,
         "attention_output": traits.output_bias,
         "gate_up": traits.mlp_bias,
         "down": traits.mlp_bias,
     }
-    parts = list(_PARTS.values())
+    roles = layer_roles(traits, layer)
+    parts = [_PARTS[role] for role in roles]
     parts += ["attention.norm", "mlp.norm"] if traits.pre_norms else []
     parts += ["attention.post_norm", "mlp.post_norm"] if traits.post_norms else []
-    parts += [bias(_PARTS[role]) for role in LAYER_ROLES if biased[role]]
+    parts += [bias(_PARTS[role]) for role in roles if biased.get(role)]
     parts += ["attention.q_norm", "attention.k_norm"] if traits.qk_norm else []
-    of_layers = {layer_tensor(layer, part) for layer in range(index.layers) for part in parts}
-    rotary = (*ROTARY, *LOCAL_ROTARY) if LOCAL in traits.layers else ROTARY
-    return {EMBEDDING, FINAL_NORM, *rotary} | of_layers
+    if traits.latent is not None:
+        parts += [LATENT_KV, LATENT_NORM, *([QUERY_NORM] if traits.latent.query_rank else [])]
+    mixture = traits.mixture_of(layer)
+    parts += [ROUTER] if mixture is not None else []
+    parts += [ROUTER_BIAS] if mixture is not None and mixture.biased else []
+    return parts

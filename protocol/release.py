@@ -54,11 +54,18 @@ class DecoderShape:
     head_dim: int
     intermediate: int
     vocab: int
+    shared_kv: bool = False
+    """Whether keys are the values too (multi-head latent attention): a layer caches one vector for both."""
+
+    @property
+    def kv_tensors(self) -> int:
+        """Tensors of the K/V cache of a layer."""
+        return 1 if self.shared_kv else 2
 
     @property
     def kv_values_per_token(self) -> int:
         """Number of values per token in the K/V cache of all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim
+        return self.kv_tensors * self.layers * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,10 @@ class Release:
 
     def to_json(self) -> dict[str, Any]:
         """The document that :func:`load_release` reads back."""
-        return {"schema": RELEASE_SCHEMA, **dataclasses.asdict(self)}
+        document = {"schema": RELEASE_SCHEMA, **dataclasses.asdict(self)}
+        if not self.decoder.shared_kv:  # absent in releases that earlier versions read too
+            del document["decoder"]["shared_kv"]
+        return document
 
 
 def load_release(directory: Path) -> Release:

@@ -108,6 +108,7 @@ def attend(
     *,
     window: int = 0,
     cap: float = 0.0,
+    scale: float = 0.0,
 ) -> Float32s:
     """Causal scaled dot-product attention of rows of one sequence; groups of heads share keys and values.
 
@@ -118,6 +119,7 @@ def attend(
         positions: [T] of the queries; each attends to positions 0 to its own, and C is more than the largest.
         window: number of last positions that are attended to, the own one included; 0: all.
         cap: soft cap of the scores; 0: none.
+        scale: factor of the scores; 0: D^-0.5.
 
     Returns:
         [T, H, D].
@@ -129,7 +131,7 @@ def attend(
     visible = seen <= positions[:, None]
     if window:
         visible &= seen > positions[:, None] - window
-    scores = np.where(visible, softcap(scores / np.sqrt(np.float32(size)), cap), -np.inf)
+    scores = np.where(visible, softcap(scores * np.float32(scale or size**-0.5), cap), -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     attended: Float32s = np.einsum("kgtc,kcd->tkgd", weights, values.astype(np.float32), optimize=True)
@@ -175,6 +177,8 @@ class LayerRule:
     """Weights [D] of the norms of queries and keys after the rotary embedding."""
     epsilon: float = 0.0
     """Of these norms."""
+    scale: float = 0.0
+    """Factor of the scores; 0: D^-0.5."""
 
     def place(self, heads: Float32s, positions: Integers, part: int) -> Float32s:
         """Rotate, and norm after it where the layer does: [T, any, D]; ``part`` 0 are queries, 1 keys."""
@@ -187,7 +191,7 @@ class LayerRule:
 
 
 class SlotCache:
-    """Keys and values of every slot and layer, float16."""
+    """Keys and values of every slot and layer, float16; keys alone where they are the values too."""
 
     def __init__(self, shape: DecoderShape, *, slots: int, capacity: int, rules: Sequence[LayerRule]) -> None:
         """Reserve ``capacity`` tokens per slot; the system allocates memory when it is written.
@@ -199,7 +203,7 @@ class SlotCache:
             rules: of each layer.
         """
         self._rules = rules
-        sides = (2, slots, shape.kv_heads, capacity, shape.head_dim)
+        sides = (shape.kv_tensors, slots, shape.kv_heads, capacity, shape.head_dim)
         self._layers = [np.zeros(sides, np.float16) for _ in range(shape.layers)]
 
     @property
@@ -227,7 +231,7 @@ class SlotCache:
             step: the pass whose T rows these are.
             queries: [T, H, D].
             keys: [T, KV, D].
-            values: [T, KV, D].
+            values: [T, KV, D]; the keys, if these are the values too.
 
         Returns:
             [T, H, D].
@@ -235,13 +239,20 @@ class SlotCache:
         rule, cache = self._rules[layer], self._layers[layer]
         queries = rule.place(queries, step.positions, 0)
         cache[0, step.slots, :, step.positions] = rule.place(keys, step.positions, 1)
-        cache[1, step.slots, :, step.positions] = values
+        if len(cache) > 1:
+            cache[1, step.slots, :, step.positions] = values
         attended = np.empty_like(queries)
         for rows in _sequences(step):
             slot, positions = step.slots[rows.start], step.positions[rows]
-            seen_keys, seen_values = cache[:, slot, :, : positions[-1] + 1]
+            seen = cache[:, slot, :, : positions[-1] + 1]
             attended[rows] = attend(
-                queries[rows], seen_keys, seen_values, positions, window=rule.window, cap=rule.cap
+                queries[rows],
+                seen[0],
+                seen[-1],
+                positions,
+                window=rule.window,
+                cap=rule.cap,
+                scale=rule.scale,
             )
         return attended
 

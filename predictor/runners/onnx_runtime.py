@@ -91,7 +91,7 @@ class OnnxRuntimeRunner:
         self._decode_calls: dict[int, _Call] = {}
         """By number of rows; valid for the current cache array."""
         self._kv = self._allocate(SMALLEST_CAPACITY)
-        """[2 L, slots, KV, C, D]: key, value of each layer in turn."""
+        """[2 L, slots, KV, C, D]: key, value of each layer in turn; [L, ...] where keys are the values too."""
 
     @property
     def slots(self) -> int:
@@ -108,8 +108,7 @@ class OnnxRuntimeRunner:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        shape = self._release.decoder
-        return 2 * shape.layers * shape.kv_heads * shape.head_dim * self._kv.itemsize
+        return self._release.decoder.kv_values_per_token * self._kv.itemsize
 
     @property
     def runs_ahead(self) -> bool:
@@ -237,7 +236,8 @@ class OnnxRuntimeRunner:
 
     def _allocate(self, capacity: int) -> npt.NDArray[np.float32]:
         shape = self._release.decoder
-        return np.empty((2 * shape.layers, self._slots, shape.kv_heads, capacity, shape.head_dim), np.float32)
+        arrays = shape.kv_tensors * shape.layers
+        return np.empty((arrays, self._slots, shape.kv_heads, capacity, shape.head_dim), np.float32)
 
     def _bind(self, *, first_row: int, rows: int, tokens: int) -> _Call:
         candidates = self._release.limits.candidates
@@ -254,8 +254,11 @@ class OnnxRuntimeRunner:
             _bind_array(call.binding.bind_input, name, getattr(call, name))
         for name in ("candidate_ids", "candidate_logprobs"):
             _bind_array(call.binding.bind_output, name, getattr(call, name))
-        for index, array in enumerate(self._kv[:, first_row : first_row + rows]):  # [B, KV, C, D] each
+        arrays = self._kv[:, first_row : first_row + rows]  # [B, KV, C, D] each
+        shape = self._release.decoder
+        for index in range(2 * shape.layers):
             name = f"{('key', 'value')[index % 2]}.{index // 2}"
+            array = arrays[index * shape.kv_tensors // 2]
             _bind_array(call.binding.bind_input, f"past_{name}", array)
             _bind_array(call.binding.bind_output, f"present_{name}", array)
         return call

@@ -26,7 +26,7 @@ from predictor.runners.reference_decoder import (
     load_tensors,
 )
 from predictor.runners.segmented import Int32s, SegmentedRunner, StepPass, output_rows
-from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
+from predictor.segment_index import graph_file, linear_roles, read_segment_index
 from protocol.release import Release
 
 MAX_TOKENS = 512
@@ -66,7 +66,8 @@ def open_reference_runner(
         StartupError: ONNX Runtime cannot load a graph, or there is none for a matrix.
     """
     index = read_segment_index(directory)
-    own = {f"{role}.float16": directory / graph_file(role) for role in LINEAR_ROLES}
+    roles = linear_roles(index.traits, release.decoder.layers)
+    own = {f"{role}.float16": directory / graph_file(role) for role in roles}
     loaded = load_tensors(directory, index, tensors or {})
     loader = DecoderLoader(loaded, {**own, **(graphs or {})}, threads=threads, hook=hook)
     decoder = loader.load(release.decoder, index.traits)

@@ -5,7 +5,7 @@ Graphs and names of tensors are those of :mod:`predictor.segment_index`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,23 @@ from predictor.runners.numpy_kernels import (
     silu_mul,
     softcap,
 )
+from predictor.runners.reference_latent import ReferenceLatent
+from predictor.runners.reference_mixture import Product, ReferenceMixture
 from predictor.runners.segmented import Int32s, StepPass
 from predictor.segment_index import (
     EMBEDDING,
+    EXPERT_ROLES,
     FINAL_NORM,
-    GLOBAL,
-    LOCAL,
+    LATENT_KV,
+    LATENT_NORM,
     LOCAL_ROTARY,
+    QUERY_NORM,
     ROTARY,
+    ROUTER,
+    ROUTER_BIAS,
+    SHARED_ROLES,
     VOCABULARY,
     SegmentIndex,
-    SegmentTraits,
     bias,
     input_scale,
     layer_tensor,
@@ -44,6 +50,7 @@ from predictor.segment_index import (
     map_tensor,
     output_scale,
 )
+from predictor.segment_traits import GLOBAL, LOCAL, LatentTraits, MixtureTraits, SegmentTraits
 from protocol.release import DecoderShape
 
 Array = npt.NDArray[Any]
@@ -77,6 +84,20 @@ class ReferenceLinear:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceMlp:
+    """The MLP of one layer, or the shared one of a mixture."""
+
+    gate_up: ReferenceLinear
+    down: ReferenceLinear
+    gelu: bool
+
+    def run(self, values: Float32s) -> Float32s:
+        """[rows, H] to [rows, H]."""
+        gates = self.gate_up.run(values)
+        return self.down.run(gelu_mul(gates) if self.gelu else silu_mul(gates))
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceLayer:
     """One layer of the decoder."""
 
@@ -84,11 +105,12 @@ class ReferenceLayer:
     qkv: ReferenceLinear
     q_norm: Float32s | None
     k_norm: Float32s | None
+    latent: ReferenceLatent | None
+    """What makes queries and keys of the first product, and values of what was attended to."""
     output: ReferenceLinear
     attention_post_norm: Float32s | None
     mlp_norm: Float32s | None
-    gate_up: ReferenceLinear
-    down: ReferenceLinear
+    mlp: ReferenceMlp | ReferenceMixture
     mlp_post_norm: Float32s | None
 
 
@@ -117,18 +139,28 @@ class ReferenceDecoder:
         residual = self.embedding[token_ids].astype(np.float32)
         for number, layer in enumerate(self.layers):
             normed = self._norm(residual, layer.attention_norm)
-            attended = cache.attend(number, step, *self._heads(layer, layer.qkv.run(normed)))
-            attended = attended.reshape(step.tokens, -1)
+            attended = self._attend(number, layer.qkv.run(normed), step, cache)
             if number == len(self.layers) - 1:
-                attended, residual = attended[step.out_rows], residual[step.out_rows]
+                attended, residual, normed = (
+                    values[step.out_rows] for values in (attended, residual, normed)
+                )
                 if not len(residual):
                     return None
             residual = residual + self._norm(layer.output.run(attended), layer.attention_post_norm)
-            gates = layer.gate_up.run(self._norm(residual, layer.mlp_norm))
-            down = layer.down.run(gelu_mul(gates) if self.traits.gelu else silu_mul(gates))
-            residual = residual + self._norm(down, layer.mlp_post_norm)
+            hidden = layer.mlp.run(self._norm(residual, layer.mlp_norm))
+            residual = residual + self._norm(hidden, layer.mlp_post_norm)
         logits = self.vocabulary.run(self._norm(residual, self.final_norm))
         return softcap(logits, self.traits.logits_softcap)
+
+    def _attend(self, number: int, qkv: Float32s, step: StepPass, cache: SlotCache) -> Float32s:
+        """Attention without its output projection: [T, F] to [T, H * D], or [T, H * value] where it is latent."""
+        layer = self.layers[number]
+        if layer.latent is None:
+            attended = cache.attend(number, step, *self._heads(layer, qkv))
+        else:
+            queries, keys = layer.latent.project(qkv, step.positions)
+            attended = layer.latent.values(cache.attend(number, step, queries, keys, keys))
+        return attended.reshape(step.tokens, -1)
 
     def _norm(self, values: Float32s, weight: Float32s | None) -> Float32s:
         """The norm over the last axis; the values themselves where the family has none."""
@@ -182,7 +214,7 @@ class DecoderLoader:
             shape=shape,
             traits=traits,
             embedding=self._tensors[EMBEDDING],
-            layers=tuple(self._layer(number) for number in range(shape.layers)),
+            layers=tuple(self._layer(number, shape, traits) for number in range(shape.layers)),
             final_norm=self._tensors[FINAL_NORM],
             vocabulary=self._linear("vocabulary", vocabulary),
         )
@@ -197,6 +229,8 @@ class DecoderLoader:
         return [self._rule(number, traits) for number in range(shape.layers)]
 
     def _rule(self, number: int, traits: SegmentTraits) -> LayerRule:
+        if traits.latent is not None:  # its queries and keys are rotated already
+            return LayerRule(rotary=None, scale=traits.latent.scale)
         kind, norms = traits.kind(number), None
         tables = {GLOBAL: ROTARY, LOCAL: LOCAL_ROTARY}.get(kind)
         if traits.norm_after_rotary:
@@ -210,7 +244,9 @@ class DecoderLoader:
             epsilon=traits.norm_eps,
         )
 
-    def _layer(self, number: int) -> ReferenceLayer:
+    def _layer(self, number: int, shape: DecoderShape, traits: SegmentTraits) -> ReferenceLayer:
+        mixture = traits.mixture_of(number)
+
         def norm(part: str) -> Float32s | None:
             return self._tensors.get(layer_tensor(number, part))
 
@@ -219,16 +255,51 @@ class DecoderLoader:
             qkv=self._linear("qkv", linear(number, "qkv")),
             q_norm=norm("attention.q_norm"),
             k_norm=norm("attention.k_norm"),
+            latent=None if traits.latent is None else self._latent(number, shape.heads, traits.latent),
             output=self._linear("attention_output", linear(number, "attention_output")),
             attention_post_norm=norm("attention.post_norm"),
             mlp_norm=norm("mlp.norm"),
-            gate_up=self._linear("gate_up", linear(number, "gate_up")),
-            down=self._linear("down", linear(number, "down")),
+            mlp=self._mlp(number, traits) if mixture is None else self._mixture(number, traits, mixture),
             mlp_post_norm=norm("mlp.post_norm"),
         )
 
+    def _latent(self, number: int, heads: int, traits: LatentTraits) -> ReferenceLatent:
+        keys_values = self._tensors[layer_tensor(number, LATENT_KV)].astype(np.float32)
+        return ReferenceLatent(
+            traits,
+            heads,
+            query=self._linear("query", linear(number, "query")).run if traits.query_rank else None,
+            query_norm=self._tensors.get(layer_tensor(number, QUERY_NORM)),
+            latent_norm=self._tensors[layer_tensor(number, LATENT_NORM)],
+            keys_values=keys_values.reshape(heads, traits.plain + traits.value, traits.rank),
+            rotary=(self._tensors[ROTARY[0]], self._tensors[ROTARY[1]]),
+        )
+
+    def _mlp(
+        self, number: int, traits: SegmentTraits, roles: Sequence[str] = ("gate_up", "down")
+    ) -> ReferenceMlp:
+        gate_up, down = (self._linear(role, linear(number, role)) for role in roles)
+        return ReferenceMlp(gate_up, down, gelu=traits.gelu)
+
+    def _mixture(self, number: int, traits: SegmentTraits, mixture: MixtureTraits) -> ReferenceMixture:
+        gate_ups, downs = (self._experts(number, role, mixture.experts) for role in EXPERT_ROLES)
+        return ReferenceMixture(
+            mixture,
+            router=self._tensors[layer_tensor(number, ROUTER)],
+            bias=self._tensors.get(layer_tensor(number, ROUTER_BIAS)),
+            experts=tuple(zip(gate_ups, downs, strict=True)),
+            shared=self._mlp(number, traits, SHARED_ROLES).run if mixture.shared_intermediate else None,
+        )
+
+    def _experts(self, number: int, role: str, count: int) -> list[Product]:
+        """The product of each expert with its own part of the matrix of them all."""
+        name = linear(number, role)
+        return [self._product(role, name, part).run for part in np.split(self._tensors[name], count)]
+
     def _linear(self, role: str, name: str) -> ReferenceLinear:
-        matrix = self._tensors[name]
+        return self._product(role, name, self._tensors[name])
+
+    def _product(self, role: str, name: str, matrix: Array) -> ReferenceLinear:
         return ReferenceLinear(
             name=VOCABULARY if role == "vocabulary" else name,
             session=self._session(f"{role}.{matrix.dtype}"),

@@ -26,9 +26,24 @@ SIZES = {
 
 
 def save_model(
-    directory: Path, family: str, *, dtype: torch.dtype = torch.float32, shard: str = "1GB", **config: object
+    directory: Path,
+    family: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shard: str = "1GB",
+    never: Sequence[int] = (),
+    **config: object,
 ) -> Path:
-    """A random ``family`` (Llama, Gemma3, ...) with numbers large enough that every part of it decides tokens."""
+    """A random ``family`` (Llama, Gemma3, ...) with numbers large enough that every part of it decides tokens.
+
+    Args:
+        directory: to save it in.
+        family: beginning of transformers' class names.
+        dtype: of the saved tensors.
+        shard: largest size of a file.
+        never: experts that a bias keeps from being chosen.
+        config: fields of its configuration.
+    """
     kind = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
     settings = getattr(transformers, kind)(**{**SIZES, **config})
     model = getattr(transformers, f"{family}ForCausalLM")(settings)
@@ -37,6 +52,10 @@ def save_model(
         for name, values in model.named_parameters():
             noise = torch.randn(values.shape, generator=generator)
             values.copy_(1 + 0.3 * noise if "norm" in name else 0.25 * noise)
+        for name, values in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                values.copy_(0.25 * torch.randn(values.shape, generator=generator))
+                values[list(never)] = -100.0
     model.to(dtype).save_pretrained(directory, max_shard_size=shard)
     (directory / "translation.json").write_text(json.dumps(TRANSLATION))
     byte_tokenizer().save(str(directory / "tokenizer.json"))

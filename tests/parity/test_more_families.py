@@ -29,6 +29,20 @@ WINDOW = 8
 KV = {"num_key_value_heads": 2}
 GEMMA = {**KV, "head_dim": 32, "sliding_window": WINDOW, "query_pre_attn_scalar": 20}
 
+EXPERTS = {**KV, "head_dim": 32, "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48}
+QWEN_MOE = EXPERTS
+HY_V3 = {**EXPERTS, "rope_parameters": {"rope_type": "default", "rope_theta": 11_158_840.0}}
+
+DEEPSEEK = {
+    "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20,
+    "first_k_dense_replace": 1, "n_routed_experts": 8, "n_shared_experts": 2, "num_experts_per_tok": 3,
+    "moe_intermediate_size": 48,
+}  # fmt: skip
+YARN = {
+    "rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 128,
+    "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.7,
+}  # fmt: skip
+
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hunyuan-alpha": (
         "HunYuanDenseV1",
@@ -68,6 +82,29 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ernie-tied": ("Ernie4_5", {**KV, "head_dim": 16, "tie_word_embeddings": True}),
     "helium": ("Helium", {"num_key_value_heads": 4, "head_dim": 16, "attention_bias": True, "mlp_bias": True}),
     "olmo2": ("Olmo2", {**KV, "pad_token_id": 0}),
+    "qwen3-moe": ("Qwen3Moe", {**QWEN_MOE, "norm_topk_prob": True, "mlp_only_layers": [1]}),
+    "qwen3-moe-sums": ("Qwen3Moe", {**QWEN_MOE, "norm_topk_prob": False, "decoder_sparse_step": 2}),
+    "deepseek2": (
+        "DeepseekV2",
+        {**DEEPSEEK, "q_lora_rank": None, "topk_method": "greedy", "routed_scaling_factor": 2.0},
+    ),
+    "deepseek2-groups": (
+        "DeepseekV2",
+        {**DEEPSEEK, "q_lora_rank": 24, "topk_method": "group_limited_greedy", "n_group": 4, "topk_group": 2,
+         "rope_parameters": YARN},
+    ),
+    "deepseek3": (
+        "DeepseekV3", {**DEEPSEEK, "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "rope_parameters": YARN}
+    ),
+    "deepseek3-sums": (
+        "DeepseekV3", {**DEEPSEEK, "q_lora_rank": None, "n_group": 1, "topk_group": 1, "norm_topk_prob": False}
+    ),
+    "hy-v3": ("HYV3", {**HY_V3, "router_scaling_factor": 1.7}),
+    "hy-v3-shared": (
+        "HYV3",
+        {**HY_V3, "num_shared_experts": 2, "router_scaling_factor": 0.9,
+         "mlp_layer_types": ["sparse", "dense", "sparse"]},
+    ),
 }  # fmt: skip
 
 

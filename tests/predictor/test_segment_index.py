@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +14,15 @@ from predictor.segment_index import (
     LAYER_ROLES,
     LINEAR_ROLES,
     SegmentIndex,
-    SegmentTraits,
     StoredTensor,
+    layer_roles,
     linear,
+    linear_roles,
     linear_shape,
     map_tensor,
     read_segment_index,
 )
+from predictor.segment_traits import LatentTraits, MixtureTraits, SegmentTraits
 from protocol.release import DecoderShape
 from protocol.release_documents import ReleaseError
 
@@ -133,3 +136,64 @@ def test_sizes_and_names_agree() -> None:
         assert linear_shape(shape, role) == INDEX.tensors[linear(1, role)].shape
     assert linear_shape(shape, "vocabulary") == INDEX.tensors["embedding"].shape
     assert set(LINEAR_ROLES) == {*LAYER_ROLES, "vocabulary"}
+
+
+MIXTURE = MixtureTraits(layers=(1,), experts=4, chosen=2, intermediate=3, shared_intermediate=6, biased=True)
+LATENT = LatentTraits(rank=4, query_rank=5, plain=3, rotated=2, value=3, scale=0.4)
+
+
+def test_traits_of_mixtures_and_latent_attention_are_read_back() -> None:
+    traits = dataclasses.replace(INDEX.traits, mixture=MIXTURE, latent=LATENT, layers=("global", "local"))
+    assert SegmentTraits.from_json(json.loads(json.dumps(traits.to_json()))) == traits
+
+
+def test_roles_and_shapes_are_those_of_the_layer() -> None:
+    traits = dataclasses.replace(INDEX.traits, mixture=MIXTURE, latent=LATENT)
+    shape = DecoderShape(2, 8, 2, 1, 6, 16, 50, shared_kv=True)
+    dense, sparse = (layer_roles(traits, layer) for layer in range(2))
+    assert dense == ("qkv", "query", "attention_output", "gate_up", "down")
+    assert sparse[3:] == ("expert_gate_up", "expert_down", "shared_gate_up", "shared_down")
+    roles = linear_roles(traits, 2)
+    assert roles == (*dense, *sparse[3:], "vocabulary")
+    shapes = {role: linear_shape(shape, role, traits) for role in roles}
+    assert shapes["qkv"] == (5 + 4 + 2, 8)
+    assert (shapes["query"], shapes["attention_output"]) == ((2 * 5, 5), (8, 2 * 3))
+    assert (shapes["expert_gate_up"], shapes["expert_down"]) == ((6, 8), (8, 3))
+    assert (shapes["shared_gate_up"], shapes["shared_down"]) == ((12, 8), (8, 6))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layers.1.mlp.experts.down",
+        "layers.1.mlp.router",
+        "layers.1.mlp.router.bias",
+        "layers.1.mlp.shared.gate_up",
+        "layers.0.attention.query",
+        "layers.1.attention.latent_kv",
+        "layers.0.attention.query_norm",
+    ],
+)
+def test_mixture_or_latent_attention_without_a_tensor_is_refused(tmp_path: Path, name: str) -> None:
+    document = INDEX.to_json()
+    traits = dataclasses.replace(INDEX.traits, mixture=MIXTURE, latent=LATENT)
+    document["traits"] = traits.to_json()
+    names = {linear(layer, role) for layer in range(2) for role in layer_roles(traits, layer)}
+    names |= {f"layers.1.mlp.router{end}" for end in ("", ".bias")}
+    names |= {f"layers.{layer}.attention.{end}" for layer in range(2) for end in LATENT_TENSORS}
+    place = {"offset": 0, "dtype": "float32", "shape": [1]}
+    document["tensors"] |= dict.fromkeys(names, place)
+    assert read_segment_index(write(tmp_path, document)).traits == traits
+    document["tensors"].pop(name)
+    with pytest.raises(ReleaseError, match=f"has no {name}'"):
+        read_segment_index(write(tmp_path, document))
+
+
+LATENT_TENSORS = ("latent_kv", "latent_norm", "query_norm")
+
+
+def test_router_stays_in_float32() -> None:
+    names = ("layers.0.mlp.router", "layers.0.mlp.experts.gate_up")
+    tensors = {name: StoredTensor(0, "float32", (2, 3)) for name in names}
+    index = dataclasses.replace(INDEX, tensors=tensors)
+    assert [index.step_dtype(name) for name in names] == ["float32", "float16"]

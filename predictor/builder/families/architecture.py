@@ -1,14 +1,14 @@
 """``config.json``, read strictly: what the decoder step must compute, or a refusal that names the field.
 
 The supported architectures are in :mod:`predictor.builder.families.table`, with rotary embeddings without scaling,
-``linear`` or ``llama3``. Any other field that changes the numbers is refused, never approximated. Defaults are those
-of Hugging Face transformers.
+``linear``, ``llama3`` or ``yarn``. Any other field that changes the numbers is refused, never approximated. Defaults
+are those of Hugging Face transformers.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from predictor.builder.checkpoint.config_fields import CONFIG_FILE, Config, boolean, number, positive, require
@@ -17,7 +17,7 @@ from predictor.builder.checkpoint.rope_config import read_rope
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 from predictor.builder.families.family import Family, FamilyDetails
 from predictor.builder.families.table import FAMILIES
-from predictor.segment_index import SegmentTraits
+from predictor.segment_traits import LatentTraits, SegmentTraits
 from protocol.release import DecoderShape
 
 
@@ -67,6 +67,8 @@ class Architecture:
             logits_softcap=details.logits_softcap,
             window=details.window,
             layers=details.layers,
+            mixture=details.mixture,
+            latent=details.latent,
         )
 
 
@@ -99,9 +101,9 @@ def architecture_from_config(config: Config) -> Architecture:
     _refuse_quantized(config)
     config = _text_config(config, family)
     _refuse_unsupported(config, family)
-    shape = _shape(config)
     boolean(config, "attention_bias")  # checked for the families that ignore it, too
     details = family.details(config)
+    shape = _shape(config) if details.latent is None else _latent_shape(config, details.latent)
     return Architecture(
         definition=family,
         details=details,
@@ -196,9 +198,24 @@ def _shape(config: Config) -> DecoderShape:
         )
     if head_dim % 16:  # what ONNX Runtime's GroupQueryAttention rotates
         raise UnsupportedModel(f"{CONFIG_FILE}: head_dim is {head_dim}; supported: multiples of 16")
+    return _decoder_shape(config, heads, kv_heads, head_dim)
+
+
+def _latent_shape(config: Config, latent: LatentTraits) -> DecoderShape:
+    """With one key head, whose keys are the latent and the rotated part, and are the values too."""
+    size = latent.rank + latent.rotated
+    if size % 16 or latent.rotated % 2:
+        raise UnsupportedModel(
+            f"{CONFIG_FILE}: kv_lora_rank + qk_rope_head_dim is {latent.rank} + {latent.rotated}; "
+            "supported: multiples of 16 with an even qk_rope_head_dim"
+        )
+    return replace(_decoder_shape(config, positive(config, "num_attention_heads"), 1, size), shared_kv=True)
+
+
+def _decoder_shape(config: Config, heads: int, kv_heads: int, head_dim: int) -> DecoderShape:
     return DecoderShape(
         layers=positive(config, "num_hidden_layers"),
-        hidden=hidden,
+        hidden=positive(config, "hidden_size"),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,

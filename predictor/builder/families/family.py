@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from predictor.builder.checkpoint.config_fields import Config
 from predictor.builder.checkpoint.rope import Rope
+from predictor.segment_traits import LatentTraits, MixtureTraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class FamilyDetails:
     query_scale: float = 1.0
     """Factor of the queries, beside the usual head_dim^-0.5 of the scores."""
     logits_scale: float = 1.0
+    mixture: MixtureTraits | None = None
+    """Of the layers whose MLP is a mixture of experts."""
+    latent: LatentTraits | None = None
+    """Of the attention of all layers, where it is multi-head latent attention."""
+    experts_scale: float = 1.0
+    """Factor of what the chosen experts give, not of the shared ones."""
+    extra_layers: int = 0
+    """Layers behind the last one, which predict further tokens and are left out."""
     attention_softcap: float = 0.0
     """Scores become cap * tanh(score / cap); 0: none."""
     logits_softcap: float = 0.0
@@ -70,7 +79,8 @@ class Family:
     packed: bool = False
     """Whether the checkpoint has ``qkv_proj`` and ``gate_up_proj``, in the order of our own matrices."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Names of a layer's norms in the checkpoint, where they are not Llama's."""
+    """Names of a layer's norms in the checkpoint, where they are not Llama's; and of ``router``, ``router_bias`` and
+    ``shared`` experts, where they are not DeepSeek's."""
     window_by_default: bool = True
     """Whether a ``sliding_window`` is in use where ``use_sliding_window`` is absent."""
     window_bounds_length: bool = False

@@ -11,7 +11,7 @@ from predictor.builder.checkpoint.rope import Rope
 from predictor.builder.checkpoint.rope_config import read_rope, rope_parameters
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 from predictor.builder.families.family import Family, FamilyDetails
-from predictor.segment_index import GLOBAL, LOCAL
+from predictor.segment_traits import GLOBAL, LOCAL
 
 _KINDS = {"full_attention": GLOBAL, "sliding_attention": LOCAL}
 _PATTERN = {"gemma2": 2, "gemma3": 6}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from predictor.builder.checkpoint.config_fields import CONFIG_FILE, Config, positive
 from predictor.builder.errors import BrokenCheckpoint
 from predictor.builder.families.family import Family, FamilyDetails
-from predictor.segment_index import GLOBAL, UNROTATED
+from predictor.segment_traits import GLOBAL, UNROTATED
 
 
 def _details(config: Config) -> FamilyDetails:

@@ -6,7 +6,7 @@ Inputs and outputs (B rows, S padded prompt length and 1 in decode, C row capaci
          seqlens_k int32 [B]               valid tokens of the row after this step, less one
          total_sequence_length int32 []    most valid tokens of a row after this step
          last_token int64 [B]              index along S of the row's last valid token
-         past_key.i, past_value.i          float32 [B, kv_heads, C, head_dim]
+         past_key.i, past_value.i          float32 [B, kv_heads, C, head_dim]; one buffer where keys are the values
     out  candidate_ids int32 [B, K], candidate_logprobs float32 [B, K]   best first
          present_key.i, present_value.i    to be bound to the buffers of the past
 
@@ -21,10 +21,14 @@ from dataclasses import dataclass
 
 from predictor.builder.families.architecture import Architecture
 from predictor.builder.graph import ops
+from predictor.builder.graph.latent import LatentEmitter
+from predictor.builder.graph.mixture import MixtureEmitter
 from predictor.builder.graph.onnx_graph import GraphBuilder
 from predictor.builder.weights.decoder_matrices import DecoderMatrices, Matrix
 from predictor.builder.weights.file_layout import WeightTensor
-from predictor.segment_index import GLOBAL, LOCAL
+from predictor.builder.weights.latent_matrices import latent_matrices
+from predictor.builder.weights.mixture_matrices import MixtureMatrices
+from predictor.segment_traits import GLOBAL, LOCAL
 from protocol.release import WEIGHTS_FILE
 
 INT8_PRODUCTS = 4
@@ -68,8 +72,10 @@ class _DecoderStep:
         self._shape = architecture.shape
         self._weights = weights
         self._options = options
+        self._mixtures = MixtureMatrices(weights, architecture)
         self._positions = ""
         """Name of the tokens' positions, where queries and keys are rotated before attention."""
+        self._latent: LatentEmitter | None = None
 
     def emit(self) -> GraphBuilder:
         graph, weights, traits = self._graph, self._weights, self._architecture.traits
@@ -79,8 +85,11 @@ class _DecoderStep:
             total_sequence_length=graph.input("total_sequence_length", "int32", ()),
         )
         rotary = self._rotary_tables()
-        if traits.norm_after_rotary:
+        if traits.norm_after_rotary or traits.latent is not None:
             self._positions = ops.row_positions(graph, token_ids, step.seqlens_k)
+        if traits.latent is not None:
+            level = self._options.accuracy_level
+            self._latent = LatentEmitter(graph, self._shape, traits.latent, token_ids, accuracy_level=level)
         last = graph.node(
             "Unsqueeze", [graph.input("last_token", "int64", ("batch",)), graph.ints(-1)], "last"
         )
@@ -116,6 +125,9 @@ class _DecoderStep:
         """Attention without its output projection: [B, S, H] -> [B, S, heads * head_dim]."""
         graph, name, traits = self._graph, f"layers.{layer}.attention", self._architecture.traits
         kind = traits.kind(layer)
+        if self._latent is not None and traits.latent is not None:
+            weights = latent_matrices(self._weights, self._architecture, traits.latent, layer)
+            return self._latent.emit(weights, normed, layer, step, (self._positions, rotary[kind]))
         attention = ops.LayerAttention(
             rotary=None if traits.norm_after_rotary else rotary.get(kind),
             window=traits.window if kind == LOCAL else 0,
@@ -146,18 +158,25 @@ class _DecoderStep:
 
     def _feed_forward(self, layer: int, attended: str, residual: str) -> tuple[str, str]:
         """Output projection, MLP and the norm after it: (normed, residual) for the next layer."""
-        graph, weights = self._graph, self._weights
-        name = f"layers.{layer}"
+        weights, name = self._weights, f"layers.{layer}"
         projected = self._linear(weights.attention_output(layer), attended, f"{name}.attention.out")
         projected = self._post_norm(weights.attention_post_norm(layer), projected)
         normed, residual = self._add(weights.mlp_norm(layer), projected, residual, f"{name}.mlp.normed")
-        gate_up = self._linear(weights.gate_up(layer), normed, f"{name}.mlp.gate_up.out")
-        hidden = ops.gated(graph, gate_up, f"{name}.mlp.gated", gelu=self._architecture.traits.gelu)
-        down = self._linear(weights.down(layer), hidden, f"{name}.mlp.out")
+        down = self._mlp(layer, normed, f"{name}.mlp")
         down = self._post_norm(weights.mlp_post_norm(layer), down)
         last = layer + 1 == self._shape.layers
         following = weights.final_norm() if last else weights.attention_norm(layer + 1)
         return self._add(following, down, residual, "normed" if last else f"layers.{layer + 1}.normed")
+
+    def _mlp(self, layer: int, normed: str, name: str) -> str:
+        """The MLP of a layer, or its mixture of experts: [..., H] -> [..., H]."""
+        traits = self._architecture.traits
+        if (mixture := traits.mixture_of(layer)) is not None:
+            emitter = MixtureEmitter(self._graph, mixture, accuracy_level=self._options.accuracy_level)
+            return emitter.emit(self._mixtures.layer(layer, mixture), normed, name)
+        gate_up = self._linear(self._weights.gate_up(layer), normed, f"{name}.gate_up.out")
+        hidden = ops.gated(self._graph, gate_up, f"{name}.gated", gelu=traits.gelu)
+        return self._linear(self._weights.down(layer), hidden, f"{name}.out")
 
     def _post_norm(self, weight: WeightTensor | None, value: str) -> str:
         """The norm of what is added to the residual, if the family has one."""

@@ -34,7 +34,7 @@ TENSORRT = OnnxVersion(opset=17, ir_version=8)
 MICROSOFT = "com.microsoft"
 
 Dim = int | str
-Attribute = int | float | Sequence[int]
+Attribute = int | float | str | Sequence[int]
 _ELEMENT = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,

@@ -39,6 +39,8 @@ class LayerAttention:
     """Tokens that are attended to, the token itself included; 0: all."""
     softcap: float = 0.0
     """Scores become cap * tanh(score / cap); 0: none."""
+    scale: float = 0.0
+    """Factor of the scores; 0: the usual head_dim^-0.5."""
 
 
 def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
@@ -295,6 +297,8 @@ def attention(
     options: dict[str, int | float] = {"local_window_size": kind.window} if kind.window else {}
     if kind.softcap:
         options["softcap"] = kind.softcap
+    if kind.scale:
+        options["scale"] = kind.scale
     attended, *_ = graph.nodes(
         "GroupQueryAttention",
         [*qkv, *past, step.seqlens_k, step.total_sequence_length, *(kind.rotary or ())],

@@ -16,10 +16,10 @@ from predictor.builder.weights.file_layout import WeightFileLayout
 from predictor.segment_index import (
     INDEX_FILE,
     INT8_STEP,
-    LINEAR_ROLES,
     SegmentIndex,
     StoredTensor,
     graph_file,
+    linear_roles,
     linear_shape,
 )
 from protocol.release import SEGMENTS_DIR
@@ -36,8 +36,10 @@ def segment_files(architecture: Architecture, weights: WeightFileLayout) -> dict
         weights: the layout of the tensors of ``decoder.onnx``, in float32 or float16; segments use the same ones.
     """
     files = {
-        graph_file(role): emit_segment(role, *linear_shape(architecture.shape, role), "float16")
-        for role in LINEAR_ROLES
+        graph_file(role): emit_segment(
+            role, *linear_shape(architecture.shape, role, architecture.traits), "float16"
+        )
+        for role in linear_roles(architecture.traits, architecture.shape.layers)
     }
     document = json.dumps(_index(architecture, weights).to_json(), indent=1) + "\n"
     return {**files, f"{SEGMENTS_DIR}/{INDEX_FILE}": document.encode()}

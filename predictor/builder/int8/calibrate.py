@@ -19,7 +19,7 @@ from predictor.builder.int8.smooth import Float32s
 from predictor.runners.numpy_kernels import SlotCache
 from predictor.runners.reference_decoder import ActivationHook, DecoderLoader, ReferenceDecoder, load_tensors
 from predictor.runners.segmented import StepPass, pack_step
-from predictor.segment_index import LINEAR_ROLES, graph_file, read_segment_index
+from predictor.segment_index import graph_file, linear_roles, read_segment_index
 from protocol.release import load_release
 
 Tokens = tuple[int, ...]
@@ -121,7 +121,8 @@ def _open(
     directory: Path, sequences: Sequence[Tokens], hook: ActivationHook, threads: int
 ) -> tuple[ReferenceDecoder, SlotCache]:
     release, index = load_release(directory), read_segment_index(directory)
-    graphs = {f"{role}.float16": directory / graph_file(role) for role in sorted(LINEAR_ROLES)}
+    roles = linear_roles(index.traits, release.decoder.layers)
+    graphs = {f"{role}.float16": directory / graph_file(role) for role in roles}
     tensors = load_tensors(directory, index, {})
     loader = DecoderLoader(tensors, graphs, threads=threads, hook=hook)
     capacity = max(map(len, sequences))

@@ -119,6 +119,21 @@ class DecoderMatrices:
         found = (prefix for prefix in self._family.prefixes if f"{prefix}{EMBEDDING}" in checkpoint.tensors)
         self._prefix = next(found, self._family.prefixes[0])
 
+    @property
+    def plan(self) -> WeightFileLayout:
+        """The layout that matrices are added to."""
+        return self._plan
+
+    @property
+    def precision(self) -> Precision:
+        """How matrices are stored."""
+        return self._precision
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of the decoder's tensors in the checkpoint."""
+        return self._prefix
+
     def embedding(self) -> Matrix:
         """[vocab, hidden]; the vocabulary matrix too where they are tied."""
         scale = Adjustment(self._details.embedding_scale)
@@ -137,23 +152,25 @@ class DecoderMatrices:
         parts = [f"self_attn.{part}_proj" for part in "qkv"]
         bias, hidden = self._architecture.qkv_bias, self._shape.hidden
         if self._family.packed:
-            return self._matrix(
+            return self.matrix(
                 layer, "attention.qkv", ["self_attn.qkv_proj"], [sum(rows)], hidden, biased=bias
             )
         # Norms of queries undo a factor before them, and take it instead.
         scale = 1.0 if self._family.qk_norm else self._details.query_scale
         pairs = size if self._family.interleaved_rotary else 0
         adjustments = (Adjustment(scale, interleaved=pairs), Adjustment(interleaved=pairs), UNCHANGED)
-        return self._matrix(layer, "attention.qkv", parts, rows, hidden, biased=bias, adjustments=adjustments)
+        return self.matrix(layer, "attention.qkv", parts, rows, hidden, biased=bias, adjustments=adjustments)
 
     def attention_output(self, layer: int) -> Matrix:
-        """[hidden, heads head_dim]."""
-        return self._matrix(
+        """[hidden, heads head_dim]; with latent attention, as many columns as the heads' values."""
+        latent = self._details.latent
+        size = self._shape.head_dim if latent is None else latent.value
+        return self.matrix(
             layer,
             "attention.output",
             ["self_attn.o_proj"],
             [self._shape.hidden],
-            self._shape.heads * self._shape.head_dim,
+            self._shape.heads * size,
             biased=self._architecture.output_bias,
             adjustments=[Adjustment(self._details.residual_scale)],
         )
@@ -163,13 +180,13 @@ class DecoderMatrices:
         parts, rows = ["mlp.gate_proj", "mlp.up_proj"], [self._shape.intermediate] * 2
         if self._family.packed:
             parts, rows = ["mlp.gate_up_proj"], [2 * self._shape.intermediate]
-        return self._matrix(
+        return self.matrix(
             layer, "mlp.gate_up", parts, rows, self._shape.hidden, biased=self._architecture.mlp_bias
         )
 
     def down(self, layer: int) -> Matrix:
         """[hidden, intermediate]."""
-        return self._matrix(
+        return self.matrix(
             layer,
             "mlp.down",
             ["mlp.down_proj"],
@@ -218,10 +235,48 @@ class DecoderMatrices:
         rope = self._details.local_rope or self._architecture.rope
         return self._rotary(rope, LOCAL_ROTARY, positions)
 
+    def matrix(
+        self,
+        layer: int,
+        name: str,
+        parts: Sequence[str],
+        rows: Sequence[int],
+        columns: int,
+        *,
+        biased: bool = False,
+        adjustments: Sequence[Adjustment] = (),
+    ) -> Matrix:
+        """Matrices of a layer below each other.
+
+        Args:
+            layer: number of the layer.
+            name: in the file, within the layer.
+            parts: names in the checkpoint, within the layer.
+            rows: of each of them.
+            columns: of all of them.
+            biased: whether they have biases.
+            adjustments: of each of them; empty: none is changed.
+        """
+        sources = [self._source(layer, part) for part in parts]
+        full, form = f"layers.{layer}.{name}", self._precision.linear
+        weights, shapes = [f"{source}.weight" for source in sources], [(count, columns) for count in rows]
+        bias = None
+        if biased:
+            biases = [f"{source}.bias" for source in sources]
+            sizes = [(count,) for count in rows]
+            bias = self._plan.dense(f"{full}.bias", biases, sizes, adjustments=adjustments)
+        if form is None:
+            dense = self._plan.dense(full, weights, shapes, self._precision.dense, adjustments)
+            return Matrix(sum(rows), columns, dense, bias=bias)
+        codes, scales = self._plan.quantized(full, weights, shapes, form, adjustments)
+        return Matrix(sum(rows), columns, codes, scales, form, bias)
+
     def _rotary(
         self, rope: Rope, names: tuple[str, str], positions: int
     ) -> tuple[WeightTensor, WeightTensor]:
-        cosines, sines = rotary_tables(rope, head_dim=self._shape.head_dim, positions=positions)
+        latent = self._details.latent
+        size = self._shape.head_dim if latent is None else latent.rotated
+        cosines, sines = rotary_tables(rope, head_dim=size, positions=positions)
         return self._plan.table(names[0], cosines), self._plan.table(names[1], sines)
 
     def check_all_used(self) -> None:
@@ -234,7 +289,7 @@ class DecoderMatrices:
             name
             for name in self._checkpoint.tensors
             if not name.endswith("rotary_emb.inv_freq")  # a buffer that older checkpoints saved
-            and not name.startswith(self._family.ignored)
+            and not name.startswith((*self._family.ignored, *self._layers_behind()))
         } - self._plan.used_sources()
         if self._architecture.tied and VOCABULARY in unused:
             self._check_same(f"{self._prefix}{EMBEDDING}", VOCABULARY)
@@ -244,6 +299,13 @@ class DecoderMatrices:
                 f"{self._checkpoint.directory}: {len(unused)} tensors have no place in a "
                 f"{self._architecture.family} with this config.json, e.g. {min(unused)}"
             )
+
+    def _layers_behind(self) -> tuple[str, ...]:
+        """Beginnings of names of the layers behind the last one, which the family leaves out."""
+        layers = self._shape.layers
+        return tuple(
+            f"{self._prefix}layers.{layer}." for layer in range(layers, layers + self._details.extra_layers)
+        )
 
     def _check_same(self, first: str, second: str) -> None:
         self._checkpoint.entry(second, (self._shape.vocab, self._shape.hidden))
@@ -284,28 +346,3 @@ class DecoderMatrices:
         form = QuantFormat(form.bits, block)
         codes, scales = self._plan.quantized(name, [source], [(rows, columns)], form, [adjustment])
         return Matrix(rows, columns, codes, scales, form)
-
-    def _matrix(
-        self,
-        layer: int,
-        name: str,
-        parts: Sequence[str],
-        rows: Sequence[int],
-        columns: int,
-        *,
-        biased: bool,
-        adjustments: Sequence[Adjustment] = (),
-    ) -> Matrix:
-        sources = [self._source(layer, part) for part in parts]
-        full, form = f"layers.{layer}.{name}", self._precision.linear
-        weights, shapes = [f"{source}.weight" for source in sources], [(count, columns) for count in rows]
-        bias = None
-        if biased:
-            biases = [f"{source}.bias" for source in sources]
-            sizes = [(count,) for count in rows]
-            bias = self._plan.dense(f"{full}.bias", biases, sizes, adjustments=adjustments)
-        if form is None:
-            dense = self._plan.dense(full, weights, shapes, self._precision.dense, adjustments)
-            return Matrix(sum(rows), columns, dense, bias=bias)
-        codes, scales = self._plan.quantized(full, weights, shapes, form, adjustments)
-        return Matrix(sum(rows), columns, codes, scales, form, bias)

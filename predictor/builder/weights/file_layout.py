@@ -57,12 +57,22 @@ class Adjustment:
     offset: float = 0.0
     interleaved: int = 0
     """Rows of a head whose even and odd rows are pairs of the rotary embedding: even ones first; 0: no change."""
+    head: int = 0
+    """Rows of a head of which the last ones are interleaved; 0: all of them are."""
+
+    @property
+    def unit(self) -> int:
+        """Rows that belong together."""
+        return self.head or self.interleaved or 1
 
     def applied(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Adjusted rows; whole heads, if they are interleaved."""
         if self.interleaved:
-            heads = values.reshape(-1, self.interleaved // 2, 2, *values.shape[1:])
-            values = np.ascontiguousarray(heads.swapaxes(1, 2)).reshape(values.shape)
+            heads = values.reshape(-1, self.unit, *values.shape[1:])
+            pairs = heads[:, -self.interleaved :].reshape(-1, self.interleaved // 2, 2, *values.shape[1:])
+            ordered = pairs.swapaxes(1, 2).reshape(-1, self.interleaved, *values.shape[1:])
+            kept = heads[:, : -self.interleaved]
+            values = np.concatenate((kept, ordered), axis=1).reshape(values.shape)
         if self.scale == 1.0 and self.offset == 0.0:
             return values
         adjusted: npt.NDArray[np.float32] = (values + np.float32(self.offset)) * np.float32(self.scale)
@@ -84,6 +94,8 @@ class WeightEntry:
     """Computed content, instead of sources."""
     adjustments: tuple[Adjustment, ...] = ()
     """Of each source; empty: none is changed."""
+    alternating: bool = False
+    """Whether the rows of each two sources alternate, and not follow each other."""
 
     @property
     def name(self) -> str:
@@ -121,6 +133,8 @@ class WeightFileLayout:
         shapes: Sequence[tuple[int, ...]],
         dtype: str = "float32",
         adjustments: Sequence[Adjustment] = (),
+        *,
+        alternating: bool = False,
     ) -> WeightTensor:
         """Add a tensor that is not quantized.
 
@@ -130,6 +144,7 @@ class WeightFileLayout:
             shapes: the shapes that they must have.
             dtype: float32 or float16.
             adjustments: of each source; empty: none is changed.
+            alternating: whether the rows of each two sources, which have one shape, alternate.
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: a source is missing or has another shape or an unsupported dtype.
@@ -137,7 +152,8 @@ class WeightFileLayout:
         if name not in self._entries:
             shape = self._joined(sources, shapes)
             tensors = self._place((name, dtype, shape))
-            self._add(WeightEntry(tensors, tuple(sources), adjustments=tuple(adjustments)))
+            changes = tuple(adjustments)
+            self._add(WeightEntry(tensors, tuple(sources), adjustments=changes, alternating=alternating))
         return self._entries[name].tensors[0]
 
     def quantized(
@@ -147,6 +163,8 @@ class WeightFileLayout:
         shapes: Sequence[tuple[int, ...]],
         form: QuantFormat,
         adjustments: Sequence[Adjustment] = (),
+        *,
+        alternating: bool = False,
     ) -> tuple[WeightTensor, WeightTensor]:
         """Add a matrix [N, K] that is quantized in blocks.
 
@@ -156,6 +174,7 @@ class WeightFileLayout:
             shapes: the shapes that they must have.
             form: of the quantization.
             adjustments: of each source; empty: none is changed.
+            alternating: whether the rows of each two sources, which have one shape, alternate.
 
         Returns:
             Codes, uint8 [N, blocks, block_bytes], and scales, float32 [N, blocks].
@@ -170,7 +189,9 @@ class WeightFileLayout:
                 (name, "uint8", (rows, blocks, form.block_bytes)),
                 (f"{name}.scales", "float32", (rows, blocks)),
             )
-            self._add(WeightEntry(tensors, tuple(sources), form, adjustments=tuple(adjustments)))
+            changes = tuple(adjustments)
+            entry = WeightEntry(tensors, tuple(sources), form, adjustments=changes, alternating=alternating)
+            self._add(entry)
         codes, scales = self._entries[name].tensors
         return codes, scales
 

@@ -39,7 +39,9 @@ THREADS = 6
 Array = npt.NDArray[np.generic]
 MatrixQuantizer = Callable[[str, Float32Array, QuantFormat], tuple[Codes, Float32Array]]
 """Codes and scales of rows, float32 [N, K], of the matrix with a name in the file. Called from several threads."""
-Slice = tuple[Array, npt.NDArray[np.float32] | None]
+Read = Callable[[], Float32Array]
+"""Reads a slice of a checkpoint tensor."""
+Slice = tuple[Array, Float32Array | None]
 """Values to write, and the scales where they are quantized."""
 
 
@@ -174,10 +176,22 @@ def _tasks(
     """Functions that compute the content of an entry, one per slice."""
     if entry.table is not None:
         yield partial(_unchanged, entry.table)
+    for read, adjustment in _reads(entry, checkpoint):
+        yield partial(_converted, read, entry, adjustment, quantizer)
+
+
+def _reads(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[tuple[Read, Adjustment]]:
+    """Functions that read the slices of an entry's sources, and what is folded into them."""
     adjustments = entry.adjustments or (UNCHANGED,) * len(entry.sources)
+    if entry.alternating:
+        pairs = zip(entry.sources[0::2], entry.sources[1::2], adjustments[0::2], strict=True)
+        for first, second, adjustment in pairs:
+            for both in zip(checkpoint.reads(first), checkpoint.reads(second), strict=True):
+                yield partial(_alternated, *both), adjustment
+        return
     for source, adjustment in zip(entry.sources, adjustments, strict=True):
-        for read in checkpoint.reads(source, unit=max(1, adjustment.interleaved)):
-            yield partial(_converted, read, entry, adjustment, quantizer)
+        for read in checkpoint.reads(source, unit=adjustment.unit):
+            yield read, adjustment
 
 
 def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
@@ -195,9 +209,13 @@ def _unchanged(values: Array) -> Slice:
     return values, None
 
 
-def _converted(
-    read: Callable[[], Float32Array], entry: WeightEntry, adjustment: Adjustment, quantizer: MatrixQuantizer
-) -> Slice:
+def _alternated(first: Read, second: Read) -> Float32Array:
+    """Rows of two slices of one shape in turn."""
+    rows = np.stack((first(), second()), axis=1)
+    return rows.reshape(-1, *rows.shape[2:])
+
+
+def _converted(read: Read, entry: WeightEntry, adjustment: Adjustment, quantizer: MatrixQuantizer) -> Slice:
     """A slice in the form in which the entry is stored; a number that would become infinite is refused."""
     values, stored = adjustment.applied(read()), entry.tensors[0]
     if entry.quantized is not None:

@@ -8,7 +8,7 @@ import pytest
 from predictor.builder.checkpoint.tensors import Checkpoint, CheckpointTensor
 from predictor.builder.errors import BrokenCheckpoint
 from predictor.builder.weights.block_quantize import QuantFormat
-from predictor.builder.weights.file_layout import ALIGNMENT, WeightFileLayout
+from predictor.builder.weights.file_layout import ALIGNMENT, Adjustment, WeightFileLayout
 
 
 def checkpoint_of(**shapes: tuple[int, ...]) -> Checkpoint:
@@ -87,3 +87,10 @@ def test_table_is_kept_as_it_is() -> None:
     values = np.ones((4, 2), np.float32)
     assert plan.table("cos", values).shape == (4, 2)
     assert plan.entries[0].table is values
+
+
+def test_pairs_of_the_last_rows_of_a_head_are_reordered() -> None:
+    rows = np.arange(12, dtype=np.float32)[:, None]
+    adjustment = Adjustment(interleaved=4, head=6)
+    assert adjustment.unit == 6
+    assert adjustment.applied(rows)[:, 0].tolist() == [0, 1, 2, 4, 3, 5, 6, 7, 8, 10, 9, 11]

@@ -136,3 +136,20 @@ except OSError as error:
     done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[4])
     assert done.returncode == errno.EFBIG
     assert os.path.getsize(tmp_path / "weights.bin") <= 20_000
+
+
+def test_rows_of_two_sources_alternate(checkpoint: Path, tmp_path: Path) -> None:
+    source = open_checkpoint(checkpoint)
+    plan, path = WeightFileLayout(source), tmp_path / "weights.bin"
+    names = [f"model.layers.0.mlp.{part}_proj.weight" for part in ("gate", "up")]
+    shapes = [(2 * HIDDEN, HIDDEN)] * 2
+    plan.dense("both", names, shapes, alternating=True)
+    plan.quantized("codes", names, shapes, QuantFormat(8, 32), alternating=True)
+    write_weights(plan, source, path, SilentReporter())
+    gate, up = (np.concatenate(list(source.rows(name))) for name in names)
+    rows = np.stack((gate, up), axis=1).reshape(-1, HIDDEN)
+    codes, _ = quantize_rows(rows, QuantFormat(8, 32))
+    (both, stored) = (entry.tensors[0] for entry in plan.entries)
+    content = path.read_bytes()
+    assert content[both.offset : both.offset + both.nbytes] == rows.tobytes()
+    assert content[stored.offset : stored.offset + stored.nbytes] == codes.tobytes()
