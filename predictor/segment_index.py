@@ -21,7 +21,7 @@ values, D head_dim, I intermediate, V vocab; see :class:`protocol.release.Decode
     layers.i.attention.latent_kv        [heads * (plain + value), rank]   keys above values of each head
     layers.i.attention.query_norm       [query_rank]         if traits.latent.query_rank, as the query matrix
     layers.i.attention.latent_norm      [rank]
-    layers.i.mlp.norm                   [H]
+    layers.i.mlp.norm                   [H]                  unless traits.parallel
     layers.i.mlp.gate_up                [2 I, H]             gate above up
     layers.i.mlp.down                   [H, I]
     layers.i.mlp.router                 [E, H]               float32, of a mixture of E experts
@@ -308,7 +308,8 @@ def _needed_parts(traits: SegmentTraits, layer: int) -> list[str]:
     }
     roles = layer_roles(traits, layer)
     parts = [_PARTS[role] for role in roles]
-    parts += ["attention.norm", "mlp.norm"] if traits.pre_norms else []
+    parts += ["attention.norm"] if traits.pre_norms else []
+    parts += ["mlp.norm"] if traits.pre_norms and not traits.parallel else []
     parts += ["attention.post_norm", "mlp.post_norm"] if traits.post_norms else []
     parts += [bias(_PARTS[role]) for role in roles if biased.get(role)]
     parts += ["attention.q_norm", "attention.k_norm"] if traits.qk_norm else []

@@ -90,6 +90,10 @@ class SegmentTraits:
     """The inputs of attention and MLP are normed."""
     post_norms: bool = False
     """What attention and MLP add to the residual is normed."""
+    centered_norms: bool = False
+    """The norms of the residual subtract the mean first."""
+    parallel: bool = False
+    """Attention and MLP read the same norm of the residual, that of attention, and are added to it together."""
     gelu: bool = False
     """The MLP's gate is GELU in its tanh form, not SiLU."""
     attention_softcap: float = 0.0

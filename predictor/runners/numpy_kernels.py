@@ -63,6 +63,11 @@ def rms_norm(values: Float32s, weight: Float32s, epsilon: float) -> Float32s:
     return normed
 
 
+def layer_norm(values: Float32s, weight: Float32s, epsilon: float) -> Float32s:
+    """Norm that subtracts the mean first, without a bias (Ba, Kiros and Hinton, 2016); as :func:`rms_norm` else."""
+    return rms_norm(values - values.mean(axis=-1, keepdims=True), weight, epsilon)
+
+
 def silu_mul(gate_up: Float32s) -> Float32s:
     """silu(gate) * up: [T, 2 I], gates first, to [T, I]."""
     gate, up = np.split(gate_up, 2, axis=-1)

@@ -21,6 +21,7 @@ from predictor.runners.numpy_kernels import (
     SlotCache,
     dequantize,
     gelu_mul,
+    layer_norm,
     quantize,
     rms_norm,
     silu_mul,
@@ -138,7 +139,7 @@ class ReferenceDecoder:
         """
         residual = self.embedding[token_ids].astype(np.float32)
         for number, layer in enumerate(self.layers):
-            normed = self._norm(residual, layer.attention_norm)
+            normed = self._residual_norm(residual, layer.attention_norm)
             attended = self._attend(number, layer.qkv.run(normed), step, cache)
             if number == len(self.layers) - 1:
                 attended, residual, normed = (
@@ -147,9 +148,10 @@ class ReferenceDecoder:
                 if not len(residual):
                     return None
             residual = residual + self._norm(layer.output.run(attended), layer.attention_post_norm)
-            hidden = layer.mlp.run(self._norm(residual, layer.mlp_norm))
-            residual = residual + self._norm(hidden, layer.mlp_post_norm)
-        logits = self.vocabulary.run(self._norm(residual, self.final_norm))
+            if not self.traits.parallel:
+                normed = self._residual_norm(residual, layer.mlp_norm)
+            residual = residual + self._norm(layer.mlp.run(normed), layer.mlp_post_norm)
+        logits = self.vocabulary.run(self._residual_norm(residual, self.final_norm))
         return softcap(logits, self.traits.logits_softcap)
 
     def _attend(self, number: int, qkv: Float32s, step: StepPass, cache: SlotCache) -> Float32s:
@@ -161,6 +163,12 @@ class ReferenceDecoder:
             queries, keys = layer.latent.project(qkv, step.positions)
             attended = layer.latent.values(cache.attend(number, step, queries, keys, keys))
         return attended.reshape(step.tokens, -1)
+
+    def _residual_norm(self, values: Float32s, weight: Float32s | None) -> Float32s:
+        """The norm of the residual; the residual itself where the family has none."""
+        if weight is None or not self.traits.centered_norms:
+            return self._norm(values, weight)
+        return layer_norm(values, weight, self.traits.norm_eps)
 
     def _norm(self, values: Float32s, weight: Float32s | None) -> Float32s:
         """The norm over the last axis; the values themselves where the family has none."""

@@ -82,6 +82,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ernie-tied": ("Ernie4_5", {**KV, "head_dim": 16, "tie_word_embeddings": True}),
     "helium": ("Helium", {"num_key_value_heads": 4, "head_dim": 16, "attention_bias": True, "mlp_bias": True}),
     "olmo2": ("Olmo2", {**KV, "pad_token_id": 0}),
+    "cohere": ("Cohere", {**KV, "logit_scale": 0.5, "tie_word_embeddings": True, "pad_token_id": 0}),
+    "cohere-biases": ("Cohere", {**KV, "attention_bias": True, "tie_word_embeddings": False, "pad_token_id": 0}),
+    "cohere2": (
+        "Cohere2",
+        {**KV, "sliding_window": WINDOW, "logit_scale": 2.0, "pad_token_id": 0,
+         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
     "qwen3-moe": ("Qwen3Moe", {**QWEN_MOE, "norm_topk_prob": True, "mlp_only_layers": [1]}),
     "qwen3-moe-sums": ("Qwen3Moe", {**QWEN_MOE, "norm_topk_prob": False, "decoder_sparse_step": 2}),
     "deepseek2": (

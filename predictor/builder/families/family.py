@@ -71,6 +71,11 @@ class Family:
     """Whether the inputs of attention and MLP are normalized."""
     post_norms: bool = False
     """Whether what attention and MLP add to the residual is normalized."""
+    centered_norms: bool = False
+    """Whether norms before attention, MLP and vocabulary subtract the mean first (LayerNorm without a bias)."""
+    parallel: bool = False
+    """Whether attention and MLP read the same norm of the residual, and are added to it together."""
+    norm_eps_field: str = "rms_norm_eps"
     one_plus_norms: bool = False
     """Whether norms multiply with 1 + weight."""
     activation_field: str = "hidden_act"

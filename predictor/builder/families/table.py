@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from predictor.builder.families.cohere import COHERE, COHERE2
 from predictor.builder.families.deepseek import DEEPSEEK2, DEEPSEEK3
 from predictor.builder.families.gemma import GEMMA2, GEMMA3, GEMMA3_CONDITIONAL
 from predictor.builder.families.granite import GRANITE
@@ -38,5 +39,7 @@ FAMILIES = {
         HY_V3,
         DEEPSEEK2,
         DEEPSEEK3,
+        COHERE,
+        COHERE2,
     )
 }

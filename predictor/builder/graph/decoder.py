@@ -95,14 +95,24 @@ class _DecoderStep:
         )
         normed = residual = ops.embed(graph, weights.embedding(), token_ids)
         if (first := weights.attention_norm(0)) is not None:
-            normed = ops.norm(graph, first, residual, "layers.0.normed", epsilon=traits.norm_eps)
+            normed = ops.norm(
+                graph,
+                first,
+                residual,
+                "layers.0.normed",
+                epsilon=traits.norm_eps,
+                centered=traits.centered_norms,
+            )
         for layer in range(self._shape.layers):
             attended = self._attend(layer, normed, step, rotary)
             if layer + 1 == self._shape.layers:
                 # Behind the last attention tokens are independent, and only each row's last one is needed.
                 attended = ops.last_tokens(graph, attended, last, "last.attended")
                 residual = ops.last_tokens(graph, residual, last, "last.residual")
-            normed, residual = self._feed_forward(layer, attended, residual)
+                if traits.parallel:
+                    normed = ops.last_tokens(graph, normed, last, "last.normed")
+            step_on = self._beside if traits.parallel else self._feed_forward
+            normed, residual = step_on(layer, attended, normed, residual)
         logits = self._linear(weights.vocabulary(), normed, "logits")
         if traits.logits_softcap:
             logits = ops.softcapped(graph, logits, traits.logits_softcap, "logits.capped")
@@ -156,7 +166,14 @@ class _DecoderStep:
         head_dim = self._shape.head_dim
         return ops.head_norm(self._graph, weight, value, output, head_dim=head_dim, epsilon=epsilon)
 
-    def _feed_forward(self, layer: int, attended: str, residual: str) -> tuple[str, str]:
+    def _beside(self, layer: int, attended: str, normed: str, residual: str) -> tuple[str, str]:
+        """Output projection and MLP, which reads what attention read, and the norm after them."""
+        name = f"layers.{layer}"
+        projected = self._linear(self._weights.attention_output(layer), attended, f"{name}.attention.out")
+        down = self._mlp(layer, normed, f"{name}.mlp")
+        return self._following(layer, ops.add(self._graph, projected, down, f"{name}.both"), residual)
+
+    def _feed_forward(self, layer: int, attended: str, normed: str, residual: str) -> tuple[str, str]:
         """Output projection, MLP and the norm after it: (normed, residual) for the next layer."""
         weights, name = self._weights, f"layers.{layer}"
         projected = self._linear(weights.attention_output(layer), attended, f"{name}.attention.out")
@@ -164,9 +181,13 @@ class _DecoderStep:
         normed, residual = self._add(weights.mlp_norm(layer), projected, residual, f"{name}.mlp.normed")
         down = self._mlp(layer, normed, f"{name}.mlp")
         down = self._post_norm(weights.mlp_post_norm(layer), down)
-        last = layer + 1 == self._shape.layers
+        return self._following(layer, down, residual)
+
+    def _following(self, layer: int, value: str, residual: str) -> tuple[str, str]:
+        """The sum of both, and its norm for the next layer or the vocabulary: (normed, sum)."""
+        weights, last = self._weights, layer + 1 == self._shape.layers
         following = weights.final_norm() if last else weights.attention_norm(layer + 1)
-        return self._add(following, down, residual, "normed" if last else f"layers.{layer + 1}.normed")
+        return self._add(following, value, residual, "normed" if last else f"layers.{layer + 1}.normed")
 
     def _mlp(self, layer: int, normed: str, name: str) -> str:
         """The MLP of a layer, or its mixture of experts: [..., H] -> [..., H]."""
@@ -189,8 +210,15 @@ class _DecoderStep:
         if weight is None:
             total = ops.add(self._graph, value, residual, output)
             return total, total
-        epsilon = self._architecture.norm_eps
-        return ops.add_and_norm(self._graph, weight, value, residual, output, epsilon=epsilon)
+        return ops.add_and_norm(
+            self._graph,
+            weight,
+            value,
+            residual,
+            output,
+            epsilon=self._architecture.norm_eps,
+            centered=self._architecture.traits.centered_norms,
+        )
 
     def _linear(self, matrix: Matrix, value: str, output: str) -> str:
         return ops.linear(self._graph, matrix, value, output, accuracy_level=self._options.accuracy_level)

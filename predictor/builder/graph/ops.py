@@ -76,7 +76,15 @@ def embed(graph: GraphBuilder, matrix: Matrix, token_ids: str) -> str:
     )
 
 
-def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, epsilon: float) -> str:
+def norm(
+    graph: GraphBuilder,
+    weight: WeightTensor,
+    value: str,
+    output: str,
+    *,
+    epsilon: float,
+    centered: bool = False,
+) -> str:
     """Root mean square norm over the last axis.
 
     Args:
@@ -85,12 +93,13 @@ def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, 
         value: name of the float32 [..., H] value.
         output: name of the result, of the same shape.
         epsilon: added to the mean square.
+        centered: whether the mean is subtracted first.
 
     Returns:
         ``output``.
     """
     return graph.node(
-        "SimplifiedLayerNormalization",
+        "LayerNormalization" if centered else "SimplifiedLayerNormalization",
         [value, graph.stored(weight)],
         output,
         axis=-1,
@@ -100,7 +109,14 @@ def norm(graph: GraphBuilder, weight: WeightTensor, value: str, output: str, *, 
 
 
 def add_and_norm(
-    graph: GraphBuilder, weight: WeightTensor, value: str, residual: str, output: str, *, epsilon: float
+    graph: GraphBuilder,
+    weight: WeightTensor,
+    value: str,
+    residual: str,
+    output: str,
+    *,
+    epsilon: float,
+    centered: bool = False,
 ) -> tuple[str, str]:
     """The norm of value + residual, and value + residual itself, both float32 [B, S, H].
 
@@ -111,12 +127,13 @@ def add_and_norm(
         residual: name of the float32 [B, S, H] value added to it.
         output: name of the norm; the sum takes the suffix ``.residual``.
         epsilon: added to the mean square.
+        centered: whether the norm subtracts the mean first.
 
     Returns:
         The names of the norm and of the sum.
     """
     normed, _, _, total = graph.nodes(
-        "SkipSimplifiedLayerNormalization",
+        "SkipLayerNormalization" if centered else "SkipSimplifiedLayerNormalization",
         [value, residual, graph.stored(weight)],
         [output, "", "", f"{output}.residual"],
         domain=MICROSOFT,

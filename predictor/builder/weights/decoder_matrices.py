@@ -202,7 +202,8 @@ class DecoderMatrices:
 
     def mlp_norm(self, layer: int) -> WeightTensor | None:
         """float32 [hidden], before the MLP; None if the family has none there."""
-        return self._layer_norm(layer, "mlp.norm", "mlp_norm", self._family.pre_norms)
+        exists = self._family.pre_norms and not self._family.parallel
+        return self._layer_norm(layer, "mlp.norm", "mlp_norm", exists)
 
     def attention_post_norm(self, layer: int) -> WeightTensor | None:
         """float32 [hidden], after attention; None if the family has none there."""

@@ -35,6 +35,7 @@ LATENT = {
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2}
 DEEPSEEK2 = {**COMMON, **LATENT, **GROUPS, "architectures": ["DeepseekV2ForCausalLM"]}
 DEEPSEEK3 = {**DEEPSEEK2, "architectures": ["DeepseekV3ForCausalLM"], "first_k_dense_replace": 1}
+COHERE = {**COMMON, "architectures": ["CohereForCausalLM"]}
 YARN = {
     "type": "yarn",
     "factor": 40,
@@ -119,6 +120,7 @@ def test_groups_of_deepseek_are_used_where_its_method_names_them() -> None:
             BrokenCheckpoint,
             "original_max_position",
         ),
+        (COHERE, {"use_qk_norm": True}, UnsupportedModel, "use_qk_norm is True"),
     ],
 )
 def test_what_is_not_done_exactly_is_refused_by_name(
