@@ -31,7 +31,7 @@ class MixtureEmitter:
         Args:
             graph: that nodes are added to.
             traits: of the mixtures.
-            accuracy_level: of the shared experts' products, see :func:`ops.linear`.
+            accuracy_level: of quantized products, see :func:`ops.linear`; experts of 8 bits know level 4 alone.
         """
         self._graph = graph
         self._traits = traits
@@ -135,7 +135,7 @@ class MixtureEmitter:
         options |= {"expert_weight_bits": form.bits, "block_size": form.block}
         if form.bits == 4:
             # ONNX Runtime 1.23 computes 4 bits wrong; it does not know this attribute, and refuses the graph.
-            options["accuracy_level"] = 4
+            options["accuracy_level"] = self._accuracy_level
         return self._graph.node("QMoE", operands, output, domain=MICROSOFT, **options)
 
     def _operands(self, matrix: Matrix) -> list[str]:
