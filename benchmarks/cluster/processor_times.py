@@ -13,7 +13,8 @@ from pathlib import Path
 
 PREDICTOR, TRANSFORMER, PROXY, GENERATOR, OTHER = "predictor", "transformer", "proxy", "generator", "other"
 YIELDING = "yielding"
-"""Processes of a lower priority (``nice``), which run on idle cores alone."""
+"""Processes that give way to all others: of a lower priority (``nice``), or in a cgroup with ``cpu.idle``."""
+CGROUPS = Path("/sys/fs/cgroup")
 SERVING = (PREDICTOR, TRANSFORMER, PROXY, GENERATOR)
 """What the simulation has too; all else is other processes."""
 QUEUE_PROXY, ENVOY = "queue", "envoy"
@@ -39,6 +40,38 @@ def pod_of(cgroup: str) -> str:
     return found[1].replace("_", "-") if found else ""
 
 
+def is_idle_group(process: int, groups: Path = CGROUPS) -> bool:
+    """Whether a process is in a cgroup that runs on cores which nothing else wants (``cpu.idle``), or below one.
+
+    Args:
+        process: its number.
+        groups: where cgroups are mounted: one tree (version 2), or one in ``cpu`` for that controller.
+    """
+    try:
+        lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    return any(_has_idle_group(path, groups) for path in map(_processor_group, lines) if path)
+
+
+def _processor_group(line: str) -> str:
+    """The group in a line of /proc/PID/cgroup that is about processors, below the mount; empty for another line."""
+    _, controllers, path = line.split(":", 2)
+    if controllers == "":
+        return path.strip("/")
+    return f"cpu/{path.strip('/')}" if "cpu" in controllers.split(",") else ""
+
+
+def _has_idle_group(path: str, groups: Path) -> bool:
+    for folder in (groups / path, *(groups / path).parents):
+        try:
+            if (folder / "cpu.idle").read_text().strip() == "1":
+                return True
+        except OSError:
+            continue
+    return False
+
+
 class ProcessorTimes:
     """Processor time by kind, from the first reading on. A pod that is not ready yet counts as another process."""
 
@@ -60,7 +93,9 @@ class ProcessorTimes:
                 continue
             spent, nice = usage
             now[process] = spent
-            kind, pod = (YIELDING, "") if nice > 0 else self._known(process)
+            if spent == self._last.get(process):
+                continue
+            kind, pod = (YIELDING, "") if nice > 0 or is_idle_group(process) else self._known(process)
             if pod and kind in (PREDICTOR, TRANSFORMER) and pod not in ready:
                 kind = OTHER
             self.seconds[kind] += max(0.0, spent - self._last.get(process, spent if not self._last else 0.0))

@@ -23,6 +23,7 @@ from benchmarks.cluster.processor_times import (
     TRANSFORMER,
     YIELDING,
     ProcessorTimes,
+    is_idle_group,
     kind_of,
     pod_of,
 )
@@ -74,6 +75,18 @@ def pod(uid: str, kind: str = "MODIFIED", *, time: float, ready: bool, leaving: 
     metadata = {"uid": uid, **({"deletionTimestamp": "2026-11-29T00:00:00Z"} if leaving else {})}
     conditions = [{"type": "Ready", "status": str(ready)}]
     return ClusterEvent(time, kind, {"metadata": metadata, "status": {"conditions": conditions}})
+
+
+@pytest.mark.parametrize("idle", ["1", "0"])
+def test_a_process_of_an_idle_cgroup_gives_way(tmp_path: Path, idle: str) -> None:
+    """Its own group is made to say so, in both versions of cgroups."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for tree in ("cpu", "") if controllers in ("", "cpu", "cpu,cpuacct") else ():
+            folder = tmp_path / tree / path.strip("/")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "cpu.idle").write_text(f"{idle}\n")
+    assert is_idle_group(os.getpid(), tmp_path) == (idle == "1")
 
 
 def test_ready_pods_are_those_that_are_ready_and_stay() -> None:
