@@ -241,11 +241,16 @@ def _failed(status: Document, state: str) -> bool:
     return bool(mapping(status, state, "terminated").get("exitCode"))
 
 
+def _stays(pod: Document) -> bool:
+    """Whether a pod does not end; one that does says how things were, perhaps of another release."""
+    return not mapping(pod, "metadata").get("deletionTimestamp")
+
+
 def _metrics(seen: _Seen, reader: ClusterReader, pods: Documents) -> Mapping[str, str]:
     """Metrics of some ready pods of each component."""
     found: dict[str, str] = {}
     for component, what in (("predictor", PREDICTOR_METRICS), ("transformer", TRANSFORMER_METRICS)):
-        ours: list[Any] = [pod for pod in pods if labels_of(pod).get(COMPONENT) == component]
+        ours: list[Any] = [pod for pod in pods if labels_of(pod).get(COMPONENT) == component and _stays(pod)]
         running = [pod for pod in ours if condition(pod, "ContainersReady").get("status") == "True"]
         # A transformer that finds no predictor runs, and is not ready.
         running += [p for p in ours if p not in running and mapping(p, "status").get("phase") == "Running"]

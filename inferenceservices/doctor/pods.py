@@ -209,8 +209,6 @@ def probe_failed(snapshot: ClusterSnapshot) -> Diagnoses:
         pod = snapshot.named("pods", _object_name(event))
         if pod is None or condition(pod, "Ready").get("status") == "True":
             continue
-        if mapping(pod, "metadata").get("deletionTimestamp"):
-            continue  # a pod that ends turns its readiness off
         if kind == "Startup" and _is_first_minute(event):
             continue
         restarts = "; the kubelet restarts it" if kind in ("Liveness", "Startup") else ""
@@ -236,8 +234,8 @@ def evicted(snapshot: ClusterSnapshot) -> Diagnoses:
 
 
 def node_lost(snapshot: ClusterSnapshot) -> Diagnoses:
-    """Pods on a node that does not answer."""
-    for pod in snapshot.pods:
+    """Pods on a node that does not answer: those that end never do so there."""
+    for pod in snapshot.all_pods:
         name = str(mapping(pod, "spec").get("nodeName", ""))
         node = snapshot.named("nodes", name)
         ready = condition(node or {}, "Ready")
@@ -294,7 +292,7 @@ def _start_line(snapshot: ClusterSnapshot, pod: Document, status: Document, ende
 
 def _events(snapshot: ClusterSnapshot, *reasons: str) -> Iterator[Document]:
     """Events about pods of the service."""
-    ours = {name_of(pod) for pod in snapshot.pods}
+    ours = {name_of(pod) for pod in snapshot.pods}  # a pod that ends turns its readiness off
     return (event for event in snapshot.events(*reasons) if _object_name(event) in ours)
 
 

@@ -91,8 +91,6 @@ def release_mismatch(snapshot: ClusterSnapshot) -> Diagnoses:
     if mapping(snapshot.service, "spec", PREDICTOR).get("minReplicas") == 0:
         return  # a predictor at zero is no fault: the first request starts it
     for pod in snapshot.pods:
-        if mapping(pod, "metadata").get("deletionTimestamp"):
-            continue
         found = releases.get(labels_of(pod).get(COMPONENT, ""))
         if found is not None and (release := release_of(mapping(pod, "spec"))):
             found[release] = found.get(release, False) or condition(pod, "Ready").get("status") == "True"

@@ -61,12 +61,24 @@ class ClusterSnapshot:
 
     @property
     def pods(self) -> tuple[Document, ...]:
+        """The InferenceService's pods, without those that end: what was wrong with them is over."""
+        return tuple(pod for pod in self.all_pods if not mapping(pod, "metadata").get("deletionTimestamp"))
+
+    @property
+    def all_pods(self) -> tuple[Document, ...]:
         """The InferenceService's pods."""
         return tuple(pod for pod in self.of("pods") if labels_of(pod).get(INFERENCE_SERVICE) == self.name)
 
     def events(self, *reasons: str) -> Iterator[Document]:
-        """Warnings of the namespace with one of these reasons."""
-        return (event for event in self.of("events") if event.get("reason") in reasons)
+        """Warnings of the namespace with one of these reasons, since the InferenceService was created.
+
+        The API server keeps events for an hour, those about an earlier one of the same name too.
+        """
+        created = str(mapping(self.service, "metadata").get("creationTimestamp") or "")
+        for event in self.of("events"):
+            last = str(event.get("lastTimestamp") or event.get("eventTime") or "")
+            if event.get("reason") in reasons and (not last or last >= created):
+                yield event
 
     def fix(self, command: str) -> str:
         """A kubectl command with the namespace."""
