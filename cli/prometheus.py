@@ -9,8 +9,8 @@ from prometheus_client.samples import Sample
 
 from inferenceservices.canary.counters import METRIC_NAMES, ProcessCounters, sum_samples
 
-REVISION_LABEL = "serving_knative_dev_revision"
-"""Label that the component monitoring gives every series."""
+REVISION_LABEL, SERVICE_LABEL = "serving_knative_dev_revision", "serving_kserve_io_inferenceservice"
+"""Labels that the component monitoring gives every series: the revision in Knative mode, and the InferenceService."""
 
 
 class PrometheusError(Exception):
@@ -20,26 +20,30 @@ class PrometheusError(Exception):
 class PrometheusClient:
     """A client of Prometheus' HTTP API."""
 
-    def __init__(self, url: str, *, timeout_s: float, namespace: str = "") -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, namespace: str = "", label: str = REVISION_LABEL
+    ) -> None:
         """Connect at the first query.
 
         Args:
             url: of the server, without ``/api/v1``.
             timeout_s: of one query, seconds.
             namespace: of the pods whose counters are read.
+            label: whose value tells the two releases apart.
         """
+        self._label = label
         self._url = url.rstrip("/")
         self._namespace = namespace
         self._timeout_s = timeout_s
 
     def counters(self, revision: str) -> ProcessCounters:
-        """The newest counters of each pod of a revision.
+        """The newest counters of each transformer of a release, by its revision or its InferenceService.
 
         Raises:
             PrometheusError: there is no usable answer.
         """
         names = "|".join(METRIC_NAMES)
-        labels = f'__name__=~"{names}",component="transformer",{REVISION_LABEL}="{revision}"'
+        labels = f'__name__=~"{names}",component="transformer",{self._label}="{revision}"'
         by_pod: dict[str, list[Sample]] = {}
         for found, value in self.query(f'{{{labels},namespace="{self._namespace}"}}'):
             pod = found.get("pod") or found.get("instance", "")

@@ -1,6 +1,6 @@
 """`yiwen rollout`: starts, moves, judges, promotes and rolls back a canary of a release, and shows its state.
 
-For InferenceServices in KServe's Knative mode.
+In KServe's Knative mode it moves the traffic of revisions, in Standard mode (``rollout_standard``) that of routes.
 """
 
 from __future__ import annotations
@@ -10,144 +10,66 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from typer import Argument, Option
-
+from cli.rollout_options import ChangeOptions, RolloutOptions, RunOptions, SetOptions, StatusOptions
 from protocol.command_line import FAILED, UNUSABLE, add_command, fail, new_app
 
 if TYPE_CHECKING:
+    from cli.canary_traffic import CanaryTraffic, Counters
     from inferenceservices.canary.run_state import RunPlan
     from inferenceservices.cluster import ClusterClient
-    from inferenceservices.cluster_snapshot import ClusterReader
     from inferenceservices.gpu_capacity import GpuAvailability
     from inferenceservices.rollout import RolloutStep
+    from inferenceservices.rollout_cluster import RolloutCluster
     from inferenceservices.rollout_state import ComponentState, RolloutState
     from protocol.kubernetes.documents import Document
 
     Planner = Callable[[Document], RolloutStep]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RolloutOptions:
-    """Options of every command of `yiwen rollout`."""
-
-    name: Annotated[str, Argument(metavar="NAME", help="of the InferenceService")]
-    namespace: Annotated[
-        str | None,
-        Option("-n", "--namespace", help="of the InferenceService (that of the kubeconfig's context)"),
-    ] = None
-    context: Annotated[str | None, Option(help="of the kubeconfig (the current one)")] = None
-    timeout: Annotated[float, Option(metavar="S", help="of one call to the cluster, seconds")] = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusOptions(RolloutOptions):
-    """Options of `yiwen rollout status`."""
-
-    json: Annotated[bool, Option("--json", help="print JSON")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangeOptions(RolloutOptions):
-    """Options of the commands that change the InferenceService."""
-
-    dry_run: Annotated[bool, Option("--dry-run", help="print the patch (JSON) and change nothing")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetOptions(ChangeOptions):
-    """Options of `yiwen rollout set`."""
-
-    percent: Annotated[int, Option(metavar="N", help="of the requests, to the newest release (0 to 100)")]
-    release: Annotated[
-        str, Option(metavar="DIR", help="directory of the new release on the volume", show_default=False)
-    ] = ""
-    storage: Annotated[
-        str, Option(metavar="URI", help="storageUri of a predictor with a model", show_default=False)
-    ] = ""
-    predictor_image: Annotated[
-        str, Option(metavar="IMAGE", help="of the new predictor", show_default=False)
-    ] = ""
-    transformer_image: Annotated[
-        str, Option(metavar="IMAGE", help="of the new transformer", show_default=False)
-    ] = ""
-    allow_pending: Annotated[
-        bool, Option("--allow-pending", help="start although no node has the devices free")
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(RolloutOptions):
-    """Options of `yiwen rollout run`."""
-
-    to: Annotated[
-        str, Option(metavar="N,N,...", help="percentages that the canary gets one after another")
-    ] = "10,50,100"
-    every: Annotated[str, Option(metavar="DURATION", help="between two looks, such as 5m")] = "5m"
-    start: Annotated[
-        str, Option(metavar="DURATION", help="in which the canary must become ready, or it is rolled back")
-    ] = "20m"
-    looks: Annotated[int, Option(metavar="N", min=1, help="at one percentage, without a decision")] = 12
-    samples: Annotated[
-        int, Option(metavar="N", min=1, help="requests of each release that a promotion needs")
-    ] = 200
-    confidence: Annotated[
-        float,
-        Option(metavar="D", min=0, max=1, help="tolerated decrease of the mean confidence; 1 leaves it out"),
-    ] = 0.05
-    prometheus: Annotated[
-        str, Option(metavar="URL", help="read the metrics there (from the pods)", show_default=False)
-    ] = ""
-
-
 COLUMNS = ("component", "revision", "release", "traffic", "ready", "tag", "URL")
 
 AnyOptions = TypeVar("AnyOptions", bound=RolloutOptions)
-AnyCluster = TypeVar("AnyCluster", bound="ClusterClient")
 
 
-def run(work: Callable[[ClusterClient, AnyOptions], int], options: AnyOptions) -> int:
+def run(work: Callable[[RolloutCluster, AnyOptions], int], options: AnyOptions) -> int:
     """Run one command against the cluster; returns the exit code."""
-    from inferenceservices.cluster import ClusterClient
+    from inferenceservices.cluster import ClusterError
+    from inferenceservices.rollout_cluster import RolloutCluster
+    from inferenceservices.rollout_state import RolloutRefused
 
-    return _reporting(
-        lambda: ClusterClient(options.namespace, context=options.context, timeout_s=options.timeout),
-        lambda cluster: work(cluster, options),
-    )
+    try:
+        with RolloutCluster(options.namespace, context=options.context, timeout_s=options.timeout) as cluster:
+            return work(cluster, options)
+    except RolloutRefused as error:
+        return fail("rollout", error, FAILED)
+    except ClusterError as error:
+        return fail("rollout", error, UNUSABLE)
 
 
 def run_canary(options: RunOptions) -> int:
     """Bring the canary to all traffic by its metrics."""
-    from inferenceservices.cluster_snapshot import ClusterReader
-
     try:
         plan = _run_plan(options)
     except ValueError as error:
         return fail("rollout run", error, UNUSABLE)
-    return _reporting(
-        lambda: ClusterReader(options.namespace, context=options.context, timeout_s=options.timeout),
-        lambda reader: _run_canary(reader, options, plan),
-    )
+    return run(lambda cluster, options: _run_canary(cluster, options, plan), options)
 
 
-def _run_canary(reader: ClusterReader, options: RunOptions, plan: RunPlan) -> int:
-    from cli.prometheus import PrometheusClient
+def _run_canary(cluster: RolloutCluster, options: RunOptions, plan: RunPlan) -> int:
     from cli.rollout_run import CanaryRunner
     from inferenceservices.canary.judgement import Thresholds
-    from inferenceservices.revision_metrics import scrape_revision
 
-    if options.prometheus:
-        source = PrometheusClient(options.prometheus, namespace=reader.namespace, timeout_s=options.timeout)
+    traffic, counters = _traffic(cluster, options)
     runner = CanaryRunner(
-        cluster=reader,
+        cluster=cluster,
+        traffic=traffic,
         name=options.name,
         plan=plan,
         thresholds=Thresholds(samples=options.samples, confidence=options.confidence),
-        counters=source.counters if options.prometheus else partial(scrape_revision, reader),
-        releases=partial(_releases, reader),
+        counters=counters,
         now=time.time,
         sleep=time.sleep,
         say=partial(print, flush=True),
@@ -180,27 +102,46 @@ def _run_plan(options: RunOptions) -> RunPlan:
     return RunPlan(percents=percents, every_s=every, start_s=start, looks=options.looks)
 
 
-def _reporting(connect: Callable[[], AnyCluster], work: Callable[[AnyCluster], int]) -> int:
-    """Work on a cluster; errors become a line and an exit code."""
-    from inferenceservices.cluster import ClusterError
-    from inferenceservices.rollout_state import RolloutRefused
+def _traffic(cluster: RolloutCluster, options: RunOptions) -> tuple[CanaryTraffic, Counters]:
+    """How the canary's traffic is moved, and where its counters come from."""
+    from cli.canary_traffic import KnativeTraffic, StandardTraffic
+    from cli.prometheus import REVISION_LABEL, SERVICE_LABEL, PrometheusClient
+    from inferenceservices.revision_metrics import scrape_revision, scrape_transformers
 
-    try:
-        with connect() as cluster:
-            return work(cluster)
-    except RolloutRefused as error:
-        return fail("rollout", error, FAILED)
-    except ClusterError as error:
-        return fail("rollout", error, UNUSABLE)
+    standard = _is_standard(cluster, options)
+    traffic: CanaryTraffic = (
+        StandardTraffic(cluster, options.name, time.sleep)
+        if standard
+        else KnativeTraffic(cluster, options.name, partial(_releases, cluster))
+    )
+    if not options.prometheus:
+        return traffic, partial(scrape_transformers if standard else scrape_revision, cluster)
+    prometheus = PrometheusClient(
+        options.prometheus,
+        namespace=cluster.namespace,
+        timeout_s=options.timeout,
+        label=SERVICE_LABEL if standard else REVISION_LABEL,
+    )
+    return traffic, prometheus.counters
 
 
-def set_percent(cluster: ClusterClient, options: SetOptions) -> int:
+def _is_standard(cluster: ClusterClient, options: RolloutOptions) -> bool:
+    from inferenceservices.rollout_state import mode_of
+    from protocol.kubernetes.inference_service import STANDARD
+
+    return mode_of(cluster.inference_service(options.name)) == STANDARD
+
+
+def set_percent(cluster: RolloutCluster, options: SetOptions) -> int:
     """Start a canary, or change its percentage."""
+    from cli import rollout_standard
     from inferenceservices.release_change import ReleaseChange
     from inferenceservices.rollout import plan_set
 
     images = {"predictor": options.predictor_image, "transformer": options.transformer_image}
     change = ReleaseChange(release=options.release, storage=options.storage, images=images)
+    if _is_standard(cluster, options):
+        return rollout_standard.set_percent(cluster, options, change)
     planner = _checking_gpus(
         cluster,
         lambda document: plan_set(document, options.percent, change, _releases(cluster, document)),
@@ -209,35 +150,39 @@ def set_percent(cluster: ClusterClient, options: SetOptions) -> int:
     return _carry_out(cluster, options, planner)
 
 
-def promote(cluster: ClusterClient, options: ChangeOptions) -> int:
+def promote(cluster: RolloutCluster, options: ChangeOptions) -> int:
     """Give the newest release all traffic."""
+    from cli import rollout_standard
     from inferenceservices.rollout import plan_promote
 
+    if _is_standard(cluster, options):
+        return rollout_standard.promote(cluster, options)
     return _carry_out(cluster, options, plan_promote)
 
 
-def roll_back(cluster: ClusterClient, options: ChangeOptions) -> int:
+def roll_back(cluster: RolloutCluster, options: ChangeOptions) -> int:
     """Give the previous release all traffic."""
+    from cli import rollout_standard
     from inferenceservices.rollout import plan_rollback
 
+    if _is_standard(cluster, options):
+        return rollout_standard.roll_back(cluster, options)
     return _carry_out(
         cluster, options, lambda document: plan_rollback(document, _releases(cluster, document))
     )
 
 
-def show_status(cluster: ClusterClient, options: StatusOptions) -> int:
+def show_status(cluster: RolloutCluster, options: StatusOptions) -> int:
     """Print revisions and available GPUs."""
     from rich.console import Console
     from rich.table import Table
 
     from cli.tables import print_table
     from inferenceservices.gpu_capacity import gpu_availability
-    from inferenceservices.rollout_state import read_state
     from protocol.kubernetes.inference_service import InferenceService
 
-    document = cluster.inference_service(options.name)
-    state = read_state(document)
-    rows = _revisions(state, cluster.releases(document))
+    document, state, releases = _state(cluster, options)
+    rows = _revisions(state, releases)
     service = InferenceService(document, cluster.serving_runtimes(document))
     availability = gpu_availability(service, cluster.capacity())
     if options.json:
@@ -258,6 +203,21 @@ def show_status(cluster: ClusterClient, options: StatusOptions) -> int:
     for gpus in availability:
         console.print(_describe(gpus), highlight=False, soft_wrap=True)
     return 0
+
+
+def _state(
+    cluster: RolloutCluster, options: RolloutOptions
+) -> tuple[Document, RolloutState, Mapping[str, str]]:
+    """The InferenceService, its rollout, and release by revision."""
+    from inferenceservices.rollout_state import mode_of, read_state
+    from inferenceservices.standard_state import releases_of, rollout_state
+    from protocol.kubernetes.inference_service import STANDARD
+
+    document = cluster.inference_service(options.name)
+    if mode_of(document) == STANDARD:
+        rollout = cluster.standard_rollout(options.name)
+        return document, rollout_state(rollout), releases_of(rollout)
+    return document, read_state(document), cluster.releases(document)
 
 
 def _checking_gpus(cluster: ClusterClient, planner: Planner, allow_pending: bool) -> Planner:

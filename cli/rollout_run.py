@@ -6,9 +6,10 @@ anywhere goes on where the cluster stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from cli.canary_traffic import CanaryTraffic, Counters, LookAgain
 from cli.prometheus import PrometheusError
 from inferenceservices.canary.counters import ProcessCounters, increase
 from inferenceservices.canary.judgement import Thresholds, Verdict, judge
@@ -27,18 +28,11 @@ from inferenceservices.canary.run_state import (
     unready,
 )
 from inferenceservices.cluster import ClusterClient, ClusterError, ObjectNotFound, PermissionDenied
-from inferenceservices.release_change import ReleaseChange
-from inferenceservices.rollout import RolloutStep, plan_promote, plan_rollback, plan_set
-from inferenceservices.rollout_state import RolloutRefused, RolloutState, read_state
+from inferenceservices.rollout_state import RolloutRefused, RolloutState
 from protocol.command_line import FAILED
-from protocol.kubernetes.documents import Document
 
 POLL_S = 5.0
 """Longest time between two readings of the InferenceService, seconds."""
-
-
-class LookAgain(Exception):
-    """The turn could not be finished for a reason that may pass; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +40,12 @@ class CanaryRunner:
     """One run over one InferenceService."""
 
     cluster: ClusterClient
+    """Where the state of the run is kept."""
+    traffic: CanaryTraffic
     name: str
     plan: RunPlan
     thresholds: Thresholds
-    counters: Callable[[str], ProcessCounters]
-    """Counters of a revision's processes, by its name."""
-    releases: Callable[[Document], Mapping[str, str]]
-    """Release by revision name."""
+    counters: Counters
     now: Callable[[], float]
     """Seconds since 1970."""
     sleep: Callable[[float], None]
@@ -83,7 +76,7 @@ class CanaryRunner:
 
     def turn(self) -> int | None:
         """Read the state and do what is next; returns the exit code if that was the end."""
-        state = read_state(self.cluster.inference_service(self.name))
+        state = self.traffic.advance()
         kept = self.cluster.config_map(config_map_name(self.name))
         run = parse_run(kept, transformer_of(state).latest_created)
         upcoming = next_task(state, run, self.plan, self.now())
@@ -149,35 +142,18 @@ class CanaryRunner:
         if target is None:
             self.say(f"done: {percent} % is the last of --to")
             return 0
-        releases = self.releases
-
-        def plan(document: Document) -> RolloutStep:
-            if target == 100:
-                return plan_promote(document)
-            return plan_set(document, target, ReleaseChange(), releases(document))
-
         try:
-            self._update(state, plan)
+            self.say(self.traffic.move(state, target))
         except RolloutRefused as refusal:
             self.say(f"hold: {refusal}")
         return None
 
     def _roll_back(self, state: RolloutState) -> int:
-        self._update(state, lambda document: plan_rollback(document, self.releases(document)))
+        self.say(self.traffic.roll_back(state))
         return FAILED
 
-    def _update(self, judged: RolloutState, plan: Callable[[Document], RolloutStep]) -> None:
-        """Change the traffic, unless the rollout is no longer the one that was judged."""
-
-        def checked(document: Document) -> RolloutStep:
-            if _identity(read_state(document)) != _identity(judged):
-                raise LookAgain("somebody else changed the rollout: it is looked at anew")
-            return plan(document)
-
-        self.say(self.cluster.update(self.name, checked).summary)
-
     def _read(self, state: RolloutState) -> tuple[ProcessCounters, ProcessCounters]:
-        """Counters of the stable revision and of the canary."""
+        """Counters of the stable release and of the canary."""
         transformer = transformer_of(state)
         try:
             counters = self.counters(transformer.latest_rolled_out), self.counters(transformer.latest_created)
@@ -197,7 +173,3 @@ class CanaryRunner:
         self.cluster.write_config_map(
             config_map_name(self.name), data, self.cluster.inference_service(self.name)
         )
-
-
-def _identity(state: RolloutState) -> tuple[tuple[str, int | None], ...]:
-    return tuple((component.latest_created, component.percent) for component in state.components)

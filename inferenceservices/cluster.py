@@ -32,6 +32,7 @@ SERVICES = (KSERVE, "v1beta1", "inferenceservices")
 RUNTIMES = (KSERVE, "v1alpha1", "servingruntimes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 """Group, version and plural of the kinds that are read."""
+Where = tuple[str, str, str]
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 FIELD_MANAGER = "yiwen-rollout"
 MERGE_PATCH = "application/merge-patch+json"
@@ -237,12 +238,31 @@ class ClusterClient:
         )
 
     def _patch(self, name: str, patch: Mapping[str, Any]) -> None:
-        with self._translate_errors(f"change InferenceService {self._namespace}/{name}"):
-            group, version, plural = SERVICES
+        self._patch_object("InferenceService", SERVICES, name, patch)
+
+    def _patch_object(self, kind: str, where: Where, name: str, patch: Mapping[str, Any]) -> None:
+        """Send a merge patch of an object of the namespace."""
+        with self._translate_errors(f"change {kind} {self._namespace}/{name}"):
+            group, version, plural = where
             self._objects.patch_namespaced_custom_object(
                 group, version, self._namespace, plural, name, dict(patch),
                 field_manager=FIELD_MANAGER, _request_timeout=self._timeouts,
             )  # fmt: skip
+
+    def _create_object(self, kind: str, where: Where, body: Document) -> None:
+        with self._translate_errors(f"create {kind} in {self._namespace}"):
+            group, version, plural = where
+            client.CustomObjectsApi(self._creating_api).create_namespaced_custom_object(
+                group, version, self._namespace, plural, dict(body),
+                field_manager=FIELD_MANAGER, _request_timeout=self._timeouts,
+            )  # fmt: skip
+
+    def _delete_object(self, kind: str, where: Where, name: str) -> None:
+        with self._translate_errors(f"delete {kind} {self._namespace}/{name}"):
+            group, version, plural = where
+            self._objects.delete_namespaced_custom_object(
+                group, version, self._namespace, plural, name, _request_timeout=self._timeouts
+            )
 
     def _get(self, what: str, group: str, version: str, plural: str, name: str) -> Document:
         with self._translate_errors(f"read {what}"):

@@ -17,11 +17,17 @@ from typing import Any
 from inferenceservices.rollout_state import PREDICTOR, ROLLOUT_COMPONENTS, RolloutRefused
 from inferenceservices.rules.cross_resource import QUEUE_PROXY_PORT
 from protocol.kubernetes.documents import Document, mapping, objects
-from protocol.kubernetes.inference_service import SERVING_CONTAINER, inference_services
+from protocol.kubernetes.inference_service import (
+    SERVING_CONTAINER,
+    STANDARD,
+    InferenceService,
+    inference_services,
+)
 from protocol.kubernetes.pods import environment
 from protocol.kubernetes.release_service import RELEASE_LABEL, release_service_name
 
 RELEASE_VARIABLE = "YIWEN_RELEASE"
+CONTAINER_PORT = 8080
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -74,9 +80,9 @@ def change_components(spec: Mapping[str, Any], change: ReleaseChange) -> dict[st
 
 
 def release_service(document: Document) -> dict[str, Any]:
-    """The Service of the release of ``document``, an InferenceService in Knative mode; empty if its pods name none.
+    """The Service of the release of ``document``, an InferenceService; empty if its pods name none.
 
-    It selects by labels that KServe gives the pods, and leads to Knative's queue-proxy in them.
+    It selects by labels that KServe gives the pods. In Knative mode it leads to the queue-proxy in them.
     """
     (service,) = inference_services([document])
     predictor = service.component(PREDICTOR)
@@ -96,9 +102,14 @@ def release_service(document: Document) -> dict[str, Any]:
                 "component": PREDICTOR,
                 RELEASE_LABEL: release,
             },
-            "ports": [{"name": "http", "port": 80, "targetPort": QUEUE_PROXY_PORT}],
+            "ports": [{"name": "http", "port": 80, "targetPort": _entry_port(service)}],
         },
     }
+
+
+def _entry_port(service: InferenceService) -> int:
+    """The port of a predictor's pod that its Services lead to."""
+    return CONTAINER_PORT if service.mode == STANDARD else QUEUE_PROXY_PORT
 
 
 def release_of(spec: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from inferenceservices.release_change import ReleaseChange, change_components
 from inferenceservices.rollout_state import (
     CANARY_PERCENT,
+    DIGEST_ANNOTATION,
     ROLLOUT_COMPONENTS,
     RolloutRefused,
     RolloutState,
@@ -30,9 +31,6 @@ from inferenceservices.rollout_state import (
 )
 from inferenceservices.rules.scaling import TAG_ROUTING
 from protocol.kubernetes.documents import Document, mapping, string_map
-
-DIGEST_ANNOTATION = "yiwen/rollout"
-"""Annotation with a digest of both components' templates; KServe passes it on to their revisions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The state of a rollout, read from the status of an InferenceService in Knative mode.
+"""The state of a rollout, and how it is read from the status of an InferenceService in Knative mode.
 
 Terms of KServe (``inference_service_status.go`` of kserve/kserve aaac4e29), per component: the *latest created*
 revision is that of the present manifest, the *latest ready* one the newest whose pods became ready, the *latest
@@ -18,6 +18,8 @@ PREDICTOR, TRANSFORMER = "predictor", "transformer"
 ROLLOUT_COMPONENTS = (PREDICTOR, TRANSFORMER)
 """Components that a rollout changes together: each serves a part of the release."""
 CANARY_PERCENT = "canaryTrafficPercent"
+DIGEST_ANNOTATION = "yiwen/rollout"
+"""Annotation with a digest of both components' templates; KServe passes it on to their revisions and pods."""
 _REVISION_FIELDS = (
     "latestCreatedRevision",
     "latestReadyRevision",
@@ -100,6 +102,12 @@ class RolloutState:
         return any(component.is_canary for component in self.components)
 
 
+def mode_of(document: Document) -> str:
+    """The deployment mode of an InferenceService: by its status, else by its annotation; empty if neither has one."""
+    (service,) = inference_services([document])
+    return current_mode(str(mapping(document, "status").get("deploymentMode") or service.mode))
+
+
 def read_state(document: Document) -> RolloutState:
     """The rollout state of ``document``, an InferenceService as the API server returns it.
 
@@ -108,12 +116,10 @@ def read_state(document: Document) -> RolloutState:
     """
     (service,) = inference_services([document])
     status = mapping(document, "status")
-    mode = str(status.get("deploymentMode") or service.mode)
-    if current_mode(mode) != KNATIVE:
+    if (mode := mode_of(document)) != KNATIVE:
         raise RolloutRefused(
-            f"{service.name} is in {mode or 'no stated'} mode, where KServe does not split traffic "
-            "between releases: apply its manifests with the new release (docs/guides/manifests.md), or use the "
-            "annotation serving.kserve.io/deploymentMode: Knative on a new InferenceService"
+            f"{service.name} is in {mode or 'no stated'} mode, and yiwen rollout knows Knative and Standard: use the "
+            "annotation serving.kserve.io/deploymentMode on a new InferenceService"
         )
     missing = [name for name in ROLLOUT_COMPONENTS if name not in mapping(document, "spec")]
     if missing:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, Protocol
 from urllib.error import URLError
 from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import urlopen
@@ -144,7 +144,7 @@ class ApiServer:
         self.released = threading.Event()
         self.silent = False
         """Whether answers wait until ``released``."""
-        self._http = open_server(_handler(self))
+        self._http = open_server(handler_of(self))
         self._lock = threading.Lock()
 
     @property
@@ -196,7 +196,7 @@ class ApiServer:
         with self._lock:
             self.requests.append(f"{method} {path}")
             if last in self.refusals:
-                return _failure(*self.refusals[last])
+                return failure(*self.refusals[last])
             if method == "POST" and last == "services":
                 return self._create_service(content_type, body)
             if "configmaps" in (parent, last):
@@ -209,7 +209,7 @@ class ApiServer:
             if parent == "servingruntimes" and last in self.runtimes:
                 return 200, self.runtimes[last]
             if not path.endswith(self._path):
-                return _failure(404, f'{parent}.serving.kserve.io "{last}" not found')
+                return failure(404, f'{parent}.serving.kserve.io "{last}" not found')
             return self._patch(content_type, body) if method == "PATCH" else (200, self.document)
 
     @property
@@ -228,16 +228,16 @@ class ApiServer:
             self.config_maps[body["metadata"]["name"]] = body
             return 201, body
         if name not in self.config_maps:
-            return _failure(404, f'configmaps "{name}" not found')
+            return failure(404, f'configmaps "{name}" not found')
         _merge(self.config_maps[name], body)
         return 200, self.config_maps[name]
 
     def _create_service(self, content_type: str, body: Json) -> tuple[int, Json]:
         if content_type != "application/json":
-            return _failure(415, f"the body of the request was in an unknown format: {content_type}")
+            return failure(415, f"the body of the request was in an unknown format: {content_type}")
         name = body["metadata"]["name"]
         if name in self.services:
-            return _failure(409, f'services "{name}" already exists')
+            return failure(409, f'services "{name}" already exists')
         self.services[name] = body
         return 201, body
 
@@ -245,16 +245,24 @@ class ApiServer:
         if self.before_patch:
             self.before_patch.pop(0)()
         if content_type != MERGE_PATCH:
-            return _failure(415, f"the body of the request was in an unknown format: {content_type}")
+            return failure(415, f"the body of the request was in an unknown format: {content_type}")
         version = body.get("metadata", {}).get("resourceVersion")
         if version not in (None, self.document["metadata"]["resourceVersion"]):
-            return _failure(409, "the object has been modified")
+            return failure(409, "the object has been modified")
         self.patches.append(body)
         self.apply(body)
         return 200, self.document
 
 
-def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
+class Answering(Protocol):
+    """What a server's handler asks."""
+
+    def answer(self, method: str, target: str, content_type: str, body: Json) -> tuple[int, Json]: ...
+
+    def proxied(self, target: str) -> str: ...
+
+
+def handler_of(server: Answering) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if address := server.proxied(self.path):
@@ -263,17 +271,16 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 self._do("GET")
 
         def do_PATCH(self) -> None:
-            self._do("PATCH")
+            self._do(self.command)
 
-        def do_POST(self) -> None:
-            self._do("POST")
+        do_POST = do_DELETE = do_PATCH  # noqa: N815  the names that the library calls
 
         def _forward(self, address: str) -> None:
             try:
                 with urlopen(address, timeout=5) as answer:
                     status, content = answer.status, answer.read()
             except URLError as error:
-                status, content = 503, json.dumps(_failure(503, str(error))[1]).encode()
+                status, content = 503, json.dumps(failure(503, str(error))[1]).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -298,7 +305,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _failure(status: int, message: str) -> tuple[int, Json]:
+def failure(status: int, message: str) -> tuple[int, Json]:
     return status, {
         "kind": "Status",
         "apiVersion": "v1",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import cli.rollout
+from cli import rollout_options
 from inferenceservices.check import ROOT
 from inferenceservices.release_change import ReleaseChange
 from inferenceservices.rollout import merge, plan_promote, plan_rollback, plan_set
@@ -25,13 +26,13 @@ PATCHES = [json.loads(shlex.split(command)[-1]) for command in COMMANDS if " pat
 ROLLOUTS = [shlex.split(command)[1:] for command in COMMANDS if command.startswith("yiwen")]
 
 
-def _parsed(words: list[str]) -> cli.rollout.RolloutOptions:
+def _parsed(words: list[str]) -> rollout_options.RolloutOptions:
     kinds = {
-        "status": cli.rollout.StatusOptions,
-        "set": cli.rollout.SetOptions,
-        "run": cli.rollout.RunOptions,
+        "status": rollout_options.StatusOptions,
+        "set": rollout_options.SetOptions,
+        "run": rollout_options.RunOptions,
     }
-    return parse_options(cli.rollout.app, kinds.get(words[1], cli.rollout.ChangeOptions), *words[1:])
+    return parse_options(cli.rollout.app, kinds.get(words[1], rollout_options.ChangeOptions), *words[1:])
 
 
 @pytest.mark.parametrize("words", ROLLOUTS, ids=" ".join)

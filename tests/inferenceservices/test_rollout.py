@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from inferenceservices.release_change import ReleaseChange
 from inferenceservices.rollout import (
-    DIGEST_ANNOTATION,
     RolloutStep,
     merge,
     plan_promote,
     plan_rollback,
     plan_set,
 )
-from inferenceservices.rollout_state import ROLLOUT_COMPONENTS, RolloutRefused, read_state
+from inferenceservices.rollout_state import DIGEST_ANNOTATION, ROLLOUT_COMPONENTS, RolloutRefused, read_state
 from inferenceservices.rules.scaling import canary_percent, canary_together
 from inferenceservices.schemas import validate
 from protocol.kubernetes.inference_service import inference_services
@@ -182,7 +181,7 @@ def _as_it_is(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change_document", "percent", "change", "message"),
     [
-        (_standard, 20, NOTHING, "RawDeployment mode, where KServe does not split"),
+        (_standard, 20, NOTHING, "Standard mode, and yiwen rollout knows Knative and Standard"),
         (_without_transformer, 20, NOTHING, "has no transformer"),
         (_unseen, 20, NOTHING, "not acted on the last change"),
         (_untagged, 20, NOTHING, "lacks the annotation"),
