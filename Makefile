@@ -58,7 +58,7 @@ bundle: ## Write one file for an installation without a network (RELEASE=DIR OVE
 image-test: ## Build images on a Debian made for it, and translate with them (needs root, buildah, debootstrap)
 	@scripts/image-test
 
-cluster-test: ## Run the tests against the cluster of your KUBECONFIG (ARGS=--quick: the short ones)
+cluster-test: ## Run the tests against the cluster of your KUBECONFIG (ARGS=--quick: the short ones; --thorough: doctor and canaries too)
 	@scripts/setup dev
 	@scripts/cluster-test $(ARGS)
 

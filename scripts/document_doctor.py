@@ -76,6 +76,9 @@ The checks look at one moment. A pod that has waited for a minute may be on its 
 autoscaler adds nodes, `gpu-node`, `gpu-taken` and `node-small` see only the nodes that are there now. `queue-slow`,
 `cache-cold`, `cold-start`, `steps-fail` and `refusals` count since the process started.
 
+A test causes 35 of these faults on a cluster, one after another: [how soon each was
+named](../cluster-tests.md#doctor).
+
 This page is written by `python scripts/document_doctor.py` from `inferenceservices/doctor/table.py`.
 """
 

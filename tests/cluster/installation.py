@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.cluster.kubectl import KubectlError, condition, document, documents, 
 from tests.cluster.load import Service
 from tests.cluster.overlays import Overlay, image
 from tests.cluster.releases import write_renumbered_checkpoint
+from tests.cluster.this_run import OWN_LABEL, once_per_run, run_id
 
 _ASK = """
 import json, sys, urllib.request
@@ -29,9 +31,13 @@ body = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES"
 answer = json.load(urllib.request.urlopen("http://127.0.0.1:8080/v2/models/yiwen/infer", body, timeout=30))
 print(json.dumps({output["name"]: output["data"][0] for output in answer["outputs"]}))
 """
-OWN_LABEL = "yiwen-cluster-test"
 RELEASES = ("a", "b", "c", "d")
-"""Releases that can be built; the first is the demo."""
+"""Releases that are changed to, one after another; the first is the demo."""
+SPOILED = "e"
+"""The release that a test may damage for a while: tests of other namespaces may use the same volume."""
+NOISE = "noise"
+"""The release whose translations are noise: its tokenizer does not belong to its weights."""
+IDS = (*RELEASES, SPOILED, NOISE)
 SHIFT = 997
 """Between the token ids of one and the next."""
 LEFTOVER_S = 3600.0
@@ -114,14 +120,23 @@ class Installation:
         )  # fmt: skip
 
     def copy_checkpoint(self, release: str) -> None:
-        """A checkpoint as ``incoming/RELEASE``, by the pod ``volume``, which is made for the first."""
+        """A checkpoint as ``incoming/RELEASE`` on the volume."""
         target = f"/mnt/models/incoming/{release}"
         source = self.directory / "checkpoints" / release
-        write_renumbered_checkpoint(source, SHIFT * RELEASES.index(release))
+        write_renumbered_checkpoint(source, SHIFT * IDS.index(release), is_noise=release == NOISE)
+        self.on_volume("mkdir", "-p", target)
+        self._copy(source, target)
+
+    @property
+    def volume(self) -> str:
+        """Which volume this is: one directory of a node is that of all namespaces."""
+        return self.features.host_path or self.namespace
+
+    def on_volume(self, *command: str) -> str:
+        """What a command prints in the pod ``volume``, which is made for the first."""
         if not self.objects("pods", "--field-selector=metadata.name=volume"):
             run_pod(self.namespace, "volume", "sleep", "86400", mounts_models=True)
-        kubectl("exec", "-n", self.namespace, "volume", "--", "mkdir", "-p", target)
-        self._copy(source, target)
+        return kubectl("exec", "-n", self.namespace, "volume", "--", *command)
 
     def _copy(self, source: Path, target: str) -> None:
         archive = subprocess.run(
@@ -139,7 +154,6 @@ class Site:
     def __init__(self, installation: Installation, overlay: Overlay) -> None:
         self.installation, self.overlay = installation, overlay
         self.release = ""
-        self._built: set[str] = set()
 
     def prepare(self) -> None:
         """Secrets and the volume."""
@@ -148,16 +162,16 @@ class Site:
 
     def with_overlay(self, **changes: Any) -> Site:
         """Another overlay on the same volume: fields of :class:`Overlay` that differ."""
-        site = Site(self.installation, replace(self.overlay, **changes))
-        site._built = self._built
-        return site
+        return Site(self.installation, replace(self.overlay, **changes))
 
     def require_release(self, release: str) -> None:
-        """Build a release, unless that was done."""
-        if release not in self._built:
+        """Build a release, unless this run has done so on this volume."""
+
+        def build() -> None:
             self.installation.copy_checkpoint(release)
             self.build_release(release)
-            self._built.add(release)
+
+        once_per_run(f"release {release} on {self.installation.volume}", build)
 
     def build_release(self, release: str) -> float:
         """Apply the release Job and wait for it; gives seconds."""
@@ -181,6 +195,8 @@ class Site:
         """Serve release a, and take the InferenceService away at the end."""
         self.serve("a")
         self.installation.wait_ready()
+        # The gateway may still know a former service, and answer for want of a backend.
+        eventually("an answer through the gateway", lambda: self.service.is_ready(), START_S)
         try:
             yield
         finally:
@@ -248,7 +264,7 @@ def volume_of(namespace: str, path: str) -> dict[str, Any]:
     """A volume of the node for the claim in a namespace."""
     return {
         "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {"name": namespace, "labels": {OWN_LABEL: "true"}},
+        "metadata": {"name": namespace, "labels": {OWN_LABEL: run_id()}},
         "spec": {
             "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "persistentVolumeReclaimPolicy": "Retain", "storageClassName": "", "hostPath": {"path": path},
@@ -258,13 +274,22 @@ def volume_of(namespace: str, path: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def own_namespace(features: Features, suffix: str, directory: Path) -> Iterator[Installation]:
-    """A namespace that is deleted at the end, also after Ctrl-C."""
+def own_namespace(
+    features: Features, suffix: str, directory: Path, *, volume: bool = True
+) -> Iterator[Installation]:
+    """A namespace that is deleted at the end, also after Ctrl-C.
+
+    Args:
+        features: of the cluster.
+        suffix: of its name.
+        directory: for manifests.
+        volume: whether it gets a volume where the cluster makes none.
+    """
     namespace = f"yiwen-test-{suffix}-{secrets.token_hex(2)}"
     kubectl("create", "namespace", namespace)
-    kubectl("label", "namespace", namespace, f"{OWN_LABEL}=true")
+    kubectl("label", "namespace", namespace, f"{OWN_LABEL}={run_id()}")
     try:
-        if features.host_path:
+        if features.host_path and volume:
             kubectl("apply", "-f", "-", stdin=json.dumps(volume_of(namespace, features.host_path)))
         yield Installation(features, namespace, directory)
     finally:
@@ -284,6 +309,14 @@ def remove(namespace: str) -> None:
 
     eventually(f"no namespace {namespace}", is_gone, 180.0)
     kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
+
+
+def remove_own() -> None:
+    """What this run has left in the cluster: after Ctrl-C, when its processes were ended."""
+    kubectl("delete", "nodes", "-l", f"{OWN_LABEL}={run_id()}", "--wait=false")
+    found = documents("namespaces", "-l", f"{OWN_LABEL}={run_id()}")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(remove, [each["metadata"]["name"] for each in found]))
 
 
 def remove_leftovers() -> None:

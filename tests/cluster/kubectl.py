@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
 import subprocess
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
 T = TypeVar("T")
 POLL_S = 0.5
+SERVICES = ("serving.kserve.io", "v1beta1")
 
 
 class KubectlError(AssertionError):
@@ -40,14 +47,63 @@ def kubectl(*words: str, stdin: str | None = None, timeout_s: float = 120.0) -> 
 
 def documents(*words: str) -> list[dict[str, Any]]:
     """The items that ``kubectl get`` lists."""
-    items: list[dict[str, Any]] = json.loads(kubectl("get", *words, "-o", "json"))["items"]
+    items: list[dict[str, Any]] = document(*words)["items"]
     return items
 
 
 def document(*words: str) -> dict[str, Any]:
-    """The one object that ``kubectl get`` gives."""
-    found: dict[str, Any] = json.loads(kubectl("get", *words, "-o", "json"))
+    """The one object, or the list, that ``kubectl get`` gives."""
+    found: dict[str, Any] = _polled(*words) or json.loads(kubectl("get", *words, "-o", "json"))
     return found
+
+
+def _polled(*words: str) -> dict[str, Any] | None:
+    """The same without a process for each reading, of the kinds that are waited for; None for another one."""
+    given, _ = READING.parse_known_args(words)
+    read = READERS.get((given.kind, bool(given.namespace), bool(given.name)))
+    if read is None:
+        return None
+    selectors = {"label_selector": given.selector, "field_selector": given.fields}
+    options = {key: value for key, value in selectors.items() if value}
+    try:
+        answer = read(given, _preload_content=False, _request_timeout=60, **options)
+    except ApiException as error:
+        raise KubectlError(f"get {' '.join(words)}: {error.status} {error.reason}") from None
+    except HTTPError as error:
+        raise KubectlError(f"get {' '.join(words)}: {error}") from None
+    found: dict[str, Any] = json.loads(answer.data)
+    return found
+
+
+READERS: dict[tuple[str, bool, bool], Callable[..., Any]] = {
+    ("inferenceservice", True, True): lambda given, **options: client.CustomObjectsApi(
+        _api()
+    ).get_namespaced_custom_object(*SERVICES, given.namespace, "inferenceservices", given.name, **options),
+    ("namespaces", False, False): lambda given, **options: client.CoreV1Api(_api()).list_namespace(**options),
+    ("pods", True, False): lambda given, **options: client.CoreV1Api(_api()).list_namespaced_pod(
+        given.namespace, **options
+    ),
+}
+"""Of the kinds that tests poll, by whether a namespace and a name are given."""
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("kind")
+    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("-n", dest="namespace")
+    parser.add_argument("-l", dest="selector")
+    parser.add_argument("--field-selector", dest="fields")
+    return parser
+
+
+READING = _arguments()
+
+
+@functools.cache
+def _api() -> client.ApiClient:
+    config.load_kube_config()
+    return client.ApiClient()
 
 
 def eventually(what: str, look: Callable[[], T | None], timeout_s: float) -> T:

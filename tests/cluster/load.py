@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+import httpx
 
 MODEL = "yiwen"
 RATE_PER_S = 10.0
@@ -60,6 +61,14 @@ class Service:
     """Of the gateway."""
     host: str
     """Of the InferenceService, for the header Host."""
+
+    def is_ready(self) -> bool:
+        """Whether the service says so through the gateway."""
+        try:
+            answer = httpx.get(f"{self.url}/v2/health/ready", headers={"Host": self.host}, timeout=10)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
 
     async def translate(self, session: aiohttp.ClientSession, text: str, expected: str = "") -> Answer:
         """One text in one request."""

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cluster.kubectl import kubectl
+from tests.cluster.kubectl import documents, kubectl
 from tests.cluster.overlays import image
+from tests.cluster.this_run import OWN_LABEL
 
 _KILL = """
 import os, pathlib, signal, sys
@@ -29,6 +30,11 @@ for process in killed:
     os.kill(process, number)
 print(len(killed))
 """
+
+
+def a_node() -> str:
+    """Name of a node with a kubelet: none that a test plays."""
+    return str(documents("nodes", "-l", f"!{OWN_LABEL}")[0]["metadata"]["name"])
 
 
 @contextmanager

@@ -100,6 +100,7 @@ def test_a_killed_transformer_loses_its_own_requests_alone(
 @pytest.mark.slow
 def test_a_long_stream_survives_a_promotion(site: Site, figures: dict[str, Any]) -> None:
     site.installation.wait_ready()
+    site.require_release(site.next_release)
     lines = list(islice(titles(f"long-{time.time()}"), LINES))
     received: list[str] = []
     reader = threading.Thread(target=_read_stream, args=(site, [english for english, _ in lines], received))

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import OWN_LABEL, remove, volume_of
+from tests.cluster.installation import remove, volume_of
 from tests.cluster.kubectl import documents, kubectl
 from tests.cluster.releases import PROJECT
+from tests.cluster.this_run import OWN_LABEL, run_id
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -46,7 +47,7 @@ def test_the_guides_commands_lead_to_traffic(
         _run(command)
         figures[f"command_{number}_s"] = round(time.monotonic() - began)
         if number == 2:
-            kubectl("label", "namespace", namespace, f"{OWN_LABEL}=true")
+            kubectl("label", "namespace", namespace, f"{OWN_LABEL}={run_id()}")
     answer = json.loads(_run(request, INGRESS=features.ingress))
     (translation,) = [each for each in answer["outputs"] if each["name"] == "translation"]
     assert translation["data"] == ["带盖的蓝色陶瓷马克杯 350毫升"]

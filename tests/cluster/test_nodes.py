@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import OWN_LABEL, Installation, own_namespace, unschedulable
+from tests.cluster.installation import Installation, own_namespace, unschedulable
 from tests.cluster.kubectl import document, eventually, kubectl
 from tests.cluster.overlays import Overlay
+from tests.cluster.this_run import OWN_LABEL, run_id
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -32,13 +33,15 @@ ABSENT = {"istio": "", "mtls": "", "monitoring": "", "redis-tls": "", "verify": 
 
 
 @contextmanager
-def played_node(name: str, zone: str, labels: dict[str, str]) -> Iterator[None]:
-    """A Node with seven slices and the usual taint; pods are bound to it and never run."""
-    capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1Ti", SLICE: "7"}
+def played_node(name: str, zone: str, labels: Mapping[str, str], slices: int = 7) -> Iterator[None]:
+    """A Node with slices and the usual taint; pods are bound to it and never run."""
+    capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1Ti"}
+    if slices:
+        capacity[SLICE] = str(slices)
     node = {
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": {
-            OWN_LABEL: "true", "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone, **labels}},
+            OWN_LABEL: run_id(), "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone, **labels}},
         "spec": {"taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]},
     }  # fmt: skip
     kubectl("create", "-f", "-", stdin=json.dumps(node))

@@ -47,6 +47,7 @@ def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict
 def test_a_release_change_fails_no_request(site: Site, change: str, figures: dict[str, Any]) -> None:
     site.installation.wait_ready()
     before = site.release
+    site.require_release(site.next_release)
     with Load(site.service, titles(f"{change}-{time.time()}")) as load:
         time.sleep(WARM_UP_S)
         began = time.monotonic()

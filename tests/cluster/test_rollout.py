@@ -40,13 +40,12 @@ def rollout(site: Site, command: str, *words: str) -> str:
     return done.stdout
 
 
-def traffic(site: Site) -> dict[str, dict[int, str]]:
-    """Revision by percentage of both components, from the status."""
-    components = site.installation.inference_service()["status"]["components"]
-    return {
-        name: {int(each.get("percent") or 0): each["revisionName"] for each in components[name]["traffic"]}
-        for name in ("predictor", "transformer")
-    }
+def has_share(site: Site, release: str, percent: int) -> bool:
+    """Whether both components of a release have that share of the traffic, by ``yiwen rollout status``."""
+    status = json.loads(rollout(site, "status", "--json"))
+    shown = {(each["component"], each["release"], each["traffic"]) for each in status["revisions"]}
+    wanted = ((release, f"{percent} %"), (site.release, f"{100 - percent} %"))
+    return {(component, *each) for component in ("predictor", "transformer") for each in wanted} <= shown
 
 
 def served_since(load: Load, began: float) -> list[Answer]:
@@ -66,14 +65,14 @@ def wait_for_release(load: Load, release: str, count: int = 50) -> float:
 
 
 @pytest.mark.slow
-def test_a_canary_gets_its_share_is_promoted_and_rolled_back(knative: Site, figures: dict[str, Any]) -> None:
-    with knative.serving(), Load(knative.service, titles(f"canary-{time.time()}")) as load:
+def test_a_canary_gets_its_share_is_promoted_and_rolled_back(site: Site, figures: dict[str, Any]) -> None:
+    release = site.next_release
+    site.require_release(release)
+    with Load(site.service, titles(f"canary-{time.time()}")) as load:
         time.sleep(5.0)
         (old,) = load.summary().releases
-        knative.require_release("b")
-        rollout(knative, "set", "--percent", str(PERCENT), "--release", "b")
-        eventually("traffic to the canary", lambda: PERCENT in traffic(knative)["transformer"], START_S)
-        eventually("traffic to its predictor", lambda: PERCENT in traffic(knative)["predictor"], START_S)
+        rollout(site, "set", "--percent", str(PERCENT), "--release", release)
+        eventually("traffic to the canary", lambda: has_share(site, release, PERCENT), START_S)
         eventually("an answer of the canary", lambda: len(load.summary().releases) == 2, START_S)
         (new,) = set(load.summary().releases) - {old}
 
@@ -84,18 +83,11 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(knative: Site, figu
         bound = SIGMAS * math.sqrt(len(counted) * PERCENT / 100 * (1 - PERCENT / 100))
         figures |= {"counted": len(counted), "of_canary": share, "bound": round(bound)}
         assert abs(share - len(counted) * PERCENT / 100) <= bound
-        status = json.loads(rollout(knative, "status", "--json"))
-        shown = {(each["component"], each["release"], each["traffic"]) for each in status["revisions"]}
-        new_share, old_share = f"{PERCENT} %", f"{100 - PERCENT} %"
-        assert {
-            (component, release, percent)
-            for component in ("predictor", "transformer")
-            for release, percent in (("a", old_share), ("b", new_share))
-        } <= shown
+        assert has_share(site, release, PERCENT)
 
-        rollout(knative, "promote")
+        rollout(site, "promote")
         figures["promoted_after_s"] = wait_for_release(load, new)
-        rollout(knative, "rollback")
+        rollout(site, "rollback")
         figures["rolled_back_after_s"] = wait_for_release(load, old)
         began = time.monotonic()
         time.sleep(HELD_S)

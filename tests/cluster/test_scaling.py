@@ -16,14 +16,16 @@ import pytest
 from tests.cluster.conftest import require
 from tests.cluster.features import Features
 from tests.cluster.installation import Site, own_namespace, unschedulable
-from tests.cluster.kubectl import KubectlError, documents, eventually, kubectl
+from tests.cluster.kubectl import KubectlError, eventually, kubectl
 from tests.cluster.load import Answer, Load
+from tests.cluster.node import a_node
 from tests.cluster.prometheus import apply_prometheus, url_of
 from tests.cluster.releases import titles
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.slow]
 
-SLICE = "nvidia.com/mig-1g.10gb"
+SLICE = "nvidia.com/mig-2g.20gb"
+"""Other ones than test_nodes.py plays meanwhile."""
 SLICES = 2
 MOST = 4
 RATE_PER_S = 20.0
@@ -43,7 +45,7 @@ UP_S, DOWN_S = 150.0, 150.0
 @contextmanager
 def slices_on_a_node(count: int) -> Iterator[None]:
     """Give a node of the cluster slices that nothing stands behind, as a device plugin would."""
-    (node, *_) = [each["metadata"]["name"] for each in documents("nodes")]
+    node = a_node()
     places = [f"/status/{each}/{SLICE.replace('/', '~1')}" for each in ("capacity", "allocatable")]
     words = ("patch", "node", node, "--subresource=status", "--type=json", "-p")
     kubectl(*words, json.dumps([{"op": "add", "path": place, "value": str(count)} for place in places]))

@@ -17,7 +17,7 @@ from tests.cluster.releases import titles
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-LINES = 40
+LINES = 100
 """Of the text that is streamed."""
 MIN_EVENTS = 10
 """Of them at different times; lines that are ready together come in one."""

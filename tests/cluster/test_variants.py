@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import Site, own_namespace, run_pod, unschedulable
-from tests.cluster.kubectl import KubectlError, documents, eventually, kubectl
+from tests.cluster.installation import SPOILED, Site, own_namespace, run_pod, unschedulable
+from tests.cluster.kubectl import KubectlError, eventually, kubectl
+from tests.cluster.node import a_node
 from tests.cluster.releases import titles
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -32,7 +33,7 @@ with open(sys.argv[1], "r+b") as file:
 def flip_a_bit(site: Site, release: str) -> None:
     """Of the release's weights; twice is not at all."""
     path = f"/mnt/models/releases/{release}/weights.bin"
-    kubectl("exec", "-n", site.installation.namespace, "volume", "--", "python", "-c", _FLIP, path)
+    site.installation.on_volume("python", "-c", _FLIP, path)
 
 
 @contextmanager
@@ -66,9 +67,9 @@ def test_a_flipped_bit_is_refused(
     knative: Site, extra: tuple[str, ...], container: str, figures: dict[str, Any]
 ) -> None:
     site = knative.with_overlay(extra=extra)
-    knative.require_release("a")
-    with flipped(knative, "a"):
-        site.serve("a")
+    knative.require_release(SPOILED)
+    with flipped(knative, SPOILED):
+        site.serve(SPOILED)
         try:
             began = time.monotonic()
             eventually("the reason", lambda: "weights.bin" in _messages(site, container), 180.0)
@@ -80,7 +81,7 @@ def test_a_flipped_bit_is_refused(
 
 @pytest.mark.slow
 def test_an_edge_node_serves_one_replica(knative: Site, features: Features, figures: dict[str, Any]) -> None:
-    (node, *_) = [each["metadata"]["name"] for each in documents("nodes")]
+    node = a_node()
     site = knative.with_overlay(swap={"knative": "edge"}, extra=())
     site.serve("a")
     try:
