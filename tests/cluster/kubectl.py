@@ -75,6 +75,12 @@ def _polled(*words: str) -> dict[str, Any] | None:
     return found
 
 
+@functools.cache
+def _api() -> client.ApiClient:
+    config.load_kube_config()
+    return client.ApiClient()
+
+
 READERS: dict[tuple[str, bool, bool], Callable[..., Any]] = {
     ("inferenceservice", True, True): lambda given, **options: client.CustomObjectsApi(
         _api()
@@ -98,12 +104,6 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 READING = _arguments()
-
-
-@functools.cache
-def _api() -> client.ApiClient:
-    config.load_kube_config()
-    return client.ApiClient()
 
 
 def eventually(what: str, look: Callable[[], T | None], timeout_s: float) -> T:

@@ -201,6 +201,27 @@ def service_patch(op: str, path: str, value: object) -> dict[str, Any]:
     return json_patch("InferenceService", (op, path, value))
 
 
+@contextmanager
+def without_claim(installation: Installation, directory: Path) -> Iterator[tuple[Overlay, list[Any]]]:
+    with own_namespace(installation.features, "class", directory, volume=False) as other:
+        other.create_secrets()
+        patch = json_patch("PersistentVolumeClaim", ("add", "/spec/storageClassName", "yiwen-test-none"))
+        yield laptop(other), [patch]
+
+
+@contextmanager
+def plain_sliced(installation: Installation) -> Iterator[tuple[Overlay, list[Any]]]:
+    yield sliced(installation), []
+
+
+@contextmanager
+def with_sliced_quota(installation: Installation) -> Iterator[tuple[Overlay, list[Any]]]:
+    with ExitStack() as stack:
+        given = stack.enter_context(nodes(installation, {}, 7))
+        stack.enter_context(quota(installation, **{f"requests.{SLICE}": "0"}))
+        yield given
+
+
 BEFORE: dict[str, Fault] = {
     "kind-missing": changed(extra=("monitoring", "redis")),
     "knative-feature": changed(service_patch("add", "/spec/predictor/dnsPolicy", "Default")),
@@ -211,7 +232,7 @@ BEFORE: dict[str, Fault] = {
     ),
     "mesh-missing": changed(extra=("istio", "redis")),
     "mesh-unwanted": with_label,
-    "storage-class": lambda installation, directory: without_claim(installation, directory),
+    "storage-class": without_claim,
     "claim-changed": changed(swap={"storage-rwo": "storage-rwx"}),
     "claim-unbound": with_unbound_claim,
     "pull-secret": changed(service_patch("add", "/spec/predictor/imagePullSecrets", [{"name": "nowhere"}])),
@@ -241,27 +262,6 @@ ALSO = {
     "mig-profile": {"gpu-taken"},
 }
 """What else is true then."""
-
-
-@contextmanager
-def without_claim(installation: Installation, directory: Path) -> Iterator[tuple[Overlay, list[Any]]]:
-    with own_namespace(installation.features, "class", directory, volume=False) as other:
-        other.create_secrets()
-        patch = json_patch("PersistentVolumeClaim", ("add", "/spec/storageClassName", "yiwen-test-none"))
-        yield laptop(other), [patch]
-
-
-@contextmanager
-def plain_sliced(installation: Installation) -> Iterator[tuple[Overlay, list[Any]]]:
-    yield sliced(installation), []
-
-
-@contextmanager
-def with_sliced_quota(installation: Installation) -> Iterator[tuple[Overlay, list[Any]]]:
-    with ExitStack() as stack:
-        given = stack.enter_context(nodes(installation, {}, 7))
-        stack.enter_context(quota(installation, **{f"requests.{SLICE}": "0"}))
-        yield given
 
 
 def test_nothing_is_found_before_a_right_overlay(installation: Installation) -> None:
