@@ -17,7 +17,7 @@ from benchmarks.transformer_stages.setting import MODEL, infer_body, some_titles
 HIT_SHARE = 0.35
 """Of the requests: for one of the popular titles."""
 POPULAR = 200
-TITLES = 20_000
+TITLES = 5_000
 """Others, in turns: more than a rollout has requests."""
 PATIENCE_S = 30.0
 IN_FLIGHT = 64
