@@ -9,7 +9,7 @@ look share it equally (Bonferroni).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -69,6 +69,8 @@ class Signal:
     """P-value of the canary being worse."""
     is_beyond: bool
     """Whether the canary is worse by more than the tolerance."""
+    is_duration: bool = False
+    """Whether it waits for enough samples: the first requests of a process that has just started are slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,10 @@ def judge(
     signals = tuple(_signals(stable, canary, limits))
     sizes = f"{canary.requests} and {stable.requests} requests"
     beyond = [signal for signal in signals if signal.is_beyond]
-    if worse := [signal for signal in beyond if signal.p < level]:
+    missing = _missing_samples(stable, canary, limits)
+    if worse := [signal for signal in beyond if signal.p < level and not (missing and signal.is_duration)]:
         return _judgement(Verdict.ROLL_BACK, f"worse at level {level:.1g}", worse, sizes)
-    if missing := _missing_samples(stable, canary, limits):
+    if missing:
         return Judgement(Verdict.HOLD, f"hold: {missing}")
     if suspicious := [signal for signal in beyond if signal.p < limits.suspicion]:
         return _judgement(Verdict.HOLD, f"not certain at level {level:.1g}", suspicious, sizes)
@@ -179,8 +182,10 @@ def _durations(what: str, stable: BucketCounts, canary: BucketCounts, limits: Th
         f"mean of {what} {canary.mean:.3g} s against {stable.mean:.3g} s",
         larger_values(mine, other),
         ratio > 1 + limits.slower,
+        is_duration=True,
     )
     pooled = np.cumsum(mine + other)
     cut = int(np.searchsorted(pooled, TAIL * pooled[-1]))
     slow, other_slow = round(mine[cut + 1 :].sum()), round(other[cut + 1 :].sum())
-    yield _share(f"{what} over {bounds[cut]:g} s", slow, n, other_slow, m, limits.tail)
+    tail = _share(f"{what} over {bounds[cut]:g} s", slow, n, other_slow, m, limits.tail)
+    yield replace(tail, is_duration=True)

@@ -137,6 +137,17 @@ def test_too_few_samples_are_waited_for(changes: dict[str, Any], what: str) -> N
     assert what in found.explanation
 
 
+def test_slow_first_requests_are_no_reason_before_there_are_enough_samples() -> None:
+    """As a canary had it that was equal: 22 requests to processes that had just started."""
+    slow = durations(0, 2, 20, 18)
+    found = verdict(requests=40, errors=0, predictor_seconds=slow, generated=40, flags=0)
+    assert found.verdict is Verdict.HOLD
+    assert (
+        verdict(requests=200, errors=0, predictor_seconds=durations(0, 10, 100, 90)).verdict
+        is Verdict.ROLL_BACK
+    )
+
+
 def test_failures_are_seen_before_there_are_enough_samples() -> None:
     assert verdict(requests=30, errors=10).verdict is Verdict.ROLL_BACK
 
