@@ -37,13 +37,18 @@ def build_wrong(directory: Path) -> Path:
     checkpoint, rng = _copied(directory), np.random.default_rng(0)
     file = checkpoint / "model.safetensors"
     damaged = {
-        name: (tensor + NOISE * tensor.std() * rng.standard_normal(tensor.shape)).astype(tensor.dtype)
-        if tensor.ndim == 2
-        else tensor
-        for name, tensor in load_file(file).items()
+        name: _noisy(tensor, rng) if tensor.ndim == 2 else tensor for name, tensor in load_file(file).items()
     }
     save_file(damaged, file)
     return _build(checkpoint, directory)
+
+
+def _noisy(tensor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A matrix with noise, computed in float32: in bfloat16 the standard deviation comes out far too small."""
+    exact = tensor.astype(np.float32)
+    noise = rng.standard_normal(exact.shape, np.float32)
+    noisy: np.ndarray = (exact + NOISE * exact.std() * noise).astype(tensor.dtype)
+    return noisy
 
 
 def build_broken(directory: Path) -> Path:
