@@ -138,6 +138,7 @@ class TemplateOptions:
 def _build(options: BuildOptions) -> int:
     from predictor.builder.progress import reporter_for
     from predictor.builder.release.build import BuildRequest, build_release
+    from predictor.builder.weights.conversion import conversion_line
 
     with tempfile.TemporaryDirectory() as directory, reporter_for(sys.stderr) as reporter:
         request = BuildRequest(
@@ -159,6 +160,8 @@ def _build(options: BuildOptions) -> int:
         else:
             release = build_release(request, built_at=built_at, reporter=reporter)
     print(f"{options.output}: {release.name} {release.id}, {release.family}, {release.precision}")
+    if (quantized := release.provenance.get("quantized_checkpoint")) is not None:
+        print(conversion_line(quantized))
     return 0
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from predictor.builder.checkpoint.directory import ADAPTER_FILE, check_no_pointer
-from predictor.builder.checkpoint.tensors import Checkpoint, Float32Array, read_tensors
+from predictor.builder.checkpoint.stored_tensors import Float32Array
+from predictor.builder.checkpoint.tensors import Checkpoint, read_tensors
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -1,10 +1,8 @@
-"""A Hugging Face checkpoint's tensors, read in slices: safetensors files, whole or sharded.
+"""A checkpoint's tensors, read in slices: safetensors files, whole or sharded, quantized or not.
 
 Headers are checked against the files when the checkpoint is opened, so a missing or cut shard is found before
-a byte is written. Each slice opens its file anew and copies its rows: a memory map that stayed open would keep the
-whole checkpoint in the process's resident memory.
-
-The tensors that a decoder needs are listed in :mod:`predictor.builder.weights.decoder_matrices`.
+a byte is written. The tensors that a decoder needs are listed in
+:mod:`predictor.builder.weights.decoder_matrices`.
 """
 
 from __future__ import annotations
@@ -12,37 +10,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy, which safetensors looks for
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-from predictor.builder.checkpoint.directory import check_no_pointer, no_weights
+from predictor.builder.checkpoint.directory import no_weights
+from predictor.builder.checkpoint.packed import BlockCodes, BlockLayout, PackedMatrix
+from predictor.builder.checkpoint.quantization_config import read_quantization
+from predictor.builder.checkpoint.quantized import quantized_tensors
+from predictor.builder.checkpoint.stored_tensors import (
+    DTYPES,
+    CheckpointTensor,
+    Float32Array,
+    read_header,
+    read_numbers,
+)
 from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 READ_BYTES = 8 << 20
 """Size of a slice in float32: large enough for the disk's full speed, and a dozen at a time need little memory."""
-DTYPES = ("F32", "F16", "BF16")
-
-Float32Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointTensor:
-    """Where a tensor is stored."""
-
-    path: Path
-    dtype: str
-    """safetensors' name. Others than :data:`DTYPES` are refused when the tensor is asked for."""
-    shape: tuple[int, ...]
 
 
 class MatrixUpdate(Protocol):
@@ -61,13 +53,15 @@ class Checkpoint:
     tensors: Mapping[str, CheckpointTensor]
     updates: Mapping[str, MatrixUpdate] = field(default_factory=dict)
     """What an adapter adds, by name of the tensor."""
+    packed: Mapping[str, PackedMatrix] = field(default_factory=dict)
+    """Matrices that are not stored as their numbers, by name; they stand in :attr:`tensors`, too."""
 
     def entry(self, name: str, shape: tuple[int, ...]) -> CheckpointTensor:
         """The entry of tensor ``name``.
 
         Raises:
             BrokenCheckpoint: the tensor is missing, or has another shape.
-            UnsupportedModel: its dtype is not float32, float16 or bfloat16.
+            UnsupportedModel: it is not stored in a form that is read.
         """
         entry = self.tensors.get(name)
         if entry is None:
@@ -80,19 +74,19 @@ class Checkpoint:
                 f"{entry.path.name}: tensor {name} has shape {list(entry.shape)}, "
                 f"but config.json calls for {list(shape)}"
             )
-        if entry.dtype not in DTYPES:
+        if entry.dtype not in DTYPES and name not in self.packed:
             raise UnsupportedModel(
-                f"{entry.path.name}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
+                f"{entry.path.name}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16{_hint(entry)}"
             )
         return entry
 
     def _refuse_packed(self, name: str) -> None:
-        """Refuse a matrix that is there in the form of GPTQ or AWQ."""
+        """Refuse a matrix that is there in the form of GPTQ or AWQ, where no file says which."""
         packed = f"{name.removesuffix('weight')}qweight"
         if packed in self.tensors:
             raise UnsupportedModel(
-                f"{self.directory}: it has {packed} instead of {name}: the checkpoint is quantized (GPTQ or AWQ); "
-                "build from its float32, float16 or bfloat16 original"
+                f"{self.directory}: it has {packed} instead of {name}: the checkpoint is quantized (GPTQ or AWQ), "
+                "and no file says how: fetch its config.json with quantization_config, or quantize_config.json"
             )
 
     def rows(self, name: str) -> Iterator[Float32Array]:
@@ -110,12 +104,27 @@ class Checkpoint:
             name: of the tensor.
             unit: rows that belong together; a slice has a multiple of them.
         """
-        entry = self.tensors[name]
-        rows_per_read = max(1, READ_BYTES // (4 * math.prod(entry.shape[1:])))
-        rows_per_read = max(unit, rows_per_read // unit * unit)
-        for first in range(0, entry.shape[0], rows_per_read):
-            rows = min(rows_per_read, entry.shape[0] - first)
-            yield partial(_read_rows, name, entry, first, rows, self.updates.get(name))
+        for first, rows in self._slices(name, unit):
+            yield partial(self._read, name, first, rows)
+
+    def layout(self, names: Sequence[str]) -> BlockLayout | None:
+        """The layout in which the codes of all matrices ``names`` can be kept, below each other; None if in none."""
+        if any(name not in self.packed or name in self.updates for name in names):
+            return None
+        layouts = [self.packed[name].layout() for name in names]
+        first = layouts[0]
+        if first is None or any(
+            each is None or (each.bits, each.block) != (first.bits, first.block) for each in layouts
+        ):
+            return None
+        return BlockLayout(
+            first.bits, first.block, any(each is not None and each.zero_points for each in layouts)
+        )
+
+    def block_reads(self, name: str, *, unit: int = 1) -> Iterator[Callable[[], BlockCodes]]:
+        """As :meth:`reads`, for the codes of a matrix that has a layout."""
+        for first, rows in self._slices(name, unit):
+            yield partial(self.packed[name].blocks, first, rows)
 
     def digest(self, advance: Callable[[int], None]) -> str:
         """sha256 over the names and contents of config.json and all weight files.
@@ -135,20 +144,45 @@ class Checkpoint:
         """Size of all weight files."""
         return sum(path.stat().st_size for path in self.files)
 
+    def _slices(self, name: str, unit: int) -> Iterator[tuple[int, int]]:
+        """First rows and numbers of rows of the slices of a tensor."""
+        shape = self.tensors[name].shape
+        rows_per_read = max(1, READ_BYTES // (4 * math.prod(shape[1:])))
+        rows_per_read = max(unit, rows_per_read // unit * unit)
+        for first in range(0, shape[0], rows_per_read):
+            yield first, min(rows_per_read, shape[0] - first)
+
+    def _read(self, name: str, first: int, rows: int) -> Float32Array:
+        """Rows ``[first, first + rows)`` of a tensor, with what is added to it."""
+        entry, update = self.tensors[name], self.updates.get(name)
+        if name in self.packed:
+            values = self.packed[name].rows(first, rows)
+        else:
+            values = read_numbers(name, entry, slice(first, first + rows))
+        if update is not None:
+            values = values + update.rows(first, rows)
+        return _finite(name, entry, values)
+
 
 def open_checkpoint(directory: Path) -> Checkpoint:
     """Read the headers of a checkpoint's weight files.
 
     Raises:
-        BrokenCheckpoint: no weights, a shard that is missing or cut short, an index that disagrees with its shards.
+        BrokenCheckpoint: no weights, a shard that is missing or cut short, an index that disagrees with its shards,
+            parts of a quantized matrix that do not fit each other.
+        UnsupportedModel: it is quantized in a form that is not read.
     """
+    config = read_quantization(directory)
     index = directory / INDEX_FILE
     single = directory / SINGLE_FILE
     if index.exists():
-        return _open_sharded(directory, index)
-    if not single.exists():
+        files, stored = _open_sharded(directory, index)
+    elif single.exists():
+        files, stored = (single,), read_header(single)
+    else:
         raise no_weights(directory)
-    return Checkpoint(directory, (single,), _read_header(single))
+    found = quantized_tensors(stored, config)
+    return Checkpoint(directory, files, found.tensors, packed=found.packed)
 
 
 def read_tensors(path: Path) -> dict[str, Float32Array]:
@@ -159,12 +193,12 @@ def read_tensors(path: Path) -> dict[str, Float32Array]:
         UnsupportedModel: a tensor is not of :data:`DTYPES`.
     """
     found = {}
-    for name, entry in _read_header(path).items():
+    for name, entry in read_header(path).items():
         if entry.dtype not in DTYPES:
             raise UnsupportedModel(
                 f"{path}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
             )
-        found[name] = _read_rows(name, entry, 0, entry.shape[0] if entry.shape else 1)
+        found[name] = _finite(name, entry, read_numbers(name, entry))
     return found
 
 
@@ -176,7 +210,8 @@ def read_blocks(path: Path, size: int = 4 << 20) -> Iterator[memoryview]:
             yield buffer[:count]
 
 
-def _open_sharded(directory: Path, index: Path) -> Checkpoint:
+def _open_sharded(directory: Path, index: Path) -> tuple[tuple[Path, ...], dict[str, CheckpointTensor]]:
+    """The files and the tensors that an index names."""
     try:
         placement = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(placement.values()))
@@ -189,61 +224,23 @@ def _open_sharded(directory: Path, index: Path) -> Checkpoint:
             raise BrokenCheckpoint(f"{index} names a file outside of the checkpoint directory")
         if not path.exists():
             raise BrokenCheckpoint(f"{path} is missing, but {index.name} names it: fetch the shard again")
-        headers[name] = _read_header(path)
+        headers[name] = read_header(path)
     tensors: dict[str, CheckpointTensor] = {}
     for tensor, name in placement.items():
         if tensor not in headers[name]:
             raise BrokenCheckpoint(f"{index.name} says that {name} holds tensor {tensor}, but it does not")
         tensors[tensor] = headers[name][tensor]
-    return Checkpoint(directory, tuple(directory / str(name) for name in names), tensors)
+    return tuple(directory / str(name) for name in names), tensors
 
 
-def _read_header(path: Path) -> dict[str, CheckpointTensor]:
-    check_no_pointer(path)
-    size = path.stat().st_size
-    try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return {
-                name: CheckpointTensor(path, str(entry.get_dtype()), tuple(entry.get_shape()))
-                for name, entry in slices.items()
-            }
-    except (OSError, SafetensorError) as error:
-        raise BrokenCheckpoint(_header_fault(path, size, str(error))) from error
-
-
-def _header_fault(path: Path, size: int, reason: str) -> str:
-    """The message for a file that safetensors refuses with ``reason``."""
-    if any(text in reason for text in ("header too", "invalid header length")):
-        return f"{path} is no safetensors file, or is cut short ({size} bytes): fetch it again"
-    if "not fully covered" in reason:
-        return f"{path} has {size} bytes, but its header calls for {_expected_size(path)}: fetch it again"
-    return f"{path} has an unreadable safetensors header: {reason}; fetch it again"
-
-
-def _expected_size(path: Path) -> int:
-    """The size that a readable header calls for, which the library's error does not tell."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    return 8 + length + max(ends, default=0)
-
-
-def _read_rows(
-    name: str, entry: CheckpointTensor, first: int, rows: int, update: MatrixUpdate | None = None
-) -> Float32Array:
-    """Rows ``[first, first + rows)`` of a tensor, with what is added to it."""
-    try:
-        with safe_open(entry.path, framework="numpy") as file:
-            stored = file.get_slice(name)[first : first + rows]
-    except (OSError, SafetensorError) as error:
-        raise BrokenCheckpoint(
-            f"{entry.path} cannot be read: it ends too early, or was replaced ({error}); fetch it again"
-        ) from error
-    values: Float32Array = stored.astype(np.float32, copy=False)
-    if update is not None:
-        values = values + update.rows(first, rows)
+def _finite(name: str, entry: CheckpointTensor, values: Float32Array) -> Float32Array:
     if not np.isfinite(values).all():
         raise BrokenCheckpoint(f"{entry.path}: tensor {name} holds NaN or infinity")
     return values
+
+
+def _hint(entry: CheckpointTensor) -> str:
+    """What to do about a dtype."""
+    if not entry.dtype.startswith("F8"):
+        return ""
+    return ", and 8-bit floats where config.json has a quantization_config that says how they are scaled"

@@ -100,7 +100,6 @@ def architecture_from_config(config: Config) -> Architecture:
         BrokenCheckpoint, UnsupportedModel: as in :func:`read_architecture`.
     """
     family = _family(config)
-    _refuse_quantized(config)
     config = _text_config(config, family)
     _refuse_unsupported(config, family)
     boolean(config, "attention_bias")  # checked for the families that ignore it, too
@@ -127,7 +126,6 @@ def _text_config(config: Config, family: Family) -> Config:
         nested = config.get(family.text_config)
         if not isinstance(nested, dict):
             raise BrokenCheckpoint(f"{CONFIG_FILE}: {family.text_config} must be an object, not {nested!r}")
-        _refuse_quantized(nested)
         tied = {"tie_word_embeddings": outer.get("tie_word_embeddings")}
         config = {**tied, **nested}
     return {**family.defaults, **{field: value for field, value in config.items() if value is not None}}
@@ -147,15 +145,6 @@ def _family(config: Config) -> Family:
             f"{CONFIG_FILE}: architectures is {names!r}; supported: one of {', '.join(FAMILIES)}"
         )
     return FAMILIES[str(names[0])]
-
-
-def _refuse_quantized(config: Config) -> None:
-    for field in ("quantization_config", "compression_config", "quantization"):
-        if config.get(field):
-            raise UnsupportedModel(
-                f"{CONFIG_FILE}: {field} is set: the checkpoint is quantized already; "
-                "build from its float32, float16 or bfloat16 original"
-            )
 
 
 def _refuse_unsupported(config: Config, family: Family) -> None:

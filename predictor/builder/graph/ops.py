@@ -160,9 +160,10 @@ def linear(graph: GraphBuilder, matrix: Matrix, value: str, output: str, *, accu
         weight = _float32_weight(graph, matrix.values)
         graph.node("FusedMatMul", [value, weight], product, domain=MICROSOFT, transB=1)
     else:
+        zero_points = [] if matrix.zero_points is None else [graph.stored(matrix.zero_points)]
         graph.node(
             "MatMulNBits",
-            [value, graph.stored(matrix.values), graph.stored(matrix.scales)],
+            [value, graph.stored(matrix.values), graph.stored(matrix.scales), *zero_points],
             product,
             domain=MICROSOFT,
             N=matrix.rows,

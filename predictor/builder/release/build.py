@@ -30,6 +30,7 @@ from predictor.builder.graph.segments import segment_files
 from predictor.builder.progress import Reporter
 from predictor.builder.release.staging import check_target, staged
 from predictor.builder.release.text_files import TextFiles, read_text_files
+from predictor.builder.weights.conversion import conversion
 from predictor.builder.weights.decoder_matrices import DecoderMatrices, Precision, choose_precision
 from predictor.builder.weights.file_layout import WeightFileLayout
 from predictor.builder.weights.writer import JOURNAL_FILE, MatrixQuantizer, round_to_nearest, write_weights
@@ -243,10 +244,12 @@ def _release(plan: _PreparedBuild, files: dict[str, str], provenance: dict[str, 
 
 def _provenance(plan: _PreparedBuild, source: str, built_at: datetime) -> dict[str, Any]:
     adapter = plan.request.adapter
+    quantized = conversion(plan.weights, plan.checkpoint)
     return {
         "checkpoint": plan.request.checkpoint.resolve().name,
         "checkpoint_sha256": source,
         **({} if adapter is None else {"adapter": adapter.resolve().name}),
+        **({} if quantized is None else {"quantized_checkpoint": quantized.to_json()}),
         "checkpoint_bytes": plan.checkpoint.bytes(),
         **_quantization(plan),
         "built_at": built_at.isoformat(timespec="seconds"),

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from predictor.builder.weights.conversion import conversion_line
 from predictor.plan import TensorRTPlan, find_plans
 from protocol.messages import Formality
 from protocol.prompt_encoder import PromptEncoder, PromptText
@@ -155,6 +156,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     )
     lines += [
         ("checkpoint", f"{provenance.get('checkpoint')}, sha256 {provenance.get('checkpoint_sha256')}"),
+        *_quantized_lines(provenance),
         ("built", f"{provenance.get('built_at')} with {versions}"),
     ]
     for plan in document["plans"]:
@@ -162,6 +164,11 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     for name, report in document["reports"].items():
         lines.append((f"report {name}", _summary(report)))
     return lines
+
+
+def _quantized_lines(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    document = provenance.get("quantized_checkpoint")
+    return [] if document is None else [("weights", conversion_line(document))]
 
 
 def _plan(plan: TensorRTPlan, release: Release) -> dict[str, Any]:

@@ -11,6 +11,7 @@ onnxruntime, transformers and torch are imported when they are used. The report:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from predictor.batch import Batch
 from predictor.builder.checkpoint.lora import load_adapter, merge_adapter
-from predictor.builder.checkpoint.tensors import open_checkpoint
+from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
 from predictor.builder.verify.agreement import Continuation, mean_figures, measure_agreement
@@ -136,8 +137,8 @@ def compare(
         ReleaseError, BrokenCheckpoint: one of the two cannot be read.
     """
     release = load_release(directory)
-    _check_source(release, checkpoint, adapter, reporter)
     lengths = [tokens] * len(prompts) if answers is None else [len(answer) for answer in answers]
+    _check_source(release, checkpoint, adapter, reporter)
     _check_prompts(release, prompts, lengths)
     reference = _Reference(checkpoint, adapter)
     generator = ReleaseGenerator(directory)
@@ -214,11 +215,42 @@ class _Reference:
         self._torch = torch
         library: Any = transformers  # its functions carry no types
         library.utils.logging.disable_progress_bar()
-        self._model = library.AutoModelForCausalLM.from_pretrained(
-            str(checkpoint), dtype=torch.float32, local_files_only=True
-        ).eval()
+        opened = open_checkpoint(checkpoint)
+        if opened.packed:
+            model = self._with_our_numbers(library, opened)
+        else:
+            model = library.AutoModelForCausalLM.from_pretrained(
+                str(checkpoint), dtype=torch.float32, local_files_only=True
+            )
+        self._model = model.eval()
         for name, update in ({} if adapter is None else load_adapter(adapter)).items():
             self._model.get_parameter(name).data += torch.from_numpy(update.rows(0, update.shape[0]))
+
+    def _with_our_numbers(self, library: Any, opened: Checkpoint) -> Any:  # noqa: ANN401 - has no types
+        """A model with the numbers of a quantized checkpoint as our own readers read them.
+
+        transformers reads most forms only with further libraries, and with a GPU.
+        """
+        config = library.AutoConfig.from_pretrained(str(opened.directory), local_files_only=True)
+        for holder in (config, getattr(config, "text_config", config)):
+            if hasattr(holder, "quantization_config"):
+                del holder.quantization_config
+        model = library.AutoModelForCausalLM.from_config(config, dtype=self._torch.float32)
+        parameters = dict(model.named_parameters())
+        for name in opened.tensors:
+            renamed = re.sub(
+                r"^language_model\.(model\.)?", "model.language_model.", name
+            )  # before transformers 4.52
+            values = parameters.pop(name, None)
+            values = parameters.pop(renamed, None) if values is None else values
+            if values is None:
+                continue  # of a tied vocabulary, or a buffer
+            values.data.copy_(self._torch.from_numpy(np.concatenate(list(opened.rows(name)))))
+        if parameters:
+            raise VerifyFailed(
+                f"{opened.directory}: transformers' model has {min(parameters)}, the checkpoint has not"
+            )
+        return model
 
     def logprobs(
         self, prompt: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]

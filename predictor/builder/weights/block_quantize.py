@@ -1,7 +1,8 @@
 """Weight-only quantization, in the layout of com.microsoft ``MatMulNBits`` and ``GatherBlockQuantized``.
 
 A row is divided into blocks of ``block`` neighbouring values. A block has one float32 scale and unsigned codes of
-``bits`` bits: ``value = (code - 2 ** (bits - 1)) * scale``. The last block of a row is padded with zeros. Pure numpy.
+``bits`` bits: ``value = (code - zero point) * scale``, where the zero point is 2 ** (bits - 1) unless blocks have
+their own. The last block of a row is padded with zeros. Pure numpy.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class QuantFormat:
     """8 or 4."""
     block: int
     """Neighbours that share a scale: 16, 32, 64, 128 or 256."""
+    zero_points: bool = False
+    """Whether each block has its own zero point, as some that checkpoints bring; ours have not."""
 
     @property
     def zero_point(self) -> int:
@@ -36,6 +39,10 @@ class QuantFormat:
     def block_bytes(self) -> int:
         """Size of the codes of one block."""
         return self.block * self.bits // 8
+
+    def zero_point_bytes(self, blocks: int) -> int:
+        """Size of the zero points of a row of ``blocks``."""
+        return -(-blocks * self.bits // 8)
 
     def blocks(self, values: int) -> int:
         """Blocks in a row of ``values``."""
@@ -73,8 +80,18 @@ def rounded_codes(values: Float32Array, scales: Float32Array, form: QuantFormat)
 
 
 def packed_codes(codes: Codes, form: QuantFormat) -> Codes:
-    """Codes of whole blocks, [..., block], as they are stored: [..., block_bytes]."""
-    return codes if form.bits == 8 else codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
+    """Codes as they are stored: with 4 bits two a byte, the first one in the low half; beside an odd last one is 0.
+
+    Args:
+        codes: uint8 [..., K].
+        form: of the quantization.
+    """
+    if form.bits == 8:
+        return codes
+    if codes.shape[-1] % 2:
+        codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, 1)])
+    packed: Codes = codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
+    return packed
 
 
 def dequantize_rows(codes: Codes, scales: Float32Array, form: QuantFormat, width: int) -> Float32Array:

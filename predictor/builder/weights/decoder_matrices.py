@@ -48,6 +48,11 @@ class Precision:
         """Neighbours of a layer's matrix that share a scale; None where nothing is quantized."""
         return None if self.linear is None else self.linear.block
 
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Sizes of the codes in it."""
+        return tuple(form.bits for form in (self.linear, self.vocabulary) if form is not None)
+
 
 PRECISIONS = {
     precision.name: precision
@@ -102,6 +107,8 @@ class Matrix:
     form: QuantFormat | None = None
     bias: WeightTensor | None = None
     """float32 [rows]."""
+    zero_points: WeightTensor | None = None
+    """Of blocks that have their own."""
 
 
 class DecoderMatrices:
@@ -269,8 +276,7 @@ class DecoderMatrices:
         if form is None:
             dense = self._plan.dense(full, weights, shapes, self._precision.dense, adjustments)
             return Matrix(sum(rows), columns, dense, bias=bias)
-        codes, scales = self._plan.quantized(full, weights, shapes, form, adjustments)
-        return Matrix(sum(rows), columns, codes, scales, form, bias)
+        return self._quantized(full, weights, shapes, self._kept(weights, form), adjustments, bias)
 
     def _rotary(
         self, rope: Rope, names: tuple[str, str], positions: int
@@ -290,6 +296,7 @@ class DecoderMatrices:
             name
             for name in self._checkpoint.tensors
             if not name.endswith("rotary_emb.inv_freq")  # a buffer that older checkpoints saved
+            and not self._is_empty_bias(name)
             and not name.startswith((*self._family.ignored, *self._layers_behind()))
         } - self._plan.used_sources()
         if self._architecture.tied and VOCABULARY in unused:
@@ -307,6 +314,13 @@ class DecoderMatrices:
         return tuple(
             f"{self._prefix}layers.{layer}." for layer in range(layers, layers + self._details.extra_layers)
         )
+
+    def _is_empty_bias(self, name: str) -> bool:
+        """Whether it is a bias of zeros, which AutoGPTQ writes beside each matrix that it quantizes."""
+        module, _, part = name.rpartition(".")
+        if part != "bias" or f"{module}.weight" not in self._checkpoint.packed:
+            return False
+        return not any(values.any() for values in self._checkpoint.rows(name))
 
     def _check_same(self, first: str, second: str) -> None:
         self._checkpoint.entry(second, (self._shape.vocab, self._shape.hidden))
@@ -345,5 +359,25 @@ class DecoderMatrices:
                 f"{self._precision.name} supports multiples of {_SMALLEST_BLOCK}"
             )
         form = QuantFormat(form.bits, block)
-        codes, scales = self._plan.quantized(name, [source], [(rows, columns)], form, [adjustment])
-        return Matrix(rows, columns, codes, scales, form)
+        kept = self._plan.kept_form([source])
+        if source == VOCABULARY and kept is not None and kept.bits in self._precision.bits:
+            form = kept
+        return self._quantized(name, [source], [(rows, columns)], form, [adjustment])
+
+    def _kept(self, sources: Sequence[str], form: QuantFormat) -> QuantFormat:
+        """The form of the checkpoint's own codes, if they have as many bits as ``form``; else ``form``."""
+        kept = self._plan.kept_form(sources)
+        return form if kept is None or kept.bits != form.bits else kept
+
+    def _quantized(
+        self,
+        name: str,
+        sources: Sequence[str],
+        shapes: Sequence[tuple[int, int]],
+        form: QuantFormat,
+        adjustments: Sequence[Adjustment],
+        bias: WeightTensor | None = None,
+    ) -> Matrix:
+        codes, scales, *zero_points = self._plan.quantized(name, sources, shapes, form, adjustments)
+        rows, columns = sum(shape[0] for shape in shapes), shapes[0][1]
+        return Matrix(rows, columns, codes, scales, form, bias, next(iter(zero_points), None))

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.weights.block_quantize import QuantFormat
+
+Number = TypeVar("Number", bound=np.generic)
 
 ALIGNMENT = 4096
 """Offsets in the file are multiples of this, so that each tensor can be memory-mapped on its own."""
@@ -65,14 +68,19 @@ class Adjustment:
         """Rows that belong together."""
         return self.head or self.interleaved or 1
 
+    def reordered(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Rows in the order of the file; whole heads, if they are interleaved."""
+        if not self.interleaved:
+            return values
+        heads = values.reshape(-1, self.unit, *values.shape[1:])
+        pairs = heads[:, -self.interleaved :].reshape(-1, self.interleaved // 2, 2, *values.shape[1:])
+        ordered = pairs.swapaxes(1, 2).reshape(-1, self.interleaved, *values.shape[1:])
+        kept = heads[:, : -self.interleaved]
+        return np.concatenate((kept, ordered), axis=1).reshape(values.shape)
+
     def applied(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Adjusted rows; whole heads, if they are interleaved."""
-        if self.interleaved:
-            heads = values.reshape(-1, self.unit, *values.shape[1:])
-            pairs = heads[:, -self.interleaved :].reshape(-1, self.interleaved // 2, 2, *values.shape[1:])
-            ordered = pairs.swapaxes(1, 2).reshape(-1, self.interleaved, *values.shape[1:])
-            kept = heads[:, : -self.interleaved]
-            values = np.concatenate((kept, ordered), axis=1).reshape(values.shape)
+        values = self.reordered(values)
         if self.scale == 1.0 and self.offset == 0.0:
             return values
         adjusted: npt.NDArray[np.float32] = (values + np.float32(self.offset)) * np.float32(self.scale)
@@ -84,12 +92,14 @@ UNCHANGED = Adjustment()
 
 @dataclass(frozen=True, slots=True)
 class WeightEntry:
-    """The unit of writing and of resuming: one tensor, or the codes and scales of one quantized matrix."""
+    """The unit of writing and of resuming: one tensor, or codes, scales and zero points of one quantized matrix."""
 
     tensors: tuple[WeightTensor, ...]
     sources: tuple[str, ...] = ()
     """Checkpoint tensors, concatenated along the first axis."""
     quantized: QuantFormat | None = None
+    kept: bool = False
+    """Whether its codes are the checkpoint's own."""
     table: npt.NDArray[np.float32] | None = None
     """Computed content, instead of sources."""
     adjustments: tuple[Adjustment, ...] = ()
@@ -165,8 +175,8 @@ class WeightFileLayout:
         adjustments: Sequence[Adjustment] = (),
         *,
         alternating: bool = False,
-    ) -> tuple[WeightTensor, WeightTensor]:
-        """Add a matrix [N, K] that is quantized in blocks.
+    ) -> tuple[WeightTensor, ...]:
+        """Add a matrix [N, K] that is quantized in blocks: by us, or by the checkpoint, if its codes have that form.
 
         Args:
             name: in the file.
@@ -177,7 +187,8 @@ class WeightFileLayout:
             alternating: whether the rows of each two sources, which have one shape, alternate.
 
         Returns:
-            Codes, uint8 [N, blocks, block_bytes], and scales, float32 [N, blocks].
+            Codes, uint8 [N, blocks, block_bytes], scales, float32 [N, blocks], and zero points, uint8
+            [N, zero_point_bytes], if the checkpoint's blocks have some.
 
         Raises:
             BrokenCheckpoint, UnsupportedModel: as in :meth:`dense`.
@@ -185,15 +196,23 @@ class WeightFileLayout:
         if name not in self._entries:
             rows, width = self._joined(sources, shapes)
             blocks = form.blocks(width)
-            tensors = self._place(
+            parts = [
                 (name, "uint8", (rows, blocks, form.block_bytes)),
                 (f"{name}.scales", "float32", (rows, blocks)),
+            ]
+            if form.zero_points:
+                parts.append((f"{name}.zero_points", "uint8", (rows, form.zero_point_bytes(blocks))))
+            kept = not alternating and self.kept_form(sources) == form
+            tensors, changes = self._place(*parts), tuple(adjustments)
+            self._add(
+                WeightEntry(tensors, tuple(sources), form, kept, adjustments=changes, alternating=alternating)
             )
-            changes = tuple(adjustments)
-            entry = WeightEntry(tensors, tuple(sources), form, adjustments=changes, alternating=alternating)
-            self._add(entry)
-        codes, scales = self._entries[name].tensors
-        return codes, scales
+        return self._entries[name].tensors
+
+    def kept_form(self, sources: Sequence[str]) -> QuantFormat | None:
+        """The form in which the checkpoint's own codes of some matrices can be kept, if there is one."""
+        layout = self._checkpoint.layout(sources)
+        return None if layout is None else QuantFormat(layout.bits, layout.block, layout.zero_points)
 
     def table(self, name: str, values: npt.NDArray[np.float32]) -> WeightTensor:
         """Add a float32 tensor whose content the builder computed."""

@@ -19,11 +19,18 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from predictor.builder.checkpoint.packed import BlockCodes
 from predictor.builder.checkpoint.tensors import Checkpoint
-from predictor.builder.errors import UnsupportedModel
+from predictor.builder.errors import BrokenCheckpoint, UnsupportedModel
 from predictor.builder.parallel import BackgroundDigest, run_ordered
 from predictor.builder.progress import Reporter
-from predictor.builder.weights.block_quantize import Codes, Float32Array, QuantFormat, quantize_rows
+from predictor.builder.weights.block_quantize import (
+    Codes,
+    Float32Array,
+    QuantFormat,
+    packed_codes,
+    quantize_rows,
+)
 from predictor.builder.weights.file_layout import (
     UNCHANGED,
     Adjustment,
@@ -41,8 +48,8 @@ MatrixQuantizer = Callable[[str, Float32Array, QuantFormat], tuple[Codes, Float3
 """Codes and scales of rows, float32 [N, K], of the matrix with a name in the file. Called from several threads."""
 Read = Callable[[], Float32Array]
 """Reads a slice of a checkpoint tensor."""
-Slice = tuple[Array, Float32Array | None]
-"""Values to write, and the scales where they are quantized."""
+Slice = tuple[Array, ...]
+"""What to write into each tensor of an entry: values; of a quantized one codes, scales and zero points."""
 
 
 def round_to_nearest(name: str, rows: Float32Array, form: QuantFormat) -> tuple[Codes, Float32Array]:
@@ -176,8 +183,19 @@ def _tasks(
     """Functions that compute the content of an entry, one per slice."""
     if entry.table is not None:
         yield partial(_unchanged, entry.table)
+    if entry.kept:
+        yield from _kept_tasks(entry, checkpoint)
+        return
     for read, adjustment in _reads(entry, checkpoint):
         yield partial(_converted, read, entry, adjustment, quantizer)
+
+
+def _kept_tasks(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[Callable[[], Slice]]:
+    """The same for an entry with the checkpoint's own codes."""
+    adjustments = entry.adjustments or (UNCHANGED,) * len(entry.sources)
+    for source, adjustment in zip(entry.sources, adjustments, strict=True):
+        for read in checkpoint.block_reads(source, unit=adjustment.unit):
+            yield partial(_kept, read, entry, adjustment)
 
 
 def _reads(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[tuple[Read, Adjustment]]:
@@ -196,17 +214,28 @@ def _reads(entry: WeightEntry, checkpoint: Checkpoint) -> Iterator[tuple[Read, A
 
 def _placed(entry: WeightEntry, slices: Iterator[Slice]) -> Iterator[tuple[WeightTensor, Array]]:
     """Slices in the order of the file, each with the tensor that it belongs to."""
-    collected = []  # scales follow the codes of the whole matrix, and are small enough to collect
-    for values, scales in slices:
+    collected = []  # what follows the codes of the whole matrix is small enough to collect
+    for values, *others in slices:
         yield entry.tensors[0], values
-        if scales is not None:
-            collected.append(scales)
-    if collected:
-        yield entry.tensors[1], np.concatenate(collected)
+        collected.append(others)
+    for tensor, parts in zip(entry.tensors[1:], zip(*collected, strict=True), strict=True):
+        yield tensor, np.concatenate(parts)
 
 
 def _unchanged(values: Array) -> Slice:
-    return values, None
+    return (values,)
+
+
+def _kept(read: Callable[[], BlockCodes], entry: WeightEntry, adjustment: Adjustment) -> Slice:
+    """A slice with the checkpoint's own codes; a factor goes into the scales."""
+    blocks, form = read(), entry.quantized
+    assert form is not None
+    codes = packed_codes(adjustment.reordered(blocks.codes), form)
+    scales = adjustment.applied(blocks.scales)
+    if not np.isfinite(scales).all():
+        raise BrokenCheckpoint(f"the scales of {', '.join(entry.sources)} hold NaN or infinity")
+    zero_points = packed_codes(adjustment.reordered(blocks.zero_points), form)
+    return (codes, scales, zero_points)[: len(entry.tensors)]
 
 
 def _alternated(first: Read, second: Read) -> Float32Array:
@@ -221,11 +250,11 @@ def _converted(read: Read, entry: WeightEntry, adjustment: Adjustment, quantizer
     if entry.quantized is not None:
         return quantizer(stored.name, values, entry.quantized)
     if stored.dtype == "float32":
-        return values, None
+        return (values,)
     largest, limit = float(max(values.max(), -values.min())), float(np.finfo(stored.dtype).max)
     if largest > limit:
         raise UnsupportedModel(
             f"tensor {stored.name} holds {largest:.6g}, and {stored.dtype} ends at {limit:.6g}: "
             "build with --precision float32"
         )
-    return values.astype(stored.dtype), None
+    return (values.astype(stored.dtype),)

@@ -101,7 +101,6 @@ def test_both_spellings_of_rope_are_read(fields: dict[str, Any], rope: Rope) -> 
             {"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"factor": 3}},
             "disagree",
         ),
-        (CONFIG, {"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
         (CONFIG, {"head_dim": 20}, "head_dim"),
         (CONFIG, {"sliding_window": 128}, "sliding_window"),
         (

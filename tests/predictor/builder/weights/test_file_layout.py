@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictor.builder.checkpoint.tensors import Checkpoint, CheckpointTensor
+from predictor.builder.checkpoint.stored_tensors import CheckpointTensor
+from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.errors import BrokenCheckpoint
 from predictor.builder.weights.block_quantize import QuantFormat
 from predictor.builder.weights.file_layout import ALIGNMENT, Adjustment, WeightFileLayout
