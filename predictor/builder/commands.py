@@ -55,7 +55,8 @@ class BuildOptions:
     """Options of ``release build``."""
 
     checkpoint: Annotated[
-        Path, Argument(metavar="CHECKPOINT", help="directory with config.json and safetensors")
+        Path,
+        Argument(metavar="CHECKPOINT", help="directory with config.json and safetensors, or a .gguf file"),
     ]
     output: Annotated[Path, Option("-o", "--output", metavar="DIR", help="the release; must not exist yet")]
     precision: Annotated[
@@ -93,6 +94,10 @@ class BuildOptions:
     ] = None
     adapter: Annotated[
         Path | None, Option(metavar="DIR", help="a LoRA adapter to merge into the checkpoint")
+    ] = None
+    tokenizer: Annotated[
+        Path | None,
+        Option(metavar="PATH", help="of a GGUF file: the model's tokenizer.json (the file's own)"),
     ] = None
     glossary: Annotated[
         Path | None, Option(metavar="FILE", help="glossary.json (the checkpoint's, if it has one)")
@@ -153,6 +158,7 @@ def _build(options: BuildOptions) -> int:
             max_tokens=options.max_tokens,
             force=options.force,
             adapter=options.adapter,
+            tokenizer=options.tokenizer,
         )
         built_at = datetime.now(timezone.utc)
         if options.compensate or options.measure:
@@ -271,9 +277,12 @@ def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], i
         except (BuildError, ReleaseError, YiwenError) as error:
             return fail(f"release {name}", error, UNUSABLE)
         except ModuleNotFoundError as error:
-            if error.name not in CPU_PACKAGES:
+            if error.name not in (*CPU_PACKAGES, "gguf"):
                 raise
-            what = f"{error.name} is not installed, but needed: pip install '.[cpu]' in a checkout of Yiwen"
+            extra = "gguf" if error.name == "gguf" else "cpu"
+            what = (
+                f"{error.name} is not installed, but needed: pip install '.[{extra}]' in a checkout of Yiwen"
+            )
             return fail(f"release {name}", what, UNUSABLE)
 
     return reported

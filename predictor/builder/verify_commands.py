@@ -31,7 +31,7 @@ class VerifyOptions:
 
     release: Annotated[Path, Argument(metavar="DIR", help="the release")]
     checkpoint: Annotated[
-        Path | None, Option(metavar="DIR", help="compare with it in Hugging Face transformers")
+        Path | None, Option(metavar="PATH", help="compare with it in Hugging Face transformers")
     ] = None
     adapter: Annotated[
         Path | None, Option(metavar="DIR", help="of --checkpoint: the adapter that was merged into it")

@@ -26,13 +26,15 @@ def check_directory(path: Path, *, with_adapter: bool = False) -> None:
 
     Raises:
         BrokenCheckpoint: there is no directory, or a file of it is a Git LFS pointer.
-        UnsupportedModel: it is a GGUF file or an adapter.
+        UnsupportedModel: it is an adapter.
     """
     if not path.exists():
         hint = f"; if it is a name on a hub, download it first: hf download {path} --local-dir DIR"
         raise BrokenCheckpoint(f"{path}: no such directory{hint if _HUB_NAME.fullmatch(str(path)) else ''}")
     if not path.is_dir():
-        raise _no_directory(path)
+        raise BrokenCheckpoint(
+            f"{path} is no directory: name the one that holds config.json and safetensors, or a .gguf file"
+        )
     for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
         check_no_pointer(path / name)
     if (path / ADAPTER_FILE).exists() and not with_adapter:
@@ -66,7 +68,7 @@ def no_weights(directory: Path) -> BrokenCheckpoint:
 
     plain = f"{directory} has neither model.safetensors nor model.safetensors.index.json"
     if (name := first(r".*\.gguf")) is not None:
-        return BrokenCheckpoint(f"{plain}, but {name}: GGUF is not read; take the checkpoint in safetensors")
+        return BrokenCheckpoint(f"{plain}, but {name} and other GGUF files: name one of them as CHECKPOINT")
     if (name := first(r"(pytorch_model|model|consolidated).*\.(bin|pth|pt)")) is not None:
         return BrokenCheckpoint(f"{plain}, but {name}: reading it can run code that it contains; {CONVERT}")
     if (name := first(r"model-\d+-of-\d+\.safetensors")) is not None:
@@ -78,9 +80,7 @@ def no_weights(directory: Path) -> BrokenCheckpoint:
     return BrokenCheckpoint(f"{plain}: save the checkpoint as safetensors")
 
 
-def _no_directory(path: Path) -> BrokenCheckpoint | UnsupportedModel:
-    if path.suffix == ".gguf":
-        return UnsupportedModel(
-            f"{path} is a GGUF file, which is not read: take the directory of the same model in safetensors"
-        )
-    return BrokenCheckpoint(f"{path} is no directory: name the one that holds config.json and safetensors")
+def gguf_in(directory: Path) -> Path | None:
+    """The GGUF file of a directory, if it has one and no more."""
+    found = list(directory.glob("*.gguf"))
+    return found[0] if len(found) == 1 else None

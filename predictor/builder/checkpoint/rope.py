@@ -62,14 +62,15 @@ def rotary_tables(rope: Rope, *, head_dim: int, positions: int) -> tuple[Float32
     Returns:
         Two arrays, float32 [positions, head_dim / 2].
     """
-    frequencies = _inverse_frequencies(rope, head_dim)
+    frequencies = inverse_frequencies(rope, head_dim)
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)  # float32 as in Hugging Face
     factor = 1.0 if rope.yarn is None else rope.yarn.table_factor
     cosines, sines = np.cos(angles, dtype=np.float64) * factor, np.sin(angles, dtype=np.float64) * factor
     return cosines.astype(np.float32), sines.astype(np.float32)
 
 
-def _inverse_frequencies(rope: Rope, head_dim: int) -> Float32Array:
+def inverse_frequencies(rope: Rope, head_dim: int) -> Float32Array:
+    """Angles per position, float32 [head_dim / 2]."""
     exponents = np.arange(0, head_dim, 2, dtype=np.int64).astype(np.float32) / np.float32(head_dim)
     plain = (np.float32(1.0) / np.power(np.float32(rope.theta), exponents)).astype(np.float32)
     scaled = (plain / np.float32(rope.linear_factor)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors, read in slices: safetensors files, whole or sharded, quantized or not.
+"""A checkpoint's tensors, read in slices: safetensors files, whole or sharded, quantized or not, or a GGUF file.
 
 Headers are checked against the files when the checkpoint is opened, so a missing or cut shard is found before
 a byte is written. The tensors that a decoder needs are listed in
@@ -18,7 +18,9 @@ from typing import Protocol
 
 import numpy as np
 
-from predictor.builder.checkpoint.directory import no_weights
+from predictor.builder.checkpoint.directory import gguf_in, no_weights
+from predictor.builder.checkpoint.gguf_families import gguf_matrices
+from predictor.builder.checkpoint.gguf_file import checkpoint_tensor, read_gguf
 from predictor.builder.checkpoint.packed import BlockCodes, BlockLayout, PackedMatrix
 from predictor.builder.checkpoint.quantization_config import read_quantization
 from predictor.builder.checkpoint.quantized import quantized_tensors
@@ -179,6 +181,8 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         files, stored = _open_sharded(directory, index)
     elif single.exists():
         files, stored = (single,), read_header(single)
+    elif (gguf := gguf_in(directory)) is not None:
+        return _open_gguf(directory, gguf)
     else:
         raise no_weights(directory)
     found = quantized_tensors(stored, config)
@@ -208,6 +212,13 @@ def read_blocks(path: Path, size: int = 4 << 20) -> Iterator[memoryview]:
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             yield buffer[:count]
+
+
+def _open_gguf(directory: Path, path: Path) -> Checkpoint:
+    file = read_gguf(path)
+    matrices = gguf_matrices(file)
+    tensors = {name: checkpoint_tensor(matrix) for name, matrix in matrices.items()}
+    return Checkpoint(directory, (file.path,), tensors, packed=matrices)
 
 
 def _open_sharded(directory: Path, index: Path) -> tuple[tuple[Path, ...], dict[str, CheckpointTensor]]:

@@ -28,6 +28,7 @@ from predictor.builder.families.architecture import Architecture, read_architect
 from predictor.builder.graph.decoder import FLOAT_PRODUCTS, INT8_PRODUCTS, StepOptions, emit_decoder
 from predictor.builder.graph.segments import segment_files
 from predictor.builder.progress import Reporter
+from predictor.builder.release.checkpoint_source import checkpoint_directory
 from predictor.builder.release.staging import check_target, staged
 from predictor.builder.release.text_files import TextFiles, read_text_files
 from predictor.builder.weights.conversion import conversion
@@ -74,6 +75,8 @@ class BuildRequest:
     force: bool = False
     adapter: Path | None = None
     """A LoRA adapter that is merged into the checkpoint."""
+    tokenizer: Path | None = None
+    """Of a GGUF file: the model's ``tokenizer.json``, or its directory; None takes the file's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,21 @@ def build_release(
     """
     target = request.out.absolute()
     check_target(target, force=request.force)
-    plan = _prepare(request, quantization or Quantization())
-    _warn(plan, reporter)
+    with checkpoint_directory(request.checkpoint, request.tokenizer) as source:
+        plan = _prepare(request, source, quantization or Quantization())
+        _warn(plan, reporter)
+        return _build(plan, target, built_at=built_at, reporter=reporter)
+
+
+def _build(plan: _PreparedBuild, target: Path, *, built_at: datetime, reporter: Reporter) -> Release:
+    """Write a release.
+
+    Args:
+        plan: the build after all checks.
+        target: absolute path of the release.
+        built_at: for the provenance.
+        reporter: of the progress.
+    """
     reporter.begin("read checkpoint", plan.checkpoint.bytes())
     source = plan.checkpoint.digest(reporter.advance)
     # The graph names all tensors, their offsets and types; with source and calibration it determines weights.bin.
@@ -131,18 +147,26 @@ def build_release(
     key = f"{source[:12]}-{hashlib.sha256(content).hexdigest()[:12]}"
     graph_bytes = sum(len(content) for content in plan.graphs.values())
     needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
-    with staged(target, key, needed=needed, force=request.force) as directory:
+    with staged(target, key, needed=needed, force=plan.request.force) as directory:
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
 
-def _prepare(request: BuildRequest, quantization: Quantization) -> _PreparedBuild:
-    check_directory(request.checkpoint, with_adapter=request.adapter is not None)
-    architecture = read_architecture(request.checkpoint)
-    checkpoint = open_checkpoint(request.checkpoint)
+def _prepare(request: BuildRequest, source: Path, quantization: Quantization) -> _PreparedBuild:
+    """Check everything.
+
+    Args:
+        request: parameters of the release.
+        source: the directory that the checkpoint is read from.
+        quantization: of int8 and int4 weights.
+    """
+    check_directory(source, with_adapter=request.adapter is not None)
+    architecture = read_architecture(source)
+    checkpoint = open_checkpoint(source)
     if request.adapter is not None:
         checkpoint = merge_adapter(checkpoint, request.adapter)
+    _check_translation(request, source)
     text = read_text_files(
-        request.checkpoint, request.translation, vocab=architecture.shape.vocab, glossary=request.glossary
+        source, request.translation, vocab=architecture.shape.vocab, glossary=request.glossary
     )
     limits = Limits(
         max_sequence_tokens=_max_tokens(architecture, text, request.max_tokens),
@@ -172,6 +196,16 @@ def _precision(request: BuildRequest) -> Precision:
             f"{precision.name} is multiplied in float32 as it is: --activations is for int8 and int4 weights"
         )
     return precision
+
+
+def _check_translation(request: BuildRequest, source: Path) -> None:
+    """Refuse a GGUF file without a word how text becomes a prompt, by its own name."""
+    if source == request.checkpoint or request.translation or (source / TRANSLATION_FILE).exists():
+        return
+    raise BrokenText(
+        f"{request.checkpoint} has no {TRANSLATION_FILE}: write one with `yiwen release template "
+        f"{request.checkpoint} --languages ...` and name it with --translation, or take a --recipe"
+    )
 
 
 def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) -> int:
@@ -230,7 +264,7 @@ def _release(plan: _PreparedBuild, files: dict[str, str], provenance: dict[str, 
     request = plan.request
     return Release(
         id=release_id(files, request.precision),
-        name=request.name or request.checkpoint.resolve().name,
+        name=request.name or request.checkpoint.resolve().name.removesuffix(".gguf"),
         family=plan.architecture.family,
         precision=request.precision,
         decoder=plan.architecture.shape,

@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from predictor.builder.checkpoint.directory import check_directory
 from predictor.builder.errors import BrokenText
+from predictor.builder.release.checkpoint_source import checkpoint_directory
 from predictor.builder.release.recipes import described_languages
 from predictor.builder.release.template_checks import end_tokens, start_of_prompts
 from predictor.builder.release.text_files import load_tokenizer
@@ -39,7 +40,7 @@ def translation_from_chat_template(checkpoint: Path, tags: Sequence[str], prompt
     """A ``translation.json`` for all pairs of some languages.
 
     Args:
-        checkpoint: directory with the tokenizer's files and ``config.json``.
+        checkpoint: directory with the tokenizer's files and ``config.json``, or a GGUF file.
         tags: of the languages.
         prompt: the user's message, with marks.
 
@@ -50,6 +51,12 @@ def translation_from_chat_template(checkpoint: Path, tags: Sequence[str], prompt
         raise BrokenText("--languages must name at least two languages, such as en,zh,fr")
     if prompt.count(TEXT) != 1:
         raise BrokenText(f"--prompt must hold {TEXT} exactly once")
+    with checkpoint_directory(checkpoint) as directory:
+        return _translation(directory, tags, prompt)
+
+
+def _translation(checkpoint: Path, tags: Sequence[str], prompt: str) -> dict[str, Any]:
+    """The document, from the directory of a checkpoint."""
     check_directory(checkpoint)
     tokenizer = load_tokenizer(checkpoint / TOKENIZER_FILE)
     start, stop = start_of_prompts(tokenizer), end_tokens(tokenizer, checkpoint)

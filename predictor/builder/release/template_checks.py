@@ -67,26 +67,32 @@ def check_stop_tokens(tokenizer: Tokenizer, spec: TranslationSpec, checkpoint: P
         )
 
 
-def check_round_trip(tokenizer: Tokenizer, path: Path) -> None:
-    """Check that text comes back as it was; a file that was converted wrongly loses the spaces between words.
+def check_round_trip(tokenizer: Tokenizer, path: Path, samples: Iterable[str] = (_SAMPLE,)) -> None:
+    """Check that texts come back as they were; a file that was converted wrongly loses the spaces between words.
 
     Case, Unicode form and spaces at the ends may change, and characters that the vocabulary does not have.
 
     Args:
         tokenizer: of the checkpoint.
         path: of its file, for messages.
+        samples: the texts.
 
     Raises:
         BrokenText: text does not come back.
     """
-    encoding = tokenizer.encode(_SAMPLE, add_special_tokens=False)
+    for sample in samples:
+        _check_comes_back(tokenizer, path, sample)
+
+
+def _check_comes_back(tokenizer: Tokenizer, path: Path, sample: str) -> None:
+    encoding = tokenizer.encode(sample, add_special_tokens=False)
     unknown = getattr(tokenizer.model, "unk_token", None)
     if not encoding.ids or unknown in encoding.tokens:
         return
     back = tokenizer.decode(encoding.ids, skip_special_tokens=False)
-    if _folded(back) != _folded(_SAMPLE):
+    if _folded(back) != _folded(sample):
         raise BrokenText(
-            f"{path}: {_SAMPLE!r} comes back from the tokenizer as {back!r}: the file is broken, as some versions of "
+            f"{path}: {sample!r} comes back from the tokenizer as {back!r}: the file is broken, as some versions of "
             "transformers save it; take the tokenizer.json that the model was published with"
         )
 

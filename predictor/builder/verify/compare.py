@@ -27,6 +27,7 @@ from predictor.builder.checkpoint.lora import load_adapter, merge_adapter
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import VerifyFailed
 from predictor.builder.progress import Reporter
+from predictor.builder.release.checkpoint_source import checkpoint_directory
 from predictor.builder.verify.agreement import Continuation, mean_figures, measure_agreement
 from predictor.builder.verify.following import Answers as Answers
 from predictor.builder.verify.following import Prompts as Prompts
@@ -124,7 +125,7 @@ def compare(
 
     Args:
         directory: of the release.
-        checkpoint: directory of the checkpoint.
+        checkpoint: its directory, or a GGUF file.
         prompts: token ids, int64 [S] each.
         tokens: number of tokens to generate after each prompt.
         measured_at: for the report.
@@ -138,9 +139,10 @@ def compare(
     """
     release = load_release(directory)
     lengths = [tokens] * len(prompts) if answers is None else [len(answer) for answer in answers]
-    _check_source(release, checkpoint, adapter, reporter)
-    _check_prompts(release, prompts, lengths)
-    reference = _Reference(checkpoint, adapter)
+    with checkpoint_directory(checkpoint, with_tokenizer=False) as source:
+        _check_source(release, source, adapter, reporter)
+        _check_prompts(release, prompts, lengths)
+        reference = _Reference(source, adapter)
     generator = ReleaseGenerator(directory)
     continuations = (
         _generated(generator.generate(prompts, tokens))

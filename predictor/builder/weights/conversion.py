@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from predictor.builder.checkpoint.stored_tensors import DTYPES
 from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.weights.file_layout import WeightFileLayout
 
@@ -39,7 +40,7 @@ def conversion(layout: WeightFileLayout, checkpoint: Checkpoint) -> Conversion |
         (source, entry.kept)
         for entry in layout.entries
         for source in entry.sources
-        if source in checkpoint.packed
+        if source in checkpoint.packed and checkpoint.packed[source].label not in DTYPES
     ]
     if not sources:
         return None

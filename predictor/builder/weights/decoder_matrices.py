@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from predictor.builder.checkpoint.packed import KEPT_BLOCKS
 from predictor.builder.checkpoint.rope import Rope, rotary_tables
 from predictor.builder.checkpoint.tensors import Checkpoint
 from predictor.builder.errors import BrokenCheckpoint, PrecisionUnavailable, UnsupportedModel
@@ -67,9 +68,7 @@ PRECISIONS = {
 a fifth slower and half as far from float32 (docs/releases.md); with 4 bits, blocks of 32 have a fifth less error
 than those of 128, at some cost in speed. The vocabulary, on which every token depends directly, keeps 8 bits."""
 
-BLOCKS = (16, 32, 64, 128, 256)
-"""Block sizes that ``MatMulNBits`` takes."""
-_SMALLEST_BLOCK = BLOCKS[0]
+_SMALLEST_BLOCK = KEPT_BLOCKS[0]
 
 
 def choose_precision(name: str, block: int | None = None) -> Precision:
@@ -77,7 +76,7 @@ def choose_precision(name: str, block: int | None = None) -> Precision:
 
     Args:
         name: of :data:`PRECISIONS`.
-        block: of all quantized matrices, one of :data:`BLOCKS`.
+        block: of all quantized matrices, one of :data:`predictor.builder.checkpoint.packed.KEPT_BLOCKS`.
 
     Raises:
         PrecisionUnavailable: the precision has no blocks, or there are none of that size.
@@ -89,8 +88,8 @@ def choose_precision(name: str, block: int | None = None) -> Precision:
         raise PrecisionUnavailable(
             f"{name} is stored without blocks: --block-size is for int8 and int4 weights"
         )
-    if block not in BLOCKS:
-        raise PrecisionUnavailable(f"--block-size {block} is none of {', '.join(map(str, BLOCKS))}")
+    if block not in KEPT_BLOCKS:
+        raise PrecisionUnavailable(f"--block-size {block} is none of {', '.join(map(str, KEPT_BLOCKS))}")
     linear, vocabulary = (replace(form, block=block) for form in (precision.linear, precision.vocabulary))
     return replace(precision, linear=linear, vocabulary=vocabulary)
 
