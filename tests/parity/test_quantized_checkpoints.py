@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,9 @@ SETTINGS: dict[str, dict[str, object]] = {
 def test_answers_are_those_of_the_numbers_in_the_checkpoint(tmp_path: Path, case: str) -> None:
     given = CASES[case]
     settings = {"num_key_value_heads": 2, "tie_word_embeddings": False, **SETTINGS.get(given.family, {})}
-    checkpoint = save_model(tmp_path / "model", given.family, **settings)
-    reference = load_model(checkpoint)
+    original = save_model(tmp_path / "original", given.family, **settings)
+    checkpoint = shutil.copytree(original, tmp_path / "model")
+    reference = load_model(original)
     expected = quantize_checkpoint(checkpoint, given.quantize, **given.config)
     with torch.no_grad():
         for name, values in expected.items():

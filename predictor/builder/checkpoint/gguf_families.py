@@ -224,7 +224,12 @@ def _rope_scaling(file: GgufFile, prefix: str, fields: Fields) -> Fields | None:
         return _llama3(file, fields)
     if kind == "none" or (kind == "linear" and factor == 1.0):
         return None
-    return {"rope_type": kind, "factor": factor}  # linear; others are refused by name when they are read
+    if kind != "linear":
+        raise UnsupportedModel(
+            f"{file.path}: {prefix}.rope.scaling.type is {kind!r}; read from GGUF are none and linear; take the "
+            "checkpoint in safetensors"
+        )
+    return {"rope_type": "linear", "factor": factor}
 
 
 def _llama3(file: GgufFile, fields: Fields) -> Fields:

@@ -110,9 +110,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
     if not path.exists():
         slow = next((name for name in _SLOW_TOKENIZERS if path.with_name(name).exists()), None)
         there = "" if slow is None else f"; {slow} is there, which has to be converted"
+        where = (
+            ""
+            if slow is None
+            else ", in an environment of its own with transformers, sentencepiece and tiktoken"
+        )
         raise BrokenText(
             f"{path} is missing{there}: a release needs a fast tokenizer "
-            "(save it with transformers' AutoTokenizer(...).save_pretrained)"
+            f"(save it with transformers' AutoTokenizer(...).save_pretrained{where})"
         )
     try:
         return Tokenizer.from_file(str(path))
