@@ -321,7 +321,9 @@ FAULTS: dict[str, tuple[dict[str, Any], type[BuildError], str]] = {
     "experts": (change("llama.expert_count", 8), UnsupportedModel, "a mixture of experts"),
     "field": (change("llama.block_count", None), BrokenCheckpoint, r"its metadata has no llama\.block_count"),
     "heads by layer": (change("llama.attention.head_count", [3, 3]), UnsupportedModel, r"head_count is \[3, 3\]"),
-    "scaling": (change("llama.rope.scaling.type", "yarn"), UnsupportedModel, "scaling.type is 'yarn'; read from GGUF"),
+    "scaling": (
+        change("llama.rope.scaling.type", "yarn"), UnsupportedModel, "scaling.type is .yarn.; read from GGUF",
+    ),
     "rotated in part": (change("llama.rope.dimension_count", 16), UnsupportedModel, "partial_rotary_factor is 0.5"),
     "parts": (change("split.count", 3), BrokenCheckpoint, "is one of 3 parts: join them with llama-gguf-split"),
     "tensor": ({"tensors": {"blk.0.odd.weight": np.zeros(3, np.float32)}}, BrokenCheckpoint, r"e\.g\. blk\.0\.odd"),
