@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.parity.test_families import NOW
 from tests.predictor.builder.checkpoint.gguf_files import KINDS, write_gguf
 
 THETA = {"rope_theta": 50_000.0, "rope_type": "default"}
-FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"tie_word_embeddings": True, "rope_parameters": THETA}),
     "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),

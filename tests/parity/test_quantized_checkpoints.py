@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,19 +27,19 @@ from tests.predictor.builder.checkpoint.quantized_checkpoints import (
     quantize_checkpoint,
 )
 
-INT4 = {"bits": 4, "group_size": 32}
-COMPRESSED = {
+INT4: dict[str, Any] = {"bits": 4, "group_size": 32}
+COMPRESSED: dict[str, Any] = {
     "quant_method": "compressed-tensors",
     "config_groups": {"group_0": {"weights": {"group_size": 32}}},
 }
-BLOCKS = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+BLOCKS: dict[str, Any] = {"quant_method": "fp8", "weight_block_size": [32, 32]}
 
 
 @dataclass(frozen=True)
 class Case:
     family: str
     quantize: Quantizer
-    config: dict[str, object]
+    config: dict[str, Any]
     precision: str = "int4"
     kept: int = 21
     converted: int = 0
@@ -54,7 +55,7 @@ CASES = {
     "compressed-tensors, with factors": Case("Granite", pack_quantized(), COMPRESSED),
     "fp8": Case("Qwen3", float8("block", scale="weight_scale_inv"), BLOCKS, "float32", 0, 21),
 }
-SETTINGS: dict[str, dict[str, object]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "Granite": {"residual_multiplier": 0.5, "attention_multiplier": 0.3, "embedding_multiplier": 2.0},
     "Ernie4_5": {"head_dim": 16},
     "Qwen3": {"head_dim": 16},
@@ -64,7 +65,11 @@ SETTINGS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_answers_are_those_of_the_numbers_in_the_checkpoint(tmp_path: Path, case: str) -> None:
     given = CASES[case]
-    settings = {"num_key_value_heads": 2, "tie_word_embeddings": False, **SETTINGS.get(given.family, {})}
+    settings: dict[str, Any] = {
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": False,
+        **SETTINGS.get(given.family, {}),
+    }
     original = save_model(tmp_path / "original", given.family, **settings)
     checkpoint = shutil.copytree(original, tmp_path / "model")
     reference = load_model(original)

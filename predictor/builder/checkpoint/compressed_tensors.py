@@ -36,7 +36,7 @@ FORMATS = (
     "pack-quantized",
     "mixed-precision",
 )
-_NEUTRAL = (None, {}, [], "dense")
+_NEUTRAL: tuple[object, ...] = (None, {}, [], "dense")
 
 
 def check_compressed_tensors(config: QuantizationConfig) -> None:
@@ -201,7 +201,8 @@ def _scales(name: str, entry: CheckpointTensor, rows: int, first: int, count: in
 
 def _int8_codes(name: str, entry: CheckpointTensor, first: int, count: int) -> Codes:
     values = read_part(name, entry, slice(first, first + count))
-    return np.ascontiguousarray(values).view(np.uint8) ^ np.uint8(128)
+    codes: Codes = np.ascontiguousarray(values).view(np.uint8) ^ np.uint8(128)
+    return codes
 
 
 def _int8_zero_points(name: str, entry: CheckpointTensor, rows: int, first: int, count: int) -> Codes:

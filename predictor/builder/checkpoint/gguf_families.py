@@ -47,7 +47,7 @@ _HUNYUAN = {
 }
 ROPE_FACTORS = "rope_freqs.weight"
 """Divisors of the rotary frequencies, by which the converter writes the scaling ``llama3``."""
-_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_LLAMA3 = {"low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 8192}
 """Of every published model with that scaling; the file tells its results alone."""
 _TENSOR = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<part>\w+)\.(?P<kind>weight|bias)")
 
@@ -235,16 +235,12 @@ def _rope_scaling(file: GgufFile, prefix: str, fields: Fields) -> Fields | None:
 def _llama3(file: GgufFile, fields: Fields) -> Fields:
     """The parameters of ``llama3`` that give the divisors in the file."""
     divisors = GgufMatrix(file.tensors[ROPE_FACTORS]).rows(0, fields["head_dim"] // 2)
-    scaling = {"rope_type": "llama3", "factor": float(divisors.max()), **_LLAMA3}
-    plain = Rope(theta=fields["rope_theta"])
-    wanted = Rope(
-        theta=plain.theta,
-        llama3=Llama3Scaling(scaling["factor"], 1.0, 4.0, int(scaling["original_max_position_embeddings"])),
-    )
+    factor, plain = float(divisors.max()), Rope(theta=fields["rope_theta"])
+    wanted = Rope(theta=plain.theta, llama3=Llama3Scaling(factor, *_LLAMA3.values()))
     sizes = (inverse_frequencies(rope, fields["head_dim"]) for rope in (plain, wanted))
     if not np.allclose(np.divide(*sizes), divisors, rtol=1e-3):
         raise UnsupportedModel(
             f"{file.path}: {ROPE_FACTORS} is not the scaling llama3 of published models; take the checkpoint in "
             "safetensors"
         )
-    return scaling
+    return {"rope_type": "llama3", "factor": factor, **_LLAMA3}

@@ -66,10 +66,8 @@ class IntegerMatrix:
         number = -(-columns // block)
         codes = np.pad(self.codes(first, count), ((0, 0), (0, number * block - columns)))
         repeats = number if self.group >= columns else self.group // block
-        scales, zero_points = (
-            np.repeat(values, repeats, axis=1)[:, :number]
-            for values in (self.scales(first, count), self._zero_points(first, count))
-        )
+        scales = np.repeat(self.scales(first, count), repeats, axis=1)[:, :number]
+        zero_points = np.repeat(self._zero_points(first, count), repeats, axis=1)[:, :number]
         return BlockCodes(codes, scales, zero_points)
 
     def _zero_points(self, first: int, count: int) -> Codes:

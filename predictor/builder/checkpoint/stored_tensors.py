@@ -113,7 +113,8 @@ def read_numbers(name: str, entry: CheckpointTensor, rows: slice = slice(None)) 
         raise UnsupportedModel(
             f"{entry.path}: tensor {name} has dtype {entry.dtype}; supported: F32, F16, BF16"
         )
-    return read_part(name, entry, rows).astype(np.float32, copy=False)
+    stored: Float32Array = read_part(name, entry, rows).astype(np.float32, copy=False)
+    return stored
 
 
 def float8_table(dtype: str) -> Float32Array:

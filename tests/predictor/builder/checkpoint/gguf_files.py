@@ -27,14 +27,14 @@ ARCHITECTURES = {
 }
 PERMUTED = ("llama", "granite", "smollm3")
 NAMES = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
-KINDS = gguf.GGMLQuantizationType
+KINDS: Any = gguf.GGMLQuantizationType
 
 
 def write_gguf(
     path: Path,
     checkpoint: Path,
     *,
-    kind: gguf.GGMLQuantizationType = KINDS.F32,
+    kind: Any = KINDS.F32,
     tensors: Mapping[str, np.ndarray] | None = None,
     more: Mapping[str, Any] | None = None,
     vocabulary: Mapping[str, Any] | None = None,

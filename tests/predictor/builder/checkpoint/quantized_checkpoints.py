@@ -165,7 +165,7 @@ def pack_quantized(*, bits: int = 4, group: int = 32, uneven: bool = False) -> Q
         of = np.arange(columns) // size
         by_column = np.broadcast_to(zeros, (rows, groups))[:, of]
         expected = (signed - by_column).astype(np.float32) * scales.astype(np.float32)[:, of]
-        return {f"{module}.{part}": each for part, each in parts.items()}, expected
+        return {f"{module}.{part}": np.asarray(each) for part, each in parts.items()}, expected
 
     return quantize
 
@@ -177,7 +177,7 @@ def int_quantized(*, uneven: bool = False) -> Quantizer:
         rows, columns = values.shape
         codes = (random_codes((rows, columns), 8).astype(np.int32) - 128).astype(np.int8)
         scales = random_scales((rows, 1)).astype(np.float32)
-        parts = {"weight": codes, "weight_scale": scales}
+        parts: Tensors = {"weight": codes, "weight_scale": scales}
         zeros = np.zeros((rows, 1), np.int8)
         if uneven:
             zeros = np.random.default_rng(4).integers(-20, 20, (rows, 1)).astype(np.int8)
