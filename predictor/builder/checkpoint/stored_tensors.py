@@ -119,7 +119,8 @@ def read_numbers(name: str, entry: CheckpointTensor, rows: slice = slice(None)) 
 
 def float8_table(dtype: str) -> Float32Array:
     """The number of each of the 256 codes of a type in :data:`FLOAT8`, float32 [256]."""
-    return np.arange(256, dtype=np.uint8).view(FLOAT8[dtype]).astype(np.float32)
+    values: Float32Array = np.arange(256, dtype=np.uint8).view(FLOAT8[dtype]).astype(np.float32)
+    return values
 
 
 def _read_bytes(entry: CheckpointTensor, rows: slice) -> npt.NDArray[np.uint8]:
