@@ -122,8 +122,9 @@ class ProfiledRelease:
 
     @model_validator(mode="after")
     def _check(self) -> ProfiledRelease:
-        for name, size in dataclasses.asdict(self.shape).items() if self.shape else ():
-            if size < 1:
+        sizes = dataclasses.asdict(self.shape) if self.shape else {}
+        for name, size in sizes.items():
+            if type(size) is int and size < 1:  # not `shared_kv`, which is no size
                 raise ValueError(f"shape.{name} is {size}, it must be at least 1")
         return self
 
