@@ -473,7 +473,7 @@ def test_the_command_ends_with_1_and_the_nearest_plan_if_there_is_none(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--gpu", "v100"], "'v100' is no GPU of the catalogue: a100-40"),
+        (["--gpu", "v100"], "'v100' is no GPU of the catalogue: a10, a30, a100-40"),
         (["--hit-rate", "1"], "hit rate must be at least 0 and below 1"),
         (["--checkpoint", "nowhere"], "does not exist"),
         (["--profile", "nowhere.json"], "nowhere.json is no profile"),
