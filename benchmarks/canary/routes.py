@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.prediction.round_robin import Connection, ends_connection, read_message
+from benchmarks.prediction.round_robin import Upstreams, read_message
 
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 19\r\n\r\n"
@@ -31,7 +31,7 @@ class WeightedRoute:
         """
         self._weights = weights
         self._rng = rng
-        self._idle: dict[int, deque[Connection]] = {}
+        self._upstreams = Upstreams()
         self._server: asyncio.Server | None = None
         self.sent: Counter[int] = Counter()
         """Requests by the port that they went to."""
@@ -45,9 +45,7 @@ class WeightedRoute:
     async def __aexit__(self, *exception: object) -> None:
         if self._server is not None:
             self._server.close()
-        for connections in self._idle.values():
-            for _, writer in connections:
-                writer.close()
+        await self._upstreams.close()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -67,19 +65,6 @@ class WeightedRoute:
         (port,) = self._rng.choices(list(weights), list(weights.values()))
         self.sent[port] += 1
         try:
-            return await self._forward(port, message)
+            return await self._upstreams.answer(port, message)
         except (asyncio.IncompleteReadError, OSError):
             return UNAVAILABLE
-
-    async def _forward(self, port: int, message: bytes) -> bytes:
-        idle = self._idle.setdefault(port, deque())
-        while idle and idle[-1][0].at_eof():  # the server closed it meanwhile
-            idle.pop()[1].close()
-        upstream = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-        upstream[1].write(message)
-        answer = await read_message(upstream[0])
-        if ends_connection(message) or ends_connection(answer):
-            upstream[1].close()
-        else:
-            idle.append(upstream)
-        return answer

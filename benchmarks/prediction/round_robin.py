@@ -8,38 +8,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class RoundRobin:
-    """Forwards HTTP/1.1 messages that have a Content-Length."""
+class Upstreams:
+    """Connections to servers on this machine, which are kept open."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._turns: Iterator[int] = itertools.cycle(ports)
-        self._idle: dict[int, deque[Connection]] = {port: deque() for port in ports}
+    def __init__(self) -> None:
+        self._idle: defaultdict[int, deque[Connection]] = defaultdict(deque)
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handle one caller's connection until it closes."""
-        try:
-            while True:
-                message = await read_message(reader)
-                writer.write(await self._pass_on(next(self._turns), message))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
+    async def answer(self, port: int, message: bytes) -> bytes:
+        """Answer of the server at a port.
 
-    async def close(self) -> None:
-        """Close the connections to the servers."""
-        for _, writer in itertools.chain.from_iterable(self._idle.values()):
-            writer.close()
-            await writer.wait_closed()
-
-    async def _pass_on(self, port: int, message: bytes) -> bytes:
+        Raises:
+            IncompleteReadError, OSError: it cannot be reached, or breaks off.
+        """
         idle = self._idle[port]
         while idle and idle[-1][0].at_eof():  # the server closed it meanwhile
             idle.pop()[1].close()
@@ -51,6 +37,36 @@ class RoundRobin:
         else:
             idle.append(upstream)
         return answer
+
+    async def close(self) -> None:
+        """Close all."""
+        for _, writer in itertools.chain.from_iterable(self._idle.values()):
+            writer.close()
+            await writer.wait_closed()
+
+
+class RoundRobin:
+    """Forwards HTTP/1.1 messages that have a Content-Length."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._turns: Iterator[int] = itertools.cycle(ports)
+        self._upstreams = Upstreams()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle one caller's connection until it closes."""
+        try:
+            while True:
+                message = await read_message(reader)
+                writer.write(await self._upstreams.answer(next(self._turns), message))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        """Close the connections to the servers."""
+        await self._upstreams.close()
 
 
 def ends_connection(message: bytes) -> bool:
