@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 _REQUEST_ID = "x-request-id"
+_TRANSIT_S = 0.1
+"""How long a request may have travelled: the caller's clock, which started that much earlier, ends a call first."""
 _INFER, _STREAM = Operation("grpc", endpoint="infer"), Operation("grpc", endpoint="generate_stream")
 
 
@@ -201,7 +203,7 @@ def _why_cancelled(
     if serving.gate.has_cancelled(asyncio.current_task()):
         return error
     remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
+    if remaining is not None and remaining <= _TRANSIT_S:
         return DeadlineExceeded("the caller's deadline passed")
     # Python 3.10 cannot tell a cancelled task from a CancelledError that leaked out of the model's code.
     cancelling = getattr(asyncio.current_task(), "cancelling", None)

@@ -23,7 +23,7 @@ def test_a_flood_delays_others_as_much_as_the_setting_says() -> None:
     ratios = [p99(CPU, slowdown, floods=True) / alone for slowdown in (1.25, 2.0, 1000.0)]
     assert ratios == sorted(ratios)
     assert ratios[0] < 2.0
-    assert 2.0 < ratios[1] < 2.7
+    assert 1.5 < ratios[1] < 2.2
     assert ratios[2] > 3.0
 
 

@@ -18,7 +18,7 @@ from predictor.builder.release.build import BuildRequest, build_release
 from tests.forkserver import ROOT, ForkedProcess, run_module, start_module
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo_model" / "checkpoint"
-LEAST = BenchmarkSize(rounds=1, closed_s=0.8, open_s=0.2, pairs=3, steps=(200, 1500), step_s=0.3)
+LEAST = BenchmarkSize(rounds=1, closed_s=0.4, open_s=0.2, pairs=3, steps=(200, 1500), step_s=0.3)
 
 pytestmark = pytest.mark.slow
 

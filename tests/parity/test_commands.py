@@ -50,7 +50,7 @@ def test_a_release_with_an_adapter_is_verified_with_it(tmp_path: Path) -> None:
 
 def test_verify_follows_the_references_of_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo = Path(__file__).parents[2] / "examples" / "demo_model"
-    options = ("--checkpoint", demo / "checkpoint", "--set", demo / "heldout.tsv", "--limit", 20, "--json")
+    options = ("--checkpoint", demo / "checkpoint", "--set", demo / "heldout.tsv", "--limit", 8, "--json")
     reports = {}
     for precision in ("float32", "int4-weights"):
         release = tmp_path / precision
@@ -60,7 +60,7 @@ def test_verify_follows_the_references_of_a_set(tmp_path: Path, capsys: pytest.C
         reports[precision] = json.loads(capsys.readouterr().out)
     exact, coarse = reports["float32"], reports["int4-weights"]
     assert exact["followed"] == coarse["followed"] == "references"
-    assert exact["prompts"] == 20
+    assert exact["prompts"] == 8
     assert (exact["tokens"], exact["reference_nats_per_token"]) == (
         coarse["tokens"],
         coarse["reference_nats_per_token"],
