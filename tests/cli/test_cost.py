@@ -94,6 +94,7 @@ def scraped(random_release_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
             counted = httpx.get(f"{service.url}/metrics").text
             tokens = sample_sum(counted, 'yiwen_transformer_tokens_total{kind="generated"}')
             _until(url, 'sum(yiwen_transformer_tokens_total{kind="generated"})', tokens)
+            _until(url, "count(sum_over_time((count by (component) (yiwen_build_info))[30s:1s]) > 1)", 2)
             hits = sample_sum(counted, 'yiwen_transformer_segments_total{cache="hit"}') / 2 / len(TEXTS)
             busy = service.metric("yiwen_predictor_busy_seconds_total")
             yield Scraped(url, log, key["id"], busy, tokens, hits, started)
