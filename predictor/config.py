@@ -44,7 +44,7 @@ class PredictorConfig:
     """Tokens (prompt plus the longest answer allowed) that may wait for a slot. Beyond it requests get 429: a queue
     longer than the callers' patience only burns work. 131072 lets one request bring 1024 short titles."""
 
-    bulk_slowdown: float = Field(default=1.5, ge=1.1)
+    bulk_slowdown: float = Field(default=1.25, ge=1.1)
     """How many times as long bulk may make the steps of others, together. Bulk are requests with `Priority: u=4` to
     `u=7`: the transformer marks so what a caller has in flight beyond its share. Bulk sits steps out to keep to it.
     Larger gives bulk more of the time, smaller answers others sooner. On a GPU, whose steps take as long with few

@@ -44,7 +44,7 @@ class LLMEngine:
         *,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_slowdown: float = 1.5,
+        bulk_slowdown: float = 1.25,
         metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -68,7 +68,7 @@ class Scheduler:
         max_sequence_tokens: int,
         prefill_tokens: int,
         queue_tokens: int,
-        bulk_slowdown: float = 1.5,
+        bulk_slowdown: float = 1.25,
     ) -> None:
         """Nothing waits and nothing runs.
 
