@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +32,8 @@ class Target(NamedTuple):
     job: str = "yiwen"
     """Name of the PodMonitor."""
 
-    def group(self) -> dict[str, Any]:
-        """As an entry of Prometheus' file of targets."""
+    def static_config(self) -> dict[str, Any]:
+        """As an entry of Prometheus' ``static_configs``."""
         labels = {
             "job": f"{self.namespace}/{self.job}",
             "namespace": self.namespace,
@@ -64,30 +64,11 @@ class QueryFailed(Exception):
     """Prometheus did not answer a query; the message has its reason."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Prometheus:
     """A running Prometheus, which is asked over its HTTP API."""
 
     url: str
-    _file: Path | None = None
-    """With its targets; None for one whose targets are not ours."""
-    _targets: dict[str, Target] = field(default_factory=dict)
-
-    def watch(self, *targets: Target) -> None:
-        """Read these, too; one whose pod has the same name in the same namespace is replaced."""
-        self._targets |= {f"{target.namespace}/{target.pod}": target for target in targets}
-        self._write()
-
-    def forget(self, namespace: str, pod: str | None = None) -> None:
-        """Read a pod no more, or none of a namespace: they are gone."""
-        gone = [
-            name
-            for name, target in self._targets.items()
-            if target.namespace == namespace and pod in (None, target.pod)
-        ]
-        for name in gone:
-            del self._targets[name]
-        self._write()
 
     def query(self, expr: str, at: float | None = None) -> list[Sample]:
         """The result of an instant query, at a Unix time or now.
@@ -147,22 +128,10 @@ class Prometheus:
             raise QueryFailed(f"{parameters.get('query', path)}: {document['error']}")
         return document["data"]
 
-    def _write(self) -> None:
-        if self._file is None:
-            raise RuntimeError(f"the targets of {self.url} are not ours to change")
-        _replace(self._file, [target.group() for target in self._targets.values()])
-
 
 def _series(result: Mapping[str, Any]) -> Series:
     times, values = zip(*((float(at), float(value)) for at, value in result["values"]), strict=True)
     return Series(result["metric"], times, values)
-
-
-def _replace(file: Path, content: object) -> None:
-    """Write JSON so that nobody reads half of it."""
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(content), encoding="utf-8")
-    new.replace(file)
 
 
 @contextmanager
@@ -173,13 +142,37 @@ def running_prometheus(
     interval_s: float,
     targets: Iterable[Target] = (),
 ) -> Iterator[Prometheus]:
-    """Debian's Prometheus, ready.
+    """Debian's Prometheus, which reads targets and evaluates rules.
 
     Args:
         folder: empty; for its configuration and its data.
         groups: of rules.
         interval_s: between two readings of a target, and two evaluations of the rules, seconds.
-        targets: to read from the start.
+        targets: to read.
+
+    Raises:
+        SystemExit: it is not installed, or does not start.
+    """
+    interval = f"{round(interval_s * 1000)}ms"
+    (folder / "rules.json").write_text(json.dumps({"groups": groups}), encoding="utf-8")
+    configuration = {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "rule_files": ["rules.json"],
+        "scrape_configs": [
+            {"job_name": "pods", "static_configs": [target.static_config() for target in targets]}
+        ],
+    }
+    with prometheus_process(folder, configuration) as url:
+        yield Prometheus(url)
+
+
+@contextmanager
+def prometheus_process(folder: Path, configuration: Mapping[str, Any]) -> Iterator[str]:
+    """Debian's Prometheus with any configuration; its URL, once it is ready.
+
+    Args:
+        folder: for its configuration and its data.
+        configuration: whose relative paths are below the folder.
 
     Raises:
         SystemExit: it is not installed, or does not start.
@@ -187,33 +180,20 @@ def running_prometheus(
     if shutil.which("prometheus") is None:
         raise SystemExit("prometheus is not installed: apt-get install prometheus")
     port = free_port()
-    prometheus = Prometheus(f"http://127.0.0.1:{port}", folder / "targets.json")
-    prometheus.watch(*targets)
-    _configure(folder, groups, interval_s)
+    url = f"http://127.0.0.1:{port}"
+    (folder / "prometheus.json").write_text(json.dumps(configuration), encoding="utf-8")
     command = [
         "prometheus", f"--config.file={folder / 'prometheus.json'}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
     ]  # fmt: skip
-    with (folder / "log").open("w", encoding="utf-8") as log:
+    with (folder / "prometheus.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:
-        _wait_until_ready(prometheus.url, process, folder / "log")
-        yield prometheus
+        _wait_until_ready(url, process, folder / "prometheus.log")
+        yield url
     finally:
         process.kill()  # nobody reads its data again
         process.wait()
-
-
-def _configure(folder: Path, groups: Sequence[Mapping[str, Any]], interval_s: float) -> None:
-    interval = f"{round(interval_s * 1000)}ms"
-    discovery = {"files": ["targets.json"], "refresh_interval": "1s"}
-    configuration = {
-        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
-        "rule_files": ["rules.json"],
-        "scrape_configs": [{"job_name": "pods", "file_sd_configs": [discovery]}],
-    }
-    _replace(folder / "rules.json", {"groups": groups})
-    _replace(folder / "prometheus.json", configuration)
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -14,6 +14,7 @@ from predictor.builder.errors import UnsupportedModel
 from predictor.builder.verify.compare import GeneratedTokens, ReleaseGenerator
 from predictor.builder.weights.block_quantize import QuantFormat, dequantize_rows, quantize_rows
 from predictor.builder.weights.decoder_matrices import PRECISIONS
+from predictor.errors import StartupError
 from predictor.segment_index import SegmentIndex, read_segment_index
 from protocol.release import load_release
 from tests.parity.models import load_model, ragged_prompts, save_model
@@ -22,10 +23,8 @@ from tests.parity.test_more_families import CASES
 from tests.parity.test_quantized import multiply_in_float32
 
 FAMILIES = ("qwen3-moe", "deepseek3")
-FOUR_BITS = pytest.mark.skipif(
-    tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24),
-    reason="ONNX Runtime 1.23 computes 4 bits wrong",
-)
+COMPUTES_FOUR_BITS = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 24)
+"""ONNX Runtime 1.23, Python 3.10's last, computes them wrong, and refuses the graph."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -71,9 +70,12 @@ def test_float16_weights_of_a_float16_checkpoint_are_exact(checkpoint: Path) -> 
     assert_equal_to_hugging_face(compared(checkpoint, "float16"))
 
 
-@FOUR_BITS
 def test_int4_experts_are_exactly_their_codes_and_scales(checkpoint: Path) -> None:
     release, prompts = build(checkpoint, "int4"), ragged_prompts(lengths=(9, 1, 17))
+    if not COMPUTES_FOUR_BITS:
+        with pytest.raises(StartupError, match="QMoE"):
+            ReleaseGenerator(release).generate(prompts, 1)
+        return
     multiply_in_float32(release)
     generated = ReleaseGenerator(release).generate(prompts, 4)
     assert max(differences(generated, dequantized(checkpoint, "int4"), prompts)) < 1e-3

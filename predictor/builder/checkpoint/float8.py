@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predictor.builder.checkpoint.packed import BlockCodes, BlockLayout, Float32Array
+from predictor.builder.checkpoint.packed import Float32Array
 from predictor.builder.checkpoint.stored_tensors import CheckpointTensor, read_numbers
 from predictor.builder.errors import BrokenCheckpoint
 
@@ -23,7 +23,7 @@ SCALES = ("weight_scale_inv", "weight_scale")
 
 @dataclass(frozen=True, slots=True)
 class Float8Matrix:
-    """A matrix in 8-bit floats."""
+    """A matrix in 8-bit floats. No operator multiplies with these, so there are no codes to keep."""
 
     name: str
     values: CheckpointTensor
@@ -56,14 +56,6 @@ class Float8Matrix:
             scales = np.repeat(scales, self.block[1], axis=1)[:, :width]
         product: Float32Array = values * scales
         return product
-
-    def layout(self) -> BlockLayout | None:
-        """None: no operator multiplies with 8-bit floats."""
-        return None
-
-    def blocks(self, first: int, count: int) -> BlockCodes:
-        """Has none."""
-        raise NotImplementedError("8-bit floats are not kept")
 
     def _scales(self, first: int, count: int) -> Float32Array:
         """[count, blocks of a row]"""

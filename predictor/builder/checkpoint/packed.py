@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,11 @@ class PackedMatrix(Protocol):
 
     def rows(self, first: int, count: int) -> Float32Array:
         """The numbers of the rows ``[first, first + count)``."""
+
+
+@runtime_checkable
+class CodedMatrix(PackedMatrix, Protocol):
+    """A packed matrix that may have codes to keep."""
 
     def layout(self) -> BlockLayout | None:
         """The layout in which its codes can be kept exactly; None if there is none."""

@@ -21,7 +21,7 @@ import numpy as np
 from predictor.builder.checkpoint.directory import gguf_in, no_weights
 from predictor.builder.checkpoint.gguf_families import gguf_matrices
 from predictor.builder.checkpoint.gguf_file import checkpoint_tensor, read_gguf
-from predictor.builder.checkpoint.packed import BlockCodes, BlockLayout, PackedMatrix
+from predictor.builder.checkpoint.packed import BlockCodes, BlockLayout, CodedMatrix, PackedMatrix
 from predictor.builder.checkpoint.quantization_config import read_quantization
 from predictor.builder.checkpoint.quantized import quantized_tensors
 from predictor.builder.checkpoint.stored_tensors import (
@@ -111,22 +111,24 @@ class Checkpoint:
 
     def layout(self, names: Sequence[str]) -> BlockLayout | None:
         """The layout in which the codes of all matrices ``names`` can be kept, below each other; None if in none."""
-        if any(name not in self.packed or name in self.updates for name in names):
+        layouts: list[BlockLayout] = []
+        for name in names:
+            matrix = None if name in self.updates else self.packed.get(name)
+            layout = matrix.layout() if isinstance(matrix, CodedMatrix) else None
+            if layout is None:
+                return None
+            layouts.append(layout)
+        forms = {(layout.bits, layout.block) for layout in layouts}
+        if len(forms) != 1:
             return None
-        layouts = [self.packed[name].layout() for name in names]
-        first = layouts[0]
-        if first is None or any(
-            each is None or (each.bits, each.block) != (first.bits, first.block) for each in layouts
-        ):
-            return None
-        return BlockLayout(
-            first.bits, first.block, any(each is not None and each.zero_points for each in layouts)
-        )
+        return BlockLayout(*forms.pop(), any(layout.zero_points for layout in layouts))
 
     def block_reads(self, name: str, *, unit: int = 1) -> Iterator[Callable[[], BlockCodes]]:
         """As :meth:`reads`, for the codes of a matrix that has a layout."""
+        matrix = self.packed[name]
+        assert isinstance(matrix, CodedMatrix), "a matrix without a layout"
         for first, rows in self._slices(name, unit):
-            yield partial(self.packed[name].blocks, first, rows)
+            yield partial(matrix.blocks, first, rows)
 
     def digest(self, advance: Callable[[int], None]) -> str:
         """sha256 over the names and contents of config.json and all weight files.
