@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from predictor.builder.checkpoint import tensors as module
-from predictor.builder.checkpoint.packed import BlockLayout
+from predictor.builder.checkpoint.packed import BlockLayout, CodedMatrix
 from predictor.builder.checkpoint.tensors import Checkpoint, open_checkpoint
 from predictor.builder.errors import BrokenCheckpoint, BuildError, UnsupportedModel
 from tests.predictor.builder.checkpoint.quantized_checkpoints import (
@@ -196,6 +196,7 @@ def test_a_zero_point_of_zero_is_read_as_its_quantizer_wrote_it(
     edit_tensors(checkpoint, {name: stored.view(np.int32)})
     values = read(open_checkpoint(checkpoint), f"{Q_PROJ}.weight")
     matrix = open_checkpoint(checkpoint).packed[f"{Q_PROJ}.weight"]
+    assert isinstance(matrix, CodedMatrix)
     assert matrix.blocks(0, 1).zero_points[0, 0] == zero
     np.testing.assert_array_equal(values[1:], expected[f"{Q_PROJ}.weight"][1:])
 
