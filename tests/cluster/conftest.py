@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """After the last process: take away what one left that was ended, as by Ctrl-C."""
+    """After the last process: wait until all namespaces are gone, also those of a process that was ended."""
     if _found in config.stash:
         remove_own()
         end_run()

@@ -90,13 +90,16 @@ class Installation:
         found = self.objects("pods", "-l", f"app.kubernetes.io/component={component}")
         return [each for each in found if each["status"].get("phase") not in ("Succeeded", "Failed")]
 
+    def staying_pods(self, component: str) -> list[dict[str, Any]]:
+        """Of a component, without those that end."""
+        return [each for each in self.pods(component) if not each["metadata"].get("deletionTimestamp")]
+
     def ready_pods(self, component: str, count: int = 1) -> list[dict[str, Any]] | None:
         """Pods of a component that are ready and stay; None if they are fewer than ``count``."""
         ready = [
             each
-            for each in self.pods(component)
-            if not each["metadata"].get("deletionTimestamp")
-            and all(c["ready"] for c in each["status"].get("containerStatuses", [{"ready": False}]))
+            for each in self.staying_pods(component)
+            if all(c["ready"] for c in each["status"].get("containerStatuses", [{"ready": False}]))
         ]
         return ready if len(ready) >= count else None
 
@@ -277,7 +280,7 @@ def volume_of(namespace: str, path: str) -> dict[str, Any]:
 def own_namespace(
     features: Features, suffix: str, directory: Path, *, volume: bool = True
 ) -> Iterator[Installation]:
-    """A namespace that is deleted at the end, also after Ctrl-C.
+    """A namespace whose deletion begins at the end, also after Ctrl-C; the end of the run waits for it.
 
     Args:
         features: of the cluster.
@@ -293,14 +296,20 @@ def own_namespace(
             kubectl("apply", "-f", "-", stdin=json.dumps(volume_of(namespace, features.host_path)))
         yield Installation(features, namespace, directory)
     finally:
-        remove(namespace)
+        begin_removal(namespace)
+
+
+def begin_removal(namespace: str) -> None:
+    """Begin to delete a namespace with all that is in it, and its volume."""
+    with contextlib.suppress(KubectlError):
+        kubectl("delete", "inferenceservice", "--all", "-n", namespace, "--wait=false")
+    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
 
 
 def remove(namespace: str) -> None:
-    """Delete a namespace with all that is in it, and its volume; pods are not waited for to drain."""
-    with contextlib.suppress(KubectlError):
-        kubectl("delete", "inferenceservice", "--all", "-n", namespace, "--timeout=60s", timeout_s=90)
-    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    """Delete a namespace and its volume, and wait until it is gone; pods are not waited for to drain."""
+    begin_removal(namespace)
 
     def is_gone() -> bool:
         with contextlib.suppress(KubectlError):
@@ -308,11 +317,10 @@ def remove(namespace: str) -> None:
         return not documents("namespaces", f"--field-selector=metadata.name={namespace}")
 
     eventually(f"no namespace {namespace}", is_gone, 180.0)
-    kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
 
 
 def remove_own() -> None:
-    """What this run has left in the cluster: after Ctrl-C, when its processes were ended."""
+    """What this run has left in the cluster: namespaces that are being deleted, and all after Ctrl-C."""
     kubectl("delete", "nodes", "-l", f"{OWN_LABEL}={run_id()}", "--wait=false")
     found = documents("namespaces", "-l", f"{OWN_LABEL}={run_id()}")
     with ThreadPoolExecutor() as threads:

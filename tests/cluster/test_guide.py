@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.features import Features
-from tests.cluster.installation import remove, volume_of
+from tests.cluster.installation import begin_removal, volume_of
 from tests.cluster.kubectl import documents, kubectl
 from tests.cluster.releases import PROJECT
 from tests.cluster.this_run import OWN_LABEL, run_id
@@ -34,7 +34,7 @@ def namespace(features: Features) -> Iterator[str]:
     if features.host_path:
         kubectl("apply", "-f", "-", stdin=json.dumps(volume_of(NAMESPACE, features.host_path)))
     yield NAMESPACE
-    remove(NAMESPACE)
+    begin_removal(NAMESPACE)
 
 
 def test_the_guides_commands_lead_to_traffic(

@@ -71,9 +71,11 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(site: Site, figures
     with Load(site.service, titles(f"canary-{time.time()}")) as load:
         time.sleep(5.0)
         (old,) = load.summary().releases
+        began = time.monotonic()
         rollout(site, "set", "--percent", str(PERCENT), "--release", release)
-        eventually("traffic to the canary", lambda: has_share(site, release, PERCENT), START_S)
         eventually("an answer of the canary", lambda: len(load.summary().releases) == 2, START_S)
+        eventually("traffic to the canary", lambda: has_share(site, release, PERCENT), START_S)
+        figures["canary_after_s"] = round(time.monotonic() - began, 1)
         (new,) = set(load.summary().releases) - {old}
 
         began = time.monotonic()
@@ -85,9 +87,13 @@ def test_a_canary_gets_its_share_is_promoted_and_rolled_back(site: Site, figures
         assert abs(share - len(counted) * PERCENT / 100) <= bound
         assert has_share(site, release, PERCENT)
 
+        began = time.monotonic()
         rollout(site, "promote")
+        figures["promote_s"] = round(time.monotonic() - began, 1)
         figures["promoted_after_s"] = wait_for_release(load, new)
+        began = time.monotonic()
         rollout(site, "rollback")
+        figures["rollback_s"] = round(time.monotonic() - began, 1)
         figures["rolled_back_after_s"] = wait_for_release(load, old)
         began = time.monotonic()
         time.sleep(HELD_S)

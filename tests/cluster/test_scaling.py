@@ -56,13 +56,6 @@ def slices_on_a_node(count: int) -> Iterator[None]:
             kubectl(*words, json.dumps([{"op": "remove", "path": place} for place in places]))
 
 
-def staying(site: Site) -> list[dict[str, Any]]:
-    """Predictors that do not end."""
-    return [
-        each for each in site.installation.pods("predictor") if not each["metadata"].get("deletionTimestamp")
-    ]
-
-
 def ready(site: Site) -> int:
     """Number of ready predictors."""
     return len(site.installation.ready_pods("predictor") or [])
@@ -81,7 +74,9 @@ def test_knative_scales_as_far_as_slices_go_and_back(knative: Site, figures: dic
             time.sleep(HELD_S)
             assert ready(site) == SLICES
         ended = time.monotonic()
-        eventually("one predictor again", lambda: len(staying(site)) == 1, DOWN_S)
+        eventually(
+            "one predictor again", lambda: len(site.installation.staying_pods("predictor")) == 1, DOWN_S
+        )
         figures["down_after_s"] = round(time.monotonic() - ended)
         assert ready(site) == 1
         figures |= load.summary().figures()
@@ -115,7 +110,9 @@ def test_keda_scales_by_the_queries_of_the_manifest(
             answers = ask_until(site, lambda: ready(site) == KEDA_MOST)
             figures |= {"texts": len(answers), "up_after_s": round(time.monotonic() - began)}
             ended = time.monotonic()
-            eventually("one predictor again", lambda: len(staying(site)) == 1, DOWN_S)
+            eventually(
+                "one predictor again", lambda: len(site.installation.staying_pods("predictor")) == 1, DOWN_S
+            )
             figures["down_after_s"] = round(time.monotonic() - ended)
     wrong = [each for each in answers if each.status != 200 or each.is_wrong]
     assert not wrong, (len(wrong), len(answers), wrong[:3])
