@@ -1,4 +1,4 @@
-"""``python -m tests.skew CHECKOUT``: this version of Yiwen beside another one, as real processes.
+"""``python -m tests.skew COMMIT | CHECKOUT``: this version of Yiwen beside another one, as real processes.
 
 Prints which version reads whose releases, what callers of all pairs of transformer and predictor get, and what they
 get during upgrades and rollbacks under load. Exit code 1: a request failed or was answered otherwise than it may be.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from benchmarks.transformer_stages.setting import some_titles
 from protocol.release import load_release
 from tests.skew.changes import ChangeResult, changes, make
+from tests.skew.checkouts import checkout_of
 from tests.skew.documents import build_releases, read_all
 from tests.skew.pairs import NO_CACHE, SLOTS, try_pairs
 from tests.skew.requests import Request, ask_all, requests_of
@@ -32,11 +34,26 @@ PAIR_TITLES = 48
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all stages; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.skew", description=__doc__)
-    parser.add_argument("checkout", type=Path, help="of the other version, with an environment in .venv")
+    parser.add_argument(
+        "other", help="a commit, or a directory with another version and its environment in .venv"
+    )
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="what to run (all)")
     options = parser.parse_args(arguments)
-    old, new = Version("old", options.checkout.resolve()), Version("new")
+    signal.signal(signal.SIGTERM, _end)
     started = time.monotonic()
+    with checkout_of(options.other) as checkout:
+        is_sound = _run(options.stages, Version("old", checkout), Version("new"))
+    print(f"\n{time.monotonic() - started:.0f} s")
+    return 0 if is_sound else 1
+
+
+def _end(number: int, _: object) -> None:
+    """End as after Ctrl-C, with all that was started and made removed."""
+    sys.exit(128 + number)
+
+
+def _run(chosen: Sequence[str], old: Version, new: Version) -> bool:
+    """Whether each of the chosen stages found what it should."""
     titles = [title for title, _ in some_titles(TITLES)]
     with tempfile.TemporaryDirectory(prefix="yiwen-skew-") as name:
         releases = build_releases(Path(name), old, new)
@@ -45,9 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pairs": partial(_show_pairs, releases["built by old"], old, new, titles[:PAIR_TITLES]),
             "changes": partial(_show_changes, releases, old, new, titles),
         }
-        sound = [stages[name]() for name in options.stages]
-    print(f"\n{time.monotonic() - started:.0f} s")
-    return 0 if all(sound) else 1
+        sound = [stages[name]() for name in chosen]
+    return all(sound)
 
 
 def _show_documents(releases: dict[str, Path], old: Version, new: Version) -> bool:
