@@ -34,6 +34,10 @@ from transformer.apis.text_service import TextService
 
 MAX_HELD_BYTES = 32 * 2**20
 """Bytes of all documents of this process that are not fetched yet; further ones are refused."""
+STATUS_WAIT_S = 2.0
+"""Longest time for which a question for the status of an open document waits for its end. DeepL's clients ask once at
+once, and then every five seconds, however small a document is."""
+_STATUS_POLL_S = 0.05
 ALIVE_S = 15.0
 """Seconds between signs of life of the process that translates a document."""
 _LOST_S = 4 * ALIVE_S
@@ -199,7 +203,7 @@ class DeepLDocuments:
                 await self._put(job_id, job)
 
     async def _status(self, request: ApiRequest) -> RestResponse:
-        job = await self._find(request)
+        job = await self._ended(request)
         document: dict[str, object] = {"document_id": request.arguments["id"], "status": job.status}
         if job.status == "translating":
             document["seconds_remaining"] = 1
@@ -223,6 +227,16 @@ class DeepLDocuments:
             await self._files.delete(job_id, _result_of(job_id))
             self._held.pop(job_id, None)
         return RestResponse(200, content, {"content-type": "application/octet-stream"})
+
+    async def _ended(self, request: ApiRequest) -> DocumentJob:
+        """The document of the path, once it is translated or :data:`STATUS_WAIT_S` are over; raises as :meth:`_find`.
+
+        Another replica may be the one that translates it: the store is asked again and again.
+        """
+        end = time.monotonic() + STATUS_WAIT_S
+        while (job := await self._find(request)).is_open and time.monotonic() < end:
+            await asyncio.sleep(_STATUS_POLL_S)
+        return job
 
     async def _find(self, request: ApiRequest) -> DocumentJob:
         """The document of the path, for one who has its key.

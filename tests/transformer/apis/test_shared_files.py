@@ -16,6 +16,7 @@ import pytest
 from tests.transformer.predictor_stand_in import StandIn, serve
 from tests.transformer.process import Transformer, running_transformer
 from tests.transformer.redis_server import RedisServer, running_redis
+from transformer.apis.deepl_documents import STATUS_WAIT_S
 
 WAIT_S = 20.0
 
@@ -72,6 +73,18 @@ def test_a_document_is_known_to_every_replica_and_given_once(replicas: list[Tran
     assert ask(replicas[1], handle, "HEAD", "/result").status_code == 200
     assert ask(replicas[1], handle, what="/result").text == "hello there"
     assert [ask(served, handle, what="/result").status_code for served in replicas] == [404, 404]
+
+
+def test_a_question_for_the_status_waits_for_the_end(
+    replicas: list[Transformer], predictor: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "delay_s", 0.3)
+    for number, served in enumerate(replicas):
+        handle = upload(replicas[0], f"a text that is not known {number}")
+        asked = time.monotonic()
+        while ask(served, handle).json()["status"] != "done":
+            assert time.monotonic() - asked >= STATUS_WAIT_S
+            asked = time.monotonic()
 
 
 def test_a_translated_file_is_downloaded_from_every_replica(replicas: list[Transformer]) -> None:
