@@ -6,7 +6,6 @@ import json
 import random
 import socket
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -99,10 +98,10 @@ def test_errors_at_the_door_keep_their_status(service: Service) -> None:
 class Caller:
     """A stream in flight on a raw connection, so that killing it is one call."""
 
-    def __init__(self, service: Service, prompt: list[int]) -> None:
-        self.prompt = prompt
+    def __init__(self, service: Service, *prompts: list[int]) -> None:
+        self.prompt = prompts[0]
         host, port = service.predictor_url.removeprefix("http://").split(":")
-        content = json.dumps(body([prompt], BOUND)).encode()
+        content = json.dumps(body(list(prompts), BOUND)).encode()
         self._connection = socket.create_connection((host, int(port)))
         head = f"POST {STREAM} HTTP/1.0\r\nHost: test\r\nContent-Length: {len(content)}\r\n\r\n"
         self._connection.sendall(head.encode() + content)
@@ -188,9 +187,8 @@ def test_a_deadline_ends_a_stream_with_an_error_event(
 
 def test_a_deadline_before_the_first_token_is_504(slow_service: Service) -> None:
     prompts = [[i, 30, 40] for i in range(20, 20 + 4 * CALLERS)]
-    busy = threading.Thread(target=stream, args=(slow_service, body(prompts, BOUND)))
-    busy.start()
+    busy = Caller(slow_service, *prompts)
     wait_for_slots(slow_service, CALLERS)
     late = body([[1, 2, 3]], BOUND, deadline_ms=30)
     assert httpx.post(slow_service.predictor_url + STREAM, json=late, timeout=10).status_code == 504
-    busy.join()
+    busy.kill()

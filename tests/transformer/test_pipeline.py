@@ -4,7 +4,7 @@ import asyncio
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -311,12 +311,10 @@ async def test_a_text_whose_source_is_its_target_is_its_own_translation(make: Ma
 
 
 @pytest.fixture
-def frozen_heap() -> Iterator[None]:
-    """The garbage collector leaves out what the tests before hold: looking through that takes half a second."""
+def frozen_heap() -> None:
+    """The garbage collector leaves out what the tests before hold, as what was collected (``tests/conftest.py``)."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("frozen_heap")

@@ -220,7 +220,9 @@ async def test_sentinels_lead_to_the_primary_and_to_the_next_one(
 ) -> None:
     for name in ("a", "b", "s"):
         (tmp_path / name).mkdir()
-    with running_redis(tmp_path / "a") as first, running_redis(tmp_path / "b") as second:
+    # A primary waits for further replicas before it sends its data, 5 s by default.
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with running_redis(tmp_path / "a", *at_once) as first, running_redis(tmp_path / "b") as second:
         second.command("REPLICAOF", "127.0.0.1", str(first.port))
         _wait_for(lambda: b"master_link_status:up" in second.command("INFO", "replication"))
         sentinel = free_port()
