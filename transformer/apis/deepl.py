@@ -285,6 +285,4 @@ def _glossary_ids(fields: Fields) -> list[str]:
     ids = [part for each in ids for part in each.split(",") if part]
     if len(ids) > MAX_GLOSSARIES:
         raise InvalidRequest(f"Parameter 'glossary_ids' takes at most {MAX_GLOSSARIES} glossaries.")
-    if ids and not fields.text("source_lang"):
-        raise InvalidRequest("Use of a glossary requires the source_lang parameter to be specified.")
     return ids

@@ -91,11 +91,13 @@ class DeepLGlossaries:
 
         Raises:
             NotFound: there is no such glossary.
-            InvalidRequest: one has no dictionary for this pair.
+            InvalidRequest: one has no dictionary for this pair, or the source language is not given.
         """
         source, target = pair
-        if not ids or source is None:
+        if not ids:
             return None
+        if source is None:
+            raise InvalidRequest("Use of a glossary requires the source_lang parameter to be specified.")
         entries: dict[str, str] = {}
         for glossary_id in ids:
             glossary = await self._existing(request, glossary_id)

@@ -89,6 +89,13 @@ def test_a_document_uses_a_glossary(client: deepl.DeepLClient) -> None:
     client.delete_glossary(glossary)
 
 
+def test_a_glossary_for_a_document_in_no_given_language_is_refused(http: httpx.Client) -> None:
+    fields = {"target_lang": "ZH", "glossary_id": "96ab91fd-e715-41a1-adeb-5d701f84a483"}
+    response = http.post("/v2/document", data=fields, files={"file": ("a.txt", SHIRT.encode())})
+    message = "Use of a glossary requires the source_lang parameter to be specified."
+    assert (response.status_code, response.json()) == (400, {"message": message})
+
+
 def test_a_form_without_a_file_is_refused(http: httpx.Client) -> None:
     response = http.post("/v2/document", data={"target_lang": "ZH"})
     assert (response.status_code, response.json()) == (400, {"message": "Invalid file data."})
