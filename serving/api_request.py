@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from serving.model import RequestInfo
 
 _MAX_FIELDS = 10_000
 """Most fields of a form or a query."""
+_OF_OBJECT = re.compile(r"(\w+)\[(\d{1,4})\](?:\.(\w+)|\[(\w+)\])")
+"""A form's field of an object in a list: ``name[0].field``, or ``name[0][field]``."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -80,6 +83,27 @@ class Fields:
                     raise InvalidRequest(f"{name} must be a string or an array of strings")
                 found.append(each)
         return found
+
+    def objects(self, name: str) -> list[Fields]:
+        """The objects of a JSON array, or of a form's fields such as ``name[0].field``; empty if there are none.
+
+        Raises:
+            InvalidRequest: the field is no array of objects.
+        """
+        listed = self.value(name)
+        if listed is None:
+            return self._objects_of_form(name)
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise InvalidRequest(f"{name} must be an array of objects")
+        return [Fields({field: [value] for field, value in each.items()}) for each in listed]
+
+    def _objects_of_form(self, name: str) -> list[Fields]:
+        found: dict[int, dict[str, Sequence[object]]] = {}
+        for sent, values in self._values.items():
+            match = _OF_OBJECT.fullmatch(sent)
+            if match and match[1] == name:
+                found.setdefault(int(match[2]), {})[match[3] or match[4]] = values
+        return [Fields(found[index]) for index in sorted(found)]
 
     def integer(self, name: str) -> int | None:
         """An integer; None if the field is missing.

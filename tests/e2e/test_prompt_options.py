@@ -174,7 +174,7 @@ def test_deepls_parameters_are_used(served: Service, release: Path, encoder: Pro
     )
     assert isinstance(result, deepl.TextResult)
     assert result.text == expected(served, release, encoder, f"<|en|>(In a shop) Sie: {TEXT}<|zh|>")
-    with pytest.raises(deepl.DeepLException, match="'formality' is not supported for given 'target_lang'"):
+    with pytest.raises(deepl.DeepLException, match="Target language does not support 'formality'"):
         client.translate_text("红鞋", source_lang="ZH", target_lang="EN-GB", formality="less")
     form = {"text": "红鞋", "target_lang": "EN", "formality": "prefer_less", "context": "x"}
     answer = httpx.post(f"{served.url}/v2/translate", data=form, timeout=60)
@@ -202,7 +202,7 @@ def test_deepls_documents_have_a_formality_and_what_they_say_of_their_texts(
     assert [entry.msgstr for entry in result] == wanted
     refused = upload(served, catalog, source_lang="ZH", target_lang="EN-GB", formality="more")
     assert refused.status_code == 400
-    assert refused.json()["message"] == "'formality' is not supported for given 'target_lang'."
+    assert refused.json()["message"] == "Target language does not support 'formality'."
 
 
 def test_a_domain_of_qwen_mt_is_the_context(served: Service, release: Path, encoder: PromptEncoder) -> None:

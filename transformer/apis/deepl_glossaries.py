@@ -101,7 +101,7 @@ class DeepLGlossaries:
         entries: dict[str, str] = {}
         for glossary_id in ids:
             glossary = await self._existing(request, glossary_id)
-            dictionary = glossary.dictionaries.get((source, target))
+            dictionary = dictionary_for(glossary, (source, target))
             if dictionary is None:
                 raise InvalidRequest("The glossary has no dictionary for source_lang and target_lang.")
             entries.update(dictionary)
@@ -208,14 +208,7 @@ class DeepLGlossaries:
         return [glossary for glossary in await self._store.all() if glossary.owner == owner]
 
     def _dictionaries(self, fields: Fields) -> dict[_Pair, Mapping[str, str]]:
-        listed = fields.value("dictionaries")
-        if listed is None:
-            return {}
-        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-            raise InvalidRequest("Value for 'dictionaries' not supported: it must be a list of objects.")
-        return dict(
-            self._dictionary(Fields({name: [value] for name, value in each.items()})) for each in listed
-        )
+        return dict(self._dictionary(each) for each in fields.objects("dictionaries"))
 
     def _dictionary(self, fields: Fields) -> tuple[_Pair, Mapping[str, str]]:
         pair = self._pair(fields)
@@ -249,6 +242,13 @@ def _new(owner: str, name: str, dictionaries: Mapping[_Pair, Mapping[str, str]])
 def _code(tag: str) -> str:
     """DeepL's code of a language in glossaries: lower case, without variant."""
     return tag.partition("-")[0].lower()
+
+
+def dictionary_for(glossary: StoredGlossary, pair: _Pair) -> Mapping[str, str] | None:
+    """The dictionary of a pair of the release's tags, or else of other variants; None if there is none."""
+    codes = tuple(map(_code, pair))
+    others = (entries for each, entries in glossary.dictionaries.items() if tuple(map(_code, each)) == codes)
+    return glossary.dictionaries.get(pair) or next(others, None)
 
 
 def _pair_fields(pair: _Pair) -> dict[str, object]:

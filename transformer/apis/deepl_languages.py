@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from protocol.errors import InvalidRequest
 from protocol.messages import Formality
@@ -123,7 +124,7 @@ def formality_of(table: LanguageTable, given: str | None, source: str | None, ta
     except ValueError:
         raise InvalidRequest("Value for 'formality' not supported.") from None
     if formality.is_required and not supports_formality(table, source, target):
-        raise InvalidRequest("'formality' is not supported for given 'target_lang'.")
+        raise InvalidRequest("Target language does not support 'formality'.")
     return formality
 
 
@@ -140,7 +141,18 @@ def language_of(table: LanguageTable, field: str, code: str | None) -> str:
     """
     if not code:
         raise InvalidRequest(f"Parameter '{field}' not specified.")
-    tag = table.resolve(code)
+    tag = table.resolve(code) or _first_of_code(table, field, code.upper())
     if tag is None:
         raise InvalidRequest(f"Value for '{field}' not supported.")
     return tag
+
+
+def _first_of_code(table: LanguageTable, field: str, code: str) -> str | None:
+    """The release's first tag of those that DeepL's code stands for: ``pt-BR`` for ``PT`` beside ``pt-PT``.
+
+    Of targets those come first that are listed under the code: ``zh-Hans`` for ``ZH``, even behind ``zh-Hant``.
+    """
+    if field == "source_lang":
+        return next((tag for tag in table.sources if source_code(tag) == code), None)
+    listed = (tag for tag in table.targets if code in dict(_TARGET_VARIANTS.get(tag, ())))
+    return next(chain(listed, (tag for tag in table.targets if source_code(tag) == code)), None)

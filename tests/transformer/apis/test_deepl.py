@@ -209,6 +209,27 @@ def test_glossaries_of_version_3_have_dictionaries(client: deepl.DeepLClient) ->
         client.get_multilingual_glossary(UNKNOWN)
 
 
+@pytest.mark.parametrize("notation", ["dictionaries[{}].{}", "dictionaries[{}][{}]"])
+def test_dictionaries_are_read_from_forms(http: httpx.Client, notation: str) -> None:
+    sent = [("en", "zh", "shirt,T恤", "csv"), ("zh", "en", "灯\tlight", "tsv")]
+
+    def form(number: int, dictionary: tuple[str, ...]) -> dict[str, str]:
+        names = ("source_lang", "target_lang", "entries", "entries_format")
+        return {notation.format(number, name): value for name, value in zip(names, dictionary, strict=True)}
+
+    glossary = http.post(
+        "/v3/glossaries", data={"name": "both", **form(0, sent[0]), **form(1, sent[1])}
+    ).json()
+    counts = [(each["source_lang"], each["entry_count"]) for each in glossary["dictionaries"]]
+    assert counts == [("en", 1), ("zh", 1)]
+    path = f"/v3/glossaries/{glossary['glossary_id']}"
+    changed = http.patch(path, data=form(0, sent[1])).json()
+    assert changed["dictionaries"] == glossary["dictionaries"]
+    entries = http.get(f"{path}/entries", params={"source_lang": "zh", "target_lang": "en"}).json()
+    assert entries["dictionaries"][0]["entries"] == "灯\tlight"
+    assert http.delete(path).status_code == 204
+
+
 def test_forms_of_other_clients_are_read(http: httpx.Client) -> None:
     form = {"text": [SHIRT, LAMP_ZH], "target_lang": "ZH", "preserve_formatting": "1"}
     answer = http.post("/v2/translate", data=form).json()

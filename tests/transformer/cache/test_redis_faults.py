@@ -31,8 +31,8 @@ RENEWED = 200
 """Requests after which all texts are new ones."""
 PREDICTOR_S = 0.01
 PROBE_S = 0.2
-PHASE_S = 0.6
-
+PHASE_S = 0.3
+"""Long enough for hundreds of requests; each client sends :data:`LEAST` anyhow."""
 
 QUIET = {"YIWEN_LOG_LEVEL": "error"}
 """Nobody reads the process's log here: it must not fill the pipe."""

@@ -12,7 +12,7 @@ from tests.transformer.cache.test_redis_faults import QUIET, Load, _hits, _metri
 from tests.transformer.predictor_stand_in import StandIn
 from tests.transformer.process import running_transformer
 
-PHASE_S = 0.6
+PHASE_S = 0.3
 
 
 class Connections:
@@ -67,18 +67,23 @@ async def test_rotation_under_load_loses_no_hit_and_no_request(
             }
             with running_transformer(release_directory, stand_in.url, settings=settings) as transformer:
                 load = Load("rotation", transformer.url)
+
+                async def rotate() -> None:
+                    for number in range(2):
+                        new = f"password {number}"
+                        (redis.secret / "password").write_text(new)
+                        await redis.until_it_accepts(new)
+                        connections.cut()  # new connections with the old password
+                        await asyncio.sleep(PHASE_S)
+                        password.write_text(new)
+                        connections.cut()  # and with the new one
+                        await asyncio.sleep(PHASE_S)
+
                 await load.run(PHASE_S)
-                under_way = asyncio.create_task(load.run(6 * PHASE_S))
-                for number in range(2):
-                    new = f"password {number}"
-                    (redis.secret / "password").write_text(new)
-                    await redis.until_it_accepts(new)
-                    connections.cut()  # new connections with the old password
-                    await asyncio.sleep(PHASE_S)
-                    password.write_text(new)
-                    connections.cut()  # and with the new one
-                    await asyncio.sleep(PHASE_S)
-                await under_way
+                rotation = asyncio.create_task(rotate())
+                while not rotation.done():
+                    await load.run(PHASE_S)
+                await rotation
                 hits = await asyncio.to_thread(_hits, transformer)
                 taken = await load.run(PHASE_S)
                 assert load.failures == []
