@@ -143,9 +143,8 @@ class UseQueries:
 
     def _p99(self) -> float | None:
         answered = 'component="transformer",code_class="2xx",endpoint!="generate_stream"'
-        buckets = self._selector("yiwen_request_seconds_bucket", answered)
-        value = self._one(f"histogram_quantile(0.99, sum by (le) (increase({buckets}[{self.seconds}s])))")
-        return value if value and math.isfinite(value) else None
+        buckets = self._increases("yiwen_request_seconds_bucket", ("le",), answered)
+        return histogram_quantile(0.99, {float(bound): amount for (bound,), amount in buckets.items()})
 
     def _successes(self) -> str:
         return 'component="transformer",status=~"2.."'
@@ -173,6 +172,25 @@ class UseQueries:
     def _one(self, expression: str) -> float:
         """The value of a query with one result; 0 without."""
         return next((value for _, value in self.query(expression)), 0.0)
+
+
+def histogram_quantile(share: float, counts: Mapping[float, float]) -> float | None:
+    """A quantile of a histogram, by the rule of PromQL's ``histogram_quantile``: linear within a bucket.
+
+    Args:
+        share: of the observations, 0 to 1.
+        counts: observations up to each bound, the bound infinity included.
+
+    Returns:
+        The largest finite bound if the quantile lies above it; None without observations.
+    """
+    rank = share * counts.get(math.inf, 0.0)
+    low = below = 0.0
+    for bound, count in sorted(counts.items()):
+        if count >= rank > 0:
+            return low if math.isinf(bound) else low + (bound - low) * (rank - below) / (count - below)
+        low, below = bound, count
+    return None
 
 
 def slice_of(resource: str) -> str:

@@ -35,6 +35,13 @@ kube_pod_info{namespace="demo",pod="predictor-1",node="n1"} 1
 kube_node_labels{node="n1",label_node_kubernetes_io_instance_type="p5e.48xlarge"} 1
 """
 """As kube-state-metrics 2.13 writes them with the node's label in its allow-list."""
+BRIEF = b"""\
+yiwen_build_info{namespace="brief",pod="predictor-1",component="predictor"} 1
+yiwen_request_seconds_bucket{namespace="brief",component="transformer",code_class="2xx",le="0.1"} 0
+yiwen_request_seconds_bucket{namespace="brief",component="transformer",code_class="2xx",le="0.2"} 100
+yiwen_request_seconds_bucket{namespace="brief",component="transformer",code_class="2xx",le="+Inf"} 100
+"""
+"""Of a service that answered all its requests before it was read first."""
 PRICES = """
 currency: EUR
 prices:
@@ -48,7 +55,7 @@ class KubeStateMetrics(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(KUBE_STATE_METRICS)
+        self.wfile.write(KUBE_STATE_METRICS + BRIEF)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -87,7 +94,7 @@ def scraped(random_release_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
             f"127.0.0.1:{server.server_port}": {},
         }
         with running_prometheus(directory, targets) as url:
-            _until(url, "count(yiwen_build_info)", 2)
+            _until(url, 'count(yiwen_build_info{namespace="demo"})', 2)
             for rounds in (1, 2):  # what is in the first scrape of a counter is no increase of it
                 for text in TEXTS:
                     _translate(service, text, key["key"])
@@ -95,7 +102,8 @@ def scraped(random_release_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
             counted = httpx.get(f"{service.url}/metrics").text
             tokens = sample_sum(counted, 'yiwen_transformer_tokens_total{kind="generated"}')
             _until(url, 'sum(yiwen_transformer_tokens_total{kind="generated"})', tokens)
-            _until(url, "count(sum_over_time((count by (component) (yiwen_build_info))[30s:1s]) > 1)", 2)
+            seen = 'count by (component) (yiwen_build_info{namespace="demo"})'
+            _until(url, f"count(sum_over_time(({seen})[30s:1s]) > 1)", 2)
             hits = sample_sum(counted, 'yiwen_transformer_segments_total{cache="hit"}') / 2 / len(TEXTS)
             busy = service.metric("yiwen_predictor_busy_seconds_total")
             yield Scraped(url, log, key["id"], busy, tokens, hits, started)
@@ -155,6 +163,11 @@ def test_prometheus_knows_pods_slices_nodes_pairs_and_callers(
     assert caller["cost"] == pytest.approx(bill["cost"])
     assert bill["requests"] == 2 * len(TEXTS)
     assert bill["p99_s"] > 0
+
+
+def test_a_service_that_answered_before_its_first_scrape_has_a_p99(scraped: Scraped, shown: Shown) -> None:
+    assert main(["cost", "--prometheus", scraped.prometheus, "--since", "5m", "-n", "brief", "--json"]) == 0
+    assert shown()["p99_s"] == pytest.approx(0.199)
 
 
 def test_log_lines_of_the_same_servers_give_the_same_to_the_last_character(

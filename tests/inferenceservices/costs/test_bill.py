@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from inferenceservices.costs.bill import PROMPT_TOKEN_COST, make_bill
 from inferenceservices.costs.prices import POD_HOURS, one_price, parse_prices
-from inferenceservices.costs.prometheus_use import UseQueries, slice_of
+from inferenceservices.costs.prometheus_use import UseQueries, histogram_quantile, slice_of
 from inferenceservices.costs.request_log import RequestLog
 from inferenceservices.costs.usage import CostError, PodUse, ServiceUse, TrafficUse
 
@@ -182,6 +183,23 @@ def test_lines_before_the_span_are_left_out() -> None:
     log = RequestLog(since_s=1795946402.0)  # 10:00:02
     log.add([line("transformer", f"10:00:0{n}.000", **ANSWERED) for n in range(5)], "t")
     assert log.use(pods=1).requests == 3
+
+
+@pytest.mark.parametrize(
+    ("counts", "quantile"),
+    [
+        ({}, None),
+        ({1.0: 0.0, math.inf: 0.0}, None),
+        ({1.0: 0.0, 2.0: 100.0, 4.0: 100.0, math.inf: 100.0}, 1.99),
+        ({1.0: 98.0, 2.0: 98.0, 4.0: 100.0, math.inf: 100.0}, 3.0),
+        ({1.0: 50.0, 2.0: 60.0, math.inf: 100.0}, 2.0),
+        ({4.0: 10.0, 1.0: 10.0, math.inf: 10.0}, 0.99),
+    ],
+)
+def test_the_quantile_of_a_histogram_is_that_of_promql(
+    counts: dict[float, float], quantile: float | None
+) -> None:
+    assert histogram_quantile(0.99, counts) == (None if quantile is None else pytest.approx(quantile))
 
 
 def test_slices_are_read_as_kube_state_metrics_writes_them() -> None:
