@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from transformer.metrics import TransformerMetrics
 from transformer.predictors.discovery import Address
@@ -79,6 +80,8 @@ class ReleaseSearch:
             ttl_s: seconds for which a found address is used before the main one is tried again.
             clock: monotonic, seconds.
         """
+        self.other_release: str | None = None
+        """Of a ready predictor, where :meth:`find_ready` found none of this release at last."""
         self._release = release
         self._probes = probes
         self._searches = metrics.predictor.searches
@@ -120,7 +123,10 @@ class ReleaseSearch:
             main: the address of requests while no other one is cached.
             probes: of all addresses; they return the release of a *ready* predictor only.
         """
-        found = await self._first_match(probes, preferred=main)
+        seen: set[str | None] = set()
+        noting = {address: partial(_noted, probe, seen) for address, probe in probes.items()}
+        found = await self._first_match(noting, preferred=main)
+        self.other_release = next(iter(seen - {None}), None) if found is None else None
         if found is not None and found != main:
             self._cache = self._cache.found(found, self._clock(), self._ttl_s)
         return found is not None
@@ -171,3 +177,10 @@ class ReleaseSearch:
         finally:
             for task in asking:
                 task.cancel()
+
+
+async def _noted(probe: ReleaseProbe, seen: set[str | None]) -> str | None:
+    """The answer of a probe, which is added to ``seen``."""
+    release = await probe()
+    seen.add(release)
+    return release

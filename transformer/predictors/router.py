@@ -220,9 +220,11 @@ class _RoutedRequest:
                         async for status in items:
                             yield status
             except ColdStartTimeout as timeout:
-                if self._mismatch is None:
+                # A request that came later than the refusal has met the closed gate alone.
+                serving = self._mismatch.serving if self._mismatch else self._router.search.other_release
+                if serving is None:
                     raise
-                raise self._not_served(self._mismatch, timeout.retry_after_s) from timeout
+                raise self._not_served(serving, timeout.retry_after_s) from timeout
             self.address = self._router.search.current() or self._router.main
             self._mismatch = None
         if self._answered_503 is not None:
@@ -295,14 +297,12 @@ class _RoutedRequest:
     def _wait_for_release(self, error: ReleaseMismatch) -> None:
         """Let the request wait, as for a predictor that starts: one of the release may be starting."""
         if not self._cold_start_timeout_s:
-            raise self._not_served(error, RETRY_AFTER_S) from error
+            raise self._not_served(error.serving, RETRY_AFTER_S) from error
         self._router.readiness_gate.mark_unavailable()
         self._mismatch, self._reroutes, self.address = error, 0, self._router.main
 
-    def _not_served(self, error: ReleaseMismatch, retry_after_s: float | None) -> ReleaseNotServed:
-        return ReleaseNotServed(
-            self._router.release, error.serving, retry_after_s=retry_after_s or RETRY_AFTER_S
-        )
+    def _not_served(self, serving: str, retry_after_s: float | None) -> ReleaseNotServed:
+        return ReleaseNotServed(self._router.release, serving, retry_after_s=retry_after_s or RETRY_AFTER_S)
 
     def _reroute_to_main(self, error: YiwenError) -> bool:
         """Switch to the main address, since the cached one is gone; False if it may not be tried at once."""

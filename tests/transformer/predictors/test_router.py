@@ -16,6 +16,7 @@ from tests.transformer.predictor_stand_in import RELEASE, echo, serving_only
 from tests.transformer.predictors.test_client import HEADERS, request
 from tests.transformer.routing import OTHER, Predictors, Route, count, retried, sends
 from transformer.errors import (
+    ColdStartTimeout,
     PredictorTooLate,
     ReleaseNotServed,
 )
@@ -81,6 +82,25 @@ async def test_a_release_that_nobody_serves_in_time_is_503_that_names_both(
     assert count(registry, "release_searches", result="not_found") == 1
     assert count(registry, "cold_start_waits", result=result) == (1 if timeout_s else 0)
     assert len(main.requests) == 1
+
+
+async def test_requests_that_come_while_others_wait_for_the_release_are_told_the_same(
+    route: Route, predictors: Predictors
+) -> None:
+    main = predictors(OTHER)
+    router = await route(main.url, cold_start_timeout_s=0.4)
+    first = asyncio.create_task(router.generate(request((0, 5, 1)), HEADERS))
+    while not router.readiness_gate.is_blocking:
+        await asyncio.sleep(0.01)
+    later = [asyncio.create_task(router.generate(request((0, n, 1)), HEADERS)) for n in range(6, 9)]
+    ends = await asyncio.gather(first, *later, return_exceptions=True)
+    assert [type(each) for each in ends] == [ReleaseNotServed] * 4
+    assert len(main.requests) == 1
+    main.ready = False  # it may be of this release when it is up
+    while router.search.other_release is not None:
+        await asyncio.sleep(0.01)
+    with pytest.raises(ColdStartTimeout):
+        await router.generate(request(), HEADERS)
 
 
 async def test_a_request_waits_for_a_predictor_of_its_release_that_is_not_routed_yet(
