@@ -6,7 +6,7 @@ XDIST := -n auto --dist loadfile --no-loadscope-reorder
 # Where it is set, each of the hundred services that tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test clients-test coverage check check-manifests lock sbom check-pythons images bundle image-test cluster-test bench-engine \
+.PHONY: help demo test clients-test monitoring-test coverage check check-manifests lock sbom check-pythons images bundle image-test cluster-test bench-engine \
 	bench-serving bench-transformer bench-prediction bench-cluster soak clean
 
 help: ## Show this list
@@ -33,9 +33,13 @@ clients-test: ## Run the clients of DeepL, LibreTranslate, OpenAI and Google, Py
 	@scripts/setup dev
 	@scripts/clients-test
 
+monitoring-test: ## Make every alert fire by a real fault, before a real Prometheus: five minutes
+	@scripts/setup dev
+	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal -m faults tests/monitoring $(ARGS)
+
 coverage: ## Run the tests with branch coverage, which must not fall below the floor in pyproject.toml
 	@scripts/setup dev
-	@$(VENV)/bin/python -m pytest $(XDIST) -m "not untraced" --cov $(ARGS)
+	@$(VENV)/bin/python -m pytest $(XDIST) -m "not untraced and not faults" --cov $(ARGS)
 
 lock: ## Lock what images and `make demo` install: versions and hashes (ARGS=--upgrade takes newer ones)
 	@scripts/setup dev

@@ -141,6 +141,7 @@ def running_prometheus(
     *,
     interval_s: float,
     targets: Iterable[Target] = (),
+    about_others: Iterable[str] = (),
 ) -> Iterator[Prometheus]:
     """Debian's Prometheus, which reads targets and evaluates rules.
 
@@ -149,6 +150,7 @@ def running_prometheus(
         groups: of rules.
         interval_s: between two readings of a target, and two evaluations of the rules, seconds.
         targets: to read.
+        about_others: addresses to read whose series name the pods that they are about, as kube-state-metrics' do.
 
     Raises:
         SystemExit: it is not installed, or does not start.
@@ -159,7 +161,12 @@ def running_prometheus(
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": ["rules.json"],
         "scrape_configs": [
-            {"job_name": "pods", "static_configs": [target.static_config() for target in targets]}
+            {"job_name": "pods", "static_configs": [target.static_config() for target in targets]},
+            {
+                "job_name": "about-others",
+                "honor_labels": True,
+                "static_configs": [{"targets": list(about_others)}],
+            },
         ],
     }
     with prometheus_process(folder, configuration) as url:

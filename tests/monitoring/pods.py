@@ -70,11 +70,11 @@ def running(
             process.wait()
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
+def eventually(holds: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait until something holds; the test fails if it does not for long."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE_S:.0f} s: {what}"
+        assert time.monotonic() < end, f"not within {patience_s:.0f} s: {what}"
         time.sleep(0.05)
 
 
