@@ -23,4 +23,13 @@ assert.match(withGlossary.text, /T恤/);
 assert.deepEqual((await client.getGlossaryEntries(glossary)).entries(), { shirt: "T恤" });
 await client.deleteGlossary(glossary);
 await assert.rejects(client.getGlossary(glossary.glossaryId), deepl.GlossaryNotFoundError);
+const dictionaries = [
+  { sourceLangCode: "en", targetLangCode: "zh", entries },
+  { sourceLangCode: "zh", targetLangCode: "en", entries: new deepl.GlossaryEntries({ entries: { 灯: "light" } }) },
+];
+const multilingual = await client.createMultilingualGlossary("both ways", dictionaries);
+assert.deepEqual(multilingual.dictionaries.map((each) => each.entryCount), [1, 1]);
+const named = await client.translateText("Blue cotton shirt", "en", "zh", { glossary: multilingual });
+assert.match(named.text, /T恤/);
+await client.deleteMultilingualGlossary(multilingual);
 await assert.rejects(client.translateText("Blue cotton shirt", null, "de"), /target_lang/);

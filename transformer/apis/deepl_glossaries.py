@@ -132,7 +132,7 @@ class DeepLGlossaries:
 
     async def _entries_v2(self, request: ApiRequest) -> RestResponse:
         glossary = await self._existing(request)
-        (entries, *_) = glossary.dictionaries.values()
+        entries: Mapping[str, str] = next(iter(glossary.dictionaries.values()), {})
         return RestResponse(200, entries_tsv(entries).encode(), {"content-type": "text/tab-separated-values"})
 
     async def _delete(self, request: ApiRequest) -> RestResponse:
@@ -142,10 +142,7 @@ class DeepLGlossaries:
 
     async def _create_v3(self, request: ApiRequest) -> RestResponse:
         fields = request.fields
-        dictionaries = self._dictionaries(fields)
-        if not dictionaries:
-            raise InvalidRequest("Parameter 'dictionaries' not specified.")
-        glossary = _new(self._service.caller(request), _name(fields), dictionaries)
+        glossary = _new(self._service.caller(request), _name(fields), self._dictionaries(fields))
         await self._store.put(glossary)
         return json_answer(_info_v3(glossary), _CREATED)
 

@@ -230,6 +230,17 @@ def test_dictionaries_are_read_from_forms(http: httpx.Client, notation: str) -> 
     assert http.delete(path).status_code == 204
 
 
+def test_a_glossary_may_have_no_dictionary(http: httpx.Client) -> None:
+    created = http.post("/v3/glossaries", data={"name": "empty"})
+    assert (created.status_code, created.json()["dictionaries"]) == (201, [])
+    glossary_id = created.json()["glossary_id"]
+    assert http.get(f"/v2/glossaries/{glossary_id}").json()["entry_count"] == 0
+    assert http.get(f"/v2/glossaries/{glossary_id}/entries").text == ""
+    fields = {"text": SHIRT, "source_lang": "EN", "target_lang": "ZH", "glossary_id": glossary_id}
+    assert http.post("/v2/translate", data=fields).status_code == 400
+    assert http.delete(f"/v3/glossaries/{glossary_id}").status_code == 204
+
+
 def test_forms_of_other_clients_are_read(http: httpx.Client) -> None:
     form = {"text": [SHIRT, LAMP_ZH], "target_lang": "ZH", "preserve_formatting": "1"}
     answer = http.post("/v2/translate", data=form).json()
