@@ -103,7 +103,9 @@ class DeepLGlossaries:
             glossary = await self._existing(request, glossary_id)
             dictionary = dictionary_for(glossary, (source, target))
             if dictionary is None:
-                raise InvalidRequest("The glossary has no dictionary for source_lang and target_lang.")
+                raise InvalidRequest(
+                    "No dictionary found for language pair: the glossary has none for source_lang and target_lang."
+                )
             entries.update(dictionary)
         searched = [normalize_term(text) for text in texts]
         found = [item for item in entries.items() if any(item[0] in text for text in searched)]
