@@ -7,7 +7,7 @@ XDIST := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test clients-test monitoring-test coverage check check-manifests lock sbom check-pythons images bundle image-test cluster-test bench-engine \
-	bench-serving bench-transformer bench-prediction bench-cluster soak clean
+	bench-serving bench-transformer bench-prediction bench-cluster bench-monitoring soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,14 @@ bench-cluster: ## Compare the simulator with the cluster of your KUBECONFIG unde
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.cluster --release var/demo-release --out docs/benchmarks/cluster $(ARGS)
+
+bench-monitoring: ## Answer the questions of on-call while faults last, and draw the dashboards: seven minutes
+	@scripts/setup dev
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
+	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-canary --name demo --force \
+		--precision int8-weights
+	@$(VENV)/bin/python -m benchmarks.monitoring --release var/demo-release --canary var/demo-canary \
+		--out docs/images/dashboards $(ARGS)
 
 soak: ## Serve for half an hour at 70 % of the capacity with a fault every minute, and nothing beside it
 	@scripts/setup dev

@@ -24,6 +24,8 @@ class Panel(NamedTuple):
     dashboard: str
     """Its uid."""
     question: str
+    note: str
+    """What the question does not say; may be empty."""
     unit: str
     """In Grafana's words."""
     queries: tuple[tuple[str, str], ...]
@@ -52,7 +54,8 @@ def titles() -> dict[str, str]:
 def _panels_of(path: Path) -> Iterator[Panel]:
     for panel in json.loads(path.read_text("utf-8"))["panels"]:
         queries = tuple((target["legendFormat"], target["expr"]) for target in panel["targets"])
-        yield Panel(path.stem, panel["title"], panel["fieldConfig"]["defaults"]["unit"], queries)
+        unit = panel["fieldConfig"]["defaults"]["unit"]
+        yield Panel(path.stem, panel["title"], panel.get("description", ""), unit, queries)
 
 
 def filled(query: str, *, namespace: str, window: str) -> str:

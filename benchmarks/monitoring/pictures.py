@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import re
 import textwrap
@@ -18,13 +19,17 @@ from knative.simulator.plot import COLORS, INK, style_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 3
 POINTS = 180
 """Steps between start and end."""
 LINES = 8
 """In a panel's legend, those with the largest values first; the others are drawn without."""
+PALETTE = 64
+"""Colours of a picture, which make it a third as large as all would."""
 FADED = "#9aa5b1"
+MIB = 2.0**20
 
 
 def draw(
@@ -36,6 +41,7 @@ def draw(
     end: float,
     window: str,
     only: Collection[str] = (),
+    marks: Sequence[float] = (),
 ) -> list[Path]:
     """Write one PNG for each dashboard; the files.
 
@@ -47,6 +53,7 @@ def draw(
         end: Unix time, seconds.
         window: of rates, such as ``1m``.
         only: the dashboards' uids; empty for all.
+        marks: Unix times at which something began.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -54,7 +61,7 @@ def draw(
     for uid, group in groupby(wanted, key=lambda panel: panel.dashboard):
         lines = [(panel, _lines(prometheus, panel, namespace, window, start, end)) for panel in group]
         files.append(folder / f"{uid}.png")
-        _draw(titles()[uid], lines, start, end, files[-1])
+        _draw(titles()[uid], lines, (start, *marks, end), files[-1])
     return files
 
 
@@ -85,51 +92,100 @@ def readable(value: float, unit: str) -> str:
     if unit == "s":
         return f"{value:.3g} s" if value >= 1 or value == 0 else f"{1000 * value:.3g} ms"
     if unit == "bytes":
-        return f"{value / 2**20:.3g} MiB"
-    return f"{value:.3g}{ {'reqps': '/s', 'h': ' h'}.get(unit, '') }"
+        return f"{value / MIB:.3g} MiB"
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number}{ {'reqps': '/s', 'h': ' h'}.get(unit, '') }"
 
 
 def _draw(
-    title: str, lines: Sequence[tuple[Panel, list[tuple[str, Series]]]], start: float, end: float, path: Path
+    title: str, lines: Sequence[tuple[Panel, list[tuple[str, Series]]]], times: Sequence[float], path: Path
 ) -> None:
+    """Draw a dashboard.
+
+    Args:
+        title: of the dashboard.
+        lines: of each panel, with their legends.
+        times: start, marks and end.
+        path: of the PNG.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    start, *marks, end = times
     rows = math.ceil(len(lines) / COLUMNS)
     figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(14, 2.6 * rows), squeeze=False)
     for place, (panel, found) in zip(axes.flat, lines, strict=False):
-        _draw_panel(place, panel, found, start)
+        _draw_panel(place, panel, found, start, (end - start) / POINTS)
         place.set_xlim(0, (end - start) / 60)
+        for mark in marks:
+            place.axvline((mark - start) / 60, color=FADED, linewidth=0.6, linestyle=":")
     for place in axes.flat[len(lines) :]:
         place.set_visible(False)
     figure.suptitle(f"{title} (minutes)", color=INK, fontsize=12, x=0.01, ha="left")
     figure.tight_layout(rect=(0, 0, 1, 0.985))
-    figure.savefig(path, dpi=75, pil_kwargs={"optimize": True})
+    _save(figure, path)
     pyplot.close(figure)
 
 
-def _draw_panel(place: Axes, panel: Panel, found: Sequence[tuple[str, Series]], start: float) -> None:
+def _save(figure: Figure, path: Path) -> None:
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=75)
+    with Image.open(drawn) as image:
+        # The default would mix the colours of thin lines.
+        image.convert("RGB").quantize(PALETTE, Image.Quantize.FASTOCTREE).save(path, optimize=True)
+
+
+def _draw_panel(
+    place: Axes, panel: Panel, found: Sequence[tuple[str, Series]], start: float, step_s: float
+) -> None:
     from matplotlib.ticker import FuncFormatter
 
     style_panel(place, textwrap.fill(panel.question, 52))
-    if not found:
-        place.text(0.5, 0.5, "no data", transform=place.transAxes, ha="center", color=FADED)
+    finite = [value for _, series in found for value in series.values if math.isfinite(value)]
+    if not finite:
+        text = "\n".join(("no data", textwrap.fill(panel.note, 40)))
+        place.text(
+            0.5, 0.5, text, transform=place.transAxes, ha="center", va="center", color=FADED, fontsize=8
+        )
         place.set_yticks([])
         return
+    unit = MIB if panel.unit == "bytes" else 1.0
     for number, (legend, series) in enumerate(found):
-        minutes = [(at - start) / 60 for at in series.times]
-        values = [value if math.isfinite(value) else math.nan for value in series.values]
-        color = (*COLORS, INK, FADED)[number % (len(COLORS) + 2)]
+        minutes, values = gapped(series, start, step_s)
+        is_named = number < LINES and (number == 0 or any(value > 0 for value in series.values))
         place.plot(
-            minutes, values, color=color, linewidth=1.1, label=legend if number < LINES else None,
+            minutes, [value / unit for value in values], linewidth=1.1,
+            color=(*COLORS, INK, FADED)[number % (len(COLORS) + 2)], label=legend if is_named else None,
             marker="." if len(minutes) == 1 else None,
         )  # fmt: skip
-    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: readable(value, panel.unit)))
-    place.set_ylim(bottom=min(0.0, place.get_ylim()[0]))
+    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: readable(value * unit, panel.unit)))
+    place.set_ylim(min(0.0, *finite) / unit, 1.06 * max(finite) / unit if max(finite) > 0 else 1.0)
     if any(legend for legend, _ in found[:LINES]):
-        place.legend(fontsize=6, frameon=False, loc="best", labelcolor=INK)
+        place.legend(fontsize=7, frameon=False, loc="best", labelcolor=INK)
+
+
+def gapped(series: Series, start: float, step_s: float) -> tuple[list[float], list[float]]:
+    """Minutes since a start and values, with NaN where steps have no value, so that no line crosses them.
+
+    Args:
+        series: at some of the steps.
+        start: Unix time, seconds.
+        step_s: between two steps, seconds.
+    """
+    minutes: list[float] = []
+    values: list[float] = []
+    for at, value in zip(series.times, series.values, strict=True):
+        minute = (at - start) / 60
+        if minutes and minute - minutes[-1] > 1.5 * step_s / 60:
+            minutes.append(minute)
+            values.append(math.nan)
+        minutes.append(minute)
+        values.append(value if math.isfinite(value) else math.nan)
+    return minutes, values
 
 
 def main() -> int:

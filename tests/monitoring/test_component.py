@@ -14,7 +14,7 @@ from benchmarks.monitoring.component import (
     shortened_groups,
     shortened_query,
 )
-from benchmarks.monitoring.pictures import draw, legend_of, readable
+from benchmarks.monitoring.pictures import draw, gapped, legend_of, readable
 from benchmarks.monitoring.prometheus import Prometheus, Series
 from tests.promtool import check_rules
 
@@ -60,6 +60,7 @@ def test_legends_and_units_are_as_grafana_writes_them() -> None:
     written = [readable(0.25, unit) for unit in ("percentunit", "s", "reqps", "h", "short")]
     assert written == ["25 %", "250 ms", "0.25/s", "0.25 h", "0.25"]
     assert readable(3 * 2**20, "bytes") == "3 MiB"
+    assert [readable(value, "short") for value in (999.4, 1234.5)] == ["999", "1,234"]
     assert readable(float("nan"), "percentunit") == "nan"
 
 
@@ -80,3 +81,9 @@ def test_a_dashboard_is_drawn(tmp_path: Path) -> None:
     )
     assert file == tmp_path / f"{uid}.png"
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_line_crosses_steps_without_a_value() -> None:
+    minutes, values = gapped(Series({}, (60.0, 120.0, 300.0), (1.0, 2.0, 3.0)), 0.0, 60.0)
+    assert minutes == [1.0, 2.0, 5.0, 5.0]
+    assert [str(value) for value in values] == ["1.0", "2.0", "nan", "3.0"]
