@@ -28,14 +28,14 @@ FIGURES = "figures"
 """Name of the property of a test that holds what it measured."""
 REQUIRED = ("KServe", "Knative", "Knative ingress", "volumes")
 LONGEST = (
-    "test_doctor", "test_release_change", "test_canary_run", "test_faults", "test_rollout", "test_scale_to_zero",
-    "test_scaling",
+    "test_doctor", "test_release_change", "test_canary_run", "test_rollout", "test_scale_to_zero", "test_scaling",
+    "test_faults", "test_variants",
 )  # fmt: skip
 """Modules whose tests begin first."""
 THOROUGH = ("test_doctor", "test_canary_run")
 """Modules that run with ``--thorough`` alone."""
-TOGETHER = {"test_nodes": "test_doctor"}
-"""Modules that run in the process of another one: both play nodes."""
+TOGETHER = {"test_nodes": "test_doctor", "test_serving": "test_rollout"}
+"""Modules that run in the process of another one: both play nodes; short tests follow one that is long."""
 IN_BOTH_MODES = ("test_canary_run", "test_release_change", "test_rollout", "test_serving")
 """Modules whose tests' first parameter is the mode."""
 ALONE = {"slow": "slow", "never": "stuck", "no room": "stuck"}
@@ -97,6 +97,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
         """Distributes groups of tests."""
 
+        def _reschedule(self, node: Any) -> None:
+            # A process begins its last test when it has the next one; xdist gives two groups more.
+            if self.workqueue and self._pending_of(self.assigned_work[node]) > 1:
+                return
+            super()._reschedule(node)
+
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
@@ -110,7 +116,7 @@ def group_of(nodeid: str) -> str:
     if stem not in IN_BOTH_MODES:
         return TOGETHER.get(stem, stem)
     mode, _, change = name.partition("[")[2].rstrip("]").partition("-")
-    return f"{stem} {mode} {ALONE.get(change, '')}"
+    return f"{TOGETHER.get(stem, stem)} {mode} {ALONE.get(change, '')}"
 
 
 def _turn(item: pytest.Item) -> int:

@@ -264,12 +264,12 @@ def unschedulable(installation: Installation) -> int:
 
 
 def volume_of(namespace: str, path: str) -> dict[str, Any]:
-    """A volume of the node for the claim in a namespace."""
+    """A volume of the node for the claim in a namespace, as large as the overlays' own claims."""
     return {
         "apiVersion": "v1", "kind": "PersistentVolume",
         "metadata": {"name": namespace, "labels": {OWN_LABEL: run_id()}},
         "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "capacity": {"storage": "100Gi"}, "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "persistentVolumeReclaimPolicy": "Retain", "storageClassName": "", "hostPath": {"path": path},
             "claimRef": {"namespace": namespace, "name": "yiwen-models"},
         },

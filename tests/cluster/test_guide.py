@@ -18,7 +18,7 @@ from tests.cluster.kubectl import documents, kubectl
 from tests.cluster.releases import PROJECT
 from tests.cluster.this_run import OWN_LABEL, run_id
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.slow]
 
 NAMESPACE = "yiwen"
 GUIDE = (PROJECT / "docs" / "guides" / "cluster.md").read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ STUCK = ("never", "no room")
 MORE_THAN_A_NODE_HAS = {"cpu": "512"}
 
 
+@pytest.mark.slow
 def test_the_only_predictor_is_killed(site: Site, node: NodeShell, figures: dict[str, Any]) -> None:
     site.installation.wait_ready()
     (pod,) = site.installation.pods("predictor")

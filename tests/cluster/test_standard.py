@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 import pytest
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from tests.cluster.installation import Site
 from tests.cluster.kubectl import documents, eventually
@@ -28,6 +26,10 @@ def site(standard: Site) -> Iterator[Site]:
 
 
 def test_grpc_comes_through_the_gateway(site: Site) -> None:
+    # Two seconds of imports, which each process would pay for when it collects.
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
+
     text, expected = next(titles(f"grpc-{time.time()}"))
     host = site.installation.get("grpcroute", "yiwen")["spec"]["hostnames"][0]
     gateway = urlsplit(site.service.url)

@@ -60,8 +60,10 @@ def _messages(site: Site, container: str) -> str:
 
 @pytest.mark.parametrize(
     ("extra", "container"),
-    [(("redis",), "kserve-container"), (("redis", "verify"), "verify")],
-    ids=["start", "verify step"],
+    [
+        pytest.param(("redis",), "kserve-container", marks=pytest.mark.slow, id="start"),
+        pytest.param(("redis", "verify"), "verify", id="verify step"),
+    ],
 )
 def test_a_flipped_bit_is_refused(
     knative: Site, extra: tuple[str, ...], container: str, figures: dict[str, Any]
@@ -110,6 +112,7 @@ def test_a_serving_runtime_mounts_the_release(knative: Site, figures: dict[str, 
         kubectl("delete", "servingruntime", "--all", "-n", knative.installation.namespace)
 
 
+@pytest.mark.slow
 def test_network_policies_are_there_and_enforced_where_the_cluster_enforces(
     knative: Site, features: Features, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
