@@ -126,14 +126,39 @@ def read_state(document: Document) -> RolloutState:
         raise RolloutRefused(
             f"{service.name} has no {missing[0]}: a rollout moves {' and '.join(ROLLOUT_COMPONENTS)}"
         )
-    observed, newest = status.get("observedGeneration"), mapping(document, "metadata").get("generation")
-    is_observed = not isinstance(observed, int) or not isinstance(newest, int) or observed >= newest
+    newest = mapping(document, "metadata").get("generation")
     return RolloutState(
         name=service.name,
         components=tuple(_component(document, name) for name in ROLLOUT_COMPONENTS),
-        is_observed=is_observed,
+        is_observed="observedGeneration" not in status or is_observed(document),
         generation=newest if isinstance(newest, int) else 0,
     )
+
+
+def is_observed(service: Document) -> bool:
+    """Whether KServe has written the status of an InferenceService since its specification changed.
+
+    ``observedGeneration`` alone does not say so: KServe 0.17 copies it from the last of the components' Knative
+    Services or Deployments, which gets no new generation where another component changed.
+    """
+    observed, newest = (
+        mapping(service, "status").get("observedGeneration"),
+        mapping(service, "metadata").get("generation"),
+    )
+    if not isinstance(observed, int):
+        return False
+    return not isinstance(newest, int) or observed >= newest or _is_status_newer(service)
+
+
+def _is_status_newer(service: Document) -> bool:
+    """Whether the status was written last, by the times of its managed fields, which are whole seconds."""
+    specified, written = [""], [""]
+    for each in objects(service, "metadata", "managedFields"):
+        if each.get("subresource") == "status":
+            written.append(str(each.get("time")))
+        elif "f:spec" in mapping(each, "fieldsV1"):
+            specified.append(str(each.get("time")))
+    return max(written) > max(specified)
 
 
 def revision_names(document: Document) -> frozenset[str]:

@@ -20,6 +20,7 @@ from inferenceservices.rollout_state import (
     ComponentState,
     RolloutState,
     TrafficTarget,
+    is_observed,
 )
 from protocol.kubernetes.documents import Document, mapping, objects, string_map
 
@@ -123,11 +124,7 @@ def canary_share(route: Document, name: str) -> int:
 
 def is_rolled_out(service: Document, deployments: Mapping[str, Document]) -> bool:
     """Whether all pods of both components are those of an InferenceService as it is now, and available."""
-    observed, newest = (
-        mapping(service, "status").get("observedGeneration"),
-        mapping(service, "metadata").get("generation"),
-    )
-    if observed is None or observed < newest:
+    if not is_observed(service):
         return False
     return all(
         _is_complete(deployments.get(f"{name_of(service)}-{component}", {}), digest_of(service))

@@ -129,6 +129,8 @@ def next_task(state: RolloutState, run: CanaryRun | None, plan: RunPlan, now: fl
     """
     if not state.is_observed:
         return NextTask(Task.WAIT)
+    if run is not None and _is_being_promoted(state):
+        return NextTask(Task.WAIT)
     percent = canary_percent_of(state)
     if percent is None:
         return NextTask(Task.DONE, f"{state.name} is promoted: no share holds its newest revisions back")
@@ -178,6 +180,11 @@ def unready(run: CanaryRun | None, generation: int, now: float) -> CanaryRun:
 def looked(run: CanaryRun) -> CanaryRun:
     """The state after one more look."""
     return dataclasses.replace(run, looks=run.looks + 1, step_looks=run.step_looks + 1)
+
+
+def _is_being_promoted(state: RolloutState) -> bool:
+    """Whether nothing holds the canary back, and KServe has not given it all traffic yet."""
+    return state.is_canary and {component.percent for component in state.components} <= {None, 100}
 
 
 def canary_percent_of(state: RolloutState) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inferenceservices.doctor.diagnosis import Check, Diagnoses, Diagnosis
 from inferenceservices.doctor.snapshot import COMPONENT, ClusterSnapshot, condition, labels_of, name_of
 from inferenceservices.release_change import release_of
-from inferenceservices.rollout_state import PREDICTOR, TRANSFORMER
+from inferenceservices.rollout_state import PREDICTOR, TRANSFORMER, is_observed
 from protocol.kubernetes.documents import mapping, objects
 
 REVISION = "serving.knative.dev/revision"
@@ -17,9 +17,7 @@ def not_observed(snapshot: ClusterSnapshot) -> Diagnoses:
     generation = mapping(snapshot.service, "metadata").get("generation")
     observed = mapping(snapshot.service, "status").get("observedGeneration")
     statuses = objects(snapshot.service, "status", "conditions")
-    if snapshot.service and (
-        not statuses or (observed is not None and generation is not None and observed < generation)
-    ):
+    if snapshot.service and (not statuses or (observed is not None and not is_observed(snapshot.service))):
         yield Diagnosis(
             _service(snapshot),
             "KServe has not acted on its present manifest",

@@ -286,3 +286,20 @@ def test_the_stable_revisions_of_both_components_always_serve_one_release(
             assert traffic(controller, "predictor") == traffic(controller, "transformer")
             assert len(traffic(controller, "predictor")) == 1
             assert plan_rollback(controller.document, known).patch == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "observed"), [("2026-11-29T08:15:22Z", True), ("2026-11-29T08:15:11Z", False)]
+)
+def test_a_status_that_was_written_after_the_specification_is_of_it(written: str, observed: bool) -> None:
+    # KServe 0.17: the generation that it says is that of the transformer's Knative Service, and only the predictor
+    # was changed.
+    document = _canary().document
+    document["status"]["observedGeneration"] = document["metadata"]["generation"] - 1
+    assert not read_state(document).is_observed
+    document["metadata"]["managedFields"] = [
+        {"manager": "kubectl-patch", "time": "2026-11-29T08:15:11Z", "fieldsV1": {"f:spec": {}}},
+        {"manager": "manager", "time": written, "subresource": "status", "fieldsV1": {"f:status": {}}},
+        {"manager": "manager", "time": "2026-11-29T09:00:00Z", "fieldsV1": {"f:metadata": {}}},
+    ]
+    assert read_state(document).is_observed is observed
