@@ -24,7 +24,7 @@ PERCENT = 50
 """So that both releases have samples soon."""
 LOOKS = ("--to", "50,100", "--every", "10s", "--samples", "100", "--looks", "12")
 START_S = 300.0
-LITTLE_CPU = "150m"
+LITTLE_CPU = "60m"
 """Limit of a predictor that is slow by it."""
 
 

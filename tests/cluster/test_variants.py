@@ -101,6 +101,7 @@ def test_an_edge_node_serves_one_replica(knative: Site, features: Features, figu
 @pytest.mark.slow
 def test_a_serving_runtime_mounts_the_release(knative: Site, figures: dict[str, Any]) -> None:
     swap = {"mig-h200-3g71gb": "cpu", "storage-rwx": "storage-rwo"}
+    knative.require_release("a")  # by the overlay laptop, which has a Job
     site = knative.with_overlay(name="runtime", swap=swap, extra=(), small=("predictor", "transformer"))
     site.serve("a")
     try:
