@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from inferenceservices.rollout_state import is_observed
 from protocol.kubernetes.documents import load_manifests
 from protocol.kubernetes.kubectl import build_kustomization
 from tests.cluster.features import Features
@@ -78,9 +79,7 @@ class Installation:
 
         def is_ready() -> bool:
             service = self.inference_service()
-            observed = service.get("status", {}).get("observedGeneration", -1)
-            current = service["metadata"]["generation"]
-            return condition(service, "Ready") == "True" and observed >= current
+            return condition(service, "Ready") == "True" and is_observed(service)
 
         eventually("InferenceService yiwen Ready", is_ready, timeout_s)
         return time.monotonic() - began

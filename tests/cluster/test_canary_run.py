@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from inferenceservices.rollout_state import is_observed
 from tests.cluster.installation import NOISE, Site
 from tests.cluster.kubectl import eventually, kubectl
 from tests.cluster.load import Load
@@ -41,15 +42,11 @@ def loaded(site: Site, name: str) -> Iterator[Load]:
         yield load
 
 
-def is_observed(site: Site) -> bool:
-    """Whether KServe has acted on the last change; after a rollback the service need not be Ready."""
-    service = site.installation.inference_service()
-    return bool(service["status"].get("observedGeneration", 0) >= service["metadata"]["generation"])
-
-
 def start(site: Site, release: str) -> None:
-    """A canary with its share."""
-    eventually("the last change observed", lambda: is_observed(site), START_S)
+    """A canary with its share; after a rollback the service need not be Ready."""
+    eventually(
+        "the last change observed", lambda: is_observed(site.installation.inference_service()), START_S
+    )
     rollout(site, "set", "--percent", str(PERCENT), "--release", release)
     eventually("traffic to the canary", lambda: has_share(site, release, PERCENT), START_S)
 
