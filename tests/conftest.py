@@ -29,6 +29,13 @@ settings.register_profile("any load", deadline=None, suppress_health_check=[Heal
 settings.load_profile("any load")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_variables_of_tests_in_services() -> None:
+    """Keep ``YIWEN_TEST_*``, which choose tests, from services: these refuse names that are no setting of theirs."""
+    for name in [name for name in os.environ if name.startswith("YIWEN_TEST_")]:
+        del os.environ[name]  # all were read when tests were collected
+
+
 @pytest.fixture(scope="session")
 def random_release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release of a small random Llama with a byte tokenizer: translates to noise, but exactly so."""

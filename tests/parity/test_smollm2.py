@@ -128,7 +128,7 @@ def print_figures(report: ParityReport, release: Path) -> None:
     )
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_answers_are_those_of_transformers(
     checkpoint: Path, release: Path, translation: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_answers_are_those_of_transformers(
     assert report.equal_tokens == report.tokens == (len(SENTENCES) + 1) * TOKENS
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("precision", LEAST_AGREEMENT)
 def test_every_precision_is_built_from_the_file_and_agrees_as_far_as_it_can(
     gguf: Path, translation: Path, tmp_path: Path, precision: str
@@ -170,7 +170,7 @@ def greedy_text(model: Any, tokenizer: Tokenizer, release: Path, text: str) -> s
     return tokenizer.decode([each for each in answer if each not in stop])
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 def test_what_is_served_over_http_is_what_transformers_generates(
     checkpoint: Path, release: Path, tmp_path: Path
 ) -> None:
