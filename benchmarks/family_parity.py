@@ -46,6 +46,15 @@ COLUMNS: Final = (
     "mean difference",
     "mean KL, nats",
 )
+SUMMARY_COLUMNS: Final = (
+    "runner",
+    "precision",
+    "cases",
+    "equal tokens",
+    "in the worst case",
+    "largest difference",
+    "mean difference",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +96,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packages = ("transformers", "torch", "onnxruntime", "numpy")
     print("Versions:", ", ".join(f"{name} {version(name)}" for name in packages), end="\n\n")
     print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n", flush=True)
+    rows = []
     for name in chosen:
         with TemporaryDirectory() as directory:
             for row in _measure(Path(directory), name, options.precisions.split(",")):
                 print(row.markdown(), flush=True)
+                rows.append(row)
+    print("", *summary(rows), sep="\n")
     return 0
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """The rows of each runner and precision together, as Markdown."""
+    lines = [f"| {' | '.join(SUMMARY_COLUMNS)} |", "|---" * len(SUMMARY_COLUMNS) + "|"]
+    for runner, precision in dict.fromkeys((row.runner, row.precision) for row in rows):
+        chosen = [row for row in rows if (row.runner, row.precision) == (runner, precision)]
+        equal = [row.figures["equal_tokens"] for row in chosen]
+        largest = max(row.figures["max_logprob_difference"] for row in chosen)
+        mean = sum(row.figures["mean_logprob_difference"] for row in chosen) / len(chosen)
+        tokens = f"{sum(equal)} of {sum(row.tokens for row in chosen)}"
+        cells = [runner, precision, str(len(chosen)), tokens, f"{min(equal)} of {chosen[0].tokens}"]
+        lines.append(f"| {' | '.join(cells)} | {largest:.1e} | {mean:.1e} |")
+    return lines
 
 
 def _measure(directory: Path, case: str, precisions: Sequence[str]) -> Iterator[Row]:
