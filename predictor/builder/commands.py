@@ -46,6 +46,8 @@ PRECISIONS = {"float32": "float32", "float16": "float16", "int8-weights": "int8"
 
 CPU_PACKAGES = ("babel", "jinja2", "onnx", "onnxruntime", "ml_dtypes", "safetensors", "sacrebleu")
 """Packages of the cpu extra that a build needs."""
+OWN_EXTRAS = ("gguf", "sentencepiece")
+"""Packages that a build needs for some checkpoints; the extra has the same name."""
 
 Options = TypeVar("Options")
 
@@ -277,9 +279,9 @@ def _reported(name: str, run: Callable[[Options], int]) -> Callable[[Options], i
         except (BuildError, ReleaseError, YiwenError) as error:
             return fail(f"release {name}", error, UNUSABLE)
         except ModuleNotFoundError as error:
-            if error.name not in (*CPU_PACKAGES, "gguf"):
+            if error.name not in (*CPU_PACKAGES, *OWN_EXTRAS):
                 raise
-            extra = "gguf" if error.name == "gguf" else "cpu"
+            extra = error.name if error.name in OWN_EXTRAS else "cpu"
             what = (
                 f"{error.name} is not installed, but needed: pip install '.[{extra}]' in a checkout of Yiwen"
             )

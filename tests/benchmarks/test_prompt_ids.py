@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.prompt_ids.__main__ import check
 from benchmarks.prompt_ids.prompts import control_tokens, plain_form, prompt_forms
-from benchmarks.prompt_ids.published import Piece, byte_fallback, byte_level, byte_spelling
+from benchmarks.prompt_ids.published import byte_fallback, byte_level, byte_spelling
+from predictor.builder.release.piece_vocabulary import Piece
 from predictor.builder.release.recipes import load_recipe
 from protocol.prompt_encoder import PromptEncoder
 from protocol.prompt_filling import Filling

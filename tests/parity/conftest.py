@@ -4,4 +4,5 @@ from __future__ import annotations
 
 import os
 
-collect_ignore = [] if os.environ.get("YIWEN_TEST_NETWORK") else ["test_smollm2.py"]
+NETWORK_TESTS = ["test_smollm2.py", "test_published_sentencepiece.py"]
+collect_ignore = [] if os.environ.get("YIWEN_TEST_NETWORK") else NETWORK_TESTS

@@ -35,7 +35,7 @@ def check_directory(path: Path, *, with_adapter: bool = False) -> None:
         raise BrokenCheckpoint(
             f"{path} is no directory: name the one that holds config.json and safetensors, or a .gguf file"
         )
-    for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
+    for name in ("config.json", "tokenizer.json", "tokenizer.model", "model.safetensors.index.json"):
         check_no_pointer(path / name)
     if (path / ADAPTER_FILE).exists() and not with_adapter:
         raise UnsupportedModel(

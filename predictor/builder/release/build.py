@@ -29,6 +29,7 @@ from predictor.builder.graph.decoder import FLOAT_PRODUCTS, INT8_PRODUCTS, StepO
 from predictor.builder.graph.segments import segment_files
 from predictor.builder.progress import Reporter
 from predictor.builder.release.checkpoint_source import checkpoint_directory
+from predictor.builder.release.sentencepiece_tokenizer import SENTENCEPIECE_FILE
 from predictor.builder.release.staging import check_target, staged
 from predictor.builder.release.text_files import TextFiles, read_text_files
 from predictor.builder.weights.conversion import conversion
@@ -41,6 +42,7 @@ from protocol.release import (
     DECODER_FILE,
     RELEASE_FILE,
     TOKENIZER_DIR,
+    TOKENIZER_FILE,
     TRANSLATION_FILE,
     WEIGHTS_FILE,
     Limits,
@@ -146,7 +148,8 @@ def _build(plan: _PreparedBuild, target: Path, *, built_at: datetime, reporter: 
     content = plan.graphs[DECODER_FILE] + json.dumps(dict(plan.quantization.calibration)).encode()
     key = f"{source[:12]}-{hashlib.sha256(content).hexdigest()[:12]}"
     graph_bytes = sum(len(content) for content in plan.graphs.values())
-    needed = plan.weights.total_bytes + graph_bytes + _bytes(plan.text.tokenizer_files)
+    tokenizer_bytes = _bytes(plan.text.tokenizer_files) + len(plan.text.converted_tokenizer or "")
+    needed = plan.weights.total_bytes + graph_bytes + tokenizer_bytes
     with staged(target, key, needed=needed, force=plan.request.force) as directory:
         return _fill(directory, plan, source, built_at=built_at, reporter=reporter)
 
@@ -225,6 +228,8 @@ def _max_tokens(architecture: Architecture, text: TextFiles, asked: int | None) 
 
 
 def _warn(plan: _PreparedBuild, reporter: Reporter) -> None:
+    if plan.text.converted_tokenizer is not None:
+        reporter.info(f"{SENTENCEPIECE_FILE} was converted; its ids are those of the SentencePiece library")
     used = plan.weights.used_sources()
     parameters = sum(math.prod(plan.checkpoint.tensors[name].shape) for name in used)
     if plan.precision.name == "int4" and parameters < SMALL_FOR_INT4:
@@ -250,6 +255,10 @@ def _fill(
     (directory / TOKENIZER_DIR).mkdir()
     for path in plan.text.tokenizer_files:
         shutil.copyfile(path, directory / TOKENIZER_DIR / path.name)
+    if plan.text.converted_tokenizer is not None:
+        (directory / TOKENIZER_DIR / TOKENIZER_FILE).write_text(
+            plan.text.converted_tokenizer, encoding="utf-8"
+        )
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_file() and name not in files:
@@ -284,6 +293,7 @@ def _provenance(plan: _PreparedBuild, source: str, built_at: datetime) -> dict[s
         "checkpoint_sha256": source,
         **({} if adapter is None else {"adapter": adapter.resolve().name}),
         **({} if quantized is None else {"quantized_checkpoint": quantized.to_json()}),
+        **({} if plan.text.converted_tokenizer is None else {"converted_tokenizer": SENTENCEPIECE_FILE}),
         "checkpoint_bytes": plan.checkpoint.bytes(),
         **_quantization(plan),
         "built_at": built_at.isoformat(timespec="seconds"),

@@ -11,14 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from predictor.builder.checkpoint.gguf_file import GgufFile
 from predictor.builder.errors import BrokenText
+from predictor.builder.release.piece_vocabulary import (
+    NORMAL,
+    SPACE,
+    UNUSED,
+    Piece,
+    add_tokens,
+    bpe_model,
+    piece_decoder,
+    space_before,
+    whole_tokens,
+)
 from predictor.builder.release.template_checks import check_round_trip
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Types of tokens (``llama_token_type``)."""
 GIVE_ONE = "name the model's own tokenizer.json with --tokenizer"
 SAMPLES = (
     "Où est ma commande n° 12 ? Elle coûte 1 234,56 €…",
@@ -86,7 +95,9 @@ def tokenizer_of_gguf(file: GgufFile) -> Tokenizer:
         raise
     except Exception as error:  # tokenizers raises plain Exception for any vocabulary that it cannot take
         raise BrokenText(f"{file.path}: its tokenizer cannot be made: {error}; {GIVE_ONE}") from error
-    _add_tokens(file, tokenizer)
+    add_tokens(
+        tokenizer, whole_tokens(_pieces(file), tokenizer.normalizer if kind == "llama" else None).values()
+    )
     begins = kind == "llama" or _words(file).begins
     bos = file.value("tokenizer.ggml.bos_token_id")
     token = None if bos is None else tokenizer.id_to_token(bos)
@@ -153,50 +164,25 @@ def _byte_level(file: GgufFile) -> Tokenizer:
     return tokenizer
 
 
+def _pieces(file: GgufFile) -> list[Piece]:
+    """The tokens with their scores and types; what is missing is 0, or a token of text."""
+    tokens = _tokens(file)
+    scores = file.value("tokenizer.ggml.scores", [0.0] * len(tokens))
+    types = file.value("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
+    return [Piece(*each) for each in zip(tokens, scores, types, strict=False)]
+
+
 def _sentence_pieces(file: GgufFile) -> Tokenizer:
-    """SentencePiece's BPE, as Llama 2, Mistral and Gemma have it: the token of the best score is merged first."""
+    """SentencePiece's BPE, as Llama 2, Mistral and Gemma have it."""
     tokens, scores = _tokens(file), file.value("tokenizer.ggml.scores", [])
     if len(scores) != len(tokens):
         raise BrokenText(
             f"{file.path}: its tokenizer has {len(tokens)} tokens and {len(scores)} scores: {GIVE_ONE}"
         )
-    vocabulary = {token: token_id for token_id, token in enumerate(tokens)}
-    unknown = tokens[file.value("tokenizer.ggml.unknown_token_id", 0)]
-    types = file.value("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
-    merges = _merges(vocabulary, scores, types)
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
+    pieces, unknown = _pieces(file), tokens[file.value("tokenizer.ggml.unknown_token_id", 0)]
+    tokenizer = Tokenizer(bpe_model(pieces, unknown=unknown, byte_fallback=True))
     prefixed = file.value("tokenizer.ggml.add_space_prefix", True)
-    spaces = normalizers.Replace(" ", "▁")
-    prefix = normalizers.Prepend("▁")
-    tokenizer.normalizer = normalizers.Sequence([prefix, spaces]) if prefixed else spaces
-    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    tokenizer.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1, 0)] if prefixed else parts)
+    spaces = normalizers.Replace(" ", SPACE)
+    tokenizer.normalizer = normalizers.Sequence([space_before(pieces), spaces]) if prefixed else spaces
+    tokenizer.decoder = piece_decoder(leading_spaces=1 if prefixed else 0)
     return tokenizer
-
-
-def _merges(
-    vocabulary: Mapping[str, int], scores: Sequence[float], types: Sequence[int]
-) -> list[tuple[str, str]]:
-    """Pairs of tokens that make a token of text, in the order of its score."""
-    pairs = [
-        (-scores[token_id], vocabulary[token[:cut]], token[:cut], token[cut:])
-        for token, token_id in vocabulary.items()
-        if types[token_id] in (NORMAL, USER_DEFINED)
-        for cut in range(1, len(token))
-        if token[:cut] in vocabulary and token[cut:] in vocabulary
-    ]
-    return [(left, right) for *_, left, right in sorted(pairs)]
-
-
-def _add_tokens(file: GgufFile, tokenizer: Tokenizer) -> None:
-    """Declare the tokens that text is never merged into: control tokens, and those that users have defined."""
-    types = file.value("tokenizer.ggml.token_type", [])
-    pairs = list(zip(_tokens(file), types, strict=False))
-    tokenizer.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token, kind in pairs if kind == CONTROL]
-    )
-    tokenizer.add_tokens(
-        [AddedToken(token, normalized=False) for token, kind in pairs if kind == USER_DEFINED]
-    )

@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer
 
 from predictor.builder.errors import BrokenText
+from predictor.builder.release.sentencepiece_tokenizer import SENTENCEPIECE_FILE, tokenizer_of_sentencepiece
 from predictor.builder.release.template_checks import check_round_trip, check_stop_tokens, check_templates
 from protocol.glossary import GLOSSARY_FILE, load_release_glossary
 from protocol.prompt_encoder import PromptEncoder
@@ -25,7 +27,7 @@ OPTIONAL_FILES = (
     "chat_template.jinja",
 )
 
-_SLOW_TOKENIZERS = ("tokenizer.model", "tokenizer.model.v3", "tekken.json", "tiktoken.model")
+_SLOW_TOKENIZERS = ("tokenizer.model.v3", "tekken.json", "tiktoken.model")
 
 TRANSLATION_TEMPLATE = (
     '{"schema": 1, "template": "{source}{target}{text}", '
@@ -42,6 +44,8 @@ class TextFiles:
     """The text files that a release copies, checked."""
 
     tokenizer_files: tuple[Path, ...]
+    converted_tokenizer: str | None
+    """The ``tokenizer.json`` that was made of a ``tokenizer.model``; None: the checkpoint has one."""
     translation_file: Path
     glossary_file: Path | None
     spec: TranslationSpec
@@ -67,6 +71,7 @@ def read_text_files(
     """
     tokenizer_file = checkpoint / TOKENIZER_FILE
     tokenizer = load_tokenizer(tokenizer_file)
+    converted = None if tokenizer_file.exists() else tokenizer.to_str(pretty=True)
     _check_vocabulary(tokenizer, tokenizer_file, vocab)
     check_round_trip(tokenizer, tokenizer_file)
     path = translation or checkpoint / TRANSLATION_FILE
@@ -79,16 +84,23 @@ def read_text_files(
     check_templates(tokenizer, spec, path)
     stop_token_ids = tuple(_token_id(tokenizer, token, path) for token in spec.stop_tokens)
     check_stop_tokens(tokenizer, spec, checkpoint, path)
-    encoder = PromptEncoder.load_file(tokenizer_file, spec, max_sequence_tokens=sys.maxsize)
-    optional = [checkpoint / name for name in OPTIONAL_FILES if (checkpoint / name).exists()]
+    copied = [checkpoint / name for name in (TOKENIZER_FILE, *OPTIONAL_FILES) if (checkpoint / name).exists()]
     return TextFiles(
-        tokenizer_files=(tokenizer_file, *optional),
+        tokenizer_files=tuple(copied),
+        converted_tokenizer=converted,
         translation_file=path,
         glossary_file=_glossary_file(checkpoint, glossary, spec),
         spec=spec,
         stop_token_ids=stop_token_ids,
-        longest_sequence=encoder.most_prompt_tokens() + spec.limits.max_new_tokens,
+        longest_sequence=_most_prompt_tokens(tokenizer, spec) + spec.limits.max_new_tokens,
     )
+
+
+def _most_prompt_tokens(tokenizer: Tokenizer, spec: TranslationSpec) -> int:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / TOKENIZER_FILE
+        tokenizer.save(str(path))
+        return PromptEncoder.load_file(path, spec, max_sequence_tokens=sys.maxsize).most_prompt_tokens()
 
 
 def _glossary_file(checkpoint: Path, glossary: Path | None, spec: TranslationSpec) -> Path | None:
@@ -102,19 +114,17 @@ def _glossary_file(checkpoint: Path, glossary: Path | None, spec: TranslationSpe
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json``.
+    """Read a ``tokenizer.json``, or convert the ``tokenizer.model`` beside it.
 
     Raises:
-        BrokenText: it is missing or broken.
+        BrokenText: it is missing or broken, or cannot be converted.
     """
     if not path.exists():
+        if path.with_name(SENTENCEPIECE_FILE).exists():
+            return tokenizer_of_sentencepiece(path.parent)
         slow = next((name for name in _SLOW_TOKENIZERS if path.with_name(name).exists()), None)
         there = "" if slow is None else f"; {slow} is there, which has to be converted"
-        where = (
-            ""
-            if slow is None
-            else ", in an environment of its own with transformers, sentencepiece and tiktoken"
-        )
+        where = "" if slow is None else ", in an environment of its own with transformers and tiktoken"
         raise BrokenText(
             f"{path} is missing{there}: a release needs a fast tokenizer "
             f"(save it with transformers' AutoTokenizer(...).save_pretrained{where})"

@@ -21,6 +21,7 @@ from tests.predictor.builder.checkpoint.quantized_checkpoints import (
     quantize_checkpoint,
 )
 from tests.predictor.builder.checkpoints import WEIGHTS, edit_json, edit_tensors, shard
+from tests.predictor.builder.release.sentencepiece_files import WITHOUT_ANGLE, train
 from tests.releases import TRANSLATION
 
 PAGE = Path(__file__).parents[4] / "docs" / "checkpoints.md"
@@ -99,6 +100,24 @@ def edited_tokenizer(edit: Callable[[Tokenizer], object]) -> Change:
         tokenizer.save(str(checkpoint / "tokenizer.json"))
 
     return change
+
+
+def tokenizer_as(name: str, content: Callable[[], bytes] | None = None) -> Callable[[Path], Path]:
+    """Another file in place of tokenizer.json; with ``content`` or what that holds."""
+
+    def change(checkpoint: Path) -> Path:
+        path = (checkpoint / "tokenizer.json").rename(checkpoint / name)
+        if content is not None:
+            path.write_bytes(content())
+        (checkpoint / "tokenizer_config.json").write_text("{}")
+        return checkpoint
+
+    return change
+
+
+def another_class(checkpoint: Path) -> None:
+    tokenizer_as("tokenizer.model")(checkpoint)
+    edit_json(checkpoint / "tokenizer_config.json", tokenizer_class="T5Tokenizer")
 
 
 def metaspace(tokenizer: Tokenizer) -> None:
@@ -248,9 +267,27 @@ GIVEN: dict[str, tuple[Change, str]] = {
         r"has no translation\.json: write one with `yiwen release template",
     ),
     # tokenizer and translation.json
-    "tokenizer.model alone": (
-        lambda checkpoint: (checkpoint / "tokenizer.json").rename(checkpoint / "tokenizer.model").parent,
-        r"tokenizer\.json is missing; tokenizer\.model is there, which has to be converted: .*save_pretrained",
+    "no tokenizer.json, but tekken.json": (
+        tokenizer_as("tekken.json"),
+        r"tokenizer\.json is missing; tekken\.json is there, which has to be converted: .*save_pretrained",
+    ),
+    "a broken tokenizer.model": (
+        tokenizer_as("tokenizer.model"),
+        r"tokenizer\.model is no model of SentencePiece, or is cut short: fetch",
+    ),
+    "tiktoken's tokenizer.model": (
+        tokenizer_as("tokenizer.model", lambda: b"IQ== 0\nIg== 1\n"),
+        r"tokenizer\.model is tiktoken's, not SentencePiece's: take the",
+    ),
+    "tokenizer.model of another class": (
+        another_class,
+        r"tokenizer_class is 'T5Tokenizer', and what it does with tokenizer\.model",
+    ),
+    "tokenizer.model, not converted exactly": (
+        tokenizer_as(
+            "tokenizer.model", lambda: train(WITHOUT_ANGLE, model_type="unigram", byte_fallback=True)
+        ),
+        r"tokenizer\.model: '.*' has other ids when converted: .* in SentencePiece: take the",
     ),
     "a tokenizer that changes texts": (
         edited_tokenizer(metaspace),
