@@ -147,11 +147,7 @@ def _draw_panel(
     style_panel(place, textwrap.fill(panel.question, 52))
     finite = [value for _, series in found for value in series.values if math.isfinite(value)]
     if not finite:
-        text = "\n".join(("no data", textwrap.fill(panel.note, 40)))
-        place.text(
-            0.5, 0.5, text, transform=place.transAxes, ha="center", va="center", color=FADED, fontsize=8
-        )
-        place.set_yticks([])
+        _draw_no_data(place, panel.note)
         return
     unit = MIB if panel.unit == "bytes" else 1.0
     for number, (legend, series) in enumerate(found):
@@ -166,6 +162,12 @@ def _draw_panel(
     place.set_ylim(min(0.0, *finite) / unit, 1.06 * max(finite) / unit if max(finite) > 0 else 1.0)
     if any(legend for legend, _ in found[:LINES]):
         place.legend(fontsize=7, frameon=False, loc="best", labelcolor=INK)
+
+
+def _draw_no_data(place: Axes, note: str) -> None:
+    text = "\n".join(("no data", textwrap.fill(note, 40)))
+    place.text(0.5, 0.5, text, transform=place.transAxes, ha="center", va="center", color=FADED, fontsize=8)
+    place.set_yticks([])
 
 
 def gapped(series: Series, start: float, step_s: float) -> tuple[list[float], list[float]]:
