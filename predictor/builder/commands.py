@@ -99,7 +99,10 @@ class BuildOptions:
     ] = None
     tokenizer: Annotated[
         Path | None,
-        Option(metavar="PATH", help="of a GGUF file: the model's tokenizer.json (the file's own)"),
+        Option(
+            metavar="PATH",
+            help="of a GGUF file: the model's tokenizer.json or tokenizer.model (the file's own)",
+        ),
     ] = None
     glossary: Annotated[
         Path | None, Option(metavar="FILE", help="glossary.json (the checkpoint's, if it has one)")

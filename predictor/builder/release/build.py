@@ -78,7 +78,7 @@ class BuildRequest:
     adapter: Path | None = None
     """A LoRA adapter that is merged into the checkpoint."""
     tokenizer: Path | None = None
-    """Of a GGUF file: the model's ``tokenizer.json``, or its directory; None takes the file's own."""
+    """Of a GGUF file: the model's ``tokenizer.json`` or ``tokenizer.model``, or its directory; None: its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from predictor.builder.checkpoint.gguf_file import GgufFile, read_gguf
 from predictor.builder.checkpoint.tensors import INDEX_FILE, SINGLE_FILE
 from predictor.builder.errors import BrokenText
 from predictor.builder.release.gguf_tokenizer import check_same_tokens, tokenizer_of_gguf
+from predictor.builder.release.sentencepiece_tokenizer import SENTENCEPIECE_FILE
 from predictor.builder.release.text_files import OPTIONAL_FILES, load_tokenizer
 from protocol.glossary import GLOSSARY_FILE
 from protocol.release import TOKENIZER_FILE, TRANSLATION_FILE
@@ -35,7 +36,8 @@ def checkpoint_directory(
 
     Args:
         checkpoint: as the command line has it: a directory, or a GGUF file.
-        tokenizer: of a GGUF file: the model's ``tokenizer.json``, or its directory; None takes the file's own.
+        tokenizer: of a GGUF file: the model's ``tokenizer.json`` or ``tokenizer.model``, or its directory; None takes
+            the file's own.
         with_tokenizer: whether the tokenizer is wanted.
 
     Raises:
@@ -74,15 +76,19 @@ def _write_text_files(directory: Path, file: GgufFile, given: Path | None, besid
     Args:
         directory: to write into.
         file: with the model.
-        given: a ``tokenizer.json``, or its directory; None if none is given.
+        given: a ``tokenizer.json`` or ``tokenizer.model``, or its directory; None if none is given.
         beside: the directory that was given in place of the GGUF file; None if the file itself was.
     """
     path = _tokenizer_file(given, beside)
     if path is None:
         tokenizer_of_gguf(file).save(str(directory / TOKENIZER_FILE))
     else:
-        check_same_tokens(load_tokenizer(path), path, file)
-        shutil.copyfile(path, directory / TOKENIZER_FILE)
+        read = load_tokenizer(path)
+        check_same_tokens(read, path, file)
+        if path.exists():
+            shutil.copyfile(path, directory / TOKENIZER_FILE)
+        else:
+            read.save(str(directory / TOKENIZER_FILE))
     folders = [folder for folder in (beside, None if path is None else path.parent) if folder is not None]
     for name in (*OPTIONAL_FILES, "generation_config.json", TRANSLATION_FILE, GLOSSARY_FILE):
         for folder in folders:
@@ -92,15 +98,22 @@ def _write_text_files(directory: Path, file: GgufFile, given: Path | None, besid
 
 
 def _tokenizer_file(given: Path | None, beside: Path | None) -> Path | None:
+    """The ``tokenizer.json`` to read; where it is missing, a ``tokenizer.model`` is in its directory."""
     if given is None:
         path = None if beside is None else beside / TOKENIZER_FILE
-        return path if path is not None and path.exists() else None
+        return path if path is not None and _is_readable(path) else None
     path = given / TOKENIZER_FILE if given.is_dir() else given
-    if not path.is_file():
+    if path.name == SENTENCEPIECE_FILE:
+        path = path.with_name(TOKENIZER_FILE)
+    if not _is_readable(path):
         raise BrokenText(
-            f"{path} is missing: --tokenizer names a tokenizer.json, or the directory that holds it"
+            f"{path} is missing: --tokenizer names a tokenizer.json or tokenizer.model, or the directory that has it"
         )
     return path
+
+
+def _is_readable(path: Path) -> bool:
+    return path.is_file() or (path.name == TOKENIZER_FILE and path.with_name(SENTENCEPIECE_FILE).is_file())
 
 
 def _write_settings(directory: Path, file: GgufFile) -> None:

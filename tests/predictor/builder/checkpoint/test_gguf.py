@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import load_file
+from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer
 
 from predictor.builder.checkpoint import tensors as module
@@ -25,6 +26,8 @@ from predictor.builder.errors import BrokenCheckpoint, BrokenText, BuildError, U
 from predictor.builder.progress import SilentReporter
 from predictor.builder.release.build import BuildRequest, build_release
 from predictor.builder.release.gguf_tokenizer import tokenizer_of_gguf
+from predictor.builder.release.sentencepiece_model import read_sentencepiece_model
+from predictor.builder.release.sentencepiece_tokenizer import tokenizer_of_sentencepiece
 from protocol.command_line import run_app
 from protocol.release import Release, load_release
 from tests.predictor.builder.checkpoint.gguf_files import (
@@ -34,7 +37,10 @@ from tests.predictor.builder.checkpoint.gguf_files import (
     piece_vocabulary,
     write_gguf,
 )
-from tests.predictor.builder.checkpoints import NOW, WEIGHTS
+from tests.predictor.builder.checkpoints import NOW, WEIGHTS, edit_json
+from tests.predictor.builder.release.sentencepiece_files import write_model
+from tests.protocol.tokenizer_kinds import TEXTS as SENTENCE_TEXTS
+from tests.releases import write_checkpoint
 
 Q, K, UP = (f"model.layers.1.{part}_proj.weight" for part in ("self_attn.q", "self_attn.k", "mlp.up"))
 TEXTS = ["Where is my order No. 12?", "a  b\n\tc", "Où est-il ? 订单", "<|end|> <b>x</b>"]
@@ -284,6 +290,30 @@ def test_sentence_pieces_are_merged_by_their_scores(checkpoint: Path, tmp_path: 
     file = read_gguf(write_gguf(tmp_path / "gemma.gguf", checkpoint, vocabulary=vocabulary))
     assert tokenizer_of_gguf(file).encode("ab  c").tokens == ["ab", "▁▁", "c"]
     assert tokenizer_of_gguf(file).encode("a▁▁c").tokens == ["a", "▁▁", "c"]
+
+
+def test_a_trained_models_tokenizer_is_that_of_sentencepiece(tmp_path: Path) -> None:
+    given = write_model(tmp_path / "given", "llama")
+    model = read_sentencepiece_model(given / "tokenizer.model")
+    converted = tokenizer_of_sentencepiece(given)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", tokenizer=converted)
+    edit_json(checkpoint / "translation.json", template="<s>{source}{text}{target}", stop_tokens=["</s>"])
+    languages = {tag: {"name": tag, "prompt": tag, "script": "Latn"} for tag in ("en", "zh")}
+    edit_json(checkpoint / "translation.json", languages=languages)
+    pieces = [(piece.text, piece.score, piece.kind) for piece in model.pieces]
+    vocabulary = piece_vocabulary(pieces, bos_token_id=1, eos_token_id=2, add_space_prefix=True)
+    path = write_gguf(tmp_path / "model.gguf", checkpoint, vocabulary=vocabulary)
+    own = tokenizer_of_gguf(read_gguf(path))
+    library: Any = SentencePieceProcessor(model_proto=model.content)
+    for text in SENTENCE_TEXTS:
+        assert own.encode(text, add_special_tokens=False).ids == library.encode(text)
+    for at, named in enumerate((given, given / "tokenizer.model")):
+        build_gguf(path, checkpoint, tmp_path / f"release-{at}", tokenizer=named)
+        written = (tmp_path / f"release-{at}" / "tokenizer" / "tokenizer.json").read_text()
+        assert json.loads(written) == json.loads(converted.to_str())
+    other = write_model(tmp_path / "other", "llama, user-defined")
+    with pytest.raises(BrokenText, match=r"token \d+ is '.*the tokenizer is another model's"):
+        build_gguf(path, checkpoint, tmp_path / "release", tokenizer=other)
 
 
 def text_parts(pre: str, text: str, checkpoint: Path, directory: Path) -> list[str]:

@@ -21,6 +21,7 @@ from predictor.builder.release.sentencepiece_tokenizer import tokenizer_of_sente
 from protocol.command_line import run_app
 from protocol.prompt_encoder import PromptEncoder, PromptText
 from protocol.release import load_release
+from tests.predictor.builder.checkpoints import edit_json
 from tests.predictor.builder.release.sentencepiece_files import (
     CORPUS,
     IDENTITY,
@@ -207,7 +208,7 @@ def checkpoint(tmp_path: Path) -> Path:
     directory.mkdir()
     (directory / "tokenizer.model").write_bytes(model)
     (directory / "tokenizer_config.json").write_text(
-        '{"add_bos_token": false, "chat_template": "{{ messages }}"}'
+        '{"add_bos_token": false, "chat_template": "{{ messages[0].content }}"}'
     )
     write_checkpoint(directory, tokenizer=tokenizer_of_sentencepiece(directory))
     (directory / "tokenizer.json").unlink()
@@ -238,6 +239,15 @@ def test_a_release_has_the_converted_tokenizer(
             library.piece_to_id("<|en|>"), library.encode(text), library.piece_to_id("<|zh|>"),
         )  # fmt: skip
         assert encoder.decode(inner) == text
+
+
+def test_a_template_is_written_from_the_chat_template(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = tokenizer_of_sentencepiece(checkpoint).token_to_id("<|end|>")
+    edit_json(checkpoint / "config.json", eos_token_id=end)
+    assert run_app(app, ["template", str(checkpoint), "--languages", "en,fr"], prog="release") == 0
+    assert json.loads(capsys.readouterr().out)["stop_tokens"] == ["<|end|>"]
 
 
 def test_without_the_package_a_build_names_the_extra(
