@@ -44,6 +44,7 @@ def test_ids_are_those_of_the_library(packages: Path, tmp_path: Path, name: str,
     library: Any = SentencePieceProcessor(model_proto=content)
     rng = random.Random(0)
     mixed = [" ".join(rng.choices(SHOP_TEXTS, k=4))[rng.randint(0, 9) :] for _ in range(2000)]
-    texts = [text for text in [*TEXTS, *SHOP_TEXTS, *mixed] if legacy or not text[:1].isspace()]
-    for text in texts:
+    for text in [*TEXTS, *SHOP_TEXTS, *mixed]:
+        if not legacy and (text[:1].isspace() or text.startswith("▁")):
+            continue  # gets no second space before it
         assert tokenizer.encode(text, add_special_tokens=False).ids == library.encode(text), text
