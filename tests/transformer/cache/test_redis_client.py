@@ -240,6 +240,7 @@ async def test_sentinels_lead_to_the_primary_and_to_the_next_one(
             store = connect_store(f"redis+sentinel://127.0.0.1:{sentinel}/main")
             await check_all_commands(store)
             _wait_for(lambda: str(second.port).encode() in watcher.command("SENTINEL", "REPLICAS", "main"))
+            _wait_for(lambda: second.command("DBSIZE") == first.command("DBSIZE"))  # replicas lag behind
             first.stop()
             await _until_it_writes(lambda: store.set_many([("yiwen:r1:new", b"x", 60_000)]))
             assert b"role:master" in second.command("INFO", "replication")
