@@ -14,10 +14,13 @@ from protocol.release import RELEASE_FILE
 
 CHECKPOINT_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "translation.json", "glossary.json",
-    "adapter_config.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "translation.json", "glossary.json", "adapter_config.json", "quantize_config.json", "quant_config.json",
+    "hf_quant_config.json",
 )  # fmt: skip
 """Files that a build reads, or refuses with a message of its own."""
+_CONVERTED = {"tokenizer.model": "tokenizer.json"}
+"""Files that a build reads where another one is missing."""
 ADAPTER_FILES = frozenset(("adapter_config.json", "adapter_model.safetensors"))
 """Of a LoRA adapter, which `release build --adapter` merges into its base."""
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -70,7 +73,10 @@ def needed_names(names: Collection[str], source: str) -> list[str]:
     needed = [
         name
         for name in sorted(names)
-        if name in CHECKPOINT_FILES or _SHARD.fullmatch(name) or _LICENSE.fullmatch(name)
+        if name in CHECKPOINT_FILES
+        or (name in _CONVERTED and _CONVERTED[name] not in names)
+        or _SHARD.fullmatch(name)
+        or _LICENSE.fullmatch(name)
     ]
     if "config.json" in needed and any(name.endswith(".safetensors") for name in needed):
         return needed
@@ -80,7 +86,7 @@ def needed_names(names: Collection[str], source: str) -> list[str]:
 def _instead(names: Collection[str]) -> str:
     """What there is in the place of config.json and safetensors."""
     kinds = (
-        (".gguf", "its weights are GGUF, which is not read: take the repository with safetensors"),
+        (".gguf", "its weights are GGUF: download one of these files, and build from it"),
         (".bin", "its weights are .bin files, which can run code: take a revision with safetensors"),
         (".pth", "its weights are .pth files, which can run code: take a revision with safetensors"),
     )

@@ -213,10 +213,20 @@ def test_names_that_a_build_needs() -> None:
         "original/consolidated.00.pth",
     ]
     assert needed_names(names, "x") == ["config.json", "model-00001-of-00002.safetensors", "tokenizer.json"]
+    slow = [
+        "added_tokens.json",
+        "config.json",
+        "model.safetensors",
+        "quantize_config.json",
+        "tokenizer.model",
+    ]
+    assert needed_names(slow, "x") == slow
+    assert needed_names([*slow, "tokenizer.json"], "x") == [*slow[:-1], "tokenizer.json"]
     adapter = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert needed_names(adapter, "x") == adapter[1:]
     for others, reason in (
         (["config.json", "pytorch_model.bin"], "can run code"),
+        (["README.md", "model-Q8_0.gguf"], "GGUF: download one of these files"),
         (["7b/config.json", "7b/model.safetensors", "13b/config.json"], "in 13b and 7b"),
         (["README.md"], "are missing"),
     ):
