@@ -11,6 +11,7 @@ The array is in the CPU's memory: a provider with its own memory copies it in an
 from __future__ import annotations
 
 import logging
+import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import onnxruntime as ort
 from predictor.batch import Batch, StepOutput
 from predictor.errors import RunnerError, StartupError
 from predictor.runners.providers import CPU_PROVIDER, check_providers, choose_providers
-from protocol.release import DECODER_FILE, Release
+from protocol.release import DECODER_FILE, WEIGHTS_FILE, Release
 
 SMALLEST_CAPACITY = 64
 """Tokens of a row, at least: below it, growing costs more than the memory saved."""
@@ -299,6 +300,10 @@ def _load_session(path: Path, providers: Sequence[str], *, threads: int, spin: b
     options.enable_mem_pattern = False  # shapes change with every batch
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # ONNX Runtime opens the weights itself, unless it cannot resolve their path: then it refuses to.
+    weights = None if path.resolve().exists() else _mapped_weights(path.parent)
+    if weights is not None:  # must live until the session has been made
+        options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
     try:
         session = ort.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base class
@@ -309,6 +314,23 @@ def _load_session(path: Path, providers: Sequence[str], *, threads: int, spin: b
     check_providers(providers, session.get_providers())
     logger.info("decoder loaded", extra={"fields": {"nodes": _nodes_by_provider(session)}})
     return session
+
+
+def _mapped_weights(directory: Path) -> mmap.mmap:
+    """The weights below a path that can be opened and not resolved.
+
+    Such is a link into the root of another container, as KServe makes for a model that a container beside the
+    predictor holds ("modelcar"): ``/proc/PID/root`` opens that root, but as a text it is ``/``, this container's own.
+
+    Raises:
+        StartupError: they cannot be read.
+    """
+    path = directory / WEIGHTS_FILE
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{path} cannot be read: {error}; check it with `yiwen release verify`") from error
 
 
 def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:

@@ -19,6 +19,8 @@ import pytest
 from cli.__main__ import main
 from predictor.builder.transfer import release_layers
 from predictor.builder.verify.compare import ReleaseGenerator
+from predictor.runners.onnx_runtime import OnnxRuntimeRunner
+from protocol.release import load_release
 from tests.predictor.builder.checkpoints import build
 from tests.predictor.builder.transfer.docker_registry import RegistryServer, running_registry
 from tests.predictor.builder.transfer.trees import tree
@@ -29,6 +31,11 @@ USER = "1010"
 INIT = """[ -d /models ] && [ "$(ls -A /models)" ]"""
 MODELCAR = "ln -sf /proc/$$/root/models /mnt/models && sleep infinity"
 """What KServe runs in the image, in its init container and beside the service."""
+
+CONTAINER = """mount --make-rprivate / && mount --bind "$0" "$0" && cd "$0" && pivot_root . old &&
+exec /bin/sh -c "$1"
+"""
+"""Runs a command in a root of its own, as a container runtime does: ``/proc/PID/root`` then is a link to ``/``."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,8 @@ def test_the_commands_of_kserve_run_in_it_and_the_release_is_served_through_the_
     root = mounted(pushed(release, registry, "modelcar", "--base", push_busybox(registry)))
     inside = ["chroot", f"--userspec={USER}:{USER}", str(root), "/bin/sh", "-c"]
     assert subprocess.run([*inside, INIT], check=False).returncode == 0
-    modelcar = subprocess.Popen([*inside, MODELCAR])
+    (root / "old").mkdir()
+    modelcar = subprocess.Popen(["unshare", "--mount", "sh", "-c", CONTAINER, str(root), MODELCAR])
     try:
         for _ in range(200):
             if (root / "mnt" / "models").is_symlink():
@@ -114,6 +122,11 @@ def test_the_commands_of_kserve_run_in_it_and_the_release_is_served_through_the_
         prompts = [np.arange(5)]
         served, own = (ReleaseGenerator(each).generate(prompts, 4) for each in (linked, release))
         np.testing.assert_array_equal(served.ids, own.ids)
+        assert (
+            not linked.resolve().exists()
+        )  # nor can ONNX Runtime resolve it, which then refuses the weights
+        runner = OnnxRuntimeRunner(linked, load_release(linked), slots=1, threads=1, spin=False)
+        runner.close()
     finally:
         modelcar.send_signal(signal.SIGKILL)
         modelcar.wait()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from predictor.batch import Batch
 from predictor.errors import RunnerError, StartupError
 from predictor.llm_engine import LLMEngine
 from predictor.metrics import EngineMetrics
+from predictor.runners import onnx_runtime
 from predictor.runners.base import execute
 from predictor.runners.onnx_runtime import (
     MAX_GROUP_TOKENS,
@@ -127,6 +129,29 @@ def test_a_batch_that_names_unknown_slots_is_refused(runner: OnnxRuntimeRunner) 
     execute(runner, Batch.of_prompts([0], [(5, 6, 7)]))
     with pytest.raises(RunnerError, match="names 2 running slots"):
         execute(runner, Batch.of_tokens(np.array([0, 3]), np.array([1, 1]), np.array([3, 3])))
+
+
+def test_weights_whose_path_cannot_be_resolved_are_read_all_the_same(
+    random_release_dir: Path, release: Release, runner: OnnxRuntimeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a link into another container's root; tests/images has such a link, for which it must be root."""
+    batch = Batch.of_prompts([0], [(5, 6, 7)])
+    expected = execute(runner, batch).candidate_logprobs.copy()
+    monkeypatch.setattr(Path, "resolve", lambda path: Path("/gone") / path.name)
+    loads: list[Path] = []
+    mapped = onnx_runtime._mapped_weights
+
+    def noted(path: Path) -> mmap.mmap:
+        loads.append(path)
+        return mapped(path)
+
+    monkeypatch.setattr(onnx_runtime, "_mapped_weights", noted)
+    behind = OnnxRuntimeRunner(random_release_dir, release, slots=1, threads=1, spin=False)
+    try:
+        assert loads == [random_release_dir]
+        np.testing.assert_array_equal(execute(behind, batch).candidate_logprobs, expected)
+    finally:
+        behind.close()
 
 
 def test_a_broken_graph_is_a_start_error_that_names_the_fix(tmp_path: Path, release: Release) -> None:
