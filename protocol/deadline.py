@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+
+from protocol.fast_dataclass import fast_dataclass
 
 GRACE_S = 0.25
 """Seconds that a client waits beyond the deadline of the service it calls.
@@ -13,7 +15,7 @@ The service stops at the deadline and then sends what it has, which takes some t
 """
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Deadline:
     """A deadline on a monotonic clock, made once, when the request arrives."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from protocol.error_codes import ErrorCode
+from protocol.fast_dataclass import fast_dataclass
 from protocol.priority import DEFAULT_URGENCY
 
 
@@ -146,7 +147,7 @@ class MarkupOptions:
 DEFAULT_MARKUP = MarkupOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class TranslateRequest:
     """Texts to translate, as a caller sends them. ``texts``, ``sources`` and ``targets`` have one length, N."""
 
@@ -180,7 +181,7 @@ class TranslateRequest:
     """Other translations of each text that are wanted, if the model has any."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Translation:
     """One text's answer."""
 
@@ -202,7 +203,7 @@ class Translation:
     """Other translations, as many as were asked for or fewer; all differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class TranslateResponse:
     """Answers in the order of the request's texts."""
 
@@ -211,7 +212,7 @@ class TranslateResponse:
     """Id of the release that answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """Prompts to continue, from the transformer to the predictor."""
 
@@ -231,7 +232,7 @@ class GenerateRequest:
     """As of :mod:`protocol.priority`: a prompt waits behind those that are more urgent. Not part of the body."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Generation:
     """One prompt's continuation."""
 
@@ -272,7 +273,7 @@ class TokenDelta:
     """Set in the prompt's last delta."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class GenerateResponse:
     """Continuations in the order of the request's prompts."""
 

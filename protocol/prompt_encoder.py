@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tokenizers import Tokenizer
 
 from protocol.control_tokens import declare_control_tokens
 from protocol.errors import TooLong, YiwenError
+from protocol.fast_dataclass import fast_dataclass
 from protocol.prompt_errors import TextTooLong, UnencodableText
 from protocol.prompt_filling import Filling, PromptFiller
 from protocol.prompt_filling import PromptText as PromptText
@@ -48,7 +48,7 @@ _COUNT_WITHIN = 8
 """Tokens below the limit from which on a text that its template touches is counted alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class EncodedPrompt:
     """The encoded prompt of one text."""
 

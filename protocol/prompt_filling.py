@@ -6,11 +6,11 @@ The limits of context and terms are applied here; :mod:`protocol.prompt_encoder`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import TooLong
+from protocol.fast_dataclass import fast_dataclass
 from protocol.messages import Formality
 from protocol.prompt_errors import ContextTooLong
 from protocol.prompt_template import SplitTemplate, split_template
@@ -25,7 +25,7 @@ _COUNTED_CONTEXTS = 256
 """Contexts whose tokens are remembered: most texts of a request have the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class PromptText:
     """One text to encode, and what else the template has a place for."""
 

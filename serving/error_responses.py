@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, ReleaseMismatch, YiwenError
+from protocol.fast_dataclass import fast_dataclass
 from serving.model import RequestInfo
 from serving.requests import RequestScope, error_headers
 
@@ -23,7 +23,7 @@ REQUEST_SCOPE = "yiwen_request_scope"
 """Key of the request's scope in its ASGI state."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class RestResponse:
     """A complete response."""
 

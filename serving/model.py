@@ -17,11 +17,12 @@ from typing import Any, ClassVar
 from protocol.codec.sdk import InferRequest, InferResponse
 from protocol.error_codes import ErrorCode
 from protocol.errors import InvalidRequest, NotFound
+from protocol.fast_dataclass import fast_dataclass
 from protocol.tensors import TensorSpec
 from serving.sdk import Model
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class RequestInfo:
     """A request's metadata: all that a service is given besides the body."""
 

@@ -219,6 +219,8 @@ class Pipeline:
         self, documents: Sequence[Document], results: dict[WorkItem, WorkResult], context: RequestContext
     ) -> dict[WorkItem, WorkResult]:
         """``results``, and those of all that helps to put the tags of ``documents`` into their places."""
+        if not any(document.has_tags for document in documents):
+            return results
         for _ in range(MOST_FOLLOW_UPS):
             more = await self.follow_up(documents, results, context)
             if not more:

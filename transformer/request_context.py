@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protocol.deadline import Deadline
+from protocol.fast_dataclass import fast_dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class CallerShare:
 EVERYBODY = CallerShare()
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class RequestContext:
     """One request in progress."""
 

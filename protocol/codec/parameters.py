@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from protocol.errors import InvalidRequest
+from protocol.fast_dataclass import fast_dataclass
 from protocol.suggestions import nearest
 
 BINARY_OUTPUT = "binary_data_output"
@@ -28,7 +28,7 @@ INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Parameters:
     """The parameters of one request."""
 

@@ -50,6 +50,8 @@ from protocol.tensors import (
     TensorSpec,
 )
 
+_LANGUAGE_PARAMETERS = frozenset((SOURCE.name, TARGET.name))
+
 
 def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
     """Decode a caller's request to the transformer.
@@ -68,10 +70,13 @@ def translate_request_from_infer(request: InferRequest) -> TranslateRequest:
     targets = _languages(TARGET, values, parameters, len(wanted))
     if targets is None or not all(targets):
         raise InvalidRequest("target is missing: give a language tag, e.g. en, as parameter or tensor")
+    given = tuple(source or None for source in sources)
+    if CONTEXT.name not in values and parameters.values.keys() <= _LANGUAGE_PARAMETERS:
+        return TranslateRequest(tuple(wanted), given, tuple(targets))  # as most requests are
     text_format = text_format_of(parameters)
     return TranslateRequest(
         texts=tuple(wanted),
-        sources=tuple(source or None for source in sources),
+        sources=given,
         targets=tuple(targets),
         max_new_tokens=parameters.integer("max_new_tokens", low=1),
         deadline_ms=parameters.deadline_ms(),

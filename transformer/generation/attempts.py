@@ -9,8 +9,8 @@ attempts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from protocol.fast_dataclass import fast_dataclass
 from protocol.messages import SamplingParams
 from protocol.prompt_encoder import PromptText
 from transformer.texts.placeholders import MaskedText, masked_forms, unmask
@@ -29,7 +29,7 @@ MAX_RENDERINGS = 8
 """A text that lacks more distinct terms than this is only masked: each rendering is a prompt of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Attempt:
     """One prompt for a work item."""
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from protocol.fast_dataclass import fast_dataclass
 from serving.stages import Stage
 
 KEPT_SHARE = 4
@@ -25,7 +26,7 @@ URGENT_SHARE = 8
 """Of so many slots a caller's one is urgent, however few callers there are: others may come before it is served."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Work:
     """What asks for slots."""
 

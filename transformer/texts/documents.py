@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from protocol.errors import InternalFault, YiwenError
+from protocol.fast_dataclass import fast_dataclass
 from protocol.messages import CacheStatus, FinishReason, TextError, TextFormat, Translation
 from protocol.normal_form import inner_range
 from protocol.translation_spec import TagForm
@@ -71,7 +72,7 @@ class TaggedItem:
         return None if answer is None else read_tags(answer, spans, self.form)
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a text that is translated on its own."""
 
@@ -204,7 +205,7 @@ class Segment:
                 return escape_text(text)
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Document:
     """One text of a request."""
 
@@ -233,7 +234,10 @@ class Document:
         """The parts that are translated, in order; of the tags in a segment what is translated in them."""
         for part in self.parts:
             if isinstance(part, Segment):
-                yield from part.with_inner_segments
+                if part.tags:
+                    yield from part.with_inner_segments
+                else:
+                    yield part
 
     def restore(self, translations: Mapping[WorkItem, str]) -> str:
         """The text with each segment's translation in its place. A segment that did not change keeps its bytes.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import py3langid
 
+from protocol.fast_dataclass import fast_dataclass
 from protocol.template_sections import TAGS
 from protocol.translation_spec import TranslationSpec
 from transformer.errors import UndetectedLanguage, UnknownLanguage, UnknownPair
@@ -42,7 +42,7 @@ _LONGEST_TAG = 1_000
 """A longer tag is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class LanguagePair:
     """Source and target language of a text; both tags as the release writes them."""
 
