@@ -31,6 +31,8 @@ from benchmarks.transformer_stages.processes import service_settings
 PROBE_S = 0.25
 START_TIMEOUT_S = 120.0
 MAX_BODY_BYTES = 64 << 20
+REDIS_CONNECTIONS = 8
+"""Most of a transformer's pool."""
 CACHE_BYTES = 4 << 20
 """Of each transformer's own cache: full after two minutes, so that what grows afterwards is not the cache."""
 HOP_HEADERS = frozenset(
@@ -237,6 +239,7 @@ async def running(release: Path) -> AsyncIterator[Stack]:
         own = {
             "YIWEN_PREDICTOR_URL": behind.url,
             "YIWEN_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+            "YIWEN_REDIS_MAX_CONNECTIONS": str(REDIS_CONNECTIONS),
             "YIWEN_CACHE_BYTES": str(CACHE_BYTES),
         }
         transformers = [_service(f"transformer-{name}", release, folder, own) for name in "ab"]
