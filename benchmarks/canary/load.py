@@ -12,13 +12,11 @@ from random import Random
 
 import aiohttp
 
-from benchmarks.transformer_stages.setting import MODEL, infer_body, some_titles
+from benchmarks.transformer_stages.setting import MODEL, infer_body, titles
 
 HIT_SHARE = 0.35
 """Of the requests: for one of the popular titles."""
 POPULAR = 200
-TITLES = 5_000
-"""Others, in turns: more than a rollout has requests."""
 PATIENCE_S = 30.0
 IN_FLIGHT = 64
 """Requests at a time, at most: a machine that is busy otherwise is not buried in them."""
@@ -38,9 +36,9 @@ class TitleLoad:
         self._url = f"{url}/v2/models/{MODEL}/infer"
         self._session = session
         self._rng = rng
-        bodies = [infer_body([title]) for title, _ in some_titles(POPULAR + TITLES)]
-        self._popular = bodies[:POPULAR]
-        self._others: Iterator[bytes] = itertools.cycle(bodies[POPULAR:])
+        bodies = (infer_body([title]) for title, _ in titles())
+        self._popular = list(itertools.islice(bodies, POPULAR))
+        self._others: Iterator[bytes] = bodies  # never the same one: no cache has it, however long this runs
         self.statuses: Counter[str] = Counter()
         """Requests by HTTP status, or by the name of an error."""
 
