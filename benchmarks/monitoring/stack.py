@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import psutil
 from benchmarks.engine.service import free_port
 from benchmarks.monitoring.load import CANARY_SHARE, KEYS, MOST_IN_FLIGHT, TitleLoad
 from benchmarks.monitoring.prometheus import Target
+from benchmarks.monitoring.redis_exporter import running_redis_exporter
 from benchmarks.transformer_stages import processes
 from benchmarks.transformer_stages.setting import MODEL
 from transformer.callers.key_file import KeyFile, format_keys
@@ -95,7 +95,9 @@ def running_stack(stable: Path, canary: Path, folder: Path) -> Iterator[Stack]:
             pod.start()
         targets = [pod.target for pod in both]
         if shutil.which("prometheus-redis-exporter"):
-            targets.append(stack.enter_context(_redis_exporter(redis_url)))
+            port = free_port()
+            stack.enter_context(running_redis_exporter(redis_url, port))
+            targets.append(Target(NAMESPACE, "yiwen-redis-0", port, "yiwen-redis"))
         threads = stack.enter_context(ThreadPoolExecutor(MOST_IN_FLIGHT))
         shares = {
             pods[STABLE_TRANSFORMER].url: 1 - CANARY_SHARE,
@@ -129,20 +131,6 @@ def _pair(
         RestartablePod(predictor, "predictor", settings, predictor_port),
         RestartablePod(transformer, "transformer", settings_before, transformer_port),
     )
-
-
-@contextmanager
-def _redis_exporter(redis_url: str) -> Iterator[Target]:
-    """Debian's package of the exporter that the component redis runs."""
-    port, null = free_port(), subprocess.DEVNULL
-    command = ["prometheus-redis-exporter", f"--web.listen-address=127.0.0.1:{port}"]
-    command += [f"--redis.addr={redis_url}"]
-    process = subprocess.Popen(command, stdout=null, stderr=null)
-    try:
-        yield Target(NAMESPACE, "yiwen-redis-0", port, "yiwen-redis")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def stand_still(process: psutil.Process, seconds: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import httpx
 
 from benchmarks.monitoring.component import rule_groups, shortened_groups
 from benchmarks.monitoring.prometheus import Prometheus, Target, running_prometheus
+from benchmarks.monitoring.redis_exporter import running_redis_exporter
 from tests.metric_samples import sample_sum
 from tests.monitoring.pods import MODEL, Pod, all_are_read, eventually, running
 from tests.ports import free_ports
@@ -131,7 +131,7 @@ def _start(stack: ExitStack, release: Path, folder: Path, ports: Sequence[int]) 
     prometheus = stack.enter_context(_watching(folder / "prometheus", ports if has_exporter else ports[:2]))
     redis = stack.enter_context(running_redis(folder))
     if has_exporter:
-        stack.enter_context(_running_exporter(redis.port, ports[2]))
+        stack.enter_context(running_redis_exporter(redis.url, ports[2]))
     settings = _settings(ports[0], redis.url, folder / "keys.json")
     transformer = stack.enter_context(running("transformer", ports[1], release, settings))
     transformer.wait_until("ready")
@@ -168,20 +168,6 @@ def _settings(predictor_port: int, redis_url: str, keys: Path) -> dict[str, str]
         "YIWEN_COLD_START_TIMEOUT_S": "60", "YIWEN_MAX_DEADLINE_MS": "120000",
         "YIWEN_DEFAULT_DEADLINE_MS": "60000",
     }  # fmt: skip
-
-
-@contextmanager
-def _running_exporter(redis_port: int, port: int) -> Iterator[None]:
-    """Debian's package of the exporter that the component redis runs."""
-    command = ["prometheus-redis-exporter", f"--web.listen-address=127.0.0.1:{port}"]
-    command += [f"--redis.addr=redis://127.0.0.1:{redis_port}"]
-    null = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=null, stderr=null)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _load(run: _Run) -> None:
