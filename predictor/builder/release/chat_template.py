@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from predictor.builder.checkpoint.directory import check_directory
 from predictor.builder.errors import BrokenText
 from predictor.builder.release.checkpoint_source import checkpoint_directory
+from predictor.builder.release.optional_json import read_optional_json
 from predictor.builder.release.recipes import described_languages
 from predictor.builder.release.template_checks import end_tokens, start_of_prompts
 from predictor.builder.release.text_files import load_tokenizer
@@ -76,7 +77,7 @@ def _translation(checkpoint: Path, tags: Sequence[str], prompt: str) -> dict[str
 
 def _rendered(checkpoint: Path, prompt: str) -> str:
     """The chat template with one message of the user, up to where the answer begins."""
-    settings = _json(checkpoint / "tokenizer_config.json")
+    settings = read_optional_json(checkpoint / "tokenizer_config.json")
     source = _chat_template(checkpoint, settings)
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -122,13 +123,3 @@ def _chat_template(checkpoint: Path, settings: dict[str, Any]) -> str:
             f"{checkpoint} has no chat template: take a recipe (--recipe), or write translation.json by hand"
         )
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BrokenText(f"{path} cannot be read: {error}") from error
-    return document if isinstance(document, dict) else {}

@@ -106,9 +106,8 @@ def whole_tokens(pieces: Sequence[Piece], normalizer: normalizers.Normalizer | N
 
 def add_tokens(tokenizer: Tokenizer, tokens: Iterable[AddedToken]) -> None:
     """Declare tokens that are found in a text before it is merged."""
-    for special, run in groupby(
-        tokens, lambda token: token.special
-    ):  # each call looks at the whole vocabulary
+    for special, run in groupby(tokens, lambda token: token.special):
+        # By runs, since each call looks at the whole vocabulary.
         (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(list(run))
 
 

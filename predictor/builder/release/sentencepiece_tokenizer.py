@@ -8,7 +8,6 @@ with those of the SentencePiece library (:mod:`predictor.builder.release.sentenc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 
 from predictor.builder.checkpoint.directory import check_no_pointer
 from predictor.builder.errors import BrokenText
+from predictor.builder.release.optional_json import read_optional_json
 from predictor.builder.release.piece_vocabulary import (
     SPACE,
     add_tokens,
@@ -79,7 +79,7 @@ def tokenizer_of_sentencepiece(directory: Path) -> Tokenizer:
 
 def _settings(directory: Path) -> _Settings:
     path = directory / "tokenizer_config.json"
-    document = _json(path)
+    document = read_optional_json(path)
     name = document.get("tokenizer_class")
     if name is not None and name not in _CLASSES:
         raise BrokenText(
@@ -93,7 +93,7 @@ def _added_tokens(document: Mapping[str, Any], path: Path) -> dict[int, AddedTok
     """The tokens of ``added_tokens.json`` and of ``tokenizer_config.json``, by id, in its order."""
     older_path = path.with_name("added_tokens.json")
     try:
-        older = {int(token_id): AddedToken(text) for text, token_id in _json(older_path).items()}
+        older = {int(token_id): AddedToken(text) for text, token_id in read_optional_json(older_path).items()}
         newer = {
             int(at): _added_token(entry) for at, entry in document.get("added_tokens_decoder", {}).items()
         }
@@ -102,16 +102,6 @@ def _added_tokens(document: Mapping[str, Any], path: Path) -> dict[int, AddedTok
             f"{path}: added_tokens_decoder, or {older_path.name}, is not as transformers writes it; fetch it again"
         ) from error
     return dict(sorted({**older, **newer}.items()))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BrokenText(f"{path} cannot be read: {error}") from error
-    return document if isinstance(document, dict) else {}
 
 
 def _added_token(entry: Mapping[str, Any]) -> AddedToken:

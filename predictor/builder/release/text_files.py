@@ -92,14 +92,22 @@ def read_text_files(
         glossary_file=_glossary_file(checkpoint, glossary, spec),
         spec=spec,
         stop_token_ids=stop_token_ids,
-        longest_sequence=_most_prompt_tokens(tokenizer, spec) + spec.limits.max_new_tokens,
+        longest_sequence=_most_prompt_tokens(tokenizer_file, converted, spec) + spec.limits.max_new_tokens,
     )
 
 
-def _most_prompt_tokens(tokenizer: Tokenizer, spec: TranslationSpec) -> int:
+def _most_prompt_tokens(path: Path, converted: str | None, spec: TranslationSpec) -> int:
+    """The tokens of the longest prompt.
+
+    Args:
+        path: of the ``tokenizer.json``.
+        converted: what is read in its place; None if it is there.
+        spec: with the templates.
+    """
     with TemporaryDirectory() as directory:
-        path = Path(directory) / TOKENIZER_FILE
-        tokenizer.save(str(path))
+        if converted is not None:
+            path = Path(directory) / TOKENIZER_FILE
+            path.write_text(converted, encoding="utf-8")
         return PromptEncoder.load_file(path, spec, max_sequence_tokens=sys.maxsize).most_prompt_tokens()
 
 
