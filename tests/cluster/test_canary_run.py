@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -14,8 +13,9 @@ import pytest
 
 from inferenceservices.rollout_state import is_observed
 from tests.cluster.installation import NOISE, Site
-from tests.cluster.kubectl import eventually, kubectl
+from tests.cluster.kubectl import eventually
 from tests.cluster.load import Load
+from tests.cluster.node import NodeShell
 from tests.cluster.releases import titles
 from tests.cluster.test_rollout import has_share, rollout
 
@@ -25,8 +25,8 @@ PERCENT = 50
 """So that both releases have samples soon."""
 LOOKS = ("--to", "50,100", "--every", "10s", "--samples", "100", "--looks", "12")
 START_S = 300.0
-LITTLE_CPU = "60m"
-"""Limit of a predictor that is slow by it."""
+STOPPED_S, RUNNING_S = 0.03, 0.02
+"""A slow predictor is stopped and runs for so long in turns."""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,11 @@ def start(site: Site, release: str) -> None:
     )
     rollout(site, "set", "--percent", str(PERCENT), "--release", release)
     eventually("traffic to the canary", lambda: has_share(site, release, PERCENT), START_S)
+
+
+def predictors(site: Site) -> set[str]:
+    """UIDs of the pods that stay."""
+    return {pod["metadata"]["uid"] for pod in site.installation.staying_pods("predictor")}
 
 
 def judge(site: Site, *words: str) -> tuple[int, str]:
@@ -89,22 +94,15 @@ def test_a_canary_that_never_starts_is_taken_back(
     load.summary().assert_whole()
 
 
-def test_a_slow_canary_is_rolled_back(site: Site, is_standard: bool, figures: dict[str, Any]) -> None:
+def test_a_slow_canary_is_rolled_back(site: Site, node: NodeShell, figures: dict[str, Any]) -> None:
     release = site.next_release
     site.require_release(release)
     with loaded(site, "slow") as load:
+        stable = predictors(site)
         start(site, release)
-        name = "yiwen-canary" if is_standard else "yiwen"
-        patch = [
-            {
-                "op": "replace",
-                "path": "/spec/predictor/containers/0/resources/limits/cpu",
-                "value": LITTLE_CPU,
-            }
-        ]
-        kubectl("patch", "inferenceservice", name, "-n", site.installation.namespace, "--type=json", "-p",
-                json.dumps(patch))  # fmt: skip
-        code, said = judge(site)
+        (canary,) = predictors(site) - stable
+        with node.throttled(canary, "-m predictor", STOPPED_S, RUNNING_S):
+            code, said = judge(site)
         figures["said"] = said.splitlines()[-3:]
         assert code == 1, said
         assert "of predictor" in said
