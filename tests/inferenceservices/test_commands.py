@@ -58,12 +58,15 @@ def volume(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _steps(volume: Path) -> dict[str, list[str]]:
-    """The release Job's commands by container, on this machine's paths, with a fetcher that copies."""
+def _steps(volume: Path, source: str = "", *, waiting_s: int = 1) -> dict[str, list[str]]:
+    """The release Job's commands by container, on this machine's paths, with a fetcher that copies the demo."""
     fetcher = volume / "fetcher"
-    fetcher.write_text('#!/bin/sh\nmkdir -p "$2" && cp -r "${1#file://}/." "$2"\n')
+    fetcher.write_text(f'#!/bin/sh\nmkdir -p "$2" && cp -r "{CHECKPOINT}/." "$2"\n')
     fetcher.chmod(0o755)
+    own = "file:///mnt/models/incoming/demo"
     paths = {
+        own: source or own,
+        "seq 60": f"seq {waiting_s}",
         "/mnt/models": str(volume / "models"),
         "/etc/yiwen": str(volume / "config"),
         "/storage-initializer/scripts/initializer-entrypoint": str(fetcher),
@@ -87,10 +90,49 @@ def test_the_release_job_builds_a_release_and_does_it_once(volume: Path) -> None
         assert (done.returncode, done.stdout) == (0, "demo is built already\n")
 
 
+def test_what_is_not_on_the_volume_is_fetched(volume: Path) -> None:
+    shutil.rmtree(volume / "models" / "incoming")
+    steps = _steps(volume, "hf://demo/demo")
+    for step in ("fetch", "build", "check"):
+        done = _run(steps[step], home=str(volume))
+        assert done.returncode == 0, done.stderr
+    assert (volume / "models/checkpoints/demo/config.json").exists()
+
+
+def test_the_job_waits_for_a_checkpoint_that_comes(volume: Path) -> None:
+    incoming = volume / "models" / "incoming" / "demo"
+    incoming.rename(volume / "demo")
+    fetch = _steps(volume, waiting_s=60)["fetch"]
+    with subprocess.Popen(fetch, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout
+        assert waiting.stdout.readline() == f"waiting for the directory {incoming}\n"
+        (volume / "demo").rename(incoming)
+        assert waiting.wait(timeout=30) == 0
+
+
+def test_a_build_that_met_half_a_checkpoint_succeeds_when_it_is_whole(volume: Path) -> None:
+    steps = _steps(volume)
+    weights = volume / "models" / "incoming" / "demo" / "model.safetensors"
+    whole = weights.read_bytes()
+    for half in (None, whole[: len(whole) // 2]):
+        weights.unlink()
+        if half is not None:
+            weights.write_bytes(half)
+        assert _run(steps["fetch"], home=str(volume)).returncode == 0
+        assert _run(steps["build"], home=str(volume)).returncode == 2
+        weights.write_bytes(whole)
+    # Kubernetes starts the step again that failed, not those before it.
+    for step in ("build", "check"):
+        done = _run(steps[step], home=str(volume))
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_step_that_fails_fails_the_job(volume: Path) -> None:
     steps = _steps(volume)
     shutil.rmtree(volume / "models" / "incoming")
-    assert _run(steps["fetch"], home=str(volume)).returncode != 0
+    done = _run(steps["fetch"], home=str(volume))
+    assert done.returncode == 1
+    assert "copy the checkpoint there, or correct the value `source`" in done.stderr
     done = _run(steps["build"], home=str(volume))
     assert done.returncode == 2
     assert not (volume / "models/releases/demo").exists()
