@@ -17,7 +17,7 @@ from tests.cluster.conftest import require
 from tests.cluster.features import Features
 from tests.cluster.installation import Site, own_namespace, unschedulable
 from tests.cluster.kubectl import KubectlError, eventually, kubectl
-from tests.cluster.load import Answer, Load
+from tests.cluster.load import Answer, Load, Summary
 from tests.cluster.node import a_node
 from tests.cluster.prometheus import apply_prometheus, url_of
 from tests.cluster.releases import titles
@@ -114,8 +114,7 @@ def test_keda_scales_by_the_queries_of_the_manifest(
                 "one predictor again", lambda: len(site.installation.staying_pods("predictor")) == 1, DOWN_S
             )
             figures["down_after_s"] = round(time.monotonic() - ended)
-    wrong = [each for each in answers if each.status != 200 or each.is_wrong]
-    assert not wrong, (len(wrong), len(answers), wrong[:3])
+    Summary(answers).assert_whole()
 
 
 def ask_until(site: Site, is_enough: Callable[[], bool]) -> list[Answer]:

@@ -14,6 +14,7 @@ import pytest
 from tests.cluster.features import Features
 from tests.cluster.installation import SPOILED, Site, own_namespace, run_pod, unschedulable
 from tests.cluster.kubectl import KubectlError, eventually, kubectl
+from tests.cluster.load import Summary
 from tests.cluster.node import a_node
 from tests.cluster.releases import titles
 
@@ -107,7 +108,7 @@ def test_a_serving_runtime_mounts_the_release(knative: Site, figures: dict[str, 
     try:
         figures["ready_after_s"] = round(site.installation.wait_ready())
         answers = site.service.translate_all(list(islice(titles(f"runtime-{time.time()}"), 5)))
-        assert {(each.status, each.is_wrong) for each in answers} == {(200, False)}
+        Summary(answers).assert_whole()
     finally:
         site.stop()
         kubectl("delete", "servingruntime", "--all", "-n", knative.installation.namespace)
