@@ -93,9 +93,9 @@ class ServedOverlay:
     def namespace(self) -> str:
         return self.site.installation.namespace
 
-    def scale_up_to(self, pods: int) -> ServedOverlay:
-        """The same with up to ``pods`` predictors, applied anew, since a change of revisions takes a minute."""
-        spec = {**self.site.overlay.spec["predictor"], "maxReplicas": pods}
+    def with_predictors(self, least: int, most: int) -> ServedOverlay:
+        """The same with so many predictors, applied anew, since a change of revisions takes a minute."""
+        spec = {**self.site.overlay.spec["predictor"], "minReplicas": least, "maxReplicas": most}
         site = self.site.with_overlay(spec={**self.site.overlay.spec, "predictor": spec})
         if site.installation.objects("inferenceservices"):
             site.stop()
@@ -106,14 +106,15 @@ class ServedOverlay:
         return deployment
 
     def has_settled(self) -> bool:
-        """Whether the pods that stay are one ready one of each component, of its newest revision."""
+        """Whether the pods that stay are the fewest of each component, ready and of its newest revision."""
+        least = self.site.overlay.spec["predictor"]["minReplicas"]
         pods = [pod for name in (PREDICTOR, TRANSFORMER) for pod in self.site.installation.pods(name)]
         staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         revisions = {pod["metadata"]["labels"]["serving.knative.dev/revision"] for pod in staying}
         ready = [
             pod for name in (PREDICTOR, TRANSFORMER) for pod in self.site.installation.ready_pods(name) or []
         ]
-        return len(staying) == len(ready) == 2 and revisions == {
+        return len(staying) == len(ready) == least + 1 and revisions == {
             self.revision(n) for n in (PREDICTOR, TRANSFORMER)
         }
 
@@ -167,17 +168,17 @@ def predictor_at(pod: Mapping[str, Any]) -> PodPredictor:
 
 @contextmanager
 def deployed(features: Features, directory: Path) -> Iterator[ServedOverlay]:
-    """Serve release a with one predictor at most, and take all of it away at the end."""
+    """Serve release a by all predictors that the loads will have, and take all of it away at the end."""
     with own_namespace(features, "bench", directory) as installation:
         spec = {
-            "predictor": {"minReplicas": 1, "maxReplicas": 1, "scaleTarget": 1, "annotations": SCALING},
+            "predictor": {"scaleTarget": 1, "annotations": SCALING},
             "transformer": {"minReplicas": 1, "maxReplicas": 1},
         }
         values = {"slots": str(SLOTS), "groupSize": "1", "groupsInFlight": str(GROUPS_IN_FLIGHT)}
         overlay = Overlay("laptop", installation.namespace, values, spec=spec, environment=ENVIRONMENT)
         site = Site(installation, overlay)
         installation.create_claim(overlay)
-        yield ServedOverlay(site, directory).scale_up_to(1)
+        yield ServedOverlay(site, directory).with_predictors(MOST_PODS, MOST_PODS)
 
 
 def autoscaler_settings() -> dict[str, str]:

@@ -30,17 +30,17 @@ def warm_up(most_per_s: float) -> ClusterLoad:
     """A step that starts as many predictors as there may be.
 
     Args:
-        most_per_s: answers per second of one predictor with as many callers as slots.
+        most_per_s: answers per second of the service with as many callers as slots.
     """
     low, high, seconds = 0.05 * most_per_s, 0.4 * most_per_s, 30.0
     return ClusterLoad("warm-up", f"step:from={low:.3g},to={high:.3g},at=4,seconds={seconds:g}", seconds)
 
 
 def cluster_loads(most_per_s: float, scale: float = 1.0) -> list[ClusterLoad]:
-    """The loads, whose rates are fractions of a predictor's throughput.
+    """The loads, whose rates are fractions of the service's throughput.
 
     Args:
-        most_per_s: answers per second of one predictor with as many callers as slots.
+        most_per_s: answers per second of the service with as many callers as slots.
         scale: factor of all durations.
     """
 
