@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Planner = Callable[[Document], RolloutStep]
 
 
+POLL_S = 1.0
 COLUMNS = ("component", "revision", "release", "traffic", "ready", "tag", "URL")
 
 AnyOptions = TypeVar("AnyOptions", bound=RolloutOptions)
@@ -279,8 +280,30 @@ def _carry_out(cluster: ClusterClient, options: ChangeOptions, planner: Planner)
         print(json.dumps(step.patch, indent=1))
         print(f"yiwen rollout: nothing was changed; without --dry-run: {step.summary}", file=sys.stderr)
         return 0
-    print(cluster.update(options.name, _creating_service(cluster, planner)).summary)
-    return 0
+    end = time.monotonic() + options.wait_s
+    step = cluster.update(options.name, _creating_service(cluster, planner))
+    print(step.summary, flush=True)
+    if step.share_when_ready is None:
+        return 0
+    return _give_share(cluster, options, step, end)
+
+
+def _give_share(cluster: ClusterClient, options: ChangeOptions, started: RolloutStep, end: float) -> int:
+    """Give new revisions their share when they are ready; ``end`` is the last moment, of the monotonic clock."""
+    from inferenceservices.rollout import plan_share
+
+    while True:
+        step = cluster.update(options.name, lambda document: plan_share(document, started))
+        if step.share_when_ready is None:
+            print(step.summary)
+            return 0
+        if time.monotonic() >= end:
+            print(
+                f"they are not ready after {options.wait}, and have no traffic: yiwen doctor {options.name} says "
+                f"what is wrong; when they are, yiwen rollout set {options.name} --percent {step.share_when_ready}"
+            )
+            return FAILED
+        time.sleep(POLL_S)
 
 
 def _revisions(state: RolloutState, releases: Mapping[str, str]) -> list[tuple[str, ...]]:

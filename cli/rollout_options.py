@@ -34,8 +34,23 @@ class ChangeOptions(RolloutOptions):
 
     dry_run: Annotated[bool, Option("--dry-run", help="print the patch (JSON) and change nothing")] = False
     wait: Annotated[
-        str, Option(metavar="DURATION", help="longest time that pods are waited for (Standard mode)")
+        str, Option(metavar="DURATION", help="longest time that pods are waited for, where a step needs them")
     ] = "20m"
+
+    @property
+    def wait_s(self) -> float:
+        """``wait``, seconds.
+
+        Raises:
+            ClusterError: it is no duration.
+        """
+        from inferenceservices.cluster import ClusterError
+        from protocol.kubernetes.durations import parse_duration
+
+        try:
+            return parse_duration(self.wait)
+        except ValueError as error:
+            raise ClusterError(f"--wait: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

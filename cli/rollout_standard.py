@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.rollout_options import ChangeOptions, SetOptions
-from inferenceservices.cluster import ClusterError, Conflict
+from inferenceservices.cluster import Conflict
 from inferenceservices.gpu_capacity import check_gpu_availability
 from inferenceservices.release_change import ReleaseChange
 from inferenceservices.standard_rollout import (
@@ -22,7 +22,6 @@ from inferenceservices.standard_rollout import (
 )
 from inferenceservices.standard_state import StandardRollout
 from protocol.command_line import FAILED
-from protocol.kubernetes.durations import parse_duration
 from protocol.kubernetes.inference_service import InferenceService
 
 if TYPE_CHECKING:
@@ -124,11 +123,7 @@ def _run(
             f"yiwen rollout: nothing was changed; without --dry-run, first: {step.summary}", file=sys.stderr
         )
         return 0
-    try:
-        wait_s = parse_duration(options.wait)
-    except ValueError as error:
-        raise ClusterError(f"--wait: {error}") from None
-    return StandardCommand(cluster=cluster, name=options.name, wait_s=wait_s).carry_out(plan, check)
+    return StandardCommand(cluster=cluster, name=options.name, wait_s=options.wait_s).carry_out(plan, check)
 
 
 def _bodies(step: StandardStep) -> dict[str, object]:

@@ -8,12 +8,15 @@ C = ``canaryTrafficPercent`` and L = the latest rolled out revision of a compone
 - If C is below 100 and the latest revision *is* L, KServe rolls the component back to the revision before L. A canary
   of the predictor alone would therefore roll the transformer back. So each change makes new revisions of **both**
   components (an annotation is enough), and C changes only while both have a newer revision than L.
+- "The latest revision" is the latest *ready* one. Where that is a former canary, as after a rollback, it would get
+  the share of a new one until the new one is ready: so C is 0 until then.
 - Traffic is split per request and per component. Transformers find the predictor of their own release by the
   revisions' tags, which the annotation ``enable-tag-routing`` turns on.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -43,6 +46,8 @@ class RolloutStep:
     """One sentence for the user."""
     makes_revisions: bool = field(default=False)
     """Whether new pods start, for which GPUs must be available."""
+    share_when_ready: int | None = None
+    """Percentage that is still to be given, by :func:`plan_share`, when the new revisions are ready."""
 
 
 def plan_set(
@@ -70,6 +75,31 @@ def plan_set(
     if percent == 100:
         return plan_promote(document)
     return _change_percent(document, state, percent)
+
+
+def plan_share(document: Document, started: RolloutStep) -> RolloutStep:
+    """Give the revisions that :func:`plan_set` made without traffic their share; an empty patch until they are ready.
+
+    Args:
+        document: the InferenceService as the API server returns it.
+        started: the step that made them; what is returned still has its ``share_when_ready`` until they are ready.
+
+    Raises:
+        RolloutRefused: somebody else has changed the rollout meanwhile.
+    """
+    state = read_state(document)
+    digest = string_map(document, "metadata", "annotations").get(DIGEST_ANNOTATION)
+    is_ours = digest == started.patch["metadata"]["annotations"][DIGEST_ANNOTATION]
+    if not is_ours or any(component.percent != 0 for component in state.components):
+        raise RolloutRefused(f"somebody else has changed the rollout of {state.name}: look at its status")
+    if not state.is_observed or not all(component.is_ready for component in state.components):
+        return dataclasses.replace(started, patch={})
+    percent = started.share_when_ready or 0
+    revisions = ", ".join(component.latest_created for component in state.components)
+    return RolloutStep(
+        _patch(document, _percent_fields(_share(percent))),
+        f"{percent} % of the traffic of {state.name} to {revisions}, which are ready",
+    )
 
 
 def plan_promote(document: Document) -> RolloutStep:
@@ -164,7 +194,9 @@ def _start_canary(
             f"the {first[0]} of {state.name} never had a revision with all traffic, and KServe ignores the share of "
             "a first deployment: wait until it is ready, or give it everything with --percent 100"
         )
-    share = None if percent == 100 else percent
+    former = [c.latest_ready for c in state.components if c.is_former_canary_ready]
+    waits = bool(former) and percent > 0
+    share = 0 if waits else _share(percent)
     spec = {name: {**fields[name], CANARY_PERCENT: share} for name in ROLLOUT_COMPONENTS}
     templates = {
         name: {**mapping(document, "spec", name), **fields[name], CANARY_PERCENT: None}
@@ -172,13 +204,19 @@ def _start_canary(
     }
     digest = hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:12]
     patch = _patch(document, spec, {DIGEST_ANNOTATION: digest, TAG_ROUTING: "true"})
-    where = "all traffic" if share is None else f"{percent} % of the traffic"
+    where = "all traffic" if percent == 100 else f"{percent} % of the traffic"
     skipped = [c.latest_created for c in state.components if c.is_canary]
     instead = f", in the place of {', '.join(skipped)}, which never had all" if skipped else ""
+    until = (
+        f", and none until both are ready, which is waited for: {', '.join(former)} would get theirs"
+        if waits
+        else "; until both are ready the old ones keep it"
+    )
     return RolloutStep(
         patch,
-        f"new revisions of {state.name}, {where} to them{instead}; until both are ready the old ones keep it",
+        f"new revisions of {state.name}, {where} to them{instead}{until}",
         makes_revisions=True,
+        share_when_ready=percent if waits else None,
     )
 
 
@@ -235,6 +273,11 @@ def _no_canary(state: RolloutState) -> str:
     if not all(component.latest_rolled_out for component in state.components):
         return f"{state.name} has no revision yet that had all traffic"
     return f"{state.name} has no revision newer than the one that has all traffic"
+
+
+def _share(percent: int) -> int | None:
+    """What KServe is told: no share is all traffic."""
+    return None if percent == 100 else percent
 
 
 def _percent_fields(percent: int | None) -> dict[str, dict[str, Any]]:

@@ -70,6 +70,11 @@ class ComponentState:
         return bool(self.latest_created) and self.latest_created == self.latest_ready and not self.failure
 
     @property
+    def is_former_canary_ready(self) -> bool:
+        """Whether the latest ready revision is not the stable one: it would get the share of a new canary."""
+        return bool(self.latest_rolled_out) and self.latest_ready not in ("", self.latest_rolled_out)
+
+    @property
     def rollback_target(self) -> str:
         """The revision that gets all traffic if ``canaryTrafficPercent`` becomes 0; empty if that changes nothing.
 

@@ -100,6 +100,51 @@ def test_a_canary_and_a_promoted_release_are_rolled_back(server: ApiServer) -> N
     assert _traffic(server) == [{"a": 100}] * 2
 
 
+def _set_after_a_rollback(server: ApiServer, *words: str) -> int:
+    """``set --percent 40 --release c`` where release b was rolled back and c does not start by itself."""
+    assert rollout("set", "--percent", "10", "--release", "b") == 0
+    assert rollout("rollback") == 0
+    server.controller.starts = lambda name: False
+    return rollout("set", "--percent", "40", "--release", "c", *words)
+
+
+def test_after_a_rollback_a_canary_has_no_share_before_it_is_ready(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[list[dict[str, int]]] = []
+
+    def sleep(seconds: float) -> None:
+        shown.append(_traffic(server))
+        if len(shown) == 3:
+            for revisions in server.controller.revisions.values():
+                revisions[-1].ready = True
+            server.controller.reconcile()
+
+    monkeypatch.setattr("cli.rollout.time.sleep", sleep)
+    assert _set_after_a_rollback(server) == 0
+    assert shown == [[{"a": 100}] * 2] * 3
+    assert _traffic(server) == [{"a": 60, "c": 40}] * 2
+    assert "40 % of the traffic of yiwen to yiwen-predictor-00003" in capsys.readouterr().out
+
+
+def test_a_canary_that_is_not_ready_in_time_gets_no_share(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _set_after_a_rollback(server, "--wait", "1s") == 1
+    assert _traffic(server) == [{"a": 100}] * 2
+    assert "yiwen rollout set yiwen --percent 40" in capsys.readouterr().out
+    for revisions in server.controller.revisions.values():
+        revisions[-1].ready = True
+    server.controller.reconcile()
+    assert rollout("set", "--percent", "40") == 0
+    assert _traffic(server) == [{"a": 60, "c": 40}] * 2
+
+
+def test_a_wait_that_is_no_duration_changes_nothing(server: ApiServer) -> None:
+    assert rollout("set", "--percent", "40", "--release", "c", "--wait", "soon") == 2
+    assert not server.patches
+
+
 def test_a_first_deployment_refuses_a_percentage(
     server: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

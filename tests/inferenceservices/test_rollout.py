@@ -16,6 +16,7 @@ from inferenceservices.rollout import (
     plan_promote,
     plan_rollback,
     plan_set,
+    plan_share,
 )
 from inferenceservices.rollout_state import DIGEST_ANNOTATION, ROLLOUT_COMPONENTS, RolloutRefused, read_state
 from inferenceservices.rules.scaling import canary_percent, canary_together
@@ -122,8 +123,80 @@ def test_a_new_canary_replaces_one_that_failed() -> None:
         plan_promote(controller.document)
     plan = plan_set(controller.document, 10, ReleaseChange(release="c"))
     assert "in the place of yiwen-predictor-00002" in plan.summary
+    assert plan.share_when_ready is None
     carry_out(controller, plan)
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 90, "c": 10}
+
+
+def _starting(controller: Controller) -> Callable[[], None]:
+    """New revisions do not become ready before the function that is returned is called."""
+    started = controller.starts
+    controller.starts = lambda name: False
+
+    def become_ready() -> None:
+        controller.starts = started
+        for revisions in controller.revisions.values():
+            revisions[-1].ready = True
+        controller.reconcile()
+
+    return become_ready
+
+
+@pytest.mark.parametrize("percent", [10, 50, 100])
+def test_a_former_canary_never_gets_the_share_of_a_new_one(percent: int) -> None:
+    controller = _canary(50)
+    carry_out(controller, plan_rollback(controller.document, releases(controller)))
+    become_ready = _starting(controller)
+    started = plan_set(controller.document, percent, ReleaseChange(release="c"), releases(controller))
+    assert "yiwen-predictor-00002, yiwen-transformer-00002 would get theirs" in started.summary
+    carry_out(controller, started)
+    for component in ROLLOUT_COMPONENTS:
+        assert traffic(controller, component) == {"a": 100}
+    waiting = plan_share(controller.document, started)
+    assert (waiting.patch, waiting.share_when_ready) == ({}, percent)
+    become_ready()
+    given = plan_share(controller.document, started)
+    assert given.share_when_ready is None
+    carry_out(controller, given)
+    expected = {"c": 100} if percent == 100 else {"a": 100 - percent, "c": percent}
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == expected
+
+
+def test_a_running_canary_gets_none_of_the_share_of_one_in_its_place() -> None:
+    controller = _canary(10)
+    become_ready = _starting(controller)
+    started = plan_set(controller.document, 50, ReleaseChange(release="c"))
+    carry_out(controller, started)
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
+    become_ready()
+    carry_out(controller, plan_share(controller.document, started))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 50, "c": 50}
+
+
+def test_a_release_that_was_rolled_back_after_its_promotion_gets_no_share() -> None:
+    controller = _canary(50)
+    carry_out(controller, plan_promote(controller.document))
+    carry_out(controller, plan_rollback(controller.document, releases(controller)))
+    _starting(controller)
+    carry_out(controller, plan_set(controller.document, 100, ReleaseChange(release="c")))
+    assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
+
+
+@pytest.mark.parametrize("change", ["another canary", "another share"])
+def test_what_somebody_else_changes_while_pods_start_is_not_overwritten(change: str) -> None:
+    controller = _canary(50)
+    carry_out(controller, plan_rollback(controller.document))
+    become_ready = _starting(controller)
+    started = plan_set(controller.document, 50, ReleaseChange(release="c"))
+    carry_out(controller, started)
+    if change == "another canary":
+        carry_out(controller, plan_set(controller.document, 50, ReleaseChange(release="d")))
+        become_ready()
+    else:
+        become_ready()
+        carry_out(controller, plan_set(controller.document, 5, NOTHING))
+    with pytest.raises(RolloutRefused, match="somebody else has changed the rollout of yiwen"):
+        plan_share(controller.document, started)
 
 
 def test_a_rollout_with_a_failing_predictor_is_rolled_back_in_both_components() -> None:
@@ -264,7 +337,7 @@ def test_the_stable_revisions_of_both_components_always_serve_one_release(
     names = {f"yiwen-{component}-{number:05d}" for component, number in broken}
     controller = deployed(lambda name: name not in names)
     for kind, percent, release in steps:
-        known = releases(controller)
+        known, before = releases(controller), read_state(controller.document)
         try:
             if kind == "set":
                 plan = plan_set(controller.document, percent, ReleaseChange(release=release), known)
@@ -278,6 +351,10 @@ def test_the_stable_revisions_of_both_components_always_serve_one_release(
         assert predictor.percent is None or 0 <= predictor.percent <= 100
         assert len({len(revisions) for revisions in controller.revisions.values()}) == 1
         known = releases(controller)
+        for former, component in zip(before.components, (predictor, transformer), strict=True):
+            shown = {target.revision for target in component.traffic if target.percent}
+            if plan.makes_revisions:
+                assert shown <= {former.latest_rolled_out, component.latest_created}
         if predictor.percent is not None and plan.patch:
             assert known[predictor.latest_rolled_out] == known[transformer.latest_rolled_out]
         if kind == "promote":
