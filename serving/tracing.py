@@ -169,10 +169,9 @@ class SpanExport:
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+        scope = InstrumentationScope("yiwen")
         self._processor = processor
-        self._new_span = partial(
-            ReadableSpan, resource=resource, instrumentation_scope=InstrumentationScope("yiwen")
-        )
+        self._new_span = partial(ReadableSpan, resource=_hashed_once(resource), instrumentation_scope=scope)
 
     @staticmethod
     def context(trace_id: int, span_id: int, state: str | None) -> trace.SpanContext:
@@ -311,3 +310,18 @@ def _resource(environ: Mapping[str, str], attributes: Mapping[str, str], service
     if not has_name:
         own["service.name"] = service_name
     return Resource.create(own)
+
+
+def _hashed_once(resource: Resource) -> Resource:
+    """``resource`` with a hash that is not computed again for each span: the SDK's writes all attributes as JSON."""
+    from opentelemetry.sdk.resources import Resource
+
+    class HashedOnce(Resource):
+        def __init__(self) -> None:
+            super().__init__(resource.attributes, resource.schema_url)
+            self._hash = hash(resource)
+
+        def __hash__(self) -> int:
+            return self._hash
+
+    return HashedOnce()
