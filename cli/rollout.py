@@ -292,18 +292,24 @@ def _give_share(cluster: ClusterClient, options: ChangeOptions, started: Rollout
     """Give new revisions their share when they are ready; ``end`` is the last moment, of the monotonic clock."""
     from inferenceservices.rollout import plan_share
 
-    while True:
-        step = cluster.update(options.name, lambda document: plan_share(document, started))
-        if step.share_when_ready is None:
-            print(step.summary)
-            return 0
-        if time.monotonic() >= end:
-            print(
-                f"they are not ready after {options.wait}, and have no traffic: yiwen doctor {options.name} says "
-                f"what is wrong; when they are, yiwen rollout set {options.name} --percent {step.share_when_ready}"
-            )
-            return FAILED
-        time.sleep(POLL_S)
+    later = f"give them theirs by yiwen rollout set {options.name} --percent {started.share_when_ready}"
+    try:
+        while True:
+            step = cluster.update(options.name, lambda document: plan_share(document, started))
+            if step.share_when_ready is None:
+                print(step.summary)
+                return 0
+            if time.monotonic() >= end:
+                break
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        print(f"yiwen rollout set: stopped; the new revisions have no share: {later}", file=sys.stderr)
+        raise
+    print(
+        f"the new revisions are not ready after {options.wait}, and have no share: yiwen doctor {options.name} says "
+        f"what is wrong; when they are, {later}"
+    )
+    return FAILED
 
 
 def _revisions(state: RolloutState, releases: Mapping[str, str]) -> list[tuple[str, ...]]:

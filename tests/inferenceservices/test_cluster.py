@@ -140,6 +140,18 @@ def test_a_canary_that_is_not_ready_in_time_gets_no_share(
     assert _traffic(server) == [{"a": 60, "c": 40}] * 2
 
 
+def test_ctrl_c_while_a_canary_starts_says_how_to_go_on(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.rollout.time.sleep", interrupt)
+    assert _set_after_a_rollback(server) == 130
+    assert "yiwen rollout set yiwen --percent 40" in capsys.readouterr().err
+    assert _traffic(server) == [{"a": 100}] * 2
+
+
 def test_a_wait_that_is_no_duration_changes_nothing(server: ApiServer) -> None:
     assert rollout("set", "--percent", "40", "--release", "c", "--wait", "soon") == 2
     assert not server.patches
