@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.monitoring.component import Panel, filled, panels, titles
 from benchmarks.monitoring.prometheus import Prometheus, Series
-from knative.simulator.plot import COLORS, INK, style_panel
+from knative.simulator.plot import COLORS, GRID, INK, style_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +26,10 @@ POINTS = 180
 """Steps between start and end."""
 LINES = 8
 """In a panel's legend, those with the largest values first; the others are drawn without."""
-PALETTE = 64
-"""Colours of a picture, which make it a third as large as all would."""
 FADED = "#9aa5b1"
+LINE_COLORS = (*COLORS, INK, FADED)
+SHADES = 8
+"""Of each color in a picture, down to white, for smooth edges: a palette makes it a third as large."""
 MIB = 2.0**20
 
 
@@ -134,9 +135,24 @@ def _save(figure: Figure, path: Path) -> None:
 
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=75)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_palette())
     with Image.open(drawn) as image:
-        # The default would mix the colours of thin lines.
-        image.convert("RGB").quantize(PALETTE, Image.Quantize.FASTOCTREE).save(path, optimize=True)
+        # A palette made from the picture would give thin lines each other's colors.
+        paletted = image.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+        paletted.save(path, optimize=True)
+
+
+def _palette() -> list[int]:
+    """Red, green and blue of each color that is drawn, in shades down to white."""
+    from matplotlib.colors import to_rgb
+
+    return [
+        round(255 * (1 - (1 - part) * shade / SHADES))
+        for color in (*LINE_COLORS, GRID)
+        for shade in range(SHADES, -1, -1)
+        for part in to_rgb(color)
+    ]
 
 
 def _draw_panel(
@@ -155,7 +171,7 @@ def _draw_panel(
         is_named = number < LINES and (number == 0 or any(value > 0 for value in series.values))
         place.plot(
             minutes, [value / unit for value in values], linewidth=1.1,
-            color=(*COLORS, INK, FADED)[number % (len(COLORS) + 2)], label=legend if is_named else None,
+            color=LINE_COLORS[number % len(LINE_COLORS)], label=legend if is_named else None,
             marker="." if len(minutes) == 1 else None,
         )  # fmt: skip
     place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: readable(value * unit, panel.unit)))

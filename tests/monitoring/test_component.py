@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.monitoring.component import (
     filled,
@@ -14,7 +15,7 @@ from benchmarks.monitoring.component import (
     shortened_groups,
     shortened_query,
 )
-from benchmarks.monitoring.pictures import draw, gapped, legend_of, readable
+from benchmarks.monitoring.pictures import LINE_COLORS, draw, gapped, legend_of, readable
 from benchmarks.monitoring.prometheus import Prometheus, Series
 from tests.promtool import check_rules
 
@@ -65,13 +66,17 @@ def test_legends_and_units_are_as_grafana_writes_them() -> None:
 
 
 class _Recorded(Prometheus):
-    """Gives the same two lines for every query but those of other programs."""
+    """Gives the same lines for every query but those of other programs."""
 
     def query_range(self, expr: str, start: float, end: float, step_s: float) -> list[Series]:
         if "kube_" in expr or "DCGM" in expr:
             return []
-        times = (start, (start + end) / 2, end)
-        return [Series({"pod": pod}, times, (1.0, float("nan"), 2.0)) for pod in ("a", "b")]
+        times = tuple(start + number * step_s for number in range(int((end - start) / step_s) + 1))
+        values = (float("nan"), *map(float, range(1, len(times))))
+        return [
+            Series({"pod": pod}, times, tuple(factor * value for value in values))
+            for factor, pod in enumerate("abcdefg", 1)
+        ]
 
 
 def test_a_dashboard_is_drawn(tmp_path: Path) -> None:
@@ -80,7 +85,10 @@ def test_a_dashboard_is_drawn(tmp_path: Path) -> None:
         _Recorded("http://nowhere"), tmp_path, namespace="n", start=0, end=60, window="1m", only=[uid]
     )
     assert file == tmp_path / f"{uid}.png"
-    assert file.read_bytes().startswith(b"\x89PNG")
+    with Image.open(file) as image:
+        found = {color for _, color in image.convert("RGB").getcolors(256) or []}
+    # Each line keeps its own.
+    assert {tuple(bytes.fromhex(color[1:])) for color in LINE_COLORS} <= found
 
 
 def test_no_line_crosses_steps_without_a_value() -> None:
