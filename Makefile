@@ -91,7 +91,7 @@ bench-cluster: ## Compare the simulator with the cluster of your KUBECONFIG unde
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/python -m benchmarks.cluster --release var/demo-release --out docs/benchmarks/cluster $(ARGS)
 
-bench-monitoring: ## Answer the questions of on-call while faults last, and draw the dashboards: seven minutes
+bench-monitoring: ## Answer the questions of on-call while faults last, and draw the dashboards: six minutes
 	@scripts/setup dev
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-release --name demo --force
 	@$(VENV)/bin/yiwen release build examples/demo_model/checkpoint --output var/demo-canary --name demo --force \

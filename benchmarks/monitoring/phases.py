@@ -17,7 +17,7 @@ from benchmarks.monitoring.stack import (
 )
 
 PORTAL_PER_S = 4 * PORTAL_RATE
-TABLES_PER_S, TABLE = 12.0, 16
+TABLES_PER_S, TABLE = 30.0, 16
 LATE = 0.7
 """Share of its phase after which a killed predictor starts again."""
 
