@@ -114,7 +114,9 @@ def test_keda_scales_by_the_queries_of_the_manifest(
                 "one predictor again", lambda: len(site.installation.staying_pods("predictor")) == 1, DOWN_S
             )
             figures["down_after_s"] = round(time.monotonic() - ended)
-    Summary(answers).assert_whole()
+    summary = Summary(answers)
+    summary.assert_whole()
+    assert not summary.unrouted, summary.unrouted[:3]
 
 
 def ask_until(site: Site, is_enough: Callable[[], bool]) -> list[Answer]:
