@@ -116,9 +116,7 @@ def test_after_a_rollback_a_canary_has_no_share_before_it_is_ready(
     def sleep(seconds: float) -> None:
         shown.append(_traffic(server))
         if len(shown) == 3:
-            for revisions in server.controller.revisions.values():
-                revisions[-1].ready = True
-            server.controller.reconcile()
+            server.controller.start_newest()
 
     monkeypatch.setattr("cli.rollout.time.sleep", sleep)
     assert _set_after_a_rollback(server) == 0
@@ -133,9 +131,7 @@ def test_a_canary_that_is_not_ready_in_time_gets_no_share(
     assert _set_after_a_rollback(server, "--wait", "1s") == 1
     assert _traffic(server) == [{"a": 100}] * 2
     assert "yiwen rollout set yiwen --percent 40" in capsys.readouterr().out
-    for revisions in server.controller.revisions.values():
-        revisions[-1].ready = True
-    server.controller.reconcile()
+    server.controller.start_newest()
     assert rollout("set", "--percent", "40") == 0
     assert _traffic(server) == [{"a": 60, "c": 40}] * 2
 

@@ -128,25 +128,11 @@ def test_a_new_canary_replaces_one_that_failed() -> None:
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 90, "c": 10}
 
 
-def _starting(controller: Controller) -> Callable[[], None]:
-    """New revisions do not become ready before the function that is returned is called."""
-    started = controller.starts
-    controller.starts = lambda name: False
-
-    def become_ready() -> None:
-        controller.starts = started
-        for revisions in controller.revisions.values():
-            revisions[-1].ready = True
-        controller.reconcile()
-
-    return become_ready
-
-
 @pytest.mark.parametrize("percent", [10, 50, 100])
 def test_a_former_canary_never_gets_the_share_of_a_new_one(percent: int) -> None:
     controller = _canary(50)
     carry_out(controller, plan_rollback(controller.document, releases(controller)))
-    become_ready = _starting(controller)
+    controller.starts = lambda name: False
     started = plan_set(controller.document, percent, ReleaseChange(release="c"), releases(controller))
     assert "yiwen-predictor-00002, yiwen-transformer-00002 would get theirs" in started.summary
     carry_out(controller, started)
@@ -154,7 +140,7 @@ def test_a_former_canary_never_gets_the_share_of_a_new_one(percent: int) -> None
         assert traffic(controller, component) == {"a": 100}
     waiting = plan_share(controller.document, started)
     assert (waiting.patch, waiting.share_when_ready) == ({}, percent)
-    become_ready()
+    controller.start_newest()
     given = plan_share(controller.document, started)
     assert given.share_when_ready is None
     carry_out(controller, given)
@@ -164,11 +150,11 @@ def test_a_former_canary_never_gets_the_share_of_a_new_one(percent: int) -> None
 
 def test_a_running_canary_gets_none_of_the_share_of_one_in_its_place() -> None:
     controller = _canary(10)
-    become_ready = _starting(controller)
+    controller.starts = lambda name: False
     started = plan_set(controller.document, 50, ReleaseChange(release="c"))
     carry_out(controller, started)
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
-    become_ready()
+    controller.start_newest()
     carry_out(controller, plan_share(controller.document, started))
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 50, "c": 50}
 
@@ -177,7 +163,7 @@ def test_a_release_that_was_rolled_back_after_its_promotion_gets_no_share() -> N
     controller = _canary(50)
     carry_out(controller, plan_promote(controller.document))
     carry_out(controller, plan_rollback(controller.document, releases(controller)))
-    _starting(controller)
+    controller.starts = lambda name: False
     carry_out(controller, plan_set(controller.document, 100, ReleaseChange(release="c")))
     assert traffic(controller, "predictor") == traffic(controller, "transformer") == {"a": 100}
 
@@ -186,14 +172,14 @@ def test_a_release_that_was_rolled_back_after_its_promotion_gets_no_share() -> N
 def test_what_somebody_else_changes_while_pods_start_is_not_overwritten(change: str) -> None:
     controller = _canary(50)
     carry_out(controller, plan_rollback(controller.document))
-    become_ready = _starting(controller)
+    controller.starts = lambda name: False
     started = plan_set(controller.document, 50, ReleaseChange(release="c"))
     carry_out(controller, started)
     if change == "another canary":
         carry_out(controller, plan_set(controller.document, 50, ReleaseChange(release="d")))
-        become_ready()
+        controller.start_newest()
     else:
-        become_ready()
+        controller.start_newest()
         carry_out(controller, plan_set(controller.document, 5, NOTHING))
     with pytest.raises(RolloutRefused, match="somebody else has changed the rollout of yiwen"):
         plan_share(controller.document, started)
